@@ -1,14 +1,18 @@
-"""Writes results/reference from finished runs: per table and preset the results, the curves, and a figure's plot.
+"""Writes results/reference from finished runs.
+
+Per table and preset the results, the curves, and a figure's plot.
 
 python scripts/collect_reference.py [RESULTS_FOLDER] [--table NAME ...]        default: results/runs, all tables
 
-Only finished, failed and diverged runs are taken. What the files have of runs that are not in the folder stays, if the
-table still has the same training in that place; a file without any run in the folder is left alone. Where a table is
-drawn as something else than curves, its numbers are written as well, those of the first seed, if its runs are there. A
-figure that is drawn from formulas needs no runs: its points and its image are written.
+Only finished, failed and diverged runs are taken. What the files have of runs that are not in the
+folder stays, if the table still has the same training in that place; a file without any run in the
+folder is left alone. Where a table is drawn as something else than curves, its numbers are written
+as well, those of the first seed, if its runs are there. A figure that is drawn from formulas needs
+no runs: its points and its image are written.
 
-A run that is flagged (an impossible number, one case that decides a mean, a baseline that went astray, a layer without
-KL) is not taken, and named, unless ``--flagged`` asks for it; what the files have of it stays. Exit code 1 then.
+A run that is flagged (an impossible number, one case that decides a mean, a baseline that went
+astray, a layer without KL) is not taken, and named, unless ``--flagged`` asks for it; what the
+files have of it stays. Exit code 1 then.
 """
 
 from __future__ import annotations
@@ -34,7 +38,10 @@ ENDED = ("done", "failed", "diverged")
 
 
 def collect(runs: store.Store, name: str, preset: str, flagged: bool = False) -> int:
-    """One table at one preset. Returns the number of runs that were refused; ``flagged``: none is."""
+    """One table at one preset.
+
+    Returns the number of runs that were refused; ``flagged``: none is.
+    """
     table = catalogue.load_table(name)
     every = compose.cells(table, catalogue.load_preset(preset))
     # These have files.
@@ -85,7 +92,8 @@ def collect(runs: store.Store, name: str, preset: str, flagged: bool = False) ->
 def refused(frame: pd.DataFrame, table: Table) -> dict[tuple[str, str, int], str]:
     """The flagged runs of a frame, (row, column, seed) -> why.
 
-    Where the table itself compares the KL, latents that carry none are what it measures, and no reason.
+    Where the table itself compares the KL, latents that carry none are what it
+    measures, and no reason.
     """
     expected = (flags.DEAD_LAYER,) if "kl" in {table.measure_of(c) for c in table.columns} else ()
     found: dict[tuple[str, str, int], list[str]] = {}
@@ -101,7 +109,10 @@ def refused(frame: pd.DataFrame, table: Table) -> dict[tuple[str, str, int], str
 def write_points(
     path: Path, new: pd.DataFrame, kept: pd.DataFrame, cells: list[Cell]
 ) -> pd.DataFrame:
-    """Write ``new`` and, to the digit, what the file has of the runs in ``kept``; returns what it holds then."""
+    """Write ``new`` and, to the digit, what the file has of the runs in ``kept``.
+
+    Returns what it holds then.
+    """
     if path.exists() and len(kept):
         old = pd.read_csv(path, dtype=str, keep_default_na=False).astype({"seed": int})
         new = in_order(pd.concat([old[ids(old).isin(ids(kept))], new]), cells)
@@ -117,9 +128,10 @@ def ids(frame: pd.DataFrame) -> pd.MultiIndex:
 
 
 def earlier(old: pd.DataFrame, new: pd.DataFrame, cells: list[Cell]) -> pd.DataFrame:
-    """The lines of ``old`` of other runs than those in ``new``, where a cell of the table is still trained so.
+    """The lines of ``old`` of other runs than those in ``new``.
 
-    Runs of an earlier version of the cell's options stay as long as there is none of the present one beside them.
+    Where a cell of the table is still trained so. Runs of an earlier version of the cell's options
+    stay as long as there is none of the present one beside them.
     """
     present = {(c.row, c.column, c.key) for c in cells}
     before = {(c.row, c.column, run_key(v)) for c in cells for v in versions(c.config)} - present

@@ -1,23 +1,28 @@
-"""Numbers that findings take from the curves in results/reference: slopes, ratios of speed, ends of aggressive phases.
+"""Numbers that findings take from the curves in results/reference.
+
+Slopes, ratios of speed, ends of aggressive phases.
 
 python scripts/curve_numbers.py
 
 Writes, from the curves alone:
 
-``nvil_slopes.csv``: the straight line through the validation bounds after ``since`` updates, by least squares, in nats
-per 100,000 updates (negative: the NLL falls). ``error`` takes the validations for independent; ``robust_error`` allows
-for correlation between neighbours (Newey & West 1987, lags up to ``LAGS``).
+``nvil_slopes.csv``: the straight line through the validation bounds after ``since`` updates, by
+least squares, in nats per 100,000 updates (negative: the NLL falls). ``error`` takes the
+validations for independent; ``robust_error`` allows for correlation between neighbours (Newey &
+West 1987, lags up to ``LAGS``).
 
-``nvil_ratio.csv``: how many times as many updates the printed rates need as those of preset=tuned for the same
-validation bound, along the curve; both curves as medians of five validations, at their best so far.
+``nvil_ratio.csv``: how many times as many updates the printed rates need as those of preset=tuned
+for the same validation bound, along the curve; both curves as medians of five validations, at their
+best so far.
 
-``lagging_phases.csv``: every aggressive phase. ``passes`` it lasted and the mean number of ``inner`` updates; the
-mutual information within batches, which the rule watches, before the last pass and after it (``batch_before``,
-``batch_end``), and ``fell``, the difference; that over the whole validation set before it, after it, after the next
-pass, and after the last (``whole_before``, ``whole_end``, ``whole_next``, ``whole_last``). ``noise``: the standard
-deviation of the estimate within batches, from the runs of the table in which no unit is active and the whole set's
-mutual information is below ``COLLAPSED``, so that the estimate is noise alone. Two estimates differ by sqrt(2) times
-that. Runs whose curve lacks the mutual information are left out.
+``lagging_phases.csv``: every aggressive phase. ``passes`` it lasted and the mean number of
+``inner`` updates; the mutual information within batches, which the rule watches, before the last
+pass and after it (``batch_before``, ``batch_end``), and ``fell``, the difference; that over the
+whole validation set before it, after it, after the next pass, and after the last (``whole_before``,
+``whole_end``, ``whole_next``, ``whole_last``). ``noise``: the standard deviation of the estimate
+within batches, from the runs of the table in which no unit is active and the whole set's mutual
+information is below ``COLLAPSED``, so that the estimate is noise alone. Two estimates differ by
+sqrt(2) times that. Runs whose curve lacks the mutual information are left out.
 """
 
 from __future__ import annotations
@@ -50,7 +55,10 @@ def curves(name: str) -> pd.DataFrame:
 
 
 def slope(updates: np.ndarray, bounds: np.ndarray) -> tuple[float, float, float]:
-    """Slope per ``STEP`` updates, its error for independent residuals, and that for correlated ones."""
+    """Slope per ``STEP`` updates, its error for independent residuals.
+
+    And the error for correlated ones.
+    """
     x = np.stack([np.ones(len(updates)), updates / STEP], axis=1)
     inverse = np.linalg.inv(x.T @ x)
     line = inverse @ x.T @ bounds

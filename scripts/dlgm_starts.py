@@ -1,9 +1,12 @@
-"""Whether a deep latent Gaussian model learns at all, by its first values: writes results/reference/dlgm_starts.csv.
+"""Whether a deep latent Gaussian model learns at all, by its first values.
+
+Writes results/reference/dlgm_starts.csv.
 
 python scripts/dlgm_starts.py [MIRROR]        a folder with the files of MNIST; a few minutes
 
-A model of table dlgm_mnist (diagonal, bit flips 0.1) is trained by a plain loop for 600 updates of 200 cases, with its
-nonlinearity and its visible bias as named. Bound and KL are means over the last 100 updates.
+A model of table dlgm_mnist (diagonal, bit flips 0.1) is trained by a plain loop for 600 updates of
+200 cases, with its nonlinearity and its visible bias as named. Bound and KL are means over the last
+100 updates.
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ from vaebench.rng import noise
 
 REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"
 STARTS = (("relu", "mean"), ("relu", "init"), ("tanh", "mean"))
-"""Nonlinearity, and where the visible bias starts: ``init`` at 0, ``mean`` at the logit of the training mean."""
+"""Nonlinearity, and where the visible bias starts: ``init`` at 0, ``mean`` at the logit of the
+training mean."""
 
 SEEDS = (0, 1, 2)
 UPDATES = 600

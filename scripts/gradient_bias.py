@@ -1,20 +1,24 @@
-"""How far the relaxed Gibbs gradient of DVAE## is from the exact one, on images, under a trained model.
+"""How far the relaxed Gibbs gradient of DVAE## is from the exact one, on images.
+
+Under a trained model.
 
 python scripts/gradient_bias.py RUN [--images 20] [--chains 4000]
 
-RUN: a run of table=dvae_sharp_sharp_mcmc, row DVAE##, whose posteriors of 16 bits can be enumerated.
-Writes results/reference/dvae_sharp_sharp_gradient_bias.csv: of every image's posterior, at its trained parameters
-(biases and couplings, running averages in batch normalisation), the gradient of the bound
-E_q[log p(x | z)] - KL(q || p):
+RUN: a run of table=dvae_sharp_sharp_mcmc, row DVAE##, whose posteriors of 16 bits can be
+enumerated. Writes results/reference/dvae_sharp_sharp_gradient_bias.csv: of every image's posterior,
+at its trained parameters (biases and couplings, running averages in batch normalisation), the
+gradient of the bound E_q[log p(x | z)] - KL(q || p):
 
 exact : by enumeration, which is E_q of nothing but the bound's own derivative;
-relaxed : the mean over chains that start from exact samples of q and take t relaxed sweeps, as the rule has it.
+relaxed : the mean over chains that start from exact samples of q and take t relaxed
+sweeps, as the rule has it.
 
-Columns: ``relaxed_sweeps`` t and ``beta``; ``norm``, the length of the exact gradient (nats), its root mean square over
-images; ``bias``, the length of the difference, by an estimate of its square that chains' noise leaves unbiased, and
-``noise``, that of one chain (the root of the trace of its covariance), both root mean squares over images as multiples
-of ``norm``; ``least`` and ``most``, the root of that square less and plus its standard error over images; ``cosine`` of
-the mean gradient with the exact one, the median over images.
+Columns: ``relaxed_sweeps`` t and ``beta``; ``norm``, the length of the exact gradient (nats), its
+root mean square over images; ``bias``, the length of the difference, by an estimate of its square
+that chains' noise leaves unbiased, and ``noise``, that of one chain (the root of the trace of its
+covariance), both root mean squares over images as multiples of ``norm``; ``least`` and ``most``,
+the root of that square less and plus its standard error over images; ``cosine`` of the mean
+gradient with the exact one, the median over images.
 """
 
 from __future__ import annotations
@@ -74,7 +78,10 @@ def relaxed_gradients(
 
 
 def compared(exact: Tensor, each: Tensor) -> tuple[float, float, float, float]:
-    """Of one image: square of the exact gradient's length, of the bias, of one chain's noise, and the cosine."""
+    """Of one image: squares of three lengths, and the cosine.
+
+    The exact gradient's, the bias's and one chain's noise's.
+    """
     mean = each.mean(0)
     variance = float(each.var(0).sum())
     square = float((mean - exact).square().sum()) - variance / len(each)
@@ -87,7 +94,10 @@ def compared(exact: Tensor, each: Tensor) -> tuple[float, float, float, float]:
 
 
 def line(rows: list[tuple[float, ...]]) -> list[str]:
-    """norm, bias, least, most, noise and cosine; the error of the ratio of means over images by the delta method."""
+    """norm, bias, least, most, noise and cosine.
+
+    The error of the ratio of means over images by the delta method.
+    """
     own, bias, variance, cosine = torch.tensor(rows, dtype=torch.float64).T
     ratio = float(bias.mean() / own.mean())
     error = float((bias - ratio * own).std() / len(rows) ** 0.5 / own.mean())

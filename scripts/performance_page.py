@@ -1,4 +1,7 @@
-"""Put the numbers of results/reference/bench-*.json into docs/performance.md; tests hold the two equal."""
+"""Put the numbers of results/reference/bench-*.json into docs/performance.md.
+
+Tests hold the two equal.
+"""
 
 from __future__ import annotations
 
@@ -36,26 +39,39 @@ def table() -> str:
 
 
 def importance_table() -> str:
-    """A line per family: milliseconds for 1,000 importance samples of a case, and the share of the product rate."""
+    """A line per family: milliseconds for 1,000 importance samples of a case.
+
+    And the share of the product rate.
+    """
     where, rows = measured()
     lines = [
-        "| ms for 1,000 samples of a case | plain | kernel | products | plain / kernel | products / kernel |"
+        (
+            "| ms for 1,000 samples of a case | plain | kernel | products | plain / "
+            "kernel | products / kernel |"
+        )
     ]
     lines.append("| --- |" + " ---: |" * 5)
     for row in (row for row in rows if "rate" in row and "kernel" in row):
         cells = [f"{row[c]:.2f}" for c in ("plain", "kernel", "products")]
         gain = f"{row['plain'] / row['kernel']:.1f}"
         lines.append(
-            f"| {' | '.join([row['family'], *cells, gain])} | {row['products'] / row['kernel']:.0%} |"
+            f"| {' | '.join([row['family'], *cells, gain])} | "
+            f"{row['products'] / row['kernel']:.0%} |"
         )
     return "\n".join(lines) + f"\n\n{where}.\n"
 
 
 def boltzmann_table() -> str:
-    """A line per family with chains, or with bits drawn one by one, and one for the annealing: milliseconds."""
+    """A line per family with chains, or with bits drawn one by one, and one for the annealing.
+
+    Milliseconds.
+    """
     where, rows = measured()
     lines = [
-        "| milliseconds | plain | of it chains | kernel | of it chains | products | kernel / plain | chains |"
+        (
+            "| milliseconds | plain | of it chains | kernel | of it chains | products | "
+            "kernel / plain | chains |"
+        )
     ]
     lines.append("| --- |" + " ---: |" * 7)
     for row in rows:
@@ -68,13 +84,17 @@ def boltzmann_table() -> str:
         elif row["unit"] == "ms":
             ratio = f"{row['kernel'] / row['plain']:.2f}"
             lines.append(
-                f"| {row['family']} | {row['plain']:,.0f} |  | {row['kernel']:,.0f} |  |  | {ratio} |  |"
+                f"| {row['family']} | {row['plain']:,.0f} |  | {row['kernel']:,.0f} "
+                f"|  |  | {ratio} |  |"
             )
     return "\n".join(lines) + f"\n\n{where}.\n"
 
 
 def images_table() -> str:
-    """Two lines per family of images: milliseconds of an update of 50, and of the NLL of one image."""
+    """Two lines per family of images.
+
+    Milliseconds of an update of 50, and of the NLL of one image.
+    """
     file = json.loads(
         (ROOT / "results" / "reference" / "bench-images.json").read_text(encoding="utf-8")
     )
@@ -94,7 +114,10 @@ def images_table() -> str:
 
 
 def text_table() -> str:
-    """A line per family of documents: milliseconds of an update in both precisions, and of the NLL of a document."""
+    """A line per family of documents.
+
+    Milliseconds of an update in both precisions, and of the NLL of a document.
+    """
     file = json.loads(
         (ROOT / "results" / "reference" / "bench-text.json").read_text(encoding="utf-8")
     )
@@ -109,7 +132,10 @@ def text_table() -> str:
 
 
 def latents_table() -> str:
-    """A line per family with Gaussian latents: milliseconds of an update, beside loops of PyTorch and of JAX."""
+    """A line per family with Gaussian latents.
+
+    Milliseconds of an update, beside loops of PyTorch and of JAX.
+    """
     heads = ["plain", "compiled", "PyTorch loop", "JAX loop"]
     ratios = {
         "compiled / PyTorch": ("compiled", "PyTorch loop"),
@@ -125,7 +151,10 @@ def counts_table() -> str:
 
 
 def _updates_table(name: str, heads: list[str], ratios: dict[str, tuple[str, str]]) -> str:
-    """A line per family of a file: milliseconds of an update by each of ``heads``, and ``ratios`` of two of them."""
+    """A line per family of a file.
+
+    Milliseconds of an update by each of ``heads``, and ``ratios`` of two of them.
+    """
     file = json.loads((ROOT / "results" / "reference" / name).read_text(encoding="utf-8"))
     lines = [f"| milliseconds of an update | {' | '.join([*heads, *ratios])} |"]
     lines.append("| --- |" + " ---: |" * (len(heads) + len(ratios)))

@@ -1,9 +1,12 @@
-"""Add new settings and options to tests/identity_defaults.json, which holds every default that names of runs rest on.
+"""Add new settings and options to tests/identity_defaults.json.
+
+It holds every default that names of runs rest on.
 
 python scripts/record_defaults.py
 
-What is recorded is never changed: a default that differs from its record renames runs that are there. Which settings of
-all tables can be built is recorded too, anew each time: see vaebench/running/accepted.py.
+What is recorded is never changed: a default that differs from its record renames runs that are
+there. Which settings of all tables can be built is recorded too, anew each time: see
+vaebench/running/accepted.py.
 """
 
 from __future__ import annotations

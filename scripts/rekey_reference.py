@@ -2,10 +2,10 @@
 
 python scripts/rekey_reference.py [--conf FOLDER ...]
 
-A CSV holds the key of a run and not its settings. Every cell of every table is composed, its key is made by the earlier
-rules, with the earlier names, and the present one takes its place. ``--conf``: more folders of configuration, such as
-that of an earlier checkout, for runs whose table has changed since. A key that no cell explains stays and is told; so
-running it again changes nothing.
+A CSV holds the key of a run and not its settings. Every cell of every table is composed, its key is
+made by the earlier rules, with the earlier names, and the present one takes its place. ``--conf``:
+more folders of configuration, such as that of an earlier checkout, for runs whose table has changed
+since. A key that no cell explains stays and is told; so running it again changes nothing.
 """
 
 from __future__ import annotations
@@ -30,13 +30,20 @@ LATER: dict[str, dict[str, Any]] = {
     "data": {"entries": None},
     "objective": {"mi_of": "batches"},
 }
-"""By the first rule every setting was part of a key, but for these where they had the values given here."""
+"""By the first rule every setting was part of a key, but for these where they had
+the values given here."""
 
 BELIEF_NET = "dims posterior init init_scale"
-RELAXED = "beta samples warmup weight_decay prior_chains prior_sweeps prior_sampler valid_temperatures valid_chains"
+RELAXED = (
+    "beta samples warmup weight_decay prior_chains prior_sweeps prior_sampler "
+    "valid_temperatures valid_chains"
+)
 SWEEPS = "discrete_sweeps relaxed_sweeps relaxation"
 KL = "samples kl_weight kl_start kl_warmup kl_unit kl_slope"
-TEXT = "embedding units dropout_in dropout_out frozen_last_row init init_scale init_center embedding_scale "
+TEXT = (
+    "embedding units dropout_in dropout_out frozen_last_row init init_scale "
+    "init_center embedding_scale "
+)
 TEXT += "embedding_center"
 ENCODED = "latents groups layers units context momentum init init_scale"
 
@@ -55,7 +62,9 @@ SETTINGS: dict[str, dict[str, str]] = {
         "text_vae": f"latents {TEXT}",
     },
     "objective": {
-        "aggressive": f"{KL} inner_window inner_most inner_strict inner_fixed mi_start mi_falls mi_best mi_of",
+        "aggressive": (
+            f"{KL} inner_window inner_most inner_strict inner_fixed mi_start mi_falls mi_best mi_of"
+        ),
         "bit_gibbs": "sweeps weight_decay statistics",
         "dvae": RELAXED,
         "dvaepp": f"smoothing {RELAXED}",
@@ -65,7 +74,10 @@ SETTINGS: dict[str, dict[str, str]] = {
         "gumbolt": f"estimator {RELAXED}",
         "iw_bound": "samples reduce",
         "likelihood": "",
-        "nvil": "local_signals constant_baseline input_baseline variance_normalization baseline_units decay reduce",
+        "nvil": (
+            "local_signals constant_baseline input_baseline variance_normalization "
+            "baseline_units decay reduce"
+        ),
         "pwl": f"stop_slope estimator {RELAXED}",
         "rbm_kl": f"{SWEEPS} beta rao_blackwell gradient",
         "vae": KL,
@@ -77,7 +89,8 @@ SETTINGS: dict[str, dict[str, str]] = {
         "sgd": "rate posterior_rate baseline_rate",
     },
 }
-"""Settings that options had under the first rule, by their names of then; data sets not named here had two."""
+"""Settings that options had under the first rule, by their names of then; data sets
+not named here had two."""
 
 TRAINING = "updates unit batch order valid_every valid_samples snapshots cases patience select"
 
@@ -114,7 +127,10 @@ def with_earlier_names(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def composed(known: dict[str, list[str]]) -> Iterator[dict[str, Any]]:
-    """The configuration of every cell of every table at every preset; ``known``: the present options of each group."""
+    """The configuration of every cell of every table at every preset.
+
+    ``known``: the present options of each group.
+    """
     for name in catalogue.options("table"):
         for preset in catalogue.presets_of(catalogue.load(name)):
             for cell in compose.cells(catalogue.load_table(name), catalogue.load_preset(preset)):
@@ -150,7 +166,10 @@ def _second_rule(earlier: dict[str, Any], present: dict[str, Any]) -> str:
 
 
 def rekey(path: Path, keys: dict[str, str]) -> tuple[int, set[str]]:
-    """Present keys in one results CSV, replaced whole; (runs that got another key, keys that nothing explains)."""
+    """Present keys in one results CSV, replaced whole.
+
+    (runs that got another key, keys that nothing explains).
+    """
     text = path.read_text(encoding="utf-8")
     header, *lines = list(csv.reader(io.StringIO(text)))
     if "key" not in header:

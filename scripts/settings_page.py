@@ -1,10 +1,12 @@
-"""Writes docs/settings.md from the files of conf/ and from what the code refuses; a test holds the page to both.
+"""Writes docs/settings.md from the files of conf/ and from what the code refuses.
+
+A test holds the page to both.
 
 python scripts/settings_page.py
 
-Defaults and descriptions are those of conf/. What is allowed is not written down there: it comes from the ranges in
-``vaebench/settings/records.py``, or from the line with which a model, an objective or an optimiser refuses a wrong
-value.
+Defaults and descriptions are those of conf/. What is allowed is not written down there: it comes
+from the ranges in ``vaebench/settings/records.py``, or from the line with which a model, an
+objective or an optimiser refuses a wrong value.
 """
 
 from __future__ import annotations
@@ -59,7 +61,10 @@ SECTIONS = {
     "run": "How a cell is executed. Nothing here is part of what a run is.",
     "data": "What is learned from. `vaebench ls data` shows which data sets are on your machine.",
     "model": f"The model and its inference network. Whole numbers are at most {WIDTH:,}.",
-    "objective": f"The learning rule. Numbers of samples, chains and sweeps are at most {SAMPLES:,}, others {MANY:,}.",
+    "objective": (
+        "The learning rule. Numbers of samples, chains and sweeps are at most "
+        f"{SAMPLES:,}, others {MANY:,}."
+    ),
     "optim": f"The optimiser. Whole numbers are at most {MANY:,}.",
     "eval": "How a trained model is evaluated. This is part of the protocol of every number.",
 }
@@ -70,7 +75,8 @@ BUILT = ("model", "objective", "optim")
 """Groups whose ranges are known by what is built of them, and stand in no rule."""
 
 OWN_FILES = {**dict.fromkeys(("train", "valid", "test", "vocabulary"), "FILE"), "content": "known"}
-"""Settings of the user's own data as of files that were read before and are gone: all else can be checked then."""
+"""Settings of the user's own data as of files that were read before and are gone: all
+else can be checked then."""
 
 FILLED_IN = ("data.content",)
 """Keys that the code fills in."""
@@ -92,9 +98,10 @@ class Option(NamedTuple):
 
 
 def read(text: str) -> Option:
-    """What a file of conf/ says: the comment at its head, and each key with its default and its comment.
+    """What a file of conf/ says.
 
-    A comment may go on in the next lines, alone on them.
+    The comment at its head, and each key with its default and its comment. A comment may go on in
+    the next lines, alone on them.
     """
     about: list[str] = []
     settings: list[Setting] = []
@@ -113,7 +120,10 @@ def read(text: str) -> Option:
 
 
 def options(group: str) -> dict[str, Option]:
-    """The options of a group by name; of ``train`` and ``run`` the one section of the primary configuration."""
+    """The options of a group by name.
+
+    Of ``train`` and ``run`` the one section of the primary configuration.
+    """
     conf = catalogue.conf_dir()
     if group in GROUPS:
         return {
@@ -126,7 +136,7 @@ def options(group: str) -> dict[str, Option]:
     return {"": read(section[1])}
 
 
-# --------------------------------------------------------------------------------------------------- what is allowed
+# ---------------------------------------------------------------------------------- what is allowed
 
 
 def allowed(group: str, option: str, key: str) -> str:
@@ -155,7 +165,10 @@ def default_of(group: str, option: str, key: str) -> Any:
 
 
 def refusal(group: str, option: str, key: str, default: Any) -> str:
-    """The range in the line that refuses an impossible value of a key; '' where only its type can be wrong."""
+    """The range in the line that refuses an impossible value of a key.
+
+    '' where only its type can be wrong.
+    """
     bad = "?" if isinstance(default, str) else [-7] if isinstance(default, list) else -7
     config = working(group, option)
     line = refused({**config, group: {**config[group], key: bad}})
@@ -208,7 +221,7 @@ def working(group: str, option: str) -> dict[str, Any]:
     raise LookupError(f"nothing goes with {group}={option}")
 
 
-# ----------------------------------------------------------------------------------------------------------- the page
+# ----------------------------------------------------------------------------------------- the page
 
 
 def rows(group: str, name: str, option: Option) -> Iterator[str]:
@@ -221,7 +234,9 @@ def rows(group: str, name: str, option: Option) -> Iterator[str]:
     yield "|---|---|---|---|"
     for setting in settings:
         words = (allowed(group, name, setting.key), setting.about)
-        yield f"| `{group}.{setting.key}` | `{setting.default}` | {' | '.join(map(escaped, words))} |"
+        yield (
+            f"| `{group}.{setting.key}` | `{setting.default}` | {' | '.join(map(escaped, words))} |"
+        )
 
 
 def escaped(text: str) -> str:

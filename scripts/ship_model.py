@@ -2,10 +2,10 @@
 
 python scripts/ship_model.py RUN [PRESET [TABLE]]        RUN: the folder of a run, .../KEY/seed-S
 
-PRESET is that of its table, or of another TABLE, which asks for this run, if it was made for something else. What is
-shipped: the parameters that are evaluated, and how the training went; what only further training needs is left out, and
-so are paths of the machine. A run that is not done, or flagged, is refused, and so is one that would make the whole
-larger than LIMIT.
+PRESET is that of its table, or of another TABLE, which asks for this run, if it was made for
+something else. What is shipped: the parameters that are evaluated, and how the training went; what
+only further training needs is left out, and so are paths of the machine. A run that is not done, or
+flagged, is refused, and so is one that would make the whole larger than LIMIT.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ def plain(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def of_preset(note: dict[str, Any], key: str, preset: str, name: str) -> dict[str, Any]:
-    """The note as if the run had been made for this preset of a table. SystemExit if that does not ask for it."""
+    """The note as if the run had been made for this preset of a table.
+
+    SystemExit if that does not ask for it.
+    """
     table = catalogue.load_table(name)
     cells = [
         cell for cell in compose.cells(table, catalogue.load_preset(preset)) if cell.key == key
@@ -66,7 +69,8 @@ def ship(run: Path, preset: str | None = None, table: str | None = None) -> None
     flagged = flags.of_result(result)
     if result["status"] != "done" or flagged:
         sys.exit(
-            f"{run}: {result['status']}, flags: {'; '.join(flagged) or 'none'}; only sound runs are shipped"
+            f"{run}: {result['status']}, flags: {'; '.join(flagged) or 'none'}; only "
+            "sound runs are shipped"
         )
     if preset is not None:
         note = of_preset(note, run.parent.name, preset, table or note["table"])

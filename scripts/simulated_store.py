@@ -1,11 +1,15 @@
-"""Make a store of as many runs as a thousand GPUs would leave, without training any, to measure what reads stores.
+"""Make a store of as many runs as a thousand GPUs would leave.
+
+None is trained; it is to measure what reads stores.
 
 python scripts/simulated_store.py DIR [--runs 100000] [--seeds 5] [--validations 0]
 
-The runs are of all cells of all tables: first by their own settings, then by learning rates around theirs, as a sweep
-would make them, at several seeds each. A run has its two files of JSON, ``config.json`` and ``result.json``, with the
-measures that its cell asks for, and with ``--validations`` a curve of so many lines. About 1 run of 100 has failed, and
-1 of 100 has diverged. Values are random numbers around the published one. 100,000 runs take about 1 GB without curves.
+The runs are of all cells of all tables: first by their own settings, then by learning rates around
+theirs, as a sweep would make them, at several seeds each. A run has its two files of JSON,
+``config.json`` and ``result.json``, with the measures that its cell asks for, and with
+``--validations`` a curve of so many lines. About 1 run of 100 has failed, and 1 of 100 has
+diverged. Values are random numbers around the published one. 100,000 runs take about 1 GB without
+curves.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The KL above the least at which training ends, by starts: writes results/reference/toy_starts.csv.
+"""The KL above the least at which training ends, by starts.
+
+Writes results/reference/toy_starts.csv.
 
 python scripts/toy_starts.py RESULTS
 
@@ -6,8 +8,9 @@ RESULTS: a folder of runs of table=dvae_sharp_sharp_toy, for instance of
 
     vaebench run table=dvae_sharp_sharp_toy --only "row=mixture 6" --seeds 0-4 run.results=RESULTS
 
-A seed draws the couplings from which training starts, and all noise. A line per mixture, gradient and seed: the KL
-above the least one after half the updates (``halfway``, by the curve) and at the end (``kl_gap``), in nats.
+A seed draws the couplings from which training starts, and all noise. A line per mixture, gradient
+and seed: the KL above the least one after half the updates (``halfway``, by the curve) and at the
+end (``kl_gap``), in nats.
 """
 
 from __future__ import annotations

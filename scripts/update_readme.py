@@ -1,9 +1,11 @@
-"""Writes the README's table and the page it links to from the reference results; a test holds both to them.
+"""Writes the README's table and the page it links to from the reference results.
+
+A test holds both to them.
 
 python scripts/update_readme.py
 
-The README has one preset for each row and column, the best-evidenced one, of MOST entries at most; docs/results-*.md
-has everything. Nothing is chosen by its result.
+The README has one preset for each row and column, the best-evidenced one, of MOST entries at most;
+docs/results-*.md has everything. Nothing is chosen by its result.
 """
 
 from __future__ import annotations
@@ -33,10 +35,11 @@ def sources() -> list[Path]:
 
 
 def evidenced(table: Table, frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the MOST best-evidenced entries of a table, of each the preset with the best evidence.
+    """The rows of the MOST best-evidenced entries of a table.
 
-    More finished seeds are better evidence, then more updates, then the paper's own recipe; among entries that are
-    alike in these the earlier ones of the table are taken.
+    Of each the preset with the best evidence. More finished seeds are better evidence, then more
+    updates, then the paper's own recipe; among entries that are alike in these the earlier ones of
+    the table are taken.
     """
     order = {entry: i for i, entry in enumerate(table.trained())}
     settings = []
@@ -66,13 +69,17 @@ def rendered() -> str:
     entries = [entry for entry in table.trained() if entry in chosen]
     text = report.render(table.narrowed(entries), shown, "md", brief=True)
     return (
-        f"{text}\nOf each row and column the preset with the most seeds, then the most updates, then the paper's "
-        f"recipe. [All rows and presets, with notes and ledger](docs/{PAGE.name}).\n"
+        f"{text}\n"
+        "Of each row and column the preset with the most seeds, then the most updates, then the "
+        f"paper's recipe. [All rows and presets, with notes and ledger](docs/{PAGE.name}).\n"
     )
 
 
 def page() -> str:
-    """The whole report, all presets of the table in one, with the results of rows that other tables train."""
+    """The whole report, all presets of the table in one.
+
+    With the results of rows that other tables train.
+    """
     table = load_table(TABLE)
     paths = shipped.files([TABLE])
     names = ", ".join(f"`results/reference/{path.name}`" for path in paths)

@@ -1,4 +1,5 @@
-"""What every test starts from: one thread, no width that the environment gives, and no waiting for the disk.
+"""What every test starts from: one thread, no width that the environment gives, and
+no waiting for the disk.
 
 Tiny tensors are fastest with one thread, and nothing then depends on how many cores a machine has.
 """
@@ -20,7 +21,8 @@ torch.set_num_threads(1)
 # Pytest-xdist gives its workers the terminal's, to which reports would be fitted.
 os.environ.pop("COLUMNS", None)
 
-# What reached the disk shows after a power cut alone. Tests of a full disk put a function of their own in this place.
+# What reached the disk shows after a power cut alone. Tests of a full disk put a function of their
+# own in this place.
 os.fsync = lambda handle: None
 
 

@@ -1,4 +1,5 @@
-"""The layout of the package is what docs/architecture.md says: its rooms, and who may import whom."""
+"""The layout of the package is what docs/architecture.md says: its rooms,
+and who may import whom."""
 
 from __future__ import annotations
 
@@ -63,7 +64,8 @@ def files() -> list[Path]:
 
 
 def imported(tree: ast.AST) -> Iterator[tuple[str, int]]:
-    """(module, line) of every import, wherever it stands; ``from vaebench import x`` counts as vaebench.x."""
+    """(module, line) of every import, wherever it stands;
+    ``from vaebench import x`` counts as vaebench.x."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
@@ -76,7 +78,8 @@ def imported(tree: ast.AST) -> Iterator[tuple[str, int]]:
 
 
 def at_start(tree: ast.Module) -> ast.Module:
-    """The part that runs when the module is imported: no function bodies, no blocks for the type checker."""
+    """The part that runs when the module is imported: no function bodies, no
+    blocks for the type checker."""
 
     class Prune(ast.NodeTransformer):
         def visit_FunctionDef(self, node):
@@ -95,7 +98,8 @@ def at_start(tree: ast.Module) -> ast.Module:
 
 
 def violations(room: str, source: str) -> list[str]:
-    """What a file of ``room`` imports and may not, at its start, in a function or for the type checker."""
+    """What a file of ``room`` imports and may not, at its start, in a function
+    or for the type checker."""
     out = []
     for module, line in imported(ast.parse(source)):
         parts = module.split(".")
@@ -103,7 +107,8 @@ def violations(room: str, source: str) -> list[str]:
             other = parts[1]
             if other != room and floor_of(other) >= floor_of(room):
                 out.append(
-                    f"line {line}: {room} (floor {floor_of(room)}) imports {other} (floor {floor_of(other)})"
+                    f"line {line}: {room} (floor {floor_of(room)}) imports {other} "
+                    f"(floor {floor_of(other)})"
                 )
         if parts[0] in ("hydra", "omegaconf") and room != "config":
             out.append(f"line {line}: {room} imports {parts[0]}; only config may")
@@ -124,7 +129,8 @@ def module_of(path: Path) -> str:
 
 
 def imports_among(sources: dict[str, str]) -> dict[str, set[str]]:
-    """Module -> which of the others it imports, wherever in it the import stands; ``sources``: module -> its text."""
+    """Module -> which of the others it imports, wherever in it the import stands; ``sources``:
+    module -> its text."""
     found: dict[str, set[str]] = {}
     for name, source in sources.items():
         used = found.setdefault(name, set())
@@ -132,7 +138,8 @@ def imports_among(sources: dict[str, str]) -> dict[str, set[str]]:
             if isinstance(node, ast.Import):
                 used |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
-                # ``from vaebench.dists import rbm`` is an import of the file rbm, not of the package's own.
+                # ``from vaebench.dists import rbm`` is an import of the file rbm, not of the
+                # package's own.
                 parts = {f"{node.module}.{alias.name}" for alias in node.names}
                 used |= parts if parts <= sources.keys() else parts | {node.module}
         found[name] = used & sources.keys()
@@ -150,7 +157,8 @@ def test_every_file_imports_from_lower_floors_alone(room):
 
 
 def test_imports_have_no_circle():
-    """Not within a room either, nor by imports in functions or for the type checker, which would only hide one."""
+    """Not within a room either, nor by imports in functions or for the type checker, which would
+    only hide one."""
     sources = {module_of(p): p.read_text("utf-8") for p in files()}
     TopologicalSorter(imports_among(sources)).prepare()  # names the files of a circle
 
@@ -197,7 +205,8 @@ def test_objectives_and_metrics_know_nothing_of_each_other():
 
 
 def test_the_report_composes_nothing():
-    """Not even inside a function: the protocol of the paper's number stands in the cell and in the CSV."""
+    """Not even inside a function: the protocol of the paper's number stands in
+    the cell and in the CSV."""
     for path in (ROOT / "report").rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         names = {module for module, _ in imported(tree)}
@@ -250,7 +259,8 @@ def test_a_module_without_a_floor_is_named():
 
 
 def test_what_must_start_at_once_does():
-    """In a fresh interpreter: every module without torch, imported together, brings neither it nor hydra."""
+    """In a fresh interpreter: every module without torch, imported together,
+    brings neither it nor hydra."""
     modules = [
         module_of(p)
         for p in files()
@@ -266,7 +276,8 @@ def test_what_must_start_at_once_does():
 
 
 def test_the_tests_have_the_rooms_of_the_package():
-    """And those of what belongs to no room: the documentation, the scripts, what holds for every option, helpers."""
+    """And those of what belongs to no room: the documentation, the scripts, what holds for every
+    option, helpers."""
     rooms = {p.parent.name for p in ROOT.glob("*/__init__.py")}
     found = {p.parent.name for p in Path(__file__).parent.glob("*/test_*.py")}
     assert found - rooms == {"contract", "docs", "scripts"}

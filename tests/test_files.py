@@ -1,4 +1,5 @@
-"""vaebench.files, and everything that writes through it: a full disk is an error, never a crash or half a file."""
+"""vaebench.files, and everything that writes through it: a full disk is an error, never
+a crash or half a file."""
 
 from __future__ import annotations
 
@@ -79,7 +80,8 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """What became of every writer: (error, sizes of the files that are there), with the limit and then without."""
+    """What became of every writer: (error, sizes of the files that are there), with the
+    limit and then without."""
     command = [
         sys.executable,
         "-c",

@@ -82,7 +82,10 @@ def test_reports_and_comparisons_with_the_reference(python, tmp_path):
 
 
 def test_from_python(python, tmp_path):
-    code = "import vaebench as vb; print(len(vb.reference('nvil_mnist', 'short')), len(vb.load_data('digits').test))"
+    code = (
+        "import vaebench as vb; print(len(vb.reference('nvil_mnist', 'short')), "
+        "len(vb.load_data('digits').test))"
+    )
     results, cases = map(int, run([python, "-c", code], tmp_path).split())
     assert results > 50
     assert cases == 300

@@ -2,10 +2,11 @@
 
 The way of the data is one direction:
 
-    conf/table/*.yaml -> compose -> Cells -> data -> model + objective -> train -> evaluate -> store -> report / compare
+    conf/table/*.yaml -> compose -> Cells -> data -> model + objective -> train -> evaluate -> store
+    -> report / compare
 
-From Python, ``import vaebench as vb``, the names of ``__all__``: see docs/python.md. Each is loaded when it is first
-asked for, so the import itself loads nothing.
+From Python, ``import vaebench as vb``, the names of ``__all__``: see docs/python.md. Each is loaded
+when it is first asked for, so the import itself loads nothing.
 """
 
 __version__ = "0.1.0"

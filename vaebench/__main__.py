@@ -1,4 +1,7 @@
-"""The command ``vaebench``, and ``python -m vaebench``: Ctrl-C, as SIGTERM, is one line at any moment."""
+"""The command ``vaebench``, and ``python -m vaebench``.
+
+Ctrl-C, as SIGTERM, is one line at any moment.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ import sys
 def main() -> int:
     """Run the command of ``sys.argv``; returns its exit code.
 
-    Nothing is imported above but what Python has loaded itself, because Ctrl-C during an import is a traceback.
+    Nothing is imported above but what Python has loaded itself, because Ctrl-C during an
+    import is a traceback.
     """
     try:
         _interrupted_by_sigterm()
@@ -35,7 +39,10 @@ def _interrupted_by_sigterm() -> None:
 
 
 def _end_with(code: int) -> None:
-    """Let a signal end the process with the command's code: all is done, only the interpreter's own end is to come."""
+    """Let a signal end the process with the command's code.
+
+    All is done, only the interpreter's own end is to come.
+    """
     import signal
 
     for number in (signal.SIGINT, signal.SIGTERM):

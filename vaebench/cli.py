@@ -1,8 +1,9 @@
-"""The command ``vaebench``: finds the verb, builds the parser of that verb alone, turns errors into lines and codes.
+"""The command ``vaebench``.
 
-Exit codes: 0 done, 1 something failed or differs, 2 usage or configuration, 130 interrupted. Results go to stdout,
-everything else to stderr. A verb is a module ``vaebench/verbs/<verb>.py`` with ``HELP``, ``configure(parser)`` and
-``run(args) -> int``; nothing heavy is imported until a verb runs.
+Finds the verb, builds the parser of that verb alone, turns errors into lines and codes. Exit codes:
+0 done, 1 something failed or differs, 2 usage or configuration, 130 interrupted. Results go to
+stdout, everything else to stderr. A verb is a module ``vaebench/verbs/<verb>.py`` with ``HELP``,
+``configure(parser)`` and ``run(args) -> int``; nothing heavy is imported until a verb runs.
 """
 
 from __future__ import annotations
@@ -228,8 +229,15 @@ def _top_parser() -> argparse.ArgumentParser:
         prog="vaebench",
         usage="vaebench VERB [key=value ...] [options]",
         description="Reproduce the published tables of variational models.",
-        epilog=f"verbs:\n{verbs}\n\nexamples:\n  vaebench ls\n  vaebench run table=nvil_mnist preset=quick\n"
-        "  vaebench report table=nvil_mnist preset=quick\n\nvaebench VERB --help tells more.",
+        epilog="verbs:\n"
+        f"{verbs}\n"
+        "\n"
+        "examples:\n"
+        "  vaebench ls\n"
+        "  vaebench run table=nvil_mnist preset=quick\n"
+        "  vaebench report table=nvil_mnist preset=quick\n"
+        "\n"
+        "vaebench VERB --help tells more.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -241,7 +249,10 @@ def _top_parser() -> argparse.ArgumentParser:
 
 
 def _completion_parser() -> argparse.ArgumentParser:
-    """Every verb by name, and in full the one on the command line: what argcomplete walks through."""
+    """Every verb by name, and in full the one on the command line.
+
+    What argcomplete walks through.
+    """
     parser = _top_parser()
     verbs = parser.add_subparsers(dest="verb", parser_class=Parser)
     words = os.environ.get("COMP_LINE", "").split()[1:]
@@ -254,7 +265,7 @@ def _completion_parser() -> argparse.ArgumentParser:
     return parser
 
 
-# ----------------------------------------------------------------------------------------------------- messages
+# ----------------------------------------------------------------------------------------- messages
 
 
 def _say(text: str) -> None:
@@ -293,7 +304,10 @@ def _messages() -> Iterator[None]:
 
 
 def _release_stdout() -> None:
-    """After an error: what still waits for a closed pipe or a full disk would be reported again at Python's exit."""
+    """After an error: what still waits would be reported again at Python's exit.
+
+    What waits for a closed pipe or a full disk.
+    """
     try:
         sys.stdout.flush()
     except (OSError, ValueError, streams.OutputError):

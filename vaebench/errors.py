@@ -1,4 +1,7 @@
-"""The errors a user may meet, each worded as one line that says what was wrong and what is allowed."""
+"""The errors a user may meet.
+
+Each is one line that says what was wrong and what is allowed.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ TYPO = 0.7
 
 
 class UserError(Exception):
-    """Bad input: a wrong key, file, table or value. The command prints the line and exits with 2."""
+    """Bad input: a wrong key, file, table or value.
+
+    The command prints the line and exits with 2.
+    """
 
 
 class DataError(UserError):

@@ -12,16 +12,16 @@ from vaebench.errors import UserError
 
 
 def write_atomic(path: Path, content: str | bytes, sync: bool = True) -> None:
-    """Write a file so that it is either the old or the new one, whatever happens. Creates the folder.
+    """Write a file so that it is either the old or the new one, whatever happens.
 
-    Everything that vaebench writes comes through here, as finished bytes: a library that writes to a disk itself may
-    not survive a full disk (HDF5 does not).
+    Creates the folder. Everything that vaebench writes comes through here, as finished bytes: a
+    library that writes to a disk itself may not survive a full disk (HDF5 does not).
 
     Args:
         path: The file.
         content: All of it.
-        sync: Wait until the disk has it, so that it survives a loss of power. That takes milliseconds: too long for
-            very many files that can be made again.
+        sync: Wait until the disk has it, so that it survives a loss of power. That takes
+            milliseconds: too long for very many files that can be made again.
 
     Raises:
         OSError: If it cannot be written; the old file is as it was then, and nothing else is left.
@@ -47,7 +47,10 @@ def write_atomic(path: Path, content: str | bytes, sync: bool = True) -> None:
 
 
 def write_output(path: Path, content: str | bytes, sync: bool = True) -> None:
-    """As ``write_atomic``, of a file that the user asked for. Raises UserError if it cannot be written."""
+    """As ``write_atomic``, of a file that the user asked for.
+
+    Raises UserError if it cannot be written.
+    """
     try:
         write_atomic(path, content, sync)
     except OSError as e:
@@ -55,7 +58,10 @@ def write_output(path: Path, content: str | bytes, sync: bool = True) -> None:
 
 
 def carried(name: str) -> Path | None:
-    """A folder that a wheel carries inside the package and a checkout has beside it; None if this has neither."""
+    """A folder that a wheel carries inside the package and a checkout has beside it.
+
+    None if this has neither.
+    """
     package = Path(__file__).resolve().parent
     return next(
         (place for place in (package / name, package.parent / name) if place.is_dir()), None
@@ -63,7 +69,10 @@ def carried(name: str) -> Path | None:
 
 
 def parse_json(content: str | bytes) -> Any:
-    """What JSON text holds. Raises ValueError for any text that is none, however deep it is nested."""
+    """What JSON text holds.
+
+    Raises ValueError for any text that is none, however deep it is nested.
+    """
     try:
         return json.loads(content)
     except RecursionError:
@@ -71,7 +80,10 @@ def parse_json(content: str | bytes) -> Any:
 
 
 def jsonable(value: Any) -> Any:
-    """Plain JSON values: NaN and infinities become None, tuples lists, and NumPy or torch scalars numbers."""
+    """Plain JSON values: NaN and infinities become None, tuples lists.
+
+    NumPy or torch scalars become numbers.
+    """
     if isinstance(value, dict):
         return {str(k): jsonable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

@@ -43,10 +43,11 @@ def aligned(rows: Sequence[Sequence[object]], indent: str = "") -> str:
 
 
 def listed(rows: Sequence[Sequence[object]], width: int | None, tail: int = 1) -> str:
-    """``aligned``; where that is wider than ``width`` the last ``tail`` columns, or more if need be, are wrapped.
+    """``aligned``.
 
-    They stand beside the others or, where there is no room, below them. Nothing is cut off and no word is
-    broken, for it may be a path. The first row is the header.
+    Where that is wider than ``width`` the last ``tail`` columns, or more if need be, are wrapped.
+    They stand beside the others or, where there is no room, below them. Nothing is cut off and no
+    word is broken, for it may be a path. The first row is the header.
     """
     whole = aligned(rows)
     if width is None or max(map(len, whole.splitlines())) <= width:

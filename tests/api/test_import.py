@@ -11,13 +11,19 @@ import vaebench as vb
 
 
 def test_the_import_loads_nothing():
-    code = "import sys; before = set(sys.modules); import vaebench; print(*sorted(set(sys.modules) - before))"
+    code = (
+        "import sys; before = set(sys.modules); import vaebench; "
+        "print(*sorted(set(sys.modules) - before))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["vaebench"]
 
 
 def test_listing_tables_needs_neither_torch_nor_pandas_nor_hydra():
-    code = "import sys, vaebench as vb; vb.tables(); print(*{'torch', 'pandas', 'hydra'} & set(sys.modules))"
+    code = (
+        "import sys, vaebench as vb; vb.tables(); print(*{'torch', 'pandas', "
+        "'hydra'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
 

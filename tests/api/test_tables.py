@@ -1,4 +1,5 @@
-"""A table from Python: the runs, results and reports of the command's, and one clear line for what is refused."""
+"""A table from Python: the runs, results and reports of the command's, and one clear
+line for what is refused."""
 
 from __future__ import annotations
 
@@ -94,7 +95,10 @@ def test_training_now_and_evaluating_later_is_the_same_run(made, tmp_path, caplo
 def test_a_call_whose_time_is_over_saves_and_the_same_call_goes_on(made, tmp_path, caplog):
     table = vb.table("nvil_mnist", *FEW, f"run.results={tmp_path}", preset="quick")
     assert not len(table.run("SBN 200", "NVIL", seeds=0, minutes=1e-9))
-    over = "1e-09 minutes are over, the state is saved: 1 of 1 runs left; the same call goes on from here"
+    over = (
+        "1e-09 minutes are over, the state is saved: 1 of 1 runs left; the same "
+        "call goes on from here"
+    )
     assert [record.getMessage() for record in caplog.records] == [over]
 
     caplog.clear()

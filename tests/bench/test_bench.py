@@ -56,7 +56,8 @@ def test_models_with_a_boltzmann_prior_have_the_section_in_milliseconds():
 
 
 def test_the_chains_part_is_what_an_update_takes_longer_with_them(monkeypatch: pytest.MonkeyPatch):
-    """By a clock of our own, on which every sweep of a chain takes a millisecond, its noise a tenth, the rest two."""
+    """By a clock of our own, on which every sweep of a chain takes a millisecond, its noise a
+    tenth, the rest two."""
     now = [0.0]
     batches = []
     drawn = []
@@ -106,7 +107,8 @@ def test_documents_have_a_section_of_their_own(small, monkeypatch, capsys: pytes
     assert set(x[:, -1].tolist()) == {2}
     assert 4 <= int(x[:, 1:-1].min()) <= int(x[:, 1:-1].max()) < 9
     families = {f"{m} {o}": ("tiny", {"name": m}, {"name": o})
-                for m, o in (("text_vae", "vae"), ("text_vae", "aggressive"), ("text_lm", "likelihood"))}  # fmt: skip
+                for m, o in (("text_vae", "vae"), ("text_vae", "aggressive"),
+                             ("text_lm", "likelihood"))}  # fmt: skip
     monkeypatch.setattr(bench.bench_text, "SIZES", {"tiny": size})
     monkeypatch.setattr(bench.bench_text, "FAMILIES", families)
     assert cli.main(["bench", "--only", "text", "--seconds", "0.01", "run.device=cpu"]) == 0
@@ -121,7 +123,8 @@ def test_documents_have_a_section_of_their_own(small, monkeypatch, capsys: pytes
 def test_counted_documents_have_a_section_with_a_column_for_each_engine(
     monkeypatch, capsys: pytest.CaptureFixture
 ):
-    """By a clock of our own: an update takes a millisecond by autograd, a tenth of it by kernels."""
+    """By a clock of our own: an update takes a millisecond by autograd, a
+    tenth of it by kernels."""
     now = [0.0]
 
     def step(pack, number, length, batch):
@@ -151,7 +154,8 @@ def test_images_have_a_section_of_their_own(monkeypatch, capsys: pytest.CaptureF
 
 
 def test_the_decoder_written_down_is_the_decoder():
-    """Two implementations of one network: with the same parameters the same logits, by running averages."""
+    """Two implementations of one network: with the same parameters the same
+    logits, by running averages."""
     from vaebench.nn.channel_norm import ChannelNorm
     from vaebench.nn.init import initialize
     from vaebench.nn.pixel_decoder import PixelDecoder
@@ -250,7 +254,8 @@ def test_the_products_of_an_update(monkeypatch):
 
 
 def test_an_evaluation_beside_its_products(monkeypatch, capsys: pytest.CaptureFixture):
-    """By a clock of our own: what each turn took, the first not counted; the best, for 1,000 samples of a case."""
+    """By a clock of our own: what each turn took, the first not counted; the best, for 1,000
+    samples of a case."""
     now = [0.0]
     done = []
     took = {
@@ -286,7 +291,8 @@ def test_an_evaluation_beside_its_products(monkeypatch, capsys: pytest.CaptureFi
 
 
 def test_the_products_of_samples(monkeypatch):
-    """Those whose factors differ from sample to sample: not the first layer of the inference network."""
+    """Those whose factors differ from sample to sample: not the first layer of
+    the inference network."""
     made = []
     monkeypatch.setattr(bench.torch, "mm", lambda a, b, out: made.append((*a.shape, b.shape[1])))
     for config, shapes in (
@@ -322,7 +328,8 @@ def test_the_help_names_all_that_has_a_loop_in_jax(capsys: pytest.CaptureFixture
 
 @pytest.mark.slow
 def test_the_jax_loop_is_nvil(monkeypatch):
-    """On the same data it and the plain engine get from the same sort of start to the same bound."""
+    """On the same data it and the plain engine get from the same sort of
+    start to the same bound."""
     pytest.importorskip("jax")
     monkeypatch.setenv("XLA_FLAGS", "")
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
@@ -353,7 +360,8 @@ def test_the_command_with_a_selection(small, capsys: pytest.CaptureFixture):
 
 
 def test_the_speed_leaves_out_compilation_and_the_first_block(monkeypatch: pytest.MonkeyPatch):
-    """By a clock of our own: the first block takes 100 s, every later one, its noise included, half a second."""
+    """By a clock of our own: the first block takes 100 s, every later one, its noise
+    included, half a second."""
     now = [0.0]
     blocks = []
 
@@ -375,7 +383,8 @@ def test_the_speed_leaves_out_compilation_and_the_first_block(monkeypatch: pytes
 
 
 def test_the_products_of_an_update_with_chains(monkeypatch):
-    """Layers once forwards and twice backwards; both sides of every sweep; what a sweep over bits decodes."""
+    """Layers once forwards and twice backwards; both sides of every sweep; what a
+    sweep over bits decodes."""
     made = []
     monkeypatch.setattr(
         bench_boltzmann.torch, "mm", lambda a, b, out: made.append((*a.shape, b.shape[1]))

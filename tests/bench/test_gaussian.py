@@ -39,7 +39,8 @@ def jax(monkeypatch):
 
 
 def step_of(family):
-    """Parameters by name, cases (batch, d), normals (k, batch, n), and our loss with its gradient."""
+    """Parameters by name, cases (batch, d), normals (k, batch, n), and our
+    loss with its gradient."""
     rule = objectives.build(family.objective, models.build(family.model, DataInfo(np.full(6, 0.3))))
     models.start(rule, {"init": "normal", "init_scale": 0.5}, 0)
     g = torch.Generator().manual_seed(1)

@@ -30,7 +30,8 @@ def lines():
 
 
 def test_every_line_agrees(lines):
-    """Some 80 normal z with limit 4.5: by chance one fails in one of 1,800 sets of seeds; the seeds are fixed.
+    """Some 80 normal z with limit 4.5: by chance one fails in one of 1,800 sets of
+    seeds; the seeds are fixed.
 
     Of 7,800 coordinates one exceeds 5.5 by chance in one of 3,400 sets.
     """
@@ -38,7 +39,8 @@ def test_every_line_agrees(lines):
 
 
 def test_every_coordinate_agrees(lines):
-    """Bonferroni over all coordinates of all gradients: by chance one of them fails in one of 1,000 sets of seeds.
+    """Bonferroni over all coordinates of all gradients: by chance one of them fails in one of 1,000
+    sets of seeds.
 
     Baselines' coordinates go together, and many are nearly constant: the limit is on the safe side.
     """
@@ -85,7 +87,7 @@ def test_what_else_is_among_the_lines(lines):
     assert len({line.name for line in lines}) == len(lines)
 
 
-# -------------------------------------------------------------------------------------------- broken on purpose
+# -------------------------------------------------------------------------------- broken on purpose
 
 
 def failures(lines):
@@ -114,7 +116,8 @@ def test_a_signal_without_its_top_term(monkeypatch):
 
 
 def test_a_signal_one_layer_short(monkeypatch):
-    """l_i from k > i on: its own layer's term is missing, the mistake that a wrong running sum makes."""
+    """l_i from k > i on: its own layer's term is missing, the mistake that a
+    wrong running sum makes."""
     whole = NVIL.signals
     monkeypatch.setattr(
         NVIL, "signals", lambda self, p, q: torch.cat([whole(self, p, q)[1:], p[-1]]).detach()
@@ -163,7 +166,8 @@ def test_a_wrong_sleep_phase(monkeypatch, sleep):
 
 
 def test_logits_that_look_at_the_units_after(monkeypatch):
-    """Densities upper triangular, samples lower: the probabilities still sum to one, but nothing else is right."""
+    """Densities upper triangular, samples lower: the probabilities still sum to one, but nothing
+    else is right."""
     monkeypatch.setattr(
         autoregressive, "logits", lambda h, a, weight: a + h @ torch.triu(weight, 1).T
     )
@@ -232,7 +236,7 @@ def test_data_that_are_centred_in_samples_but_not_in_densities(monkeypatch):
     assert "d: importance weight" in densities("SBN 2-3")
 
 
-# -------------------------------------------------------------------------------------------------------- lines
+# -------------------------------------------------------------------------------------------- lines
 
 
 def test_a_line_without_error_must_agree_to_rounding():

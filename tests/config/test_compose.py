@@ -1,4 +1,5 @@
-"""From tables, presets and overrides to cells: which is stronger, and that what is read once is not shared."""
+"""From tables, presets and overrides to cells: which is stronger, and that what is
+read once is not shared."""
 
 from __future__ import annotations
 
@@ -51,7 +52,10 @@ def test_later_overrides_are_stronger(table):
 
 
 def test_an_entry_is_stronger_than_its_row_and_column_and_weaker_than_a_preset_of_the_table(small):
-    entry = 'SBN 200:     {set: ["model.dims=[200]"], entries: {WS: [optim.rate=6e-4, "model.dims=[3]", train.batch=7]},'
+    entry = (
+        'SBN 200:     {set: ["model.dims=[200]"], entries: {WS: [optim.rate=6e-4, '
+        '"model.dims=[3]", train.batch=7]},'
+    )
     (small / "table" / "small.yaml").write_text(
         SMALL.replace('SBN 200:     {set: ["model.dims=[200]"],', entry)
     )

@@ -1,4 +1,5 @@
-"""Entries of the ledger and settings that tables share: how they are named, and that nothing stands twice."""
+"""Entries of the ledger and settings that tables share: how they are named, and
+that nothing stands twice."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ FAMILY = {key: {"topic": key, "paper": "p", "here": "h", "why": "w"} for key in 
 
 @pytest.fixture
 def read(conf):
-    """A function from a ledger to that of the table that has it; one family, ``tiny``, is shared."""
+    """A function from a ledger to that of the table that has it; one
+    family, ``tiny``, is shared."""
 
     def make(ledger, family=FAMILY):
         (conf / "ledger" / "tiny.yaml").write_text(yaml.safe_dump(family))
@@ -89,7 +91,8 @@ def test_a_mistake_in_a_family_gets_one_line(read, family, words):
 
 @pytest.fixture
 def settings(conf):
-    """A function from a part of a table to the table that has it; the settings ``tiny/few`` are shared."""
+    """A function from a part of a table to the table that has it; the settings
+    ``tiny/few`` are shared."""
     (conf / "settings").mkdir(exist_ok=True)
     (conf / "settings" / "tiny.yaml").write_text(
         "few: [train.updates=3, train.batch=2]\nword: quick\n"
@@ -161,7 +164,7 @@ def test_a_mistake_in_shared_settings_gets_one_line(settings, shared, words):
     assert all(word in line for word in ["table small: ", *words]), line
 
 
-# ---------------------------------------------------------------------------------------------- what is shipped
+# ---------------------------------------------------------------------------------- what is shipped
 
 
 def test_nothing_is_written_twice_and_nothing_is_shared_by_one_alone():

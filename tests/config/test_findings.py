@@ -1,4 +1,5 @@
-"""Numbers that findings quote, taken again from the recorded results: means over seeds, intervals, slopes."""
+"""Numbers that findings quote, taken again from the recorded results: means over
+seeds, intervals, slopes."""
 
 from __future__ import annotations
 
@@ -15,9 +16,11 @@ NUMBER = r"[-+]?\d+\.\d+"
 
 SEEDS = rf"(?:{NUMBER}, )?{NUMBER} and {NUMBER}"
 MEAN = re.compile(
-    rf"({SEEDS})\b[^:;]*: ({NUMBER})(?: in the mean)?, (?:with a )?standard error (?:of )?({NUMBER})"
+    rf"({SEEDS})\b[^:;]*: ({NUMBER})(?: in the mean)?, (?:with a )?standard error "
+    rf"(?:of )?({NUMBER})"
 )
-"""``99.84, 99.76 and 100.12: 99.91 in the mean, standard error 0.11``, with words before the colon."""
+"""``99.84, 99.76 and 100.12: 99.91 in the mean, standard error 0.11``, with
+words before the colon."""
 
 SLOPE = re.compile(rf"({NUMBER}) \+- ({NUMBER})")
 
@@ -30,13 +33,15 @@ QUOTED = [
 
 
 def rounded(text: str, value: float, slack: float = 1e-9) -> bool:
-    """Whether ``text`` is ``value`` to as many decimals as it has. ``slack``: what ``value`` may be off by itself."""
+    """Whether ``text`` is ``value`` to as many decimals as it has. ``slack``: what ``value`` may be
+    off by itself."""
     decimals = len(text.partition(".")[2])
     return abs(float(text) - value) <= 0.5 * 10**-decimals + slack
 
 
 def seeds_of(evidence: str) -> dict[tuple[str, str, str, str], list[float]]:
-    """(file, row, column, metric) -> one value for each seed, of the files of results that the evidence names."""
+    """(file, row, column, metric) -> one value for each seed, of the files of results that the
+    evidence names."""
     found = {}
     for name in re.findall(r"[\w\-]+\.csv", evidence):
         frame = pd.read_csv(REFERENCE / name)
@@ -62,7 +67,8 @@ def errors_in_means(found: str, evidence: str) -> list[str]:
 
 
 def errors_in_intervals(found: str, evidence: str) -> list[str]:
-    """What is wrong with ``ROW MEAN +- HALF`` where a finding says that it quotes halves of 95 % intervals."""
+    """What is wrong with ``ROW MEAN +- HALF`` where a finding says that it quotes
+    halves of 95 % intervals."""
     if "half the 95 % interval" not in found:
         return []
     wrong = []
@@ -77,7 +83,8 @@ def errors_in_intervals(found: str, evidence: str) -> list[str]:
 
 
 def errors_in_slopes(found: str, evidence: str) -> list[str]:
-    """Slopes per 100,000 updates that ``nvil_slopes.csv`` does not have, with errors that allow for correlation."""
+    """Slopes per 100,000 updates that ``nvil_slopes.csv`` does not have, with errors that
+    allow for correlation."""
     if "nvil_slopes.csv" not in evidence:
         return []
     lines = pd.read_csv(REFERENCE / "nvil_slopes.csv")

@@ -1,4 +1,5 @@
-"""What a run is named by: the settings that differ from their defaults, and defaults that stay as they are."""
+"""What a run is named by: the settings that differ from their defaults, and defaults
+that stay as they are."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ def config():
     return copy.deepcopy(cell().config)
 
 
-# ------------------------------------------------------------------------------------------------ the rule
+# ----------------------------------------------------------------------------------------- the rule
 
 
 def test_a_new_setting_with_a_default_changes_no_key(config, monkeypatch):
@@ -165,10 +166,14 @@ def test_no_two_cells_of_different_settings_share_a_key():
 def test_a_key_needs_neither_torch_nor_hydra_and_little_time():
     text = json.dumps(cell().config)
     code = (
-        "import sys, time, json\nfrom vaebench.config.cells import run_key\n"
-        f"config = json.loads({text!r})\nkey = run_key(config)\nbegan = time.perf_counter()\n"
+        "import sys, time, json\n"
+        "from vaebench.config.cells import run_key\n"
+        f"config = json.loads({text!r})\n"
+        "key = run_key(config)\n"
+        "began = time.perf_counter()\n"
         "[run_key(config) for _ in range(200)]\n"
-        "print(key, bool({'torch', 'hydra', 'pandas'} & set(sys.modules)), time.perf_counter() - began)"
+        "print(key, bool({'torch', 'hydra', 'pandas'} & set(sys.modules)), time.perf_counter() - "
+        "began)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     key, heavy, seconds = done.stdout.split()
@@ -176,23 +181,25 @@ def test_a_key_needs_neither_torch_nor_hydra_and_little_time():
     assert float(seconds) / 200 < 0.005
 
 
-# -------------------------------------------------------------------------------------------- the defaults stay
+# -------------------------------------------------------------------------------- the defaults stay
 
 
 @pytest.mark.parametrize("name", RECORD)
 def test_a_recorded_default_is_never_changed(name):
     now = shipped()
     assert name in now, (
-        f"conf/{name}.yaml is gone, and with it the names of its runs: keep the file, or add its new name to "
-        "vaebench/settings/renamed.py and rename its entry in tests/identity_defaults.json"
+        f"conf/{name}.yaml is gone, and with it the names of its runs: keep the file, or add its "
+        "new name to vaebench/settings/renamed.py and rename its entry in "
+        "tests/identity_defaults.json"
     )
     for setting, value in RECORD[name].items():
         found = now[name].get(setting, "(no such setting)")
         assert canonical(found) == canonical(value), (
-            f"{name}: the default of {setting} was {value!r} and is {found!r}. A run is named by what differs from the "
-            "defaults, so runs of the old one would be taken for runs of the new one. Put it back. Then set the new "
-            "value in the tables that want it, or make a new option of it. Where the same settings compute something "
-            "else now, raise the option's version instead (docs/results.md)"
+            f"{name}: the default of {setting} was {value!r} and is {found!r}. A run is named by "
+            "what differs from the defaults, so runs of the old one would be taken for runs of "
+            "the new one. Put it back. Then set the new value in the tables that want it, or make "
+            "a new option of it. Where the same settings compute something else now, raise the "
+            "option's version instead (docs/results.md)"
         )
 
 
@@ -204,7 +211,8 @@ def test_every_default_is_recorded():
         if s not in RECORD.get(name, {})
     ]
     assert not new, (
-        f"new settings: {', '.join(new)}; run python scripts/record_defaults.py and commit the record"
+        f"new settings: {', '.join(new)}; run python scripts/record_defaults.py "
+        "and commit the record"
     )
 
 

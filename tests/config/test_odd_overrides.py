@@ -1,4 +1,5 @@
-"""Any text as an override, a seed or a choice: a configuration, or one line that says what is wrong."""
+"""Any text as an override, a seed or a choice: a configuration, or one line
+that says what is wrong."""
 
 from __future__ import annotations
 

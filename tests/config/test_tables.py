@@ -1,4 +1,5 @@
-"""Every shipped table: its published numbers are the papers', and it runs offline, as far as a test has time for."""
+"""Every shipped table: its published numbers are the papers', and it runs offline, as far
+as a test has time for."""
 
 from __future__ import annotations
 
@@ -20,11 +21,13 @@ TABLES = catalogue.options("table")
 DRAWN = [name for name in TABLES if isinstance(catalogue.load(name), Figure)]
 TRAINED = [name for name in TABLES if name not in DRAWN]
 ALL_ENTRIES = 12
-"""A table with more trained entries than this is run at its first row and in its first column only."""
+"""A table with more trained entries than this is run at its first row and in
+its first column only."""
 
 
 def _context(r: dict[str, str]) -> tuple[str, str]:
-    """``MNIST``, ``DVAE#``, ``L=1; RBM 100+100; no shared context`` -> ("MNIST 100+100 L=1", "DVAE# own")."""
+    """``MNIST``, ``DVAE#``, ``L=1; RBM 100+100; no shared context`` -> ("MNIST
+    100+100 L=1", "DVAE# own")."""
     groups, prior, context = r["variant"].split("; ")
     own = {"no shared context": "own", "shared context": "shared"}[context]
     return f"{r['dataset']} {prior.removeprefix('RBM ')} {groups}", f"{r['model']} {own}"
@@ -48,7 +51,8 @@ PLACES: dict[str, Callable[[dict[str, str]], tuple[str, str]]] = {
     "dvae_sharp_sharp_table6.csv": _sweeps,
     "nvil_table3.csv": _documents,
 }
-"""A paper's CSV -> (row, column) of the table here for one of its lines; in the others, the model and the variant."""
+"""A paper's CSV -> (row, column) of the table here for one of its lines; in the others, the model
+and the variant."""
 
 
 def _place(table: Table, row: str, column: str) -> tuple[str, str]:
@@ -57,7 +61,8 @@ def _place(table: Table, row: str, column: str) -> tuple[str, str]:
 
 
 def printed(table: Table, what: str) -> dict[tuple[str, str], float]:
-    """(row, variant) -> the number in the paper's CSV, or its standard deviation where one is printed."""
+    """(row, variant) -> the number in the paper's CSV, or its standard
+    deviation where one is printed."""
     place = PLACES.get(table.published_csv, lambda r: (r["model"], r["variant"]))
     with open(
         ROOT / "results" / "published" / table.published_csv, newline="", encoding="utf-8"
@@ -104,7 +109,8 @@ def test_the_evidence_of_a_finding_is_there(name: str) -> None:
 
 
 def tried(table: Table) -> list[tuple[list[str], list[tuple[str, str]]]]:
-    """(what --only takes, the entries then run) of each command: all at once, or the first row, then a column."""
+    """(what --only takes, the entries then run) of each command: all at once, or the first row,
+    then a column."""
     every = table.trained()
     if len(every) <= ALL_ENTRIES:
         return [([], every)]
@@ -117,7 +123,8 @@ def tried(table: Table) -> list[tuple[list[str], list[tuple[str, str]]]]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
-    """A folder for data and runs of all tables: what several of them train on the digits is trained once."""
+    """A folder for data and runs of all tables: what several of them train on the
+    digits is trained once."""
     return tmp_path_factory.mktemp("tables")
 
 
@@ -125,8 +132,8 @@ def place(tmp_path_factory) -> Path:
 def test_a_table_runs_offline(
     name: str, place: Path, capsys: pytest.CaptureFixture, monkeypatch
 ) -> None:
-    """Every cell, of a large table all columns once and all rows once, a few updates on the embedded digits: trained,
-    evaluated, shown."""
+    """Every cell, of a large table all columns once and all rows once, a few updates on the
+    embedded digits: trained, evaluated, shown."""
     monkeypatch.setenv("VAEBENCH_DATA", str(place / "data"))
     monkeypatch.setattr("vaebench.evaluation.posterior_means.POINTS", 5)
     few = [
@@ -184,7 +191,8 @@ def test_a_large_table_is_tried_in_every_row_and_column() -> None:
 def test_a_drawn_figure_needs_nothing(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch
 ) -> None:
-    """Neither data nor training: a table on stdout, a CSV and an image beside the folder of the runs."""
+    """Neither data nor training: a table on stdout, a CSV and an image beside
+    the folder of the runs."""
     monkeypatch.setenv("VAEBENCH_DATA", str(tmp_path / "data"))
     assert (
         cli.main(["run", f"table={name}", "preset=quick", f"run.results={tmp_path / 'runs'}"]) == 0
@@ -272,7 +280,8 @@ TRAINING_DOCUMENTS = {"news20": 11_168, "rcv1": 794_314}
 
 @pytest.mark.parametrize("column", catalogue.load_table("nvil_documents").columns)
 def test_passes_over_documents_are_those_of_the_data(column: str) -> None:
-    """Chains of Replicated Softmax come to all their steps in the budget; DocNADE is validated after each pass."""
+    """Chains of Replicated Softmax come to all their steps in the budget; DocNADE is validated
+    after each pass."""
 
     def config(row: str) -> dict:
         table = catalogue.load_table("nvil_documents")
@@ -294,7 +303,8 @@ def test_passes_over_documents_are_those_of_the_data(column: str) -> None:
 
 
 def test_log_z_of_a_failed_annealing_is_flagged() -> None:
-    """The numbers 73 nats too small, whose own errors look excellent, and the NLLs that rest on them."""
+    """The numbers 73 nats too small, whose own errors look excellent, and the
+    NLLs that rest on them."""
     with open(REFERENCE / "rbm_logz-short.csv", newline="", encoding="utf-8") as f:
         failed = [r for r in csv.DictReader(f) if r["row"].startswith("uniform")]
     of_both = [r for r in failed if r["metric"] in ("annealed_nll", "log_z")]

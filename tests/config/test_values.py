@@ -1,4 +1,5 @@
-"""Values of settings: how they are read from a command line and from files, and the line that every mistake gets."""
+"""Values of settings: how they are read from a command line and from files, and the line
+that every mistake gets."""
 
 from __future__ import annotations
 
@@ -152,8 +153,8 @@ def test_a_setting_of_a_replaced_option_is_an_error(small):
         one(catalogue.load_table("small"), "objective=wake_sleep")
     line = str(caught.value)
     assert line.startswith(
-        "SBN 200 / NVIL: objective=wake_sleep has no objective.decay, which table small: columns.NVIL sets "
-        "for objective=nvil; options with all that is set here: "
+        "SBN 200 / NVIL: objective=wake_sleep has no objective.decay, which table small: "
+        "columns.NVIL sets for objective=nvil; options with all that is set here: "
     )
     assert "nvil" in line.rpartition(": ")[2].split(", ")
     assert "wake_sleep" not in line.rpartition(": ")[2]

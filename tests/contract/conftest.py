@@ -1,4 +1,5 @@
-"""The cases that all tests of this folder hold for: every registered model and objective at its ``tiny`` settings."""
+"""The cases that all tests of this folder hold for: every registered model and objective at its
+``tiny`` settings."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ COUNTED = (
 
 @dataclass(frozen=True)
 class Case:
-    """A model of the registry, and for objectives one that trains it; ``missing``: the class without settings."""
+    """A model of the registry, and for objectives one that trains it; ``missing``: the class
+    without settings."""
 
     model: dict[str, Any] = field(default_factory=dict)
     objective: dict[str, Any] = field(default_factory=dict)
@@ -90,7 +92,8 @@ def perturb(module: nn.Module, seed: int, scale: float) -> nn.Module:
 
 
 def model_cases() -> list[Case]:
-    """Every tiny model; on documents as counts the last of a family that takes other examples first."""
+    """Every tiny model; on documents as counts the last of a family that
+    takes other examples first."""
     out = []
     on_counts = []
     for name, facts in FAMILIES.items():
@@ -121,7 +124,8 @@ def objective_cases() -> list[Case]:
 
 
 def _with_fixed_codes() -> list[Case]:
-    """The case without what is refused: noise on the input of which a rule draws none, kept chains of counts."""
+    """The case without what is refused: noise on the input of which a rule draws none,
+    kept chains of counts."""
     nets = [
         case
         for case in model_cases()
@@ -131,7 +135,8 @@ def _with_fixed_codes() -> list[Case]:
 
 
 def _able(case: Case) -> Case:
-    """The case without what is refused: noise on the model's input of which none is drawn, kept chains of counts."""
+    """The case without what is refused: noise on the model's input of which none is drawn, kept
+    chains of counts."""
     if case.missing:
         return case
     try:

@@ -1,7 +1,8 @@
-"""What every data set must keep: hashes, splits without a common case, held-out cases by their seed alone.
+"""What every data set must keep: hashes, splits without a common case, held-out
+cases by their seed alone.
 
-Data sets that come with a library or are made here are loaded. Of the others the canonical arrays, which would come
-from files, are random cases of the right kind.
+Data sets that come with a library or are made here are loaded. Of the others the canonical arrays,
+which would come from files, are random cases of the right kind.
 """
 
 from __future__ import annotations
@@ -118,7 +119,8 @@ def test_held_out_cases_are_not_trained_on(name):
         assert rows(held.train, held.valid) == rows(whole.train, whole.valid)
         return
 
-    # Training cases are grey and held-out ones made binary: what is not trained on is 7 cases of the grey pool.
+    # Training cases are grey and held-out ones made binary: what is not trained on is 7 cases of
+    # the grey pool.
     arrays = made(DATA[name])
     scale = np.float32(255) if arrays["train"].dtype == np.float32 else np.uint8(1)
     pool = rows(arrays["train"] * scale, arrays.get("valid_grey", arrays["valid"]) * scale)

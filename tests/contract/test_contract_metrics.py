@@ -1,4 +1,5 @@
-"""What every measure must keep, of every model that has it: sign, error, passes of any size, the way through a CSV."""
+"""What every measure must keep, of every model that has it: sign, error, passes of any size, the
+way through a CSV."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ def evaluated(case, x, chunk=None, seed=0, **ev):
 
 
 def discrete(case):
-    """Whether the cases are binary or documents, so that no likelihood is above 1. (The toy's target has no data.)"""
+    """Whether the cases are binary or documents, so that no likelihood is above 1. (The toy's
+    target has no data.)"""
     return (
         case.model["name"] not in ("linear_gaussian", "rbm_target")
         and case.model.get("likelihood") != "gaussian"
@@ -83,10 +85,11 @@ def test_measures_do_not_depend_on_the_size_of_a_pass(model_case, x):
 
 
 def test_the_error_of_the_bound_falls_with_the_root_of_the_samples(model_case, x):
-    """A sixteenth of the variance with sixteen times the samples: a quarter of the error, within a third.
+    """A sixteenth of the variance with sixteen times the samples: a quarter of the
+    error, within a third.
 
-    Over six cases the variance from 20 samples each is itself uncertain by some 15 percent. Where log q rests on
-    annealing for each case that part of the error stays.
+    Over six cases the variance from 20 samples each is itself uncertain by some 15 percent. Where
+    log q rests on annealing for each case that part of the error stays.
     """
     if (
         not isinstance(model_case.build(), LatentModel)
@@ -103,7 +106,8 @@ def test_the_error_of_the_bound_falls_with_the_root_of_the_samples(model_case, x
 
 
 def test_the_bound_of_other_seeds_scatters_by_its_error(model_case, x):
-    """z of eight seeds about their mean: their mean square is above 3.3 once in 700 times, below 0.15 once in 150."""
+    """z of eight seeds about their mean: their mean square is above 3.3 once in 700 times, below
+    0.15 once in 150."""
     if (
         not isinstance(model_case.build(), LatentModel)
         or model_case.model["name"] == "rbm_posterior"

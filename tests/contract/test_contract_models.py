@@ -1,4 +1,5 @@
-"""What every model must keep: shapes, terms, determinism, independence of cases and samples, probabilities."""
+"""What every model must keep: shapes, terms, determinism, independence of cases and samples,
+probabilities."""
 
 from __future__ import annotations
 
@@ -70,7 +71,8 @@ def test_a_model_without_tiny_settings_of_its_own_fails(monkeypatch, request):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_family_says_of_its_class_what_the_class_is(name):
-    """What is known without torch, and is part of the protocol, fits the kinds that the class derives from."""
+    """What is known without torch, and is part of the protocol, fits the kinds that
+    the class derives from."""
     facts = FAMILIES[name]
     cls = models.model_class(name)
     assert cls.facts is facts
@@ -205,7 +207,8 @@ def test_samples_of_a_case_do_not_see_one_another(model_case, x, draw):
 
 
 def test_extreme_parameters_give_finite_densities_and_gradients(model_case, x, draw):
-    # Gaussians: a log standard deviation of 300 overflows by definition, so what gives it is not extreme.
+    # Gaussians: a log standard deviation of 300 overflows by definition, so what
+    # gives it is not extreme.
     model = model_case.build()
     with torch.no_grad():
         for name, p in model.named_parameters():
@@ -257,7 +260,8 @@ def test_probabilities_sum_to_one(model_case):
 
 
 def test_units_above_do_not_touch_the_terms_below(model_case, x, draw):
-    """log P(h_{i-1} | h_i) and log Q(h_i | h_{i-1}) change with the two layers they name and with no other."""
+    """log P(h_{i-1} | h_i) and log Q(h_i | h_{i-1}) change with the two layers they
+    name and with no other."""
     binary(model_case)
     model = model_case.build()
     z = sampled(model, x, draw)

@@ -1,4 +1,5 @@
-"""What every objective must keep with every model that it trains: a pure step, groups, packing, resuming."""
+"""What every objective must keep with every model that it trains: a pure step,
+groups, packing, resuming."""
 
 from __future__ import annotations
 
@@ -108,7 +109,8 @@ def test_every_parameter_has_one_group_and_every_group_a_rate(objective_case):
 
 
 def test_state_is_a_function_of_the_seed_and_its_rows_are_cases(objective_case):
-    """State by the name of a buffer is that buffer's value; what is in ``per_case`` has a row for each case."""
+    """State by the name of a buffer is that buffer's value; what is in ``per_case``
+    has a row for each case."""
     rule = objective_case.rule()
     one, again, other = (rule.state(seed, 7) for seed in (0, 0, 1))
     assert all(torch.equal(v, again[k]) for k, v in one.items())
@@ -161,7 +163,7 @@ def test_a_sum_is_the_batch_times_the_mean(objective_case, x, draw):
         torch.testing.assert_close(a, len(x) * b, rtol=1e-5, atol=1e-5)
 
 
-# ------------------------------------------------------------------------------------------------ packing
+# ------------------------------------------------------------------------------------------ packing
 
 
 def make_pack(case, seeds, engine, x, parts=None, descent="sgd"):
@@ -212,7 +214,8 @@ TRAINED = {}
 
 
 def trained(case, seeds, engine, x, descent="sgd"):
-    """A pack after all updates, to be looked at only, and the metrics' sums; the same one each time it is asked for."""
+    """A pack after all updates, to be looked at only, and the metrics' sums; the same one each time
+    it is asked for."""
     key = (repr(case), tuple(seeds), engine, descent)
     if key not in TRAINED:
         TRAINED[key] = _trained(case, seeds, engine, x, descent)
@@ -230,7 +233,8 @@ def _trained(case, seeds, engine, x, descent):
 
 
 def assert_same(a, b, exactly=False, rtol=1e-4):
-    """Parameters, state and optimiser state of a seed; a few updates of float32 rounding stay below ``rtol``."""
+    """Parameters, state and optimiser state of a seed; a few updates of float32
+    rounding stay below ``rtol``."""
     for part, other in zip(a, b, strict=True):
         assert part.keys() == other.keys()
         for name, v in part.items():
@@ -259,8 +263,10 @@ def test_packed_equals_plain(objective_case, x):
 
 
 def test_packed_equals_plain_by_adam(case_of_objective, x):
-    """Its moments lie beside the parameters in the pack, whatever their shapes: one model of each objective."""
-    # Adam divides by the root of the second moment, so a gradient near 0 passes on its rounding in full.
+    """Its moments lie beside the parameters in the pack, whatever their shapes: one
+    model of each objective."""
+    # Adam divides by the root of the second moment, so a gradient near 0 passes
+    # on its rounding in full.
     assert_equals_plain("packed", case_of_objective, x, "adam", rtol=5e-4)
 
 
@@ -336,7 +342,8 @@ def test_compiled_equals_plain(request, x, model, objective):
 
 
 def test_the_compiled_step_as_traced_equals_plain(request, x, monkeypatch):
-    """All that torch.compile does but the C++: one graph, its derivative, and what is changed in place.
+    """All that torch.compile does but the C++: one graph, its derivative, and
+    what is changed in place.
 
     One case with every kind of part stands for all.
     """

@@ -1,4 +1,5 @@
-"""What every optimiser must keep: descent, seeds apart, going on from a saved state, rates by group."""
+"""What every optimiser must keep: descent, seeds apart, going on from a saved
+state, rates by group."""
 
 from __future__ import annotations
 
@@ -92,7 +93,8 @@ def test_without_a_gradient_nothing_moves(rule):
 
 
 def test_groups_have_rates_of_their_own(settings):
-    """An inference network at a tenth of the rate moves a tenth as far, in the first step at least."""
+    """An inference network at a tenth of the rate moves a tenth as far, in
+    the first step at least."""
     moved = {}
     for label, rate in (("default", 0.05), ("slow", 0.005)):
         own = optim.build({**settings, "posterior_rate": rate})

@@ -1,4 +1,5 @@
-"""Tiny data sets in the real formats, written to a temporary mirror; nothing here may reach the network."""
+"""Tiny data sets in the real formats, written to a temporary mirror; nothing here
+may reach the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Files that come in an archive: taken out by name, refused where it is damaged, written nowhere else."""
+"""Files that come in an archive: taken out by name, refused where it is
+damaged, written nowhere else."""
 
 from __future__ import annotations
 
@@ -133,7 +134,10 @@ def test_an_archive_without_the_file_says_so(tiny_text, tmp_path, monkeypatch):
     cls, _ = tiny_text
     answers = {"one": b"<html>sign in</html>", "two": tar_of({"data/other.txt": b"a\n"})}
     monkeypatch.setattr(fetch, "download", lambda url, to: to.write_bytes(answers[url[8:11]]))
-    says = r"one\.test/train: not a whole tar\.gz archive .*two\.test/train: 0 members called tiny\.train\.txt"
+    says = (
+        r"one\.test/train: not a whole tar\.gz archive .*two\.test/train: 0 members "
+        r"called tiny\.train\.txt"
+    )
     with pytest.raises(DataError, match=says):
         load(cls, None, tmp_path / "root")
 

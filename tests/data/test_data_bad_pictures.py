@@ -1,4 +1,5 @@
-"""Files and folders that hold no images to use: each is one line, and nothing is prepared or run."""
+"""Files and folders that hold no images to use: each is one line, and
+nothing is prepared or run."""
 
 from __future__ import annotations
 
@@ -119,7 +120,8 @@ BAD_FILES = {
 def test_a_bad_file_is_one_line(bad, tmp_path):
     write, message = BAD_FILES[bad]
     config = files_of(grey_images(), tmp_path)
-    # np.save and np.savez give a name without an ending one, so the name says nothing of what is in it
+    # np.save and np.savez give a name without an ending one, so the name says
+    # nothing of what is in it
     path = tmp_path / ("test.npz" if "zip" in bad or bad in ("many", "no array") else "test.npy")
     write(path)
     found = refused({**config, "test": str(path)}, tmp_path)
@@ -185,9 +187,12 @@ BAD_FOLDERS = {
     "damaged": (flipped, r"001\.png: truncated, damaged or no PNG"),
     "other": (lambda f: Image.fromarray(GREY[0]).save(f / "001.png", "JPEG"),
               r"001\.png: truncated, damaged or no PNG"),
-    "empty": (lambda f: (f / "001.png").write_bytes(b""), r"001\.png: truncated, damaged or no PNG"),
-    "a folder": (lambda f: ((f / "001.png").unlink(), (f / "001.png").mkdir()), r"001\.png: cannot be read"),
-    "nothing": (lambda f: [p.unlink() for p in f.glob("*.png")], r"no PNG in it; allowed: a folder of PNGs, an \.npy"),
+    "empty": (lambda f: (f / "001.png").write_bytes(b""),
+              r"001\.png: truncated, damaged or no PNG"),
+    "a folder": (lambda f: ((f / "001.png").unlink(), (f / "001.png").mkdir()),
+                 r"001\.png: cannot be read"),
+    "nothing": (lambda f: [p.unlink() for p in f.glob("*.png")],
+                r"no PNG in it; allowed: a folder of PNGs, an \.npy"),
 }  # fmt: skip
 
 

@@ -1,4 +1,5 @@
-"""Corpora of documents: prepared, refused where they are not what is known of them, and the shipped ones."""
+"""Corpora of documents: prepared, refused where they are not what is known of
+them, and the shipped ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Files of counts and their arrays: both formats against known arrays, one line for every fault, log counts."""
+"""Files of counts and their arrays: both formats against known arrays, one line for
+every fault, log counts."""
 
 from __future__ import annotations
 

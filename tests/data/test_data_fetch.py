@@ -28,7 +28,8 @@ def mirror(tmp_path):
 
 @pytest.fixture
 def serve(monkeypatch):
-    """Replaces the network: a mapping from URL to content, or to the exception it raises; returns the URLs asked."""
+    """Replaces the network: a mapping from URL to content, or to the exception it raises; returns
+    the URLs asked."""
 
     def network(answers):
         asked = []

@@ -95,5 +95,6 @@ def test_a_mat_that_cannot_be_opened_is_not_called_damaged(tmp_path):
 
 def test_pictures_are_turned_upright():
     picture = np.array([[1, 2, 3], [4, 5, 6]])
-    np.testing.assert_array_equal(upright(column_by_column(np.stack([picture, picture + 6])), (2, 3)),
+    np.testing.assert_array_equal(upright(column_by_column(np.stack([picture, picture + 6])),
+                                          (2, 3)),
                                   [[1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12]])  # fmt: skip

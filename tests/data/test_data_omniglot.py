@@ -24,7 +24,8 @@ TEST = 4
 
 @pytest.fixture
 def grey() -> dict[str, np.ndarray]:
-    """Pictures as they look: (n, 2, 3) in [0, 1], levels that bytes cannot hold, paper and ink among them."""
+    """Pictures as they look: (n, 2, 3) in [0, 1], levels that bytes cannot hold,
+    paper and ink among them."""
     rng = np.random.default_rng(5)
     found = {
         k: rng.random((n, *SHAPE)).astype(np.float32) for k, n in (("train", N), ("test", TEST))
@@ -75,7 +76,8 @@ def test_omniglot_splits(omniglot, grey, tmp_path):
 
 
 def test_evaluation_noise_golden():
-    # the numbers of the stream, which NumPy keeps as they are (NEP 19), are 0.41702, 0.72032, 0.00011, 0.30233, ...
+    # the numbers of the stream, which NumPy keeps as they are (NEP 19), are 0.41702, 0.72032,
+    # 0.00011, 0.30233, ...
     below = np.array([[0.41702, 0.72032, 1.1e-4]])
     above = np.array([[0.30234]])
     assert [x.tolist() for x in _binarize_in_turn(below, above)] == [[[0, 0, 0]], [[1]]]
@@ -116,7 +118,8 @@ def test_omniglot_is_the_same_from_the_prepared_file(omniglot, tmp_path, monkeyp
 
 
 def test_training_cases_are_binarized_by_their_levels(omniglot, grey, tmp_path):
-    """What the training loop does with ``train``: float32 noise, x = 1 where 255 u < level. False alarms: 1e-5."""
+    """What the training loop does with ``train``: float32 noise, x = 1 where 255 u <
+    level. False alarms: 1e-5."""
     import torch
 
     loader, arrays = prepared(omniglot, tmp_path)
@@ -174,7 +177,8 @@ def test_sources():
         assert len(bytes.fromhex(source.sha256)) == 32
         assert all(url.endswith(f"/{source.name}") for url in source.urls)
     assert CALTECH101_SILHOUETTES["split1"].urls
-    # no file that goes by the name of the original may come in from the network under the reconstruction's
+    # no file that goes by the name of the original may come in from the network under the
+    # reconstruction's
     assert OMNIGLOT_RECONSTRUCTED["chardata"].urls == ()
 
 

@@ -1,4 +1,5 @@
-"""``data=word_counts``, documents of the user's own: what decides their name, and one line for what cannot be used."""
+"""``data=word_counts``, documents of the user's own: what decides their name, and one line for what
+cannot be used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""``data=images``, images of the user's own: their splits, what names them, and what is asked of them."""
+"""``data=images``, images of the user's own: their splits, what names them, and
+what is asked of them."""
 
 from __future__ import annotations
 
@@ -51,7 +52,8 @@ def test_bits_are_used_as_they_are(tmp_path, load):
 
 @pytest.mark.parametrize("held_out", [None, 7])
 def test_grey_images_are_what_the_same_grey_mnist_would_be(held_out, tmp_path, load):
-    """A second implementation: the loader of MNIST, given the same images as if they came from its files."""
+    """A second implementation: the loader of MNIST, given the same images as if
+    they came from its files."""
     grey = grey_images()
     flat = {split: images.reshape(len(images), -1) for split, images in grey.items()}
     small = type(
@@ -152,7 +154,10 @@ def test_held_out_images(images, tmp_path, load):
         np.testing.assert_array_equal(splits.valid, found["train"][held].reshape(7, -1))
     assert load({**config, "held_out_seed": 4}).hashes["valid"] != splits.hashes["valid"]
     for n in (0, 40):
-        allowed = rf"^data\.held_out={n}: allowed: a whole number from 1 to 39, of 40 images to train on; or name"
+        allowed = (
+            rf"^data\.held_out={n}: allowed: a whole number from 1 to 39, of 40 "
+            r"images to train on; or name"
+        )
         with pytest.raises(UserError, match=allowed):
             load({**config, "held_out": n})
         with pytest.raises(UserError, match=allowed):
@@ -262,7 +267,10 @@ def test_images_have_to_be_named(tmp_path):
     cases = [
         (
             {"name": "images"},
-            r"name them, data\.train=PATH data\.valid=PATH data\.test=PATH, or data\.train=FILE\.npz",
+            (
+                r"name them, data\.train=PATH data\.valid=PATH data\.test=PATH, or "
+                r"data\.train=FILE\.npz"
+            ),
         ),
         (
             {**config, "valid": None},

@@ -61,7 +61,8 @@ def test_bad_token_files_are_one_line(tmp_path, content, says):
 
 
 def test_rcv1_from_token_files(tmp_path, caplog):
-    """Against a second way of counting; the story without a word of the vocabulary is left out, and that is said."""
+    """Against a second way of counting; the story without a word of the vocabulary is left
+    out, and that is said."""
     rng = np.random.default_rng(3)
     stems = [f"s{i}" for i in range(9)]
     stories = [

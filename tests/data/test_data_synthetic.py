@@ -1,4 +1,5 @@
-"""The synthetic sequences: the law they are drawn from, against an LSTM of PyTorch, and that they are always the same.
+"""The synthetic sequences: the law they are drawn from, against an LSTM of PyTorch, and that they
+are always the same.
 
 Statistical tests: chi-square and normal scores at a false-alarm rate of 1e-6 each; seeds are fixed.
 """
@@ -31,7 +32,8 @@ FIRST_SHA256 = "0bac86057ff94bd72322aab205ed04e513ec1faaef57b61ccbb0cebba33022c8
 
 
 def law(p: synthetic.Parameters, z: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-    """Log-probabilities (n, length - 1, V) of every next token, from torch's own LSTM; z (n, 2), tokens (n, length)."""
+    """Log-probabilities (n, length - 1, V) of every next token, from torch's own LSTM; z (n, 2),
+    tokens (n, length)."""
     embedding = p.embedding.shape[1]
     hidden = p.to_words.shape[1]
     lstm = torch.nn.LSTM(embedding + 2, hidden, batch_first=True).double()
@@ -90,7 +92,8 @@ def test_sequences_have_the_law_of_the_lstm():
 
 
 def test_every_draw_inverts_the_exact_distribution():
-    """At the real size: u lies between the exact distribution function at the word and at the one before."""
+    """At the real size: u lies between the exact distribution function at the word
+    and at the one before."""
     noise = np.random.RandomState(6)
     p = draw_parameters(noise, 1000, 100, 100)
     n = 40
@@ -143,7 +146,8 @@ def test_parameters_fill_their_ranges():
 def test_z_is_the_mixture():
     n = 40_000
     z = draw_z(np.random.RandomState(9), n)
-    # the centres lie 4 apart: cut at 0, a component keeps its z but for a known share of 2.3 % in each dimension
+    # the centres lie 4 apart: cut at 0, a component keeps its z but for a known share of 2.3 % in
+    # each dimension
     quadrant = 2 * (z[:, 0] > 0) + (z[:, 1] > 0)
     assert chi_square(np.bincount(quadrant, minlength=4), np.full(4, n / 4)) > ALARM
     for d in range(2):

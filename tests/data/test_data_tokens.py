@@ -26,7 +26,8 @@ from vaebench.errors import DataError, UserError
 
 
 def test_the_most_frequent_entries_are_kept_in_their_order():
-    """b twice, c and a and d once: of a vocabulary of six b stays, and c, the earliest of the rest."""
+    """b twice, c and a and d once: of a vocabulary of six b stays, and c,
+    the earliest of the rest."""
     arrays = encode(
         {"train": [["c", "b"], ["b", "a", "d"]], "valid": [["a", "b"]], "test": [["x", "c"]]}
     )
@@ -131,7 +132,8 @@ def test_the_hash_sees_tokens_order_and_vocabulary():
 
     hashes = [
         hash_of(),
-        hash_of(train=[[w + "'" for w in d] for d in DOCUMENTS["train"]], valid=[["a'", "z", "b'"], ["q"]],
+        hash_of(train=[[w + "'" for w in d] for d in DOCUMENTS["train"]],
+                valid=[["a'", "z", "b'"], ["q"]],
                 # The same numbers, other words.
                 test=[["e'", "e'", "y", "a'", "b'", "c'"], ["b'"]]),
         hash_of(train=[DOCUMENTS["train"][i] for i in (0, 1, 3, 2)]),

@@ -131,8 +131,8 @@ def test_altered_file_stops_load_with_one_line(tiny, tmp_path):
 
 def test_import_is_light():
     code = (
-        "import sys, vaebench.data; "
-        "print([m for m in ('numpy', 'h5py', 'sklearn', 'pooch', 'requests', 'torch') if m in sys.modules])"
+        "import sys, vaebench.data; print([m for m in ('numpy', 'h5py', 'sklearn', 'pooch', "
+        "'requests', 'torch') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

@@ -1,4 +1,5 @@
-"""Autoregressive units: the fixed point is the ancestral sample, the logits are causal, the frequencies are right."""
+"""Autoregressive units: the fixed point is the ancestral sample, the logits are causal, the
+frequencies are right."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from vaebench.estimators import exact
 
 
 def inputs(n, cases=20, strength=3.0, seed=0, dtype=torch.float64):
-    """Logits, weights (not yet masked) and noise; weights so strong that most units depend on those before."""
+    """Logits, weights (not yet masked) and noise; weights so strong that most units
+    depend on those before."""
     generator = torch.Generator().manual_seed(seed)
     a = torch.randn(cases, n, generator=generator, dtype=dtype)
     weight = strength * torch.randn(n, n, generator=generator, dtype=dtype)
@@ -79,7 +81,8 @@ def test_batched_through_vmap():
 
 
 def test_the_batched_dimension_may_stand_anywhere():
-    """``sample`` brings it to the front before it solves; the operation itself must not rely on that."""
+    """``sample`` brings it to the front before it solves; the operation itself
+    must not rely on that."""
     a, weight, uniform = (
         torch.stack(v) for v in zip(*(inputs(9, seed=s) for s in range(3)), strict=True)
     )
@@ -91,7 +94,8 @@ def test_the_batched_dimension_may_stand_anywhere():
 
 
 def test_through_the_compiler():
-    """Tracing only ('aot_eager' makes no code); what a compiled training step makes of it, tests/contract tells."""
+    """Tracing only ('aot_eager' makes no code); what a compiled training step makes of it,
+    tests/contract tells."""
     a, weight, uniform = (
         torch.stack(v) for v in zip(*(inputs(9, seed=s) for s in range(2)), strict=True)
     )
@@ -109,7 +113,8 @@ def test_no_gradient_passes():
 
 
 def test_noise_of_zero_makes_no_impossible_bit():
-    """Its logit would be minus infinity, below every other: it counts as the least noise above 0."""
+    """Its logit would be minus infinity, below every other: it counts as
+    the least noise above 0."""
     a = torch.tensor([[-50.0, 50.0, 0.0]])
     weight = torch.zeros(3, 3)
     weight[1, 0] = weight[2, 1] = -100.0
@@ -146,7 +151,8 @@ def test_log_prob_is_the_product_of_conditionals():
 
 
 def test_frequencies_are_the_probabilities():
-    """z of each of 16 frequencies; a normal one exceeds 4.5 by chance once in 150,000, so one of 16 in 9,000 seeds."""
+    """z of each of 16 frequencies; a normal one exceeds 4.5 by chance once in 150,000, so one of 16
+    in 9,000 seeds."""
     draws = 40_000
     n = 4
     a, weight, _ = inputs(n, cases=1, strength=1.5, seed=3)

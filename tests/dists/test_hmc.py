@@ -1,4 +1,5 @@
-"""Hamiltonian Monte Carlo leaves what it samples as it is, and its step becomes the one that is asked for."""
+"""Hamiltonian Monte Carlo leaves what it samples as it is, and its step becomes the
+one that is asked for."""
 
 from __future__ import annotations
 
@@ -31,9 +32,11 @@ def draws(seed):
 
 @pytest.mark.parametrize("step", [0.2, 0.6, 0.9])
 def test_the_density_is_invariant(target, step):
-    """20,000 chains begin in the target; after 10 transitions means and products are within 4.5 errors.
+    """20,000 chains begin in the target; after 10 transitions means and products
+    are within 4.5 errors.
 
-    At the largest step a third is refused: without that the states would have another variance, see below.
+    At the largest step a third is refused: without that the states would have
+    another variance, see below.
     """
     torch.manual_seed(0)
     z = target.sample((CHAINS,))
@@ -85,7 +88,8 @@ def test_the_step_is_tuned(target, acceptance):
 
 
 def test_the_leapfrog_is_that_of_the_textbook():
-    """One chain by hand: half a step of the momentum, one of the position, half a step of the momentum."""
+    """One chain by hand: half a step of the momentum, one of the position, half
+    a step of the momentum."""
     z = torch.tensor([[0.7]], dtype=torch.float64)
     p = torch.tensor([[-0.4]], dtype=torch.float64)
     density = lambda v: -0.25 * (v**4).sum(-1)  # noqa: E731

@@ -1,7 +1,9 @@
-"""A hard sampler never returns a bit that its logit makes impossible, whatever the noise, an exact 0 included.
+"""A hard sampler never returns a bit that its logit makes impossible, whatever the
+noise, an exact 0 included.
 
-float32 uniforms are multiples of 2^-24, and one in 2^24 of torch.rand's is 0. There log(u) is minus infinity, and any
-comparison with it fires: a bit of probability exp(-1000), after which a log-density is thousands of nats off.
+float32 uniforms are multiples of 2^-24, and one in 2^24 of torch.rand's is 0. There log(u) is minus
+infinity, and any comparison with it fires: a bit of probability exp(-1000), after which a
+log-density is thousands of nats off.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The mean-field bound of log p(zeta) under a Boltzmann prior, against enumeration and plain loops."""
+"""The mean-field bound of log p(zeta) under a Boltzmann prior, against
+enumeration and plain loops."""
 
 from __future__ import annotations
 

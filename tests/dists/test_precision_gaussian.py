@@ -1,4 +1,5 @@
-"""Precisions that are diagonal plus rank one, against matrices written out and torch's own Gaussian."""
+"""Precisions that are diagonal plus rank one, against matrices written out
+and torch's own Gaussian."""
 
 from __future__ import annotations
 

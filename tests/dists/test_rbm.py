@@ -1,4 +1,5 @@
-"""Boltzmann machines: energies, conditionals, sweeps and log Z against explicit loops and tables of every state."""
+"""Boltzmann machines: energies, conditionals, sweeps and log Z against explicit loops and
+tables of every state."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from vaebench.dists import boltzmann_exact
 from vaebench.dists.rbm import RBM, bits
 
 LIMIT = 4.75
-"""|z| of one comparison; exceeded by chance once in 490,000, so about once in 500 seeds by any of this file's."""
+"""|z| of one comparison; exceeded by chance once in 490,000, so about once in 500 seeds
+by any of this file's."""
 
 
 machine = partial(machines.machine, n1=4, n2=3)
@@ -39,7 +41,8 @@ def one(m, *index):
 
 
 def table(m):
-    """log p of every state, as a table (2^n1, 2^n2) of a single machine, by loops alone; and log Z."""
+    """log p of every state, as a table (2^n1, 2^n2) of a single machine, by
+    loops alone; and log Z."""
     sides = [
         [torch.tensor(s).double() for s in itertools.product((0.0, 1.0), repeat=n)]
         for n in m.w.shape
@@ -213,7 +216,8 @@ def frequencies(counts, p, draws):
 
 
 def test_a_sweep_draws_from_the_conditionals_and_leaves_the_distribution_as_it_is():
-    """From each of 8 states of side 1, all 64 outcomes (z1', z2) with probability p(z2 | z1) p(z1' | z2)."""
+    """From each of 8 states of side 1, all 64 outcomes (z1', z2) with probability
+    p(z2 | z1) p(z1' | z2)."""
     m = machine(n1=3, n2=3, scale=0.3, seed=4)
     draws = 60_000
     log_p, _, all1, _ = table(m)
@@ -321,7 +325,8 @@ def chain(m, z1, u2, u1):
 
 @pytest.mark.parametrize(("batch", "compiled"), [((), False), ((2,), False), ((2,), True)])
 def test_over_seeds(batch, compiled):
-    """Compiled is traced only: 'aot_eager' makes no code. A missing batching rule would warn, which fails here."""
+    """Compiled is traced only: 'aot_eager' makes no code. A missing batching rule would
+    warn, which fails here."""
     m, *rest = seeds_of(batch=batch)
     call = vmap(chain)
     if compiled:
@@ -339,7 +344,8 @@ def test_one_machine_for_all_seeds():
 
 
 def test_a_chain_forgets_where_it_began():
-    """After 30 sweeps of a mild machine 20,000 chains from all zeros show E[z1 z2']; |z| of 12 entries."""
+    """After 30 sweeps of a mild machine 20,000 chains from all zeros show E[z1
+    z2']; |z| of 12 entries."""
     m = machine(n1=4, n2=3, seed=11)
     k = 20_000
     z1, z2 = m.gibbs(

@@ -1,4 +1,5 @@
-"""Systematic resampling: expectations kept, no chain that is not there, any number of populations at once."""
+"""Systematic resampling: expectations kept, no chain that is not there, any number
+of populations at once."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ def generator(seed=0):
 
 
 def test_resampling_keeps_expectations():
-    """Over u, spread evenly, chain i has R w_i / sum w copies on average, and never more than 1 from that.
+    """Over u, spread evenly, chain i has R w_i / sum w copies on average, and never
+    more than 1 from that.
 
     So has any run of neighbours. The mean over M values of u is off by 1 / M at most for each edge.
     """

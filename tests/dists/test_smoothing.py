@@ -1,4 +1,5 @@
-"""The registry of smoothing transformations, and the curves of their inverse distribution functions."""
+"""The registry of smoothing transformations, and the curves of their inverse
+distribution functions."""
 
 from __future__ import annotations
 
@@ -83,7 +84,8 @@ def test_curves_have_a_row_for_each_point():
 
 
 def test_curves_rise_and_pass_through_the_quantile():
-    """F(zeta) = rho for the mixtures; every curve is nondecreasing in q, and steeper at the sharper temperature."""
+    """F(zeta) = rho for the mixtures; every curve is nondecreasing in q, and steeper at
+    the sharper temperature."""
     rows = inverse_cdf_curves(rho=0.25, points=99)
     for name, (setting, values) in TEMPERATURES.items():
         rises = []

@@ -38,7 +38,8 @@ def invert(cdf, rho: torch.Tensor, low: float, high: float) -> torch.Tensor:
 @pytest.mark.parametrize("sharp", [2.0, 9.0])
 @pytest.mark.parametrize("name", OVERLAPPING)
 def test_the_path_derivative_is_that_of_the_inverse_by_bisection(name, sharp):
-    """At fixed quantile; for those with an inverse in closed form, by differences of that as well."""
+    """At fixed quantile; for those with an inverse in closed form, by
+    differences of that as well."""
     s = make(name, sharp)
     h = 1e-5
     logit = (
@@ -78,7 +79,8 @@ def test_the_path_derivative_is_the_formula(name):
 
 @pytest.mark.parametrize("name", OVERLAPPING)
 def test_the_mean_path_gradient_is_the_gradient_of_the_mean(name):
-    """E[f] = (1 - q) E0[f] + q E1[f], so d/dl E[f] = q (1 - q) (E1[f] - E0[f]), and E_i[f] by quadrature over F_i.
+    """E[f] = (1 - q) E0[f] + q E1[f], so d/dl E[f] = q (1 - q) (E1[f] - E0[f]), and E_i[f] by
+    quadrature over F_i.
 
     |z| of a normal variable exceeds 5 by chance less than once in 1,000,000.
     """
@@ -136,7 +138,8 @@ def test_the_slope_of_piecewise_linear_may_be_stopped():
 
 @pytest.mark.parametrize("what", [0, 1, 2], ids=["logit", "delta", "sigma"])
 def test_gradients_of_the_gaussian_mixture(what):
-    """E[f] with f = sin(2 zeta) + zeta^2 in closed form, its derivative by autograd; |z| < 5 as above.
+    """E[f] with f = sin(2 zeta) + zeta^2 in closed form, its derivative by
+    autograd; |z| < 5 as above.
 
     E sin(2x) = sin(2m) exp(-2 s^2), E x^2 = m^2 + s^2 for N(m, s^2).
     """
@@ -185,7 +188,8 @@ def test_gradients_of_the_gaussian_mixture_at_a_fixed_quantile():
 @pytest.mark.parametrize("sharp", SHARP)
 @pytest.mark.parametrize("name", smoothing.SMOOTHINGS)
 def test_everything_is_finite_for_all_logits_and_all_noise(name, sharp):
-    """float32; logits to +-100; noise with its least and its greatest value and right at the threshold 1 - q."""
+    """float32; logits to +-100; noise with its least and its greatest value and right at the
+    threshold 1 - q."""
     s = make(name, sharp)
     logits = torch.tensor([0.0, 1e-6, 0.7, 3.0, 8.0, 12.0, 16.6, 20.0, 30.0, 60.0, 100.0])
     logits = torch.cat([logits, -logits])

@@ -1,4 +1,5 @@
-"""Smoothing transformations: densities, distribution functions and the laws of samples, against quadrature."""
+"""Smoothing transformations: densities, distribution functions and the laws of
+samples, against quadrature."""
 
 from __future__ import annotations
 
@@ -47,8 +48,9 @@ def edges(s: smoothing.Smoothing) -> torch.Tensor:
     """Ends of cells over the support, within which the densities are smooth."""
     inner = np.linspace(0, 1, 17)
     if type(s).__name__ == "Power":
-        # Infinite at 0 and 1: cells that grow by 4 there, down to 4^-25, which its clip does not reach; less far at 1,
-        # where 1 - zeta runs out of digits. The mirrored density is seen at 0.
+        # Infinite at 0 and 1: cells that grow by 4 there, down to 4^-25, which its clip does not
+        # reach; less far at 1, where 1 - zeta runs out of digits. The mirrored density is seen at
+        # 0.
         return f64(
             *(4.0**-k for k in range(25, 2, -1)), *inner[1:-1], *(1 - 4.0**-k for k in range(3, 9))
         )
@@ -56,16 +58,19 @@ def edges(s: smoothing.Smoothing) -> torch.Tensor:
 
 
 def cells(density, at: torch.Tensor) -> torch.Tensor:
-    """Integrals of ``density`` between the numbers ``at``, by 30-point Gauss-Legendre quadrature."""
+    """Integrals of ``density`` between the numbers ``at``, by 30-point
+    Gauss-Legendre quadrature."""
     x, w = (torch.from_numpy(v) for v in np.polynomial.legendre.leggauss(30))
     half = (at[1:] - at[:-1]) / 2
     return (density((at[1:] + at[:-1])[:, None] / 2 + half[:, None] * x) * w).sum(-1) * half
 
 
 def departs(samples: torch.Tensor, at: torch.Tensor, wanted: torch.Tensor) -> float:
-    """sqrt(n) times the greatest distance of the empirical distribution function from ``wanted`` over points ``at``.
+    """sqrt(n) times the greatest distance of the empirical distribution function from ``wanted``
+    over points ``at``.
 
-    Above 2.7 by chance with probability 2 exp(-2 * 2.7^2), less than once in 1,000,000 (Kolmogorov-Smirnov).
+    Above 2.7 by chance with probability 2 exp(-2 * 2.7^2), less than once in 1,000,000
+    (Kolmogorov-Smirnov).
     """
     empirical = (samples.flatten()[:, None] <= at).double().mean(0)
     return float((empirical - wanted).abs().max()) * math.sqrt(samples.numel())
@@ -144,7 +149,8 @@ def test_density_and_posterior_obey_bayes(s):
 @pytest.mark.parametrize("logit", [-2.5, 0.4])
 @pytest.mark.parametrize("s", OVERLAPPING, ids=str)
 def test_samples_have_the_law_of_the_mixture(s, logit):
-    """``sample``, and the two steps z then zeta, each against the distribution function; see ``departs``."""
+    """``sample``, and the two steps z then zeta, each against the distribution
+    function; see ``departs``."""
     u = uniform(2, DRAWS)
     logit = f64(logit)
     at = edges(s)[1:-1]
@@ -184,7 +190,8 @@ def test_the_inverse_inverts(s):
 @pytest.mark.parametrize("sharp", [1.0, 8.0, 14.0, 30.0, 100.0])
 @pytest.mark.parametrize("name", ["exponential", "logistic"])
 def test_the_inverse_inverts_in_single_precision(name, sharp):
-    """Rounding zeta to float32 moves F by density * 6e-8 at most; q = 1 - 1e-4 at beta 14 breaks the textbook root."""
+    """Rounding zeta to float32 moves F by density * 6e-8 at most; q = 1 - 1e-4 at beta 14 breaks
+    the textbook root."""
     setting = {"scale": 1 / sharp} if name == "logistic" else {"beta": sharp}
     s = smoothing.build({"name": name, **setting})
     logits = torch.linspace(-30, 30, 61)

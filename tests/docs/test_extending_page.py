@@ -1,4 +1,5 @@
-"""docs/extending.md tells the truth: its files, put into a copy of the repository, work, and its commands run."""
+"""docs/extending.md tells the truth: its files, put into a copy of the repository,
+work, and its commands run."""
 
 from __future__ import annotations
 
@@ -59,7 +60,8 @@ for command in json.loads(sys.argv[1]):
 
 
 def inserted(text: str, diff: str) -> str:
-    """``text`` with the lines ``+`` of a diff after the lines above them, each of which it has once."""
+    """``text`` with the lines ``+`` of a diff after the lines above them,
+    each of which it has once."""
     place = ""
     for line in diff.splitlines():
         if line.startswith(" "):

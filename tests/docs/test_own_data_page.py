@@ -1,4 +1,5 @@
-"""docs/own-data.md tells the truth: its commands run, one after the other, on data that somebody brings."""
+"""docs/own-data.md tells the truth: its commands run, one after the other, on
+data that somebody brings."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ COMMANDS = [
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """A folder with three files of documents, with images in each form, with counts, and nothing else."""
+    """A folder with three files of documents, with images in each form, with
+    counts, and nothing else."""
     for i, split in enumerate(("train", "valid", "test")):
         lines = [
             f"the {animal} sees the {other} {'again ' * (i + 1)}."

@@ -1,4 +1,5 @@
-"""All pages together: links and commands are good, every page is linked, and forks test what the README says."""
+"""All pages together: links and commands are good, every page is linked, and forks
+test what the README says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The README tells the truth: its commands are understood, its targets exist, its table is the reference CSV's."""
+"""The README tells the truth: its commands are understood, its targets exist, its table is the
+reference CSV's."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ def test_a_run_command_composes(
     "command", [c for c in COMMANDS if c.split()[1] in ("ls", "show", "report", "compare")]
 )
 def test_a_command_that_only_reads_works(command: str, tmp_path: Path, monkeypatch, capsys) -> None:
-    """In a folder with this project's results and a file of one's own; without runs no file of theirs is written."""
+    """In a folder with this project's results and a file of one's own; without runs no file of
+    theirs is written."""
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "reference").symlink_to(REFERENCE)
     (tmp_path / "mine.csv").write_bytes((REFERENCE / "nvil_mnist-short.csv").read_bytes())
@@ -95,7 +97,8 @@ def test_the_page_behind_the_table_is_rendered_from_all_of_them(script) -> None:
 
 
 def test_the_best_evidence_is_chosen_and_not_the_best_number(script) -> None:
-    """Seeds before updates before the paper's recipe, whatever the results are; eight entries at most."""
+    """Seeds before updates before the paper's recipe, whatever the results are;
+    eight entries at most."""
     table = script.load_table(script.TABLE)
     frame = script.recorded.read(script.sources())
     one = frame[(frame["row"] == "SBN 200") & (frame["metric"] == "bound")]

@@ -1,4 +1,5 @@
-"""docs/results.md lists what runs write: its keys, columns, statuses and flags are held against the code and a run."""
+"""docs/results.md lists what runs write: its keys, columns, statuses and flags are held against the
+code and a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Active units: Var_x(E_Q[z | x]) against enumeration, with no bias for units that ignore the data."""
+"""Active units: Var_x(E_Q[z | x]) against enumeration, with no bias for
+units that ignore the data."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ def exact_variances(model, x):
 
 
 def test_unbiased_with_few_samples(model, x):
-    """The mean of 400 repetitions with four samples each; five z, above 4.5 by chance once in 29,000 seeds."""
+    """The mean of 400 repetitions with four samples each; five z, above 4.5 by
+    chance once in 29,000 seeds."""
     many = torch.stack(
         [torch.cat(estimate(model, x, SAMPLES, seed).variances()) for seed in range(REPEATS)]
     )
@@ -51,7 +53,8 @@ def test_unbiased_with_few_samples(model, x):
     error = many.std(0) / REPEATS**0.5
     assert ((many.mean(0) - wanted) / error).abs().max() < 4.5
     assert float(wanted[2]) == pytest.approx(0.0, abs=1e-15)
-    # The variance of plain means over samples would be off by Var[z | x] / k, which is more than 20 errors.
+    # The variance of plain means over samples would be off by Var[z | x] / k, which
+    # is more than 20 errors.
     q = torch.sigmoid(model.q[0].bias[2])
     assert q * (1 - q) / SAMPLES > 20 * error[2]
 
@@ -81,7 +84,8 @@ def test_one_sample_is_too_few():
 
 
 def test_active_units_by_hand(monkeypatch):
-    """Variance of 0 and 1: 1/2 with n - 1 degrees of freedom, 1/4 with n. At the threshold a unit is active."""
+    """Variance of 0 and 1: 1/2 with n - 1 degrees of freedom, 1/4 with n. At the
+    threshold a unit is active."""
     mean = torch.tensor([[0.0, 0.0, 5.0], [1.0, 0.99, 5.0]])
     assert variances(mean).tolist() == pytest.approx([0.5, 0.5 * 0.99**2, 0.0])
     monkeypatch.setattr(active_units, "THRESHOLD", 0.5)

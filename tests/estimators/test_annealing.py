@@ -25,7 +25,8 @@ BASES = {
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize(("sweeps", "dtype"), [(1, torch.float64), (2, torch.float32)])
 def test_annealing_is_unbiased_however_few_the_temperatures(base, sweeps, dtype):
-    """Three crude steps: mean w / Z is 1 within its error, in both directions; in logs the error is small enough."""
+    """Three crude steps: mean w / Z is 1 within its error, in both directions; in logs the
+    error is small enough."""
     m = machine(3, n1=6, n2=6, scale=0.8, seed=1, dtype=dtype)
     wanted = logz.exact(m).value
     got = logz.ais(m, 3, 20_000, 0, base=BASES[base], sweeps=sweeps, reverse=True)
@@ -40,7 +41,8 @@ def test_annealing_is_unbiased_however_few_the_temperatures(base, sweeps, dtype)
 @pytest.mark.parametrize("sweeps", [1, 3])
 @pytest.mark.parametrize("cheap", [False, True])
 def test_annealing_step_by_step(monkeypatch, sweeps, cheap):
-    """The recipe in the plainest words, machine by machine, with the same noise; that of many chains is cheap."""
+    """The recipe in the plainest words, machine by machine, with the same noise; that of many
+    chains is cheap."""
     monkeypatch.setattr(annealing, "MANY", 0 if cheap else 106)
     machines, (c1, c2), k, steps = (
         machine(2, n1=4, n2=3, seed=9),
@@ -79,7 +81,8 @@ def test_annealing_step_by_step(monkeypatch, sweeps, cheap):
 
 @pytest.mark.parametrize("base", ["uniform", "biases"])
 def test_the_stated_error_is_the_error(base):
-    """Over 300 machines the variance of z is 1 within 5 times sqrt(2 / 300), and its mean 0, for both bounds."""
+    """Over 300 machines the variance of z is 1 within 5 times sqrt(2 / 300), and its
+    mean 0, for both bounds."""
     m = machine(300, n1=4, n2=5, scale=0.7, seed=2)
     wanted = logz.exact(m).value
     got = logz.ais(m, 12, 200, 1, base=base, reverse=True)
@@ -90,7 +93,8 @@ def test_the_stated_error_is_the_error(base):
 
 
 def test_few_chains_enclose_log_z():
-    """Means over 1,000 copies: each bound is off by about half the squared relative error of its weights."""
+    """Means over 1,000 copies: each bound is off by about half the squared
+    relative error of its weights."""
     m = RBM(*(p.expand(1000, *p.shape) for p in machine(n1=5, n2=4, scale=1.2, seed=3)))
     wanted = logz.exact(m).value[0]
     got = logz.ais(m, 1, 2, 0, reverse=True)
@@ -117,10 +121,12 @@ def test_upper_bound_from_samples_given():
 
 
 def test_from_samples_of_one_mode_the_upper_bound_is_of_that_mode():
-    """log Z + log p(A) - log P(A), with p(A) the mode's mass and P(A) the share of the forward run that ends in it.
+    """log Z + log p(A) - log P(A), with p(A) the mode's mass and P(A) the share of the forward run
+    that ends in it.
 
-    For the forward path to a state, weighted, is the way back from it: E[1 / w; start in A] = (Z_0 / Z) P(A) / p(A).
-    A mode with 15 % of the mass, where 87 % of the forward run end: the bound is 1.7 nats below log Z.
+    For the forward path to a state, weighted, is the way back from it: E[1 / w; start in A] = (Z_0
+    / Z) P(A) / p(A). A mode with 15 % of the mass, where 87 % of the forward run end: the bound is
+    1.7 nats below log Z.
     """
     m = two_modes(6, 1.0, 0.17)
     z1, _, log_p = boltzmann_exact.log_probs(m)
@@ -144,8 +150,8 @@ def test_from_samples_of_one_mode_the_upper_bound_is_of_that_mode():
 def test_machines_too_large_to_enumerate_start_the_reverse_run_at_resampled_ends():
     """Two modes, whose shares the forward run's ends have wrong and their weights right.
 
-    Mean over twelve runs, in its standard errors by Student's t with 11 degrees of freedom: 4.75 is exceeded by chance
-    once in 1,700. Without the weights the bound lies 0.36 below log Z.
+    Mean over twelve runs, in its standard errors by Student's t with 11 degrees of freedom: 4.75 is
+    exceeded by chance once in 1,700. Without the weights the bound lies 0.36 below log Z.
     """
     m = two_modes(17, 0.5, 0.05)
     wanted = logz.exact(m).value
@@ -202,7 +208,8 @@ def test_equal_bases_by_different_names():
 
 
 def test_final_states_and_weights():
-    """Weighted, they have the exact means after any number of temperatures; unweighted, only after many."""
+    """Weighted, they have the exact means after any number of temperatures;
+    unweighted, only after many."""
     m = machine(n1=6, n2=6, scale=0.8, seed=7)
     exact = boltzmann_exact.moments(m)
     wanted = torch.cat([exact.mean1, exact.mean2, exact.mean12.flatten()])
@@ -233,9 +240,11 @@ def test_annealing_of_two_modes():
 
 
 def test_weights_of_many_steps_are_not_rounded_to_one_side(monkeypatch):
-    """Ten thousand roundings of float32 that leaned to one side would be nats of no error bar: against float64.
+    """Ten thousand roundings of float32 that leaned to one side would be nats of no error bar:
+    against float64.
 
-    More units than factors of one product. A product of ratios in the place of the ratio of products is off by 2e-3.
+    More units than factors of one product. A product of ratios in the place of the ratio of
+    products is off by 2e-3.
     """
     plain = {}
     weigh = annealing._Chains.weigh

@@ -1,4 +1,5 @@
-"""The bound by the paper's protocol: value, Monte Carlo error and KL of each layer against exact enumeration."""
+"""The bound by the paper's protocol: value, Monte Carlo error and KL of each layer
+against exact enumeration."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ def test_it_meets_the_exact_bound_below_the_evidence(model, x):
 
 
 def test_kl_of_each_layer(model, x):
-    """Three layers, 16 cases, 30 repetitions for the errors: z of three means, above 4.5 about once in 3,000 seeds
+    """Three layers, 16 cases, 30 repetitions for the errors: z of three means, above 4.5 about once
+    in 3,000 seeds
 
     (Student's t with 29 degrees of freedom)."""
     repeats = torch.tensor(
@@ -59,7 +61,8 @@ def test_the_kl_is_what_the_data_term_lacks(model, x):
 
 
 def test_the_error_is_honest(model, x):
-    """Over 200 seeds the spread of the value is the error it states. The spread is known to 5 %: 25 % is 5 errors."""
+    """Over 200 seeds the spread of the value is the error it states. The spread is known to 5 %: 25
+    % is 5 errors."""
     results = [bound(model, x, 10, seed) for seed in range(200)]
     spread = torch.tensor([r.value for r in results]).std()
     stated = torch.tensor([r.error for r in results]).square().mean().sqrt()

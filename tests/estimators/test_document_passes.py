@@ -1,4 +1,5 @@
-"""Passes over documents: the same weights in any, as large as the budget allows, the encoder's work done once."""
+"""Passes over documents: the same weights in any, as large as the budget allows, the
+encoder's work done once."""
 
 from __future__ import annotations
 

@@ -73,7 +73,8 @@ def test_gradients_hold_the_other_network_fixed(x):
 
 
 def test_everything_happens_where_the_model_is():
-    """The device 'meta' computes no values, but most operations refuse to mix it with another device, as on a GPU."""
+    """The device 'meta' computes no values, but most operations refuse to mix it with another
+    device, as on a GPU."""
     model = check.tiny({"name": "sbn", "dims": [1, 2]}).to("meta")
     x = exact.states(check.VISIBLE).to("meta")
     for value in (

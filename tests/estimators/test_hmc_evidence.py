@@ -60,7 +60,8 @@ def test_it_does_not_depend_on_the_cases_beside():
 
 
 def test_with_few_samples_of_many_latents_it_reads_too_high():
-    """The limit that the paper gives, below five dimensions: with 30 latents and 50 samples the fit is worthless."""
+    """The limit that the paper gives, below five dimensions: with 30 latents and 50
+    samples the fit is worthless."""
     model = check.tiny({"name": "linear_gaussian", "dims": [30]}, seed=0, scale=0.2).requires_grad_(
         False
     )

@@ -1,4 +1,5 @@
-"""The error of a log-mean-exp: the definition, any chunks, and the spread over repeats where few weights count."""
+"""The error of a log-mean-exp: the definition, any chunks, and the spread over repeats where few
+weights count."""
 
 from __future__ import annotations
 
@@ -61,7 +62,8 @@ def test_a_dominating_weight_hides_nothing():
 @pytest.mark.parametrize("samples", [10, 60, 100, 1000])
 @pytest.mark.parametrize("scale", [0.5, 2.0, 4.0])
 def test_it_is_the_spread_over_repeats(samples, scale):
-    """Log-normal weights, 2,000 cases, the spread known to 1.6 %: within a factor of 1.2, which 1 / ESS - 1 / K misses.
+    """Log-normal weights, 2,000 cases, the spread known to 1.6 %: within a factor of 1.2, which 1 /
+    ESS - 1 / K misses.
 
     Of the mean over cases of estimates of the variance, as the error of an NLL takes it.
     """
@@ -76,7 +78,8 @@ def test_it_is_the_spread_over_repeats(samples, scale):
 
 
 def test_the_error_of_an_iw_nll_is_honest_with_few_effective_samples():
-    """A net whose posterior is poor: over 150 seeds the spread, known to 6 %, is the error stated, within 1.25.
+    """A net whose posterior is poor: over 150 seeds the spread, known to 6 %, is the
+    error stated, within 1.25.
 
     By the delta method it would be less than 0.6 of that.
     """
@@ -90,7 +93,8 @@ def test_the_error_of_an_iw_nll_is_honest_with_few_effective_samples():
 
 
 def test_the_error_of_an_annealed_log_z_is_honest_with_few_effective_chains():
-    """Strong couplings, three temperatures, 40 chains of each of 300 equal machines, which have noise of their own."""
+    """Strong couplings, three temperatures, 40 chains of each of 300 equal machines, which have
+    noise of their own."""
     machine = check.tiny(
         {"name": "rbm_posterior", "latents": 12, "layers": 0, "units": 3}, seed=1, scale=1.0
     ).prior()

@@ -1,4 +1,5 @@
-"""Terms of belief nets by kernels: every family against the plain code in float64, and their law by enumeration."""
+"""Terms of belief nets by kernels: every family against the plain code in float64, and
+their law by enumeration."""
 
 from __future__ import annotations
 
@@ -61,7 +62,8 @@ def anyhow(monkeypatch):
 
 
 def gathered(model, x, samples, wanted, **more):
-    """Terms (terms, samples, n), log-weights, and layers of a whole stream, with or without kernels."""
+    """Terms (terms, samples, n), log-weights, and layers of a whole stream,
+    with or without kernels."""
     with kernels.use(wanted):
         assert weights.by_kernel(model, x, samples) == wanted
         parts = list(weights.stream(model, x, samples, 5, **more))
@@ -83,7 +85,8 @@ def gathered(model, x, samples, wanted, **more):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_terms_and_samples_are_those_of_the_plain_code(x, anyhow, monkeypatch, family, threads):
-    """The same bits; terms as near to those in float64 as the plain code in float32 is, or nearer."""
+    """The same bits; terms as near to those in float64 as the plain code in
+    float32 is, or nearer."""
     from vaebench.estimators import kernel_terms
 
     monkeypatch.setattr(kernel_terms, "ROWS", 700)
@@ -128,7 +131,8 @@ def test_results_do_not_depend_on_passes(x, anyhow):
     ids=str,
 )
 def test_mean_weights_are_the_evidence(anyhow, config):
-    """E[w] = P(x), by enumeration, within 4.5 standard errors for each of eight cases (once in 18,000 seeds)."""
+    """E[w] = P(x), by enumeration, within 4.5 standard errors for each of eight cases (once in
+    18,000 seeds)."""
     model = made(config, 0.4, visible=check.VISIBLE)
     x = (torch.rand(8, check.VISIBLE, generator=torch.Generator().manual_seed(2)) < 0.4).float()
     w = gathered(model, x, 20_000, True)[1].exp()

@@ -1,4 +1,5 @@
-"""log Z by every method: enumeration, the mean of weights and its error, machines without couplings, bad arguments."""
+"""log Z by every method: enumeration, the mean of weights and its error, machines without
+couplings, bad arguments."""
 
 from __future__ import annotations
 

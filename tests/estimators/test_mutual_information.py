@@ -1,4 +1,5 @@
-"""Mutual information and the aggregated posterior: against quadrature, their ceilings, errors and batches."""
+"""Mutual information and the aggregated posterior: against quadrature, their
+ceilings, errors and batches."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ DOCUMENTS = SimpleNamespace(facts=FAMILIES["text_vae"])
 
 
 def test_whole_set_against_quadrature():
-    """30 repetitions of 60 copies of five posteriors: Student's t of 29, above 5 once in 40,000 seeds; three of them.
+    """30 repetitions of 60 copies of five posteriors: Student's t of 29, above 5 once in 40,000
+    seeds; three of them.
 
     The errors are small against the numbers, so being close means something."""
     mi, kl = by_quadrature(MEANS, SDS)
@@ -37,7 +39,8 @@ def test_whole_set_against_quadrature():
 
 
 def test_batches_against_quadrature():
-    """Every batch a copy of the five: as the whole set. Batches of a pair: the information of that pair; fewer cases.
+    """Every batch a copy of the five: as the whole set. Batches of a pair: the information of that
+    pair; fewer cases.
 
     As above; two z."""
     pairs = [([0, 1], [2, 3, 4]), ([0, 4], [1, 2, 3])]
@@ -66,7 +69,8 @@ def test_one_batch_of_all_is_the_whole_set():
 
 
 def test_the_ceiling_is_the_log_of_the_batch():
-    """Posteriors far apart: over the set always ln n; by batches ln b, but for the noise of the entropy term."""
+    """Posteriors far apart: over the set always ln n; by batches ln b, but for the
+    noise of the entropy term."""
     p = drawn(100.0 * torch.arange(96.0)[:, None], torch.zeros(96, 1))
     assert whole_set(p).value == pytest.approx(math.log(96), abs=1e-9)
     for size, ceiling in (
@@ -87,7 +91,8 @@ def test_whole_set_never_exceeds_its_ceiling(seed):
 
 
 def test_posteriors_all_alike():
-    """No information: exactly none over the set, none within the error by batches. KL(q(z) || p) is the KL of each."""
+    """No information: exactly none over the set, none within the error by batches. KL(q(z) || p) is
+    the KL of each."""
     p = drawn(torch.full((1000, 2), 0.4), torch.full((1000, 2), -0.5))
     assert whole_set(p).value == pytest.approx(0, abs=1e-10)
     assert whole_set(p).error == pytest.approx(0, abs=1e-10)
@@ -123,7 +128,8 @@ def test_the_kl_is_the_sum_of_both():
 
 
 def test_errors_are_honest_where_cases_are_alike():
-    """Over 200 seeds the spread is the error that is stated. The spread is known to 5 %: 25 % is 5 errors.
+    """Over 200 seeds the spread is the error that is stated. The spread is known to
+    5 %: 25 % is 5 errors.
 
     Cases on a circle, as each sees the same of the others; by batches, all alike."""
     angle = 2 * math.pi * torch.arange(12, dtype=torch.float64) / 12
@@ -159,7 +165,8 @@ def test_one_case():
 
 
 def test_evaluation_batches():
-    """Documents of one length share a batch, at most so many; other cases are drawn at random, always the same."""
+    """Documents of one length share a batch, at most so many; other cases are drawn at random,
+    always the same."""
     lengths = [3, 3, 3, 4, 5, 5]
     x = torch.tensor([[1] * n + [0] * (5 - n) for n in lengths])
     assert [part.tolist() for part in batches(DOCUMENTS, x, 2)] == [[0, 1], [2], [3], [4, 5]]
@@ -170,7 +177,8 @@ def test_evaluation_batches():
 
 
 def test_classes_in_the_order_of_a_file_do_not_lower_the_information():
-    """Ten classes, one after the other, that are all a code tells: log 10 in the set, and nearly so within batches."""
+    """Ten classes, one after the other, that are all a code tells: log 10 in the set, and nearly so
+    within batches."""
     mean = 20.0 * torch.arange(10.0, dtype=torch.float64).repeat_interleave(100).unsqueeze(1)
     noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(0))
     p = Posteriors(mean, torch.zeros_like(mean), mean + noise)

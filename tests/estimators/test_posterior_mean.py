@@ -1,4 +1,5 @@
-"""Posterior means by quadrature against conjugacy; the Gaussian measures on a model whose answers are closed forms."""
+"""Posterior means by quadrature against conjugacy; the Gaussian measures on a model whose answers
+are closed forms."""
 
 from __future__ import annotations
 
@@ -96,7 +97,7 @@ def test_grids_without_points(model, grid):
         posterior_mean(model, X, **grid)
 
 
-# ------------------------------------------------------------------------- the NLL and the bound by the closed forms
+# -------------------------------------------------------- the NLL and the bound by the closed forms
 
 
 @pytest.fixture
@@ -111,7 +112,8 @@ def wide():
 
 
 def test_importance_weighted_nll_in_closed_form(wide):
-    """z above 4.5 by chance once in 150,000 seeds; half the squared error of a case is the bias that is left."""
+    """z above 4.5 by chance once in 150,000 seeds; half the squared error of a case is
+    the bias that is left."""
     got = importance(wide, X, 2000, 0)
     wanted = -float(wide.log_evidence(X).mean())
     assert abs(got.nll - wanted) < 4.5 * got.error + 0.5 / got.ess_min
@@ -119,7 +121,8 @@ def test_importance_weighted_nll_in_closed_form(wide):
 
 
 def test_one_sample_is_minus_the_elbo_in_expectation(wide):
-    """200 repetitions of 130 cases, z of the mean above 4.5 once in 150,000. The bound's KL is exact."""
+    """200 repetitions of 130 cases, z of the mean above 4.5 once in 150,000.
+    The bound's KL is exact."""
     wanted = float(wide.elbo(X).mean())
     ones = torch.tensor(
         [importance(wide, X, 1, seed).nll for seed in range(200)], dtype=torch.float64

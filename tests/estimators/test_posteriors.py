@@ -1,4 +1,5 @@
-"""Densities of many Gaussian posteriors, and how they are gathered from the passes over the data."""
+"""Densities of many Gaussian posteriors, and how they are gathered from
+the passes over the data."""
 
 from __future__ import annotations
 

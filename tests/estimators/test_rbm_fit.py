@@ -14,9 +14,11 @@ RESTARTS = 50
 
 
 def descent(model, theta, steps=100):
-    """KL(q || p) after steps of the natural gradient, one for each machine of ``theta`` (batch, 24), (batch,).
+    """KL(q || p) after steps of the natural gradient, one for each machine of ``theta``
+    (batch, 24), (batch,).
 
-    Of -E = theta.T(z) the gradient is Cov(T, log q - log p), the Fisher information Cov(T, T): sums over all states.
+    Of -E = theta.T(z) the gradient is Cov(T, log q - log p), the Fisher information Cov(T, T): sums
+    over all states.
     """
     bit = torch.tensor([0.0, 1.0], dtype=torch.float64)
     z = torch.cartesian_prod(*[bit] * 8)
@@ -39,7 +41,8 @@ def descent(model, theta, steps=100):
 
 @pytest.mark.parametrize(("mixture", "low"), [(1, 0.05), (6, 0.1)])
 def test_no_restart_gets_below_it(mixture, low):
-    """Fifty machines by another method, from small and from large parameters. Both targets have other minima too."""
+    """Fifty machines by another method, from small and from large parameters. Both targets have
+    other minima too."""
     model = models.build(
         {"name": "rbm_target", "mixture": mixture, "low": low}, DataInfo(np.zeros(1))
     ).double()
@@ -55,7 +58,8 @@ def test_no_restart_gets_below_it(mixture, low):
 
 
 def test_gap_of_a_perfect_fit():
-    """One component is factorial, which a machine without couplings is too: the least KL is 0, and so is the gap."""
+    """One component is factorial, which a machine without couplings is too: the least KL is 0, and
+    so is the gap."""
     model = models.build({"name": "rbm_target", "side": 2, "components": 1}, DataInfo(np.zeros(1)))
     with torch.no_grad():
         model.q.b1.copy_(model.slopes[0, :2])

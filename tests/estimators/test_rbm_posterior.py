@@ -1,4 +1,5 @@
-"""Annealed Boltzmann posteriors: the NLL against enumeration both ways, its errors, any batch, counts of modes."""
+"""Annealed Boltzmann posteriors: the NLL against enumeration both ways, its errors, any batch,
+counts of modes."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ def summed(model, x, chains, steps, seed=0, samples=None, **settings):
 
 
 def test_the_posteriors_are_worth_annealing(model, x):
-    """Without that the tests below would say nothing: couplings matter, and the posterior is not the true one."""
+    """Without that the tests below would say nothing: couplings matter, and the
+    posterior is not the true one."""
     machine = model.posterior(x)
     free = torch.nn.functional.softplus(machine.b1).sum(-1) + torch.nn.functional.softplus(
         machine.b2
@@ -68,7 +70,8 @@ def test_bound_and_kl_are_those_of_enumeration(model, x):
 
 
 def test_few_temperatures_bias_the_plain_estimate_and_not_the_weighted_one(model, x):
-    """One step: the states are the base's, moved by one sweep. E of the weighted estimate of p(x) is p(x) all the same.
+    """One step: the states are the base's, moved by one sweep. E of the weighted estimate of p(x)
+    is p(x) all the same.
 
     A posterior farther from the true one, so that it matters which states it is.
     """
@@ -83,7 +86,8 @@ def test_few_temperatures_bias_the_plain_estimate_and_not_the_weighted_one(model
 
 
 def test_the_errors_are_honest(model, x):
-    """Over 150 seeds the spread is the error stated, with log Z_x's share in it. Known to 6 %: 30 % is 5 errors."""
+    """Over 150 seeds the spread is the error stated, with log Z_x's share in it. Known
+    to 6 %: 30 % is 5 errors."""
     results = [summed(model, x[:5], 60, 10, seed) for seed in range(150)]
     for kind in ("plain", "weighted"):
         found = [getattr(r, kind).result() for r in results]
@@ -110,7 +114,8 @@ def test_the_error_is_the_jackknife_over_pairs_of_weights(model, x, chains, samp
 
 
 def strong(model, factor):
-    """The same, its posteriors' couplings so many times as strong: few chains of a short annealing carry the weight."""
+    """The same, its posteriors' couplings so many times as strong: few chains of a short annealing
+    carry the weight."""
     model = copy.deepcopy(model)
     inner = model.posterior
     model.posterior = lambda x: RBM(*(p * f for p, f in zip(inner(x), (1, 1, factor), strict=True)))
@@ -118,7 +123,8 @@ def strong(model, factor):
 
 
 def test_the_errors_are_honest_where_few_chains_carry_the_weight(model, x):
-    """Over 100 seeds, each error within a factor of 1.25 of the spread, known to 7 %; by the delta method 0.6 of it."""
+    """Over 100 seeds, each error within a factor of 1.25 of the spread, known to 7 %; by the delta
+    method 0.6 of it."""
     hard = strong(model, 4.0)
     found = []
     for seed in range(100):
@@ -176,7 +182,8 @@ def test_log_q_is_normalised_by_the_annealed_log_z(model, x):
 
 
 def test_modes():
-    """Spins that want to be equal: all zeros and all ones, and one mode only once the biases tip."""
+    """Spins that want to be equal: all zeros and all ones, and one mode
+    only once the biases tip."""
     n = 5
     w = torch.full((5, 5), 4.0)
     bias = torch.full((n,), -2.0 * n)

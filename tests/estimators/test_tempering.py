@@ -1,4 +1,5 @@
-"""log Z by tempering: against enumeration, honest about its error, temperatures where they are needed."""
+"""log Z by tempering: against enumeration, honest about its error, temperatures
+where they are needed."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ def test_tempering_of_two_modes_that_a_single_chain_never_joins():
 
 
 def test_the_error_of_tempering_is_honest():
-    """60 machines (20 parameters, 3 seeds): variance of z is 1 within 5 times sqrt(2 / 60), and a t-like tail."""
+    """60 machines (20 parameters, 3 seeds): variance of z is 1 within 5 times sqrt(2 /
+    60), and a t-like tail."""
     m = machine(20, n1=3, n2=4, scale=1.5, seed=8)
     wanted = logz.exact(m).value
     z = []
@@ -58,7 +60,8 @@ def test_neighbours_exchange_within_the_band():
 
 
 def test_exchanges_keep_the_distribution_and_carry_states_along():
-    """Samples at t = 1 of all ladders: the share of the mode of ones, to which only exchanges lead."""
+    """Samples at t = 1 of all ladders: the share of the mode of ones, to
+    which only exchanges lead."""
     m = two_modes(n=4, tilt=0.05)
     ladder = tempering._Ladder(
         m, m._replace(b1=m.b1 * 0, b2=m.b2 * 0, w=m.w * 0), 400, torch.Generator().manual_seed(0)
@@ -82,7 +85,8 @@ def test_temperatures_that_are_not_needed_go():
 
 
 def test_bridge_between_gaussians():
-    """u normal with mean a and variance v below has mean a + v above, and log Z' / Z = a + v / 2."""
+    """u normal with mean a and variance v below has mean a + v above, and
+    log Z' / Z = a + v / 2."""
     g = torch.Generator().manual_seed(0)
     a = torch.tensor([0.5, -30.0])
     v = torch.tensor([1.0, 4.0])

@@ -1,4 +1,5 @@
-"""The stream of importance weights: the same for every pass size, nested in K, any number of cases and samples."""
+"""The stream of importance weights: the same for every pass size, nested in K, any
+number of cases and samples."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ def cases(n, dtype=torch.uint8):
 
 
 def collect(model, x, samples, seed=0, **settings):
-    """All log weights (samples, n), and the first layer's samples; every cell must be filled exactly once."""
+    """All log weights (samples, n), and the first layer's samples; every cell must
+    be filled exactly once."""
     out = torch.full((samples, len(x)), float("nan"), dtype=torch.float64)
     z = torch.full((samples, len(x), model.sizes[1]), float("nan"), dtype=torch.float64)
     for part in stream(model, x, samples, seed, **settings):

@@ -1,4 +1,5 @@
-"""What trained models make: samples of machines against enumeration, documents by their codes, what is refused."""
+"""What trained models make: samples of machines against enumeration, documents by their
+codes, what is refused."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ def states(z):
 
 
 def check_frequencies(one, z1, z2):
-    """Each of 32 frequencies within 4.5 standard errors and a little: false alarm below 3e-4 for all."""
+    """Each of 32 frequencies within 4.5 standard errors and a little: false
+    alarm below 3e-4 for all."""
     found = torch.bincount(states(torch.cat([z1, z2], -1)), minlength=32) / len(z1)
     every = boltzmann_exact.states(5, torch.zeros(1), 0, 32)
     exact = torch.softmax(one.negative_energy(every[:, :2], every[:, 2:]), 0)
@@ -53,7 +55,8 @@ def test_chains_settle_on_their_machine(monkeypatch):
 
 @pytest.mark.parametrize("name", ["rbm_vae", "rbm_posterior"])
 def test_a_boltzmann_sample_has_all_its_sweeps(name, monkeypatch):
-    """10,000 of the prior for a drawn image, and as many of a posterior for one again, in blocks of noise."""
+    """10,000 of the prior for a drawn image, and as many of a posterior for one
+    again, in blocks of noise."""
     made = []
     whole = RBM.gibbs
 
@@ -128,7 +131,8 @@ def test_images_of_models_that_draw_pixel_by_pixel():
 
 
 def test_images_of_a_pixel_cnn_have_their_probabilities():
-    """Frequencies of 64 images among 4,000 against the exact likelihoods: false alarm below 1e-3 for all."""
+    """Frequencies of 64 images among 4,000 against the exact likelihoods: false
+    alarm below 1e-3 for all."""
     model = image_model(PixelCNN)
     found = generation.drawn_images(model, 4000, 0)
     every = boltzmann_exact.states(6, torch.zeros(1), 0, 64)
@@ -142,7 +146,8 @@ def test_images_of_a_pixel_cnn_have_their_probabilities():
 
 @pytest.mark.parametrize("name", ["sbn", "rbm_vae"])
 def test_visible_samples_have_their_probabilities(name):
-    """Means over 20,000 draws against exp of the log-likelihood's difference; 4.5 standard errors, ten comparisons."""
+    """Means over 20,000 draws against exp of the log-likelihood's difference; 4.5 standard errors,
+    ten comparisons."""
     settings = {"dims": [3]} if name == "sbn" else {"latents": 4, "units": 3, "layers": 1}
     model = check.tiny({"name": name, **settings}).float().requires_grad_(False)
     z = [torch.ones(1, 1, model.sizes[1])]
@@ -174,7 +179,8 @@ def test_documents(how):
 
 
 def test_codes_are_the_posterior():
-    """The sample's distance from the mean in its standard deviations, over 2,000 documents: variance 1, mean 0."""
+    """The sample's distance from the mean in its standard deviations, over 2,000 documents:
+    variance 1, mean 0."""
     model = text_model(latents=2)
     x = torch.tensor([[1, 5, 6, 2], [1, 4, 2, 0]]).repeat(1000, 1)
     mean, log_var = model.encode(x)

@@ -18,12 +18,13 @@ from vaebench.training.run_state import evaluated_checkpoint, progress_of
 CPU = torch.device("cpu")
 CONFIG = {
     "data": {"name": "toy_text", "held_out": None, "held_out_seed": 0, "mirror": None},
-    "model": {"name": "text_vae", "latents": 1, "embedding": 4, "units": 5, "init": "text", "init_scale": 0.3,
-              "init_center": 0.0, "embedding_scale": 0.5, "embedding_center": 0.0},
+    "model": {"name": "text_vae", "latents": 1, "embedding": 4, "units": 5, "init": "text",
+              "init_scale": 0.3, "init_center": 0.0, "embedding_scale": 0.5,
+              "embedding_center": 0.0},
     "objective": {"name": "vae"},
     "optim": {"name": "clipped_sgd", "rate": 1.0},
-    "train": {"updates": 4, "batch": 8, "order": "lengths", "valid_every": 2, "valid_samples": 1, "patience": None,
-              "select": "last", "snapshots": [0, 3]},
+    "train": {"updates": 4, "batch": 8, "order": "lengths", "valid_every": 2, "valid_samples": 1,
+              "patience": None, "select": "last", "snapshots": [0, 3]},
     "eval": {},
 }  # fmt: skip
 

@@ -88,7 +88,8 @@ def tiny(name):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """Every program of every model as a file, with inputs of another batch size and what the model gives for them."""
+    """Every program of every model as a file, with inputs of another batch size and what the model
+    gives for them."""
     files = []
     for number, name in enumerate(TINY):
         model, x = tiny(name)

@@ -70,7 +70,8 @@ def test_a_plane_shares_out_the_prior():
 
 
 def test_pixels_follow_the_latent_that_is_moved():
-    """Pixel i of the model is 1 where latent i is positive: at 0 it is a coin, which falls alike in all images."""
+    """Pixel i of the model is 1 where latent i is positive: at 0 it is a coin, which
+    falls alike in all images."""
     x = cases()
     found = traversal.moved(Signs(scale=(0.1, 1.0, 0.0, 3.0)), x, latents=2, steps=4, seed=0)
     assert found.latents == [3, 1]
@@ -104,7 +105,8 @@ def test_around_a_case_the_other_pixels_are_its_own():
 
 
 def test_a_refined_mean_is_that_of_its_batch():
-    """The clip acts on a batch: the case's mean is the one that it has beside the same neighbours in an evaluation."""
+    """The clip acts on a batch: the case's mean is the one that it has beside the same neighbours
+    in an evaluation."""
     model = Signs(scale=(1.0, 1.0, 1.0, 1.0))
     model.refinement = Refinement(Steps(count=2, rate=0.5, clip=0.1), batch=8)
     x = cases()
@@ -115,7 +117,8 @@ def test_a_refined_mean_is_that_of_its_batch():
 
 
 def test_reconstructions_from_samples_and_from_means():
-    """Of a posterior as narrow as this one both are the images themselves, and of a wide one the means' alone are."""
+    """Of a posterior as narrow as this one both are the images themselves, and of a wide one the
+    means' alone are."""
     x = cases(20)
     assert torch.equal(generation.images_again(Signs(), x, 0), x)
     wide = Signs(log_var=4.0)

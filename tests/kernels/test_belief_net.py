@@ -1,4 +1,5 @@
-"""Kernels of belief nets: every switch and family against the plain engine, and their law by enumeration."""
+"""Kernels of belief nets: every switch and family against the plain engine, and
+their law by enumeration."""
 
 from __future__ import annotations
 
@@ -65,7 +66,8 @@ def bits():
 
 @pytest.mark.parametrize("run", RUNS)
 def test_a_hundred_updates_are_those_of_the_plain_engine(bits, run):
-    # Raw signals make steps so large that rounding grows a millionfold within these updates: smaller ones there.
+    # Raw signals make steps so large that rounding grows a millionfold within these updates:
+    # smaller ones there.
     scale = 0.1 if run == "nothing of all" else 1
     rates = {k: v if k == "name" else scale * v for k, v in RATES.items()}
     packs.assert_a_block_is_that_of_the_plain_engine(*RUNS[run], bits, rates=rates)
@@ -82,7 +84,8 @@ def test_grey_cases_are_binarized_anew(objective):
 
 @pytest.mark.parametrize("run", ["mean", "fdarn"])
 def test_baselines_outside_their_signal_are_counted(bits, run):
-    """Predictions that start far away, and come nearer in some updates: as many times as in the plain engine."""
+    """Predictions that start far away, and come nearer in some updates: as many times
+    as in the plain engine."""
     found = []
     for engine in ("kernel", "plain"):
         pack = pack_of(*RUNS[run], bits, engine, 2)
@@ -129,7 +132,8 @@ def test_batches_may_change_their_size(bits):
 
 
 def test_values_that_are_put_are_trained_on(bits):
-    """What a validation sets between two calls, by the pack's own way, is where the next one begins."""
+    """What a validation sets between two calls, by the pack's own way, is
+    where the next one begins."""
     pack, other = (pack_of(DEEP, NVIL, bits, "kernel") for _ in range(2))
     train(pack)
     params, state, opt = pack.seed(0)
@@ -151,7 +155,7 @@ def test_what_is_not_covered_is_refused(bits):
         pack_of(SBN, NVIL, 3 * bits, "kernel")
 
 
-# ---------------------------------------------------------------------------------------------------------------- law
+# ---------------------------------------------------------------------------------------------- law
 
 
 INFO = DataInfo(torch.linspace(0.1, 0.8, 4))
@@ -166,7 +170,8 @@ TINY = [
 
 @pytest.mark.parametrize("model", TINY, ids=["sbn", "two layers, autoregressive", "darn"])
 def test_nvil_follows_the_gradient_of_the_bound(model):
-    """Expected over all samples, by enumeration, with raw signals and an input-dependent baseline: without bias."""
+    """Expected over all samples, by enumeration, with raw signals and an input-dependent
+    baseline: without bias."""
     objective = {**NVIL, "constant_baseline": False, "variance_normalization": False}
     packs.assert_nvil_is_unbiased(model, objective, torch.tensor([1.0, 0, 1, 1]), INFO)
 

@@ -1,4 +1,5 @@
-"""Kernels of belief nets on documents: every rule and family against the plain engine, and by enumeration."""
+"""Kernels of belief nets on documents: every rule and family against the plain
+engine, and by enumeration."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ CHAINED = {"name": "fdarn", "dims": [20], "posterior": "autoregressive"}
 
 @pytest.fixture
 def documents():
-    """Counts of words that are rare, absent, frequent; a document of one token, one of 300 of the same word."""
+    """Counts of words that are rare, absent, frequent; a document of one token, one
+    of 300 of the same word."""
     generator = torch.Generator().manual_seed(1)
     x = torch.poisson(torch.linspace(0.02, 1.5, WORDS).expand(CASES, -1), generator=generator).to(
         torch.int16
@@ -57,7 +59,8 @@ def test_a_hundred_updates_by_nvil_are_those_of_the_plain_engine(documents, mode
 
 @NETS
 def test_ten_updates_by_wake_sleep_are_those_of_the_plain_engine(documents, model):
-    """Rounding may move a token across one of the 37 bounds of its distribution: in a hundred updates that happens."""
+    """Rounding may move a token across one of the 37 bounds of its distribution: in a hundred
+    updates that happens."""
     packs.assert_a_block_is_that_of_the_plain_engine(
         model, WAKE_SLEEP, documents, Kind.COUNTS, RATES, updates=10
     )
@@ -82,7 +85,7 @@ def test_a_net_for_bits_is_not_trained_on_counts(documents):
             packs.kernel_of(pack, bits, kind)
 
 
-# ------------------------------------------------------------------------------------------------------ a row of words
+# ----------------------------------------------------------------------------------- a row of words
 
 
 @pytest.mark.parametrize("scale", [1, 30, 200])
@@ -112,7 +115,7 @@ def test_log_probability_and_its_gradient_in_double_precision(scale):
     assert (row[48:] == 7.0).all()
 
 
-# ---------------------------------------------------------------------------------------------------------------- law
+# ---------------------------------------------------------------------------------------------- law
 
 INFO = DataInfo(torch.tensor([0.9, 1.4, 0.2]), Kind.COUNTS, longest=4)
 """Of documents of three words, which are centred by its mean."""
@@ -126,14 +129,16 @@ TINY = pytest.mark.parametrize(
 
 @TINY
 def test_nvil_follows_the_gradient_of_the_bound(model):
-    """Expected over all samples, by enumeration, with raw signals and an input-dependent baseline: without bias."""
+    """Expected over all samples, by enumeration, with raw signals and an input-dependent
+    baseline: without bias."""
     objective = {**NVIL, "constant_baseline": False, "variance_normalization": False}
     packs.assert_nvil_is_unbiased(model, objective, torch.tensor([3.0, 0, 1]), INFO)
 
 
 @TINY
 def test_wake_sleep_follows_both_of_its_gradients(model):
-    """Dreams are all documents of two tokens, as many as the case has; the noise is the middle of a word's share."""
+    """Dreams are all documents of two tokens, as many as the case has; the noise is the
+    middle of a word's share."""
     words = 3
     sequences = list(itertools.product(range(words), repeat=2))
 

@@ -46,7 +46,8 @@ def test_chains_are_the_plain_ones(batch, n1, n2, k):
 
 
 def test_chains_stay_with_the_laws_of_their_machines():
-    """Each of 40,000 equal machines has a chain that starts at an exact sample; the means and pair products, 76 z."""
+    """Each of 40,000 equal machines has a chain that starts at an exact sample; the means and pair
+    products, 76 z."""
     n1, n2, cases = 3, 17, 40_000
     m = machines(1, n1, n2, scale=2.0)
     alone = RBM(*(p[0] for p in m))

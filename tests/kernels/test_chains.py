@@ -1,4 +1,5 @@
-"""Chains of Boltzmann machines by kernels: bit for bit the plain ones, and in law by enumeration."""
+"""Chains of Boltzmann machines by kernels: bit for bit the plain ones, and
+in law by enumeration."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ LIMIT = 5.0
 """|z| of one comparison; by chance once in 1.7 million."""
 
 SIZES = [(16, 16, 1), (17, 100, 33), (100, 31, 40), (64, 48, 7)]
-"""Units of both sides and chains: whole words, words with one bit, more and fewer words on side 2."""
+"""Units of both sides and chains: whole words, words with one bit, more and
+fewer words on side 2."""
 
 
 def machine(n1, n2, scale=1.0, seed=0):
@@ -82,7 +84,8 @@ def test_sides_that_the_kernels_do_not_take_go_the_plain_way(n):
 
 @pytest.mark.parametrize("kind", ["digits", "uniform"])
 def test_chains_stay_with_the_law_of_their_machine(kind):
-    """Started at exact samples, three sweeps on: all means and pair products of 16 + 17 units, 305 z."""
+    """Started at exact samples, three sweeps on: all means and pair
+    products of 16 + 17 units, 305 z."""
     n1, n2, k = 16, 17, 40_000
     m = machine(n1, n2, scale=2.0)
     u = torch.rand(k, 1 + n2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
@@ -129,7 +132,8 @@ def both(estimate):
 @pytest.mark.parametrize("base", ["uniform", "biases"])
 @pytest.mark.parametrize("sweeps", [1, 2])
 def test_annealing_is_the_plain_one(worth, monkeypatch, chains, base, sweeps):
-    """Two machines, up and down, with noise as floats and by its digits; the same bits at the end."""
+    """Two machines, up and down, with noise as floats and by its digits;
+    the same bits at the end."""
     used, weigh = [], annealing._BitChains.weigh
     monkeypatch.setattr(
         annealing._BitChains, "weigh", lambda self, *a: used.append(a) or weigh(self, *a)

@@ -1,4 +1,5 @@
-"""Normalised channels with ELU by the kernel, held to the plain code in float64, gradients included."""
+"""Normalised channels with ELU by the kernel, held to the plain code in
+float64, gradients included."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ def norm(channels: int) -> ChannelNorm:
 def step(
     layer: ChannelNorm, x: Tensor, residual: Tensor | None, weights: Tensor, by_kernel: bool
 ) -> dict[str, Tensor]:
-    """The result, the statistics on the tape, and the gradients of a product with ``weights``, by name."""
+    """The result, the statistics on the tape, and the gradients of a product
+    with ``weights``, by name."""
     x = x.detach().requires_grad_()
     residual = None if residual is None else residual.detach().requires_grad_()
     tape = {}
@@ -51,7 +53,8 @@ def step(
 @pytest.mark.parametrize("bits", [0x7FC00000, 0x7FFFFFFF, 0x7F800001, -1])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_what_is_no_number_stays_none(bits, dtype):
-    """Every kind of NaN, which rounding by whole numbers could turn into 0 or infinity: as by PyTorch."""
+    """Every kind of NaN, which rounding by whole numbers could turn into 0 or
+    infinity: as by PyTorch."""
     x = torch.randn(2, 16, 4, 4, generator=torch.Generator().manual_seed(0))
     x[0, 3, 1, 1] = torch.tensor([bits], dtype=torch.int32).view(torch.float32)[0]
     x = x.contiguous(memory_format=torch.channels_last).to(dtype).requires_grad_()
@@ -94,7 +97,8 @@ def test_as_the_plain_code(shape, mean, residual):
 
 
 def test_bfloat16_is_rounded_once():
-    """Arithmetic is that of float32: the result is the nearest bfloat16 to it, and gradients are near."""
+    """Arithmetic is that of float32: the result is the nearest bfloat16 to it,
+    and gradients are near."""
     layer = norm(32)
     x = images((9, 32, 6, 6), 0).bfloat16()
     added = images((9, 32, 6, 6), 1).bfloat16()
@@ -134,7 +138,8 @@ def test_nan_stays_nan():
 
 
 def test_where_the_kernel_is_taken(monkeypatch):
-    """One thread, whole vectors of channels, kernels allowed, and no gradient through the running averages."""
+    """One thread, whole vectors of channels, kernels allowed, and no gradient
+    through the running averages."""
     layer = norm(16)
     x = images((2, 16, 2, 2), 0)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)

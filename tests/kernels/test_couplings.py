@@ -1,4 +1,5 @@
-"""Machines from an encoder's output by the kernel, held to the plain code in float64, gradients included."""
+"""Machines from an encoder's output by the kernel, held to the plain code in
+float64, gradients included."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ SIZES = [(1, 1, 2), (3, 2, 7), (16, 32, 4), (17, 23, 5), (40, 17, 30)]
 
 
 def encoder(n1, n2, seed=0):
-    """An encoder with every parameter standard normal, scales and shifts of the couplings included."""
+    """An encoder with every parameter standard normal, scales and shifts of
+    the couplings included."""
     made = Encoder(INPUTS, (n1, n2), 5, 1, 0.99)
     name_norms(made)
     return drawn(made, 1.0, seed)
@@ -32,10 +34,11 @@ def inputs(batch, seed=1):
 
 
 def step(made, x, weights, by_kernel):
-    """By name the machines, the statistics of the batch, and the gradients of a product with ``weights``.
+    """By name the machines, the statistics of the batch, and the gradients of a
+    product with ``weights``.
 
-    The biases of the couplings and of the hidden layer are left out: normalisation takes away what they do, and their
-    gradients are rounding.
+    The biases of the couplings and of the hidden layer are left out: normalisation takes away what
+    they do, and their gradients are rounding.
     """
     tape = {}
     with kernels.use(by_kernel):
@@ -76,7 +79,8 @@ def test_a_machine_of_which_one_part_alone_is_used():
 
 
 def test_where_the_kernel_is_taken(monkeypatch):
-    """In training, in float32, for a batch, where it is allowed, and not while gradients are mapped."""
+    """In training, in float32, for a batch, where it is allowed, and not
+    while gradients are mapped."""
     used = []
     machines = couplings.machines
     monkeypatch.setattr(

@@ -1,4 +1,5 @@
-"""The likelihood of Bernoulli units and sweeps over bits by kernels, against the plain code and by enumeration."""
+"""The likelihood of Bernoulli units and sweeps over bits by kernels, against the plain
+code and by enumeration."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ def generator(seed=0):
 
 @pytest.mark.parametrize("units", [1, 16, 37, 784, 2000])
 def test_log_probabilities_are_the_plain_ones(units):
-    """Logits from 0 to far beyond where a float's exponential ends; rows that are no whole number of vectors."""
+    """Logits from 0 to far beyond where a float's exponential ends; rows that are no
+    whole number of vectors."""
     logits = torch.randn(9, units, generator=generator()) * torch.logspace(-2, 3, 9).unsqueeze(1)
     x = (torch.rand(9, units, generator=generator(1)) < 0.4).float()
     wanted = bernoulli.log_prob(x.double(), logits.double())

@@ -1,4 +1,5 @@
-"""Uniforms by the kernel are PyTorch's, bit for bit, and leave its generator as it would have been."""
+"""Uniforms by the kernel are PyTorch's, bit for bit, and leave its
+generator as it would have been."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ def test_none_is_below_the_least():
 
 
 def test_noise_is_the_same_with_and_without_kernels(monkeypatch):
-    """Fields of a draw, large and small ones in turn; the kernel draws the large ones, where it may."""
+    """Fields of a draw, large and small ones in turn; the kernel draws the
+    large ones, where it may."""
     filled = []
     fill = twister.fill
     monkeypatch.setattr(

@@ -134,7 +134,8 @@ def test_a_product_beyond_float32():
 
 
 def test_bfloat16_is_rounded_as_pytorch_rounds():
-    """Ties to even, infinities, NaN, zeros of both signs, numbers that round up to the next power of two."""
+    """Ties to even, infinities, NaN, zeros of both signs, numbers that round up to
+    the next power of two."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(4 * LANES, generator=generator)
     special = [

@@ -1,4 +1,5 @@
-"""A model of documents as bags of words, which keeps a record of what it is asked, and documents for it."""
+"""A model of documents as bags of words, which keeps a record of what it is
+asked, and documents for it."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ WORDS = 9
 
 
 class BagOfWords(GaussianPosterior):
-    """Every word and the end by softmax(W z + b), of whatever place; the encoder sees the counts. Keeps a record."""
+    """Every word and the end by softmax(W z + b), of whatever place; the encoder sees the counts.
+    Keeps a record."""
 
     facts = FAMILIES["text_vae"]
 
@@ -44,7 +46,8 @@ class BagOfWords(GaussianPosterior):
 
 
 def documents(n, seed=0, longest=12):
-    """Token numbers (n, longest), int16, sorted by length from 2 (no word at all): <s>=1, words from 3, </s>=2."""
+    """Token numbers (n, longest), int16, sorted by length from 2 (no word at all): <s>=1, words
+    from 3, </s>=2."""
     g = torch.Generator().manual_seed(seed)
     lengths = torch.randint(2, longest + 1, (n,), generator=g).sort().values
     x = torch.randint(3, WORDS, (n, longest), generator=g)

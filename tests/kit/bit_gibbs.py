@@ -1,4 +1,5 @@
-"""Gibbs sweeps of single bits around tiny models, and the same sweeps from tables of every state."""
+"""Gibbs sweeps of single bits around tiny models, and the same sweeps from
+tables of every state."""
 
 from __future__ import annotations
 
@@ -15,14 +16,16 @@ from vaebench.rng import noise
 VISIBLE = 5
 BITS = 4
 LIMIT = 5.0
-"""|z| of one comparison; 100 of them exceed it by chance once in 17,000 seeds, and seeds are fixed."""
+"""|z| of one comparison; 100 of them exceed it by chance once in 17,000
+seeds, and seeds are fixed."""
 
 EVERY = exact.states(BITS)
 """All states, (16, 4)."""
 
 
 def rule_of(layers=1, seed=0, latents=BITS, scale=1.0, **settings):
-    """float64, every parameter away from its start; the running averages in the module are not those of the state."""
+    """float64, every parameter away from its start; the running averages in the module are not
+    those of the state."""
     config = {"name": "rbm_generator", "latents": latents, "layers": layers, "units": 3}
     rule = objectives.build(
         {"name": "bit_gibbs", **settings},
@@ -53,7 +56,8 @@ def norms_of(rule):
 
 
 def table(rule, x, statistics):
-    """log p(x, z) + log Z of every state, (batch, states), by the model itself with these averages in its buffers."""
+    """log p(x, z) + log Z of every state, (batch, states), by the model itself with these averages
+    in its buffers."""
     buffers = {
         f"{path}.{n}": v
         for path, pair in statistics.items()
@@ -79,7 +83,8 @@ def number(z):
 
 
 def literal_sweeps(log_p, z, u):
-    """log_p: (batch, states). Case by case, bit by bit, each conditional from the table's probabilities."""
+    """log_p: (batch, states). Case by case, bit by bit, each conditional from the table's
+    probabilities."""
     p = torch.softmax(log_p, 1)
     codes = number(z).tolist()
     for sweep in u:

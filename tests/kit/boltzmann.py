@@ -1,4 +1,5 @@
-"""A model whose Boltzmann posteriors are strongly coupled and yet near the true ones: its estimates mean something."""
+"""A model whose Boltzmann posteriors are strongly coupled and yet near the true ones: its estimates
+mean something."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from vaebench.models.rbm_posterior import COUPLING
 
 @pytest.fixture(scope="session")
 def boltzmann():
-    """3 + 3 bits: the posterior's machine is the prior's, moved a little by the data; log Z is far from the base's."""
+    """3 + 3 bits: the posterior's machine is the prior's, moved a little by the data; log Z is far
+    from the base's."""
     config = {"name": "rbm_posterior", "latents": 6, "layers": 0, "units": 3}
     model = check.tiny(config, seed=1, scale=0.6).requires_grad_(False)
     for p in model.q.parameters():

@@ -1,4 +1,5 @@
-"""Fixtures of tiny runs: cells of a belief net of four units on random bits, and what is compared of two runs."""
+"""Fixtures of tiny runs: cells of a belief net of four units on random bits, and what
+is compared of two runs."""
 
 from __future__ import annotations
 
@@ -123,7 +124,8 @@ def load_bits(monkeypatch, splits):
 
 
 def run_state(folder):
-    """All that a run is, but for times: tensors of both checkpoints, their meta, the curve, the result's numbers."""
+    """All that a run is, but for times: tensors of both checkpoints, their meta, the curve, the
+    result's numbers."""
     from safetensors import safe_open
 
     out = {}
@@ -161,7 +163,8 @@ def state_of():
 
 @pytest.fixture
 def states_of():
-    """The state of every run below a results folder: (key, seed folder) -> state. No temporary file may be there."""
+    """The state of every run below a results folder: (key, seed folder) -> state. No
+    temporary file may be there."""
 
     def states(root):
         assert [p for p in Path(root).rglob("*.tmp")] == []

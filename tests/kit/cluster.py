@@ -14,7 +14,8 @@ WAITS = State("PENDING", True, False, "Resources")
 
 
 class Cluster:
-    """What goes on when a command ends: its jobs, by (batch, number) the folder and task; where they stand."""
+    """What goes on when a command ends: its jobs, by (batch, number) the folder and
+    task; where they stand."""
 
     def __init__(self):
         self.jobs = {}

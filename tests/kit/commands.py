@@ -18,7 +18,8 @@ def call(capsys, *arguments) -> tuple[int, str, str]:
 
 
 def python(code, *, conf=None, env=None, **options):
-    """A fresh interpreter in which ``main`` is at hand, with another configuration folder if given."""
+    """A fresh interpreter in which ``main`` is at hand, with another
+    configuration folder if given."""
     setup = "import sys; from pathlib import Path; from vaebench.config import catalogue\n"
     setup += "from vaebench.cli import main\n"
     if conf is not None:

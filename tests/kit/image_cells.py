@@ -1,10 +1,12 @@
-"""Changes that make a tiny cell one of an image VAE, for the ``make_config`` and ``make_cell`` of ``kit.cells``."""
+"""Changes that make a tiny cell one of an image VAE, for the ``make_config`` and ``make_cell`` of
+``kit.cells``."""
 
 from __future__ import annotations
 
 IMAGES = {
     "model": {
-        "name": "image_vae", "latents": 2, "channels": 4, "kernels": [3, 3], "encoder_channels": [3], "features": 4,
+        "name": "image_vae", "latents": 2, "channels": 4, "kernels": [3, 3],
+        "encoder_channels": [3], "features": 4,
         "init": "glorot", "init_scale": 0.1,
     },
     "objective": {"name": "vae"},

@@ -30,7 +30,8 @@ def transition(m):
 
 
 def assert_moments(m, z1, z2, limit):
-    """The means and pair products of samples of both sides, (k, n), are the machine's, within ``limit`` errors."""
+    """The means and pair products of samples of both sides, (k, n), are the machine's, within
+    ``limit`` errors."""
     exact = boltzmann_exact.moments(RBM(*(p.double() for p in m)))
     for found, wanted in (
         (z1, exact.mean1),
@@ -46,6 +47,7 @@ LIMIT = 4.75
 
 
 def two_modes(n=6, coupling=3.0, tilt=0.0):
-    """All zeros and all ones, of log-weights 0 and 2 n tilt, and a barrier of many nats between them."""
+    """All zeros and all ones, of log-weights 0 and 2 n tilt, and a barrier of
+    many nats between them."""
     bias = torch.full((n,), -coupling * n / 2 + tilt, dtype=torch.float64)
     return RBM(bias, bias.clone(), torch.full((n, n), coupling, dtype=torch.float64))

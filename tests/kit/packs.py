@@ -1,4 +1,5 @@
-"""Packs of tiny nets on two engines, and what one update of a kernel adds where the samples are forced."""
+"""Packs of tiny nets on two engines, and what one update of a kernel adds where
+the samples are forced."""
 
 from __future__ import annotations
 
@@ -68,7 +69,8 @@ def assert_equal_training(packs, bounds):
 def assert_a_block_is_that_of_the_plain_engine(
     model, objective, data, kind=Kind.BITS, rates=RATES, updates=UPDATES
 ):
-    """Two seeds trained by kernels and by autograd; what is compared has moved by far more than the tolerance."""
+    """Two seeds trained by kernels and by autograd; what is compared has moved by far
+    more than the tolerance."""
     packs = [
         pack_of(model, objective, data, engine, 2, kind, rates) for engine in ("kernel", "plain")
     ]
@@ -89,8 +91,8 @@ def forced(bits_of):
 def step(model, objective, x, draws, info):
     """What one update by kernels on the case ``x`` (d,) adds to the parameters, over their rate.
 
-    ``draws``: its noise, (1, 1, ...). ``info``: of the data, whose mean they are centred by. Returns the parameters
-    before, too.
+    ``draws``: its noise, (1, 1, ...). ``info``: of the data, whose mean they are centred by.
+    Returns the parameters before, too.
     """
     pack = pack_of(model, objective, x.to(torch.uint8)[None], "kernel", kind=info.kind)
     pack._kernel.mean[:] = info.mean
@@ -111,7 +113,8 @@ def exact_rule(model, objective, start, info):
 
 
 def assert_nvil_is_unbiased(model, objective, x, info):
-    """Steps on the case ``x``, expected over all samples by enumeration, are the gradient of the bound."""
+    """Steps on the case ``x``, expected over all samples by enumeration, are the
+    gradient of the bound."""
     sizes = list(reversed(model["dims"]))
     mean = {}
     for h in exact.states(sum(sizes)):
@@ -137,15 +140,16 @@ def assert_nvil_is_unbiased(model, objective, x, info):
 def assert_wake_sleep_is_unbiased(model, objective, x, info, dreams):
     """Steps on the case ``x``, by enumeration, follow both gradients of wake-sleep.
 
-    Wake: expected over the samples, that of E_Q[log P(x, h)] by the generative model. Sleep: expected over the dreams,
-    that of log Q(h | dream) by the inference network.
+    Wake: expected over the samples, that of E_Q[log P(x, h)] by the generative model. Sleep:
+    expected over the dreams, that of log Q(h | dream) by the inference network.
 
     Args:
         model: settings of a net.
         objective: those of wake-sleep.
         x: A case, (d,).
         info: of the data.
-        dreams: rule, layers h -> all that the net can dream from h: pairs of a case (1, d) and the noise that gives it.
+        dreams: rule, layers h -> all that the net can dream from h: pairs of a case (1, d) and the
+            noise that gives it.
     """
     sizes = list(reversed(model["dims"]))
     states = [[part[None, None] for part in h.split(sizes)] for h in exact.states(sum(sizes))]

@@ -109,7 +109,8 @@ def zygote(tmp_path_factory):
 def vaebench(zygote):
     """Start ``vaebench ARGUMENTS...`` in a process of its own: a Command.
 
-    ``code`` runs in it first, ``child`` in each of its children; ``tty``: the path of a terminal for its stderr.
+    ``code`` runs in it first, ``child`` in each of its children; ``tty``: the path of a terminal
+    for its stderr.
     """
     started = []
 

@@ -40,7 +40,8 @@ def status(store, cell, seed):
 
 
 def put_result(store, cell, seed, status="done", names=("bound", "kl", "active_units", "iw_nll")):
-    """A result of a run that nobody trained: measures of these names, all 1, taken as the cell asks."""
+    """A result of a run that nobody trained: measures of these names, all 1,
+    taken as the cell asks."""
 
     def measure(name):
         samples = cell.config["eval"]["iw_samples" if name == "iw_nll" else "bound_samples"]

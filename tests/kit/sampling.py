@@ -9,7 +9,8 @@ from vaebench.rng import noise
 
 
 def assert_samples_have_their_probabilities(model):
-    """40,000 samples of 16 examples: by chance a z-score beyond 4.5 comes once in 9,000 sets of seeds.
+    """40,000 samples of 16 examples: by chance a z-score beyond 4.5 comes once
+    in 9,000 sets of seeds.
 
     ``model``: without latents, of 4 bits, in float64.
     """

@@ -14,7 +14,8 @@ EARLY = {"train.patience": 1, "train.select": "last", "train.valid_every": 4}
 
 
 def after(reports):
-    """A ``should_stop`` that lets a task begin and asks to stop when its training has gone on so many times."""
+    """A ``should_stop`` that lets a task begin and asks to stop when its training has
+    gone on so many times."""
     left = iter(range(reports + 1))
     return lambda: next(left, None) is None
 

@@ -18,7 +18,8 @@ STEEP = 1e4
 
 
 class Signs(GaussianPosterior, BinaryVisibles):
-    """Images of 2x2 pixels with a latent for each; its posterior mean is ``scale`` or -``scale``, as the pixel is."""
+    """Images of 2x2 pixels with a latent for each; its posterior mean is ``scale`` or -``scale``,
+    as the pixel is."""
 
     facts = FAMILIES["image_vae"]
 

@@ -1,4 +1,5 @@
-"""Arguments of a real command, and code that it runs first: to be slow, to note what it does, to fail."""
+"""Arguments of a real command, and code that it runs first: to be slow, to note
+what it does, to fail."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ def advance(self, *a):
     return real(self, *a)
 f.Pack.advance = advance
 """
-"""Code for a command: after the first updates of a process it waits until something is so, at most so many seconds."""
+"""Code for a command: after the first updates of a process it waits until something is so, at most
+so many seconds."""
 
 SPOKEN = "'saving the state' in open('/proc/self/fd/2').read()"
 """It has said on stderr that it received a signal."""

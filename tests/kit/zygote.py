@@ -1,8 +1,10 @@
-"""A process with everything imported that forks one real process for each command: seconds of imports saved each time.
+"""A process with everything imported that forks one real process for each command: seconds of
+imports saved each time.
 
-Requests and answers are lines of JSON on stdin and stdout. Nothing is computed here but the composition of tables, so
-a fork is as good as new. Children of a command (run.jobs) start from nothing, as ever; they come through here too,
-since this is their main module, and run the code in ZYGOTE_CHILD first.
+Requests and answers are lines of JSON on stdin and stdout. Nothing is computed here but the
+composition of tables, so a fork is as good as new. Children of a command (run.jobs) start from
+nothing, as ever; they come through here too, since this is their main module, and run the code in
+ZYGOTE_CHILD first.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ def main() -> None:
 
 
 def _leave(code: int) -> None:
-    """End this process as Python does, but for taking every object apart: that would copy the memory of all imports."""
+    """End this process as Python does, but for taking every object apart: that would copy the
+    memory of all imports."""
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -57,7 +60,8 @@ def _wait(pid: int, timeout: float, codes: dict[int, int]) -> int | None:
 
 
 def _command(request: dict) -> int:
-    """In the child: a session of its own, its streams in files or on a terminal; then the command."""
+    """In the child: a session of its own, its streams in files or on a
+    terminal; then the command."""
     os.setsid()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     write = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
@@ -84,7 +88,8 @@ if __name__ == "__main__":
 
     import vaebench.rng.noise
 
-    # All that a command may want but what needs Numba, jax or packages of extras, which take longer than they save.
+    # All that a command may want but what needs Numba, jax or packages of extras, which take longer
+    # than they save.
     for module in pkgutil.walk_packages(vaebench.__path__, "vaebench.", onerror=print):
         if not re.search(
             r"kernel|\.bench|__main__|tracking\.(mlflow|tensorboard|wandb)", module.name

@@ -44,13 +44,15 @@ def linear():
 
 
 def mean_ratio(log_weights, exact):
-    """Mean over chains of the weights relative to what it should be, and its standard error, for all cases together."""
+    """Mean over chains of the weights relative to what it should be, and its standard error, for
+    all cases together."""
     ratio = torch.exp(log_weights - exact).flatten()
     return float(ratio.mean()) - 1, float(ratio.std()) / math.sqrt(len(ratio))
 
 
 def test_the_mean_weight_is_the_evidence_in_both_directions(linear):
-    """Ten temperatures, so that the weights vary; 20,000 chains for each of six cases: within 4.5 errors of 1."""
+    """Ten temperatures, so that the weights vary; 20,000 chains for each of six cases:
+    within 4.5 errors of 1."""
     x, z = made(linear)
     exact = linear.log_evidence(x)
     how = Annealing(temperatures=10, chains=20_000, leaps=2)
@@ -84,7 +86,8 @@ def test_the_two_directions_meet_at_the_evidence(linear):
 
 
 def test_of_several_layers_it_agrees_with_importance_sampling():
-    """A deep latent Gaussian model of two layers and four bits, against 50,000 importance samples."""
+    """A deep latent Gaussian model of two layers and four bits, against
+    50,000 importance samples."""
     config = {
         "name": "dlgm",
         "dims": [2, 2],
@@ -106,7 +109,8 @@ def test_of_several_layers_it_agrees_with_importance_sampling():
 
 
 def test_the_chains_begin_at_the_prior_of_all_layers():
-    """z_1 given z_2 is no standard normal. Few temperatures, so that the start is not forgotten; against a grid."""
+    """z_1 given z_2 is no standard normal. Few temperatures, so that the start is not forgotten;
+    against a grid."""
     config = {"name": "hierarchical_vae", "dims": [1, 1], "hidden": [3, 3], "depth": 1}
     model = models.build(config, DataInfo(torch.full((4,), 0.4))).double()
     randomize(model, 0, 0.7)
@@ -185,7 +189,8 @@ def test_as_a_measure_it_has_its_error_and_its_protocol(linear):
 
 
 def test_the_error_is_that_of_repeats(linear):
-    """The same five cases ten times: the standard deviation of their values within a factor of 2 of the errors."""
+    """The same five cases ten times: the standard deviation of their values within a
+    factor of 2 of the errors."""
     x, _ = made(linear, cases=5)
     weights = log_evidence(
         linear, x.repeat(10, 1), 0, Annealing(temperatures=10, chains=10)
@@ -204,7 +209,7 @@ def test_temperatures_rise_from_0_to_1():
 
 
 def test_a_transition_takes_chains_of_any_lead():
-    moved = hmc.transition(lambda z: -0.5 * z.square().sum(-1), torch.zeros(3, 2, 4), 0.1, 2, torch.ones(3, 2, 4),
-                           torch.full((3, 2), 0.5))  # fmt: skip
+    moved = hmc.transition(lambda z: -0.5 * z.square().sum(-1), torch.zeros(3, 2, 4), 0.1, 2,
+                           torch.ones(3, 2, 4), torch.full((3, 2), 0.5))  # fmt: skip
     assert moved.state.shape == (3, 2, 4)
     assert moved.probability.shape == (3, 2)

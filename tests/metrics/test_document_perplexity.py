@@ -1,4 +1,5 @@
-"""Perplexities of documents as counts: by hand on three documents, against enumeration, and their errors."""
+"""Perplexities of documents as counts: by hand on three documents, against
+enumeration, and their errors."""
 
 from __future__ import annotations
 
@@ -46,7 +47,8 @@ def test_three_documents_by_hand():
 
 
 def test_errors_by_hand():
-    """Of three bounds with variances 1, 4 and 9, and of three documents with 2, 3 and 4 nats per token."""
+    """Of three bounds with variances 1, 4 and 9, and of three documents with 2,
+    3 and 4 nats per token."""
     variance = torch.tensor([1.0, 4.0, 9.0])
     one = per_document(NLL, TOKENS, variance)
     other = pooled(NLL, TOKENS, variance)
@@ -62,7 +64,8 @@ def test_errors_by_hand():
 
 @pytest.mark.parametrize("perplexity", [per_document, pooled])
 def test_errors_are_those_of_repeats(perplexity):
-    """Standard deviation of 4,000 repeats: its own error is 1.1 %, so 5 % fails by chance once in 10^5."""
+    """Standard deviation of 4,000 repeats: its own error is 1.1 %, so 5 % fails
+    by chance once in 10^5."""
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape):
@@ -92,7 +95,7 @@ def test_what_is_too_large_is_infinite():
         assert pooled(nll, torch.tensor([1.0, 1.0])).value == math.inf
 
 
-# -------------------------------------------------------------------------------------------- measures of a model
+# ------------------------------------------------------------------------------ measures of a model
 
 
 def config(**settings):
@@ -128,7 +131,8 @@ def measured(model, x, **settings):
 
 
 def test_measures_are_those_of_the_exact_bound_and_likelihood(model):
-    """Within four of their errors, each; four such fail by chance in 2.5e-4. They are four names, four protocols."""
+    """Within four of their errors, each; four such fail by chance in 2.5e-4. They are four names,
+    four protocols."""
     x = documents()
     found = measured(model, x)
     tokens = x.sum(1).double()

@@ -1,4 +1,5 @@
-"""Measures of documents on a bag of words: NLL, perplexity, the bound and all that an evaluation takes."""
+"""Measures of documents on a bag of words: NLL, perplexity, the bound and all
+that an evaluation takes."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ def exact_nll(model, x):
 
 
 def test_importance_weighted_nll_against_quadrature():
-    """One latent, six documents often. z above 4.5 by chance once in 150,000; half the squared error is the bias."""
+    """One latent, six documents often. z above 4.5 by chance once in 150,000; half the squared
+    error is the bias."""
     model = BagOfWords(1).requires_grad_(False)
     six = documents(6, longest=7)
     x = six.repeat_interleave(50, 0)
@@ -56,7 +58,8 @@ def test_importance_weighted_nll_against_quadrature():
 
 
 def test_perplexity_by_hand():
-    """Of 3 + 1 predicted tokens, 8 nats in all: exp(8 / 4), not the mean over documents of exp(nats / tokens)."""
+    """Of 3 + 1 predicted tokens, 8 nats in all: exp(8 / 4), not the mean over documents
+    of exp(nats / tokens)."""
     x = torch.tensor([[1, 5, 6, 2, 0], [1, 2, 0, 0, 0]], dtype=torch.int16)
     assert predicted(x) == 4
     got = perplexity(4.0, 0.001, x)
@@ -165,7 +168,8 @@ def test_numbers_for_curves_are_those_of_the_measures(model):
 
 
 def test_evaluation_noise(model):
-    """Of ten evaluations the first is the run's own; what is exact does not vary; nothing is shared between them."""
+    """Of ten evaluations the first is the run's own; what is exact does not vary; nothing
+    is shared between them."""
     x = documents(40)
     each = [measured(model, x, seed) for seed in repeats.repeat_seeds(4, 10)]
     got = {m.name: m for m in repeats.together(each)}

@@ -1,4 +1,5 @@
-"""Evaluation of models that lack a log Z: values against enumeration, both errors, the protocol, old results."""
+"""Evaluation of models that lack a log Z: values against enumeration, both errors, the
+protocol, old results."""
 
 from __future__ import annotations
 
@@ -56,7 +57,8 @@ def x():
 
 @pytest.mark.parametrize("settings", [DIRECTED, POSTERIOR], ids=["directed", "posterior"])
 def test_values_are_those_of_enumeration(settings, x, boltzmann):
-    """z above 4.5 by chance once in 150,000; the bias of 400 samples is about half the squared relative error."""
+    """z above 4.5 by chance once in 150,000; the bias of 400 samples is about half the squared
+    relative error."""
     model, got = measured(settings, x, boltzmann if settings is POSTERIOR else None)
     log_p = exact.log_evidence(model, x).mean()
     elbo = exact.elbo(model, x).mean()
@@ -92,7 +94,8 @@ def test_values_are_those_of_enumeration(settings, x, boltzmann):
 
 
 def test_the_prior_s_log_z_moves_all_three_and_its_error_stays_apart(x):
-    """Annealed log Z instead of the exact one shifts NLL, bound and KL by the same amount, for all cases."""
+    """Annealed log Z instead of the exact one shifts NLL, bound and KL by the same
+    amount, for all cases."""
     _, one = measured(DIRECTED, x, logz_method="exact")
     _, other = measured(DIRECTED, x, logz_method="ais", logz_temperatures=3, logz_chains=10)
     shift = other["log_z"].value - one["log_z"].value
@@ -108,7 +111,8 @@ def test_the_prior_s_log_z_moves_all_three_and_its_error_stays_apart(x):
 
 
 def test_the_error_of_log_z_is_honest(x):
-    """60 seeds: the spread of log Z over seeds is the error that the NLL carries. Known to 9 %; 45 % is 5 errors."""
+    """60 seeds: the spread of log Z over seeds is the error that the NLL carries. Known to 9 %; 45
+    % is 5 errors."""
     model = check.tiny(DIRECTED, seed=1, scale=0.6).requires_grad_(False)
     settings = {"logz_method": "ais", "logz_temperatures": 10, "logz_chains": 50}
     found = [estimate(model.prior(), settings, seed) for seed in range(60)]
@@ -145,7 +149,7 @@ def test_too_large_for_enumeration():
     assert log_z.MAX_SIDE == boltzmann_exact.MAX_SIDE
 
 
-# ------------------------------------------------------------------------------------------------------ protocol
+# ----------------------------------------------------------------------------------------- protocol
 
 
 @pytest.mark.parametrize(
@@ -234,7 +238,7 @@ def test_a_machine_that_is_fitted_to_a_known_p(x):
     assert abs(got["bound"].value - kl) < 4.5 * got["bound"].error
 
 
-# --------------------------------------------------------------------------------------------------- old results
+# -------------------------------------------------------------------------------------- old results
 
 
 def test_old_measures_load_and_new_ones_come_back(x):

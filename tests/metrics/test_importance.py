@@ -1,4 +1,5 @@
-"""Importance-weighted NLL: against direct sums, exact answers, its own error, and numbers that would overflow."""
+"""Importance-weighted NLL: against direct sums, exact answers, its own error, and numbers that
+would overflow."""
 
 from __future__ import annotations
 
@@ -109,9 +110,11 @@ def test_the_curve_is_the_estimate_at_every_k(model, x):
 
 
 def test_the_curve_falls_to_the_exact_nll(model):
-    """In expectation: 12,000 cases, so that the steps are many errors wide. At the end within 4.5 errors.
+    """In expectation: 12,000 cases, so that the steps are many errors wide. At the
+    end within 4.5 errors.
 
-    The bias left at K samples is about half the squared relative error per case, 1 / (2 ESS): far below the error.
+    The bias left at K samples is about half the squared relative error per case, 1 / (2 ESS): far
+    below the error.
     """
     every = exact.states(check.VISIBLE)
     x = every.repeat(250, 1)  # each of 16 cases 250 times
@@ -143,7 +146,8 @@ def test_one_weight_dominates():
     got = summed(log_w)
     assert got.nll == pytest.approx(math.log(40), rel=1e-12)
     assert got.ess == pytest.approx(1.0, rel=1e-9)
-    # One group left out of 40 moves the estimate by all but log 39/40 of 50 nats; the others by log 40/39.
+    # One group left out of 40 moves the estimate by all but log 39/40 of 50 nats;
+    # the others by log 40/39.
     moved = 50 - math.log(40) - math.log(40 / 39) + math.log(39 / 39)
     assert got.error == pytest.approx(39 / 40 * moved / math.sqrt(2), rel=0.1)
 
@@ -188,7 +192,8 @@ def test_a_weight_that_is_not_a_number_stays_visible():
 
 
 def test_the_error_is_honest(model, x):
-    """Over 200 seeds the spread of nll is the error it states. The spread itself is known to 5 %: 25 % is 5 errors."""
+    """Over 200 seeds the spread of nll is the error it states. The spread itself is known to 5 %:
+    25 % is 5 errors."""
     results = [importance(model, x[:20], 60, seed, chunk=60) for seed in range(200)]
     nll = torch.tensor([r.nll for r in results])
     stated = torch.tensor([r.error for r in results]).mean()

@@ -1,4 +1,5 @@
-"""The left-to-right estimate of p(words) has no bias, by enumeration of the topics; its kernel is the plain code."""
+"""The left-to-right estimate of p(words) has no bias, by enumeration of the topics; its kernel is
+the plain code."""
 
 from __future__ import annotations
 

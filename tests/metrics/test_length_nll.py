@@ -1,4 +1,5 @@
-"""The NLL of a Replicated Softmax, one log Z for every length: by brute force, and its errors where lengths share."""
+"""The NLL of a Replicated Softmax, one log Z for every length: by brute force, and its errors where
+lengths share."""
 
 from __future__ import annotations
 

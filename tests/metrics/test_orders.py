@@ -46,7 +46,8 @@ def test_the_mean_is_that_over_all_orders_within_its_error(model):
 
 
 def test_the_error_is_the_scatter_over_seeds(model):
-    """z of 30 seeds about their mean: the mean square is outside these limits once in a thousand sets of seeds."""
+    """z of 30 seeds about their mean: the mean square is outside these limits once in a thousand
+    sets of seeds."""
     found = [orders.log_evidence(model, X, 5, seed) for seed in range(30)]
     means = torch.stack([f.mean() for f in found])
     ratio = float(means.var()) / np.mean([orders.mean_error(f) ** 2 for f in found])

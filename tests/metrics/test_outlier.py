@@ -1,4 +1,5 @@
-"""One case that outweighs all the others, cases that are not finite: found by every mean over cases, and only then."""
+"""One case that outweighs all the others, cases that are not finite: found by every mean over
+cases, and only then."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ def test_two_equal_outliers_are_not_one():
 
 
 def test_heavy_tails_are_no_outlier():
-    """Log-normal with a sd of 1 of the logarithm, 200 sets of 1,000: the largest is far below the sum of the others."""
+    """Log-normal with a sd of 1 of the logarithm, 200 sets of 1,000: the largest is far below the
+    sum of the others."""
     generator = torch.Generator().manual_seed(0)
     sets = torch.randn(200, 1000, generator=generator).exp()
     assert [noticed(each) for each in sets] == [{}] * 200
@@ -62,7 +64,7 @@ def test_cases_that_are_not_finite_come_first():
     assert noticed(each) == {"not_finite": {"cases": 2, "first": 4}}
 
 
-# ------------------------------------------------------------------------------------------------ in every measure
+# --------------------------------------------------------------------------------- in every measure
 
 
 class Poisoned(SBN):

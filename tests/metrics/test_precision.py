@@ -1,4 +1,5 @@
-"""Likelihoods by products in bfloat16: how far they are from float32, and that nothing else moves."""
+"""Likelihoods by products in bfloat16: how far they are from float32, and
+that nothing else moves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The annealed NLL of Boltzmann machines over the data, against enumeration; failures of annealing are flagged.
+"""The annealed NLL of Boltzmann machines over the data, against enumeration; failures of
+annealing are flagged.
 
 A z-score is above 4.75 by chance once in 490,000 times. Seeds are fixed.
 """
@@ -99,7 +100,8 @@ def test_up_to_twenty_hidden_units_it_is_exact():
 
 
 def test_a_start_far_from_the_machine_is_too_good_and_flagged():
-    """Visible biases that a uniform start forgets: few steps, and the weights of a few chains outweigh the others'."""
+    """Visible biases that a uniform start forgets: few steps, and the weights of a few chains
+    outweigh the others'."""
     bias = torch.tensor([7.0, -7.0]).repeat(D // 2)
     model = rbm(seed=1, bias=bias)
     x = (model.mean > 0.5).double().repeat(4, 1)

@@ -1,4 +1,5 @@
-"""What is reported, from the sign to the unit: NLL and bound positive, bound above NLL, both near the exact values."""
+"""What is reported, from the sign to the unit: NLL and bound positive, bound above NLL, both near
+the exact values."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ def test_a_coin_costs_log_two_per_pixel(x):
 
 
 def test_bound_and_nll_are_not_confused(x):
-    """A poor posterior: the bound is far above the NLL. z of both, above 4.5 by chance once in 73,000 seeds."""
+    """A poor posterior: the bound is far above the NLL. z of both, above 4.5 by
+    chance once in 73,000 seeds."""
     model = check.tiny({"name": "sbn", "dims": [2, 3]}, seed=1, scale=0.6).requires_grad_(False)
     got = measures(model, x)
     nll = -float(exact.log_evidence(model, x).mean())
@@ -61,7 +63,8 @@ def test_bound_and_nll_are_not_confused(x):
 
 
 def test_kl_is_that_of_enumeration(x):
-    """One sample has a standard deviation near 1, so the mean of 96,000 is within 0.0145 but once in 150,000."""
+    """One sample has a standard deviation near 1, so the mean of 96,000 is within
+    0.0145 but once in 150,000."""
     model = check.tiny({"name": "sbn", "dims": [2, 3]}, seed=1, scale=0.6).requires_grad_(False)
     kl = measures(model, x, bound_samples=200)["kl"]
     wanted = [float(v.mean()) for v in exact.layer_kl(model, x)]

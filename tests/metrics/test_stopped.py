@@ -1,4 +1,5 @@
-"""Evaluations that are stopped between two steps, wherever that is, and gone on with: the same numbers, bit for bit."""
+"""Evaluations that are stopped between two steps, wherever that is, and gone on with: the same
+numbers, bit for bit."""
 
 from __future__ import annotations
 
@@ -73,7 +74,8 @@ EVALUATIONS = {
 }
 
 REFINED = Steps(count=3, rate=0.5, momentum=0.5, clip=0.5)
-"""Of the posteriors of models whose name here says so, in batches of 7 cases: none of the groups ends with one."""
+"""Of the posteriors of models whose name here says so, in batches of 7 cases: none of the groups
+ends with one."""
 
 
 def documents(count: int) -> torch.Tensor:
@@ -105,7 +107,8 @@ def tiny(settings):
 
 @pytest.fixture
 def make(monkeypatch):
-    """The model and the cases of one of EVALUATIONS, cut into so small parts that every loop has several steps."""
+    """The model and the cases of one of EVALUATIONS, cut into so small parts that every loop has
+    several steps."""
     from vaebench.estimators import (
         annealed_posterior,
         enumeration,
@@ -148,7 +151,8 @@ def make(monkeypatch):
 
 
 def gone_on_with(job, partial: Partial, at: int | None):
-    """(result, None) of a job that goes on from what is kept, or (None, where) it was stopped at its ``at``-th step."""
+    """(result, None) of a job that goes on from what is kept, or (None, where) it was stopped at
+    its ``at``-th step."""
     kept, spent = partial.read()
     stop = Stopping(at)
     try:
@@ -183,7 +187,8 @@ def test_stopped_at_any_step_and_gone_on_with_it_is_the_same_evaluation(make, tm
 
 @pytest.mark.parametrize("name", ["images, refined", "documents, refined"])
 def test_stopped_inside_a_refinement_it_ends_with_equal_bits(make, tmp_path, monkeypatch, name):
-    """At every step of the refinement of the third batch and of the last: what it has found by then is thrown away."""
+    """At every step of the refinement of the third batch and of the last: what it has found by then
+    is thrown away."""
     model, x, config = make(name)
     seen = []
     real = refinement.refine

@@ -40,7 +40,8 @@ def test_normalised_models_keep_their_bound(x):
 
 
 def test_log_z_is_subtracted_once(x):
-    """The prior's bits of each side are few, so log Z is exact: the rest is log-mean-exp of the weights."""
+    """The prior's bits of each side are few, so log Z is exact: the rest is
+    log-mean-exp of the weights."""
     model = tiny("rbm_vae", latents=4, groups=2, layers=1, units=3)
     log_w = torch.zeros(20, len(x)).double()
     for part in stream(model, x, 20, 3, "valid"):
@@ -137,7 +138,7 @@ def test_exact_nll_applies_to_few_bits_only():
     assert not enumeration.applies(tiny("sbn", dims=[3]))
 
 
-# ------------------------------------------------------------------------------------------------------ documents
+# ---------------------------------------------------------------------------------------- documents
 
 DOCUMENTS = torch.tensor([[1, 3, 2, 0, 0]] * 3 + [[1, 4, 3, 2, 0]] * 4 + [[1, 3, 4, 4, 2]] * 2)
 

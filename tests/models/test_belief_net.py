@@ -95,7 +95,8 @@ def test_which_layers_are_autoregressive(config, chained):
 
 
 def test_posterior_samples_have_the_posterior_frequencies():
-    """All 32 states of a two-layer autoregressive posterior; normal z exceed 4.5 once in 4,700 sets of 32."""
+    """All 32 states of a two-layer autoregressive posterior; normal z exceed 4.5
+    once in 4,700 sets of 32."""
     model = net(dims=[2, 3], posterior="autoregressive")
     draws = 40_000
     x = torch.tensor([[1.0, 0.0, 1.0, 1.0]], dtype=torch.float64)

@@ -1,4 +1,5 @@
-"""Belief nets of documents as counts: against token sequences one by one, and gradients against their expectations."""
+"""Belief nets of documents as counts: against token sequences one by one, and gradients against
+their expectations."""
 
 from __future__ import annotations
 
@@ -49,7 +50,7 @@ def documents(tokens: int, words: int = WORDS):
     ).double()
 
 
-# -------------------------------------------------------------------------------------------------- densities
+# ---------------------------------------------------------------------------------------- densities
 
 
 def test_the_probability_is_that_of_the_tokens_one_after_the_other():
@@ -71,7 +72,8 @@ def test_probabilities_of_all_sequences_sum_to_one(config, tokens):
 
 
 def test_only_the_likelihood_differs_from_that_of_bits():
-    """The first term is the words' own; the others, and those of Q, are those of the same net on bits."""
+    """The first term is the words' own; the others, and those of Q, are those
+    of the same net on bits."""
     model = net(name="sbn", dims=[2, 3])
     assert isinstance(model.p[0], Words)
     other = models.build({"name": "sbn", "dims": [2, 3]}, DataInfo(MEAN)).double()
@@ -92,7 +94,8 @@ def test_only_the_likelihood_differs_from_that_of_bits():
 
 @pytest.mark.parametrize("config", EVERY_NET, ids=str)
 def test_bound_and_importance_weights_against_enumeration(config):
-    """The 10-sample bound of one document, repeated, is within 4 of its standard errors: fails by chance in 6e-5."""
+    """The 10-sample bound of one document, repeated, is within 4 of its standard errors: fails by
+    chance in 6e-5."""
     model = net(**config).requires_grad_(False)
     x = torch.tensor([[2.0, 1.0, 1.0]], dtype=torch.float64).expand(2000, -1)
     found = bound(model, x, 10, 0)
@@ -102,11 +105,12 @@ def test_bound_and_importance_weights_against_enumeration(config):
     assert -found.value > iw.nll
 
 
-# -------------------------------------------------------------------------------------------------- gradients
+# ---------------------------------------------------------------------------------------- gradients
 
 
 def uniforms_of(layers):
-    """Noise that makes the units what they are, whatever their probabilities: (1, 1, n) for each layer (1, 1, n)."""
+    """Noise that makes the units what they are, whatever their probabilities: (1, 1, n) for each
+    layer (1, 1, n)."""
     return [torch.where(h > 0, 1e-12, 1 - 1e-12) for h in layers]
 
 
@@ -118,7 +122,8 @@ def gradients(rule, x, draws, state):
 
 @pytest.mark.parametrize("config", EVERY_NET, ids=str)
 def test_the_expectation_of_nvil_is_the_gradient_of_the_bound(config):
-    """Over all states of the latents, exactly: the model's part as it is, the posterior's by its layer's deviation."""
+    """Over all states of the latents, exactly: the model's part as it is, the posterior's by its
+    layer's deviation."""
     model = net(**config)
     rule = objectives.build({"name": "nvil", "baseline_units": 4}, model).double()
     randomize(rule.baseline, 6, 0.5)
@@ -150,7 +155,8 @@ def test_the_expectation_of_nvil_is_the_gradient_of_the_bound(config):
 
 @pytest.mark.parametrize("config", EVERY_NET[:3], ids=str)
 def test_the_expectation_of_wake_sleep(config):
-    """Wake: over all latents. Sleep: over all latents and all documents of as many tokens as the one in their place."""
+    """Wake: over all latents. Sleep: over all latents and all documents of as many tokens as the
+    one in their place."""
     model = net(**config)
     rule = objectives.build({"name": "wake_sleep"}, model).double()
     x = torch.tensor([[1.0, 0.0, 1.0]], dtype=torch.float64)
@@ -189,11 +195,12 @@ def test_the_expectation_of_wake_sleep(config):
         torch.testing.assert_close(found[f"model.{name}"], g, rtol=1e-9, atol=1e-9)
 
 
-# -------------------------------------------------------------------------------------------------- samples
+# ------------------------------------------------------------------------------------------ samples
 
 
 def test_dreams_have_the_lengths_and_the_words_they_should():
-    """Mean counts of each word in dreams of each length, by enumeration; 12 normal z exceed 4.5 once in 12,000 sets."""
+    """Mean counts of each word in dreams of each length, by enumeration; 12 normal z exceed 4.5
+    once in 12,000 sets."""
     model = net(name="fdarn", dims=[3]).requires_grad_(False)
     each = 10_000
     lengths = torch.arange(1, LONGEST + 1).repeat_interleave(each)
@@ -244,7 +251,7 @@ def test_dreams_need_to_know_how_long_documents_are():
         model.dream_noise(3)
 
 
-# -------------------------------------------------------------------------------------------------- who takes them
+# ----------------------------------------------------------------------------------- who takes them
 
 
 def test_evaluation_of_counts_that_happen_to_be_bits_is_not_that_of_bits():

@@ -1,4 +1,5 @@
-"""Mixtures of Bernoullis: against the sum over components in plain NumPy, all examples enumerated, samples that fit."""
+"""Mixtures of Bernoullis: against the sum over components in plain NumPy, all examples enumerated,
+samples that fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Deep belief nets against enumeration, and their greedy training against contrastive divergence of each machine."""
+"""Deep belief nets against enumeration, and their greedy training against contrastive
+divergence of each machine."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ X = boltzmann_exact.states(D, torch.zeros(0, dtype=torch.float64))
 
 
 def joint(model):
-    """log p(x, h1) of all x and h1, (16, 8), from the table of the upper machine's states and the lower weights."""
+    """log p(x, h1) of all x and h1, (16, 8), from the table of the upper machine's states and the
+    lower weights."""
     h1, _, log_p = boltzmann_exact.log_probs(model.prior().detach())
     states = boltzmann_exact.states(N1, X)
     marginal = torch.stack([torch.logsumexp(log_p[(h1 == h).all(-1)], 0) for h in states])
@@ -62,7 +64,8 @@ def test_the_bound_is_its_definition_and_below_the_evidence():
 
 
 def test_the_bound_is_the_evidence_where_the_posterior_is_exact():
-    """An upper machine that is the lower one upside down: the net is the lower machine, of which q is the posterior."""
+    """An upper machine that is the lower one upside down: the net is the lower machine, of which q
+    is the posterior."""
     model = dbn(dims=(N1, D))
     with torch.no_grad():
         model.p["prior1"].copy_(model.q["hidden"])
@@ -94,7 +97,8 @@ def test_annealing_from_the_base_rates_finds_log_z():
 
 @pytest.mark.parametrize(("passes", "k"), [(1.5, 2), (2.0, 2), (2.5, 1), (4.5, 3)])
 def test_each_machine_learns_by_contrastive_divergence_in_its_turn(passes, k):
-    """Two passes of the lower machine; then the upper one, on samples of h1, with chains that grow anew."""
+    """Two passes of the lower machine; then the upper one, on samples of h1, with
+    chains that grow anew."""
     model = dbn()
     settings = {"steps": 3, "grow": 1, "weight_decay": 0.3}
     rule = objectives.build({"name": "greedy", "lower": 2, **settings}, model)
@@ -153,7 +157,8 @@ def test_its_protocol_and_its_settings():
 
 
 def test_samples_follow_the_posterior_that_is_scored():
-    """Of one case: the mean weight is p(x), the mean of its logarithm the bound. |z| above 4.75: once in 490,000."""
+    """Of one case: the mean weight is p(x), the mean of its logarithm the bound. |z| above 4.75:
+    once in 490,000."""
     model = dbn(seed=4)
     x = X[6:7]
     k = 40_000
@@ -170,7 +175,8 @@ def test_samples_follow_the_posterior_that_is_scored():
     ):
         assert abs(float(found.mean() - wanted.detach())) < 4.75 * float(found.std()) / k**0.5
 
-    # The weight does not depend on h2, of which p(h2 | h1) is exact: its samples are held to their means.
+    # The weight does not depend on h2, of which p(h2 | h1) is exact: its samples
+    # are held to their means.
     p = torch.sigmoid(model.prior().logits2(z[0])).detach()
     score = (z[1] - p).sum((0, 1)) / (p * (1 - p)).sum((0, 1)).sqrt()
     assert float(score.abs().max()) < 4.75

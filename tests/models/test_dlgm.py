@@ -1,4 +1,5 @@
-"""Deep latent Gaussian models: the paper's equations written out, quadrature, finite differences, its own gradients."""
+"""Deep latent Gaussian models: the paper's equations written out, quadrature, finite differences,
+its own gradients."""
 
 from __future__ import annotations
 
@@ -132,7 +133,7 @@ def test_the_bound_of_several_layers_has_the_exact_kl_of_each():
     assert found.kl == pytest.approx(exact)
 
 
-# ------------------------------------------------------------------------------------------------------- free energy
+# -------------------------------------------------------------------------------------- free energy
 
 
 def loss_of(rule, x, seed=0):
@@ -151,9 +152,11 @@ def test_gradients_are_finite_differences(covariance, input_noise):
 
 
 def test_gradients_are_those_of_equations_21_and_22(grid):
-    """dF/dmu = mu - E f'(xi) and dF/dC = 1/2 (1 - 1/C) - 1/2 E f''(xi), f = log p(x | xi), for one latent.
+    """dF/dmu = mu - E f'(xi) and dF/dC = 1/2 (1 - 1/C) - 1/2 E f''(xi), f = log p(x
+    | xi), for one latent.
 
-    Expectations by quadrature; ours by the chain rule from mu and log d = -log C, mean of 40,000 samples.
+    Expectations by quadrature; ours by the chain rule from mu and log d = -log C,
+    mean of 40,000 samples.
     """
     z, width = grid
     model = build(dims=[1], covariance="diagonal")
@@ -204,7 +207,8 @@ def test_the_rule_is_equation_20():
 
 @pytest.mark.parametrize(("kind", "on"), [("bit_flip", 0.5), ("dropout", 0.0)])
 def test_input_noise_is_of_the_recognition_network_alone(kind, on):
-    """A bit is changed with the probability asked for; the likelihood sees clean data, and so does evaluation."""
+    """A bit is changed with the probability asked for; the likelihood sees clean data,
+    and so does evaluation."""
     model = build(dims=[2], input_noise=kind, noise_rate=0.3)
     x = bits()
     shapes = model.dropout_noise(*x.shape)

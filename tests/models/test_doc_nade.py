@@ -1,4 +1,5 @@
-"""DocNADE: probabilities over all short documents, a literal second implementation, gradients by differences."""
+"""DocNADE: probabilities over all short documents, a literal second implementation,
+gradients by differences."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ def built(output="tree", activation="sigmoid", seed=0, scale=0.8):
 
 
 def literal(model, words):
-    """log p of the words in the order given, one after the other, with a second implementation of the output."""
+    """log p of the words in the order given, one after the other, with a second
+    implementation of the output."""
     total = 0.0
     a = model.p["words"]["bias"].clone()
     for word in words:

@@ -1,4 +1,5 @@
-"""EoNADE: every order by its definition, sums to one, the order-agnostic loss by enumeration, ensembles by hand."""
+"""EoNADE: every order by its definition, sums to one, the order-agnostic loss by enumeration,
+ensembles by hand."""
 
 from __future__ import annotations
 
@@ -81,7 +82,8 @@ def test_orders_differ_and_are_the_same_for_every_model():
 
 @pytest.mark.parametrize("settings", KINDS, ids=str)
 def test_the_order_agnostic_loss_is_the_mean_over_orders(settings):
-    """All noise that matters, each with its probability: 4 numbers of observed pixels times 24 rankings."""
+    """All noise that matters, each with its probability: 4 numbers of observed
+    pixels times 24 rankings."""
     model = built(4, **settings)
     x = exact.states(4).double()[[3, 5, 10]]
     wanted = [
@@ -105,7 +107,8 @@ def test_the_order_agnostic_loss_is_the_mean_over_orders(settings):
 
 
 def test_masks_have_all_numbers_of_pixels_alike():
-    """From 0 to d - 1, and every pixel alike: one of 12 z exceeds 4.5 by chance in one of 12,000 sets of seeds."""
+    """From 0 to d - 1, and every pixel alike: one of 12 z exceeds 4.5 by chance in one of 12,000
+    sets of seeds."""
     n = 20_000
     d = 6
     seen = observed(
@@ -147,7 +150,8 @@ def test_an_ensemble_is_the_mean_of_probabilities(monkeypatch):
 
 
 def test_the_bound_of_a_validation_is_the_mean_over_orders():
-    """2,000 masks of 8 examples; its own error from repeats with other noise: z beyond 4.5 once in 150,000."""
+    """2,000 masks of 8 examples; its own error from repeats with other noise: z
+    beyond 4.5 once in 150,000."""
     model = built(4)
     x = exact.states(4)[::2]
     wanted = -sum(
@@ -196,11 +200,12 @@ def test_bad_settings(settings, message):
         built(**settings)
 
 
-# ------------------------------------------------------------------------------------------------ layer by layer
+# ----------------------------------------------------------------------------------- layer by layer
 
 
 def in_turns(updates=2):
-    """A net of three layers whose first two nets are trained for so many updates each, every parameter N(0, 0.8^2)."""
+    """A net of three layers whose first two nets are trained for so many updates each, every
+    parameter N(0, 0.8^2)."""
     rule = OrderAgnostic(built(layers=3), pretraining=updates).double()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -210,7 +215,8 @@ def in_turns(updates=2):
 
 
 def step(rule, update):
-    """Loss and gradients, by name, of that update; and the examples and what is observed of them."""
+    """Loss and gradients, by name, of that update; and the examples and
+    what is observed of them."""
     x = exact.states(5).double()[::3]
     draws = {k: v.double() for k, v in noise.fixed(rule.noise(len(x)), 0, "noise").items()}
     loss, _, told = rule({}, Batch(x, update=torch.tensor(update)), draws)
@@ -222,7 +228,8 @@ def step(rule, update):
 
 @pytest.mark.parametrize(("update", "layers"), [(0, 1), (1, 1), (2, 2), (3, 2), (4, 3), (100, 3)])
 def test_layers_are_added_in_turn(update, layers):
-    """The net that learns is an EoNADE of fewer layers, with output weights of its own; nothing else learns."""
+    """The net that learns is an EoNADE of fewer layers, with output weights of its
+    own; nothing else learns."""
     rule = in_turns()
     loss, gradients, (x, seen) = step(rule, update)
 
@@ -253,7 +260,8 @@ def test_a_net_that_learns_too_early_is_seen(monkeypatch):
 
 
 def test_pretraining_leaves_the_start_of_the_model_alone():
-    """A run with it begins where one without begins, and one of one layer has nothing to pretrain."""
+    """A run with it begins where one without begins, and one of one layer
+    has nothing to pretrain."""
     started = []
     for pretraining in (0, 5):
         rule = OrderAgnostic(built(layers=3), pretraining=pretraining)

@@ -1,4 +1,5 @@
-"""The VAE of Kingma & Welling: densities, KL, bounds and gradients against torch, quadrature and finite differences."""
+"""The VAE of Kingma & Welling: densities, KL, bounds and gradients against torch, quadrature and
+finite differences."""
 
 from __future__ import annotations
 
@@ -82,7 +83,8 @@ def test_densities_are_those_of_the_paper(likelihood):
     q = distributions.Normal(mean, torch.exp(0.5 * log_var))
     torch.testing.assert_close(model.log_posterior([z], x), q.log_prob(z).sum(-1))
     torch.testing.assert_close(model.posterior(x).kl(), distributions.kl_divergence(
-        q, distributions.Normal(torch.zeros_like(mean), torch.ones_like(mean))).sum(-1))  # fmt: skip
+        q, distributions.Normal(torch.zeros_like(mean),
+                                torch.ones_like(mean))).sum(-1))  # fmt: skip
 
 
 @torch.no_grad()
@@ -138,7 +140,7 @@ def test_importance_sampling_finds_the_evidence_and_the_bound_the_elbo(likelihoo
     assert abs(sampled.value - float(elbo.mean())) < 5 * sampled.error
 
 
-# ------------------------------------------------------------------------------------------------- its learning rule
+# -------------------------------------------------------------------------------- its learning rule
 
 RULES = {
     "estimator B": {"name": "vae", "samples": 2},
@@ -167,7 +169,8 @@ def test_gradients_are_finite_differences(likelihood, name):
 def test_both_estimators_have_the_mean_of_quadrature(grid):
     """Mean and gradient over 20,000 samples; z of 44 coordinates below 5.
 
-    The estimators share log p(x | z); their difference, the KL at the samples, has mean 0 about the exact one.
+    The estimators share log p(x | z); their difference, the KL at the samples, has mean
+    0 about the exact one.
     """
     x = data()
     model = build()
@@ -206,13 +209,14 @@ def test_with_a_sampled_kl_one_sample_is_the_importance_weighted_bound():
     a = loss_of(one, x)
     b = loss_of(other, x)
     torch.testing.assert_close(a, b)
-    for p, q in zip(torch.autograd.grad(a, list(one.parameters())), torch.autograd.grad(b, list(other.parameters())),
-                    strict=True):  # fmt: skip
+    for p, q in zip(torch.autograd.grad(a, list(one.parameters())),
+                    torch.autograd.grad(b, list(other.parameters())), strict=True):  # fmt: skip
         torch.testing.assert_close(p, q)
 
 
 def test_weight_decay_is_a_normal_prior_of_all_parameters():
-    """On the mean of N cases lambda = 1 / N: minus the log-density of N(0, I), over N, up to a constant."""
+    """On the mean of N cases lambda = 1 / N: minus the log-density of N(0, I),
+    over N, up to a constant."""
     x = data()
     plain = objectives.build({"name": "vae"}, build())
     prior = objectives.build({"name": "vae", "weight_decay": 1 / 50}, build())
@@ -223,7 +227,7 @@ def test_weight_decay_is_a_normal_prior_of_all_parameters():
         objectives.build({"name": "vae", "weight_decay": -1}, build())
 
 
-# --------------------------------------------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------------------------- what is refused
 
 
 @pytest.mark.parametrize(
@@ -272,7 +276,8 @@ def test_initial_values():
 
 
 def test_what_it_draws():
-    """Bits by their probabilities; of a Gaussian likelihood means and standard deviations as given."""
+    """Bits by their probabilities; of a Gaussian likelihood means and
+    standard deviations as given."""
     model = build("gaussian", latents=2)
     with pytest.raises(UserError, match="makes no images of zeros and ones"):
         drawn_images(model, 2, 0)

@@ -1,4 +1,5 @@
-"""VAEs with several stochastic layers: densities against torch's own, evidence against quadrature."""
+"""VAEs with several stochastic layers: densities against torch's own,
+evidence against quadrature."""
 
 from __future__ import annotations
 
@@ -107,7 +108,8 @@ def test_evidence_and_bound_are_those_of_quadrature(grid):
 
 @torch.no_grad()
 def test_the_importance_weighted_bound_of_a_linear_model_reaches_its_evidence():
-    """All maps linear, log-variances constant: z_1 is N(b, w^2 + s^2), and log p(x) one integral over it."""
+    """All maps linear, log-variances constant: z_1 is N(b, w^2 + s^2), and log
+    p(x) one integral over it."""
     model = build(depth=0, dims=[1, 1], hidden=[1, 1])
     for net in (*model.q.layers, *model.p.between):
         net.heads["log_var"].weight.zero_()

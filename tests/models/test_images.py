@@ -1,4 +1,5 @@
-"""Models of images: scores, samples, networks by loops of our own, half precision, grey inner batches."""
+"""Models of images: scores, samples, networks by loops of our own, half
+precision, grey inner batches."""
 
 from __future__ import annotations
 
@@ -56,7 +57,8 @@ def images(n: int, pixels: int = 30, seed: int = 1) -> Tensor:
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_scores_are_the_likelihoods(decoder):
-    """In parts of a few rows, with what an image gives computed once, by loops of our own or without them."""
+    """In parts of a few rows, with what an image gives computed once, by loops of
+    our own or without them."""
     model = vae(decoder=decoder)
     x = images(7)
     z = [torch.randn(9, 7, 3, generator=torch.Generator().manual_seed(2))]
@@ -72,7 +74,8 @@ def test_scores_are_the_likelihoods(decoder):
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_samples_have_the_probabilities_of_the_model(decoder):
-    """All sixteen images of 2x2 given a code; 20,000 samples, 5 standard deviations: one false alarm in 10^5."""
+    """All sixteen images of 2x2 given a code; 20,000 samples, 5 standard deviations: one false
+    alarm in 10^5."""
     model = vae(2, 2, decoder)
     n = 20_000
     z = torch.full((1, 1, 3), 0.5)
@@ -90,7 +93,8 @@ def test_samples_have_the_probabilities_of_the_model(decoder):
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("kernel", [False, True])
 def test_every_pixel_is_drawn_given_all_before_it(decoder, kernel, monkeypatch):
-    """Images that are drawn row by row, in parts, are those that whole images give, pixel by pixel."""
+    """Images that are drawn row by row, in parts, are those that whole
+    images give, pixel by pixel."""
     model = vae(decoder=decoder)
     z = [torch.randn(2, 7, 3, generator=torch.Generator().manual_seed(2))]
     uniform = torch.rand(2, 7, 30, generator=torch.Generator().manual_seed(3))
@@ -109,7 +113,8 @@ def test_every_pixel_is_drawn_given_all_before_it(decoder, kernel, monkeypatch):
 
 
 def pack(engine: str, rule: str, model, data: Tensor, kind: Kind = Kind.BITS, **settings) -> Pack:
-    """One seed of an objective around a model, by plain descent: Adam makes full steps of rounding alone."""
+    """One seed of an objective around a model, by plain descent: Adam makes full
+    steps of rounding alone."""
     objective = objectives.build({"name": rule, **settings}, model)
     update = optim.build({"name": "clipped_sgd", "rate": 0.1})
     params = {k: v.detach().clone() for k, v in objective.named_parameters()}
@@ -152,7 +157,8 @@ def test_kernels_train_as_plain_pytorch(rule, decoder, monkeypatch):
 
 
 def test_half_precision_leaves_the_likelihood_where_it_is():
-    """Within 0.1 % of it for every image of 28x28, by the published networks as they begin; moments within 2 %."""
+    """Within 0.1 % of it for every image of 28x28, by the published networks as they
+    begin; moments within 2 %."""
     model = started(ImageVAE(info(28, 28)))
     x = images(4, 784)
     z = [torch.randn(1, 4, 32, generator=torch.Generator().manual_seed(2))]
@@ -177,7 +183,8 @@ def test_half_precision_is_refused_for_other_models():
 
 
 def test_half_precision_is_refused_where_it_spoils_the_gradient():
-    """A central difference over 1e-3 in bfloat16 has hardly anything of the derivative (cosine below 0.2)."""
+    """A central difference over 1e-3 in bfloat16 has hardly anything of the
+    derivative (cosine below 0.2)."""
     made = {}
     for half in (False, True):
         model = started(
@@ -211,7 +218,8 @@ def _belief_net():
 
 
 def test_inner_batches_of_grey_images_are_binarized_anew():
-    """An image of half grey has another likelihood at every inner update; one of black and white the same bits."""
+    """An image of half grey has another likelihood at every inner update; one of black and white
+    the same bits."""
     seen = []
     model = vae()
     data = torch.full((40, 30), 127.5)

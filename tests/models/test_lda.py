@@ -1,4 +1,5 @@
-"""LDA: its bound is below log p by enumeration over topics, tight where it must be, largest at the fitted posterior."""
+"""LDA: its bound is below log p by enumeration over topics, tight where it must be, largest at the
+fitted posterior."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ def built(topics=3, seed=0, sharp=1.0, **settings):
 
 
 def log_evidence(model, x):
-    """log p(words) of one document: the sum over the topics of all its words, theta integrated in closed form."""
+    """log p(words) of one document: the sum over the topics of all its words, theta
+    integrated in closed form."""
     topics = model.mean_topics().detach()
     alpha = model.alpha
     k = model.topics

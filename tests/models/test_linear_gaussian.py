@@ -36,7 +36,8 @@ def test_evidence_is_that_of_the_marginal(model, x):
 def test_elbo_and_kl_are_those_of_torch(model, x):
     posterior = distributions.Normal(model._posterior(x)[0], model.q["log_sd"].exp())
     kl = distributions.kl_divergence(posterior, distributions.Normal(0.0, 1.0)).sum(-1)
-    # E_Q log N(x; W z + b, s^2) by Gauss-Hermite quadrature would do too; a sum of 200,000 draws needs no formula.
+    # E_Q log N(x; W z + b, s^2) by Gauss-Hermite quadrature would do too; a sum of 200,000 draws
+    # needs no formula.
     e = torch.randn(200_000, 1, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     data = model.log_joint_terms(x, [posterior.loc + posterior.scale * e])[0]
     z = (model.elbo(x) + kl - data.mean(0)) / (data.std(0) / math.sqrt(len(e)))
@@ -44,7 +45,8 @@ def test_elbo_and_kl_are_those_of_torch(model, x):
 
 
 def test_elbo_is_below_the_evidence_and_touches_it_at_the_exact_posterior(x):
-    """With one latent unit the exact posterior is in the family; then every weight is p(x) itself."""
+    """With one latent unit the exact posterior is in the family; then every
+    weight is p(x) itself."""
     model = check.tiny({"name": "linear_gaussian", "dims": [1]}, seed=1).requires_grad_(False)
     assert (model.elbo(x) < model.log_evidence(x) - 1e-3).all()
     w = model.p["weight"]
@@ -60,7 +62,8 @@ def test_elbo_is_below_the_evidence_and_touches_it_at_the_exact_posterior(x):
 
 
 def test_ancestral_samples_have_the_marginal_moments(model):
-    """Means and variances of 4 visibles from 100,000 samples: eight z, above 4.5 by chance once in 18,000 seeds."""
+    """Means and variances of 4 visibles from 100,000 samples: eight z, above 4.5 by
+    chance once in 18,000 seeds."""
     n = 100_000
     generator = torch.Generator().manual_seed(0)
     draws = {

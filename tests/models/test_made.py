@@ -1,4 +1,5 @@
-"""MADE: every mask is autoregressive and a net by its definition, sums to one, and training takes masks in turn."""
+"""MADE: every mask is autoregressive and a net by its definition, sums to one, and training takes
+masks in turn."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ def built(d=6, seed=0, **settings):
 
 @pytest.mark.parametrize("settings", KINDS, ids=str)
 def test_a_logit_depends_on_earlier_pixels_alone(settings):
-    """The Jacobian at random points: with wide layers every earlier pixel is seen by some, no later one by any."""
+    """The Jacobian at random points: with wide layers every earlier pixel is seen by
+    some, no later one by any."""
     model = built(units=60, **settings)
     for member in range(model.members):
         position = model.positions[member]

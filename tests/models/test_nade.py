@@ -1,4 +1,5 @@
-"""NADE: probabilities over all examples sum to one, values and gradients are those of the definition, samples fit."""
+"""NADE: probabilities over all examples sum to one, values and gradients are those of the
+definition, samples fit."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ def built(d=9, seed=0, **settings):
 
 
 def literal(model, x):
-    """log p of one example (d,), pixel by pixel: the sum of the weights of all earlier pixels, made anew each time."""
+    """log p of one example (d,), pixel by pixel: the sum of the weights of all earlier pixels, made
+    anew each time."""
     p = model.p
     v = p["output"] if "output" in p else p["weight"]
     order = model.order.tolist()
@@ -63,7 +65,8 @@ def test_gradients_are_slopes(settings, pixels, monkeypatch):
 
 
 def test_samples_have_their_probabilities():
-    """40,000 samples of 16 examples: by chance a z-score beyond 4.5 comes once in 9,000 sets of seeds."""
+    """40,000 samples of 16 examples: by chance a z-score beyond 4.5 comes once
+    in 9,000 sets of seeds."""
     model = built(4, seed=2)
     n = 40_000
     draws = {k: v.double() for k, v in noise.fixed(model.joint_noise(n), 0, "noise").items()}

@@ -21,7 +21,8 @@ from vaebench.rng import noise
 
 VISIBLE = 5
 LIMIT = 5.0
-"""|z| of one comparison; 48 of them exceed it by chance once in 36,000 seeds, and seeds are fixed."""
+"""|z| of one comparison; 48 of them exceed it by chance once in 36,000
+seeds, and seeds are fixed."""
 
 
 def generator_of(latents=4, layers=1, seed=0, visible=VISIBLE):
@@ -49,7 +50,8 @@ def x():
 
 
 def literal_joint(model, x, z):
-    """log p(x, z) + log Z of one case and one state, from torch's Bernoulli and an energy by loops."""
+    """log p(x, z) + log Z of one case and one state, from torch's Bernoulli
+    and an energy by loops."""
     machine = model.prior()
     half = len(z) // 2
     energy = (model.p.prior.b1 * z[:half]).sum() + (model.p.prior.b2 * z[half:]).sum()
@@ -91,7 +93,8 @@ def test_the_posterior_is_bayes_rule(x):
 @torch.no_grad()
 @pytest.mark.parametrize("latents", [4, 16])
 def test_every_sample_gives_the_evidence(x, latents):
-    """log p(x, z) - log p(z | x) is log p(x) + log Z whatever z; the exact NLL is found by other code."""
+    """log p(x, z) - log p(z | x) is log p(x) + log Z whatever z; the exact NLL
+    is found by other code."""
     model = generator_of(latents)
     z = model.sample_posterior(x, 7, noise.fixed(model.posterior_noise(7, len(x)), 0, "eval"))
     assert [tuple(v.shape) for v in z] == [(7, len(x), latents)]
@@ -119,12 +122,13 @@ def test_the_marginal_has_the_gradient_of_the_sum(x):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
 
 
-# ------------------------------------------------------------------------------------------------------ samples
+# ------------------------------------------------------------------------------------------ samples
 
 
 @torch.no_grad()
 def test_samples_invert_the_distribution_function(x):
-    """Noise in the middle of a state's share of [0, 1) gives that state; at the ends the first and the last."""
+    """Noise in the middle of a state's share of [0, 1) gives that state; at the ends
+    the first and the last."""
     model = generator_of()
     p = torch.softmax(literal_table(model, x), 1)
     middle = p.cumsum(1) - p / 2
@@ -177,7 +181,7 @@ def test_pieces_make_the_whole(x, monkeypatch):
     torch.testing.assert_close(generator_of().log_marginal(x), whole[1], rtol=0, atol=1e-12)
 
 
-# ---------------------------------------------------------------------------------------------------- what is kept
+# ------------------------------------------------------------------------------------- what is kept
 
 
 @torch.no_grad()
@@ -224,7 +228,7 @@ def test_a_copy_is_a_model_of_its_own(x):
     assert not any("kept" in name for name in model.state_dict())
 
 
-# --------------------------------------------------------------------------------------------------------- frozen
+# ------------------------------------------------------------------------------------------- frozen
 
 
 @pytest.mark.parametrize("layers", [0, 1, 2])
@@ -250,7 +254,7 @@ def test_frozen_by_a_tape_is_the_model_in_training(x):
     assert not torch.allclose(wanted, model.log_joint(x, z))
 
 
-# ------------------------------------------------------------------------------------------------------- settings
+# ----------------------------------------------------------------------------------------- settings
 
 
 @pytest.mark.parametrize("latents", [17, 1, 0, -3, 4.0, True])

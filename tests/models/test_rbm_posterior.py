@@ -1,4 +1,5 @@
-"""The Boltzmann posterior: spins and bits, what the encoder gives, unnormalised densities, weight decay."""
+"""The Boltzmann posterior: spins and bits, what the encoder gives, unnormalised
+densities, weight decay."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ CASES = 6
 
 
 def built(seed=0, **settings):
-    """A model with every parameter N(0, 0.6^2) and running averages that are not the initial ones, in float64."""
+    """A model with every parameter N(0, 0.6^2) and running averages that are not the
+    initial ones, in float64."""
     settings = {"latents": 5, "layers": 1, "units": 3} | settings
     model = models.build(
         {"name": "rbm_posterior", **settings}, DataInfo(torch.linspace(0.2, 0.7, VISIBLE))

@@ -1,4 +1,5 @@
-"""Replicated Softmax: log Z of every length by brute force, chains that keep its law, the gradient of CD-k."""
+"""Replicated Softmax: log Z of every length by brute force, chains that keep its
+law, the gradient of CD-k."""
 
 from __future__ import annotations
 
@@ -110,11 +111,12 @@ def test_too_many_units_cannot_be_enumerated():
         by_length.ais(built(), torch.tensor([1]), Annealing(evenly(10), 1), seed=0)
 
 
-# ------------------------------------------------------------------------------------------------ the chain
+# ---------------------------------------------------------------------------------------- the chain
 
 
 def step_matrix(model, length):
-    """Probabilities of one Gibbs step between the counts of documents, and these counts, by enumeration."""
+    """Probabilities of one Gibbs step between the counts of documents, and these
+    counts, by enumeration."""
     every = torch.unique(sequences(length), dim=0)
     ways = torch.tensor(
         [math.factorial(length) / math.prod(math.factorial(int(v)) for v in n) for n in every]
@@ -142,7 +144,8 @@ def test_the_chain_keeps_the_law_of_its_model():
 
 
 def test_samples_of_the_chain_are_those_of_the_step_matrix():
-    """40,000 chains of two steps; the worst of ten frequencies has z above 4.5 once in 15,000 seeds."""
+    """40,000 chains of two steps; the worst of ten frequencies has z above
+    4.5 once in 15,000 seeds."""
     model = built()
     step, every = step_matrix(model, 3)
     start = torch.tensor([2.0, 0.0, 1.0]).double()
@@ -157,7 +160,8 @@ def test_samples_of_the_chain_are_those_of_the_step_matrix():
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_the_gradient_of_cd_is_its_definition(steps):
-    """Mean over many chains of dF(data) - dF(end), against the exact law of the ends; worst of 11 z once in 13,000."""
+    """Mean over many chains of dF(data) - dF(end), against the exact law of the ends; worst of 11 z
+    once in 13,000."""
     model = built()
     rule = ContrastiveDivergence(model, steps=steps, weight_decay=0.0)
     data = torch.tensor([[2.0, 0.0, 1.0]]).double()

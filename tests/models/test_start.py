@@ -1,4 +1,5 @@
-"""Initial parameters: a function of the seed, of the named distributions, autoregressive matrices at zero."""
+"""Initial parameters: a function of the seed, of the named distributions,
+autoregressive matrices at zero."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ def test_the_start_does_not_depend_on_the_values_before():
     ("init", "sd"), [("normal", 0.1), ("glorot", math.sqrt(6 / 90) / math.sqrt(3))]
 )
 def test_matrices_follow_the_named_distribution(init, sd):
-    """2,000 entries: the mean within 4.5 of its errors, the sd within 10 % (more than 6 of its errors)."""
+    """2,000 entries: the mean within 4.5 of its errors, the sd within 10 % (more
+    than 6 of its errors)."""
     for name, p in started(init=init).items():
         if p.dim() == 2:
             assert abs(float(p.mean())) < 4.5 * sd / math.sqrt(p.numel()), name

@@ -31,7 +31,8 @@ def test_dropout_keeps_a_unit_from_its_rate_on_and_scales_it():
 
 
 def test_the_law_of_dropout():
-    """Kept with probability 1 - rate, independently. A |z| of 5 is exceeded by chance by one of the 4 in 400,000."""
+    """Kept with probability 1 - rate, independently. A |z| of 5 is exceeded by chance by
+    one of the 4 in 400,000."""
     model = built(dropout_in=0.3, dropout_out=0.7, embedding=40, units=40)
     shapes = model.dropout_noise(50, 21)
     assert shapes == {"drop_in": ("uniform", (50, 20, 40)), "drop_out": ("uniform", (50, 20, 40))}
@@ -56,7 +57,8 @@ def test_a_rate_of_zero_needs_no_noise():
 
 
 def test_dropout_leaves_encoder_and_code_alone():
-    """With all words and outputs dropped the next word is uniform, whatever the code; the encoder has no dropout."""
+    """With all words and outputs dropped the next word is uniform, whatever the code; the encoder
+    has no dropout."""
     model = built()
     x = rows(DOCUMENTS)
     z = codes(1, len(DOCUMENTS))

@@ -21,7 +21,8 @@ LONGEST = 4
 
 
 def built(kind=TextVAE, seed=0, scale=1.0, against=0.0):
-    """A model whose words follow their predecessors clearly; ``against``: off the logits of ``<pad>``, ``</s>``."""
+    """A model whose words follow their predecessors clearly; ``against``: off the logits of
+    ``<pad>``, ``</s>``."""
     more = {"latents": LATENTS} if kind is TextVAE else {}
     model = kind(
         DataInfo(torch.full((VOCABULARY,), 0.2), Kind.TOKENS), embedding=4, units=6, **more
@@ -42,14 +43,16 @@ def codes(rows, seed=0):
 
 
 def score(model, document, z):
-    """log p of the tokens of a document without ``<pad>``, by the model's likelihood, which knows no steps."""
+    """log p of the tokens of a document without ``<pad>``, by the model's
+    likelihood, which knows no steps."""
     x = torch.tensor([[1, *document.tokens]])
     return float(model.score(x) if z is None else model.score(x, [z[None, None]]))
 
 
 @torch.no_grad()
 def everything(model, z):
-    """All documents of at most LONGEST tokens, by step-wise probabilities: {tokens: probability}; cut ones included."""
+    """All documents of at most LONGEST tokens, by step-wise probabilities: {tokens: probability};
+    cut ones included."""
     out = {}
     begun = {(): (1.0, model.p.first_state(1, z))}
     for _ in range(LONGEST):
@@ -132,7 +135,8 @@ def test_a_beam_that_nothing_falls_out_of_finds_the_most_probable_document():
 
 @torch.no_grad()
 def by_hand(model, z, width):
-    """What a beam of ``width`` finds: continuations in a table, every state from the document's beginning."""
+    """What a beam of ``width`` finds: continuations in a table, every state from
+    the document's beginning."""
     begun = {(): 0.0}
     ended = {}
     for _ in range(LONGEST):
@@ -165,7 +169,8 @@ def test_a_beam_keeps_the_best_beginnings_of_every_step(width):
 
 @pytest.mark.parametrize("kind", [TextVAE, TextLM])
 def test_samples_have_the_frequencies_of_all_documents(kind):
-    """z of each of some 70 documents expected 20 times and more; one exceeds 5 by chance in 10,000 seeds, if normal."""
+    """z of each of some 70 documents expected 20 times and more; one exceeds 5 by chance in 10,000
+    seeds, if normal."""
     draws = 20_000
     model = built(kind, seed=1, scale=0.7)
     z = codes(1, 1) if kind is TextVAE else None

@@ -1,4 +1,5 @@
-"""Training models of documents with bfloat16 products: gradients, likelihoods and results beside float32."""
+"""Training models of documents with bfloat16 products: gradients, likelihoods and
+results beside float32."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ RULES = {"text_vae": "vae", "text_lm": "likelihood"}
 
 
 def documents(count: int, seed: int = 0) -> torch.Tensor:
-    """Documents of five to twelve words with a pattern: each word follows from the one before, more often than not."""
+    """Documents of five to twelve words with a pattern: each word follows from the one before, more
+    often than not."""
     rng = np.random.default_rng(seed)
     rows = np.zeros((count, WIDTH), np.int16)
     for row in rows:
@@ -72,7 +74,8 @@ def step(name: str, half: bool):
 @pytest.mark.parametrize("blocks", [True, False])
 @pytest.mark.parametrize("name", RULES)
 def test_a_gradient_is_that_of_float32(name, blocks, monkeypatch):
-    """Of every parameter by its cosine; by blocks of words, as large vocabularies are taken, and at once."""
+    """Of every parameter by its cosine; by blocks of words, as large vocabularies
+    are taken, and at once."""
     monkeypatch.setattr(word_softmax, "SMALL", 512 if blocks else 10**6)
     loss, wanted = step(name, half=False)
     near, found = step(name, half=True)
@@ -91,9 +94,11 @@ def test_a_gradient_is_that_of_float32(name, blocks, monkeypatch):
 
 @pytest.mark.parametrize("name", RULES)
 def test_a_training_ends_where_that_of_float32_does(name):
-    """After 100 updates the NLL has fallen by tens of nats; over three seeds its mean is within a nat of float32's.
+    """After 100 updates the NLL has fallen by tens of nats; over three seeds its mean is within a
+    nat of float32's.
 
-    The difference of a seed has a standard deviation of half a nat, which is also what other noise makes of it.
+    The difference of a seed has a standard deviation of half a nat, which is also what
+    other noise makes of it.
     """
     data = documents(320)
     held_out = documents(64, seed=1)

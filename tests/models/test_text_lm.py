@@ -1,4 +1,5 @@
-"""The language model without latents: torch's own cell as second implementation, all documents enumerated."""
+"""The language model without latents: torch's own cell as second implementation,
+all documents enumerated."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ def built(seed=0, vocabulary=VOCABULARY, **settings):
 
 
 def literal(model, documents, drop=None):
-    """log p of every document, (batch,), word by word with torch's own cell, rates of dropout 1/2; and the cell."""
+    """log p of every document, (batch,), word by word with torch's own cell, rates of
+    dropout 1/2; and the cell."""
     cell = nn.LSTMCell(EMBEDDING, UNITS).double()
     lstm = model.p.lstm
     out = []
@@ -90,7 +92,8 @@ def test_a_document_sees_neither_its_batch_nor_the_padding(method):
 
 @torch.no_grad()
 def test_the_probabilities_of_all_documents_sum_to_one():
-    """Of up to three words, beginnings of four that go on, and beginnings that ``<pad>`` follows, a step at a time."""
+    """Of up to three words, beginnings of four that go on, and beginnings that ``<pad>`` follows, a
+    step at a time."""
     model = built(seed=2, vocabulary=5)
     words = (1, 3, 4)
     longest = 3
@@ -112,7 +115,8 @@ def test_the_probabilities_of_all_documents_sum_to_one():
 
 
 def test_it_is_the_decoder_of_the_vae_without_a_code():
-    """With weights of zero on the code the two agree, and for every code; parameters are fewer by these."""
+    """With weights of zero on the code the two agree, and for every code;
+    parameters are fewer by these."""
     lm = built()
     x = rows(DOCUMENTS)
     vae = TextVAE(

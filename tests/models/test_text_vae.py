@@ -1,4 +1,5 @@
-"""The VAE of documents: a literal second implementation, its posterior, its parameters and how they start."""
+"""The VAE of documents: a literal second implementation, its posterior, its
+parameters and how they start."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ from vaebench.rng import noise
 
 
 class Literal(nn.Module):
-    """The model of torch's own modules, one document and one sample after the other, without padding."""
+    """The model of torch's own modules, one document and one sample after the
+    other, without padding."""
 
     def __init__(self, model):
         super().__init__()
@@ -250,7 +252,8 @@ def started(seed=0, **settings):
     ],
 )
 def test_the_start_is_uniform_biases_included(settings, others, words):
-    """Within the interval and filling it: 120 values and more fall short of both its last tenths once in 300,000."""
+    """Within the interval and filling it: 120 values and more fall short of both its last tenths
+    once in 300,000."""
     for name, p in started(**settings).items():
         low, high = words if name.endswith("embedding") else others
         span = high - low

@@ -1,4 +1,5 @@
-"""The LSTM: torch's own module as second implementation, a step at a time, states of padded sequences."""
+"""The LSTM: torch's own module as second implementation, a step at a time,
+states of padded sequences."""
 
 from __future__ import annotations
 
@@ -93,7 +94,8 @@ def test_a_step_of_extreme_gates_is_finite_and_saturated():
 
 
 def test_parameters_that_are_passed_by_name_are_the_ones_that_are_used():
-    """In training a step is a function of its parameters; torch's own module keeps a list of those it was made with."""
+    """In training a step is a function of its parameters; torch's own module keeps a list of those
+    it was made with."""
     one = made(0)
     other = made(20)
     x = draw(TIME, BATCH, INPUTS, seed=9)

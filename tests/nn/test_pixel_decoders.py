@@ -1,4 +1,5 @@
-"""Decoders of images: what a pixel depends on, that their densities sum to one, and the published sizes."""
+"""Decoders of images: what a pixel depends on, that their densities sum to one,
+and the published sizes."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ def codes(latents: int, rows: int, seed: int = 1) -> torch.Tensor | None:
 
 
 def test_published_sizes():
-    """He et al.'s networks for 28x28, 32 latents: parameters, and of the decoder how many the masks switch off."""
+    """He et al.'s networks for 28x28, 32 latents: parameters, and of the decoder how
+    many the masks switch off."""
     decoder = PixelDecoder((28, 28), 32)
     assert parameters(ResNet((28, 28), 64, (64, 64, 64), 512)) == 752_448
     assert parameters(decoder) == 894_400
@@ -98,14 +100,16 @@ def seen_by(net: nn.Module, pixel: int, width: int) -> int:
 
 
 def test_blind_spot():
-    """Row 20, column 10 of 28x28 has 570 pixels before it: the published net sees 530 of them, the gated one all."""
+    """Row 20, column 10 of 28x28 has 570 pixels before it: the published net sees 530 of them, the
+    gated one all."""
     pixel = 20 * 28 + 10
     assert seen_by(started(PixelDecoder((28, 28), 0)), pixel, 28) == 530
     assert seen_by(started(GatedPixelDecoder((28, 28), 0)), pixel, 28) == 570
 
 
 def test_skips_of_the_published_net():
-    """Before block 3 the trunk gets a skip of block 0, ..., after the last one of the block two before it."""
+    """Before block 3 the trunk gets a skip of block 0, ..., after the last one of
+    the block two before it."""
     net = started(PixelDecoder((4, 4), 0, channels=4, kernels=(3,) * 6))
     trunks = []
     skipped = []
@@ -134,7 +138,8 @@ def test_skips_of_the_published_net():
 @pytest.mark.parametrize("kernel", [3, 5, 7])
 @pytest.mark.parametrize("centre", [False, True])
 def test_masked_convolution_as_by_a_whole_filter(kernel, centre):
-    """Values and gradients as by the whole filter times its mask; taps without effect have no gradient."""
+    """Values and gradients as by the whole filter times its mask; taps without
+    effect have no gradient."""
     generator = torch.Generator().manual_seed(4)
     layer = MaskedConv(3, 2, kernel, centre, free=2).double()
     with torch.no_grad():
@@ -165,7 +170,8 @@ def test_filters_of_even_size_have_no_centre():
 
 @pytest.mark.parametrize("net", NETS)
 def test_codes_and_examples_keep_apart(net):
-    """Logits (k, batch, d) of k codes are those of each code alone: nothing is mixed between rows."""
+    """Logits (k, batch, d) of k codes are those of each code alone: nothing
+    is mixed between rows."""
     made = started(net((3, 4), 2, **SMALL)).double()
     generator = torch.Generator().manual_seed(6)
     x = torch.rand(5, 12, dtype=torch.float64, generator=generator)

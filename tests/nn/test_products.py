@@ -1,4 +1,5 @@
-"""Products without gradient: PyTorch's own in float64 as second implementation, and what happens without oneDNN."""
+"""Products without gradient: PyTorch's own in float64 as second implementation, and what happens
+without oneDNN."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ def asked_anew(monkeypatch):
 @pytest.mark.parametrize("sizes", [(3, 4, 5), (256, 64, 300), (300, 2000, 64)])
 @pytest.mark.parametrize("turned", [False, True])
 def test_product_is_that_of_the_matrices(library, sizes, turned):
-    """Within the rounding of sums of n terms of float32; also of matrices that lie the other way in memory."""
+    """Within the rounding of sums of n terms of float32; also of matrices that lie
+    the other way in memory."""
     a, b = draw(*sizes)
     exact = a.double() @ b.double().mT
     if turned:
@@ -144,7 +146,8 @@ def test_processors_of_other_makers_keep_mkl(monkeypatch, asked_anew):
 @pytest.mark.parametrize("sizes", [(3, 4, 5), (256, 64, 300)])
 @pytest.mark.parametrize("lead", [(), (2,)])
 def test_linear_and_its_gradients(library, sizes, lead):
-    """Against PyTorch's own in float64, with leading axes too; without a gradient the same value."""
+    """Against PyTorch's own in float64, with leading axes too; without a
+    gradient the same value."""
     x, weight = draw(*sizes)
     x = x.view(*lead, -1, sizes[1]) if lead and sizes[0] % 2 == 0 else x
     bias = torch.linspace(-3, 3, sizes[2])

@@ -1,4 +1,5 @@
-"""Log-probabilities of words by blocks: the plain softmax as second implementation, values and gradients."""
+"""Log-probabilities of words by blocks: the plain softmax as second
+implementation, values and gradients."""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ def test_values_and_gradients_are_those_of_the_plain_softmax(blocks):
 
 
 def test_a_confident_gradient_keeps_its_digits_in_half_precision(blocks):
-    """Of words with probabilities up to 0.9999: the gradient is p - 1, not the difference of two rounded numbers."""
+    """Of words with probabilities up to 0.9999: the gradient is p - 1, not the difference of two
+    rounded numbers."""
     h, weight, words = draw(1.0, torch.float32)
     with torch.no_grad():
         h += 2.5 * weight[words]
@@ -71,7 +73,8 @@ def test_a_confident_gradient_keeps_its_digits_in_half_precision(blocks):
 
 @pytest.mark.parametrize("scale", [100.0, 1e4])
 def test_blocks_of_very_different_weight(blocks, scale):
-    """Logits of hundreds and thousands in float32: whole blocks without probability, and no overflow."""
+    """Logits of hundreds and thousands in float32: whole blocks without
+    probability, and no overflow."""
     h, weight, words = draw(scale, torch.float32)
     found = word_softmax.log_probs(h, weight, words)
     exact = (h.detach().double().requires_grad_(), weight.detach().double().requires_grad_())

@@ -1,4 +1,5 @@
-"""The binary tree over a vocabulary: sums to one, equals a walk from the root, starts as the unigram."""
+"""The binary tree over a vocabulary: sums to one, equals a walk from the root,
+starts as the unigram."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A step of bit_gibbs against literal sweeps, and its update against the exact gradient of log p(x)."""
+"""A step of bit_gibbs against literal sweeps, and its update against the
+exact gradient of log p(x)."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ from vaebench.training import engines as fast
     ("layers", "statistics"), [(0, "running"), (1, "running"), (1, "batch"), (2, "batch")]
 )
 def test_the_chains_of_a_step(layers, statistics):
-    """The new bits are those of literal sweeps over the posterior with the statistics that the setting names."""
+    """The new bits are those of literal sweeps over the posterior with the statistics that the
+    setting names."""
     rule = rule_of(layers, statistics=statistics, sweeps=3)
     state, batch, draws = inputs_of(rule, cases=40)
     _, new, _ = rule(state, batch, draws)
@@ -85,7 +87,8 @@ def test_loss_bound_and_statistics_of_a_step(layers):
 
 
 def test_the_bound_never_exceeds_log_p_and_its_states_sum_to_it():
-    """log p(x, z) is at most log p(x) for every z, and sums to it: with linear decoders no batch statistics enter."""
+    """log p(x, z) is at most log p(x) for every z, and sums to it: with linear decoders no batch
+    statistics enter."""
     rule = rule_of(layers=0, sweeps=1)
     x = torch.tensor([[1.0, 0.0, 1.0, 1.0, 0.0]], dtype=torch.float64)
     log_p = float((rule.model.log_marginal(x) - boltzmann_exact.log_z(rule.model.prior())).detach())
@@ -105,7 +108,8 @@ def forced(rule, z, x):
 
 @pytest.fixture
 def fixed_statistics(monkeypatch):
-    """Batch normalisation by its running averages in training too: else cases of a batch are not independent."""
+    """Batch normalisation by its running averages in training too: else cases of a
+    batch are not independent."""
 
     def forward(self, x, tape=None):
         if tape is not None:

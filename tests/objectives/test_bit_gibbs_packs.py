@@ -35,7 +35,8 @@ def advance(pack, batch, seeds, rows):
 
 @pytest.mark.parametrize("engine", ["plain", "packed"])
 def test_chains_follow_their_images(engine):
-    """Every pixel is a copy of a bit: one sweep tells an image by its chain, in whatever order images come."""
+    """Every pixel is a copy of a bit: one sweep tells an image by its chain, in
+    whatever order images come."""
     rule = objectives.build(
         {"name": "bit_gibbs", "sweeps": 1},
         models.build(

@@ -1,4 +1,5 @@
-"""Sweeps of single bits: drawn from their conditionals, one evaluation each, the posterior stays as it is."""
+"""Sweeps of single bits: drawn from their conditionals, one evaluation each, the
+posterior stays as it is."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ def test_each_bit_takes_one_evaluation():
 
 
 def transition(f, sweeps=1):
-    """P(z' | z) of one sweep as the code has it, (16, 16): where each bit turns is found by bisection of its noise.
+    """P(z' | z) of one sweep as the code has it, (16, 16): where each bit turns is found by
+    bisection of its noise.
 
     Bits before the one in question are forced to the target's values by noise 0 and almost 1.
     """

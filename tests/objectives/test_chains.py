@@ -1,4 +1,5 @@
-"""Persistent chains with relaxed ends: their law, their limit, their derivative, what the derivative leaves out."""
+"""Persistent chains with relaxed ends: their law, their limit, their derivative, what the
+derivative leaves out."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ machine = partial(machines.machine, n1=2, n2=2)
 
 
 def test_chains_stay_with_the_law_of_their_machine():
-    """Started at exact samples, ten sweeps on: frequencies of all joint states of two machines, by bits kept."""
+    """Started at exact samples, ten sweeps on: frequencies of all joint states of two
+    machines, by bits kept."""
     m = machine(2, n1=2, n2=3, scale=1.5)
     k = 20_000
     z1, _ = boltzmann_exact.sample(m, uniform(k, 2), uniform(k, 2, 3, seed=2))
@@ -39,9 +41,11 @@ def test_chains_stay_with_the_law_of_their_machine():
 
 @pytest.mark.parametrize("scale", [1.5, 4.0])
 def test_the_priors_noise_keeps_chains_with_the_law_of_their_machine(scale):
-    """Started at exact samples, three sweeps of dithered noise on: frequencies of all 64 states, pairs of chains.
+    """Started at exact samples, three sweeps of dithered noise on: frequencies of all 64 states,
+    pairs of chains.
 
-    Strong couplings have conditionals next to 0 and 1. 64 frequencies and the number of neighbours in the same state.
+    Strong couplings have conditionals next to 0 and 1. 64 frequencies and the number of neighbours
+    in the same state.
     """
     m = machine(n1=3, n2=3, scale=scale)
     k = 40_000
@@ -104,7 +108,8 @@ def loops(b1, b2, w, z1, beta, u2, u1):
 
 @pytest.mark.parametrize("t", [1, 3])
 def test_values_and_derivatives_of_relaxed_sweeps_by_loops(t):
-    """A random function of all three results, of 4 chains of 2 machines each; the chain's start has no part in it."""
+    """A random function of all three results, of 4 chains of 2 machines each; the chain's start has
+    no part in it."""
     m = machine(2, n1=3, n2=2)
     beta = 1.5
     k = 4
@@ -135,7 +140,8 @@ def test_values_and_derivatives_of_relaxed_sweeps_by_loops(t):
 
 
 def truncated(m, f, t):
-    """Derivative of E[f] after t sweeps from q, q itself held fixed: what t relaxed sweeps can give at most."""
+    """Derivative of E[f] after t sweeps from q, q itself held fixed: what t relaxed
+    sweeps can give at most."""
     start = boltzmann_exact.log_probs(m.detach())[2].exp()
     for _ in range(t):
         start = start @ transition(m)
@@ -143,7 +149,8 @@ def truncated(m, f, t):
 
 
 def test_the_chains_derivative_tends_to_the_whole_one_with_the_number_of_relaxed_sweeps():
-    """dE_q[f] by enumeration against its part through the last t sweeps: an error that shrinks to nothing."""
+    """dE_q[f] by enumeration against its part through the last t sweeps: an error
+    that shrinks to nothing."""
     m = machine(scale=1.5)
     for p in m:
         p.requires_grad_()
@@ -160,7 +167,8 @@ def test_the_chains_derivative_tends_to_the_whole_one_with_the_number_of_relaxed
 
 @pytest.mark.parametrize("t", [1, 2])
 def test_sharp_relaxed_sweeps_estimate_the_truncated_derivative(t):
-    """At beta 10 and below its bias was 0.02 to 0.04 of the derivative's length here, and the noise of one run 0.05."""
+    """At beta 10 and below its bias was 0.02 to 0.04 of the derivative's length here, and the noise
+    of one run 0.05."""
     m = machine(scale=1.0)
     k = 100_000
     for p in m:

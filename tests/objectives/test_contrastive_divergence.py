@@ -1,7 +1,9 @@
-"""Contrastive divergence against its definition: the chain's transitions are enumerated from the joint probabilities.
+"""Contrastive divergence against its definition: the chain's transitions are enumerated from the
+joint probabilities.
 
-Statistical lines compare gradients of 60,000 chains with their exact expectation, by the exact variance of a chain's
-part. The largest of 19 z-scores is above 4.5 by chance once in 7,000 times; seeds are fixed.
+Statistical lines compare gradients of 60,000 chains with their exact expectation, by the exact
+variance of a chain's part. The largest of 19 z-scores is above 4.5 by chance once in 7,000 times;
+seeds are fixed.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ def rule_of(seed=0, scale=1.0, **settings):
 
 
 def enumerated(model):
-    """p(x) (16,) and the transitions of x (16, 16), from the table of all joint states and nothing else."""
+    """p(x) (16,) and the transitions of x (16, 16), from the table of all joint
+    states and nothing else."""
     z1, z2, log_p = boltzmann_exact.log_probs(model.machine().detach())
     x = (z1.long() << torch.arange(D)).sum(-1)
     h = (z2.long() << torch.arange(UNITS)).sum(-1)

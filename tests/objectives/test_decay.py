@@ -53,9 +53,11 @@ def test_rules_without_decay_have_no_strengths():
     "descent", [{"name": "adam", "rate": 0.1, "epsilon": 1.0}, {"name": "sgd", "rate": 0.02}]
 )
 def test_kernels_train_with_decay_as_the_plain_engine_does(descent):
-    """A hundred updates of a whole pack, with decay as strong as the gradient; sides of 20 and 21 units.
+    """A hundred updates of a whole pack, with decay as strong as the gradient;
+    sides of 20 and 21 units.
 
-    Adam with so large an epsilon does not blow the rounding up that is all the gradient of biases before a norm.
+    Adam with so large an epsilon does not blow the rounding up that is all the gradient of biases
+    before a norm.
     """
     if kernels.missing():
         pytest.skip(kernels.missing())

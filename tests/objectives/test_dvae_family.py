@@ -1,7 +1,9 @@
-"""DVAE, DVAE++, DVAE#, GumBolt and PWL: values and gradients against enumeration of the bits and quadrature over zeta.
+"""DVAE, DVAE++, DVAE#, GumBolt and PWL: values and gradients against enumeration of the bits and
+quadrature over zeta.
 
-The noise is put at the nodes of a quadrature rule, so the mean of an estimator and of its gradient is a sum and nothing
-is random. What it is compared with integrates densities, whose derivative knows nothing of paths.
+The noise is put at the nodes of a quadrature rule, so the mean of an estimator and of its gradient
+is a sum and nothing is random. What it is compared with integrates densities, whose derivative
+knows nothing of paths.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ def rule_of(name, groups, latents=4, layers=1, **settings):
 
 
 class Placed:
-    """A smoothing whose noise is zeta itself (``at`` 'zeta'), or the bit that zeta is to stand for ('bits')."""
+    """A smoothing whose noise is zeta itself (``at`` 'zeta'), or the bit that zeta is
+    to stand for ('bits')."""
 
     def __init__(self, relax, at):
         self.relax = relax
@@ -66,7 +69,8 @@ class Placed:
 
 
 def grid(relax, units, points):
-    """Nodes (points^units, units) over the support of zeta, and weights; the spike at 0 is one more, of weight 1."""
+    """Nodes (points^units, units) over the support of zeta, and weights; the spike at 0 is one
+    more, of weight 1."""
     low, high = relax.support if relax.support[0] == 0 else (-5.0, 6.0)
     v, w = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(points))
     v = low + (high - low) * (v + 1) / 2
@@ -78,7 +82,8 @@ def grid(relax, units, points):
 
 
 def log_r(relax, zeta, z):
-    """log r(zeta | z), summed over units: zeta (..., n), z (..., n) of zeros and ones. The spike has log r 0."""
+    """log r(zeta | z), summed over units: zeta (..., n), z (..., n) of zeros and ones.
+    The spike has log r 0."""
     if hasattr(relax, "log_r0"):
         return torch.where(z > 0.5, relax.log_r1(zeta), relax.log_r0(zeta)).sum(-1)
     on = math.log(relax.beta) + relax.beta * zeta - math.log(math.expm1(relax.beta))
@@ -100,7 +105,8 @@ def log_prior(model):
 
 
 def pieces(rule, relax, zeta):
-    """At nodes ``zeta`` (nodes, units): log p(x | zeta), log q(z, zeta | x), sum_g log q(z_g | zeta_<g, x), log p(z).
+    """At nodes ``zeta`` (nodes, units): log p(x | zeta), log q(z, zeta | x), sum_g log q(z_g |
+    zeta_<g, x), log p(z).
 
     The last three for all bits, (states, nodes) and (states, 1).
     """
@@ -124,7 +130,8 @@ def noise_at(rule, nodes):
 
 
 def mean_gain(rule, nodes, weight, gamma, at="zeta"):
-    """The mean over nodes (k, nodes, units) of what the rule maximises, with its gradient, and of its bound."""
+    """The mean over nodes (k, nodes, units) of what the rule maximises, with its
+    gradient, and of its bound."""
     rule.relax = Placed(rule.relax, at)
     log_z = boltzmann_exact.log_z(rule.model.prior())
     x = X.expand(nodes.shape[1], -1)
@@ -203,7 +210,8 @@ def test_dvae_has_the_elbos_gradient_as_mean(groups, latents, points):
 
 
 def test_dvae_with_saturated_units():
-    """Logits near 20: finite gradients in single precision, and no unit's share of it exceeds its couplings."""
+    """Logits near 20: finite gradients in single precision, and no unit's share of it
+    exceeds its couplings."""
     rule = rule_of("dvae", 2).float()
     logits = [
         torch.tensor([[[18.0, -18.0]]], requires_grad=True),
@@ -229,7 +237,8 @@ def exact_partition(machine, evidence1, evidence2, iterations=5):
 def test_dvae_sharp_has_the_elbo_and_its_gradient_as_mean(
     monkeypatch, smoothing, beta, groups, latents, points
 ):
-    """E over zeta of log p(x | zeta) + gamma [log p(zeta) - log q(zeta | x)], with p(zeta) summed over all bits."""
+    """E over zeta of log p(x | zeta) + gamma [log p(zeta) - log q(zeta | x)], with p(zeta) summed
+    over all bits."""
     rule = rule_of("dvae_sharp", groups, latents, smoothing=smoothing, beta=beta)
     nodes, w = grid(rule.relax, latents, points)
     likelihood, joint, _, log_p = pieces(rule, rule.relax, nodes)
@@ -275,11 +284,12 @@ def test_dvae_sharp_with_two_samples_has_the_weighted_bounds_gradient_as_mean(
     assert_same_gradients(rule, gain, wanted, 3e-6)
 
 
-# ------------------------------------------------------------------------------------------------ plug-in forms
+# ------------------------------------------------------------------------------------ plug-in forms
 
 
 def loops(rule, zeta, logits, k, case, relieved):
-    """-E, the groups from ``relieved`` on at their means, and the entropies of all, of one sample, unit by unit."""
+    """-E, the groups from ``relieved`` on at their means, and the entropies of all, of
+    one sample, unit by unit."""
     p = rule.model.p.prior
     flat = []
     q = []
@@ -303,7 +313,8 @@ def loops(rule, zeta, logits, k, case, relieved):
 @pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize("name", ["gumbolt", "pwl"])
 def test_plug_in_forms_by_loops(name, groups, samples):
-    """One sample: side 2 at its means and exact entropies; several: zeta throughout, in weights with gamma."""
+    """One sample: side 2 at its means and exact entropies; several: zeta
+    throughout, in weights with gamma."""
     rule = rule_of(name, groups, samples=samples, beta=2.0)
     x = torch.tensor([[0, 1, 1, 0], [1, 1, 0, 1]]).double()
     generator = torch.Generator().manual_seed(5)
@@ -367,7 +378,8 @@ def test_one_group_has_the_kl_of_bits(name):
     ids=lambda s: " ".join(s.values()),
 )
 def test_the_hard_limit_is_the_discrete_elbo(settings, groups):
-    """As beta grows, zeta becomes z: at every state of the bits, weighted by q, the ELBO of the model."""
+    """As beta grows, zeta becomes z: at every state of the bits, weighted by q,
+    the ELBO of the model."""
     rule = rule_of(groups=groups, beta=1e6, **settings)
     bits = states(4)
     with torch.no_grad():

@@ -1,4 +1,5 @@
-"""DVAE# with the Gaussian integral: its lambda, the bound and its gradient against quadrature, packs and settings."""
+"""DVAE# with the Gaussian integral: its lambda, the bound and its gradient against quadrature,
+packs and settings."""
 
 from __future__ import annotations
 
@@ -112,7 +113,8 @@ def test_a_step_survives_couplings_of_any_size(scale):
 
 
 def weights(rule, x, zeta, shift):
-    """log p(x | zeta), log p(zeta) + log Z and log q(zeta | x) by torch's distributions and enumeration."""
+    """log p(x | zeta), log p(zeta) + log Z and log q(zeta | x) by torch's
+    distributions and enumeration."""
     model = rule.model
     log_q = 0.0
     for i, z in enumerate(zeta):
@@ -131,7 +133,8 @@ def weights(rule, x, zeta, shift):
 
 
 def by_quadrature(rule, x, weight, shift):
-    """E_q[log p(x | zeta) + weight (log p(zeta) + log Z - log q(zeta | x))] of the first case, two units in all."""
+    """E_q[log p(x | zeta) + weight (log p(zeta) + log Z - log q(zeta | x))] of the first
+    case, two units in all."""
     axis = torch.linspace(-2.2, 3.2, 271, dtype=torch.float64)
     grid = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 1, 2)
     zeta = [grid] if len(rule.model.sizes) == 2 else list(grid.split(1, -1))

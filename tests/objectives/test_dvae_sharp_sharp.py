@@ -1,4 +1,5 @@
-"""DVAE##: the loss by loops, its gradient against enumeration, chains that belong to their cases, both engines."""
+"""DVAE##: the loss by loops, its gradient against enumeration, chains that belong to
+their cases, both engines."""
 
 from __future__ import annotations
 
@@ -73,7 +74,8 @@ def energy(b1, b2, w, z1, z2):
 @pytest.mark.parametrize("t", [1, 2])
 @pytest.mark.parametrize("rao_blackwell", [True, False])
 def test_one_sample_by_loops(t, rao_blackwell):
-    """Loss, its whole gradient, chains and bound, chain by chain: 2 sweeps of bits, then t relaxed ones."""
+    """Loss, its whole gradient, chains and bound, chain by chain: 2 sweeps of
+    bits, then t relaxed ones."""
     rule = rule_of(relaxed_sweeps=t, rao_blackwell=rao_blackwell, weight_decay=0.1)
     state, batch, draws = inputs(rule)
     model = rule.model
@@ -133,7 +135,8 @@ def test_one_sample_by_loops(t, rao_blackwell):
 
 
 def test_several_samples_with_one_are_the_weighted_elbo():
-    """The rule for several samples, given one, is that for one without Rao-Blackwell, to the last gradient."""
+    """The rule for several samples, given one, is that for one without
+    Rao-Blackwell, to the last gradient."""
     grads = []
     for method in ("_one", "_several"):
         rule = rule_of(rao_blackwell=False)
@@ -151,9 +154,11 @@ def test_several_samples_with_one_are_the_weighted_elbo():
 
 
 def blind(cases, k, t, beta, **settings):
-    """A rule whose encoder does not look at x, so that all cases share one machine of 2 + 2 bits, and its inputs.
+    """A rule whose encoder does not look at x, so that all cases share one machine of 2 + 2 bits,
+    and its inputs.
 
-    The chains start at exact samples and the cases alternate between two patterns. Both halves are linear.
+    The chains start at exact samples and the cases alternate between two patterns.
+    Both halves are linear.
     """
     rule = rule_of(
         latents=4,
@@ -182,14 +187,16 @@ def blind(cases, k, t, beta, **settings):
 
 
 def tables(rule, machine, x):
-    """Of every state: log q, its own log Z included, (states,), and log p(x | z), log p(z) + log Z, (states, 2)."""
+    """Of every state: log q, its own log Z included, (states,), and log p(x | z), log
+    p(z) + log Z, (states, 2)."""
     z1, z2, log_q = boltzmann_exact.log_probs(machine)
     both = torch.cat([z1, z2], -1).unsqueeze(1).expand(-1, 2, -1)
     return log_q, *rule.model.log_joint_terms(x, [both])
 
 
 def after_a_sweep(machine):
-    """Law of all states after one block sweep from q, of which only the sweep is differentiated, (states,)."""
+    """Law of all states after one block sweep from q, of which only the sweep is
+    differentiated, (states,)."""
     _, _, log_q = boltzmann_exact.log_probs(machine)
     law = log_q.detach().exp() @ transition(machine)
     torch.testing.assert_close(law, log_q.exp())
@@ -212,10 +219,12 @@ DECODER = ("model.p.decoder.output.weight", "model.p.decoder.output.bias")
 
 @pytest.mark.parametrize("rao_blackwell", [True, False])
 def test_gradient_of_one_sample_against_enumeration(rao_blackwell):
-    """The ELBO's gradient needs neither log Z_x nor the derivative of E_x's parameters, for E_q[dlog q] = 0.
+    """The ELBO's gradient needs neither log Z_x nor the derivative of E_x's parameters, for
+    E_q[dlog q] = 0.
 
-    By enumeration that is exact; one relaxed sweep gives the part of it that goes through that sweep. The relaxation at
-    beta 10 adds a bias: with the noise of 20,000 chains 0.04 to 0.05 of the gradient's length here.
+    By enumeration that is exact; one relaxed sweep gives the part of it that goes through that
+    sweep. The relaxation at beta 10 adds a bias: with the noise of 20,000 chains 0.04 to 0.05 of
+    the gradient's length here.
     """
     rule, state, batch, draws, machine = blind(20_000, 1, 1, 10.0, rao_blackwell=rao_blackwell)
     loss, _, _ = rule(state, batch, draws)
@@ -236,9 +245,9 @@ def test_gradient_of_one_sample_against_enumeration(rao_blackwell):
 def test_gradient_of_two_samples_against_enumeration():
     """The annealed bound of two samples, by all pairs of states.
 
-    The coefficient (1 - gamma) w + gamma w^2 of dlog w_i/dz_i is the derivative of log(1 + e^a) - gamma sigmoid(a) in
-    a = log w_i - log w_j. That function in the place of the gain above gives the bound's gradient by enumeration, and
-    its part that goes through one sweep.
+    The coefficient (1 - gamma) w + gamma w^2 of dlog w_i/dz_i is the derivative of log(1 + e^a) -
+    gamma sigmoid(a) in a = log w_i - log w_j. That function in the place of the gain above gives
+    the bound's gradient by enumeration, and its part that goes through one sweep.
     """
     rule, state, batch, draws, machine = blind(20_000, 2, 1, 10.0)
     loss, _, _ = rule(state, batch, draws)
@@ -290,7 +299,8 @@ def test_plain_and_packed_engines_agree():
 
 
 def test_chains_belong_to_their_cases():
-    """A chain is found and put back at the row of its case, whatever the order of the batch; the others stay."""
+    """A chain is found and put back at the row of its case, whatever the order of the
+    batch; the others stay."""
     first = torch.tensor([[[5, 0, 3], [1, 4, 6]]])
     order = [2, 0, 1]
     pack = packed("plain")

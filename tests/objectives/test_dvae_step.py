@@ -1,4 +1,5 @@
-"""The step of the rules with a Boltzmann prior: its weights, its prior's chains, its state, engines, settings."""
+"""The step of the rules with a Boltzmann prior: its weights, its prior's chains, its state,
+engines, settings."""
 
 from __future__ import annotations
 
@@ -61,7 +62,8 @@ def loss_at(rule, progress):
 
 @pytest.mark.parametrize("settings", RULES, ids=name_of)
 def test_the_weight_of_the_kl_rises_to_one(settings):
-    """weight min(progress / warmup, 1); it stands before the KL, and in the weighted bound before log p - log q."""
+    """weight min(progress / warmup, 1); it stands before the KL, and in the weighted bound before
+    log p - log q."""
     rule = rule_of(settings, warmup=0.4, weight_decay=0.0)
     for progress, weight in ((0.0, 0.0), (0.1, 0.25), (0.4, 1.0), (0.9, 1.0)):
         assert rule.kl_weight(torch.tensor(progress)).item() == pytest.approx(weight)
@@ -80,7 +82,8 @@ def test_the_weight_of_the_kl_rises_to_one(settings):
 
 
 def test_weight_decay_adds_lambda_times_the_weights():
-    """To the gradient of kernels, scales of batch normalisation and the prior's couplings, and of nothing else."""
+    """To the gradient of kernels, scales of batch normalisation and the prior's
+    couplings, and of nothing else."""
     grads = []
     for decay in (0.0, 0.3):
         rule = rule_of(RULES[1], weight_decay=decay, context="shared")
@@ -141,7 +144,8 @@ def test_the_chains_start_as_fair_bits_of_the_seed():
 
 @pytest.mark.parametrize("settings", RULES, ids=name_of)
 def test_running_averages_of_batch_normalisation(settings):
-    """Of the statistics of one pass over all samples together, also where the bound is evaluated twice."""
+    """Of the statistics of one pass over all samples together, also where the
+    bound is evaluated twice."""
     rule = rule_of(settings, context="shared")
     state, batch, draws = inputs(rule)
     new = rule(state, batch, draws)[1]

@@ -1,4 +1,5 @@
-"""EM: a sweep is the two steps in plain NumPy, the penalised likelihood never falls, batches make no difference."""
+"""EM: a sweep is the two steps in plain NumPy, the penalised likelihood never falls, batches make
+no difference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""p(zeta) with the Gaussian integral, its determinant and what bounds lambda: enumeration and quadrature."""
+"""p(zeta) with the Gaussian integral, its determinant and what bounds lambda:
+enumeration and quadrature."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The importance-weighted bound: one sample is the ELBO; more of them against a second implementation."""
+"""The importance-weighted bound: one sample is the ELBO; more of them against a second
+implementation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Monte Carlo EM: its gradient is that of the marginal likelihood, its step is tuned, its encoder changes nothing."""
+"""Monte Carlo EM: its gradient is that of the marginal likelihood, its step is tuned, its encoder
+changes nothing."""
 
 from __future__ import annotations
 
@@ -34,9 +35,11 @@ def step(rule, state, x, number):
 
 
 def test_its_gradient_is_that_of_the_marginal_likelihood():
-    """Fisher's identity: E_p(z | x) grad log p(x, z) = grad log p(x), by quadrature over one latent.
+    """Fisher's identity: E_p(z | x) grad log p(x, z) = grad log p(x), by
+    quadrature over one latent.
 
-    A thousand chains for each of three cases, thirty updates after thirty of burn-in, at fixed parameters.
+    A thousand chains for each of three cases, thirty updates after thirty of
+    burn-in, at fixed parameters.
     """
     rule = build()
     model = rule.model
@@ -77,7 +80,8 @@ def test_its_step_is_tuned():
 
 
 def test_the_encoder_learns_from_the_samples_and_the_generator_not_from_it():
-    """log q is at samples that it did not make: the gradient of the generative model is that of log p(x, z) alone."""
+    """log q is at samples that it did not make: the gradient of the generative model is that of log
+    p(x, z) alone."""
     rule = build(leaps=2)
     model = rule.model
     x = bits(5)

@@ -1,4 +1,5 @@
-"""Minimum description length against enumeration: every code of a tiny belief net, weighed by its probability."""
+"""Minimum description length against enumeration: every code of a tiny belief net,
+weighed by its probability."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ def rule_of(config, seed=0, scale=0.8, kind=Kind.BITS):
 
 
 def noise_of(model, x, state):
-    """Noise by which the codes of all examples are ``state``: layers (n,), whatever the layers below."""
+    """Noise by which the codes of all examples are ``state``: layers (n,),
+    whatever the layers below."""
     drawn = {}
     parent = x - model.mean
     for i, (units, bits) in enumerate(zip(model.q, state, strict=True), start=1):
@@ -87,11 +89,12 @@ def test_the_generative_model_follows_its_own_gradient(config, kind):
     )
 
 
-# ------------------------------------------------------------------------------------------------ half estimator
+# ----------------------------------------------------------------------------------- half estimator
 
 
 def enumerated(f, logits, estimator):
-    """Expected gradient by an estimator of E[f(h)] in the ``logits`` (n,) of q, and the true one."""
+    """Expected gradient by an estimator of E[f(h)] in the ``logits`` (n,)
+    of q, and the true one."""
     states = exact.states(len(logits))
     q = torch.sigmoid(logits)
     weight = torch.where(states > 0, q, 1 - q).prod(-1)
@@ -126,14 +129,16 @@ def test_it_is_biased_for_a_cubic_by_what_the_trapezium_misses(logits):
 
 
 def test_a_slope_twice_as_large_is_seen(logits):
-    """The test of quadratic functions can fail: by an estimator without the half, and straight through."""
+    """The test of quadratic functions can fail: by an estimator without the
+    half, and straight through."""
     for wrong in (lambda h, a: h + 2 * (mdl.half(h, a) - h), mdl.straight):
         found, true = enumerated(quadratic, logits, wrong)
         assert not torch.allclose(found, true, rtol=0.05)
 
 
 def bias(name, seed, scale):
-    """The coder's expected gradient against the bound's, summed over all x: relative length, cosine."""
+    """The coder's expected gradient against the bound's, summed over all x:
+    relative length, cosine."""
     rule = rule_of(check.MODELS[name], seed, scale)
     found = expected = 0.0
     for x in exact.states(VISIBLE).unsqueeze(1):
@@ -147,7 +152,8 @@ def bias(name, seed, scale):
     ("scale", "least", "most"), [(0.4, 0.001, 0.006), (0.8, 0.01, 0.02), (1.6, 0.03, 0.12)]
 )
 def test_the_coder_of_a_belief_net_has_a_small_bias(scale, least, most):
-    """-log p(x, h) is not quadratic in h: the wider its logits, the larger the bias, of four nets each."""
+    """-log p(x, h) is not quadratic in h: the wider its logits, the larger the
+    bias, of four nets each."""
     found = [bias("SBN 4", seed, scale) for seed in range(4)]
     assert all(least < error < most for error, _ in found), found
     assert all(cosine > 0.995 for _, cosine in found)
@@ -155,7 +161,8 @@ def test_the_coder_of_a_belief_net_has_a_small_bias(scale, least, most):
 
 @pytest.mark.parametrize("name", ONE_LAYER)
 def test_the_expected_gradient_of_the_coder_is_the_one_that_the_check_writes_down(name):
-    """Two ways to it: the rule's own steps over all codes, and the slopes at both values of each bit."""
+    """Two ways to it: the rule's own steps over all codes, and the slopes at
+    both values of each bit."""
     rule = rule_of(check.MODELS[name])
     x = torch.tensor([[1.0, 0.0, 1.0, 1.0]]).double()
     wanted = exact_gradients(rule, {}, x)["posterior"]
@@ -163,7 +170,8 @@ def test_the_expected_gradient_of_the_coder_is_the_one_that_the_check_writes_dow
 
 
 def test_the_bound_has_the_right_mean():
-    """Its mean over the codes is the ELBO; the entropy in it is exact, so it scatters less than one sample's."""
+    """Its mean over the codes is the ELBO; the entropy in it is exact, so it scatters
+    less than one sample's."""
     rule = rule_of(check.MODELS["SBN 2-3"])
     model = rule.model
     x = torch.tensor([[1.0, 0.0, 1.0, 1.0]]).double()
@@ -198,7 +206,7 @@ def test_the_check_sees_an_entropy_that_is_left_out(monkeypatch):
     assert [line.name for line in lines if not line.ok] == ["g: gradient, posterior"]
 
 
-# -------------------------------------------------------------------------------------------- deterministic codes
+# ------------------------------------------------------------------------------ deterministic codes
 
 
 def deterministic(name, seed=0):
@@ -207,7 +215,8 @@ def deterministic(name, seed=0):
 
 @pytest.mark.parametrize("name", [*ONE_LAYER, "SBN 2-2-3"])
 def test_a_deterministic_code_bounds_the_likelihood(name):
-    """-log p(x, h(x)) is the bound, by enumeration, by the evaluation and by the validation; above -log p(x)."""
+    """-log p(x, h(x)) is the bound, by enumeration, by the evaluation and by the
+    validation; above -log p(x)."""
     model = deterministic(name).model
     x = exact.states(VISIBLE)
     code = []
@@ -235,7 +244,8 @@ def test_its_kl_is_the_length_of_the_code():
 
 
 def test_the_gradient_goes_straight_through():
-    """Of the coder's logits: the slope of log p(x, h) times q (1 - q), by differences; nothing from an entropy."""
+    """Of the coder's logits: the slope of log p(x, h) times q (1 - q), by differences;
+    nothing from an entropy."""
     rule = deterministic("fDARN 4")
     model = rule.model
     x = torch.tensor([[1.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.0]]).double()
@@ -272,7 +282,7 @@ def test_noise_does_not_move_a_deterministic_code():
     assert [v.shape for v in one] == [(3, len(x), 3), (3, len(x), 2)]
 
 
-# ------------------------------------------------------------------------------------------------------ refusals
+# ----------------------------------------------------------------------------------------- refusals
 
 
 @pytest.mark.parametrize("name", ["nvil", "wake_sleep"])

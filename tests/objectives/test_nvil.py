@@ -15,7 +15,8 @@ from vaebench.errors import UserError
 
 
 def literal_terms(rule, layers):
-    """log P(h_{i-1} | h_i), log P(h_n) and log Q(h_i | h_{i-1}), each (batch,), from torch's own Bernoulli."""
+    """log P(h_{i-1} | h_i), log P(h_n) and log Q(h_i | h_{i-1}), each (batch,), from
+    torch's own Bernoulli."""
     p = rule.model.p
     q = rule.model.q
     n = rule.model.layers
@@ -30,7 +31,8 @@ def literal_terms(rule, layers):
 
 
 def test_local_signals_of_three_layers():
-    """l_1: everything; l_2 = log P(h_1, h_2, h_3) - log Q(h_2, h_3 | h_1); l_3 = log P(h_2, h_3) - log Q(h_3 | h_2)."""
+    """l_1: everything; l_2 = log P(h_1, h_2, h_3) - log Q(h_2, h_3 | h_1); l_3 = log P(h_2, h_3) -
+    log Q(h_3 | h_2)."""
     rule = rule_of()
     _, layers = one_step(rule)
     (p01, p12, p23), top, (q1, q2, q3) = literal_terms(rule, layers)
@@ -57,9 +59,11 @@ def test_the_bound_is_raw():
 
 
 def closed_form(rule, inputs, layers):
-    """The update's direction (ascent, summed over cases) written out layer by layer, without autograd.
+    """The update's direction (ascent, summed over cases) written out layer by
+    layer, without autograd.
 
-    Model: sum h_i (h_{i-1} - sigma). Inference: sum s_i (h_i - q_i) input. Baselines: sum s_i grad C_i.
+    Model: sum h_i (h_{i-1} - sigma). Inference: sum s_i (h_i - q_i) input.
+    Baselines: sum s_i grad C_i.
     """
     on = {name: getattr(rule, name) for name in SWITCHES if name != "input_baseline"}
     state = inputs[0]

@@ -1,4 +1,5 @@
-"""NVIL's input baselines: the largest rate at which they are stable, and one that went astray is noticed."""
+"""NVIL's input baselines: the largest rate at which they are stable, and one that
+went astray is noticed."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from vaebench.objectives.nvil import outside
 
 
 def prediction_after_a_jump(optimiser, rule, steps=60):
-    """Largest prediction, nats, of a saturated baseline while it learns a signal that jumps to -1000 for all cases."""
+    """Largest prediction, nats, of a saturated baseline while it learns a signal that jumps to
+    -1000 for all cases."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(20, VISIBLE, dtype=torch.float64, generator=generator)
     net = rule.baseline[0]
@@ -40,7 +42,8 @@ def prediction_after_a_jump(optimiser, rule, steps=60):
 
 
 def test_a_jump_of_the_signal_does_not_make_a_saturated_baseline_diverge():
-    """At the model's rate 3e-3 it does: rate x 20 x 101 = 6.06. The largest stable rate is below the printed 3e-4."""
+    """At the model's rate 3e-3 it does: rate x 20 x 101 = 6.06. The largest stable rate is below
+    the printed 3e-4."""
     rule = rule_of(dims=[3], baseline_units=100, constant_baseline=False)
     fast = {"name": "sgd", "rate": 3e-3}
     largest, last = prediction_after_a_jump(optim.build(fast, rule.largest_rates(20)), rule)
@@ -52,7 +55,8 @@ def test_a_jump_of_the_signal_does_not_make_a_saturated_baseline_diverge():
 
 
 def test_the_largest_rate_of_the_baselines():
-    """It bounds the rule's default alone: the printed rate, and one that is asked for, stay as they are."""
+    """It bounds the rule's default alone: the printed rate, and one that is asked
+    for, stay as they are."""
     assert rule_of(baseline_units=100).largest_rates(20) == {"baseline": 1 / 2020}
     assert rule_of(baseline_units=100, reduce="mean").largest_rates(20) == {"baseline": 1 / 101}
     assert rule_of(input_baseline=False).largest_rates(20) == {}
@@ -101,7 +105,8 @@ def test_every_update_tells_whether_a_baseline_is_astray(engine):
 
 
 def test_an_offset_that_the_constant_baseline_takes_back_is_not_outside():
-    """The prediction drifts by 1,000 nats and the running mean by as much the other way: what is subtracted fits."""
+    """The prediction drifts by 1,000 nats and the running mean by as much the other way: what is
+    subtracted fits."""
     rule = rule_of()
     (state, batch, draws), _ = one_step(rule)
     with torch.no_grad():

@@ -29,7 +29,8 @@ def numbers(rule, raw, predicted, mean, variance):
 
 
 def test_order_of_operations_by_hand():
-    """Two layers, two cases, decay 0.8. The input baseline goes first; statistics of the rest; new ones are used.
+    """Two layers, two cases, decay 0.8. The input baseline goes first; statistics of the rest; new
+    ones are used.
 
     Layer 1: s = (1 - 0.5, 5 - 1.5) = (0.5, 3.5), mean 2, variance 2.25
              c = 0.8 * 1 + 0.2 * 2 = 1.2,    v = 0.8 * 16 + 0.2 * 2.25 = 13.25,  s -> (-0.7, 2.3) / sqrt(13.25)
@@ -80,15 +81,18 @@ DRAWS = 400_000
 
 
 def test_the_mean_of_the_batch_takes_a_known_share_of_the_gradient():
-    """The inference network's expected gradient is (1 - (1 - decay) / B) times the exact one; 0.9 here.
+    """The inference network's expected gradient is (1 - (1 - decay) / B) times
+    the exact one; 0.9 here.
 
-    Without variance normalisation case b gets s_b = l_b - c' with c' = decay c + (1 - decay) / B sum_a l_a. As
-    E[grad log Q(h_b)] = 0, the constant c and the l_a of other cases (independent of h_b) drop out of
-    E[s_b grad log Q(h_b)]; what is left is (1 - (1 - decay) / B) E[l_b grad log Q(h_b)]. With the paper's 20 cases the
-    factor is 0.99: the update's direction is unbiased and its length 1 % short.
+    Without variance normalisation case b gets s_b = l_b - c' with c' = decay c + (1 - decay) / B
+    sum_a l_a. As E[grad log Q(h_b)] = 0, the constant c and the l_a of other cases (independent of
+    h_b) drop out of E[s_b grad log Q(h_b)]; what is left is (1 - (1 - decay) / B) E[l_b grad log
+    Q(h_b)]. With the paper's 20 cases the factor is 0.99: the update's direction is unbiased and
+    its length 1 % short.
 
-    The projection on the exact gradient is compared. A normal z exceeds 4.5 by chance once in 150,000 seeds; that
-    the factor is told from 1 by more than 5 errors shows that this test could fail.
+    The projection on the exact gradient is compared. A normal z exceeds 4.5 by chance once in
+    150,000 seeds; that the factor is told from 1 by more than 5 errors shows that this test could
+    fail.
     """
     model = models.build({"name": "sbn", "dims": [3]}, DataInfo(torch.linspace(0.2, 0.7, VISIBLE)))
     settings = {"input_baseline": False, "variance_normalization": False, "decay": DECAY}
@@ -120,11 +124,13 @@ def test_the_mean_of_the_batch_takes_a_known_share_of_the_gradient():
 
 
 def test_normalising_by_a_variance_of_the_same_batch_shortens_the_update_and_keeps_its_direction():
-    """Measured, for no closed form is known: with both statistics updated by a batch of 20 before they are used on it,
+    """Measured, for no closed form is known: with both statistics updated by a batch of 20 before
+    they are used on it,
 
-    the expected update of the inference network is about 2 % shorter than with the same statistics held fixed (1 % of
-    it is the constant baseline's share, see above) and points the same way. Statistics are at their stationary means.
-    The error of the ratio is about 0.0015, so each limit is more than 4.5 of them away from the measured 0.980.
+    the expected update of the inference network is about 2 % shorter than with the same statistics
+    held fixed (1 % of it is the constant baseline's share, see above) and points the same way.
+    Statistics are at their stationary means. The error of the ratio is about 0.0015, so each limit
+    is more than 4.5 of them away from the measured 0.980.
     """
     cases = 20
     model = check.tiny(check.MODELS["SBN 2-3"], 3)

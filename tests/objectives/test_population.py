@@ -32,7 +32,7 @@ def machine_of(seed, scale=1.0):
     return RBM(draw(SIDE), draw(SIDE + 1), draw(SIDE, SIDE + 1))
 
 
-# ----------------------------------------------------------------------------------------------------- weights
+# ------------------------------------------------------------------------------------------ weights
 
 
 def all_states():
@@ -47,7 +47,8 @@ def log_marginal(machine, z1):
 
 
 def test_weights_are_ratios_of_probabilities_and_multiply_over_updates():
-    """w = p_new(z1) / p_old(z1) but for a factor that makes their mean 1, also by way of a machine in between."""
+    """w = p_new(z1) / p_old(z1) but for a factor that makes their mean 1, also by way
+    of a machine in between."""
     old = machine_of(0, 0.3)
     between = machine_of(1, 0.3)
     new = machine_of(2, 0.3)
@@ -65,7 +66,8 @@ def test_weights_are_ratios_of_probabilities_and_multiply_over_updates():
 
 @pytest.mark.parametrize(("factor", "resampled"), [(0.99, False), (1.01, True)])
 def test_chains_are_resampled_when_fewer_than_half_of_them_count(factor, resampled):
-    """Of 12 chains one has weight a, the others 1; (a + 11)^2 / (a^2 + 11) = 6 where 5 a^2 - 22 a - 55 = 0."""
+    """Of 12 chains one has weight a, the others 1; (a + 11)^2 / (a^2 + 11) = 6
+    where 5 a^2 - 22 a - 55 = 0."""
     machine = machine_of(0)
     u = torch.tensor([0.5])
     z1 = torch.arange(36, dtype=torch.float64).reshape(12, SIDE)
@@ -81,7 +83,7 @@ def test_chains_are_resampled_when_fewer_than_half_of_them_count(factor, resampl
         torch.testing.assert_close(left, log_w - torch.logsumexp(log_w, 0) + math.log(12))
 
 
-# ------------------------------------------------------------------------------------------------------ a step
+# ------------------------------------------------------------------------------------------- a step
 
 
 class OnlyLogZ(RBMPriorObjective):
@@ -102,7 +104,8 @@ def rule_of(chains, sweeps, sampler="population"):
 
 
 def gradients(rule, state, machines, seed=0):
-    """The rule's gradient of log Z, (statistics of b1, b2 and w), at each of a row of machines; and its last state."""
+    """The rule's gradient of log Z, (statistics of b1, b2 and w), at each of a row of machines; and
+    its last state."""
     prior = rule.model.p.prior
     out = []
     batch = Batch(torch.zeros(1, 2), progress=torch.tensor(1.0, dtype=torch.float64))
@@ -139,7 +142,8 @@ def worst(got, machine):
 
 @pytest.mark.parametrize(("before", "after"), [(0.5, 0.9), (0.1, 0.9)])
 def test_shares_of_modes_follow_the_parameters(before, after):
-    """In the first case the weights are carried, in the second, four fifths of them gone, the chains are resampled."""
+    """In the first case the weights are carried, in the second, four fifths of them gone, the
+    chains are resampled."""
     old = two_modes(before)
     new = two_modes(after)
     chains = 200
@@ -160,7 +164,8 @@ def test_shares_of_modes_follow_the_parameters(before, after):
 
 
 def test_shares_of_modes_survive_many_small_steps():
-    """There and back between shares of 0.4 and 0.6, in steps too small to resample for: nothing is lost."""
+    """There and back between shares of 0.4 and 0.6, in steps too small to
+    resample for: nothing is lost."""
     path = [two_modes(0.5 + 0.1 * math.sin(t / 3)) for t in range(100)]
     z1 = standing_in(0.5, 100)
     state = {
@@ -173,7 +178,8 @@ def test_shares_of_modes_survive_many_small_steps():
 
 
 def test_the_gradient_of_log_z_follows_a_machine_that_mixes():
-    """From fair bits through machines far apart, a sweep each; |z| of one of 15 means exceeds 5 once in 100,000.
+    """From fair bits through machines far apart, a sweep each; |z| of one of 15 means exceeds 5
+    once in 100,000.
 
     Twice the variance of independent samples by their weights covers what resampling adds.
     """
@@ -233,5 +239,8 @@ def test_a_sampler_that_is_none_is_refused():
     model = rule_of(2, 1).model
     with pytest.raises(UserError) as e:
         objectives.build({"name": "dvae", "prior_sampler": "populaton"}, model)
-    wanted = "objective.prior_sampler='populaton': did you mean 'population'? allowed: persistent, population"
+    wanted = (
+        "objective.prior_sampler='populaton': did you mean 'population'? allowed: "
+        "persistent, population"
+    )
     assert str(e.value) == wanted

@@ -1,4 +1,5 @@
-"""A machine fitted to a known mixture: the target and the KL by sums, the rule's step, where it ends."""
+"""A machine fitted to a known mixture: the target and the KL by sums, the
+rule's step, where it ends."""
 
 from __future__ import annotations
 
@@ -67,7 +68,8 @@ def test_the_target_and_the_kl_by_sums(settings):
 
 
 def test_the_mixtures():
-    """Every mean 0.1 or 0.9, all patterns different, a function of the number alone; the weights as asked."""
+    """Every mean 0.1 or 0.9, all patterns different, a function of the number
+    alone; the weights as asked."""
     patterns = set()
     for number in range(8):
         slopes = built(mixture=number).slopes
@@ -84,7 +86,8 @@ def test_the_mixtures():
 
 
 def test_samples_of_the_model_are_those_of_its_machine():
-    """Its samples' mean of log q - log p is the exact KL; the samplers' noise is by sample and case."""
+    """Its samples' mean of log q - log p is the exact KL; the samplers' noise
+    is by sample and case."""
     model = built(scale=1.0)
     k = 200
     cases = 100
@@ -175,7 +178,8 @@ def trained(rule, updates, rate, engine="plain", cases=50, seeds=(0,)):
 
 
 def test_the_exact_gradient_reaches_the_least_kl_and_the_path_gradient_comes_near():
-    """Mixture 4, whose only minimum is the global one: gaps of 0.000 and 0.02 when this was written."""
+    """Mixture 4, whose only minimum is the global one: gaps of 0.000 and 0.02
+    when this was written."""
     gaps = []
     for gradient in ("exact", "path"):
         rule = rule_of(built(mixture=4).float(), gradient=gradient)

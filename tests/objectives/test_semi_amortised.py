@@ -1,4 +1,5 @@
-"""Semi-amortised inference: its gradient against differences of the whole objective, in its three forms."""
+"""Semi-amortised inference: its gradient against differences of the whole
+objective, in its three forms."""
 
 from __future__ import annotations
 
@@ -111,7 +112,8 @@ def cosine(a: Tensor, b: Tensor) -> float:
 @pytest.mark.parametrize("clip", [None, 0.05])
 @pytest.mark.parametrize("what", CASES)
 def test_the_exact_gradient_is_that_of_the_whole_objective(what, clip):
-    """Encoder, steps (clipped in every one, or in none) and decoder: against central differences."""
+    """Encoder, steps (clipped in every one, or in none) and decoder:
+    against central differences."""
     step = Step(what, svi_clip=clip)
     gradient = step.gradient()
     for seed in range(3):
@@ -140,7 +142,8 @@ def test_finite_differences_find_the_same_gradient(what, clip):
 
 
 def test_the_released_gradient_is_right_only_without_its_clip():
-    """In float64: the same while nothing is clipped; another one as soon as the joint norm exceeds the clip."""
+    """In float64: the same while nothing is clipped; another one as soon as the joint
+    norm exceeds the clip."""
     exact = Step("images", svi_clip=1e6).gradient()
     assert cosine(Step("images", svi_clip=1e6, gradient="faithful").gradient(), exact) > 0.999999
     clipped = Step("images", svi_clip=0.5).gradient()
@@ -148,7 +151,8 @@ def test_the_released_gradient_is_right_only_without_its_clip():
 
 
 def test_without_steps_forward_it_would_be_the_vae():
-    """A rate of nearly 0 leaves the encoder's posterior: the loss is that of the bound with the same noise."""
+    """A rate of nearly 0 leaves the encoder's posterior: the loss is that of the
+    bound with the same noise."""
     from vaebench.objectives.vae import VAE
 
     step = Step("images", svi_rate=1e-12)
@@ -199,7 +203,8 @@ def test_a_refined_posterior_is_one_whatever_asks_for_it():
 @pytest.mark.parametrize("what", CASES)
 @pytest.mark.parametrize("batch", [BATCH, 64])
 def test_a_refined_posterior_does_not_hang_on_the_size_of_a_pass(what, batch, monkeypatch):
-    """Of a case in its place it is that of its batch, also where the batch divides no grain of the noise."""
+    """Of a case in its place it is that of its batch, also where the batch divides
+    no grain of the noise."""
     make, data = CASES[what]
     model = make()
     x = data().repeat(26, 1)
@@ -220,8 +225,9 @@ def test_a_refined_posterior_does_not_hang_on_the_size_of_a_pass(what, batch, mo
         )
 
 
-@pytest.mark.parametrize("wrong", [{"svi_steps": 0}, {"svi_rate": 0}, {"svi_momentum": 1.0}, {"svi_clip": -1},
-                                   {"gradient": "exakt"}, {"svi_reach": 0}])  # fmt: skip
+@pytest.mark.parametrize("wrong", [{"svi_steps": 0}, {"svi_rate": 0}, {"svi_momentum": 1.0},
+                                   {"svi_clip": -1}, {"gradient": "exakt"},
+                                   {"svi_reach": 0}])  # fmt: skip
 def test_bad_settings(wrong):
     with pytest.raises(UserError, match=f"objective.{next(iter(wrong))}="):
         SemiAmortised(image_model(), **wrong)

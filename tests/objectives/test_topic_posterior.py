@@ -1,4 +1,5 @@
-"""Variational Bayes for LDA: scikit-learn's own update as a step of natural gradient, and a bound that only rises."""
+"""Variational Bayes for LDA: scikit-learn's own update as a step of natural gradient, and a bound
+that only rises."""
 
 from __future__ import annotations
 

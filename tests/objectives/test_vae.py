@@ -68,7 +68,7 @@ def test_bad_weights(wrong, key):
         weights([0], **wrong)
 
 
-# ------------------------------------------------------------------------------------------------- the inner loop
+# ----------------------------------------------------------------------------------- the inner loop
 
 
 def length(losses, words=10, **settings):
@@ -113,7 +113,7 @@ def test_a_window_starts_afresh():
     assert length([9, 9, 9, 1, 1, 1, 2, 2, 2]) == 9
 
 
-# ------------------------------------------------------------------------------------------------------- the rules
+# ---------------------------------------------------------------------------------------- the rules
 
 DOCUMENTS = torch.tensor([[1, 3, 2, 0, 0], [1, 4, 3, 2, 0], [1, 3, 4, 4, 2]])
 
@@ -135,7 +135,8 @@ def clock(update=0, passes=0.1):
 
 
 def exact_terms(model, x, points=4001):
-    """E_q log p(x | z) and KL(q || p) of every case by a sum over a grid of z; differentiable in every parameter."""
+    """E_q log p(x | z) and KL(q || p) of every case by a sum over a grid of z; differentiable in
+    every parameter."""
     z = torch.linspace(-12, 12, points, dtype=torch.float64)[:, None, None].expand(-1, len(x), -1)
     log_q = model.log_posterior([z], x)
     log_p_x, log_p_z = model.log_joint_terms(x, [z])
@@ -146,7 +147,8 @@ def exact_terms(model, x, points=4001):
 
 @pytest.mark.parametrize("weight", [1.0, 0.4])
 def test_the_expected_gradient_is_that_of_the_exact_bound(weight):
-    """Quantiles of the normal in place of its samples: the mean over them is the expectation, to 1/K."""
+    """Quantiles of the normal in place of its samples: the mean over them is
+    the expectation, to 1/K."""
     k = 20_000
     model = text_vae(dropout_in=0, dropout_out=0)
     rule = VAE(model, samples=k, kl_weight=weight)

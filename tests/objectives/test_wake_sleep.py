@@ -39,7 +39,8 @@ def grads(rule, x, draws):
 
 
 def test_gradients_are_the_closed_forms(rule):
-    """Wake: sum h_i (h_{i-1} - sigma) at h ~ Q. Sleep: sum input (h_i - q_i) at dreams, which are centred too."""
+    """Wake: sum h_i (h_{i-1} - sigma) at h ~ Q. Sleep: sum input (h_i - q_i) at dreams,
+    which are centred too."""
     x, draws = inputs(rule)
     got, _ = grads(rule, x, draws)
     model = rule.model
@@ -61,7 +62,8 @@ def test_gradients_are_the_closed_forms(rule):
 
 
 def test_the_halves_do_not_mix(rule):
-    """New dreams leave the generative model's gradient alone, new data that of the inference network."""
+    """New dreams leave the generative model's gradient alone, new data that of
+    the inference network."""
     x, draws = inputs(rule)
     other_x, other = inputs(rule, 1)
     before, _ = grads(rule, x, draws)

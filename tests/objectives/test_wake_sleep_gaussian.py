@@ -1,4 +1,5 @@
-"""Wake-sleep with Gaussian latents: its gradients against quadrature, and its fixed point where that is known."""
+"""Wake-sleep with Gaussian latents: its gradients against quadrature, and its fixed point where
+that is known."""
 
 from __future__ import annotations
 
@@ -30,13 +31,15 @@ def gradients(rule, x, times):
 
 
 def z_scores(found, exact):
-    """Of the mean of ``found`` (times, n) from ``exact`` (n,), and the standard errors of that mean."""
+    """Of the mean of ``found`` (times, n) from ``exact`` (n,), and the
+    standard errors of that mean."""
     error = found.std(0) / math.sqrt(len(found))
     return (found.mean(0) - exact) / error.clamp(min=1e-12), error
 
 
 def halves(model, x):
-    """What wake and sleep go up, by quadrature over one latent and enumeration of the bits: per case, nats.
+    """What wake and sleep go up, by quadrature over one latent and enumeration of
+    the bits: per case, nats.
 
     E_q(z | x) log p(x, z), mean over the cases ``x``, and E_p(x, z) log q(z | x).
     """
@@ -74,9 +77,11 @@ def test_gradients_are_those_of_quadrature():
 
 @pytest.fixture
 def known():
-    """Linear-Gaussian model at the maximum of the likelihood of its data, with the exact posterior; and the data.
+    """Linear-Gaussian model at the maximum of the likelihood of its data, with the exact
+    posterior; and the data.
 
-    Probabilistic PCA with one latent (Tipping & Bishop 1999, equations 7, 8, 15): what the posterior can be, it is.
+    Probabilistic PCA with one latent (Tipping & Bishop 1999, equations 7, 8, 15): what the
+    posterior can be, it is.
     """
     rng = np.random.RandomState(0)
     x = (
@@ -102,7 +107,8 @@ def known():
 
 
 def test_the_fixed_point_is_the_maximum_of_the_likelihood_with_the_exact_posterior(known):
-    """There the mean gradient of every parameter is 0; a little beside it is not, whichever parameter is moved."""
+    """There the mean gradient of every parameter is 0; a little beside it is not, whichever
+    parameter is moved."""
     model, x = known
     torch.testing.assert_close(model.elbo(x), model.log_evidence(x))
     (gradient,) = torch.autograd.grad(model.log_evidence(x).sum(), model.p["weight"])
@@ -122,7 +128,8 @@ def test_the_fixed_point_is_the_maximum_of_the_likelihood_with_the_exact_posteri
 
 
 def test_it_gets_there(known):
-    """From elsewhere, 8,000 updates on all cases at a falling rate: the likelihood is the largest to 0.01 nat."""
+    """From elsewhere, 8,000 updates on all cases at a falling rate: the likelihood is
+    the largest to 0.01 nat."""
     model, x = known
     largest = float(model.log_evidence(x).mean().detach())
     randomize(model, 1, 0.2)

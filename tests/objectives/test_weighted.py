@@ -1,6 +1,8 @@
-"""The annealed importance-weighted bound: its gradient estimators against the derivative of the bound by quadrature.
+"""The annealed importance-weighted bound: its gradient estimators against the derivative of the
+bound by quadrature.
 
-With noise at the nodes of a quadrature rule and their weights, the mean of an estimator is a sum: nothing is random.
+With noise at the nodes of a quadrature rule and their weights, the mean of an estimator is a sum:
+nothing is random.
 """
 
 from __future__ import annotations
@@ -33,13 +35,15 @@ def normal(v, mean, log_sd):
     return -0.5 * ((v - mean) / log_sd.exp()) ** 2 - log_sd - 0.5 * math.log(2 * math.pi)
 
 
-# phi: mean and log sd of z1, slope, offset and log sd of z2 given z1; theta: prior means, slope and log sd of x.
+# phi: mean and log sd of z1, slope, offset and log sd of z2 given z1; theta: prior means,
+# slope and log sd of x.
 PHI = f64(0.3, -0.25, 0.9, -0.3, -0.5)
 THETA = f64(-0.2, 0.3, 0.8, 0.2)
 
 
 def toy(phi, theta, e, gamma, estimator, groups=1, stop=weighted.through_inputs):
-    """(bound, one-sample bound) of one case with noise ``e`` (groups, k): a chain of Gaussians, z2 at a z1 + c."""
+    """(bound, one-sample bound) of one case with noise ``e`` (groups, k): a chain of
+    Gaussians, z2 at a z1 + c."""
     z1 = phi[0] + phi[1].exp() * e[0]
     z = [z1] if groups == 1 else [z1, phi[2] * z1 + phi[3] + phi[4].exp() * e[1]]
     own = phi if estimator == "plain" else phi.detach()
@@ -134,7 +138,8 @@ def test_the_mean_of_both_estimators_is_the_bounds_gradient(k, points, gamma):
 def test_a_hierarchical_posterior_needs_the_dependence_of_its_upper_densities_on_the_lower_samples(
     gamma,
 ):
-    """Stopping the parameters of log q(z2 | z1) is right; stopping its mean altogether is biased with K > 1."""
+    """Stopping the parameters of log q(z2 | z1) is right; stopping its mean
+    altogether is biased with K > 1."""
     wanted = exact_gradient(gamma, 2, 12, groups=2)
     each, weight = gradients(gamma, "doubly_reparameterized", 2, 12, groups=2)
     torch.testing.assert_close(weight @ each, wanted, rtol=1e-3, atol=4e-4)
@@ -147,7 +152,8 @@ def test_a_hierarchical_posterior_needs_the_dependence_of_its_upper_densities_on
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("gamma", GAMMAS)
 def test_one_draw_is_the_formula(gamma, groups):
-    """sum_i [(1 - gamma) w~_i + gamma w~_i^2] dlog w_i/dz_i dz_i/dphi, and sum_i w~_i dlog w_i/dtheta, term by term."""
+    """sum_i [(1 - gamma) w~_i + gamma w~_i^2] dlog w_i/dz_i dz_i/dphi, and sum_i w~_i dlog
+    w_i/dtheta, term by term."""
     e = torch.randn(groups, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     phi = PHI.clone().requires_grad_()
     theta = THETA.clone().requires_grad_()
@@ -178,7 +184,8 @@ def test_one_draw_is_the_formula(gamma, groups):
 
 @pytest.mark.parametrize("estimator", weighted.ESTIMATORS)
 def test_values(estimator):
-    """The bound with gamma, and the mean one-sample bound without; large log-weights do not overflow."""
+    """The bound with gamma, and the mean one-sample bound without; large
+    log-weights do not overflow."""
     e = torch.randn(1, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     value, single = toy(PHI, THETA, e, 0.3, estimator)
     torch.testing.assert_close(value, annealed(PHI, THETA, e, 0.3, 1)[0])

@@ -23,7 +23,8 @@ def packed(rule, params):
 
 
 def test_two_adams_of_pytorch_and_its_joint_clip():
-    """For every seed, with groups that take turns: each keeps a count of its own, all share the norm."""
+    """For every seed, with groups that take turns: each keeps a count of its
+    own, all share the norm."""
     generator = torch.Generator().manual_seed(0)
     draw = lambda scale: {
         k: scale * torch.randn(2, *s, generator=generator) for k, s in SHAPES.items()
@@ -61,7 +62,8 @@ def test_two_adams_of_pytorch_and_its_joint_clip():
 
 
 def test_a_fall_compares_with_the_best_and_starts_anew():
-    """Validations above the best count, whatever came between; a fall does not raise the bar, and empties Adam."""
+    """Validations above the best count, whatever came between; a fall does not raise the
+    bar, and empties Adam."""
     rule = clipped(patience=2, first=0, decays=3)
     state = {
         k: torch.ones_like(v) if "/" in k else v

@@ -65,7 +65,7 @@ def test_bad_settings(config, message):
     assert message in str(error.value)
 
 
-# ------------------------------------------------------------------------------------------------------- Adam
+# --------------------------------------------------------------------------------------------- Adam
 
 
 def adam(**config):
@@ -168,7 +168,7 @@ def test_bad_settings_of_adam(config, message):
     assert "\n" not in str(error.value)
 
 
-# ------------------------------------------------------------------------------------------------- clipped descent
+# ---------------------------------------------------------------------------------- clipped descent
 
 
 def clipped(**config):
@@ -219,7 +219,8 @@ def test_without_a_clip_it_is_plain_descent():
 
 
 def falls(losses, **config):
-    """(validation, factor of the rates, reload, stop) at every fall, for losses of validations 0, 1, ..."""
+    """(validation, factor of the rates, reload, stop) at every fall, for losses
+    of validations 0, 1, ..."""
     rule = clipped(**config)
     state = rule.state({"w": torch.zeros(1, 1)})
     out = []
@@ -241,7 +242,8 @@ def test_the_rates_fall_when_the_count_is_full_and_not_before_the_first():
     # Success empties the count.
     assert falls([5, 6, 4, 6, 6], patience=2, first=0) == [(4, 0.5, True, False)]
     assert falls([5, 5, 5, 5], patience=1, first=0) == []  # as good as the bar is good enough
-    # old failures count: the first moment that allows it is enough, and one that is a success does nothing
+    # old failures count: the first moment that allows it is enough, and one that is
+    # a success does nothing
     assert falls([5, *[6] * 20], patience=2, first=15)[0] == (15, 0.5, True, False)
     assert falls([5, *[6] * 14, 4, 6, 6], patience=2, first=15)[0] == (17, 0.5, True, False)
 
@@ -257,8 +259,8 @@ def test_training_ends_with_the_last_fall():
     assert [f[1] for f in found[:3]] == pytest.approx([0.1, 0.01, 0.001])
 
 
-@pytest.mark.parametrize("wrong", [{"clip": 0}, {"factor": 1.0}, {"patience": 0}, {"decays": 0}, {"first": -1},
-                                   {"reload": "yes"}])  # fmt: skip
+@pytest.mark.parametrize("wrong", [{"clip": 0}, {"factor": 1.0}, {"patience": 0}, {"decays": 0},
+                                   {"first": -1}, {"reload": "yes"}])  # fmt: skip
 def test_bad_settings_of_clipped_descent(wrong):
     with pytest.raises(UserError, match=f"optim.{next(iter(wrong))}="):
         clipped(**wrong)

@@ -1,4 +1,5 @@
-"""Signatures: what they say of a measure, held against what is done where log Z enters the validation."""
+"""Signatures: what they say of a measure, held against what is done where log Z
+enters the validation."""
 
 from __future__ import annotations
 
@@ -120,7 +121,8 @@ RULES = [
 @pytest.mark.parametrize(("settings", "objective"), RULES, ids=lambda v: v["name"])
 @pytest.mark.parametrize("side", [1, 20])
 def test_the_signature_is_what_is_done(settings, objective, side, monkeypatch):
-    """The log Z that are really taken, by the rule's own settings, with a machine that counts as large or small."""
+    """The log Z that are really taken, by the rule's own settings, with a machine that counts as
+    large or small."""
     monkeypatch.setattr(log_z, "MAX_SIDE", side)
     seen = {}
 
@@ -181,7 +183,7 @@ def test_all_validation_cases_may_be_annealed():
             objectives.build({"name": "dvae_sharp_sharp", "valid_points": points}, model)
 
 
-# ------------------------------------------------------------------------------ a measure that is switched off
+# ------------------------------------------------------------------- a measure that is switched off
 
 
 @pytest.mark.parametrize("measure", ["iw_nll", "iw_nll_weighted"])

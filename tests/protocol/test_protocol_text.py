@@ -1,4 +1,5 @@
-"""The text of a protocol: its parts, what it says to readers, whether it is what settings ask for; as plain data."""
+"""The text of a protocol: its parts, what it says to readers, whether it is what settings ask for;
+as plain data."""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ PAPERS = "bound|data:mnist_static|split:test|points:all|samples:10|select:valid_
 
 @pytest.fixture
 def table():
-    """Three trained rows (the last in one column only) and one from the literature; margin 0.5 nats."""
+    """Three trained rows (the last in one column only) and one from the
+    literature; margin 0.5 nats."""
     return Table(
         name="nvil_mnist",
         title="Binarized MNIST",
@@ -49,7 +50,8 @@ def table():
 
 @pytest.fixture
 def frame():
-    """A function from entries (see ``entry``) to the long frame, by way of the store's own types."""
+    """A function from entries (see ``entry``) to the long frame, by way of
+    the store's own types."""
     from vaebench.results.long_frame import typed
 
     def make(*entries):
@@ -60,7 +62,8 @@ def frame():
 
 @pytest.fixture
 def entry():
-    """A function that gives the frame rows of one table entry: one per seed in ``values`` for one metric."""
+    """A function that gives the frame rows of one table entry: one per seed in
+    ``values`` for one metric."""
 
     def make(
         row,

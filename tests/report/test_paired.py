@@ -1,4 +1,5 @@
-"""Two models on the same examples: the mean of the differences and its error, against closed forms."""
+"""Two models on the same examples: the mean of the differences and its
+error, against closed forms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What a report says of a number whose evaluation is not the paper's, and errors of which a part is unknown."""
+"""What a report says of a number whose evaluation is not the paper's, and errors of
+which a part is unknown."""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ def test_a_cell_has_the_papers_signature_whatever_its_own_evaluation():
 
 
 def test_settings_of_a_column_and_of_an_entry_count():
-    """Row, column, then what stands in the one entry; a measure on the validation cases has a split of its own."""
+    """Row, column, then what stands in the one entry; a measure on the validation cases
+    has a split of its own."""
     table = load_table("nvil_mnist")
     row = replace(
         table.rows["SBN 200"], entries={"NVIL": ("eval.points=7", "eval.bound_samples=3")}
@@ -90,8 +92,8 @@ def test_log_z_is_named_where_it_differs(overrides, words):
 def test_a_shorter_evaluation_is_told_in_full():
     table = load_table("dvae_sharp_sharp_gibbs")
     assert differing(*made(table, *GIBBS, "short")) == (
-        "test cases 500, not all; samples per case 500, not 4000; log Z ais-1000x512, not ais-10000x1024; "
-        "log Z of the posteriors ais-100x500, not ais-500x4000"
+        "test cases 500, not all; samples per case 500, not 4000; log Z ais-1000x512, not "
+        "ais-10000x1024; log Z of the posteriors ais-100x500, not ais-500x4000"
     )
 
 
@@ -141,7 +143,7 @@ def test_a_part_that_one_side_lacks_is_no_difference():
     )
 
 
-# ----------------------------------------------------------------------------------------------------- errors
+# ------------------------------------------------------------------------------------------- errors
 
 
 def test_the_error_of_log_z_alone_is_no_error():

@@ -1,4 +1,5 @@
-"""Results read back from files: marks of spreadsheets, contradictions, a choice of rows, figures of recorded points."""
+"""Results read back from files: marks of spreadsheets, contradictions, a choice of rows, figures of
+recorded points."""
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ def test_a_byte_order_mark_is_not_part_of_the_first_column(tmp_path, capsys):
     assert call(capsys, "compare", marked, SHORT)[0] == 0
 
 
-# ------------------------------------------------------------------------------------------------- contradictions
+# ----------------------------------------------------------------------------------- contradictions
 
 
 @pytest.fixture
@@ -67,13 +68,14 @@ def test_two_values_of_one_number_are_refused_between_files(tmp_path, capsys, ro
     code, out, err = call(capsys, "report", "table=nvil_mnist", "--from", SHORT, "--from", path)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert (
-        f"{SHORT}, {path}: nvil_mnist: SBN 200 / NVIL (preset short) seed 0, bound stands there twice"
-        in err
-    )
+        f"{SHORT}, {path}: nvil_mnist: SBN 200 / NVIL (preset short) seed 0, "
+        "bound stands there twice"
+    ) in err
 
 
 def test_files_of_unlike_protocols_are_told_and_not_judged(tmp_path, capsys):
-    """A run that was measured anew with other samples: both numbers are there, and neither has a verdict."""
+    """A run that was measured anew with other samples: both numbers are there, and
+    neither has a verdict."""
     path = changed(tmp_path, "|samples:10|", "|samples:5|")
     asked = [
         "report",
@@ -118,7 +120,7 @@ def test_recorded_results_hold_no_contradiction(path):
         recorded.read([path])
 
 
-# --------------------------------------------------------------------------------------------- choices of rows
+# ---------------------------------------------------------------------------------- choices of rows
 
 
 def test_report_of_some_recorded_rows(capsys):
@@ -191,7 +193,8 @@ def test_compare_of_some_rows(tmp_path, capsys, row):
 
 
 def test_compare_of_common_rows(tmp_path, capsys):
-    """A file with fewer rows differs, unless only what both have counts; what was left out is counted."""
+    """A file with fewer rows differs, unless only what both have counts; what
+    was left out is counted."""
     frame = long_frame.read_csv(SHORT)
     few = tmp_path / "few.csv"
     long_frame.write_csv(frame[frame["row"] == "SBN 200"], few)
@@ -205,7 +208,7 @@ def test_compare_of_common_rows(tmp_path, capsys):
     assert (code, out, err.count("\n")) == (2, "", 1)
 
 
-# ---------------------------------------------------------------------------------------------------- figures
+# ------------------------------------------------------------------------------------------ figures
 
 
 def test_curves_of_recorded_rows(tmp_path, capsys):
@@ -290,12 +293,13 @@ def test_what_was_not_recorded_is_named(tmp_path, capsys):
     assert not (tmp_path / "p.png").exists()
 
 
-# ------------------------------------------------------------------------------------- rows that a figure lacks
+# ------------------------------------------------------------------------- rows that a figure lacks
 
 
 @pytest.mark.parametrize("figure", ["units", "information"])
 def test_a_figure_names_the_rows_that_have_no_run(figure, tmp_path, capsys):
-    """Figures 4 and 5 of He et al. from recorded results: all rows with latents stand there, drawn or by name."""
+    """Figures 4 and 5 of He et al. from recorded results: all rows with latents stand
+    there, drawn or by name."""
     path = tmp_path / "x.svg"
     asked = [
         "report",
@@ -331,7 +335,8 @@ def test_a_figure_of_all_rows_names_none(tmp_path, capsys):
 
 
 def shown_and_absent(path: Path) -> tuple[set[str], list[str]]:
-    """Texts of an SVG, which Matplotlib writes as comments, and the rows that it says have no run."""
+    """Texts of an SVG, which Matplotlib writes as comments, and the rows
+    that it says have no run."""
     texts = [html.unescape(text) for text in re.findall(r"<!-- (.*?) -->", path.read_text(), re.S)]
     notes = [i for i, text in enumerate(texts) if text.startswith("no run: ")]
     if not notes:

@@ -101,7 +101,10 @@ def test_a_row_is_a_line(told, runs):
     assert literature["notes"] == "Kim et al. 2018"
     assert (missing["IW"], missing["MI"], missing["notes"]) == ("(328.7)", "", "not run")
     assert "preset" not in page.grid.headers
-    legend = "IW: IW-NLL, -ELBO: bound, MI: MI (batches), NLL (exact): exact NLL; means over seeds in nats"
+    legend = (
+        "IW: IW-NLL, -ELBO: bound, MI: MI (batches), NLL (exact): exact NLL; "
+        "means over seeds in nats"
+    )
     assert page.footnotes[1].startswith(legend)
     assert page.footnotes[1].endswith(
         "are of IW, -ELBO, NLL (exact). Lower is better in IW, -ELBO, NLL (exact)."

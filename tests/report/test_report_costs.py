@@ -50,7 +50,8 @@ def test_else_alike_runs_are_scaled_by_updates():
 
 
 def test_alike_runs_are_as_large():
-    """Sizes are the model's settings, whole numbers of the objective and the batch; a key shows the sizes of dims."""
+    """Sizes are the model's settings, whole numbers of the objective and the batch; a key shows the
+    sizes of dims."""
 
     def sized(rate=1e-3, updates=4000, batch=100, **changes):
         cell = make_cell(updates, rate=rate)
@@ -196,7 +197,8 @@ def test_reference_records_are_read_without_pandas(monkeypatch):
 
 @pytest.mark.parametrize("name", ["nvil_mnist", "dvae_sharp_sharp_toy"])
 def test_the_costs_of_reference_runs_are_known(name):
-    """The keys of the tables are those of the results, at some preset of every entry that has any."""
+    """The keys of the tables are those of the results, at some preset of
+    every entry that has any."""
     records = reference_records()
     table = load_table(name)
     results = recorded.under_own_names(recorded.read(shipped.files([name], None)), table)

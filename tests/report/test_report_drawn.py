@@ -93,11 +93,12 @@ def test_images(figure, kind, magic):
         assert figure.title.encode() in image
 
 
-# -------------------------------------------------------------------------------------------- the smoothings
+# ----------------------------------------------------------------------------------- the smoothings
 
 
 def test_points_solve_the_equation_of_the_mixtures(points):
-    """F(zeta) = rho, the mixture's distribution function written out once more; and its labels are the settings used.
+    """F(zeta) = rho, the mixture's distribution function written out once more; and its labels are
+    the settings used.
 
     zeta has 6 decimals, so F is met to 5e-7 times the density, at most about beta or 1 / (4 scale).
     """

@@ -42,9 +42,15 @@ def test_text(table, filled):
     text = render(table, filled, "text")
     lines = text.splitlines()
     assert lines[0] == "Binarized MNIST (Table 1, mnih2014nvil)"
-    header = "row,column,published,ours,seeds,difference,verdict,IW-NLL (K=1000),updates,time,device,notes"
+    header = (
+        "row,column,published,ours,seeds,difference,verdict,IW-NLL "
+        "(K=1000),updates,time,device,notes"
+    )
     assert ",".join(re.split(r"\s{2,}", lines[2].strip())) == header
-    first = "SBN 200;NVIL;113.1;113.20 ± 0.01;2;+0.10;yes, tuned, 2 of 3 seeds;110.5 ± 0.5;200,000;10.0 min;cpu;"
+    first = (
+        "SBN 200;NVIL;113.1;113.20 ± 0.01;2;+0.10;yes, tuned, 2 of 3 seeds;110.5 ± "
+        "0.5;200,000;10.0 min;cpu;"
+    )
     assert ";".join(re.split(r"\s{2,}", lines[4].strip())) == first + "1 failed [1]"
     assert re.search(r"10\.0 min  cuda +\[2\]$", lines[6])
     assert "121.00 [0.05]" in lines[5]
@@ -63,12 +69,15 @@ def test_text(table, filled):
         "The paper lists the deepest layer first.",
         "k of n seeds: the others failed or diverged",
         "up to 5 seeds ran side by side (cpu; cuda (NVIDIA H200))",
-        "Kendall's tau of the two orders of bound, mnist_static, test: 1.00 (3 entries; 1: the same order); one seed "
-        "for 1 of the entries",
+        "Kendall's tau of the two orders of bound, mnist_static, test: 1.00 (3 entries; 1: the "
+        "same order); one seed for 1 of the entries",
     ):
         assert said in flat
     assert lines[-2:] == [
-        "where the paper is silent or differs, at preset=paper (vaebench show table=nvil_mnist says why):",
+        (
+            "where the paper is silent or differs, at preset=paper (vaebench show "
+            "table=nvil_mnist says why):"
+        ),
         "summed or averaged gradients: summed",
     ]
     assert "no: higher" not in flat  # no such verdict in this table
@@ -89,9 +98,9 @@ def test_samples_of_the_importance_weighted_nll(flat, table, entry):
     assert "109.94 [0.01]" in text
     assert "[0.01] K=" not in text
     assert (
-        "the smallest mean effective sample size of a row is 4.5 of K=1000; where it is low, more samples"
-        in text
-    )
+        "the smallest mean effective sample size of a row is 4.5 of K=1000; where it "
+        "is low, more samples"
+    ) in text
     assert "errors recorded by the delta method, which are too small" in text
     jackknife = [
         {**line, "extra": line["extra"].replace("}", ', "error_by": "jackknife"}')}
@@ -180,7 +189,8 @@ def test_latex_escapes(table, filled):
     assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {11}
     assert not re.search(r"(?<!\\)[%#_]", text)
     assert latex.escape("\\ {a} $1 & #2 ^ _ ~ % <x>") == (
-        r"\textbackslash{} \{a\} \$1 \& \#2 \textasciicircum{} \_ \textasciitilde{} \% \textless{}x\textgreater{}"
+        r"\textbackslash{} \{a\} \$1 \& \#2 \textasciicircum{} \_ \textasciitilde{} \% "
+        r"\textless{}x\textgreater{}"
     )
 
 

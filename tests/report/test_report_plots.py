@@ -1,4 +1,5 @@
-"""Plots of trained runs: collected from their directories, averaged only where every seed is, drawn to a file."""
+"""Plots of trained runs: collected from their directories, averaged only where every
+seed is, drawn to a file."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ def make_cell(objective="nvil"):
 
 @pytest.fixture
 def collected(tmp_path):
-    """A function that writes curves, by (objective, seed), and gives what a plot collects of them."""
+    """A function that writes curves, by (objective, seed), and gives what a
+    plot collects of them."""
 
     def make(curves, name="bound"):
         cells = {objective: make_cell(objective) for objective, _ in curves}
@@ -79,7 +81,8 @@ def test_curves_of_older_versions_are_turned(collected):
 
 
 def test_recorded_curves_agree_with_recorded_results():
-    """The lowest validation bound of a curve is the bound that selected the run's parameters, sign and all."""
+    """The lowest validation bound of a curve is the bound that selected the run's
+    parameters, sign and all."""
     compared = 0
     for path in sorted(REFERENCE.glob("*-curves.csv")):
         results = read_csv(path.with_name(path.name.replace("-curves", "")))
@@ -190,7 +193,8 @@ def test_means(tmp_path, name):
 
 
 def test_units_are_those_of_finished_runs_with_both_measures(tmp_path, frame, entry):
-    """Columns of a row that share a run are one point; measures of another evaluation and failed runs are none."""
+    """Columns of a row that share a run are one point; measures of another evaluation and failed
+    runs are none."""
 
     def both(row, seed, iw, units, column="NVIL", **more):
         first = {"first": seed, "key": f"{row}-{more.pop('kind', '')}", "column": column, **more}

@@ -141,7 +141,10 @@ def test_other_data_give_no_verdict_and_say_why(one, entry):
     assert (r.verdict, r.difference, r.comparable) == ("-", None, False)
     assert r.ours.mean == 30.5
     assert r.footnotes == (
-        "no verdict: not the paper's protocol (data digits, not mnist_static; test cases 100, not all)",
+        (
+            "no verdict: not the paper's protocol (data digits, not mnist_static; "
+            "test cases 100, not all)"
+        ),
     )
 
 

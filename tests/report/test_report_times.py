@@ -96,7 +96,7 @@ def test_another_measure_of_a_column_is_named(timed):
     assert notes[0].startswith("ours: bound in nats, in column bound IW-NLL, mean over seeds")
 
 
-# -------------------------------------------------------------------------------------------------------- ratios
+# ------------------------------------------------------------------------------------------- ratios
 
 
 def test_the_error_of_the_ratio_is_that_of_both_means(rows_of, both):
@@ -114,7 +114,10 @@ def test_one_row_alone_has_no_ratio_of_ours(rows_of, both):
 def test_times_of_unlike_machines_have_no_ratio(rows_of, both, unlike):
     rows = rows_of(both("fast", [20.0]), both("slow", [88.0], **unlike))
     assert list(ratios("ms", rows)) == [
-        "ms, slow / fast: 4.7 published, ours not given: other devices, or other numbers of seeds side by side."
+        (
+            "ms, slow / fast: 4.7 published, ours not given: other devices, or other numbers "
+            "of seeds side by side."
+        )
     ]
 
 
@@ -150,7 +153,7 @@ def test_shares_of_a_pack_are_not_several_times(frame, both):
     assert bound.se == pytest.approx(0.01)
 
 
-# ------------------------------------------------------------------------------------------------------- compare
+# ------------------------------------------------------------------------------------------ compare
 
 
 @pytest.mark.parametrize("tol", [None, 0.0, 1.0])
@@ -188,7 +191,7 @@ def test_a_bound_without_an_error_is_told_from_a_time(frame, both):
     assert "0 of 2 rows agree, 2 not judged (times; no error is known on either side)" in text
 
 
-# -------------------------------------------------------------------------------------------------------- curves
+# ------------------------------------------------------------------------------------------- curves
 
 
 def test_columns_that_share_a_run_have_one_curve(tmp_path):

@@ -1,4 +1,5 @@
-"""A report on a terminal: colours and curves, of which a file or a pipe gets nothing; brief reports."""
+"""A report on a terminal: colours and curves, of which a file or a pipe gets
+nothing; brief reports."""
 
 from __future__ import annotations
 
@@ -51,7 +52,7 @@ def on_a_terminal(*args, **environment):
     return b"".join(parts).decode().replace("\r\n", "\n"), process.returncode
 
 
-# --------------------------------------------------------------------------------------------------------- curves
+# ------------------------------------------------------------------------------------------- curves
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_how_far_a_run_is_stands_beside_its_curve():
     assert drawn(Trail((float("nan"),), 0.5)) == "50 %"
 
 
-# -------------------------------------------------------------------------------------------------------- colours
+# ------------------------------------------------------------------------------------------ colours
 
 PAGE = Page(
     "A table",
@@ -133,7 +134,7 @@ def test_words_of_other_columns_are_left_alone():
     assert shown.endswith("\n[1] no\n")
 
 
-# ------------------------------------------------------------------------------------------------ where they stand
+# --------------------------------------------------------------------------------- where they stand
 
 
 def test_a_pipe_gets_neither_colours_nor_curves(capsys, monkeypatch):
@@ -187,7 +188,7 @@ def test_curves_of_runs_on_their_way(tmp_path):
     assert "1 partial" in shown
 
 
-# --------------------------------------------------------------------------------------------------------- brief
+# -------------------------------------------------------------------------------------------- brief
 
 
 def test_a_brief_report_has_a_line_for_each_entry_with_runs():

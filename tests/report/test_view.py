@@ -1,4 +1,5 @@
-"""How much of a report is shown and how wide: brief ones, notes once, narrow terminals, results on other data."""
+"""How much of a report is shown and how wide: brief ones, notes once, narrow terminals,
+results on other data."""
 
 from __future__ import annotations
 
@@ -111,7 +112,7 @@ def test_a_broken_grid_loses_nothing():
     assert grid(whole, 200) == grid(whole)
 
 
-# -------------------------------------------------------------------------------------------------- other data
+# --------------------------------------------------------------------------------------- other data
 
 
 def on(frame, data):
@@ -122,7 +123,8 @@ def on(frame, data):
 
 @pytest.mark.parametrize("brief", [False, True])
 def test_results_on_other_data_stand_alone(nvil, short, brief):
-    """No published number, literature, margin or ledger beside them; one note says so, in a brief report too."""
+    """No published number, literature, margin or ledger beside them; one note says so,
+    in a brief report too."""
     shown = render(nvil, on(short, "text"), brief=brief)
     assert "124.72" in shown
     for text in (

@@ -1,4 +1,5 @@
-"""What is noticed of a number or a run, and what is not: exact small cases, and every result in the reference."""
+"""What is noticed of a number or a run, and what is not: exact small cases, and every
+result in the reference."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ def kinds(m):
     return flags.kinds(flags.of_measure(m))
 
 
-# ------------------------------------------------------------------------------------------------ impossible values
+# -------------------------------------------------------------------------------- impossible values
 
 
 LIKELIHOODS = {name for name, metric in METRICS.items() if metric.floor == 0.0}
@@ -99,14 +100,15 @@ def test_other_measures_may_have_either_sign(name):
     assert "impossible" not in kinds(measure(name, -0.5))
 
 
-# ------------------------------------------------------------------------------------------- cases, layers, training
+# -------------------------------------------------------------------------- cases, layers, training
 
 
 def test_a_case_that_was_noticed_is_named():
     noticed = {"case": 17, "value": -7_435_000.0, "median": 109.0, "shift": -743.5}
     (flag,) = flags.of_measure(measure(one_case=noticed))
     assert flag == (
-        "one case: case 17, at -7,435,000.00, moves the mean by -743.50, more than all others together"
+        "one case: case 17, at -7,435,000.00, moves the mean by -743.50, more "
+        "than all others together"
     )
 
 
@@ -126,9 +128,9 @@ def test_an_annealed_estimate_says_where_it_failed():
     (flag,) = flags.of_measure(annealed(ess=1.5))
     assert flag == "annealing: the effective number of chains is 1.5 of 16"
     (flag,) = flags.of_measure(annealed(gap=0.7))
-    assert (
-        flag
-        == "annealing: from below and from above log p(x) differs by 0.70 nats on cases that the model made"
+    assert flag == (
+        "annealing: from below and from above log p(x) differs by 0.70 nats on "
+        "cases that the model made"
     )
     assert kinds(annealed(gap=0.6)) == ()  # within three errors of the limit
     assert "annealing" in flags.FAULTS
@@ -136,7 +138,8 @@ def test_an_annealed_estimate_says_where_it_failed():
 
 
 def test_log_z_from_above_that_lies_below_has_missed_a_mode():
-    """Of log p(x) on cases that a model made nothing can be missed from above: a negative difference is chance."""
+    """Of log p(x) on cases that a model made nothing can be missed from above: a negative
+    difference is chance."""
     missed = "the chains from above have missed a mode, so log Z is at least about that from below"
     apart = {"ess": 90.0, "chains": 100, "gap": -8.45, "gap_error": 0.5}
     (flag,) = flags.of_measure(measure("log_z", 264.9, **apart))
@@ -191,12 +194,12 @@ def test_a_baseline_that_went_astray_marks_the_run():
         [point, {**point, "update": 2000, flags.OUTSIDE: 0.02}, {**point, "update": 3000}]
     )
     assert flag == (
-        "baseline: predictions far outside the range of the learning signal, first noticed at the validation of update "
-        "2,000, in up to 2 % of the updates between two validations"
+        "baseline: predictions far outside the range of the learning signal, first noticed at the "
+        "validation of update 2,000, in up to 2 % of the updates between two validations"
     )
 
 
-# --------------------------------------------------------------------------------------------- stored and read again
+# ---------------------------------------------------------------------------- stored and read again
 
 
 def test_what_was_stored_stays_and_is_not_said_twice():

@@ -1,4 +1,5 @@
-"""The frame of results: a row for every measure and every failure, and which measures are current."""
+"""The frame of results: a row for every measure and every failure, and
+which measures are current."""
 
 from __future__ import annotations
 
@@ -54,7 +55,8 @@ def test_frame_has_a_row_per_metric_and_one_per_failure(tmp_path):
 
 
 def test_a_run_without_the_measure_of_its_cell_has_the_papers_signature_once(tmp_path):
-    """Trained and not evaluated: the validation bound alone must not hide which data the paper has."""
+    """Trained and not evaluated: the validation bound alone must not hide
+    which data the paper has."""
     s = Store(tmp_path)
     c = cell(published=113.1, paper_protocol=False, paper_signature="data:mnist_static|split:test")
     both = result()["measures"]

@@ -1,4 +1,5 @@
-"""The index of a large store: as if everything were read anew each time, and thrown away without harm."""
+"""The index of a large store: as if everything were read anew each time, and
+thrown away without harm."""
 
 from __future__ import annotations
 

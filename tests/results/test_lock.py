@@ -1,4 +1,5 @@
-"""Locks of run folders: who holds them, when they are stale, and that one process at a time breaks and takes them."""
+"""Locks of run folders: who holds them, when they are stale, and that one process at a time breaks
+and takes them."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ def folder(tmp_path):
 
 @pytest.fixture
 def put(folder):
-    """A lock as another process would have left it, ``silent`` seconds after its last sign of life."""
+    """A lock as another process would have left it, ``silent`` seconds after
+    its last sign of life."""
 
     def write(silent=0.0, content=None, **changes):
         holder = replace(lock._this_process(), **changes)
@@ -56,7 +58,7 @@ def names(folder):
     return sorted(p.name for p in folder.iterdir())
 
 
-# ------------------------------------------------------------------------------------------------ one that is held
+# --------------------------------------------------------------------------------- one that is held
 
 
 def test_a_lock_says_who_holds_it_and_leaves_nothing(folder):
@@ -156,7 +158,7 @@ def test_the_age_is_measured_by_the_clock_of_the_file_system_alone(folder, put, 
         pass
 
 
-# -------------------------------------------------------------------------------------------------------- heartbeats
+# --------------------------------------------------------------------------------------- heartbeats
 
 
 def test_a_heartbeat_keeps_a_lock_alive(folder, monkeypatch):
@@ -188,7 +190,7 @@ def test_one_whose_file_is_gone_is_lost(folder):
         assert held.lost
 
 
-# ------------------------------------------------------------------------------------------------ odd file systems
+# --------------------------------------------------------------------------------- odd file systems
 
 
 def test_without_hard_links_a_lock_excludes_all_the_same(folder, monkeypatch):
@@ -224,7 +226,7 @@ def test_what_killed_processes_left_is_swept(folder, put):
         assert names(folder) == [".lock"]
 
 
-# ----------------------------------------------------------------------------------------- real processes that race
+# ------------------------------------------------------------------------- real processes that race
 
 
 def _note_turn(log_file, seconds):
@@ -278,9 +280,11 @@ def _die_holding(folder):
 
 
 def _break_again_and_again(folder, go, log_file, rounds):
-    """Take the lock, put a stale one in its place on the way out, so that every turn has one to break.
+    """Take the lock, put a stale one in its place on the way out, so that every
+    turn has one to break.
 
-    What is found stale is broken a while later, so that the other has often broken and taken it meanwhile.
+    What is found stale is broken a while later, so that the other has often broken
+    and taken it meanwhile.
     """
     logging.disable()
     judge = lock._stale

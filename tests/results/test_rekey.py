@@ -1,4 +1,5 @@
-"""Runs under earlier names: told, not trained anew, and renamed without a loss whatever happens on the way."""
+"""Runs under earlier names: told, not trained anew, and renamed without a loss
+whatever happens on the way."""
 
 from __future__ import annotations
 
@@ -253,7 +254,7 @@ def test_present_names_are_those_that_are_shipped(cell):
     assert with_present_names({"objective": None}, {"objective": ["nvil"]}) == {"objective": None}
 
 
-# --------------------------------------------------------------------------------------------- recorded results
+# --------------------------------------------------------------------------------- recorded results
 
 
 @pytest.fixture(scope="module")
@@ -285,7 +286,8 @@ def test_recorded_runs_have_present_keys(script, known):
     ],
 )
 def test_keys_of_the_first_rule_are_known(known, digest, model, objective):
-    """As they stood in results/reference before: of a plain option, of a renamed one, of documents."""
+    """As they stood in results/reference before: of a plain option, of a
+    renamed one, of documents."""
     _, found, rule, new = known[digest].split("-")
     assert (found, rule.startswith(objective)) == (model, True)
     assert new != digest
@@ -293,7 +295,11 @@ def test_keys_of_the_first_rule_are_known(known, digest, model, objective):
 
 def test_a_csv_gets_present_keys_and_nothing_else(script, known, tmp_path):
     path = tmp_path / "some.csv"
-    text = 'row,key,extra\na,mnist_static-sbn200-nvil-48cf3e84c2,"{""x"": 1}"\n"b, c",other-0123456789,\n'
+    text = (
+        "row,key,extra\n"
+        'a,mnist_static-sbn200-nvil-48cf3e84c2,"{""x"": 1}"\n'
+        '"b, c",other-0123456789,\n'
+    )
     path.write_text(text)
     assert script.rekey(path, known) == (1, {"other-0123456789"})
     assert path.read_text() == text.replace(

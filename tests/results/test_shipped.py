@@ -83,7 +83,8 @@ def test_compare_takes_the_tables_and_presets_of_the_other_side(tmp_path, capsys
 
 
 def test_compare_finds_what_other_tables_train(tmp_path, capsys):
-    """Results of a table that shows entries of others are held against these, under the names of the table."""
+    """Results of a table that shows entries of others are held against these, under
+    the names of the table."""
     mine = tmp_path / "mine.csv"
     words = (
         "table=nvil_mnist",

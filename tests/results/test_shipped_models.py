@@ -1,4 +1,5 @@
-"""The models that are shipped: whole, found by table and row, only read, and as good as their results say."""
+"""The models that are shipped: whole, found by table and row, only read, and as
+good as their results say."""
 
 from __future__ import annotations
 
@@ -231,7 +232,8 @@ def test_they_are_listed(capsys):
 
 
 def test_nothing_goes_on_from_a_shipped_run(tmp_path):
-    """A longer run of the same cell begins anew, and a session that would go on is told in one line."""
+    """A longer run of the same cell begins anew, and a session that would
+    go on is told in one line."""
     shipped_models.own(RUNS[0], tmp_path)
     note, seed = read_note(RUNS[0])
     longer = {**note["config"], "train": {**note["config"]["train"], "updates": 2 * 10**8}}

@@ -92,7 +92,8 @@ def test_verdict_says_no_more_than_the_seeds_allow(values, expected):
 
 
 def test_a_better_or_a_no_is_wrong_by_chance_in_one_of_twenty_at_most():
-    """Over 4,000 tables without any difference: 5 % are told apart, known to 0.35 %; the bar is 4 of these."""
+    """Over 4,000 tables without any difference: 5 % are told apart, known to 0.35 %;
+    the bar is 4 of these."""
     random = Random(0)
     for n in (2, 3, 5):
         words = [
@@ -130,8 +131,8 @@ def test_half_width_is_that_of_students_and_welchs_t():
 def test_an_interval_covers_as_often_as_it_is_said_to(seeds, runs, ratio, covered):
     """4,000 repeats: within 4.5 of their errors by chance but once in 150,000.
 
-    ``ratio``: the error of the printed mean over that of ours; ``runs`` None: it is known, 0: there is none.
-    ``covered`` of two means is from 400,000 repeats in a program of its own.
+    ``ratio``: the error of the printed mean over that of ours; ``runs`` None: it is known, 0: there
+    is none. ``covered`` of two means is from 400,000 repeats in a program of its own.
     """
     rng = Random(seeds)
     inside = 0
@@ -166,7 +167,8 @@ def test_the_papers_own_spread_enters():
 
 
 def test_mcmc_of_table_7_is_open():
-    """Two seeds, 2.24 nats below the published number: p is 0.1, with the paper's own error or without."""
+    """Two seeds, 2.24 nats below the published number: p is 0.1, with the
+    paper's own error or without."""
     table = load_table("dvae_sharp_sharp_mcmc")
     path = REFERENCE / "dvae_sharp_sharp_mcmc-short.csv"
     found = {(r.row, r.column): r for r in summarize(table, read_csv(path))}

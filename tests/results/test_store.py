@@ -1,4 +1,5 @@
-"""Results in files: they survive full disks, crashes and company; what cannot be read is said and never replaced."""
+"""Results in files: they survive full disks, crashes and company; what cannot be read is said and
+never replaced."""
 
 from __future__ import annotations
 
@@ -232,8 +233,9 @@ def test_runs_are_sorted_and_partial_ones_are_told(tmp_path, caplog):
 def test_listing_runs_imports_neither_pandas_nor_torch(tmp_path):
     Store(tmp_path).write_result("k", 0, result())
     code = (
-        "import sys; from vaebench.results.store import Store; assert len(list(Store(sys.argv[1]).runs())) == 1; "
-        "print(sorted({'pandas', 'torch', 'numpy', 'scipy', 'matplotlib'} & set(sys.modules)))"
+        "import sys; from vaebench.results.store import Store; assert "
+        "len(list(Store(sys.argv[1]).runs())) == 1; print(sorted({'pandas', 'torch', 'numpy', "
+        "'scipy', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True

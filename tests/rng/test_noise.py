@@ -1,4 +1,5 @@
-"""Noise in blocks: a function of (seed, purpose, block), of the declared kind, the same whoever trains beside."""
+"""Noise in blocks: a function of (seed, purpose, block), of the declared kind, the same whoever
+trains beside."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ CHAINS = {"d": ("dithered", (3, 7, 5)), "u": ("uniform", (4,)), "e": ("dithered"
 
 
 def test_kinds_and_shapes():
-    """10,000 numbers or more of each kind: means and variances within 4.5 errors (four z, once in 37,000 seeds)."""
+    """10,000 numbers or more of each kind: means and variances within 4.5 errors
+    (four z, once in 37,000 seeds)."""
     draws = noise.update_block(SHAPES, [0, 1], 0, CPU)
     assert {k: tuple(v.shape) for k, v in draws.items()} == {
         "u": (100, 2, 3, 50),
@@ -42,7 +44,8 @@ def test_uniform_and_normal_numbers_are_torchs_own():
 
 
 def test_uniform_noise_has_no_zero_and_no_one(monkeypatch):
-    """Whatever torch draws: its smallest number, 0, and its largest, 1 - 2^-24, come out strictly inside."""
+    """Whatever torch draws: its smallest number, 0, and its largest, 1 - 2^-24,
+    come out strictly inside."""
     for worst in (0.0, 1.0 - 2.0**-24):
         monkeypatch.setattr(
             torch.Tensor, "uniform_", lambda self, generator, v=worst: self.fill_(v)
@@ -91,12 +94,13 @@ def digits(u):
 
 
 def test_dithered_numbers_are_uniform_in_every_digit():
-    """2^22 independent numbers: chi-square of the values of each byte, and how many there are near both ends.
+    """2^22 independent numbers: chi-square of the values of each byte, and how many
+    there are near both ends.
 
     Of the last byte the odd values alone, so that no number is 0.
 
-    Twice 16 to 65,536 are expected there; with 16 bits alone there would be none below 2^-18, or four times as many.
-    Nine z, above 5 by chance once in 200,000 seeds.
+    Twice 16 to 65,536 are expected there; with 16 bits alone there would be none below 2^-18, or
+    four times as many. Nine z, above 5 by chance once in 200,000 seeds.
     """
     u = dithered(4096, 1, 1024)
     assert u.dtype == torch.float32
@@ -119,7 +123,8 @@ def test_dithered_numbers_are_uniform_in_every_digit():
 
 
 def test_dithered_numbers_share_their_last_byte_among_chains_and_nothing_else():
-    """Correlations of 100,000 pairs or more in each direction; seven z, above 5 by chance once in 250,000 seeds."""
+    """Correlations of 100,000 pairs or more in each direction; seven z, above 5 by chance once in
+    250,000 seeds."""
     whole = digits(dithered(2, 40, 50, 60))
     low = whole & 255
     high = (whole >> 8).double() / 2**16 - 0.5
@@ -132,7 +137,8 @@ def test_dithered_numbers_share_their_last_byte_among_chains_and_nothing_else():
 
 
 def test_dithered_blocks_and_seeds_are_independent_of_each_other_and_of_other_noise():
-    """100,000 pairs each: no common run of numbers, no correlation, and the names of a block differ."""
+    """100,000 pairs each: no common run of numbers, no correlation, and the
+    names of a block differ."""
     shapes = {
         "a": ("dithered", (20, 50, 100)),
         "b": ("dithered", (20, 50, 100)),

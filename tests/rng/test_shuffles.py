@@ -1,4 +1,5 @@
-"""Orders and uniforms by a counter: uniform, a function of the seed alone, and independent of what stands beside."""
+"""Orders and uniforms by a counter: uniform, a function of the seed alone, and independent of what
+stands beside."""
 
 from __future__ import annotations
 

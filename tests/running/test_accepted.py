@@ -1,4 +1,5 @@
-"""What is recorded of the shipped tables as accepted: it is, all else is built, and plans need no torch."""
+"""What is recorded of the shipped tables as accepted: it is, all else is built,
+and plans need no torch."""
 
 from __future__ import annotations
 
@@ -89,7 +90,10 @@ def test_a_plan_of_a_shipped_table_loads_no_torch(tmp_path, more, loads):
         f"run.results={tmp_path}",
         *more,
     ]
-    code = f"import sys; from vaebench.cli import main; assert main({args!r}) == 0; print('torch' in sys.modules)"
+    code = (
+        f"import sys; from vaebench.cli import main; assert main({args!r}) == 0; "
+        "print('torch' in sys.modules)"
+    )
     code = "import vaebench.running.execute as e; e.DRIVERS = ()\n" + code
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == str(loads)

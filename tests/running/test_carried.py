@@ -12,7 +12,8 @@ from vaebench.work.events import Advanced, Spared
 
 
 def stops(turns):
-    """Whether to stop, of the next turn: the first two are stopped when they ask for the fourth time."""
+    """Whether to stop, of the next turn: the first two are stopped when they
+    ask for the fourth time."""
     asked = []
 
     def stop():

@@ -1,7 +1,9 @@
-"""Tables on the real thing, Slurm and Ray, with everything going wrong that can: no run lost, none trained twice.
+"""Tables on the real thing, Slurm and Ray, with everything going wrong that can: no run lost, none
+trained twice.
 
-For Slurm: submitit installed, and SLURM_CONF naming the configuration of a Slurm in which this user may submit jobs and
-set nodes down (two nodes of one core are enough). For Ray: ray installed; the tests start a cluster of two nodes.
+For Slurm: submitit installed, and SLURM_CONF naming the configuration of a Slurm in which this user
+may submit jobs and set nodes down (two nodes of one core are enough). For Ray: ray installed; the
+tests start a cluster of two nodes.
 """
 
 from __future__ import annotations
@@ -91,7 +93,8 @@ if os.environ.get("TRAININGS") and any(w in " ".join(sys.orig_argv) for w in ("s
 
     sys.meta_path.insert(0, Hook())
 """
-"""In every job: each training writes a line when it begins and when it ends, and is slow while a file is there."""
+"""In every job: each training writes a line when it begins and when it ends, and is slow while a
+file is there."""
 
 
 class Commands:
@@ -176,7 +179,8 @@ def serial(place: Path, args: list[str]) -> Path:
 
 
 def check_none_twice(commands: Commands) -> None:
-    """Whatever was trained to its end was not begun again; whatever went on did so where it stood."""
+    """Whatever was trained to its end was not begun again; whatever went on
+    did so where it stood."""
     for run, entries in commands.trainings().items():
         words = [word for word, _ in entries]
         assert words.count("ends") == 1, (run, entries)
@@ -224,7 +228,7 @@ def on_ray(tmp_path, two_nodes):
         process.kill()
 
 
-# -------------------------------------------------------------------------------------------------------- forty runs
+# --------------------------------------------------------------------------------------- forty runs
 
 
 def forty(commands, states_of, tmp_path):
@@ -253,11 +257,12 @@ def test_forty_runs_on_ray_equal_the_serial_ones_bit_for_bit(on_ray, states_of, 
     forty(on_ray, states_of, tmp_path)
 
 
-# -------------------------------------------------------------------------------------------- what can go wrong, both
+# -------------------------------------------------------------------------- what can go wrong, both
 
 
 def killed_then_interrupted(cluster, title, until):
-    """The command is killed; started again, it finds its jobs. Ctrl-C: they go on. What it says then."""
+    """The command is killed; started again, it finds its jobs. Ctrl-C: they go
+    on. What it says then."""
     cluster.slow(True)
     first = cluster.start(*SIX)
     until(lambda: len(cluster.holders()) >= 2, 240)
@@ -273,7 +278,8 @@ def killed_then_interrupted(cluster, title, until):
 
 
 def asked_for_otherwise(cluster, title, unmet, changed, until):
-    """A job waits for what there is not; the command that asks for something else hands it over anew."""
+    """A job waits for what there is not; the command that asks for something
+    else hands it over anew."""
     one = [*SMALL, "--only", "SBN 200", "--only", "column=NVIL", "--seeds", "0"]
     first = cluster.start(*one, unmet)
     until(lambda: f"1 job handed to {title}" in cluster.said(), 120)
@@ -303,7 +309,7 @@ def test_a_job_of_ray_that_was_asked_for_otherwise(on_ray, until, _):
     asked_for_otherwise(on_ray, "Ray", "run.gpus=8", "run.gpus=8 (now 0)", until)
 
 
-# ------------------------------------------------------------------------------------------- what can go wrong, Slurm
+# ------------------------------------------------------------------------- what can go wrong, Slurm
 
 
 @pytest.mark.parametrize("_", [pytest.param("slurm", marks=slurm)])
@@ -400,7 +406,7 @@ def test_everything_that_can_go_wrong_on_slurm(on_slurm, states_of, tmp_path, un
     assert states_of(on_slurm.results) == states_of(serial(tmp_path, SIX))
 
 
-# --------------------------------------------------------------------------------------------- what can go wrong, Ray
+# --------------------------------------------------------------------------- what can go wrong, Ray
 
 
 @pytest.mark.parametrize("_", [pytest.param("ray", marks=[*ray, *slow])])

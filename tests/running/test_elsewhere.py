@@ -1,4 +1,5 @@
-"""Tasks as jobs of an engine, here one that keeps them in a list: handed over once, found again, watched, collected."""
+"""Tasks as jobs of an engine, here one that keeps them in a list: handed over once, found again,
+watched, collected."""
 
 from __future__ import annotations
 
@@ -114,7 +115,10 @@ def test_what_waits_and_asks_for_something_else_is_handed_over_anew(cluster, tas
     assert len(again.cancelled) == 2
     assert first not in again.cancelled
     assert lines(said)[:2] == [
-        "2 jobs of an earlier command had not begun and asked for run.gpus=8 (now 2): handed over anew",
+        (
+            "2 jobs of an earlier command had not begun and asked for run.gpus=8 (now "
+            "2): handed over anew"
+        ),
         "1 job of an earlier command in List: waited for, not handed over again",
     ]
     assert list((store.root / ".jobs" / "listed").iterdir()) == []
@@ -159,7 +163,8 @@ def test_a_command_whose_job_another_takes_back_waits_for_the_one_in_its_place(
     looks = []
 
     def leave(cluster):
-        """The other command looks what is in flight, cancels, looks again, hands over, and is gone."""
+        """The other command looks what is in flight, cancels, looks again,
+        hands over, and is gone."""
         looks.append(1)
         if len(looks) > 3:
             raise Left
@@ -282,7 +287,8 @@ def test_ctrl_c_leaves_the_jobs_and_says_so(cluster, tasks, said, capfd):
     launched = launch(Listed(cluster, ctrl_c()), tasks[:2], said)
     assert (launched.outcomes, launched.stopped) == ([], True)
     assert launched.line == (
-        "no longer watching: 2 jobs go on in List; the same command watches again, so and so ends them"
+        "no longer watching: 2 jobs go on in List; the same command watches "
+        "again, so and so ends them"
     )
     assert all(state.live for state in cluster.known.values())
     assert capfd.readouterr().err.strip() == ""

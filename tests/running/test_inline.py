@@ -17,7 +17,8 @@ from vaebench.settings.records import RunSettings
 
 @pytest.fixture
 def works(monkeypatch, make_cell):
-    """Tasks that do what their number of updates is mapped to, without working; and those that were begun."""
+    """Tasks that do what their number of updates is mapped to, without working; and
+    those that were begun."""
 
     def make(*actions):
         begun = []

@@ -1,4 +1,5 @@
-"""Tasks over processes: dying children, signals, the end of the time, failing fast. Most have nothing to train."""
+"""Tasks over processes: dying children, signals, the end of the time, failing fast. Most have
+nothing to train."""
 
 from __future__ import annotations
 

@@ -41,11 +41,13 @@ class Terminal(io.StringIO):
 
 def test_a_cell_in_a_line(outcome):
     mixed = [
-        outcome(2, value=100.5, seconds=50), outcome(0, value=99.0, seconds=50), outcome(1, "diverged", "at update 3"),
+        outcome(2, value=100.5, seconds=50), outcome(0, value=99.0, seconds=50),
+        outcome(1, "diverged", "at update 3"),
         outcome(3, "failed", "no room"), outcome(4, "failed", "no room"),
     ]  # fmt: skip
     assert summary(mixed) == (
-        "done (seeds 0,2) bound 99.75; diverged (seed 1): at update 3; failed (seeds 3,4): no room in 1.7 min"
+        "done (seeds 0,2) bound 99.75; diverged (seed 1): at update 3; failed (seeds "
+        "3,4): no room in 1.7 min"
     )
 
 
@@ -69,7 +71,8 @@ def test_the_measure_of_a_cell_has_its_name(outcome, make_cell):
 
 
 def test_what_validates_is_named_as_it_is():
-    """For every model and rule of the shipped tables, against what the validation itself goes by."""
+    """For every model and rule of the shipped tables, against what the
+    validation itself goes by."""
     seen = set()
     found = set()
     for table in map(load, options("table")):

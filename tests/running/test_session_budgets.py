@@ -183,7 +183,8 @@ def test_force_does_not_go_on_from_a_smaller_run(make_cell, run, load_bits, trai
 
 
 def test_what_is_spared_and_what_is_done_add_up(make_cell, load_bits):
-    """So that a progress bar ends where it should: after a resume, an early end and for runs that are there."""
+    """So that a progress bar ends where it should: after a resume, an early end and
+    for runs that are there."""
 
     def told(cell, seeds, **hooks):
         total = {"updates": 0, "spared": 0}

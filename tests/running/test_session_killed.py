@@ -22,7 +22,8 @@ VARIANTS = {
 
 @pytest.fixture
 def dying(monkeypatch):
-    """Die before the n-th file is written, whatever it is; how many were written is returned by ``count``."""
+    """Die before the n-th file is written, whatever it is; how many were written is
+    returned by ``count``."""
     real = checkpoint.write_atomic
     state = types.SimpleNamespace(at=None, count=0)
 

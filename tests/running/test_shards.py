@@ -15,7 +15,8 @@ from vaebench.running.execute import Shard, plan
 
 @pytest.fixture
 def cells(make_cell):
-    """Six cells; the last one is the third again, evaluated in another way, as another table may ask."""
+    """Six cells; the last one is the third again, evaluated in another way, as
+    another table may ask."""
     found = [make_cell({"train.updates": n}) for n in range(10, 15)]
     again = make_cell(
         {"train.updates": 12, "eval": {**found[2].config["eval"], "bound_samples": 7}}

@@ -89,8 +89,8 @@ def test_what_slurm_is_asked_for(monkeypatch, tmp_path):
     pytest.importorskip("submitit")
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     settings = RunSettings(
-        launcher="slurm", partition="gpu", time_limit=90, grace=60, cpus=4, gpus=1, memory=8, parallel=5,
-        sbatch=["account=ml", "exclusive"],
+        launcher="slurm", partition="gpu", time_limit=90, grace=60, cpus=4, gpus=1, memory=8,
+        parallel=5, sbatch=["account=ml", "exclusive"],
     )  # fmt: skip
     from submitit.slurm.slurm import _make_sbatch_string
 

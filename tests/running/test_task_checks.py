@@ -1,4 +1,5 @@
-"""Before anything runs: cells that cannot be built, data that do not fit, budgets that end too early."""
+"""Before anything runs: cells that cannot be built, data that do not fit,
+budgets that end too early."""
 
 from __future__ import annotations
 
@@ -155,11 +156,15 @@ def test_checking_takes_no_memory(make_cell):
     with torch.device("meta"):
         model = models.build({"name": "rbm_vae"}, DataInfo(np.full(3, 0.5)))
     assert {p.device.type for p in model.parameters()} == {"meta"}
-    # Functions of the mean have values: torch takes two seconds to find the shape of a logit without them.
+    # Functions of the mean have values: torch takes two seconds to find the shape
+    # of a logit without them.
     assert {model.mean.device.type, model.p.decoder.offset.device.type} == {"cpu"}
 
 
 def test_nothing_to_check_is_known_without_torch():
-    code = "import sys; from vaebench.running import tasks as runner; runner.check([]); print('torch' in sys.modules)"
+    code = (
+        "import sys; from vaebench.running import tasks as runner; runner.check([]); "
+        "print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -161,7 +161,8 @@ def test_a_device_that_is_not_there_fails_the_task(make_cell, load_bits):
 def test_a_full_disk_fails_in_one_line_and_a_rerun_completes(
     make_cell, load_bits, states_of, tmp_path, monkeypatch, full_after
 ):
-    """Wherever the room ends: at the first note, a checkpoint, a result. What was written before stays whole."""
+    """Wherever the room ends: at the first note, a checkpoint, a result. What was
+    written before stays whole."""
     real = os.fsync
     left = [1000]
 

@@ -1,4 +1,5 @@
-"""scripts/collect_reference.py: runs at hand replace what the files have of them; what is of other runs stays."""
+"""scripts/collect_reference.py: runs at hand replace what the files have of them; what
+is of other runs stays."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ def finished(root: Path, cell: Cell, seed: int, value: float) -> None:
 
 
 def collected(script, tmp_path, results):
-    """Of nvil_mnist at preset=short: the results and the curves in the reference after ``results`` were collected."""
+    """Of nvil_mnist at preset=short: the results and the curves in the reference after ``results``
+    were collected."""
     script.collect(Store(tmp_path / results), "nvil_mnist", "short")
     frame = long_frame.read_csv(tmp_path / "reference" / "nvil_mnist-short.csv")
     curves = pd.read_csv(tmp_path / "reference" / "nvil_mnist-short-curves.csv")
@@ -195,7 +197,7 @@ def test_other_figures_keep_what_they_have_of_the_first_seed(script, tmp_path, m
     assert drawn[-1]["model"].tolist() == [0.5, 0.25]
 
 
-# ------------------------------------------------------------------------------------------------- flagged runs
+# ------------------------------------------------------------------------------------- flagged runs
 
 
 def reference(tmp_path, name="nvil_mnist-short"):
@@ -273,7 +275,7 @@ def test_the_script_says_so_by_its_exit_code(script, tmp_path, monkeypatch, caps
     assert len(reference(tmp_path)) == 1
 
 
-# ------------------------------------------------------------------------------------------------ what is there
+# ------------------------------------------------------------------------------------ what is there
 
 
 CURVES = sorted(REFERENCE.glob("*-curves.csv"))

@@ -1,4 +1,5 @@
-"""scripts/curve_numbers.py: its errors are those of repeats, and what is committed is what it makes."""
+"""scripts/curve_numbers.py: its errors are those of repeats, and what is
+committed is what it makes."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ def test_the_committed_numbers_are_those_of_the_curves(script, name: str) -> Non
 
 @pytest.mark.parametrize("row", ["SBN 200", "SBN 200-200"])
 def test_when_equal_rates_are_where_the_literal_ones_end(row: str) -> None:
-    """The finding has the first update after which the median of five validations is at the best of the others'."""
+    """The finding has the first update after which the median of five validations is at
+    the best of the others'."""
     curves = pd.read_csv(REFERENCE / "nvil_recipe-paper-curves.csv")
     runs = {
         c: curves[(curves["row"] == row) & (curves["column"] == c)] for c in ("literal", "equal")
@@ -57,7 +59,8 @@ def test_the_slope_is_that_of_least_squares(script) -> None:
 def test_the_robust_error_is_that_of_repeats(
     script, memory: float, low: float, high: float
 ) -> None:
-    """Neighbours correlated by 0.4: the plain error is 0.65 of what repeats show, the robust one nearly all of it."""
+    """Neighbours correlated by 0.4: the plain error is 0.65 of what repeats show, the robust one
+    nearly all of it."""
     rng = np.random.default_rng(1)
     updates = np.arange(1, 201) * 10_000.0
     found = []
@@ -72,7 +75,8 @@ def test_the_robust_error_is_that_of_repeats(
 
 
 def test_phases_are_read_off_the_curve(script, monkeypatch) -> None:
-    """Two aggressive passes, of which the second loses 0.2 within batches, and one plain pass; then a collapsed run."""
+    """Two aggressive passes, of which the second loses 0.2 within batches, and one plain pass; then
+    a collapsed run."""
     columns = ["row", "column", "seed", "update", "valid_bound"]
     columns += ["train_inner", "valid_mi_batch", "valid_mi", "valid_active_units"]
     rows = [

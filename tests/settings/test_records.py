@@ -55,7 +55,8 @@ def options():
 
 @pytest.mark.parametrize(("group", "name"), options())
 def test_settings_of_a_component_are_the_arguments_of_its_constructor_with_their_types(group, name):
-    """What a setting may be is read off its default in conf/, without torch: it must be what the constructor takes."""
+    """What a setting may be is read off its default in conf/, without torch: it must be what the
+    constructor takes."""
     hints = {}
     for cls in reversed(CLASSES[group](name).__mro__):  # one may pass on what its parents take
         hints |= typing.get_type_hints(vars(cls).get("__init__", object.__init__))

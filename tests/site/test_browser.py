@@ -28,7 +28,8 @@ function tell() {
 addEventListener("load", tell);
 </script>
 """
-"""Ends a page: when its figures are drawn, it tells the page around it what an expression has found."""
+"""Ends a page: when its figures are drawn, it tells the page around it what
+an expression has found."""
 
 FRAME = """<!doctype html><iframe src="%s" width="%d" height="900"></iframe><pre></pre>
 <script>addEventListener("message", (e) => (document.querySelector("pre").textContent = e.data));</script>
@@ -41,7 +42,8 @@ def seen(address, tmp_path):
     if browser is None:
         pytest.skip("no Chromium here")
     done = subprocess.run(
-        [browser, *FLAGS, f"--user-data-dir={tmp_path}", "--virtual-time-budget=20000", "--dump-dom", address],
+        [browser, *FLAGS, f"--user-data-dir={tmp_path}", "--virtual-time-budget=20000",
+         "--dump-dom", address],
         capture_output=True, text=True, timeout=200, check=True,
     )  # fmt: skip
     assert "CONSOLE" not in done.stderr
@@ -87,7 +89,10 @@ def test_on_a_phone_figures_are_whole_and_their_names_below_them(folder, tmp_pat
 
 @pytest.mark.slow
 def test_on_a_phone_the_index_shows_how_tables_stand(folder, tmp_path):
-    body = "return [...document.querySelectorAll('.bar')].map((bar) => bar.getBoundingClientRect().right);"
+    body = (
+        "return [...document.querySelectorAll('.bar')].map((bar) => "
+        "bar.getBoundingClientRect().right);"
+    )
 
     found = found_in(folder / "index.html", 375, body, tmp_path)
 

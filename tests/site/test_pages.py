@@ -1,4 +1,5 @@
-"""The folder of pages: what it says of tables, that nothing in it is broken, and that it needs nothing from outside."""
+"""The folder of pages: what it says of tables, that nothing in it is broken, and that it needs
+nothing from outside."""
 
 from __future__ import annotations
 

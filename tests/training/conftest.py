@@ -1,4 +1,5 @@
-"""Trainings of tiny cells whose validations follow a script and whose parameters can be made NaN."""
+"""Trainings of tiny cells whose validations follow a script and whose
+parameters can be made NaN."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def go(make_config, splits, tmp_path):
-    """Train ``seeds`` in a folder as a session would: each from its checkpoint, those at one update together."""
+    """Train ``seeds`` in a folder as a session would: each from its checkpoint, those
+    at one update together."""
 
     def go(changes=None, seeds=(0,), folder="run", data=splits, engine="plain", **hooks):
         config = make_config(changes)

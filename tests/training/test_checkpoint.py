@@ -137,7 +137,8 @@ def test_the_traps_would_run_if_they_were_unpickled(path):
 @pytest.mark.parametrize("lacking", ["update", "curve", "best_bound", "stalled"])
 def test_a_checkpoint_without_a_part_of_its_progress_is_damaged(tmp_path, lacking):
     meta = {
-        "update": 7, "seconds": 1.0, "status": "running", "reason": "", "curve": [], "sums": {}, "count": 0,
+        "update": 7, "seconds": 1.0, "status": "running", "reason": "", "curve": [], "sums": {},
+        "count": 0,
         "best_update": None, "best_bound": None, "stalled": 0, "seed": 0,
     }  # fmt: skip
     path = tmp_path / "checkpoint.safetensors"

@@ -1,4 +1,5 @@
-"""The training's own clock: what it counts, what it does without, and the measure that is made of it."""
+"""The training's own clock: what it counts, what it does without, and the
+measure that is made of it."""
 
 from __future__ import annotations
 
@@ -53,7 +54,8 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def go(make_config, splits, tmp_path):
-    """Train seeds from where they stand to the end, or until a number of reports; where they stand then."""
+    """Train seeds from where they stand to the end, or until a number of reports;
+    where they stand then."""
 
     def go(seeds=(0,), stop=None):
         stand = [progress_of(tmp_path / f"seed-{s}", s) for s in seeds]
@@ -89,7 +91,8 @@ def test_the_clock_goes_on_with_the_run(go, clock, tmp_path):
 
 
 def test_a_checkpoint_without_a_clock_is_gone_on_with(go, clock, tmp_path):
-    """As of a run that was begun before there was one: only what is trained from there on is timed."""
+    """As of a run that was begun before there was one: only what is trained
+    from there on is timed."""
     path = tmp_path / "seed-0/checkpoint.safetensors"
     go(stop=2)
     old = checkpoint.read(path)
@@ -102,7 +105,7 @@ def test_a_checkpoint_without_a_clock_is_gone_on_with(go, clock, tmp_path):
     assert seed.seconds == 50 * UPDATE + 3 * NOISE + 4 * VALIDATION
 
 
-# ---------------------------------------------------------------------------------------------------- in a result
+# -------------------------------------------------------------------------------------- in a result
 
 
 def measures(store, cell, name):
@@ -132,7 +135,7 @@ def test_a_run_without_a_clock_has_no_time(make_cell, store, load_bits, monkeypa
     assert measures(store, cell, "ms_per_update") == []
 
 
-# ------------------------------------------------------------------------------------------ columns share a run
+# ------------------------------------------------------------------------------ columns share a run
 
 
 @pytest.fixture
@@ -207,7 +210,7 @@ def test_hours_are_of_all_and_say_what_had_inner_loops(tmp_path):
     assert seed.parts_of_time == {"updates": 1.0, "with_inner_loops": 1.0}
 
 
-# ------------------------------------------------------------------------------------------------- which clock
+# -------------------------------------------------------------------------------------- which clock
 
 
 @pytest.fixture
@@ -249,7 +252,8 @@ def test_the_seconds_of_a_block_of_work_are_by_its_clock():
     [(1, 1, "processor"), (1, 2, ""), (2, 1, ""), (2, 2, ""), (None, 1, "")],
 )
 def test_seconds_of_several_clocks_have_none(go, clock, threads, began, goes_on, known):
-    """Number of threads before and after a stop; None: of a run of an earlier version, which did not say."""
+    """Number of threads before and after a stop; None: of a run of an earlier
+    version, which did not say."""
     threads(began or 1)
     (seed,) = go(stop=1)
     assert seed.clock == ("processor" if began != 2 else "")

@@ -1,4 +1,5 @@
-"""Bounds and parameters that are not finite end a run, are booked nowhere, and keep its last good checkpoint."""
+"""Bounds and parameters that are not finite end a run, are booked nowhere, and keep
+its last good checkpoint."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ def test_a_training_bound_that_is_not_finite_is_the_end_and_keeps_the_last_check
 def test_in_bfloat16_what_is_not_finite_is_found_and_not_saved(
     go, monkeypatch, params_of, tmp_path, objective, value
 ):
-    """A parameter that is none, or whose products overflow: found in the block, and nothing of it is saved.
+    """A parameter that is none, or whose products overflow: found in the block, and
+    nothing of it is saved.
 
     Another try from the checkpoint, without the fault, ends as if there had been none.
     """
@@ -143,7 +145,8 @@ def test_a_seed_that_diverges_does_not_touch_its_neighbours(go, poison, state_of
 
 
 def test_a_diverged_seed_diverges_again_from_its_checkpoint(go, monkeypatch):
-    """What a kill after the divergence and before its result leaves: the same end at the same update."""
+    """What a kill after the divergence and before its result leaves: the same
+    end at the same update."""
     real = Pack.advance
 
     def advance(self, index, noise, binarize, first, only):

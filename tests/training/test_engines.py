@@ -1,4 +1,5 @@
-"""Packs: choice of engine, batches, sums over updates. That the engines agree, tests/contract holds for every rule."""
+"""Packs: choice of engine, batches, sums over updates. That the engines agree, tests/contract holds
+for every rule."""
 
 from __future__ import annotations
 
@@ -117,7 +118,8 @@ def test_the_engines_that_a_run_can_go_on_with(equipped):
 
 
 class Recorder(Objective):
-    """An objective whose bound is what it saw: the mean of the batch plus its noise; one parameter that counts."""
+    """An objective whose bound is what it saw: the mean of the batch plus its noise; one
+    parameter that counts."""
 
     def __init__(self):
         super().__init__()

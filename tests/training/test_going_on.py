@@ -170,7 +170,8 @@ def old(path):
 
 @pytest.mark.parametrize("stop_at", [1, 3])
 def test_a_run_of_an_older_version_goes_on_bit_for_bit(go, state_of, tmp_path, stop_at):
-    """Stopped with something summed up since the last validation as well: what is summed has the objective's sign."""
+    """Stopped with something summed up since the last validation as well: what is summed has the
+    objective's sign."""
     go({"train.patience": 2}, folder="whole")
     calls = iter(range(1, 100))
     with pytest.raises(Interrupted):

@@ -1,4 +1,5 @@
-"""What only a GPU can show: the captured step is the plain one, and the estimators are right there too.
+"""What only a GPU can show: the captured step is the plain one, and the
+estimators are right there too.
 
 Deselected by default (see pyproject.toml); run with ``pytest -m gpu`` on a machine with CUDA.
 """
@@ -108,7 +109,8 @@ def assert_same(pack, reference, exactly=False):
 @pytest.mark.parametrize("engine", ["plain", "packed"])
 @pytest.mark.parametrize("config", CASES, ids=IDS)
 def test_the_same_noise_gives_the_same_training(config, engine):
-    """Fifty updates in blocks of 20, 20 and 10: the last is a shorter replay of the same captured step."""
+    """Fifty updates in blocks of 20, 20 and 10: the last is a shorter replay of
+    the same captured step."""
     gpu = pack_of(config, "cuda", engine)
     cpu = pack_of(config, "cpu", "plain")
     start = gpu.seed(0)[0]
@@ -200,7 +202,8 @@ def test_copies_of_a_seed_outlive_the_next_replay():
 
 @pytest.mark.parametrize("n", [1, 5, 64, 65, 130])
 def test_autoregressive_sampling_is_that_of_the_cpu(n):
-    """In float64, where no comparison of a product with its noise is close enough to fall on the other side."""
+    """In float64, where no comparison of a product with its noise is close enough to
+    fall on the other side."""
     generator = torch.Generator().manual_seed(0)
     a = torch.randn(20, n, generator=generator, dtype=torch.float64)
     weight = 3 * torch.randn(n, n, generator=generator, dtype=torch.float64)
@@ -224,7 +227,8 @@ def test_passes_of_any_size_give_the_same_nll():
 
 
 def test_every_line_of_the_check_agrees():
-    """The same lines as on the CPU; a GPU's generator draws other numbers, so these are other seeds."""
+    """The same lines as on the CPU; a GPU's generator draws other numbers, so
+    these are other seeds."""
     lines = list(check.run(device="cuda"))
     assert len(lines) > 70
     assert [

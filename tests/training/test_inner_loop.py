@@ -77,7 +77,8 @@ def test_every_inner_update_has_noise_of_its_own_that_only_its_place_decides(go)
 
 
 def test_losses_are_summed_over_documents_and_compared_by_word(go):
-    """Batches of 2, 1 or 2 documents of 2 or 3 predicted words: a mean loss of the same worth a word never ends it."""
+    """Batches of 2, 1 or 2 documents of 2 or 3 predicted words: a mean loss of the same worth a
+    word never ends it."""
     _, batches = go([1.0], inner_fixed=1)
     rows = [torch.tensor([0, 1]), *(batches.any(3, 7, n) for n in range(1, 12))]
     words = [float((TOKENS[r[r >= 0]] != 0).sum(1)[0] - 1) for r in rows]

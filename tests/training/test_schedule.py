@@ -1,4 +1,5 @@
-"""The plan of a training: every update once, nothing due within a stretch, and the same plan from anywhere."""
+"""The plan of a training: every update once, nothing due within a stretch, and the
+same plan from anywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Belief nets trained on documents as counts: killed anywhere they go on alike, packs are their seeds, verbs refuse."""
+"""Belief nets trained on documents as counts: killed anywhere they go on alike, packs are their
+seeds, verbs refuse."""
 
 from __future__ import annotations
 
@@ -19,12 +20,14 @@ pytestmark = pytest.mark.usefixtures("short_blocks")
 CPU = torch.device("cpu")
 
 CONFIG = {
-    "data": {"name": "toy_counts", "counts": "raw", "held_out": None, "held_out_seed": 0, "mirror": None},
-    "model": {"name": "fdarn", "dims": [4], "posterior": "factorial", "init": "normal", "init_scale": 0.1},
+    "data": {"name": "toy_counts", "counts": "raw", "held_out": None, "held_out_seed": 0,
+             "mirror": None},
+    "model": {"name": "fdarn", "dims": [4], "posterior": "factorial", "init": "normal",
+              "init_scale": 0.1},
     "objective": {"name": "wake_sleep"},
     "optim": {"name": "sgd", "rate": 1e-3, "posterior_rate": 1e-3, "baseline_rate": None},
-    "train": {"updates": 30, "unit": "updates", "batch": 20, "order": "replacement", "valid_every": 10,
-              "valid_samples": 2, "patience": None, "select": "valid_bound"},
+    "train": {"updates": 30, "unit": "updates", "batch": 20, "order": "replacement",
+              "valid_every": 10, "valid_samples": 2, "patience": None, "select": "valid_bound"},
 }  # fmt: skip
 
 

@@ -1,4 +1,5 @@
-"""Training on documents: passes as the unit, an aggressive phase, rates that fall; killed anywhere it goes on alike."""
+"""Training on documents: passes as the unit, an aggressive phase, rates that fall; killed anywhere
+it goes on alike."""
 
 from __future__ import annotations
 
@@ -22,13 +23,15 @@ CPU = torch.device("cpu")
 
 CONFIG = {
     "data": {"name": "toy_text", "held_out": None, "held_out_seed": 0, "mirror": None},
-    "model": {"name": "text_vae", "latents": 1, "embedding": 4, "units": 5, "init": "text", "init_scale": 0.01,
-              "init_center": 0.0, "embedding_scale": 0.1, "embedding_center": 0.0},
-    "objective": {"name": "aggressive", "inner_window": 2, "inner_most": 7, "kl_start": 0.1, "mi_start": -9.0},
-    "optim": {"name": "clipped_sgd", "rate": 1.0, "posterior_rate": None, "clip": 5.0, "patience": 1, "first": 0,
-              "factor": 0.5, "decays": 5, "reload": True},
-    "train": {"updates": 3, "unit": "epochs", "batch": 100, "order": "lengths", "valid_every": 1, "valid_samples": 1,
-              "patience": None, "select": "valid_bound"},
+    "model": {"name": "text_vae", "latents": 1, "embedding": 4, "units": 5, "init": "text",
+              "init_scale": 0.01, "init_center": 0.0, "embedding_scale": 0.1,
+              "embedding_center": 0.0},
+    "objective": {"name": "aggressive", "inner_window": 2, "inner_most": 7, "kl_start": 0.1,
+                  "mi_start": -9.0},
+    "optim": {"name": "clipped_sgd", "rate": 1.0, "posterior_rate": None, "clip": 5.0,
+              "patience": 1, "first": 0, "factor": 0.5, "decays": 5, "reload": True},
+    "train": {"updates": 3, "unit": "epochs", "batch": 100, "order": "lengths", "valid_every": 1,
+              "valid_samples": 1, "patience": None, "select": "valid_bound"},
 }  # fmt: skip
 
 
@@ -112,7 +115,8 @@ def test_an_update_proper_of_the_phase_moves_the_generator_alone(go, monkeypatch
 
 
 def test_a_run_stopped_anywhere_goes_on_as_if_it_had_not_been(go, monkeypatch):
-    """The stop is asked for within inner loops and after every update; with and without a checkpoint at hand."""
+    """The stop is asked for within inner loops and after every update; with and without a
+    checkpoint at hand."""
     whole = go("whole", train__updates=2)
     for calls, save in ((1, 60.0), (3, 0.0), (9, 60.0), (40, 0.0), (60, 60.0)):
         monkeypatch.setattr(bookkeeping, "SAVE_SECONDS", save)
@@ -123,7 +127,8 @@ def test_a_run_stopped_anywhere_goes_on_as_if_it_had_not_been(go, monkeypatch):
 
 
 def test_after_a_fall_of_the_rates_training_goes_on_from_the_best(go, monkeypatch):
-    """Scripted validations: the second and third are worse than the first, so the parameters of the first come back."""
+    """Scripted validations: the second and third are worse than the first, so the parameters of the
+    first come back."""
     script = iter([5.0, 6.0, 7.0])
     found = {"valid_mi_batch": 0.0}
     monkeypatch.setattr(
@@ -203,7 +208,8 @@ def test_snapshots_change_nothing_and_survive_a_kill(go, monkeypatch):
 
 
 def test_a_snapshot_is_what_the_update_left_even_if_the_best_came_back(go):
-    """A validation after every update, and at every worse one the best parameters again; stopped after each update."""
+    """A validation after every update, and at every worse one the best parameters again; stopped
+    after each update."""
     usual = {"train__unit": "updates", "train__updates": 6, "train__valid_every": 1}
     usual |= {"train__snapshots": list(range(6)), "optim__decays": 99, "optim__rate": 40.0}
     whole = go("whole", **usual)

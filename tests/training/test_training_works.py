@@ -1,4 +1,5 @@
-"""Training works: small nets on 8x8 digits pass a bound that no model without latents of their kind can."""
+"""Training works: small nets on 8x8 digits pass a bound that no model without
+latents of their kind can."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from vaebench.training.run_state import RunState, evaluated_checkpoint
 
 
 def independent_pixels(splits):
-    """NLL of the test cases under independent pixels at the training means, nats: the best model without latents."""
+    """NLL of the test cases under independent pixels at the training means, nats: the best model
+    without latents."""
     p = np.clip(splits.mean.astype(np.float64), 1e-3, 1 - 1e-3)
     x = splits.test.astype(np.float64)
     return float(-(x * np.log(p) + (1 - x) * np.log1p(-p)).sum(1).mean())
@@ -25,7 +27,8 @@ def independent_pixels(splits):
 
 @pytest.mark.parametrize("column", ["NVIL", "WS"])
 def test_a_belief_net_learns_more_than_the_mean_image(column, tmp_path):
-    """By more than 3 nats of 25.2 after 3,000 updates; two seeds of each rule end 3.5 to 3.7 below."""
+    """By more than 3 nats of 25.2 after 3,000 updates; two seeds of each
+    rule end 3.5 to 3.7 below."""
     table = catalogue.load_table("nvil_mnist")
     preset = catalogue.load_preset("quick")
     settings = ["train.updates=3000", "train.valid_every=1000"]

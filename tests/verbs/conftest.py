@@ -1,4 +1,5 @@
-"""A configuration with the small table and a drawn figure, stored runs of that table, and runs of real commands."""
+"""A configuration with the small table and a drawn figure, stored runs of that table, and runs of
+real commands."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from vaebench.config.compose import cells
 
 @pytest.fixture
 def conf(conf, tmp_path, monkeypatch):
-    """The tables ``small`` and ``drawing`` beside the shipped ones; no setting of the user's environment."""
+    """The tables ``small`` and ``drawing`` beside the shipped ones; no setting of
+    the user's environment."""
     (conf / "table" / "small.yaml").write_text(SMALL)
     (conf / "table" / "drawing.yaml").write_text(DRAWN)
     monkeypatch.setenv("VAEBENCH_DATA", str(tmp_path / "data"))

@@ -1,4 +1,5 @@
-"""A hundred ways to be wrong: each is one line that says what was wrong, exit code 2, and nothing is written."""
+"""A hundred ways to be wrong: each is one line that says what was wrong, exit code 2,
+and nothing is written."""
 
 from __future__ import annotations
 
@@ -237,7 +238,7 @@ def test_a_wrong_command_is_one_line(here, capsys, arguments, words):
     assert words in refused(arguments, here, capsys)
 
 
-# ------------------------------------------------------------------------------------------------- damaged runs
+# ------------------------------------------------------------------------------------- damaged runs
 
 
 @pytest.fixture(scope="module")
@@ -324,7 +325,7 @@ def test_a_damaged_run_is_one_line(here, trained, capsys, monkeypatch, damage, v
     assert words in refused([verb, str(folder.relative_to(here)), *more], here, capsys)
 
 
-# ----------------------------------------------------------------------------------------------------- the very end
+# ------------------------------------------------------------------------------------- the very end
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

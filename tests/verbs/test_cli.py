@@ -61,7 +61,10 @@ def raising(error):
         (
             OSError(errno.EIO, "Input/output error", "a"),
             1,
-            "vaebench: OSError: [Errno 5] Input/output error: 'a' (set VAEBENCH_DEBUG=1 for the traceback)\n",
+            (
+                "vaebench: OSError: [Errno 5] Input/output error: 'a' (set VAEBENCH_DEBUG=1 "
+                "for the traceback)\n"
+            ),
         ),
         (
             ValueError("odd\nthing"),

@@ -1,4 +1,5 @@
-"""A figure of formulas in the place of a table: drawn, listed, shown and reported, never trained."""
+"""A figure of formulas in the place of a table: drawn, listed, shown and
+reported, never trained."""
 
 from __future__ import annotations
 

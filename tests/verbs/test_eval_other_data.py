@@ -26,7 +26,8 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Arguments for images of one's own, by name: the digits' test images behind another training set; others."""
+    """Arguments for images of one's own, by name: the digits' test images behind
+    another training set; others."""
     folder = tmp_path_factory.mktemp("files")
     digits = data.load(compose.section("data", "digits"))
     sets = {

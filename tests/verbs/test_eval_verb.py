@@ -102,7 +102,8 @@ def test_wrong_words_are_one_line(
 def test_bfloat16_is_another_number_beside_the_first(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """Of a run by a version that knew of no precision too; a report shows the number that its settings ask for."""
+    """Of a run by a version that knew of no precision too; a report shows the number that its
+    settings ask for."""
     words = [
         "table=lagging_mnist",
         "preset=quick",
@@ -220,7 +221,8 @@ def test_a_damaged_note_is_one_line(
 def test_what_is_wrong_with_one_run_does_not_keep_the_others(
     trained: Path, tmp_path: Path, capsys
 ) -> None:
-    """A kept measure that was not finite is null in the file, or cannot be read; a run that somebody holds is busy."""
+    """A kept measure that was not finite is null in the file, or cannot be read; a run that
+    somebody holds is busy."""
     name = next(trained.iterdir()).name
     shutil.copytree(trained / name, tmp_path / name)
     folders = [tmp_path / name / f"seed-{n}" for n in (0, 1)]

@@ -1,4 +1,5 @@
-"""What lists and reports say of runs: for what each was made, with which changes, and on terminals of any width."""
+"""What lists and reports say of runs: for what each was made, with which changes, and on
+terminals of any width."""
 
 from __future__ import annotations
 
@@ -30,7 +31,10 @@ def test_a_run_names_its_cell_and_what_was_changed(made, monkeypatch, capsys):
     monkeypatch.delenv("COLUMNS", raising=False)
     code, out, _ = call(capsys, "ls", "runs", f"run.results={made}")
     assert code == 0
-    words = "nvil_mnist: SBN 200 / NVIL, preset=quick, model.dims=[5], train.updates=2, train.valid_every=2"
+    words = (
+        "nvil_mnist: SBN 200 / NVIL, preset=quick, model.dims=[5], "
+        "train.updates=2, train.valid_every=2"
+    )
     assert f"  {words}  flagged: kl dead layer; of 5 cases: bound " in out.splitlines()[1]
     assert "eval.points" not in out  # it changes no training
     monkeypatch.setenv("COLUMNS", "80")
@@ -49,9 +53,9 @@ def test_a_report_without_runs_hints_at_those_with_other_settings(made, preset, 
     assert code == 0
     assert f"no runs of nvil_mnist with preset={preset}" in nothing
     assert (
-        "1 run with other settings: model.dims=[5] train.updates=2 train.valid_every=2; vaebench report"
-        in hint
-    )
+        "1 run with other settings: model.dims=[5] train.updates=2 "
+        "train.valid_every=2; vaebench report"
+    ) in hint
     command = shlex.split(hint.partition("; ")[2].removesuffix(" shows it"))
     code, out, err = call(capsys, *command[1:], "--brief")
     assert (code, err) == (0, "")
@@ -93,7 +97,7 @@ def test_only_settings_of_the_training_are_changes():
     assert (plain.changed, changed.changed) == ((), ("optim.rate=1e-2",))
 
 
-# ------------------------------------------------------------------------------------------------- narrow lists
+# ------------------------------------------------------------------------------------- narrow lists
 
 
 @pytest.mark.parametrize("what", ["tables", "models", "objectives", "presets", "data"])
@@ -107,7 +111,7 @@ def test_a_list_fits_the_terminal_and_loses_nothing(what, monkeypatch, capsys):
     assert lost == set()
 
 
-# ---------------------------------------------------------------------------------- mirrors, folders for reading only
+# ---------------------------------------------------------------- mirrors, folders for reading only
 
 
 @pytest.mark.parametrize("how", ["option", "environment"])

@@ -93,9 +93,12 @@ def result(cell: Cell) -> dict:
         for name, n in (("bound", 10), ("iw_nll", 100), ("kl", 10))
     ]
     return {
-        "schema": 1, "status": "done", "reason": "", "key": cell.key, "seed": 0, "config": cell.config, "updates": 9,
-        "best_update": 5, "stopped_early": False, "seconds": 1.5, "pack": 1, "device": "cpu", "engine": "plain",
-        "peak_memory_mb": 10.0, "versions": {"torch": "2"}, "data": {"name": "digits", "hash": "ab", "hashes": {}},
+        "schema": 1, "status": "done", "reason": "", "key": cell.key, "seed": 0,
+        "config": cell.config, "updates": 9,
+        "best_update": 5, "stopped_early": False, "seconds": 1.5, "pack": 1, "device": "cpu",
+        "engine": "plain",
+        "peak_memory_mb": 10.0, "versions": {"torch": "2"},
+        "data": {"name": "digits", "hash": "ab", "hashes": {}},
         "updates_per_second": 6.0, "eval_seconds": 0.5, "measures": measures,
     }  # fmt: skip
 
@@ -175,7 +178,7 @@ def test_any_note_of_a_run_is_read_or_refused(cell, tmp_path, capsys, data):
     assert "VAEBENCH_DEBUG" not in said, "an error that nobody foresaw"
 
 
-# -------------------------------------------------------------------------------------------------------- CSV
+# ---------------------------------------------------------------------------------------------- CSV
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=8)
 INT64 = st.integers(min_value=-(2**63), max_value=2**63 - 1)

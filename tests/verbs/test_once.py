@@ -62,7 +62,8 @@ def built(monkeypatch):
     ids=["together", "one by one", "with snapshots"],
 )
 def test_a_task_builds_its_model_once(tmp_path, built, seeds):
-    """For training and evaluation of all its seeds; the check before anything starts builds one of no memory."""
+    """For training and evaluation of all its seeds; the check before anything starts
+    builds one of no memory."""
     command = ["run", *TINY, f"run.results={tmp_path}", "--seeds", *seeds]
     assert cli.main(command) == 0
     tasks = 2 if "run.pack=1" in seeds else 1

@@ -87,7 +87,8 @@ def test_what_is_allowed_is_taken_exactly(verb, option, text, value):
 
 
 def test_every_such_option_is_held_above():
-    """None reads its value by ``int`` or ``float`` alone: argparse's own words say nothing of what is allowed."""
+    """None reads its value by ``int`` or ``float`` alone: argparse's own words say
+    nothing of what is allowed."""
     found = {
         (verb, option)
         for verb in VERBS

@@ -1,4 +1,5 @@
-"""``vaebench sample`` and ``reconstruct`` draw grids of images: pixel by pixel what the model made."""
+"""``vaebench sample`` and ``reconstruct`` draw grids of images: pixel by
+pixel what the model made."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ BLACK = 1.0
 
 
 def drawn(path) -> np.ndarray:
-    """The picture in a PNG, a number for each of its squares, 0 white and 1 black; every square is of one colour."""
+    """The picture in a PNG, a number for each of its squares, 0 white and 1 black; every square is
+    of one colour."""
     from matplotlib.image import imread
 
     dots = 1 - imread(path)[..., 0]
@@ -29,7 +31,8 @@ def drawn(path) -> np.ndarray:
 
 @pytest.fixture
 def made(monkeypatch):
-    """What the verbs take for a trained run: a model by hand, and twelve test images of 2x2, one after the other."""
+    """What the verbs take for a trained run: a model by hand, and twelve test images of 2x2, one
+    after the other."""
     x = np.array([[(n >> (3 - i)) & 1 for i in range(4)] for n in range(12)], dtype=np.uint8)
     run = Trained(
         Signs(scale=(0.5, 1.0, 2.0, 0.25)), make_splits("squares", x, x, x, (2, 2)), {}, 1
@@ -66,7 +69,8 @@ def test_every_pixel_is_a_square(tmp_path):
 
 
 def test_missing_pixels_are_filled_in_row_by_row(made, tmp_path, monkeypatch):
-    """The image, what is left of it (a 2x2 image lacks its first pixel), and six states of the chain."""
+    """The image, what is left of it (a 2x2 image lacks its first pixel), and
+    six states of the chain."""
     monkeypatch.chdir(tmp_path)
     assert main(["reconstruct", "RUN", "--test", "3", "--impute", "square"]) == 0
     found = drawn(tmp_path / "imputations.png")

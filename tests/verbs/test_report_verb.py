@@ -151,7 +151,9 @@ def test_report_of_two_tables(runs, conf, capsys):
 def test_report_writes_curves_and_plots(runs, tmp_path, capsys):
     folder = next(runs.glob("*-nvil-*")) / "seed-0"
     (folder / "curve.csv").write_text(
-        "update,seconds,train_bound,valid_bound,unit\n10,1.0,120.5,121.5,nats\n20,2.0,115,116,nats\n"
+        "update,seconds,train_bound,valid_bound,unit\n"
+        "10,1.0,120.5,121.5,nats\n"
+        "20,2.0,115,116,nats\n"
     )
     curves = tmp_path / "c.csv"
     plot = tmp_path / "p.svg"

@@ -1,4 +1,5 @@
-"""``vaebench run --dry-run`` tells what is left, reads no data, writes nothing, and refuses what a run refuses."""
+"""``vaebench run --dry-run`` tells what is left, reads no data, writes nothing, and
+refuses what a run refuses."""
 
 from __future__ import annotations
 
@@ -80,8 +81,8 @@ def test_a_dry_run_tells_what_is_done_and_what_the_rest_will_cost(whole, tmp_pat
 
     shutil.rmtree(ws)
     assert shown("0-2", "eval.iw_samples=11").endswith(
-        "to do: about 50 s of one process for 1 run, and 3 runs of unknown cost (nothing like them is recorded),"
-        " and the evaluation of 2 trained runs (of unknown cost)\n"
+        "to do: about 50 s of one process for 1 run, and 3 runs of unknown cost (nothing like "
+        "them is recorded), and the evaluation of 2 trained runs (of unknown cost)\n"
     )
 
 

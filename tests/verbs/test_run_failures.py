@@ -1,4 +1,5 @@
-"""``vaebench run`` where a run diverges or fails, or nothing can be written: one line each, and the rest completes."""
+"""``vaebench run`` where a run diverges or fails, or nothing can be written: one line each, and the
+rest completes."""
 
 from __future__ import annotations
 

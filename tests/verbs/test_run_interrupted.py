@@ -1,4 +1,5 @@
-"""``vaebench run`` that is killed, interrupted or out of time: the same command goes on as if nothing had been."""
+"""``vaebench run`` that is killed, interrupted or out of time: the same command goes on as if
+nothing had been."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from vaebench.cli import main
 
 
 def killed_at_random(vaebench, args, kills, rng, seconds):
-    """Start a command again and again and kill it at random moments; how many kills found it at work."""
+    """Start a command again and again and kill it at random moments; how many
+    kills found it at work."""
     found = 0
     # The first ones early, in case the machine was slower when ``seconds`` were taken.
     for i in range(kills):
@@ -101,7 +103,8 @@ def test_a_second_ctrl_c_ends_at_once(vaebench, results, until, tmp_path):
 def test_several_jobs_stop_together_and_leave_no_orphans(
     vaebench, results, until, states_of, tmp_path
 ):
-    """Interrupted as by a terminal while the children start; killed outright; then stopped once more, and finished."""
+    """Interrupted as by a terminal while the children start; killed outright; then stopped once
+    more, and finished."""
     # So that no process ends its training before it is told to stop.
     longer = [*TWO_CELLS, "train.updates=2000"]
     jobs = [*longer, "run.jobs=2", results]
@@ -163,9 +166,9 @@ def test_a_command_whose_time_is_over_saves_and_the_same_command_goes_on(
     code, out, err = vaebench("run", *TWO_CELLS, results, "--minutes", "0.03", code=slow).wait()
     assert code == 0, err
     assert (
-        "0.03 minutes are over, the state is saved: 4 of 4 runs left; the same command goes on from here"
-        in err
-    )
+        "0.03 minutes are over, the state is saved: 4 of 4 runs left; the same "
+        "command goes on from here"
+    ) in err
     assert "SBN 200" in out, "the table as far as it goes"
     code, _, err = vaebench("run", *TWO_CELLS, results, "--minutes", "90").wait()
     assert (code, "over" in err) == (0, False), err

@@ -1,4 +1,5 @@
-"""``vaebench sample`` and ``reconstruct``: lines in, lines out, and one clear line for what cannot be."""
+"""``vaebench sample`` and ``reconstruct``: lines in, lines out, and one clear
+line for what cannot be."""
 
 from __future__ import annotations
 
@@ -209,7 +210,10 @@ def test_a_run_in_training_is_not_told_to_start_anew(runs, capsys, monkeypatch):
     capsys.readouterr()
     with hold(folder) as held:
         assert main(["sample", str(folder)]) == 2
-    said = f"{folder}: {held.holder} works on this run, and its checkpoints do not fit together yet; try again later"
+    said = (
+        f"{folder}: {held.holder} works on this run, and its checkpoints do not fit together "
+        "yet; try again later"
+    )
     assert capsys.readouterr().err == f"vaebench: {said}\n"
     assert main(["sample", str(folder)]) == 2
     assert "starts anew" in capsys.readouterr().err

@@ -29,5 +29,8 @@ def test_show_has_everything(conf, capsys):
 
 
 def test_show_imports_nothing_heavy(conf):
-    code = 'main(["show", "table=small"]); print({"torch", "hydra", "pandas"} & set(sys.modules), file=sys.stderr)'
+    code = (
+        'main(["show", "table=small"]); print({"torch", "hydra", "pandas"} & '
+        "set(sys.modules), file=sys.stderr)"
+    )
     assert python(code, conf=conf).stderr == "set()\n"

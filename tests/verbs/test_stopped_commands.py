@@ -1,4 +1,5 @@
-"""Real commands that receive a signal while they evaluate: they end at once, and the same command finishes."""
+"""Real commands that receive a signal while they evaluate: they end at once, and the
+same command finishes."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ def draws(model, cases, first, k, seed, purpose, device):
     return real(model, cases, first, k, seed, purpose, device)
 w.draws = draws
 """
-"""Code for a command: every pass of an evaluation takes a fifth of a second, and every status has a line."""
+"""Code for a command: every pass of an evaluation takes a fifth of a second, and
+every status has a line."""
 
 
 def measures(root):

@@ -1,4 +1,5 @@
-"""The command with streams that are closed, full or ASCII alone, and with Ctrl-C at the wrong moment: one line each."""
+"""The command with streams that are closed, full or ASCII alone, and with Ctrl-C at the wrong
+moment: one line each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Loops that can be stopped between two steps: what is kept of them, and what is told while they run."""
+"""Loops that can be stopped between two steps: what is kept of them, and what
+is told while they run."""
 
 from __future__ import annotations
 

@@ -25,7 +25,8 @@ def load_data(name: str, **settings: Any) -> Splits:
         settings: Those of conf/data/NAME.yaml, such as ``held_out=100`` or ``mirror="folder"``.
 
     Returns:
-        ``Splits`` with ``train``, ``valid``, ``test``, arrays (n, d), and what there is to know of them.
+        ``Splits`` with ``train``, ``valid``, ``test``, arrays (n, d), and what
+        there is to know of them.
 
     Raises:
         UserError: If the name or a setting is refused.
@@ -103,7 +104,10 @@ def load_model(path: Path | str) -> nn.Module:
 
 
 def _info_of(content: dict[str, Any]) -> DataInfo:
-    """What the model of an exported file was told of its data; older files do not say of which kind they are."""
+    """What the model of an exported file was told of its data.
+
+    Older files do not say of which kind they are.
+    """
     from vaebench.data.info import DataInfo
     from vaebench.data.kinds import Kind
     from vaebench.protocol.families import family

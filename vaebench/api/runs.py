@@ -29,13 +29,15 @@ if TYPE_CHECKING:
 
 
 def load_run(folder: Path | str, *entry: str) -> Run:
-    """The run in a folder ``results/runs/NAME/seed-0``, finished or not; ``Reproduction.runs()`` lists them.
+    """The run in a folder ``results/runs/NAME/seed-0``, finished or not.
 
-    ``load_run("nvil_mnist", "fDARN 200")`` is a trained model that vaebench ships, by its table and row.
+    ``Reproduction.runs()`` lists them. ``load_run("nvil_mnist", "fDARN 200")`` is a trained model
+    that vaebench ships, by its table and row.
 
     Args:
         folder: The folder, or the name of a table.
-        entry: The row, and the column, of a shipped model of that table; none where the table has one alone.
+        entry: The row, and the column, of a shipped model of that table; none where
+            the table has one alone.
 
     Raises:
         UserError: If it is not a run's folder, or a damaged one, or there is no such shipped model.
@@ -85,7 +87,10 @@ class Run:
 
     @property
     def measures(self) -> list[Measure]:
-        """What was measured: each with name, value, unit, error, and the protocol by which it was taken."""
+        """What was measured: each with name, value, unit, error.
+
+        And the protocol by which it was taken.
+        """
         return result_file.readable_measures(self.result)
 
     @property
@@ -97,12 +102,18 @@ class Run:
 
     @property
     def model(self) -> Model:
-        """The model with the selected parameters, on the CPU, without gradients. UserError if nothing is trained."""
+        """The model with the selected parameters, on the CPU, without gradients.
+
+        UserError if nothing is trained.
+        """
         return self._trained.model
 
     @property
     def data(self) -> Splits:
-        """The data it was trained on. UserError if they are others now, DataError if they cannot be had."""
+        """The data it was trained on.
+
+        UserError if they are others now, DataError if they cannot be had.
+        """
         return self._trained.splits
 
     @cached_property
@@ -112,21 +123,23 @@ class Run:
         return trained_run.load(self.folder)
 
     def evaluate(self, *overrides: str, **settings: Any) -> list[Measure]:
-        """Evaluate the model again with other settings, as ``vaebench eval`` does; what is found is kept in the run.
+        """Evaluate the model again with other settings, as ``vaebench eval`` does.
 
-        A shipped model is copied to your runs first, and this run is the copy from then on.
+        What is found is kept in the run. A shipped model is copied to your runs first, and this run
+        is the copy from then on.
 
         Args:
-            overrides: As the command takes them, such as "eval=iw", "run.device=cuda" or "data.mirror=DIR";
-                "data=NAME" evaluates on other data of the same kind and shape; "run.results=DIR" is where a shipped
-                model is copied to.
+            overrides: As the command takes them, such as "eval=iw", "run.device=cuda" or
+                "data.mirror=DIR"; "data=NAME" evaluates on other data of the same kind and shape;
+                "run.results=DIR" is where a shipped model is copied to.
             settings: Those of ``eval``, such as ``iw_samples=4000``.
 
         Returns:
             The measures that were taken so; those of other settings stay in ``measures``.
 
         Raises:
-            UserError: If a setting is refused, nothing is trained yet, or another process has the run.
+            UserError: If a setting is refused, nothing is trained yet, or
+                another process has the run.
         """
         from vaebench.running.machine import threads_kept
         from vaebench.running.reevaluate import in_own_runs, opened, stored
@@ -171,12 +184,13 @@ class Run:
         """Cases through the posterior and back.
 
         Args:
-            x: Images (n, d) of 0 and 1, such as ``run.data.test[:5]``; documents as texts, or (n, d) token numbers.
+            x: Images (n, d) of 0 and 1, such as ``run.data.test[:5]``; documents as texts, or
+                (n, d) token numbers.
             seed: Of all that is drawn.
 
         Returns:
-            For each image one drawn from p(x | z), z ~ q(z | x), (n, d) uint8; for each document the text that greedy
-            search reads off the posterior's mean.
+            For each image one drawn from p(x | z), z ~ q(z | x), (n, d) uint8; for each document
+            the text that greedy search reads off the posterior's mean.
 
         Raises:
             UserError: If ``x`` is of another shape or kind.
@@ -202,12 +216,14 @@ class Run:
         return _bits(generation.images_again(self.model, images, seed))
 
     def export(self, path: Path | str | None = None) -> nn.Module:
-        """The trained model by itself: a ``torch.nn.Module`` of your own, and a file with its state.
+        """The trained model by itself.
+
+        A ``torch.nn.Module`` of your own, and a file with its state.
 
         Args:
             path: Where settings and ``state_dict`` are written, as plain values and tensors that
-                ``torch.load(path, weights_only=True)`` reads without vaebench; ``vb.load_model`` makes the model of
-                them. None: no file.
+                ``torch.load(path, weights_only=True)`` reads without vaebench; ``vb.load_model``
+                makes the model of them. None: no file.
 
         Returns:
             A copy of the model whose parameters take gradients.
@@ -224,18 +240,20 @@ class Run:
     def export_programs(self, folder: Path | str) -> dict[str, Path]:
         """Functions of the trained model as programs that run where vaebench is not installed.
 
-        Each is a file NAME.pt2 of ``torch.export``: ``torch.export.load(file).module()`` is a ``torch.nn.Module`` with
-        the trained parameters, for batches of any size. A refined posterior (SA-VAE) is not in them: the encoder gives
-        where its refinement begins.
+        Each is a file NAME.pt2 of ``torch.export``: ``torch.export.load(file).module()`` is a
+        ``torch.nn.Module`` with the trained parameters, for batches of any size. A refined
+        posterior (SA-VAE) is not in them: the encoder gives where its refinement begins.
 
         Args:
             folder: Where the files are written; made if need be.
 
         Returns:
-            Name -> file: ``decoder``; of models with latents ``encoder``; of belief nets ``sample``.
+            Name -> file: ``decoder``; of models with latents ``encoder``; of
+            belief nets ``sample``.
 
         Raises:
-            UserError: If nothing is trained yet, the model has no such programs, or a file cannot be written.
+            UserError: If nothing is trained yet, the model has no such programs, or a
+                file cannot be written.
         """
         from vaebench.evaluation import programs
 

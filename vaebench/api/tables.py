@@ -46,7 +46,8 @@ def table(name: str, *overrides: str, preset: str = "paper") -> Reproduction | D
 
     Args:
         name: As ``tables()`` has it.
-        overrides: Settings as the command takes them, such as "optim.rate=1e-3", "data=digits" or "run.results=DIR".
+        overrides: Settings as the command takes them, such as "optim.rate=1e-3", "data=digits" or
+            "run.results=DIR".
         preset: How much is run, such as "quick", "short" or "paper".
 
     Raises:
@@ -74,7 +75,8 @@ def reference(name: str, preset: str | None = None) -> pd.DataFrame:
         preset: One preset; None for all that there are.
 
     Returns:
-        The columns of ``vaebench report --format csv``; of a figure drawn from formulas the points of its curves.
+        The columns of ``vaebench report --format csv``; of a figure drawn from formulas the points
+        of its curves.
 
     Raises:
         UserError: If there is no such table, or nothing is shipped of it.
@@ -95,7 +97,9 @@ def reference(name: str, preset: str | None = None) -> pd.DataFrame:
 
 
 class Reproduction:
-    """A table at a preset, perhaps with settings changed: what there is to run, and what came of it.
+    """A table at a preset, perhaps with settings changed.
+
+    What there is to run, and what came of it.
 
     Attributes:
         table: What the table's file says: rows, columns, published numbers, ledger.
@@ -128,7 +132,10 @@ class Reproduction:
         return list(dict.fromkeys(column for _, column in self.table.trained()))
 
     def cells(self, rows: Names = None, columns: Names = None) -> list[Cell]:
-        """The cells of some rows and columns, each with its whole configuration. UserError for an unknown name."""
+        """The cells of some rows and columns, each with its whole configuration.
+
+        UserError for an unknown name.
+        """
         return compose.cells(
             self.table, self.preset, (ONE_PROCESS, *self.overrides), words.only(rows, columns)
         )
@@ -143,7 +150,9 @@ class Reproduction:
         evaluate: bool = True,
         minutes: float | None = None,
     ) -> pd.DataFrame:
-        """Train and evaluate what is not done yet, as ``vaebench run`` does; progress goes to the standard error.
+        """Train and evaluate what is not done yet, as ``vaebench run`` does.
+
+        Progress goes to the standard error.
 
         Args:
             rows: Their names; None for all.
@@ -151,11 +160,12 @@ class Reproduction:
             seeds: None for those of the preset or the table.
             force: Throw away the runs there are and start anew.
             evaluate: False trains only, as ``--no-eval`` does; the same call without it evaluates.
-            minutes: Save the state and stop after so long, as ``--minutes`` does; the same call goes on. None: no end.
+            minutes: Save the state and stop after so long, as ``--minutes`` does; the same call
+                goes on. None: no end.
 
         Returns:
-            The results of these cells at these seeds. A run that failed has a line with its status and the reason. What
-            is left for later is a warning in the log.
+            The results of these cells at these seeds. A run that failed has a line with its status
+            and the reason. What is left for later is a warning in the log.
 
         Raises:
             UserError: If settings, data or the time are refused. Nothing is trained then.
@@ -245,7 +255,10 @@ class Reproduction:
         return report.render(shown, frame, format)
 
     def reference(self) -> pd.DataFrame:
-        """The results of this table at this preset that vaebench ships. UserError if there are none."""
+        """The results of this table at this preset that vaebench ships.
+
+        UserError if there are none.
+        """
         return reference(self.name, self.preset.name)
 
     def _seeds(self, chosen: Seeds) -> list[int]:
@@ -280,7 +293,10 @@ class Drawing:
         return self._drawn().points()
 
     def report(self, format: str = "text") -> str:
-        """The figure's short table; ``format``: text, md, latex, html or csv. UserError for another one."""
+        """The figure's short table; ``format``: text, md, latex, html or csv.
+
+        UserError for another one.
+        """
         from vaebench import report
 
         return report.written([self._drawn()], format)

@@ -10,7 +10,10 @@ from vaebench.settings.kinds import shown
 
 
 def flag(name: str, given: bool) -> bool:
-    """An argument that is True or False. UserError for all else, ``"no"`` too, which Python would take for True."""
+    """An argument that is True or False.
+
+    UserError for all else, ``"no"`` too, which Python would take for True.
+    """
     if not isinstance(given, bool):
         raise UserError(f"{name}={given!r}: allowed: True or False")
     return given

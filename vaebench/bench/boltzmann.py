@@ -1,7 +1,8 @@
-"""How fast models with a Boltzmann prior are updated, and how fast log Z of their prior is annealed.
+"""How fast models with a Boltzmann prior are updated.
 
-An update takes tens of milliseconds, most of them for the chains of the prior, at the setting that the papers train
-with. Engines take turns, update by update, so that whatever else the machine does meets all of them alike.
+And how fast log Z of their prior is annealed. An update takes tens of milliseconds, most of them
+for the chains of the prior, at the setting that the papers train with. Engines take turns, update
+by update, so that whatever else the machine does meets all of them alike.
 """
 
 from __future__ import annotations
@@ -68,9 +69,10 @@ ANNEALINGS = {
 
 
 class Cost(NamedTuple):
-    """Milliseconds of one update and seed; of them the prior's chains with their noise, and that noise alone.
+    """Milliseconds of one update and seed.
 
-    The last two are nan where the prior has no chains.
+    Of them the prior's chains with their noise, and that noise alone. The last two are nan where
+    the prior has no chains.
     """
 
     update: float
@@ -88,8 +90,8 @@ def costs(
 ) -> dict[str, Cost]:
     """The cost by each engine, medians of rounds in which all take their turn.
 
-    The chains' part is what an update takes longer than one with a single sweep of a single chain, so that it is taken
-    where they run, among all the rest.
+    The chains' part is what an update takes longer than one with a single sweep of a single chain,
+    so that it is taken where they run, among all the rest.
     """
     parts = {engine: _parts(model, objective, seeds, engine, device) for engine in engines}
     took = iter(
@@ -107,7 +109,10 @@ def costs(
 def _parts(
     model: dict[str, Any], objective: dict[str, Any], seeds: int, engine: str, device: torch.device
 ) -> list[Callable[[int], Any]]:
-    """An update, and where the prior has chains the same with a single sweep of one, and their noise."""
+    """An update, and where the prior has chains the same with a single sweep.
+
+    And the noise of both.
+    """
 
     def pack(**more: int) -> Pack:
         descent = {"name": "adam", "rate": 1e-3}
@@ -133,9 +138,10 @@ def _draw(shapes: noise.Shapes, seeds: list[int], device: torch.device, number: 
 
 
 def products(pack: Pack) -> Callable[[int], None]:
-    """An update's matrix products alone, by the library: of the layers, both ways, and of the chains.
+    """An update's matrix products alone, by the library.
 
-    Left out are those of sides of single cases, which are no matrix products.
+    Of the layers, both ways, and of the chains. Left out are those of sides of single cases, which
+    are no matrix products.
     """
     rule = pack.objective
     shapes = [
@@ -172,14 +178,22 @@ def _name_of(rule: torch.nn.Module, layer: torch.nn.Module) -> str:
 def run(
     families: Families, device: torch.device, seconds: float, packed: int, record: Record
 ) -> Iterator[str]:
-    """A line for each family. They are not worth compiling: packed on a GPU, else plain and by kernels."""
+    """A line for each family.
+
+    They are not worth compiling: packed on a GPU, else plain and by kernels.
+    """
     on_cpu = device.type == "cpu"
     seeds, engine = (1, "plain") if on_cpu else (packed, "packed")
     with_kernels = on_cpu and not kernels.missing()
     what = f", {seeds} seeds packed" if seeds > 1 else ""
     yield f"milliseconds per update and seed, batch {BATCH}, Adam, {VISIBLE} visible units{what}"
-    yield "chains: of the update, the prior's 1,000 chains of 40 sweeps, their noise included; noise: that alone"
-    yield "x: of the plain engine's time. products: an update's matrix products alone, by the library"
+    yield (
+        "chains: of the update, the prior's 1,000 chains of 40 sweeps, their noise "
+        "included; noise: that alone"
+    )
+    yield (
+        "x: of the plain engine's time. products: an update's matrix products alone, by the library"
+    )
     yield f"{'':42}{engine:>10}{'chains':>14}{'noise':>8}{'kernel':>18}{'chains':>18}{'products':>10}"
     for name, (model, objective) in families.items():
         kernel = with_kernels and has_kernel(
@@ -228,7 +242,10 @@ def _anneal(rbm: RBM, size: Annealing, wanted: bool, number: int) -> None:
 def annealing(
     sizes: dict[str, Annealing], device: torch.device, seconds: float, record: Record
 ) -> Iterator[str]:
-    """A line for each annealing of log Z from the uniform distribution up; the best of rounds that take turns."""
+    """A line for each annealing of log Z from the uniform distribution up.
+
+    The best of rounds that take turns.
+    """
     engines = (
         {"plain": False, "kernel": True}
         if device.type == "cpu" and not kernels.missing()

@@ -1,6 +1,7 @@
-"""How fast models of documents as counts are: milliseconds of an update by each engine, and of a document's likelihood.
+"""How fast models of documents as counts are.
 
-Random documents of 100 words, as frequent as Zipf has it, of 2,000 words: the size of 20 Newsgroups in the papers.
+Milliseconds of an update by each engine, and of a document's likelihood. Random documents of 100
+words, as frequent as Zipf has it, of 2,000 words: the size of 20 Newsgroups in the papers.
 """
 
 from __future__ import annotations
@@ -89,7 +90,10 @@ def run(
     families: Families, device: torch.device, seconds: float, record: Record = lambda found: None
 ) -> Iterator[str]:
     """A heading and a line per family. The engines take turns; medians."""
-    yield f"milliseconds per update of {BATCH} counted documents of {WORDS} words, and per document of an NLL or bound"
+    yield (
+        f"milliseconds per update of {BATCH} counted documents of {WORDS} words, and per "
+        "document of an NLL or bound"
+    )
     yield f"{'':42}" + "".join(f"{engine:>10}" for engine in ENGINES) + f"{'document':>18}"
     for name, (model, objective) in families.items():
         packs = packs_of(model, objective, device)

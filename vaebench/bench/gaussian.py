@@ -1,6 +1,7 @@
-"""How fast models with Gaussian latents are trained, beside plain loops of PyTorch and of JAX over the same update.
+"""How fast models with Gaussian latents are trained, beside plain loops.
 
-Batches, networks and optimisers are those of the papers' tables.
+Loops of PyTorch and of JAX over the same update. Batches, networks and optimisers are those of the
+papers' tables.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ LENGTH = 20
 
 
 class Family(NamedTuple):
-    """What is measured: settings, and the cases of a batch. The model's say its nonlinearity, which the loops take."""
+    """What is measured: settings, and the cases of a batch.
+
+    The model's say its nonlinearity, which the loops take.
+    """
 
     model: dict[str, Any]
     objective: dict[str, Any]

@@ -33,7 +33,10 @@ def updates(
     batch: int,
     noise: tuple[int, int],
 ) -> Callable[[int], None]:
-    """A function that makes one update; ``noise``: samples of a case, and latents. Changes ``params``."""
+    """A function that makes one update; ``noise``: samples of a case, and latents.
+
+    Changes ``params``.
+    """
     leaves = {k: v.requires_grad_() for k, v in params.items()}
     kind = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad}[optim["name"]]
     descent = kind(leaves.values(), lr=optim["rate"], fused=True)

@@ -1,6 +1,7 @@
-"""The losses of the loops beside which models with Gaussian latents are measured, once for PyTorch and for JAX.
+"""The losses of the loops beside which models with Gaussian latents are measured.
 
-Each takes parameters by the names that ours have, so that a test can hold its loss to ours.
+Once for PyTorch and for JAX. Each takes parameters by the names that ours have, so that a test can
+hold its loss to ours.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Any, NamedTuple
 
 Params = dict[str, Any]
 Loss = Callable[[Params, Any, Any], Any]
-"""Of parameters, cases (batch, d) and standard normals (k, batch, n): nats, the mean over the cases."""
+"""Of parameters, cases (batch, d) and standard normals (k, batch, n): nats,
+the mean over the cases."""
 
 
 class Library(NamedTuple):
@@ -36,8 +38,9 @@ def loss_of(objective: str, nonlinearity: str, library: Library) -> Loss:
     """The loss of an objective, written down with a library.
 
     Args:
-        objective: ``vae`` (Kingma & Welling 2014, equation 10), ``iw_bound`` (Burda et al. 2016, equation 8), or
-            ``free_energy`` with one layer of latents (Rezende et al. 2014, equation 20).
+        objective: ``vae`` (Kingma & Welling 2014, equation 10), ``iw_bound`` (Burda et al. 2016,
+            equation 8), or ``free_energy`` with one layer of latents (Rezende et al. 2014, equation
+            20).
         nonlinearity: Of the hidden units.
         library: PyTorch or JAX.
     """

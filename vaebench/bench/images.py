@@ -1,7 +1,8 @@
-"""How fast models of images are: milliseconds of an update of 50 images, and of the NLL of one image.
+"""How fast models of images are.
 
-Beside them the same networks as one would write them down in PyTorch, and their convolutions alone. The sizes are
-those of He et al. (2019): a residual encoder, a decoder of 24 blocks of masked convolutions, images of 28x28.
+Milliseconds of an update of 50 images, and of the NLL of one image. Beside them the same networks
+as one would write them down in PyTorch, and their convolutions alone. The sizes are those of He et
+al. (2019): a residual encoder, a decoder of 24 blocks of masked convolutions, images of 28x28.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 class Masked(nn.Conv2d):
-    """A convolution whose whole filter is multiplied with a mask; in the first layer that is of the image alone."""
+    """A convolution whose whole filter is multiplied with a mask.
+
+    In the first layer that is of the image alone.
+    """
 
     mask: Tensor
 
@@ -168,7 +172,10 @@ def scored(pack: fast.Pack, number: int = 0) -> None:
 
 
 def convolutions(model: Literal, x: Tensor) -> float:
-    """Milliseconds of the convolutions alone of one pass there and back, whole filters, layer after layer."""
+    """Milliseconds of the convolutions alone of one pass there and back.
+
+    Whole filters, layer after layer.
+    """
     shapes: list[tuple[nn.Conv2d, torch.Size]] = []
 
     def note(layer: nn.Module, given: tuple[Tensor, ...], _: Tensor) -> None:
@@ -223,8 +230,14 @@ def run(
     if cpu and not kernels.missing():
         engines.append(("kernel", "float32"))
     engines.append((engines[-1][0], "bfloat16"))
-    yield f"milliseconds per update of {BATCH} images, and per image of its NLL: {SAMPLES} samples, or exact"
-    yield "literal: the same networks in PyTorch's own layers. convolutions: these alone. x: of literal's"
+    yield (
+        f"milliseconds per update of {BATCH} images, and per image of its NLL: "
+        f"{SAMPLES} samples, or exact"
+    )
+    yield (
+        "literal: the same networks in PyTorch's own layers. convolutions: these "
+        "alone. x: of literal's"
+    )
     labels = [
         engine if precision == "float32" else f"{engine} {precision}"
         for engine, precision in engines

@@ -27,10 +27,12 @@ CASES = 100
 VISIBLE = 784
 
 PLAIN_SAMPLES = 200
-"""Samples of each of the cases that the plain code draws in a round: enough for a time that can be measured."""
+"""Samples of each of the cases that the plain code draws in a round: enough for a
+time that can be measured."""
 
 REPEATS = 100
-"""How often the products are made in a round, so that it takes about as long as one of the others."""
+"""How often the products are made in a round, so that it takes about as
+long as one of the others."""
 
 LEAST_ROUNDS = 3
 """Rounds, at least, of which the best is taken."""
@@ -66,8 +68,9 @@ def make_model(config: dict[str, Any], device: torch.device) -> BeliefNet:
 def products(model: BeliefNet, device: torch.device) -> Callable[[int], None]:
     """The matrix products of 1,000 samples of a case, each REPEATS times.
 
-    These are the logits of all samples: of the generative model, and of the inference network above its first layer,
-    whose logits are the same for all samples of a case, like those that visible units give each other.
+    These are the logits of all samples: of the generative model, and of the inference network above
+    its first layer, whose logits are the same for all samples of a case, like those that visible
+    units give each other.
     """
     full = partial(torch.full, fill_value=0.5, device=device)
     chains = [units.autoregressive for units in [*list(model.p)[1:], *model.q]]
@@ -95,8 +98,8 @@ def score(model: BeliefNet, x: Tensor, samples: int, wanted: bool, number: int =
 def milliseconds(config: dict[str, Any], device: torch.device, seconds: float) -> dict[str, float]:
     """``plain``, ``kernel`` (where there is one) and ``products``, ms for 1,000 samples of a case.
 
-    They take turns, and the best of each counts: what else the machine does disturbs them all alike. The first turn
-    compiles and does not count.
+    They take turns, and the best of each counts: what else the machine does disturbs them all
+    alike. The first turn compiles and does not count.
     """
     model = make_model(config, device)
     x = (
@@ -130,7 +133,10 @@ def run(
     record: Record = lambda found: None,
 ) -> Iterator[str]:
     """A heading and a line per family."""
-    yield f"milliseconds for {SAMPLES:,} importance samples of a case, noise included; products: their products alone"
+    yield (
+        f"milliseconds for {SAMPLES:,} importance samples of a case, noise included; products: "
+        "their products alone"
+    )
     yield "rate: products / time, the share of the machine's matrix-product rate"
     yield f"{'':42}{'plain':>10}{'kernel':>10}{'products':>10}{'rate':>8}"
     for name, config in families.items():

@@ -1,6 +1,7 @@
-"""Updates of models with Gaussian latents as users of JAX would write them, one ``jit`` around a ``lax.scan``.
+"""Updates of models with Gaussian latents as users of JAX would write them.
 
-The same as ``gaussian_loops`` has for PyTorch. JAX is an optional extra, see ``jax_loop``.
+One ``jit`` around a ``lax.scan``. The same as ``gaussian_loops`` has for PyTorch. JAX is an
+optional extra, see ``jax_loop``.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ def updates(
     noise: tuple[int, int],
     length: int,
 ) -> Callable[[int], float]:
-    """A function that makes ``length`` updates, one ``jit`` around a ``lax.scan``, and gives their mean loss, nats."""
+    """A function that makes ``length`` updates and gives their mean loss, nats.
+
+    One ``jit`` around a ``lax.scan``.
+    """
     jax = jax_loop.load()
     jnp = jax.numpy
     rows_of = jnp.asarray(data.numpy())

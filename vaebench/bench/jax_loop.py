@@ -1,6 +1,7 @@
-"""The same NVIL step as a user of JAX would write it, to compare with: one ``jit`` around a ``lax.scan``.
+"""The same NVIL step as a user of JAX would write it, to compare with.
 
-JAX is an optional extra (``pip install "vaebench[jax]"``) and takes no part in anything else.
+One ``jit`` around a ``lax.scan``. JAX is an optional extra (``pip install "vaebench[jax]"``) and
+takes no part in anything else.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Any
 from vaebench.errors import UserError
 
 HIDDEN, DECAY, RATE = 100, 0.8, 3e-4
-"""Units of a baseline, weight of the old statistics, rate of the model and the baselines; a fifth for the rest."""
+"""Units of a baseline, weight of the old statistics, rate of the model and the
+baselines; a fifth for the rest."""
 
 
 def load() -> Any:
@@ -34,9 +36,10 @@ def covers(model: dict[str, Any], objective: dict[str, Any]) -> bool:
 
 
 def updates(dims: list[int], data: Any, batch: int, length: int) -> Callable[[int], float]:
-    """``length`` updates of a net with layers ``dims``, deepest first, on random rows of ``data`` (n, d).
+    """``length`` updates of a net with layers ``dims``, deepest first.
 
-    Returns a function of the block's number that waits until all is done and gives the mean bound, nats.
+    On random rows of ``data`` (n, d). Returns a function of the block's number that waits until all
+    is done and gives the mean bound, nats.
     """
     jax = load()
     jnp = jax.numpy

@@ -99,10 +99,10 @@ def advance(pack: fast.Pack, number: int, length: int, batch: int) -> None:
 def in_turns(
     works: Sequence[Callable[[int], object]], seconds: float, device: torch.device, least: int = 2
 ) -> list[list[float]]:
-    """Seconds of every call of each work, which is given the number of its round; the first round is not counted.
+    """Seconds of every call of each work, which is given the number of its round.
 
-    They take turns, so that whatever else the machine does meets all of them alike. What is done first compiles,
-    captures and allocates.
+    The first round is not counted. They take turns, so that whatever else the machine does meets
+    all of them alike. What is done first compiles, captures and allocates.
 
     Args:
         works: What is measured.

@@ -1,7 +1,7 @@
 """How fast training is, of each model family by each engine, all measured in one run.
 
-Each kind of number is a section with a file of its own: the models that are updated hundreds of times in a second are
-here, the other sections in the other files of this room.
+Each kind of number is a section with a file of its own: the models that are updated hundreds of
+times in a second are here, the other sections in the other files of this room.
 """
 
 from __future__ import annotations
@@ -68,11 +68,15 @@ FAMILIES: Families = {
     "VAE of two layers, ELBO": ({"name": "hierarchical_vae"}, {"name": "iw_bound", "samples": 1}),
     **bench_boltzmann.FAMILIES,
 }
-"""What is measured on binary examples of MNIST's size: models of the papers' sizes, with the rules that train them."""
+"""What is measured on binary examples of MNIST's size: models of the papers' sizes, with the rules
+that train them."""
 
 
 def speed(pack: fast.Pack, seconds: float, device: torch.device) -> float:
-    """Seed-updates per second, drawing the noise included; compilation and the first block are not counted."""
+    """Seed-updates per second, drawing the noise included.
+
+    Compilation and the first block are not counted.
+    """
     length = pack.objective.block or noise.BLOCK
     work = partial(advance, pack, length=length, batch=BATCH)
     return length * pack.size * _per_second(work, seconds, device)
@@ -85,9 +89,9 @@ def _per_second(work: Callable[[int], Any], seconds: float, device: torch.device
 
 
 def floor(pack: fast.Pack, seconds: float) -> float:
-    """Updates per second of an engine that did nothing but an update's matrix products, by the library.
+    """Updates per second of an engine that did nothing but an update's matrix products.
 
-    Those of a case's logits, forwards, and of their weights' gradient.
+    Products by the library. Those of a case's logits, forwards, and of their weights' gradient.
     """
     rule = pack.objective
     device = pack.data.device
@@ -205,10 +209,19 @@ def updates_per_second(
     record: Record,
     jax: bool = False,
 ) -> Iterator[str]:
-    """The section of the models that are updated hundreds of times in a second, beside a plain autograd loop."""
+    """The section of the models that are updated hundreds of times in a second.
+
+    Beside a plain autograd loop.
+    """
     yield f"updates per second and seed, batch {BATCH}, {VISIBLE} visible units"
-    yield "plain: an autograd loop over one seed. ENGINE N: N seeds packed; x: all seeds together, relative to plain"
-    yield "kernel: x: relative to the best of compiled and plain too. products: an update's matrix products alone"
+    yield (
+        "plain: an autograd loop over one seed. ENGINE N: N seeds packed; x: all seeds "
+        "together, relative to plain"
+    )
+    yield (
+        "kernel: x: relative to the best of compiled and plain too. products: an update's "
+        "matrix products alone"
+    )
     engines = [("packed", packed)] if device.type == "cuda" else []
     if device.type == "cuda" or choice.compiler_found():
         engines += [("compiled", n) for n in dict.fromkeys((1, packed))]
@@ -232,7 +245,10 @@ def updates_per_second(
             rate = speed(make_pack(model, objective, n, engine, device), seconds, device)
             ratios = f"x{rate / found['plain']:.1f}"
             if engine == "kernel":
-                ratios += f", x{rate / max(v for k, v in found.items() if k in ('plain', 'compiled 1')):.1f}"
+                ratios += (
+                    ", "
+                    f"x{rate / max(v for k, v in found.items() if k in ('plain', 'compiled 1')):.1f}"
+                )
             found[f"{engine} {n}"] = rate / n
             cells.append(f"{rate / n:,.0f} ({ratios})")
         if issubclass(models.model_class(model["name"]), BeliefNet):

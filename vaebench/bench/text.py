@@ -1,6 +1,7 @@
-"""How fast documents are: milliseconds of an update, and of the importance-weighted NLL of one document.
+"""How fast documents are.
 
-Random words, as frequent as Zipf has it, in documents of one length; the sizes are those of He et al. (2019).
+Milliseconds of an update, and of the importance-weighted NLL of one document. Random words, as
+frequent as Zipf has it, in documents of one length; the sizes are those of He et al. (2019).
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ SAMPLES = 500
 
 
 class Size(NamedTuple):
-    """Entries of the vocabulary, words of a document, documents of an update, settings of the model, all documents."""
+    """Entries of the vocabulary, words of a document, documents of an update, and more.
+
+    Settings of the model, and all documents.
+    """
 
     vocabulary: int
     words: int
@@ -85,7 +89,10 @@ def make_pack(
 
 
 def evaluated(pack: fast.Pack, count: int, number: int = 0) -> None:
-    """The importance-weighted NLL of ``count`` documents, or the exact one of a language model; always the same."""
+    """The importance-weighted NLL of ``count`` documents, or the exact one of a language model.
+
+    Always the same.
+    """
     model = pack.objective.model
     x = pack.data[:count]
     if isinstance(model, ExactModel):
@@ -102,8 +109,14 @@ def run(
 ) -> Iterator[str]:
     """A heading and a line per family."""
     cuda = device.type == "cuda"
-    yield "milliseconds per update, and per document of its NLL: 500 importance samples, or exact without latents"
-    yield "bfloat16: an update with train.precision=bfloat16; x: of that in float32, with which it takes turns"
+    yield (
+        "milliseconds per update, and per document of its NLL: 500 importance samples, or "
+        "exact without latents"
+    )
+    yield (
+        "bfloat16: an update with train.precision=bfloat16; x: of that in float32, with "
+        "which it takes turns"
+    )
     yield "pass: over all training documents, in updates of one length" + (
         ", memory: most of it" if cuda else ""
     )

@@ -1,4 +1,7 @@
-"""log Z of Boltzmann machines, their posteriors and smoothed KLs, held against enumeration and quadrature."""
+"""log Z of Boltzmann machines, their posteriors and smoothed KLs.
+
+Held against enumeration and quadrature.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
 
 
 def log_z(device: str | torch.device = "cpu", side: int = 6) -> Iterator[Line]:
-    """Annealing both ways and tempering against enumeration. Strongly coupled, so that one sweep is far from enough."""
+    """Annealing both ways and tempering against enumeration.
+
+    Strongly coupled, so that one sweep is far from enough.
+    """
     generator = torch.Generator().manual_seed(seeds.derive(0, "check"))
     shapes = ((side,), (side,), (side, side))
     rbm = RBM(
@@ -64,10 +70,11 @@ def boltzmann_posterior(device: str | torch.device = "cpu") -> Iterator[Line]:
 
 
 def smoothed_kl(groups: int, device: str | torch.device = "cpu", grid: int = 100) -> Iterator[Line]:
-    """DVAE++: KL(q(zeta, z | x) || p(zeta, z)) at samples of zeta against sums over the bits, quadrature over zeta.
+    """DVAE++: KL(q(zeta, z | x) || p(zeta, z)) against exact answers.
 
-    Bits come first there and zeta from r(zeta | z), so the posterior of the bits given zeta, which the rule needs, has
-    no part in it. The last group's bits are followed by nothing, so their zeta is not needed.
+    At samples of zeta against sums over the bits, quadrature over zeta. Bits come first there and
+    zeta from r(zeta | z), so the posterior of the bits given zeta, which the rule needs, has no
+    part in it. The last group's bits are followed by nothing, so their zeta is not needed.
     """
     model = tiny({**MODELS["RBM prior 2+2"], "groups": groups}, 8, device)
     rule = objectives.build(
@@ -93,7 +100,10 @@ def smoothed_kl(groups: int, device: str | torch.device = "cpu", grid: int = 100
 
 
 def _hard_kl(rule: DVAEPlusPlus, x: Tensor, grid: int) -> float:
-    """E[log q(z | x, zeta) + E(z)], all bits summed over, zeta of the first of two groups by midpoints of its noise."""
+    """E[log q(z | x, zeta) + E(z)], all bits summed over.
+
+    Zeta of the first of two groups by midpoints of its noise.
+    """
     model = rule.model
     kl = 0.0
     seen = model.encode(x)

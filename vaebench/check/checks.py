@@ -1,6 +1,7 @@
-"""The estimators of this package held against exact answers on tiny models: what `vaebench check` prints and tests run.
+"""The estimators of this package held against exact answers on tiny models.
 
-Every line compares an estimate with the exact value of what it estimates, by its own standard error. All in float64.
+What `vaebench check` prints and tests run. Every line compares an estimate with the exact value of
+what it estimates, by its own standard error. All in float64.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ def run(device: str | torch.device = "cpu") -> Iterator[Line]:
     """All lines, one after the other; under a minute."""
     yield from sampling(device)
     for name, config in MODELS.items():
-        # Milder parameters: with a poor posterior the importance weights vary so much that their z-scores mean
-        # nothing.
+        # Milder parameters: with a poor posterior the importance weights vary so much that their
+        # z-scores mean nothing.
         yield from densities(name, of_kind(SampledPosterior, tiny(config, 1, device, scale=0.5)))
 
     for name in ("SBN 4", "SBN 2-2-3", "SBN 2-3, autoregressive posterior", "fDARN 4"):
@@ -74,7 +75,10 @@ def run(device: str | torch.device = "cpu") -> Iterator[Line]:
 
 
 def densities(name: str, model: SampledPosterior) -> Iterator[Line]:
-    """Probabilities sum to one; samples follow them; the bound and the importance weights have the right means."""
+    """Probabilities sum to one; samples follow them.
+
+    The bound and the importance weights have the right means.
+    """
     device = model.mean.device
     every = exact.states(VISIBLE).to(device)
     log_p = exact.log_evidence(model, every).detach()
@@ -108,7 +112,10 @@ def _posterior_sums(model: SampledPosterior, x: Tensor) -> float:
 def sampling(
     device: str | torch.device = "cpu", units: int = 130, cases: int = 100
 ) -> Iterator[Line]:
-    """Autoregressive samples, solved as a fixed point block by block, are those drawn unit after unit."""
+    """Autoregressive samples by fixed points are those drawn unit after unit.
+
+    The fixed points are solved block by block.
+    """
     generator = torch.Generator().manual_seed(seeds.derive(0, "check"))
     shapes = ((cases, units), (units, units), (cases, units))
     a, weight, normal = (
@@ -154,7 +161,10 @@ def linear_gaussian(device: str | torch.device = "cpu") -> Iterator[Line]:
 
 
 def autoregressive_sample_by_units(a: Tensor, weight: Tensor, uniform: Tensor) -> Tensor:
-    """Second implementation of ``dists.autoregressive.sample``: unit after unit, as the definition says."""
+    """Second implementation of ``dists.autoregressive.sample``.
+
+    Unit after unit, as the definition says.
+    """
     h = torch.zeros_like(uniform)
     weight = autoregressive.strictly_lower(weight)
     for j in range(uniform.shape[-1]):

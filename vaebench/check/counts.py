@@ -1,4 +1,7 @@
-"""Belief nets of documents as counts against sums over every short document: densities, dreams, bound, perplexities."""
+"""Belief nets of documents as counts against sums over every short document.
+
+Densities, dreams, bound, perplexities.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,10 @@ def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
 
 
 def _of(name: str, model: BeliefNet) -> Iterator[Line]:
-    """Every sequence of so many tokens once; the same document many times, whose samples are independent."""
+    """Every sequence of so many tokens once.
+
+    The same document many times, whose samples are independent.
+    """
     every = _sequences().to(model.mean)
     log_p = exact.log_evidence(model, every)
     yield Line(f"{name}: sum of p over token sequences", 1.0, float(log_p.exp().sum()), 0.0)

@@ -1,4 +1,7 @@
-"""Estimators on documents against exact answers: sums over every short document, quadrature over a scalar z."""
+"""Estimators on documents against exact answers.
+
+Sums over every short document, quadrature over a scalar z.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,10 @@ def _tiny(config: dict[str, Any], device: str | torch.device) -> Model:
 
 
 def _sums(model: TextLM, longest: int = 3) -> tuple[float, float]:
-    """Sum of p(x) over all documents up to ``longest`` words: word after word, and padded, all in one batch."""
+    """Sum of p(x) over all documents up to ``longest`` words.
+
+    Word after word, and padded, all in one batch.
+    """
     device = model.mean.device
     by_word = 0.0
     rows = []
@@ -99,7 +105,10 @@ def _sums(model: TextLM, longest: int = 3) -> tuple[float, float]:
 
 
 def _on_grid(model: TextVAE, x: Tensor, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """log p(x, z) at the grid (points, documents), and mean and standard deviation of q(z | x), (documents,)."""
+    """log p(x, z) at the grid (points, documents).
+
+    And mean and standard deviation of q(z | x), (documents,).
+    """
     z = grid[:, None, None].expand(-1, len(x), 1)
     mean, log_var = model.encode(x)
     return model.log_joint(x, [z]), mean[:, 0], torch.exp(log_var[:, 0] / 2)

@@ -28,7 +28,10 @@ PER_PASS = 4_000
 
 
 class _Moments(NamedTuple):
-    """Sums over draws of a gradient: of its coordinates, of their squares; and its part in the exact direction."""
+    """Sums over draws of a gradient: of its coordinates, of their squares.
+
+    And its part in the exact direction.
+    """
 
     total: Tensor
     square: Tensor
@@ -36,9 +39,10 @@ class _Moments(NamedTuple):
 
 
 def gradients(name: str, objective: str, settings: dict[str, Any], model: Model) -> Iterator[Line]:
-    """The mean of an objective's gradient against the exact gradient of what it ascends, one line per group.
+    """The mean of an objective's gradient against the exact gradient of what it ascends.
 
-    Running statistics are held fixed, at values that matter. A batch of three cases, one of them twice.
+    One line for each group. Running statistics are held fixed, at values that matter. A batch of
+    three cases, one of them twice.
     """
     device = model.mean.device
     rule = objectives.build({"name": objective, **settings}, model).double()
@@ -90,7 +94,10 @@ def frozen_state(rule: Objective) -> dict[str, Tensor]:
 def sampled_gradients(
     rule: Objective, state: dict[str, Tensor], x: Tensor, draws: int = DRAWS, stream_index: int = 0
 ) -> Iterator[dict[str, Tensor]]:
-    """Gradients of the objective (ascent direction) for independent noise: group -> (PER_PASS, coordinates)."""
+    """Gradients of the objective (ascent direction) for independent noise.
+
+    Group -> (PER_PASS, coordinates).
+    """
     params = {k: v.detach() for k, v in rule.named_parameters()}
     group_of = fast.group_of(rule)
     batch = Batch(x, torch.arange(len(x), device=x.device))
@@ -110,10 +117,11 @@ def sampled_gradients(
 
 
 def exact_gradients(rule: Objective, state: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
-    """Exact gradient of each group's own objective, flattened in the order of the parameters' names.
+    """Exact gradient of each group's own objective.
 
-    With fixed statistics NVIL's inference layer i follows the gradient of the bound divided by max(1, sqrt(v_i)). That
-    of MDL does not follow a bound: see ``_code_gradients``.
+    Flattened in the order of the parameters' names. With fixed statistics NVIL's inference layer i
+    follows the gradient of the bound divided by max(1, sqrt(v_i)). That of MDL does not follow a
+    bound: see ``_code_gradients``.
     """
     if isinstance(rule, NVIL):
         values = _grad(rule, exact.elbo(rule.model, x).sum())
@@ -159,7 +167,10 @@ def _grad(rule: nn.Module, value: Tensor) -> dict[str, Tensor]:
 
 
 def _baseline_gradients(rule: NVIL, state: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
-    """Minus the gradient of E_Q[(l_i - C_i - c_i)^2] / 2, by enumeration, divided by the signal's scale."""
+    """Minus the gradient of E_Q[(l_i - C_i - c_i)^2] / 2, by enumeration.
+
+    Divided by the signal's scale.
+    """
     model = rule.model
     z = [h.to(x.device).expand(-1, len(x), -1) for h in exact.latent_states(model)]
     with torch.no_grad():
@@ -182,8 +193,8 @@ def _baseline_gradients(rule: NVIL, state: dict[str, Tensor], x: Tensor) -> dict
 def _code_gradients(rule: MDL, x: Tensor) -> dict[str, Tensor]:
     """What the inference network of one layer follows, by enumeration.
 
-    For the probability q of each bit: the slopes of log p(x, h) at 0 and at 1, half of both, the other bits drawn; and
-    the exact gradient of the entropy.
+    For the probability q of each bit: the slopes of log p(x, h) at 0 and at 1, half of both, the
+    other bits drawn; and the exact gradient of the entropy.
     """
     model = rule.model
     h = (

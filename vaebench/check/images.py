@@ -1,4 +1,7 @@
-"""Estimators on images against exact answers: sums over every image of 2x2, quadrature over a scalar z."""
+"""Estimators on images against exact answers.
+
+Sums over every image of 2x2, quadrature over a scalar z.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
 
 
 def _against_quadrature(name: str, model: ImageVAE, x: Tensor) -> Iterator[Line]:
-    """The one-sample bound and the importance-weighted NLL of one image, at the posterior that measures use."""
+    """The one-sample bound and the importance-weighted NLL of one image.
+
+    At the posterior that measures use.
+    """
     grid = torch.arange(-12, 12, STEP, dtype=torch.float64, device=x.device)
     log_p = model.log_joint(x, [grid[:, None, None]])[:, 0].detach()
     evidence = float(torch.logsumexp(log_p, 0)) + math.log(STEP)

@@ -9,21 +9,26 @@ import torch
 from torch import Tensor
 
 LIMIT = 4.5
-"""Largest |z| that passes. Normal lines exceed it by chance once in 150,000; fixed seeds make that repeatable."""
+"""Largest |z| that passes. Normal lines exceed it by chance once in 150,000; fixed
+seeds make that repeatable."""
 
 COORDINATE_LIMIT = 5.5
-"""The same for one coordinate of a gradient, of which there are thousands: exceeded by chance once in 26 million."""
+"""The same for one coordinate of a gradient, of which there are thousands: exceeded by chance once
+in 26 million."""
 
 
 ROUNDING = 1e-9
-"""Errors below this, of what is about 1, are rounding: all values that a mean was taken of are the same."""
+"""Errors below this, of what is about 1, are rounding: all values that a mean was
+taken of are the same."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One comparison. If ``error`` is none but rounding, the two must agree to rounding: ``z`` is 0 or infinite.
+    """One comparison.
 
-    ``coordinates``: for a gradient, z of each of its coordinates (the line itself is their projection).
+    If ``error`` is none but rounding, the two must agree to rounding: ``z`` is 0 or infinite.
+    ``coordinates``: for a gradient, z of each of its coordinates (the line itself is their
+    projection).
     """
 
     name: str
@@ -45,7 +50,10 @@ class Line:
 
     @property
     def worst(self) -> float:
-        """Largest |z| of any coordinate; 0 without coordinates. Errors across the gradient do not show in ``z``."""
+        """Largest |z| of any coordinate; 0 without coordinates.
+
+        Errors across the gradient do not show in ``z``.
+        """
         return float(self.coordinates.abs().max()) if len(self.coordinates) else 0.0
 
     @property

@@ -34,7 +34,10 @@ def of_kind(kind: type[M], model: Model) -> M:
 
 
 def tiny_models(wanted: Callable[[type[Model]], bool]) -> dict[str, dict[str, Any]]:
-    """The tiny models of all families whose class is wanted: the name that is shown -> settings, with the family's."""
+    """The tiny models of all families whose class is wanted.
+
+    The name that is shown -> settings, with the family's.
+    """
     classes = {family: models.model_class(family) for family in FAMILIES}
     return {
         name: {"name": family, **settings}
@@ -67,7 +70,10 @@ def double(draws: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def ancestral_samples(name: str, model: Ancestral, p: Tensor, draws: int) -> Line:
-    """Samples of a model of few bits against the probabilities ``p`` of ``exact.states``: a random function's mean."""
+    """Samples of a model of few bits against the probabilities ``p`` of ``exact.states``.
+
+    A random function's mean.
+    """
     bits = len(p).bit_length() - 1
     x, _ = model.sample_joint(
         double(noise.fixed(model.joint_noise(draws), 0, "check", device=p.device))
@@ -96,4 +102,5 @@ MODELS = tiny_models(
         cls.facts.latent == "binary" and issubclass(cls, SampledPosterior) and cls is not RBMTarget
     )
 )
-"""Tiny models of binary units that can be enumerated: all of some data whose posterior can be sampled."""
+"""Tiny models of binary units that can be enumerated: all of some data whose
+posterior can be sampled."""

@@ -1,4 +1,7 @@
-"""The shipped configuration, conf/, read by name: tables, presets, and the options of every config group."""
+"""The shipped configuration, conf/, read by name.
+
+Tables, presets, and the options of every config group.
+"""
 
 from __future__ import annotations
 
@@ -26,19 +29,26 @@ def about(group: str, name: str) -> str:
 
 
 def load_yaml(group: str, name: str) -> dict[str, Any]:
-    """The mapping in conf/<group>/<name>.yaml; UserError with the nearest right name where there is none."""
+    """The mapping in conf/<group>/<name>.yaml.
+
+    UserError with the nearest right name where there is none.
+    """
     if name not in options(group):
         raise UserError(unknown(group, name, options(group)))
     return defaults.read(conf_dir() / group / f"{name}.yaml")
 
 
 def load(name: str) -> Table | Figure:
-    """conf/table/<name>.yaml, checked against the schema. Raises UserError naming the file and the key."""
+    """conf/table/<name>.yaml, checked against the schema.
+
+    Raises UserError naming the file and the key.
+    """
     found = _exhibit(name)
     for preset in found.presets if isinstance(found, Table) else ():
         if preset not in options("preset"):
             raise UserError(
-                f"table {name}: presets.{preset}: no such preset: {nearest(preset, options('preset'))}"
+                f"table {name}: presets.{preset}: no such preset: "
+                f"{nearest(preset, options('preset'))}"
             )
     if isinstance(found, Table):
         _check_links(found)
@@ -46,7 +56,10 @@ def load(name: str) -> Table | Figure:
 
 
 def _check_links(table: Table) -> None:
-    """Refuse a row ``trained_by`` an entry that is missing, measures something else, or is trained elsewhere itself."""
+    """Refuse a row ``trained_by`` an entry that cannot train it.
+
+    One that is missing, measures something else, or is trained elsewhere itself.
+    """
     others = {
         name: _exhibit(name)
         for name in dict.fromkeys(entry.table for entry in table.links.values())
@@ -59,7 +72,8 @@ def _check_links(table: Table) -> None:
             raise UserError(f"{at}{entry.table} trains no {entry.row!r} in {entry.column!r}")
         if (entry.row, entry.column) in other.links:
             raise UserError(
-                f"{at}{entry} is itself trained by {other.links[entry.row, entry.column]}; name that"
+                f"{at}{entry} is itself trained by "
+                f"{other.links[entry.row, entry.column]}; name that"
             )
         here = table.measure_of(column)
         there = other.measure_of(entry.column)
@@ -85,7 +99,10 @@ def load_table(name: str) -> Table:
 
 
 def _with_shared_settings(value: Any, where: str) -> Any:
-    """A part of a table with the lists of conf/settings/ spliced in where a list of settings names them."""
+    """A part of a table with the lists of conf/settings/ spliced in.
+
+    They stand where a list of settings names them.
+    """
     if isinstance(value, dict):
         return {key: _with_shared_settings(part, f"{where}.{key}") for key, part in value.items()}
     filled = _with_shared(value, "settings", where)
@@ -95,7 +112,10 @@ def _with_shared_settings(value: Any, where: str) -> Any:
 
 
 def _with_shared(entries: Any, group: str, where: str) -> Any:
-    """A list with what conf/<group>/ holds in the place of every ``shared: FAMILY/KEY``; anything else as it is."""
+    """A list with what conf/<group>/ holds in the place of every ``shared: FAMILY/KEY``.
+
+    Anything else as it is.
+    """
     if not isinstance(entries, list) or not any(
         isinstance(entry, dict) and "shared" in entry for entry in entries
     ):
@@ -106,7 +126,8 @@ def _with_shared(entries: Any, group: str, where: str) -> Any:
             at = f"{where} entry {i}"
             if len(entry) > 1:
                 raise UserError(
-                    f"{at}: shared: stands alone; leave out {', '.join(k for k in entry if k != 'shared')}"
+                    f"{at}: shared: stands alone; leave out "
+                    f"{', '.join(k for k in entry if k != 'shared')}"
                 )
             entry = _shared(group, str(entry["shared"]), at)
         filled.append(entry)
@@ -135,7 +156,10 @@ def _family(group: str, family: str, conf: Path) -> dict[str, Any]:
 
 
 def load_preset(name: str) -> Preset:
-    """conf/preset/<name>.yaml, checked against the schema. Read once, however often it is asked for."""
+    """conf/preset/<name>.yaml, checked against the schema.
+
+    Read once, however often it is asked for.
+    """
     return _preset(name, conf_dir())
 
 
@@ -145,9 +169,10 @@ def _preset(name: str, conf: Path) -> Preset:
 
 
 def presets_of(table: Exhibit) -> list[str]:
-    """Names of the presets that mean something for a table: paper, its own, and those that change any table.
+    """Names of the presets that mean something for a table.
 
-    Those of the tables that train its rows as well. None for a figure of formulas, which trains nothing.
+    Paper, its own, and those that change any table. Those of the tables that train its rows as
+    well. None for a figure of formulas, which trains nothing.
     """
     if not isinstance(table, Table):
         return []

@@ -1,4 +1,7 @@
-"""What a cell is, one row/column entry of a table, and what its runs are called. No Hydra, no torch."""
+"""What a cell is, one row/column entry of a table, and what its runs are called.
+
+No Hydra, no torch.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ GROUPS = ("data", "model", "objective", "optim", "eval")
 """Config groups a cell is made of; each option is one file in conf/<group>/."""
 
 IDENTITY = ("data", "model", "objective", "optim", "train")
-"""The sections of a cell that, with its recipe, decide what is trained. Evaluation and execution are not among them."""
+"""The sections of a cell that, with its recipe, decide what is trained. Evaluation and execution
+are not among them."""
 
 PLACES = ("mirror", "train", "valid", "test", "vocabulary")
 """Settings of ``data`` that say where files are. What they hold is known by its hash."""
@@ -23,16 +27,21 @@ PLACES = ("mirror", "train", "valid", "test", "vocabulary")
 VERSION = "version"
 """A number in the file of an option that says what the option computes; left out, it is 1.
 
-It is raised when training gives other numbers with the same settings: other noise, another estimator, a fault mended.
-Above 1 it enters the name of a run, so that runs of the earlier code are not taken for runs of this one.
+It is raised when training gives other numbers with the same settings: other noise, another
+estimator, a fault mended. Above 1 it enters the name of a run, so that runs of the earlier code are
+not taken for runs of this one.
 """
 
 OF_OPTION = ("name", VERSION)
-"""What the file of an option says of the option itself: no settings, so no override changes them."""
+"""What the file of an option says of the option itself: no settings, so no
+override changes them."""
 
 
 def settings_of(section: dict[str, Any]) -> dict[str, Any]:
-    """What the option of a section (``config["model"]``, say) is built with: all but ``OF_OPTION``."""
+    """What the option of a section (``config["model"]``, say) is built with.
+
+    All but ``OF_OPTION``.
+    """
     return {k: v for k, v in section.items() if k not in OF_OPTION}
 
 
@@ -45,14 +54,18 @@ class Cell:
         row: Its name in the table.
         column: Its name in the table.
         preset: Its name.
-        config: The whole nested configuration (plain dicts, lists, numbers, strings): data, model, objective, optim,
-            train, eval, run, recipe.
-        label: Empty if the paper's recipe is trained, else the name behind the verdict ('tuned', 'short', 'modified').
-        paper_protocol: Whether its evaluation and its data are the paper's own; only then is there a verdict.
+        config: The whole nested configuration (plain dicts, lists, numbers, strings): data, model,
+            objective, optim, train, eval, run, recipe.
+        label: Empty if the paper's recipe is trained, else the name behind the verdict ('tuned',
+            'short', 'modified').
+        paper_protocol: Whether its evaluation and its data are the paper's own; only
+            then is there a verdict.
         published: What the paper printed, of kind ``measure``.
         measure: The metric that the table is of.
-        paper_signature: The signature that the measure has in the paper's own cell, without the hash of the data.
-        changed: The overrides, as they were written, by which the training differs from the preset's.
+        paper_signature: The signature that the measure has in the paper's own cell, without the
+            hash of the data.
+        changed: The overrides, as they were written, by which the training
+            differs from the preset's.
     """
 
     table: str
@@ -69,9 +82,10 @@ class Cell:
 
     @cached_property
     def key(self) -> str:
-        """The name of the run directories of this cell: readable parts, then a hash of all that decides the training.
+        """The name of the run directories of this cell.
 
-        Two cells of different tables that train the same thing share it, and so share their runs.
+        Readable parts, then a hash of all that decides the training. Two cells of different tables
+        that train the same thing share it, and so share their runs.
         """
         return run_key(self.config)
 
@@ -95,11 +109,13 @@ class Cell:
 
 
 def identity(config: dict[str, Any]) -> dict[str, Any]:
-    """What decides what is trained, by section: the chosen options, and the settings that differ from their defaults.
+    """What decides what is trained, by section.
 
-    So a setting that comes later, with a default, changes the identity of no run, and a stored configuration that
-    lacks it is of the same identity as one that has it. In return a default never changes: see ``docs/results.md``.
-    Where data files are (``PLACES``) does not count. A ``VERSION`` and a recipe count above 1.
+    The chosen options, and the settings that differ from their defaults. So a setting that comes
+    later, with a default, changes the identity of no run, and a stored configuration that lacks it
+    is of the same identity as one that has it. In return a default never changes: see
+    ``docs/results.md``. Where data files are (``PLACES``) does not count. A ``VERSION`` and a
+    recipe count above 1.
     """
     parts = {section: _chosen(section, config.get(section) or {}) for section in IDENTITY}
     recipe = config.get("recipe", 1)
@@ -131,7 +147,10 @@ def _equal(a: Any, b: Any) -> bool:
 
 
 def versions(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """The configuration as each version of its options had it, from version 1 to the present ones."""
+    """The configuration as each version of its options had it.
+
+    From version 1 to the present ones.
+    """
     present = {section: config[section].get(VERSION, 1) for section in IDENTITY}
     return [
         {**config, **{s: {**config[s], VERSION: min(present[s], number)} for s in IDENTITY}}
@@ -145,7 +164,10 @@ def readable(key: str) -> str:
 
 
 def run_key(config: dict[str, Any]) -> str:
-    """Readable, filesystem-safe name of a training configuration, ending in a hash of its ``identity``."""
+    """Readable, filesystem-safe name of a training configuration.
+
+    It ends in a hash of its ``identity``.
+    """
     import hashlib
 
     digest = hashlib.sha256(canonical(identity(config)).encode()).hexdigest()[:10]
@@ -156,7 +178,10 @@ def run_key(config: dict[str, Any]) -> str:
 
 
 def canonical(value: Any) -> str:
-    """JSON text in which equal settings are equal strings: keys sorted, 1 and 1.0 alike, NaN refused."""
+    """JSON text in which equal settings are equal strings.
+
+    Keys sorted, 1 and 1.0 alike, NaN refused.
+    """
 
     def plain(v: Any) -> Any:
         if isinstance(v, dict):

@@ -1,4 +1,7 @@
-"""What may be written on a command line, as far as conf/ says: what a shell offers when TAB is pressed."""
+"""What may be written on a command line, as far as conf/ says.
+
+What a shell offers when TAB is pressed.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ from vaebench.settings import defaults
 
 
 def overrides(prefix: str) -> list[str]:
-    """``table=NAME``, ``preset=NAME``, ``model=NAME``, ..., and the keys of cell.yaml and of the options."""
+    """``table=NAME``, ``preset=NAME``, ``model=NAME``, ....
+
+    And the keys of cell.yaml and of the options.
+    """
     return [word for word in _overrides(prefix) if word.startswith(prefix)]
 
 

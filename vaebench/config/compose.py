@@ -1,7 +1,8 @@
-"""From the overrides of a table, a preset and the user to cells: each with its whole configuration, checked.
+"""From the overrides of a table, a preset and the user to cells.
 
-The options chosen (``model=sbn``, ``eval=iw``) are read by ``options``, the values laid over them by ``values``. These
-two alone import Hydra, and only inside functions.
+Each with its whole configuration, checked. The options chosen (``model=sbn``, ``eval=iw``) are read
+by ``options``, the values laid over them by ``values``. These two alone import Hydra, and only
+inside functions.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ def cells(
 ) -> list[Cell]:
     """The trained cells of a table in its order, each with its whole configuration, checked.
 
-    ``only`` picks cells: ``row=SBN 200`` or ``SBN 200`` rows, ``column=NVIL`` columns; several rows are a union, and
-    rows and columns intersect. Raises UserError for an unknown row, column, key or option, a value of the wrong type
-    or out of range, and a choice that leaves nothing to train.
+    ``only`` picks cells: ``row=SBN 200`` or ``SBN 200`` rows, ``column=NVIL`` columns; several rows
+    are a union, and rows and columns intersect. Raises UserError for an unknown row, column, key or
+    option, a value of the wrong type or out of range, and a choice that leaves nothing to train.
     """
     for override in overrides:
         refuse_prefix(override)
@@ -51,7 +52,8 @@ def cells(
     paper = catalogue.load_preset("paper")
     conf = str(catalogue.conf_dir())
 
-    # An entry from another table has the settings of that one, its recipe and its part of the preset among them.
+    # An entry from another table has the settings of that one, its recipe and its part of the
+    # preset among them.
     entries = picked(table, only)
     links = {entry: table.links[entry] for entry in entries if entry in table.links}
     others = {
@@ -121,8 +123,8 @@ def _of_training(overrides: Sequence[str]) -> tuple[str, ...]:
 def reevaluated(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """The configuration of a stored run with other evaluation or execution settings.
 
-    ``overrides``: ``eval=OPTION``, ``eval.KEY=VALUE``, ``run.KEY=VALUE`` or ``data.mirror=DIR``. Raises UserError for
-    anything else: what was trained cannot be changed afterwards.
+    ``overrides``: ``eval=OPTION``, ``eval.KEY=VALUE``, ``run.KEY=VALUE`` or ``data.mirror=DIR``.
+    Raises UserError for anything else: what was trained cannot be changed afterwards.
     """
     config = copy.deepcopy(config)
     values = []
@@ -138,8 +140,8 @@ def reevaluated(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
             values.append(("", key, text))
         else:
             raise UserError(
-                f"{text}: a stored run keeps its training; allowed: eval=NAME, eval.KEY=..., run.KEY=..., "
-                "data.mirror=FOLDER, and data=NAME with its settings for other data"
+                f"{text}: a stored run keeps its training; allowed: eval=NAME, eval.KEY=..., "
+                "run.KEY=..., data.mirror=FOLDER, and data=NAME with its settings for other data"
             )
 
     config = overlay(config, values)
@@ -149,13 +151,16 @@ def reevaluated(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
 
 
 def of_other_data(overrides: Sequence[str]) -> tuple[dict[str, Any] | None, list[str]]:
-    """What overrides of a stored run say of other data to evaluate it on, and the overrides that are left.
+    """What overrides of a stored run say of other data to evaluate it on.
+
+    And the overrides that are left.
 
     Args:
         overrides: Perhaps with ``data=NAME``, and then settings of it, ``data.KEY=VALUE``.
 
     Returns:
-        The ``data`` settings of the others, None without ``data=NAME``; the rest. A ``data.mirror`` is for both.
+        The ``data`` settings of the others, None without ``data=NAME``; the rest. A
+        ``data.mirror`` is for both.
 
     Raises:
         UserError: If the name, a key or a value is refused.
@@ -174,7 +179,10 @@ def of_other_data(overrides: Sequence[str]) -> tuple[dict[str, Any] | None, list
 
 
 def _fill_in(settings: dict[str, Any], key: str) -> None:
-    """Give ``eval`` settings of an earlier version the setting ``key``, ``eval.NAME``, if their option has it now."""
+    """Give ``eval`` settings of an earlier version the setting ``key``.
+
+    ``key``: ``eval.NAME``, given if their option has it now.
+    """
     group, _, name = key.partition(".")
     if group == "eval" and name not in settings and settings["name"] in catalogue.options("eval"):
         now = section_of("eval", settings["name"], str(catalogue.conf_dir()))
@@ -185,7 +193,10 @@ def _fill_in(settings: dict[str, Any], key: str) -> None:
 def _label(
     config: dict[str, Any], as_preset: dict[str, Any], as_paper: dict[str, Any], label: str
 ) -> str:
-    """'' for what the paper trains, else the preset's label, 'modified' if the user's overrides change it, or both."""
+    """'' for what the paper trains, else the preset's label.
+
+    It is 'modified' if the user's overrides change it, or both of them.
+    """
     trained, by_preset, by_paper = (canonical(identity(c)) for c in (config, as_preset, as_paper))
     if trained == by_paper:
         return ""
@@ -196,7 +207,10 @@ def _label(
 
 
 def _protocol(table: Table, column: str, config: dict[str, Any]) -> tuple[str, str]:
-    """What must be the paper's for a verdict: how the column's measure is taken, and every setting of the data."""
+    """What must be the paper's for a verdict.
+
+    How the column's measure is taken, and every setting of the data.
+    """
     measure = table.measure_of(column)
     how = signature.signature(config, measure, signature.samples_of(config, measure))
     return how, canonical(identity(config)["data"])
@@ -240,7 +254,10 @@ def _settings(
 
 @lru_cache(maxsize=4096)
 def _resolved(settings: tuple[Setting, ...], conf: str) -> dict[str, Any]:
-    """The configuration that settings make, checked. It is shared: copied before it is given away, never changed."""
+    """The configuration that settings make, checked.
+
+    It is shared: copied before it is given away, never changed.
+    """
     choices: dict[str, str] = {}
     own: dict[str, str] = {}
     values: list[tuple[str, str, str]] = []
@@ -273,7 +290,9 @@ class _LeftOver(UserError):
 def _refuse_left_over(
     group: str, chosen: str, own: str, values: Sequence[tuple[str, str, str]], conf: str
 ) -> None:
-    """Refuse an option that has not all settings which table and preset give to their own option in its place.
+    """Refuse an option that has not all settings of that in its place.
+
+    All settings which table and preset give to their own option.
 
     Args:
         group: Of the option.
@@ -283,7 +302,8 @@ def _refuse_left_over(
         conf: The folder of the options.
 
     Raises:
-        _LeftOver: Naming the first such setting, where it stands, and the options that have them all.
+        _LeftOver: Naming the first such setting, where it stands, and the
+            options that have them all.
     """
     if chosen == own:
         return
@@ -295,8 +315,8 @@ def _refuse_left_over(
             name for name in catalogue.options(group) if there.keys() <= _keys(group, name, conf)
         ]
         raise _LeftOver(
-            f"{group}={chosen} has no {lacking[0]}, which {there[lacking[0]]} sets for {group}={own}; "
-            f"options with all that is set here: {', '.join(able)}"
+            f"{group}={chosen} has no {lacking[0]}, which {there[lacking[0]]} sets for "
+            f"{group}={own}; options with all that is set here: {', '.join(able)}"
         )
 
 

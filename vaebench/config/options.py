@@ -1,6 +1,7 @@
-"""Sections of a configuration, before any override: the primary config, and the options chosen in its place.
+"""Sections of a configuration, before any override.
 
-An option is one file, ``conf/<group>/<option>.yaml``. Cells share most of them, so that each is read once.
+The primary config, and the options chosen in its place. An option is one file,
+``conf/<group>/<option>.yaml``. Cells share most of them, so that each is read once.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from vaebench.settings.renamed import unknown
 
 @lru_cache(maxsize=256)
 def sections(choices: tuple[tuple[str, str], ...], conf: str) -> dict[str, Any]:
-    """The primary config with the options chosen, (group, name) each, in the place of its own; shared, not changed."""
+    """The primary config with the options chosen, (group, name) each, in the place of its own.
+
+    Shared, not changed.
+    """
     return {
         **primary_sections(conf),
         **{group: section_of(group, name, conf) for group, name in choices},
@@ -39,7 +43,10 @@ def primary_sections(conf: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=256)
 def section_of(group: str, name: str, conf: str) -> dict[str, Any]:
-    """The section of one option, as Hydra would compose it; it stands in one file, without a defaults list."""
+    """The section of one option, as Hydra would compose it.
+
+    It stands in one file, without a defaults list.
+    """
     from omegaconf import OmegaConf
     from yaml import YAMLError
 
@@ -60,7 +67,10 @@ def section_of(group: str, name: str, conf: str) -> dict[str, Any]:
 
 
 def known_option(where: str, group: str, value: str) -> str:
-    """The name of an option that there is. Raises UserError, naming ``where`` it stands, for any other."""
+    """The name of an option that there is.
+
+    Raises UserError, naming ``where`` it stands, for any other.
+    """
     name = value.strip()
     if name not in catalogue.options(group):
         raise UserError(where + unknown(group, name, catalogue.options(group)))

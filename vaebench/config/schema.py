@@ -1,6 +1,7 @@
-"""From the plain mappings that table and preset files hold to the dataclasses of ``config``, checked on the way.
+"""From the plain mappings of table and preset files to the dataclasses of ``config``.
 
-Every mistake is a UserError of one line that begins with where it stands: ``table NAME: rows.ROW: ...``.
+They are checked on the way. Every mistake is a UserError of one line that begins with where it
+stands: ``table NAME: rows.ROW: ...``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from vaebench.rng.seeds import LARGEST_SEED
 from vaebench.settings.kinds import is_number
 
 NOTHING_PUBLISHED = "nothing is published, so nothing is compared"
-"""Why the margin is what it is, where no row has a published number and the table does not say more."""
+"""Why the margin is what it is, where no row has a published number and the
+table does not say more."""
 
 
 def exhibit(name: str, content: dict[str, Any]) -> Table | Figure:
@@ -248,7 +250,10 @@ def _build(cls: type, content: Any, where: str) -> Any:
 
 
 def mapping(value: Any, where: str) -> dict[str, Any]:
-    """A copy of a mapping with names as keys (YAML reads a bare 5 as a number); nothing at all is an empty one."""
+    """A copy of a mapping with names as keys (YAML reads a bare 5 as a number).
+
+    Nothing at all is an empty one.
+    """
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -269,7 +274,8 @@ def _seeds(value: Any, where: str) -> tuple[int, ...] | None:
         return None
     if not isinstance(value, list) or not all(map(_is_seed, value)) or not value:
         raise UserError(
-            f"{where}: seeds must be a list of whole numbers from 0 to {LARGEST_SEED} (2^63 - 1), found {value!r}"
+            f"{where}: seeds must be a list of whole numbers from 0 to {LARGEST_SEED} (2^63 - "
+            f"1), found {value!r}"
         )
     return tuple(value)
 

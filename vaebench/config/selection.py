@@ -17,7 +17,10 @@ MAX_SEEDS = 10_000
 
 @dataclass(frozen=True)
 class Selection:
-    """What the arguments of a verb ask for: names of tables, the name of a preset, overrides in their order."""
+    """What the arguments of a verb ask for.
+
+    Names of tables, the name of a preset, overrides in their order.
+    """
 
     tables: tuple[str, ...]
     preset: str
@@ -25,7 +28,10 @@ class Selection:
 
 
 def parse(arguments: Sequence[str]) -> Selection:
-    """Read ``table=a,b [preset=p] [key=value ...]``. Raises UserError where a name is unknown or ``=`` is missing."""
+    """Read ``table=a,b [preset=p] [key=value ...]``.
+
+    Raises UserError where a name is unknown or ``=`` is missing.
+    """
     tables: list[str] = []
     preset = "paper"
     overrides: list[str] = []
@@ -37,7 +43,8 @@ def parse(arguments: Sequence[str]) -> Selection:
             raise UserError(f"{argument!r} is not an override: did you mean 'table={argument}'?")
         if not equals or not key.strip():
             raise UserError(
-                f"{argument!r} is not an override: write key=value, such as table=NAME or optim.rate=3e-4"
+                f"{argument!r} is not an override: write key=value, such as "
+                "table=NAME or optim.rate=3e-4"
             )
         if key == "table":
             tables += [name.strip() for name in value.split(",") if name.strip()]
@@ -68,9 +75,10 @@ def parse(arguments: Sequence[str]) -> Selection:
 
 
 def seeds(table: Table, preset: Preset, given: str | None) -> list[int]:
-    """The seeds to run: ``given`` (``0-4``, ``0-2,7``), else the table's for this preset, the preset's, the table's.
+    """The seeds to run: ``given`` (``0-4``, ``0-2,7``), else those of files.
 
-    Raises UserError where ``given`` cannot be read.
+    The table's for this preset, else the preset's, else the table's. Raises UserError where
+    ``given`` cannot be read.
     """
     if given is None:
         special = table.presets.get(preset.name)
@@ -101,12 +109,18 @@ def seeds(table: Table, preset: Preset, given: str | None) -> list[int]:
 
 
 def _seed(digits: str) -> int:
-    """The number; any with very many digits, of which Python reads no thousands, is just too large."""
+    """The number.
+
+    Any with very many digits, of which Python reads no thousands, is just too large.
+    """
     return int(digits) if len(digits) < 40 else LARGEST_SEED + 1
 
 
 def picked(table: Table, only: Sequence[str]) -> list[tuple[str, str]]:
-    """(row, column) of the trained entries that ``only`` names, all where it is empty; see ``cells``."""
+    """(row, column) of the trained entries that ``only`` names, all where it is empty.
+
+    See ``cells``.
+    """
     rows: set[str] = set()
     columns: set[str] = set()
     for text in only:
@@ -124,6 +138,7 @@ def picked(table: Table, only: Sequence[str]) -> list[tuple[str, str]]:
     if not pairs:
         chosen = ", ".join(only) or "its rows"
         raise UserError(
-            f"table {table.name}: nothing is trained for {chosen}; see: vaebench show table={table.name}"
+            f"table {table.name}: nothing is trained for {chosen}; see: vaebench "
+            f"show table={table.name}"
         )
     return pairs

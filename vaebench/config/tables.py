@@ -1,4 +1,7 @@
-"""What a published table or figure is, with its rows, columns and presets: plain typed data, read by ``schema``."""
+"""What a published table or figure is, with its rows, columns and presets.
+
+Plain typed data, read by ``schema``.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ TRAINING = (
 
 @dataclass(frozen=True)
 class Ledger:
-    """One place where the paper is silent, ambiguous or differs from its own code, and what is done here."""
+    """One place where the paper is silent, ambiguous or differs from its own code.
+
+    And what is done here.
+    """
 
     topic: str
     paper: str
@@ -30,7 +36,10 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Finding:
-    """What this project's own runs showed about a table, with its budget and seeds, and the files that show it."""
+    """What this project's own runs showed about a table.
+
+    With its budget and seeds, and the files that show it.
+    """
 
     topic: str
     found: str
@@ -46,9 +55,10 @@ class Column:
         set: Overrides that it makes in every row.
         note: What must be said of it.
         published: What the paper's CSV in results/published/ calls it; empty: as here.
-        measure: What the paper printed in it, one of ``vaebench.protocol.registry.METRICS``; empty: the table's.
-        indicative: Why what is printed in it compares with none of ours, although it stands beside: no difference, no
-            verdict. Empty: it compares.
+        measure: What the paper printed in it, one of
+            ``vaebench.protocol.registry.METRICS``; empty: the table's.
+        indicative: Why what is printed in it compares with none of ours, although it stands beside:
+            no difference, no verdict. Empty: it compares.
     """
 
     set: tuple[str, ...] = ()
@@ -76,10 +86,11 @@ class Row:
 
     Attributes:
         set: Overrides that it makes in every column.
-        columns: The trained columns of this row. None: all of them; empty: nothing is trained (a literature row).
+        columns: The trained columns of this row. None: all of them; empty: nothing is trained (a
+            literature row).
         entries: Column -> what is overridden in that one entry.
-        published: Column, or the name of a literature column -> the number as printed (nats, positive NLL or bound),
-            None where the paper prints a curve and no number.
+        published: Column, or the name of a literature column -> the number as printed
+            (nats, positive NLL or bound), None where the paper prints a curve and no number.
         spread: Column -> the standard deviation over the paper's runs, where one is printed.
         source: Where a number of the literature is from.
         note: What must be said of it.
@@ -141,7 +152,10 @@ class Preset:
 
 
 def short_paper(paper: str) -> str:
-    """``Vahdat et al. 2018, DVAE++``: of more than two authors the first, of the title the name before its colon."""
+    """``Vahdat et al. 2018, DVAE++``: of more than two authors the first.
+
+    Of the title the name before its colon.
+    """
     found = re.fullmatch(r"(.*?) (\d{4})(?:, (.*))?", paper)
     if found is None:
         return paper
@@ -155,9 +169,10 @@ def short_paper(paper: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Exhibit:
-    """What a published table and a figure of formulas have in common; see conf/table/, one file each.
+    """What a published table and a figure of formulas have in common.
 
-    ``paper`` is the paper, ``where`` the place in it, such as ``Table 1``.
+    See conf/table/, one file each. ``paper`` is the paper, ``where`` the place in
+    it, such as ``Table 1``.
     """
 
     name: str
@@ -182,7 +197,10 @@ class Exhibit:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure(Exhibit):
-    """A figure of formulas alone: nothing is trained. ``drawn`` names the formulas, see ``vaebench.report.drawn``."""
+    """A figure of formulas alone: nothing is trained.
+
+    ``drawn`` names the formulas, see ``vaebench.report.drawn``.
+    """
 
     drawn: str
     kind: str = "figure"
@@ -192,8 +210,9 @@ class Figure(Exhibit):
 class Table(Exhibit):
     """One published table, or a figure of trained runs; ``docs/tables.md`` says how to add one.
 
-    ``figure``: which of ``PLOTS`` its runs are drawn as unless told otherwise. ``published_runs``: how many runs of the
-    paper's are behind a printed standard deviation (``Row.spread``), None where it does not say.
+    ``figure``: which of ``PLOTS`` its runs are drawn as unless told otherwise. ``published_runs``:
+    how many runs of the paper's are behind a printed standard deviation (``Row.spread``), None
+    where it does not say.
     """
 
     recipe: int
@@ -240,14 +259,20 @@ class Table(Exhibit):
 
     @property
     def printed(self) -> bool:
-        """Whether the paper prints what a run can be held against: a number, or that its own run diverged."""
+        """Whether the paper prints what a run can be held against.
+
+        A number, or that its own run diverged.
+        """
         return any(
             row.diverges or any(v is not None for v in row.published.values())
             for row in self.rows.values()
         )
 
     def narrowed(self, entries: Iterable[tuple[str, str]]) -> Table:
-        """The same table with these trained entries, (row, column), alone: without the others and the literature."""
+        """The same table with these trained entries, (row, column), alone.
+
+        Without the others and the literature.
+        """
         chosen: dict[str, list[str]] = {}
         for row, column in entries:
             chosen.setdefault(row, []).append(column)
@@ -263,7 +288,10 @@ class Table(Exhibit):
         return replace(self, rows=rows)
 
     def measure_of(self, column: str) -> str:
-        """What the paper printed in a column, by name: the column's own measure, else the table's."""
+        """What the paper printed in a column, by name.
+
+        The column's own measure, else the table's.
+        """
         return (column in self.columns and self.columns[column].measure) or self.measure
 
 

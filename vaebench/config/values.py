@@ -1,6 +1,7 @@
-"""Values of overrides: read by Hydra's grammar, held to the type of what they replace, laid over the defaults.
+"""Values of overrides: read by Hydra's grammar, held to the type of what they replace.
 
-Tables repeat few overrides in many cells, so that each is read once.
+They are laid over the defaults. Tables repeat few overrides in many cells, so
+that each is read once.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ MOVED = {"run.compile": "write run.engine=plain for off, run.engine=compiled for
 
 
 def overlay(defaults: dict[str, Any], values: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
-    """The defaults with each (where, key, override) laid over, the last one of a key as its type."""
+    """The defaults with each (where, key, override) laid over.
+
+    The last one of a key, as its type.
+    """
     known = dict(leaves(defaults))
     config = copy.deepcopy(defaults)
     last: dict[str, tuple[Any, str]] = {}
@@ -51,7 +55,8 @@ def _known_key(where: str, key: str, known: dict[str, Any], defaults: dict[str, 
     group = key.partition(".")[0]
     if group == "hydra":
         raise UserError(
-            f"{where}{key}: Hydra's own settings have no part here; set keys of a cell, such as optim.rate"
+            f"{where}{key}: Hydra's own settings have no part here; set keys of a "
+            "cell, such as optim.rate"
         )
     if key in known:
         if group in GROUPS and key == f"{group}.name":
@@ -85,7 +90,10 @@ def _known_key(where: str, key: str, known: dict[str, Any], defaults: dict[str, 
 
 
 def _read(where: str, key: str, text: str) -> Any:
-    """The value of one override by Hydra's grammar, or a path; a folder of the name null is ./null."""
+    """The value of one override by Hydra's grammar, or a path.
+
+    A folder of the name null is ./null.
+    """
     raw = text.partition("=")[2]
     if key in PATHS:
         return None if raw == "null" else os.path.expanduser(raw)
@@ -112,9 +120,10 @@ def _read(where: str, key: str, text: str) -> Any:
 
 @lru_cache(maxsize=4096)
 def _parsed(text: str) -> Any:
-    """Hydra's reading of an override: tables repeat few of them in many cells. HydraException where it has none.
+    """Hydra's reading of an override: tables repeat few of them in many cells.
 
-    An equals sign in a value stands for itself (``run.sbatch=[account=NAME]``), which Hydra would have quoted.
+    HydraException where it has none. An equals sign in a value stands for itself
+    (``run.sbatch=[account=NAME]``), which Hydra would have quoted.
     """
     key, equals, raw = text.partition("=")
     plain = not any(mark in raw for mark in "'\"\\")
@@ -141,9 +150,11 @@ def refuse_prefix(argument: str) -> None:
     """Refuse what Hydra alone would understand. Raises UserError."""
     if argument.startswith(("+", "~")):
         raise UserError(
-            f"{argument}: the prefixes +, ++ and ~ have no part here; write key=value, and null for nothing"
+            f"{argument}: the prefixes +, ++ and ~ have no part here; write key=value, "
+            "and null for nothing"
         )
     if argument.partition("=")[0].strip().startswith("hydra."):
         raise UserError(
-            f"{argument}: Hydra's own settings have no part here; set keys of a cell, such as optim.rate"
+            f"{argument}: Hydra's own settings have no part here; set keys of a "
+            "cell, such as optim.rate"
         )

@@ -2,9 +2,10 @@
 
     load({"name": "mnist_static", "held_out": None, "held_out_seed": 0}) -> Splits
 
-``DATA`` is the registry: config name -> loader class. ``root`` is the folder of downloaded and prepared files (else
-$VAEBENCH_DATA, else the user's cache folder), ``mirror`` a folder of source files that is looked in first (else
-$VAEBENCH_MIRROR). NumPy, h5py and the rest are loaded when they are first needed.
+``DATA`` is the registry: config name -> loader class. ``root`` is the folder of downloaded and
+prepared files (else $VAEBENCH_DATA, else the user's cache folder), ``mirror`` a folder of source
+files that is looked in first (else $VAEBENCH_MIRROR). NumPy, h5py and the rest are loaded when they
+are first needed.
 """
 
 from __future__ import annotations
@@ -64,9 +65,10 @@ def _class(name: Any) -> type[Loader]:
 
 
 def settle(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A cell's ``data`` group with what its files decide filled in: of the user's own, where they are and their digest.
+    """A cell's ``data`` group with what its files decide filled in.
 
-    Raises UserError for an unknown name and for own files that are not named or not there.
+    Of the user's own, where they are and their digest. Raises UserError for an unknown name and for
+    own files that are not named or not there.
     """
     return _class(config.get("name")).settle(config)
 
@@ -74,12 +76,13 @@ def settle(config: Mapping[str, Any]) -> dict[str, Any]:
 def load(
     config: Mapping[str, Any], mirror: str | Path | None = None, root: str | Path | None = None
 ) -> Splits:
-    """The splits of a cell's ``data`` group: {name, held_out, held_out_seed}, perhaps {mirror}, and what others it has.
+    """The splits of a cell's ``data`` group.
 
-    Prepared first where that has not been done, from the mirror, the cache or the network. ``held_out`` null keeps the
-    data set's own validation split; n pools train and validation and holds n cases out at random, the same ones for
-    every seed of a run. ``entries`` of documents: see ``tokens.with_entries``. Raises UserError for a
-    wrong setting, DataError when a file is missing, truncated or altered.
+    {name, held_out, held_out_seed}, perhaps {mirror}, and what others it has. Prepared first where
+    that has not been done, from the mirror, the cache or the network. ``held_out`` null keeps the
+    data set's own validation split; n pools train and validation and holds n cases out at random,
+    the same ones for every seed of a run. ``entries`` of documents: see ``tokens.with_entries``.
+    Raises UserError for a wrong setting, DataError when a file is missing, truncated or altered.
     """
     from vaebench.data.prepare import prepare
 
@@ -97,7 +100,9 @@ def load(
 def check(
     config: Mapping[str, Any], cases: int | None = None, root: str | Path | None = None
 ) -> None:
-    """Refuse what ``load`` would refuse, from what is known of a data set without reading or fetching it.
+    """Refuse what ``load`` would refuse.
+
+    By what is known of a data set without reading or fetching it.
 
     Args:
         config: A cell's ``data`` group.
@@ -105,7 +110,8 @@ def check(
         root: As in ``load``.
 
     Raises:
-        UserError: If more cases are held out, more are trained on or more entries are kept than there are.
+        UserError: If more cases are held out, more are trained on or more entries
+            are kept than there are.
         DataError: If the data are not prepared yet and the mirror is no folder.
     """
     config = settle(config)
@@ -137,7 +143,10 @@ def check(
 
 
 def get(name: str, mirror: str | Path | None = None, root: str | Path | None = None) -> Status:
-    """Fetch and prepare a data set so that it loads without a network. Raises UserError, DataError."""
+    """Fetch and prepare a data set so that it loads without a network.
+
+    Raises UserError, DataError.
+    """
     from vaebench.data.inventory import status_of
     from vaebench.data.prepare import prepare
 
@@ -150,9 +159,10 @@ def get(name: str, mirror: str | Path | None = None, root: str | Path | None = N
 def verify(
     name: str, mirror: str | Path | None = None, root: str | Path | None = None
 ) -> list[Check]:
-    """Hold every local file of a data set, and its prepared file, against its SHA-256; nothing is written or fetched.
+    """Hold every local file of a data set, and its prepared file, against its SHA-256.
 
-    One Check per file; ``str(check)`` is a line for people. Raises UserError for an unknown name.
+    Nothing is written or fetched. One Check per file; ``str(check)`` is a line for people. Raises
+    UserError for an unknown name.
     """
     from vaebench.data.inventory import verify_one
 

@@ -1,4 +1,7 @@
-"""Examples as a model sees them: made of the prepared arrays, in training anew at every visit, for evaluation once."""
+"""Examples as a model sees them.
+
+Made of the prepared arrays, in training anew at every visit, for evaluation once.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TRAINING_STREAM = 2
-"""Of the noise that makes grey training examples binary for evaluation; those of the files are 0 and 1."""
+"""Of the noise that makes grey training examples binary for evaluation; those of
+the files are 0 and 1."""
 
 
 def prepare(kind: Kind, rows: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -23,10 +27,12 @@ def prepare(kind: Kind, rows: Tensor, noise: Tensor | None = None) -> Tensor:
     Args:
         kind: Of the examples.
         rows: Of the prepared array, (..., d), in its dtype.
-        noise: For grey examples uniforms on [0, 1) of the same shape; a pixel is 1 where they are below grey / 255.
+        noise: For grey examples uniforms on [0, 1) of the same shape; a pixel is 1 where they are
+            below grey / 255.
 
     Returns:
-        Documents as they are, for models read token numbers of any dtype; all others (..., d) float32.
+        Documents as they are, for models read token numbers of any dtype; all
+        others (..., d) float32.
     """
     if kind is Kind.TOKENS:
         return rows
@@ -38,7 +44,10 @@ def prepare(kind: Kind, rows: Tensor, noise: Tensor | None = None) -> Tensor:
 
 
 def binarized(rows: Tensor, noise: Tensor) -> Tensor:
-    """Which pixels of grey ``rows`` (..., d) are 1, bool: those whose ``noise``, on [0, 1), is below grey / 255."""
+    """Which pixels of grey ``rows`` (..., d) are 1, bool.
+
+    Those whose ``noise``, on [0, 1), is below grey / 255.
+    """
     return noise * 255.0 < rows.float()
 
 
@@ -46,7 +55,10 @@ Rows = TypeVar("Rows", "np.ndarray", "Tensor")
 
 
 def every_nth(x: Rows, points: int | None) -> Rows:
-    """``points`` of the examples ``x``, spread evenly: every tenth of ten times as many. All if there are fewer."""
+    """``points`` of the examples ``x``, spread evenly: every tenth of ten times as many.
+
+    All if there are fewer.
+    """
     if not points or points >= len(x):
         return x
     return x[np.arange(points) * len(x) // points]
@@ -61,8 +73,8 @@ def fixed(splits: Splits, split: str, places: np.ndarray | None = None) -> np.nd
         places: Which of the split, (n,); None: all.
 
     Returns:
-        (n, d) in the dtype of the data. Grey training examples are made binary once and for all: each has its own
-        noise, whichever others are asked for.
+        (n, d) in the dtype of the data. Grey training examples are made binary once and for all:
+        each has its own noise, whichever others are asked for.
     """
     every = getattr(splits, split)
     places = np.arange(len(every)) if places is None else places

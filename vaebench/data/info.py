@@ -13,13 +13,17 @@ from vaebench.data.kinds import Kind
 
 @dataclass(frozen=True, eq=False)
 class DataInfo:
-    """What is known of a data set before a model sees its examples. ``Splits.info`` has it of a data set.
+    """What is known of a data set before a model sees its examples.
+
+    ``Splits.info`` has it of a data set.
 
     Args:
-        mean: Training mean, (d,), anything NumPy makes an array of; kept as float32. Of documents the relative
-            frequencies of the vocabulary, (V,); of counts the mean count of each of its words.
+        mean: Training mean, (d,), anything NumPy makes an array of; kept as float32. Of documents
+            the relative frequencies of the vocabulary, (V,); of counts the mean count of each of
+            its words.
         kind: Of the examples.
-        shape: Of one example, such as (28, 28): its product is d. Empty: (d,), or unknown for documents.
+        shape: Of one example, such as (28, 28): its product is d. Empty: (d,), or
+            unknown for documents.
         longest: Of counts, the tokens of the longest training document; 0 where that is not known.
 
     Raises:

@@ -1,4 +1,7 @@
-"""What is on disk of each data set, and whether it is good: the rows behind ``vaebench data ls`` and ``verify``."""
+"""What is on disk of each data set, and whether it is good.
+
+The rows behind ``vaebench data ls`` and ``verify``.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,17 @@ from vaebench.data.prepare import contents, prepared_path, read
 
 @dataclass(frozen=True)
 class Status:
-    """One data set as ``vaebench data ls`` shows it; only names and sizes are looked at, no content.
+    """One data set as ``vaebench data ls`` shows it.
 
-    needed, present : file names at the source; ``present`` are those with a copy in the mirror or the cache. Of the
+    Only names and sizes are looked at, no content.
+
+    needed, present : file names at the source; ``present`` are those with a copy in the mirror or
+    the cache. Of the
         user's own files, the settings that name them.
     prepared : ready to be loaded without any of the needed files.
-    path : the prepared file, or where it will be; None for data that come with a library, or are made when needed.
-    bytes : what the prepared file and the cached downloads take on disk; the mirror is not counted.
+    path : the prepared file, or where it will be; None for data that come with a library, or are
+    made when needed. bytes : what the prepared file and the cached downloads take on disk; the
+    mirror is not counted.
     """
 
     name: str
@@ -35,7 +42,10 @@ class Status:
 
     @property
     def state(self) -> str:
-        """In words: ready to be loaded, its files are here and prepared at the first use, or some are missing."""
+        """In words: ready to be loaded, its files are here, or some are missing.
+
+        Files that are here are prepared at the first use.
+        """
         if self.prepared:
             return "ready"
         if self.missing:
@@ -44,7 +54,10 @@ class Status:
 
     @property
     def where(self) -> str:
-        """The prepared file; until there is one the names of the files that are needed, or ``embedded``."""
+        """The prepared file.
+
+        Until there is one the names of the files that are needed, or ``embedded``.
+        """
         if self.prepared and self.path is not None:
             return str(self.path)
         return ", ".join(self.needed) or "embedded"
@@ -52,7 +65,10 @@ class Status:
 
 @dataclass(frozen=True)
 class Check:
-    """One file held against its SHA-256. ``state``: 'ok', 'bad' or 'absent'; ``detail`` says what is wrong."""
+    """One file held against its SHA-256.
+
+    ``state``: 'ok', 'bad' or 'absent'; ``detail`` says what is wrong.
+    """
 
     data: str
     file: str
@@ -66,7 +82,10 @@ class Check:
 
 
 def lines(found: Iterable[Status]) -> list[tuple[str, ...]]:
-    """A header and a line for each data set: its name, its state, its megabytes on disk, its files."""
+    """A header and a line for each data set.
+
+    Its name, its state, its megabytes on disk, its files.
+    """
     rows: list[tuple[str, ...]] = [("DATA", "STATE", "MB", "FILES")]
     for status in found:
         rows.append((status.name, status.state, f"{status.bytes / 1e6:.1f}", status.where))
@@ -97,7 +116,10 @@ def status_of(loader: Loader, mirror: Path | None, root: Path) -> Status:
 
 
 def verify_one(loader: Loader, mirror: Path | None, root: Path) -> list[Check]:
-    """Every local copy of the needed files, then the prepared file, each read through and held against its SHA-256."""
+    """Every local copy of the needed files, then the prepared file.
+
+    Each is read through and held against its SHA-256.
+    """
     if loader.asks:
         return [
             Check(

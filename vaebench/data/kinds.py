@@ -12,8 +12,8 @@ class Kind(StrEnum):
     """0 and 1."""
 
     GREY = "grey"
-    """Training examples are grey levels from 0 to 255: at every visit a pixel is 1 with probability grey / 255. The
-    other splits are bits, and so is what a model sees."""
+    """Training examples are grey levels from 0 to 255: at every visit a pixel is 1 with probability
+    grey / 255. The other splits are bits, and so is what a model sees."""
 
     INTENSITY = "intensity"
     """Grey levels as they are, real numbers from 0 to 1, in all splits."""

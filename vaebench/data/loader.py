@@ -1,4 +1,7 @@
-"""What a data set tells about itself. A new one is a subclass in its own file and a line in ``vaebench.data.DATA``."""
+"""What a data set tells about itself.
+
+A new one is a subclass in its own file and a line in ``vaebench.data.DATA``.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +24,18 @@ class Loader:
     """Sources -> canonical arrays (prepared once, kept on disk) -> Splits (made at every load).
 
     name : config name.
-    version : raised whenever ``arrays`` would give something else; prepared files of other versions are not used.
-    sources : the files needed, by a short name; none where the data come with a library, are made here, or are the
+    version : raised whenever ``arrays`` would give something else; prepared files of other versions
+    are not used. sources : the files needed, by a short name; none where the data come with a
+    library, are made here, or are the
         user's own.
-    keep : whether the arrays are kept on disk although there are no sources, because making them takes long.
-    empty : whether there are no data to learn from: the model fits a distribution it knows.
+    keep : whether the arrays are kept on disk although there are no sources, because making them
+    takes long. empty : whether there are no data to learn from: the model fits a distribution it
+    knows.
     asks : settings without which nothing can be loaded, as the user writes them.
     kind : of its examples.
     shape : of one example; empty where only the files know.
-    entries : of documents, how many the vocabulary has, the special ones among them; None where only the files know.
+    entries : of documents, how many the vocabulary has, the special ones among them; None where
+    only the files know.
     """
 
     name: ClassVar[str]
@@ -68,23 +74,31 @@ class Loader:
         return self.name
 
     def check_held_out(self, held_out: int | None) -> None:
-        """Raises UserError where so many cases cannot be held out, as far as ``sizes`` are known."""
+        """Raises UserError where so many cases cannot be held out.
+
+        As far as ``sizes`` are known.
+        """
         if held_out is not None and self.sizes:
             pool = self.sizes["train"] + self.sizes["valid"]
             if not 1 <= held_out < pool:
                 raise UserError(
-                    f"data.held_out={held_out!r}: allowed: null, or a whole number from 1 to {pool - 1}"
+                    f"data.held_out={held_out!r}: allowed: null, or a whole number "
+                    f"from 1 to {pool - 1}"
                 )
 
     def arrays(self, files: dict[str, Path]) -> dict[str, np.ndarray]:
-        """The canonical arrays, 'train', 'valid' and 'test' among them, from the checked files of ``sources``."""
+        """The canonical arrays from the checked files of ``sources``.
+
+        'train', 'valid' and 'test' are among them.
+        """
         raise NotImplementedError
 
     def splits(self, arrays: dict[str, Any], held_out: int | None, held_out_seed: int) -> Splits:
         """Splits from the canonical arrays, the first axis of each being the cases.
 
-        ``held_out`` None keeps the data set's own validation split; n pools train and validation in file order and
-        holds n of them out at random. The test split is never touched. Raises UserError for an impossible n.
+        ``held_out`` None keeps the data set's own validation split; n pools train and validation in
+        file order and holds n of them out at random. The test split is never touched. Raises
+        UserError for an impossible n.
         """
         raise NotImplementedError
 
@@ -109,7 +123,10 @@ class GreyLoader(Loader):
 
 
 class PooledLoader(Loader):
-    """A data set whose cases are alike in all splits: held-out ones come from training and validation together."""
+    """A data set whose cases are alike in all splits.
+
+    Held-out ones come from training and validation together.
+    """
 
     rows: ClassVar[dict[str, int]] = {}
 
@@ -146,7 +163,10 @@ class BinaryLoader(PooledLoader):
 
 
 class IntensityLoader(PooledLoader):
-    """A data set of grey levels as they are: canonical splits (n, d) uint8 of 0 to ``top``, used as levels / top."""
+    """A data set of grey levels as they are.
+
+    Canonical splits (n, d) uint8 of 0 to ``top``, used as levels / top.
+    """
 
     kind = Kind.INTENSITY
     top: ClassVar[int] = 255

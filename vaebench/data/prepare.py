@@ -1,4 +1,7 @@
-"""Prepared data: the canonical arrays of a data set in one HDF5 file, written once, checked at every read."""
+"""Prepared data: the canonical arrays of a data set in one HDF5 file.
+
+Written once, checked at every read.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +33,11 @@ def prepared_path(loader: Loader, root: Path) -> Path:
 
 
 def prepare(loader: Loader, mirror: Path | None, root: Path) -> dict[str, np.ndarray]:
-    """The canonical arrays: read from the prepared file, which is written first where there is no good one.
+    """The canonical arrays.
 
-    Of several processes one prepares while the others wait. Raises DataError when no source has a needed file, or
-    when the prepared file cannot be written.
+    Read from the prepared file, which is written first where there is no good one. Of several
+    processes one prepares while the others wait. Raises DataError when no source has a needed file,
+    or when the prepared file cannot be written.
     """
     if not loader.kept:
         return loader.arrays({})
@@ -79,9 +83,10 @@ def _prepare_locked(
 
 
 def contents(loader: Loader, mirror: Path | None, root: Path) -> dict[str, str]:
-    """SHA-256 of the copies here of the files for which none is known beforehand; files that are not here are left out.
+    """SHA-256 of the copies here of the files for which none is known beforehand.
 
-    A prepared file that was made of other content is not used.
+    Files that are not here are left out. A prepared file that was made of
+    other content is not used.
     """
     found = {}
     for source in loader.sources.values():
@@ -104,7 +109,8 @@ def read(
     import h5py
 
     try:
-        # never changed in place, so HDF5's own lock, which fails on some file systems, is not needed
+        # never changed in place, so HDF5's own lock, which fails on some file
+        # systems, is not needed
         with h5py.File(path, "r", locking=False) as file:
             if file.attrs["version"] != loader.version or json.loads(
                 file.attrs["sources"]
@@ -140,7 +146,10 @@ def write(
 
 
 def _hdf5(loader: Loader, arrays: dict[str, np.ndarray], made_of: dict[str, str]) -> bytes:
-    """The prepared file, made in memory: HDF5 crashes the process when it cannot close a file on a full disk."""
+    """The prepared file, made in memory.
+
+    HDF5 crashes the process when it cannot close a file on a full disk.
+    """
     import h5py
 
     with h5py.File(loader.stem, "w", driver="core", backing_store=False) as file:

@@ -1,4 +1,7 @@
-"""Splits: the prepared cases as a run uses them, their hashes, and which cases are held out for validation."""
+"""Splits: the prepared cases as a run uses them, their hashes.
+
+And which cases are held out for validation.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,17 @@ class Splits:
     """Train, validation and test cases of one data set, each (n, d).
 
     name : config name, e.g. 'mnist_static'.
-    train, valid, test : by ``kind``. Bits are uint8; of grey data ``train`` alone is grey. Intensities are float32.
-        Tokens are int16 or int32, a row being <s> 1, words, </s> 2, then padding 0, and the rows sorted by length.
-        Counts are uint8 or int16, how often each word of the vocabulary is in a document, from 1 token a document.
+    train, valid, test : by ``kind``. Bits are uint8; of grey data ``train`` alone is grey.
+    Intensities are float32.
+        Tokens are int16 or int32, a row being <s> 1, words, </s> 2, then padding 0, and the rows
+        sorted by length. Counts are uint8 or int16, how often each word of the vocabulary is in a
+        document, from 1 token a document.
     kind : of the examples.
-    mean : float32 (d,), mean of ``train`` in [0, 1]; of documents float32 (V,), the relative frequency of each entry of
+    mean : float32 (d,), mean of ``train`` in [0, 1]; of documents float32 (V,), the relative
+    frequency of each entry of
         the vocabulary among the words and ends of ``train``; of counts their means.
-    hashes : 'train', 'valid', 'test' -> hex SHA-256 of the array as used (dtype, shape and bytes all enter); of
+    hashes : 'train', 'valid', 'test' -> hex SHA-256 of the array as used
+    (dtype, shape and bytes all enter); of
         documents and counts 'vocabulary' too.
     shape : shape of one case, for pictures of it; its product is d.
     vocabulary : of documents and counts, the V entries by number; else empty.
@@ -61,7 +68,10 @@ class Splits:
 
     @property
     def hash(self) -> str:
-        """One hex SHA-256 over the three splits, and over the vocabulary of documents and counts."""
+        """One hex SHA-256 over the three splits.
+
+        And over the vocabulary of documents and counts.
+        """
         return self.hash_of("train", "valid", "test")
 
     def hash_of(self, *splits: str) -> str:
@@ -103,7 +113,10 @@ def make_intensity_splits(
     shape: tuple[int, ...],
     top: int = 255,
 ) -> Splits:
-    """Splits of intensities, levels / ``top`` as float32, from levels (n, d) uint8 of 0 to ``top``."""
+    """Splits of intensities, levels / ``top`` as float32.
+
+    From levels (n, d) uint8 of 0 to ``top``.
+    """
     mean = (train.sum(axis=0, dtype=np.int64) / (top * len(train))).astype(np.float32)
     train, valid, test = (
         levels.astype(np.float32) / np.float32(top) for levels in (train, valid, test)
@@ -130,9 +143,10 @@ def make_grey_splits(
 
 
 def with_cases(splits: Splits, n: int | None) -> Splits:
-    """The splits with ``n`` of the training cases alone, spread evenly over them; None: as they are.
+    """The splits with ``n`` of the training cases alone, spread evenly over them.
 
-    Mean, hashes and vocabulary stay those of the whole. Raises UserError where there are fewer cases.
+    None: as they are. Mean, hashes and vocabulary stay those of the whole. Raises UserError where
+    there are fewer cases.
     """
     if n is None:
         return splits
@@ -165,7 +179,8 @@ def held_out_mask(pool: int, n: int, seed: int) -> np.ndarray:
 def random_order(n: int, seed: np.random.SeedSequence) -> np.ndarray:
     """A random permutation of n cases: (n,) int.
 
-    Sorted uniforms rather than Generator.permutation, whose algorithm NumPy is free to change between releases.
+    Sorted uniforms rather than Generator.permutation, whose algorithm NumPy is free to change
+    between releases.
     """
     uniform = np.random.Generator(np.random.PCG64(seed)).random(n)
     return np.argsort(uniform, kind="stable")

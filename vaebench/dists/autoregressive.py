@@ -1,10 +1,11 @@
 """Autoregressive Bernoulli units: P(h_j = 1 | h_<j) = sigmoid(a_j + sum_{k<j} R_jk h_k).
 
-Densities need one masked matrix product. Sampling is sequential in principle, unit after unit, but given the noise it
-is a fixed point: h = [noise < a + R h] with R strictly lower triangular has exactly one solution, the ancestral
-sample, and iterating the right-hand side reaches it. After t rounds the first t units are final, so n rounds always
-do; in practice a few do, because most units are decided by ``a``. The rounds stop when nothing changes any more, which
-is exact, not an approximation.
+Densities need one masked matrix product. Sampling is sequential in principle, unit after unit, but
+given the noise it is a fixed point: h = [noise < a + R h] with R strictly lower triangular has
+exactly one solution, the ancestral sample, and iterating the right-hand side reaches it. After t
+rounds the first t units are final, so n rounds always do; in practice a few do, because most units
+are decided by ``a``. The rounds stop when nothing changes any more, which is exact, not an
+approximation.
 """
 
 from __future__ import annotations
@@ -18,16 +19,23 @@ from vaebench.dists import bernoulli
 from vaebench.rng.noise import inside
 
 BLOCK = 64
-"""Units solved together; earlier blocks enter by one matrix product. Decides the speed only, never the sample."""
+"""Units solved together; earlier blocks enter by one matrix product. Decides the speed
+only, never the sample."""
 
 
 def strictly_lower(weight: Tensor) -> Tensor:
-    """``weight`` (n, n) with everything on and above the diagonal set to zero: unit j sees only units k < j."""
+    """``weight`` (n, n) with everything on and above the diagonal set to zero.
+
+    Unit j sees only units k < j.
+    """
     return torch.tril(weight, -1)
 
 
 def logits(h: Tensor, a: Tensor, weight: Tensor) -> Tensor:
-    """Logits of every unit given the units before it. ``h`` (..., n), ``a`` broadcasts to it, ``weight`` (n, n)."""
+    """Logits of every unit given the units before it.
+
+    ``h`` (..., n), ``a`` broadcasts to it, ``weight`` (n, n).
+    """
     return a + h @ strictly_lower(weight).transpose(-1, -2)
 
 
@@ -39,8 +47,8 @@ def log_prob(h: Tensor, a: Tensor, weight: Tensor) -> Tensor:
 def sample(a: Tensor, weight: Tensor, uniform: Tensor) -> Tensor:
     """Ancestral samples (..., n) of zeros and ones from ``uniform`` noise on (0, 1) of that shape.
 
-    A zero counts as the least noise above it (``noise.inside``). ``a`` broadcasts to the noise. No gradient passes.
-    Works under vmap and torch.compile.
+    A zero counts as the least noise above it (``noise.inside``). ``a`` broadcasts to the noise. No
+    gradient passes. Works under vmap and torch.compile.
     """
     a = a.detach()
     weight = strictly_lower(weight.detach())
@@ -55,7 +63,10 @@ def sample(a: Tensor, weight: Tensor, uniform: Tensor) -> Tensor:
 
 
 def _rounds(a: Tensor, weight: Tensor, uniform: Tensor) -> Tensor:
-    """The fixed point: ``a`` and ``uniform`` (..., m, n), ``weight`` (..., n, n) strictly lower triangular."""
+    """The fixed point of ``a`` and ``uniform`` (..., m, n).
+
+    ``weight`` (..., n, n) is strictly lower triangular.
+    """
     n = a.shape[-1]
     # u < sigmoid(s) is the same as logit(u) < s; computed once, it saves a sigmoid per round.
     threshold = torch.log(uniform) - torch.log1p(-uniform)
@@ -69,7 +80,8 @@ def _rounds(a: Tensor, weight: Tensor, uniform: Tensor) -> Tensor:
         block = (base > 0).to(a.dtype)
         for _ in range(end - start - 1):
             new = (base + block @ inner > 0).to(a.dtype)
-            # Comparing needs the host to wait for the device, which a captured graph cannot; there all rounds run.
+            # Comparing needs the host to wait for the device, which a captured graph cannot; there
+            # all rounds run.
             if not a.is_cuda and not torch.compiler.is_exporting() and torch.equal(new, block):
                 break
             block = new

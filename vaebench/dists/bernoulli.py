@@ -10,7 +10,10 @@ from vaebench.rng.noise import inside
 
 
 def log_prob(x: Tensor, logits: Tensor) -> Tensor:
-    """log p(x), nats, summed over the last axis; ``x`` of zeros and ones and ``logits`` broadcast to (..., n)."""
+    """log p(x), nats, summed over the last axis.
+
+    ``x`` of zeros and ones and ``logits`` broadcast to (..., n).
+    """
     return (x * logits - F.softplus(logits)).sum(-1)
 
 
@@ -20,8 +23,8 @@ def entropy(logits: Tensor) -> Tensor:
 
 
 def sample(logits: Tensor, uniform: Tensor) -> Tensor:
-    """Zeros and ones from noise uniform on (0, 1): 1 with probability sigmoid(logits). No gradient passes.
+    """Zeros and ones from noise uniform on (0, 1): 1 with probability sigmoid(logits).
 
-    A zero counts as the least noise above it (``noise.inside``).
+    No gradient passes. A zero counts as the least noise above it (``noise.inside``).
     """
     return (inside(uniform) < torch.sigmoid(logits.detach())).to(logits.dtype)

@@ -1,7 +1,8 @@
-"""Exact answers for restricted Boltzmann machines by enumeration. Nats, in the machine's own precision.
+"""Exact answers for restricted Boltzmann machines by enumeration.
 
-One side is enumerated, the other summed out in closed form: sum_z2 exp(-E) = exp(b1.z1) prod_j (1 + exp(b2 + z1 W)_j).
-States are taken in chunks, so memory stays bounded whatever the size.
+Nats, in the machine's own precision. One side is enumerated, the other summed out in closed form:
+sum_z2 exp(-E) = exp(b1.z1) prod_j (1 + exp(b2 + z1 W)_j). States are taken in chunks, so memory
+stays bounded whatever the size.
 """
 
 from __future__ import annotations
@@ -20,14 +21,18 @@ from vaebench.rng.noise import inside
 from vaebench.work.steps import tick
 
 MAX_UNITS = 16
-"""Most units of both sides together, or of the side drawn, where a table of all states is held at once."""
+"""Most units of both sides together, or of the side drawn, where a table of all
+states is held at once."""
 
 CHUNK = 2**23
 """Floats of one chunk: states x machines x units of the other side."""
 
 
 class Moments(NamedTuple):
-    """Exact ``log_z`` (*batch), E[z1] (*batch, n1), E[z2] (*batch, n2) and E[z1 z2'] (*batch, n1, n2)."""
+    """Exact ``log_z`` (*batch), E[z1] (*batch, n1), and more.
+
+    Also E[z2] (*batch, n2) and E[z1 z2'] (*batch, n1, n2).
+    """
 
     log_z: Tensor
     mean1: Tensor
@@ -36,16 +41,21 @@ class Moments(NamedTuple):
 
 
 def states(units: int, like: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
-    """Vectors of zeros and ones number ``start`` to ``stop`` (default all 2^units), (states, units), as ``like``."""
+    """Vectors of zeros and ones, (states, units), as ``like``.
+
+    Those numbered ``start`` to ``stop``; by default all 2^units.
+    """
     codes = torch.arange(start, 2**units if stop is None else stop, device=like.device)
     return ((codes[:, None] >> torch.arange(units, device=like.device)) & 1).to(like.dtype)
 
 
 def log_z(rbm: RBM, chunk: int | None = None) -> Tensor:
-    """log Z, (*batch). Differentiable, under torch.func too; if all states fit into one chunk, to every order.
+    """log Z, (*batch).
 
-    Otherwise to first order: the gradient is then the expected statistics, found in the same pass over the states.
-    ``chunk`` None: CHUNK. Raises ValueError when both sides have more than MAX_SIDE units.
+    Differentiable, under torch.func too; if all states fit into one chunk, to every order.
+    Otherwise to first order: the gradient is then the expected statistics, found in the same pass
+    over the states. ``chunk`` None: CHUNK. Raises ValueError when both sides have more than
+    MAX_SIDE units.
     """
     rbm = _small_first(rbm)
     pieces = list(_pieces(rbm, chunk))
@@ -58,7 +68,10 @@ def log_z(rbm: RBM, chunk: int | None = None) -> Tensor:
 
 
 def moments(rbm: RBM, chunk: int | None = None) -> Moments:
-    """log Z and the expected statistics, its gradient, without gradients of their own. Limits as of ``log_z``."""
+    """log Z and the expected statistics, its gradient, without gradients of their own.
+
+    Limits as of ``log_z``.
+    """
     small = _small_first(rbm.detach())
     m = _moments(small, list(_pieces(small, chunk)))
     if small.b1.shape == rbm.b1.shape:
@@ -69,7 +82,8 @@ def moments(rbm: RBM, chunk: int | None = None) -> Moments:
 def log_probs(rbm: RBM) -> tuple[Tensor, Tensor, Tensor]:
     """Every joint state and its log p: z1 (states, n1), z2 (states, n2), (states, *batch).
 
-    A second way to all of the above, by no formula but the energy's. ValueError above MAX_UNITS units in total.
+    A second way to all of the above, by no formula but the energy's. ValueError above MAX_UNITS
+    units in total.
     """
     n1, n2 = rbm.w.shape[-2:]
     if n1 + n2 > MAX_UNITS:
@@ -80,10 +94,11 @@ def log_probs(rbm: RBM) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def sample(rbm: RBM, u: Tensor, u_other: Tensor) -> tuple[Tensor, Tensor]:
-    """Independent exact samples (z1, z2), (k, *batch, n): the smaller side by inversion, then the other given it.
+    """Independent exact samples (z1, z2), (k, *batch, n).
 
-    ``u`` (k, *batch) and ``u_other`` (k, *batch, n of the larger side; of side 2 if equal) are uniform on (0, 1).
-    Raises ValueError when the smaller side has more than MAX_UNITS units. No gradient passes.
+    The smaller side by inversion, then the other given it. ``u`` (k, *batch) and ``u_other`` (k,
+    *batch, n of the larger side; of side 2 if equal) are uniform on (0, 1). Raises ValueError when
+    the smaller side has more than MAX_UNITS units. No gradient passes.
     """
     small = _small_first(rbm.detach())
     n = small.b1.shape[-1]
@@ -122,7 +137,10 @@ def _pieces(rbm: RBM, chunk: int | None) -> Iterator[tuple[int, int]]:
 
 
 def _log_weights(rbm: RBM, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
-    """log sum_z2 exp(-E) (*batch, states), the states (states, n1), and the logits of side 2 (*batch, states, n2)."""
+    """log sum_z2 exp(-E) (*batch, states), the states (states, n1), and logits.
+
+    The logits are of side 2, (*batch, states, n2).
+    """
     z = states(rbm.b1.shape[-1], rbm.b1, start, stop)
     logits = z @ rbm.w + rbm.b2.unsqueeze(-2)
     return rbm.b1 @ z.mT + F.softplus(logits).sum(-1), z, logits

@@ -9,16 +9,25 @@ from torch import Tensor
 
 
 def log_prob(x: Tensor, mean: Tensor, log_sd: Tensor) -> Tensor:
-    """log N(x; mean, exp(log_sd)^2), nats, summed over the last axis; arguments broadcast to (..., n)."""
+    """log N(x; mean, exp(log_sd)^2), nats, summed over the last axis.
+
+    Arguments broadcast to (..., n).
+    """
     z = (x - mean) * torch.exp(-log_sd)
     return (-0.5 * z * z - log_sd - 0.5 * math.log(2 * math.pi)).sum(-1)
 
 
 def sample(mean: Tensor, log_sd: Tensor, normal: Tensor) -> Tensor:
-    """Reparameterised sample mean + sd * noise, noise standard normal of the shape of the result."""
+    """Reparameterised sample mean + sd * noise.
+
+    The noise is standard normal, of the shape of the result.
+    """
     return mean + torch.exp(log_sd) * normal
 
 
 def kl_standard(mean: Tensor, log_var: Tensor) -> Tensor:
-    """KL(N(mean, exp(log_var)) || N(0, I)), nats, summed over the last axis (Kingma & Welling 2014, appendix B)."""
+    """KL(N(mean, exp(log_var)) || N(0, I)), nats, summed over the last axis.
+
+    Kingma & Welling 2014, appendix B.
+    """
     return 0.5 * (mean.square() + torch.exp(log_var) - 1 - log_var).sum(-1)

@@ -1,4 +1,7 @@
-"""Hamiltonian Monte Carlo (Duane, Kennedy, Pendleton & Roweth 1987; Neal 2011) for many chains beside each other."""
+"""Hamiltonian Monte Carlo for many chains beside each other.
+
+Duane, Kennedy, Pendleton & Roweth 1987; Neal 2011.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,25 @@ import torch
 from torch import Tensor
 
 LogDensity = Callable[[Tensor], Tensor]
-"""States (..., n) -> log-densities (...), up to a constant; chains must not depend on one another."""
+"""States (..., n) -> log-densities (...), up to a constant; chains must not
+depend on one another."""
 
 
 class Moved(NamedTuple):
-    """After a transition: the ``state`` (..., n), and with which ``probability`` (...) it was to be accepted."""
+    """After a transition: the ``state`` (..., n).
+
+    And with which ``probability`` (...) it was to be accepted.
+    """
 
     state: Tensor
     probability: Tensor
 
 
 def slopes(log_density: LogDensity, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradient (..., n) and value (...) of the log-density at every state; nothing is recorded for other gradients."""
+    """Gradient (..., n) and value (...) of the log-density at every state.
+
+    Nothing is recorded for other gradients.
+    """
 
     def total(v: Tensor) -> tuple[Tensor, Tensor]:
         values = log_density(v)
@@ -66,5 +76,8 @@ def transition(
 
 
 def tuned(step: Tensor, probability: Tensor, target: float, speed: float) -> Tensor:
-    """A step nearer to that whose acceptance is ``target``: longer where more is accepted, shorter where less is."""
+    """A step nearer to that whose acceptance is ``target``.
+
+    Longer where more is accepted, shorter where less is.
+    """
     return step * torch.exp(speed * (probability - target))

@@ -1,4 +1,7 @@
-"""Tokens that are drawn alike from one distribution over a vocabulary: a document as counts of its words."""
+"""Tokens that are drawn alike from one distribution over a vocabulary.
+
+A document as counts of its words.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,10 @@ from torch import Tensor
 
 
 def log_prob(counts: Tensor, logits: Tensor) -> Tensor:
-    """Log-probability of a sequence of tokens with these counts, sum_w n_w log softmax(logits)_w, nats.
+    """Log-probability of a sequence of tokens with these counts, nats.
 
-    It is that of every order of the tokens, so there is no multinomial coefficient: what perplexity is made of.
+    It is sum_w n_w log softmax(logits)_w. It is that of every order of the tokens, so there is no
+    multinomial coefficient: what perplexity is made of.
 
     Args:
         counts: How often each word occurs, (..., V).
@@ -23,7 +27,9 @@ def log_prob(counts: Tensor, logits: Tensor) -> Tensor:
 
 
 def sample(logits: Tensor, uniform: Tensor, tokens: Tensor | None = None) -> Tensor:
-    """Counts of tokens that are drawn from softmax(logits), by inverting its distribution function. No gradient passes.
+    """Counts of tokens that are drawn from softmax(logits), by inverting its distribution function.
+
+    No gradient passes.
 
     Args:
         logits: (..., V).

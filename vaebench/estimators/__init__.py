@@ -1,7 +1,8 @@
-"""Numbers from a model: bounds, importance-weighted NLLs, log Z, exact answers. No settings, no protocol.
+"""Numbers from a model: bounds, importance-weighted NLLs, log Z, exact answers.
 
-``importance`` and ``bound`` are functions here; ``exact``, ``log_z``, ``jackknife`` and others are modules of the room.
-All of them are loaded when they are first asked for.
+No settings, no protocol. ``importance`` and ``bound`` are functions here; ``exact``, ``log_z``,
+``jackknife`` and others are modules of the room. All of them are loaded when they are first asked
+for.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Active units: latents whose posterior mean varies with the data (Burda, Grosse & Salakhutdinov 2016, section 5.1).
+"""Active units: latents whose posterior mean varies with the data.
 
-Binary units: the mean of a case is estimated from samples, and a unit active where the variance over cases exceeds the
-threshold. Gaussian posteriors: the mean is the encoder's, and the threshold itself counts as active (He et al. 2019).
+Burda, Grosse & Salakhutdinov 2016, section 5.1. Binary units: the mean of a case is estimated from
+samples, and a unit active where the variance over cases exceeds the threshold. Gaussian posteriors:
+the mean is the encoder's, and the threshold itself counts as active (He et al. 2019).
 """
 
 from __future__ import annotations
@@ -13,17 +14,19 @@ from vaebench.estimators.sums import Sums
 from vaebench.estimators.weights import Pass
 
 THRESHOLD = 0.01
-"""A unit is active when Var_x(E_Q[z | x]) exceeds this; with Gaussian posteriors, when it is not less."""
+"""A unit is active when Var_x(E_Q[z | x]) exceeds this; with Gaussian
+posteriors, when it is not less."""
 
 DDOF = 1
 """Variances over n cases have n - 1 degrees of freedom."""
 
 
 class ActiveUnits(Sums):
-    """Streaming estimate of Var_x(E_Q[z | x]) of every unit from an even number of samples per case.
+    """Streaming estimate of Var_x(E_Q[z | x]) of every unit.
 
-    The mean of a few samples varies within a case too, by Var[z | x] / k, which for binary units is more than the
-    threshold. The covariance over cases of the means of two halves of the samples has no such bias, so it is used.
+    From an even number of samples of each case. The mean of a few samples varies within a case too,
+    by Var[z | x] / k, which for binary units is more than the threshold. The covariance over cases
+    of the means of two halves of the samples has no such bias, so it is used.
     """
 
     def __init__(
@@ -60,7 +63,10 @@ class ActiveUnits(Sums):
 
 
 def variances(mean: torch.Tensor) -> torch.Tensor:
-    """Variance of encoder means (n, units) over the cases, (units,), float64, with n - 1 degrees of freedom."""
+    """Variance of encoder means (n, units) over the cases.
+
+    (units,), float64, with n - 1 degrees of freedom.
+    """
     return mean.double().var(0, correction=DDOF)
 
 
@@ -70,7 +76,10 @@ def active_means(mean: torch.Tensor) -> int:
 
 
 class ActiveMeans(Gather):
-    """The same interface as ActiveUnits for a Gaussian posterior: no samples are needed, since the mean is known."""
+    """The same interface as ActiveUnits for a Gaussian posterior.
+
+    No samples are needed, since the mean is known.
+    """
 
     def variances(self) -> list[torch.Tensor]:
         """Variance over cases of the mean of every unit of the one layer, [(units,)]."""

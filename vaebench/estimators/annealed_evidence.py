@@ -1,12 +1,14 @@
-"""log p(x) of models with real latents by annealed importance sampling from the prior to the posterior (Neal 2001).
+"""log p(x) of models with real latents by annealed importance sampling.
 
-Between them lie p(z) p(x | z)^beta, beta from 0 to 1, sampled by Hamiltonian Monte Carlo (Wu, Burda, Salakhutdinov &
-Grosse 2017). No proposal can flatter: the mean of the weights is p(x) forwards, of their inverses 1 / p(x) backwards,
-from an exact sample of the posterior, which there is of data that the model made. So one direction gives a stochastic
-lower bound of log p(x), the other an upper one, and the two meet as temperatures and chains grow.
+From the prior to the posterior (Neal 2001). Between them lie p(z) p(x | z)^beta, beta from 0 to 1,
+sampled by Hamiltonian Monte Carlo (Wu, Burda, Salakhutdinov & Grosse 2017). No proposal can
+flatter: the mean of the weights is p(x) forwards, of their inverses 1 / p(x) backwards, from an
+exact sample of the posterior, which there is of data that the model made. So one direction gives a
+stochastic lower bound of log p(x), the other an upper one, and the two meet as temperatures and
+chains grow.
 
-The integrator's steps are tuned in a run of their own before, one for every case and temperature, so that the weights
-that count come from a fixed Markov chain.
+The integrator's steps are tuned in a run of their own before, one for every case and temperature,
+so that the weights that count come from a fixed Markov chain.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from vaebench.rng import noise, seeds
 from vaebench.work.steps import Box, steps
 
 CASES = 50
-"""Cases annealed together, so that no result depends on which others are measured, and how many the model makes."""
+"""Cases annealed together, so that no result depends on which others are measured, and
+how many the model makes."""
 
 
 class Dreaming(LatentModel, Ancestral):
@@ -36,7 +39,8 @@ class Dreaming(LatentModel, Ancestral):
 class Annealing:
     """``temperatures`` steps from the prior to the posterior, with ``chains`` for each case.
 
-    ``leaps``: leapfrog steps of a transition, of which there is one at each temperature, tuned for ``acceptance``.
+    ``leaps``: leapfrog steps of a transition, of which there is one at each temperature, tuned for
+    ``acceptance``.
     """
 
     temperatures: int = 1000
@@ -63,7 +67,10 @@ SPEED = 0.1
 
 
 class Target:
-    """p(z) p(x | z)^beta of the cases ``x`` (batch, d), for all layers of z side by side, (chains, batch, n)."""
+    """p(z) p(x | z)^beta of the cases ``x`` (batch, d).
+
+    For all layers of z side by side, (chains, batch, n).
+    """
 
     def __init__(self, model: LatentModel, x: Tensor) -> None:
         self.model = model
@@ -87,7 +94,9 @@ class Target:
 
 @torch.no_grad()
 def lower(model: Dreaming, x: Tensor, seed: int, how: Annealing) -> Tensor:
-    """log of the weights of the forward chains, (chains, batch), nats, float64; the mean of the weights is p(x).
+    """log of the weights of the forward chains, (chains, batch), nats, float64.
+
+    The mean of the weights is p(x).
 
     Args:
         model: With real latents, of which it knows log p(x | z) and log p(z), and samples p(z).
@@ -102,7 +111,9 @@ def lower(model: Dreaming, x: Tensor, seed: int, how: Annealing) -> Tensor:
 
 @torch.no_grad()
 def upper(model: Dreaming, x: Tensor, z: Sequence[Tensor], seed: int, how: Annealing) -> Tensor:
-    """log of the inverse weights of the backward chains, (chains, batch), nats; their mean is 1 / p(x).
+    """log of the inverse weights of the backward chains, (chains, batch), nats.
+
+    Their mean is 1 / p(x).
 
     Args:
         model: As for ``lower``.
@@ -126,7 +137,8 @@ class Annealed(NamedTuple):
 
     Attributes:
         log_weights: Of the forward chains, (chains, n), nats, float64.
-        gaps: Upper minus lower estimate of log p(x) of each case that the model made, (CASES,), nats.
+        gaps: Upper minus lower estimate of log p(x) of each case that the
+            model made, (CASES,), nats.
     """
 
     log_weights: Tensor
@@ -140,9 +152,10 @@ class Annealed(NamedTuple):
 
 
 def log_evidence(model: Dreaming, x: Tensor, seed: int, how: Annealing) -> Annealed:
-    """log p(x) of any number of cases ``x`` (n, d), and the gap of both directions on ``CASES`` cases of the model's.
+    """log p(x) of any number of cases ``x`` (n, d), and the gap of both directions.
 
-    The cases are annealed ``CASES`` at a time. Within a ``steps.Work`` it can be stopped, and gone on with.
+    The gap is on ``CASES`` cases of the model's. The cases are annealed ``CASES`` at a time. Within
+    a ``steps.Work`` it can be stopped, and gone on with.
     """
     x = x.to(model.mean.dtype)
     parts = x.split(CASES)
@@ -164,7 +177,8 @@ def log_evidence(model: Dreaming, x: Tensor, seed: int, how: Annealing) -> Annea
 def gaps(model: Dreaming, seed: int, how: Annealing) -> Tensor:
     """Upper minus lower estimate of log p(x), (CASES,), nats, of cases that the model makes.
 
-    Both are right in the limit. In expectation the gap is positive, and no smaller than the error of either.
+    Both are right in the limit. In expectation the gap is positive, and no smaller
+    than the error of either.
     """
     draws = noise.fixed(model.joint_noise(CASES), seed, "anneal", device=model.mean.device)
     with torch.no_grad():
@@ -192,7 +206,10 @@ def _drawn(
 
 
 def _tuned_steps(model: Dreaming, x: Tensor, seed: int, how: Annealing) -> list[Tensor]:
-    """The integrator's step of every temperature from the second on, (batch, 1) each, by chains of their own."""
+    """The integrator's step of every temperature from the second on.
+
+    (batch, 1) each, by chains of their own.
+    """
     target = Target(model, x)
     betas = how.betas()
     first = torch.full((len(x), 1), FIRST_STEP, dtype=x.dtype, device=x.device)

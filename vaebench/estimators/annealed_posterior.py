@@ -1,14 +1,18 @@
-"""Measures of models with a Boltzmann machine as the posterior of every case, q(z | x) = exp(-E_x(z)) / Z_x (DVAE##).
+"""Measures of models with a Boltzmann machine as the posterior of every case (DVAE##).
 
-Neither samples nor Z_x can be had at once, so every case's machine is annealed from its own biases, W being switched on
-(Vahdat, Andriyash & Macready 2020): the K chains' final states z_i are the samples, their log-weights a_i give Z_x.
-With w_i = p(x, z_i) exp(E_x(z_i)) Z_x^,
+q(z | x) = exp(-E_x(z)) / Z_x. Neither samples nor Z_x can be had at once, so every case's machine
+is annealed from its own biases, W being switched on (Vahdat, Andriyash & Macready 2020): the K
+chains' final states z_i are the samples, their log-weights a_i give Z_x. With w_i = p(x, z_i)
+exp(E_x(z_i)) Z_x^,
 
-- the plain estimate log (1/K) sum w_i, the paper's, takes the states as if they were q's own and needs Z_x^;
-- the weighted one, log (1/K) sum w_i a_i K / sum a, is log of an unbiased estimate of p(x) however short the annealing:
-  Z_x^ cancels, and states and weights make one long importance sample (Neal 2001).
+- the plain estimate log (1/K) sum w_i, the paper's, takes the states as if they were
+  q's own and needs Z_x^;
+- the weighted one, log (1/K) sum w_i a_i K / sum a, is log of an unbiased estimate of p(x) however
+  short the annealing: Z_x^ cancels, and states and weights make one long importance sample (Neal
+  2001).
 
-Errors of Z_x^ are independent between cases and average out over them; that of the prior's log Z does not.
+Errors of Z_x^ are independent between cases and average out over them; that of the
+prior's log Z does not.
 """
 
 from __future__ import annotations
@@ -37,9 +41,10 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class AnnealedPass(Pass):
-    """A pass whose samples are final states of annealing; ``log_a`` (k, batch), float64, are log-weights of mean 1.
+    """A pass whose samples are final states of annealing.
 
-    ``error`` is the standard error of log Z_x, which log_q contains.
+    ``log_a`` (k, batch), float64, are log-weights of mean 1. ``error`` is the standard error of log
+    Z_x, which log_q contains.
     """
 
     error: Tensor = field(kw_only=True)
@@ -60,11 +65,13 @@ def stream(
     max_floats: int | None = None,
     state: Stateful | None = None,
 ) -> Iterator[AnnealedPass]:
-    """All ``chains`` final states of every case of ``x`` (n, d), annealed over ``temperatures`` steps, as passes.
+    """All ``chains`` final states of every case of ``x`` (n, d), as passes.
 
-    ``batch`` cases are annealed together and ``chunk`` of their states decoded at a time; None: as many as fit
-    ``max_floats``. A case's noise is its own, by its position. The encoder sees every case once. The number of chains
-    is part of an estimate: the first of many are not those of few. ``state``: what the caller gathers from the passes.
+    They are annealed over ``temperatures`` steps. ``batch`` cases are annealed together and
+    ``chunk`` of their states decoded at a time; None: as many as fit ``max_floats``. A case's noise
+    is its own, by its position. The encoder sees every case once. The number of chains is part of
+    an estimate: the first of many are not those of few. ``state``: what the caller gathers from the
+    passes.
     """
     max_floats = max_floats or MAX_FLOATS.get(x.device.type, MAX_FLOATS["cuda"])
     units = sum(model.sizes[1:])
@@ -103,7 +110,10 @@ def stream(
 
 
 class AnnealedSum(Sums):
-    """Streaming sums of w and of w a over the samples of every case, and what the annealing was like."""
+    """Streaming sums of w and of w a over the samples of every case.
+
+    And what the annealing was like.
+    """
 
     def __init__(
         self,
@@ -115,7 +125,10 @@ class AnnealedSum(Sums):
         log_z: float = 0.0,
         shown: int = SHOWN,
     ) -> None:
-        """``samples`` of the ``chains`` of every case are averaged (None: all); log Z_x^ is that of all of them."""
+        """``samples`` of the ``chains`` of every case are averaged (None: all).
+
+        log Z_x^ is that of all of them.
+        """
         self.samples = chains or samples
         self.shown = min(shown, cases)
         self.weighted = ImportanceSum(cases, samples, device, log_z=log_z)
@@ -131,7 +144,8 @@ class AnnealedSum(Sums):
         self.plain.add(part)
         self.plain.annealing.add(part.log_a, part.first, part.cases)
         self.plain.sd[part.cases] = part.error.double()
-        # log_q + log a in the place of log_q: importance weights against states that come with weights.
+        # log_q + log a in the place of log_q: importance weights against states
+        # that come with weights.
         self.weighted.add(
             Pass(part.cases, part.first, part.log_p, [*part.log_q, -part.log_a], part.z)
         )
@@ -146,10 +160,10 @@ class AnnealedSum(Sums):
 
 
 class _Plain(ImportanceSum):
-    """The plain estimate, whose error has that of log Z_x^ in it, from the same chains: one jackknife over both.
+    """The plain estimate, whose error has that of log Z_x^ in it, from the same chains.
 
-    ``annealing`` has the sums of the weights a of all ``chains``, in the groups of the samples; ``sd`` (n,) is the
-    error of log Z_x^ alone.
+    One jackknife over both. ``annealing`` has the sums of the weights a of all ``chains``, in the
+    groups of the samples; ``sd`` (n,) is the error of log Z_x^ alone.
     """
 
     def __init__(self, chains: int, cases: int, samples: int, *args: Any, **more: Any) -> None:
@@ -159,7 +173,10 @@ class _Plain(ImportanceSum):
         self.sd = torch.full_like(self.log_sum, math.nan)
 
     def variance(self) -> Tensor:
-        """Var[log mean w + log mean a] of every case, (n,): a group of chains is left out of both means at once."""
+        """Var[log mean w + log mean a] of every case, (n,).
+
+        A group of chains is left out of both means at once.
+        """
         w = self.groups.groups
         a = self.annealing.groups
         left = jackknife.left_out(w, self.samples) + jackknife.left_out(a, self.chains)
@@ -174,10 +191,11 @@ class _Plain(ImportanceSum):
 
 @torch.no_grad()
 def count_modes(rbm: RBM, z1: Tensor, sweeps: int = 40, least: int = 5) -> int:
-    """How many mean-field fixed points more than ``least`` of the states ``z1`` (k, n1) of one machine lead to.
+    """How many mean-field fixed points the states ``z1`` (k, n1) of one machine lead to.
 
-    From each state side 2 and side 1 are set to their means in turn, ``sweeps`` times; fixed points are told apart to
-    1/100 (Vahdat, Andriyash & Macready 2020).
+    Counted are those that more than ``least`` of the states lead to. From each state side 2 and
+    side 1 are set to their means in turn, ``sweeps`` times; fixed points are told apart to 1/100
+    (Vahdat, Andriyash & Macready 2020).
     """
     for _ in range(sweeps):
         mean2 = rbm.mean2(z1)

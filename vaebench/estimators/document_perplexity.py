@@ -1,8 +1,9 @@
-"""Perplexities of documents as counts, from the NLL of each: the mean over documents, and the one of all tokens.
+"""Perplexities of documents as counts, from the NLL of each.
 
-A document of L tokens and a token sequence of probability p has -(1/L) log p nats per token. The perplexity per
-document is exp of the mean of these over documents, in which a short document counts as much as a long one (Mnih &
-Gregor 2014, section 4.3). The pooled one is exp of all nats over all tokens. They are different numbers.
+The mean over documents, and the one of all tokens. A document of L tokens and a token sequence of
+probability p has -(1/L) log p nats per token. The perplexity per document is exp of the mean of
+these over documents, in which a short document counts as much as a long one (Mnih & Gregor 2014,
+section 4.3). The pooled one is exp of all nats over all tokens. They are different numbers.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ LARGEST = 700.0
 
 @dataclass(frozen=True)
 class Perplexity:
-    """``value`` with its Monte Carlo standard ``error`` given the documents, None where that of an NLL is unknown.
+    """``value`` with its Monte Carlo standard ``error`` given the documents.
 
-    ``case_error``: the standard error over documents, as if they were a sample of a population; None of a single one.
-    Both are by the delta method: the value times the error of its logarithm.
+    None where that of an NLL is unknown. ``case_error``: the standard error over documents, as if
+    they were a sample of a population; None of a single one. Both are by the delta method: the
+    value times the error of its logarithm.
     """
 
     value: float

@@ -1,4 +1,7 @@
-"""The likelihood of an ensemble: the mean of the probabilities of its members, which is a probability again."""
+"""The likelihood of an ensemble.
+
+The mean of the probabilities of its members, which is a probability again.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ from vaebench.work.steps import Box, steps
 
 @torch.no_grad()
 def log_evidence(model: Ensemble, x: Tensor, members: int) -> Tensor:
-    """log of the mean of p(x) over the first ``members``, or over as many as there are if these are fewer.
+    """log of the mean of p(x) over the first ``members``.
+
+    Or over as many as there are, if these are fewer.
 
     Args:
         model: The ensemble.

@@ -1,7 +1,8 @@
-"""Exact NLL of models with few binary latents: every state is decoded once, whatever the number of cases.
+"""Exact NLL of models with few binary latents.
 
-With G the logits of all states, log p(x | z) = x.G_z - sum_i softplus(G_zi) is linear in x: one product for all cases.
-No part of it goes through a posterior, so it also stands as a second implementation of what samples estimate.
+Every state is decoded once, whatever the number of cases. With G the logits of all states, log p(x
+| z) = x.G_z - sum_i softplus(G_zi) is linear in x: one product for all cases. No part of it goes
+through a posterior, so it also stands as a second implementation of what samples estimate.
 """
 
 from __future__ import annotations
@@ -23,13 +24,19 @@ CASES = 1000
 
 
 def applies(model: Model) -> bool:
-    """Models with a Boltzmann prior over few enough bits and pixels that are independent given all of them."""
+    """Models with a Boltzmann prior over few enough bits.
+
+    Their pixels are independent given all of the bits.
+    """
     return isinstance(model, BoltzmannPrior) and sum(model.sizes[1:]) <= MAX_UNITS
 
 
 @torch.no_grad()
 def log_evidence(model: BoltzmannPrior, x: Tensor) -> Tensor:
-    """log p(x) of ``x`` (n, d), (n,), nats, float64 sums of products in the model's precision. See ``applies``."""
+    """log p(x) of ``x`` (n, d), (n,), nats, float64 sums of products in the model's precision.
+
+    See ``applies``.
+    """
     units = sum(model.sizes[1:])
     n = len(x)
     total = torch.full((n,), -torch.inf, dtype=torch.float64, device=x.device)
@@ -59,7 +66,10 @@ def log_evidence(model: BoltzmannPrior, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def known(model: Model, x: Tensor) -> Tensor | None:
-    """log p(x) of ``x`` (n, d), (n,), nats, of models that can be enumerated or have no latents; None for others."""
+    """log p(x) of ``x`` (n, d), (n,), nats, of models that can be enumerated or have no latents.
+
+    None for others.
+    """
     if isinstance(model, ExactModel):
         return model.score(x).double()
     return log_evidence(model, x) if isinstance(model, BoltzmannPrior) and applies(model) else None

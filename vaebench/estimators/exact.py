@@ -1,4 +1,7 @@
-"""Exact answers for tiny models with binary latents, by enumerating every state. Everything in float64, nats."""
+"""Exact answers for tiny models with binary latents, by enumerating every state.
+
+Everything in float64, nats.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ MAX_UNITS = boltzmann_exact.MAX_UNITS
 
 
 def states(units: int) -> Tensor:
-    """All 2^units vectors of zeros and ones, (2^units, units), float64. ValueError above MAX_UNITS units."""
+    """All 2^units vectors of zeros and ones, (2^units, units), float64.
+
+    ValueError above MAX_UNITS units.
+    """
     if not 0 < units <= MAX_UNITS:
         raise ValueError(f"{units} units cannot be enumerated; allowed: 1 to {MAX_UNITS}")
     return boltzmann_exact.states(units, torch.empty((), dtype=torch.float64))
@@ -27,24 +33,36 @@ def latent_states(model: LatentModel) -> list[Tensor]:
 
 
 def _everywhere(model: LatentModel, x: Tensor) -> list[Tensor]:
-    """Every joint state of the latents beside every case of ``x``: layers (states, batch, n) on its device."""
+    """Every joint state of the latents beside every case of ``x``.
+
+    Layers (states, batch, n) on its device.
+    """
     return [h.to(x.device).expand(-1, len(x), -1) for h in latent_states(model)]
 
 
 def _tables(model: LatentModel, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """log P(x, h) and log Q(h | x) of every state, (states, batch), and the states, for ``x`` (batch, d) float64."""
+    """log P(x, h) and log Q(h | x) of every state, (states, batch), and the states.
+
+    For ``x`` (batch, d) float64.
+    """
     z = _everywhere(model, x)
     prior, posterior = log_z(model, x)
     return model.log_joint(x, z) - prior, model.log_posterior(z, x) - posterior, z
 
 
 def _mean(weight: Tensor, values: Tensor) -> Tensor:
-    """sum_h weight(h) values(h), (batch,), of (states, batch). Without weight infinities count for nothing."""
+    """sum_h weight(h) values(h), (batch,), of (states, batch).
+
+    Without weight infinities count for nothing.
+    """
     return torch.where(weight > 0, weight * values, 0.0).sum(0)
 
 
 def log_z(model: LatentModel, x: Tensor) -> tuple[Tensor | float, Tensor | float]:
-    """What log P(x, h) and log Q(h | x) lack, () and (batch,), exact and differentiable; 0 where they lack nothing."""
+    """What log P(x, h) and log Q(h | x) lack, () and (batch,), exact and differentiable.
+
+    0 where they lack nothing.
+    """
     prior = boltzmann_exact.log_z(model.prior()) if isinstance(model, BoltzmannPrior) else 0.0
     return prior, boltzmann_exact.log_z(model.posterior(x)) if isinstance(
         model, BoltzmannPosterior
@@ -76,7 +94,10 @@ def expected_log_posterior(model: LatentModel) -> Tensor:
 
 
 def layer_kl(model: LatentModel, x: Tensor) -> list[Tensor]:
-    """E_Q[log Q(h_i | h_{i-1}) - log P(h_i | h_{i+1})] of each layer, (batch,); one of all where the prior is one."""
+    """E_Q[log Q(h_i | h_{i-1}) - log P(h_i | h_{i+1})] of each layer, (batch,).
+
+    One of all where the prior is one.
+    """
     z = _everywhere(model, x)
     log_p = model.log_joint_terms(x, z)
     log_q = model.log_posterior_terms(z, x)

@@ -2,10 +2,11 @@
 
     1 / p(x) = E_p(z | x) [ q(z) / p(x, z) ]   for any density q that is 0 where p(x, z) is.
 
-The samples come from Hamiltonian Monte Carlo, q is a Gaussian fitted to a first part of them, and the mean is over a
-second part. Good for a few latents, below five or so. It has no bound's safety: minus the logarithm of a mean is, in
-expectation, above log p(x) whatever q is, by much where q is wider than the posterior and few samples meet the large
-terms. A chain that stays in one of several modes has the opposite effect: log p(x) comes out too low.
+The samples come from Hamiltonian Monte Carlo, q is a Gaussian fitted to a first part of them, and
+the mean is over a second part. Good for a few latents, below five or so. It has no bound's safety:
+minus the logarithm of a mean is, in expectation, above log p(x) whatever q is, by much where q is
+wider than the posterior and few samples meet the large terms. A chain that stays in one of several
+modes has the opposite effect: log p(x) comes out too low.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from vaebench.rng import noise
 from vaebench.work.steps import tick
 
 CASES = 100
-"""Cases whose noise comes from one generator, so that no result depends on which others are measured."""
+"""Cases whose noise comes from one generator, so that no result depends on
+which others are measured."""
 
 BURN_IN = 100
 """Transitions before the first sample, in which the step of every chain is tuned."""
@@ -31,14 +33,16 @@ SPREAD = 0.5
 """Of the steps of a chain about the tuned one, relative to it: drawn anew for every transition."""
 
 JITTER = 1e-6
-"""Added to the fitted variances, relative to their mean: samples of a chain that hardly moves still have a density."""
+"""Added to the fitted variances, relative to their mean: samples of a chain that hardly moves still
+have a density."""
 
 
 @dataclass(frozen=True)
 class Chains:
     """How the posterior is sampled.
 
-    ``leaps`` leapfrog steps, tuned for ``acceptance``; ``samples`` for the fit, then as many for the mean.
+    ``leaps`` leapfrog steps, tuned for ``acceptance``; ``samples`` for the fit,
+    then as many for the mean.
     """
 
     samples: int = 50
@@ -50,7 +54,9 @@ class Chains:
 def log_evidence(
     model: SampledPosterior, x: Tensor, seed: int, how: Chains = Chains()
 ) -> tuple[Tensor, Tensor]:
-    """The estimate of log p(x) of every case, (n,), nats, float64, and the mean acceptance of its chain, (n,).
+    """The estimate of log p(x) of every case, (n,), nats, float64.
+
+    And the mean acceptance of its chain, (n,).
 
     Args:
         model: With one layer of real latents.

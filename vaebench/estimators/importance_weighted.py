@@ -1,4 +1,7 @@
-"""Importance-weighted estimate of the NLL (Burda, Grosse & Salakhutdinov 2016), streamed, log-sum-exp in float64."""
+"""Importance-weighted estimate of the NLL, streamed, log-sum-exp in float64.
+
+Burda, Grosse & Salakhutdinov 2016.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,13 @@ from vaebench.models.base import BoltzmannPrior, Model, SampledPosterior
 class Importance:
     """``nll``: minus the mean over cases of log (1/K) sum_k w_k, nats, positive for discrete data.
 
-    In expectation it is an upper bound of the exact NLL that falls to it as K grows: a bias of about 1 / (2 ESS), and
-    more where ``ess`` is small, that is no part of ``error``, the Monte Carlo standard error given the cases, by the
-    jackknife over groups of samples; None with one sample.
-    ``curve``: K -> the same from the first K samples. ``ess``: mean over cases of (sum w)^2 / sum w^2, between 1 and K;
-    ``ess_min`` the smallest of any case. ``case_error``: standard error over cases, as if they were a sample of a
-    population.
+    In expectation it is an upper bound of the exact NLL that falls to it as K grows: a bias of
+    about 1 / (2 ESS), and more where ``ess`` is small, that is no part of ``error``, the Monte
+    Carlo standard error given the cases, by the jackknife over groups of samples; None with one
+    sample.
+    ``curve``: K -> the same from the first K samples. ``ess``: mean over cases of (sum w)^2 / sum
+    w^2, between 1 and K; ``ess_min`` the smallest of any case. ``case_error``: standard error over
+    cases, as if they were a sample of a population.
     """
 
     nll: float
@@ -43,9 +47,10 @@ def nested(samples: int) -> list[int]:
 
 
 class ImportanceSum(Sums):
-    """Streaming log-sum-exp of w and of w^2 over the samples of every case; ``log_z`` is what log P(x, z) lacks.
+    """Streaming log-sum-exp of w and of w^2 over the samples of every case.
 
-    ``groups`` has the sums of groups of samples, from which the error is taken.
+    ``log_z`` is what log P(x, z) lacks. ``groups`` has the sums of groups of samples, from which
+    the error is taken.
     """
 
     def __init__(
@@ -61,7 +66,10 @@ class ImportanceSum(Sums):
         self.at = {k: torch.full_like(self.log_sum, math.nan) for k in self.points}
 
     def add(self, part: Pass) -> None:
-        """Take the samples of ``part`` that are among the first ``samples``; they must follow those taken before."""
+        """Take the samples of ``part`` that are among the first ``samples``.
+
+        They must follow those taken before.
+        """
         if part.first >= self.samples:
             return
         log_w = part.log_w[: self.samples - part.first]
@@ -85,7 +93,10 @@ class ImportanceSum(Sums):
         return self.log_z - self.at[self.samples]
 
     def each_ess(self) -> Tensor:
-        """The effective sample size of every case, (sum w)^2 / sum w^2, (n,), between 1 and the number of samples."""
+        """The effective sample size of every case, (sum w)^2 / sum w^2.
+
+        (n,), between 1 and the number of samples.
+        """
         return torch.exp(2 * self.log_sum - self.log_square)
 
     def result(self) -> Importance:
@@ -151,9 +162,10 @@ def importance(
 
 
 def sampled(model: Model, log_z: float | None, samples: str) -> tuple[SampledPosterior, float]:
-    """A model whose posterior is sampled at once, and the log Z to take off log p(x, z), 0 if the prior is normalised.
+    """A model whose posterior is sampled at once, and its log Z.
 
-    Raises UserError if log Z is needed and missing, or if there is no such posterior to draw ``samples`` from.
+    That is to be taken off log p(x, z), and 0 if the prior is normalised. Raises UserError if log Z
+    is needed and missing, or if there is no such posterior to draw ``samples`` from.
     """
     if log_z is None and isinstance(model, BoltzmannPrior):
         raise UserError(

@@ -1,9 +1,12 @@
-"""Missing pixels filled in by a Markov chain through the codes (Rezende, Mohamed & Wierstra 2014, section 6, figure 5).
+"""Missing pixels filled in by a Markov chain through the codes.
+
+Rezende, Mohamed & Wierstra 2014, section 6, figure 5.
 
     z ~ q(z | v_observed, v_missing),  v_missing ~ p(v | z),  the observed pixels stay as they are.
 
-The missing pixels begin as random bits. If q(z | v) is the posterior, the chain's stationary distribution is
-p(v_missing | v_observed); the further q is from it, the further the chain is from that.
+The missing pixels begin as random bits. If q(z | v) is the posterior, the chain's stationary
+distribution is p(v_missing | v_observed); the further q is from it, the further the chain is from
+that.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from vaebench.rng import noise
 from vaebench.work.steps import Box, steps
 
 CASES = 100
-"""Cases whose noise comes from one generator, so that no result depends on which others are measured."""
+"""Cases whose noise comes from one generator, so that no result depends on
+which others are measured."""
 
 
 class Decoding(SampledPosterior, BinaryVisibles):
@@ -31,7 +35,8 @@ def missing(kind: str, share: float, shape: tuple[int, ...], cases: int, seed: i
     """Which pixels are missing, (cases, d), bool.
 
     Args:
-        kind: ``random``, each pixel with one probability, or ``square``, half the sides and in the middle.
+        kind: ``random``, each pixel with one probability, or ``square``, half the
+            sides and in the middle.
         share: Probability of each pixel, for ``random``.
         shape: Of an example, (height, width) with more sizes of 1 perhaps; for ``square``.
         cases: How many.
@@ -93,9 +98,10 @@ def states(
 def errors(
     model: Decoding, x: Tensor, hidden: Tensor, count: int, chains: int, seed: int
 ) -> Tensor:
-    """The share of the missing pixels that are wrong, (chains, count + 1, n): at the start and after each step.
+    """The share of the missing pixels that are wrong, (chains, count + 1, n).
 
-    A case of which nothing is missing has none wrong. Within a ``steps.Work`` it can be stopped, and gone on with.
+    At the start and after each step. A case of which nothing is missing has none wrong. Within a
+    ``steps.Work`` it can be stopped, and gone on with.
 
     Args:
         model: See ``states``.

@@ -1,7 +1,8 @@
-"""The terms of belief nets' importance weights by kernels: what ``weights.terms`` gives, several times as fast.
+"""The terms of belief nets' importance weights by kernels.
 
-Weights stand still while a model is evaluated, so each matrix is made into a table once (``vaebench.kernels.scores``).
-What a case gives to all its samples is computed once for all of them.
+What ``weights.terms`` gives, several times as fast. Weights stand still while a model is evaluated,
+so each matrix is made into a table once (``vaebench.kernels.scores``). What a case gives to all its
+samples is computed once for all of them.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ NO_BITS = np.zeros(0, np.uint16)
 
 
 class Base(NamedTuple):
-    """Logits without parents: ``cycle`` rows of ``stride`` floats; row r of the samples has row r modulo ``cycle``."""
+    """Logits without parents: ``cycle`` rows of ``stride`` floats.
+
+    Row r of the samples has row r modulo ``cycle``.
+    """
 
     values: np.ndarray
     stride: int
@@ -38,7 +42,10 @@ class Base(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A matrix of weights as ``scores.fill_table`` lays it out, and how many words of bits its parents have."""
+    """A matrix of weights as ``scores.fill_table`` lays it out.
+
+    And how many words of bits its parents have.
+    """
 
     values: np.ndarray
     words: int
@@ -68,7 +75,10 @@ def table_of(weight: Tensor | None) -> Table:
 
 
 class Chain:
-    """Autoregressive weights (units, units): of ``source`` k what it gives to later units, as the sampler reads it."""
+    """Autoregressive weights (units, units).
+
+    Of ``source`` k what it gives to later units, as the sampler reads it.
+    """
 
     def __init__(self, weight: Tensor) -> None:
         units = len(weight)
@@ -96,9 +106,10 @@ class Layer:
 
 
 class KernelTerms:
-    """Terms of log P(x, z), terms of log Q(z | x), and z, of a float32 belief net on the CPU, whose cases are bits.
+    """Terms of log P(x, z), terms of log Q(z | x), and z, of a float32 belief net on the CPU.
 
-    It is called as ``weights.terms`` is, without the model. The model's parameters must not change after it is made.
+    Its cases are bits. It is called as ``weights.terms`` is, without the model. The model's
+    parameters must not change after it is made.
     """
 
     def __init__(self, model: BeliefNet) -> None:
@@ -110,9 +121,9 @@ class KernelTerms:
     def __call__(
         self, x: Tensor, k: int, noises: dict[str, Tensor], posterior: Posterior
     ) -> tuple[list[Tensor], list[Tensor], Layers]:
-        """``k`` samples of every case of ``x`` (batch, d); terms (k, batch), nats; z (k, batch, units).
+        """``k`` samples of every case of ``x`` (batch, d); terms (k, batch), nats.
 
-        ``posterior`` is the model's own, which the kernels know already.
+        z (k, batch, units). ``posterior`` is the model's own, which the kernels know already.
         """
         self._read(x)
         rows = k * len(x)
@@ -191,7 +202,10 @@ class KernelTerms:
 
 
 def _shared(work: Callable[[np.ndarray, int], None], rows: int) -> Tensor:
-    """``work`` on the log-probabilities of ``rows`` rows, ROWS at a time; them, (rows,), float32."""
+    """``work`` on the log-probabilities of ``rows`` rows, ROWS at a time.
+
+    Them, (rows,), float32.
+    """
     logs = np.empty(rows)
     starts = range(0, rows, ROWS)
     parts = [logs[start : start + ROWS] for start in starts]
@@ -206,7 +220,10 @@ def _shared(work: Callable[[np.ndarray, int], None], rows: int) -> Tensor:
 
 
 class Layers(Sequence[Tensor]):
-    """Layers of zeros and ones (k, batch, units), made from words when they are asked for: few measures do."""
+    """Layers of zeros and ones (k, batch, units), made from words when they are asked for.
+
+    Few measures do.
+    """
 
     def __init__(self, states: list[np.ndarray], units: list[int], k: int) -> None:
         self._states = states

@@ -1,10 +1,12 @@
-"""log p(words) of a topic model by particles that pass over a document from left to right (Wallach et al. 2009).
+"""log p(words) of a topic model by particles.
 
-A particle is a topic for each word so far. At word n every earlier topic is drawn anew given all others and the words
-so far, which leaves p(z_<n | w_<n) as it is; the mean over particles of p(w_n | z_<n) is a factor of the estimate; the
-particles are resampled by it; and each draws a topic of word n. Wallach et al. do without the resampling, by which this
-is a particle filter with moves, and the estimate of p(words) has no bias (Del Moral 2004; Buntine 2009 has a form
-without bias too). So its logarithm is too low on average, and a perplexity too high, less with more particles.
+They pass over a document from left to right (Wallach et al. 2009). A particle is a topic for each
+word so far. At word n every earlier topic is drawn anew given all others and the words so far,
+which leaves p(z_<n | w_<n) as it is; the mean over particles of p(w_n | z_<n) is a factor of the
+estimate; the particles are resampled by it; and each draws a topic of word n. Wallach et al. do
+without the resampling, by which this is a particle filter with moves, and the estimate of p(words)
+has no bias (Del Moral 2004; Buntine 2009 has a form without bias too). So its logarithm is too low
+on average, and a perplexity too high, less with more particles.
 """
 
 from __future__ import annotations
@@ -24,9 +26,10 @@ PART = 50
 
 @torch.no_grad()
 def log_evidence(model: LDA, x: Tensor, particles: int, seed: int) -> Tensor:
-    """Estimates of log p(words) given the mean topics, (n,), nats, float64, of documents with counts ``x`` (n, V).
+    """Estimates of log p(words) given the mean topics.
 
-    The words of a document come in a random order. Numbers are a function of the seed and the place of a document.
+    (n,), nats, float64, of documents with counts ``x`` (n, V). The words of a document come in a
+    random order. Numbers are a function of the seed and the place of a document.
     """
     topics = model.mean_topics().double().cpu()
     made = noise.fixed(

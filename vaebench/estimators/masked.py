@@ -1,4 +1,7 @@
-"""The order-agnostic bound: the mean of log p(x) over all orders of the pixels, estimated from random masks."""
+"""The order-agnostic bound.
+
+The mean of log p(x) over all orders of the pixels, estimated from random masks.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,10 @@ CASES = 500
 
 @torch.no_grad()
 def masked_nll(model: Model, x: Tensor, samples: int, seed: int, purpose: str) -> float:
-    """The mean over examples of -log p(x), averaged over orders, from ``samples`` masks each; positive nats.
+    """The mean over examples of -log p(x), averaged over orders, from ``samples`` masks each.
 
-    By Jensen's inequality an upper bound of the NLL of every ensemble, on average over these.
+    Positive nats. By Jensen's inequality an upper bound of the NLL of every ensemble,
+    on average over these.
 
     Args:
         model: The model.

@@ -14,8 +14,9 @@ from vaebench.work.steps import Box, steps
 def log_evidence(model: OrderedModel, x: Tensor, orders: int, seed: int) -> Tensor:
     """log p(x | order) of every example in ``orders`` random orders, (orders, n), nats, float64.
 
-    Their mean is what Larochelle & Lauly (2012) report: the mean of LOG p, which is the bound of Jensen on the log of
-    the mean of p over orders. The orders are a function of the seed and the number of an example.
+    Their mean is what Larochelle & Lauly (2012) report: the mean of LOG p, which is the bound of
+    Jensen on the log of the mean of p over orders. The orders are a function of the seed and the
+    number of an example.
     """
     found = Box(log_p=torch.zeros(orders, len(x), dtype=torch.float64, device=x.device))
     for k in steps("orders", orders, found):
@@ -25,7 +26,10 @@ def log_evidence(model: OrderedModel, x: Tensor, orders: int, seed: int) -> Tens
 
 
 def mean_error(log_p: Tensor) -> float | None:
-    """Standard error that the choice of the orders leaves in the mean over examples and orders; None for one order."""
+    """Standard error that the choice of the orders leaves in the mean over examples and orders.
+
+    None for one order.
+    """
     orders, n = log_p.shape
     if orders < 2:
         return None

@@ -1,4 +1,7 @@
-"""Perplexity: exp of the NLL per predicted token, words and the end of the document, over all documents together."""
+"""Perplexity: exp of the NLL per predicted token over all documents.
+
+Predicted are words and the end of the document.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ from vaebench.nn.tokens import predicted
 
 @dataclass(frozen=True)
 class Perplexity:
-    """``value`` with its standard ``error`` by the delta method, None where that of the NLL is unknown.
+    """``value`` with its standard ``error`` by the delta method.
 
-    ``tokens``: predicted tokens of all documents.
+    None where that of the NLL is unknown. ``tokens``: predicted tokens of all documents.
     """
 
     value: float
@@ -23,9 +26,10 @@ class Perplexity:
 
 
 def perplexity(nll: float, error: float | None, x: Tensor) -> Perplexity:
-    """Of documents ``x`` (n, d) with a mean of ``nll`` nats per document, whose standard error is ``error``.
+    """Of documents ``x`` (n, d) with a mean of ``nll`` nats per document.
 
-    exp(n nll / tokens); infinite where that is too large for a number.
+    ``error``: its standard error. exp(n nll / tokens); infinite where that is
+    too large for a number.
     """
     tokens = predicted(x)
     rate = len(x) / tokens

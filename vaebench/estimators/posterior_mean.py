@@ -1,6 +1,7 @@
-"""Posterior means of a scalar latent: the model's, by quadrature on a grid, and the encoder's (He et al. 2019, App. A).
+"""Posterior means of a scalar latent.
 
-One against the other, case by case, they show whether the inference network lags behind the model.
+The model's, by quadrature on a grid, and the encoder's (He et al. 2019, App. A). One against the
+other, case by case, they show whether the inference network lags behind the model.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from vaebench.work.steps import tick
 LOW = -20.0
 HIGH = 20.0
 STEP = 0.1
-"""The paper's grid with the step of its released script (0.01 in the text, which makes no difference: see below)."""
+"""The paper's grid with the step of its released script (0.01 in the text, which makes no
+difference: see below)."""
 
 
 @torch.no_grad()
@@ -32,10 +34,11 @@ def posterior_mean(
 ) -> Tensor:
     """E[z | x] under p(z | x) of every case of ``x`` (n, d), for a scalar z: (n,), float64.
 
-    The mean over the grid low, low + step, ... high with weights p(x, z): a softmax of log p(z) + log p(x | z), in
-    which the step cancels. Where p(z | x) is a Gaussian of standard deviation s the error is of the order of
-    exp(-2 (pi s / step)^2). ``chunk``: grid points at a time, for speed only. Raises UserError for a model whose latent
-    is not a scalar, or a grid of fewer than two points.
+    The mean over the grid low, low + step, ... high with weights p(x, z): a softmax of log p(z) +
+    log p(x | z), in which the step cancels. Where p(z | x) is a Gaussian of standard deviation s
+    the error is of the order of exp(-2 (pi s / step)^2). ``chunk``: grid points at a time, for
+    speed only. Raises UserError for a model whose latent is not a scalar, or a grid of fewer than
+    two points.
     """
     model = _check(model)
     if not (step > 0 and high - low >= step):
@@ -61,7 +64,10 @@ def posterior_mean(
 
 @torch.no_grad()
 def encoder_mean(model: Model, x: Tensor) -> Tensor:
-    """Mean of q(z | x) of every case of ``x`` (n, d), for a scalar z: (n,), float64. UserError as above."""
+    """Mean of q(z | x) of every case of ``x`` (n, d), for a scalar z: (n,), float64.
+
+    UserError as above.
+    """
     model = _check(model)
     return torch.cat([model.posterior(xs).mean[:, 0].double() for _, _, xs in plan(model, x, 1)])
 
@@ -74,6 +80,7 @@ def scalar(model: Model) -> bool:
 def _check(model: Model) -> GaussianPosterior:
     if not (isinstance(model, GaussianPosterior) and scalar(model)):
         raise UserError(
-            f"{type(model).__name__}: posterior means are drawn for one Gaussian latent, model.latents=1"
+            f"{type(model).__name__}: posterior means are drawn for one Gaussian "
+            "latent, model.latents=1"
         )
     return model

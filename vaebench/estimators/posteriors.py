@@ -1,6 +1,7 @@
-"""Gaussian posteriors of all cases of a split, one sample of each, and their mixture, the aggregated posterior.
+"""Gaussian posteriors of all cases of a split, and one sample of each.
 
-KL(q(z|x) || p), E log q(z|x) and log q(z) = log (1/n) sum_j q(z | x_j), the sum over all cases or over a batch.
+And their mixture, the aggregated posterior. KL(q(z|x) || p), E log q(z|x) and log q(z) = log (1/n)
+sum_j q(z | x_j), the sum over all cases or over a batch.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from vaebench.models.posterior import Gaussian
 from vaebench.work.steps import tick
 
 BLOCK = 2**21
-"""Numbers of a block of densities (samples x posteriors), so that memory stays bounded whatever the size of the set."""
+"""Numbers of a block of densities (samples x posteriors), so that memory stays bounded whatever the
+size of the set."""
 
 LOSS = 1e8
-"""Largest term of a quadratic form that is expanded: in float64, differences of such terms keep 1e-7 nats."""
+"""Largest term of a quadratic form that is expanded: in float64, differences of
+such terms keep 1e-7 nats."""
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -61,10 +64,10 @@ class Posteriors:
         return gaussian.log_prob(self.z, zero, zero)
 
     def log_aggregate(self, groups: Sequence[Tensor] | None = None) -> Tensor:
-        """log of the mean of q(z_i | x_j) over the cases j of the group of i, itself included, (n,), nats.
+        """log of the mean of q(z_i | x_j) over the cases j of the group of i, itself included.
 
-        ``groups``: index tensors that hold every case once; None: all cases are one group. Raises ValueError for groups
-        that leave out a case or name one twice.
+        (n,), nats. ``groups``: index tensors that hold every case once; None: all cases are one
+        group. Raises ValueError for groups that leave out a case or name one twice.
         """
         if groups is None:
             return log_mixture(self.z, self.mean, self.log_var)
@@ -79,9 +82,10 @@ class Posteriors:
 
 
 def log_mixture(z: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
-    """log (1/n) sum_j N(z_i; mean_j, exp(log_var_j)), (m,), nats; ``z`` (m, units), the others (n, units), float64.
+    """log (1/n) sum_j N(z_i; mean_j, exp(log_var_j)), (m,), nats.
 
-    Blockwise, in bounded memory. Where the quadratic form is expanded it costs two matrix products.
+    ``z`` (m, units), the others (n, units), float64. Blockwise, in bounded memory. Where the
+    quadratic form is expanded it costs two matrix products.
     """
     constant = -0.5 * (log_var + LOG_2PI).sum(-1) - math.log(len(mean))
     precision = torch.exp(-log_var)
@@ -155,9 +159,10 @@ def posteriors(
     purpose: str = "eval",
     known: Posteriors | None = None,
 ) -> Posteriors:
-    """The posteriors of the cases ``x`` (n, d) by the encoder alone, with the samples that come first in a stream.
+    """The posteriors of the cases ``x`` (n, d) by the encoder alone.
 
-    ``known``: the same posteriors with other samples, so that they need not be found again.
+    With the samples that come first in a stream. ``known``: the same posteriors with other samples,
+    so that they need not be found again.
     """
     rows = []
     for cases, _, xs in plan(model, x, 1):
@@ -169,5 +174,8 @@ def posteriors(
 
 
 def mean_and_error(each: Tensor) -> tuple[float, float | None]:
-    """Mean over cases (n,) and its standard error, sd / sqrt(n) with n - 1 degrees of freedom; None for one case."""
+    """Mean over cases (n,) and its standard error, sd / sqrt(n) with n - 1 degrees of freedom.
+
+    None for one case.
+    """
     return float(each.mean()), float(each.std() / math.sqrt(len(each))) if len(each) > 1 else None

@@ -1,4 +1,7 @@
-"""How well a small Boltzmann machine fits a known distribution: the exact KL and its global minimum, by enumeration."""
+"""How well a small Boltzmann machine fits a known distribution.
+
+The exact KL and its global minimum, by enumeration.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,10 @@ OPTIONS = {"maxiter": 5000, "maxfun": 10000, "ftol": 1e-14, "gtol": 1e-9}
 
 
 def rbm_fit(model: RBMTarget) -> dict[str, float]:
-    """Exact KL(q || p) of the model's machine, the least that any machine of its size has, and their difference, nats.
+    """Exact KL(q || p) of the model's machine, the least one, and their difference, nats.
 
-    Keys ``exact_kl``, ``kl_optimum``, ``gap``. In float64; the minimum is a function of the target alone, and kept.
+    The least that any machine of its size has. Keys ``exact_kl``, ``kl_optimum``, ``gap``. In
+    float64; the minimum is a function of the target alone, and kept.
     """
     model = copy.deepcopy(model).to("cpu", torch.float64)
     with torch.no_grad():
@@ -37,8 +41,9 @@ def rbm_fit(model: RBMTarget) -> dict[str, float]:
 def optimum(log_p: bytes, n1: int, n2: int, starts: int = STARTS) -> float:
     """The least KL(q || p), nats, over machines q of n1 + n2 units.
 
-    ``log_p``: float64 log-probabilities of all states, in the order of ``boltzmann_exact.log_probs``. L-BFGS with exact
-    gradients from ``starts`` random parameters; the best of their local minima, always from the same starts.
+    ``log_p``: float64 log-probabilities of all states, in the order of
+    ``boltzmann_exact.log_probs``. L-BFGS with exact gradients from ``starts`` random parameters;
+    the best of their local minima, always from the same starts.
     """
     from scipy.optimize import minimize
 
@@ -71,7 +76,10 @@ def optimum(log_p: bytes, n1: int, n2: int, starts: int = STARTS) -> float:
 
 
 def statistics(n1: int, n2: int) -> np.ndarray:
-    """z1, z2 and their products for every state, (states, n1 + n2 + n1 n2): -E is linear in them."""
+    """z1, z2 and their products for every state, (states, n1 + n2 + n1 n2).
+
+    -E is linear in them.
+    """
     z = boltzmann_exact.states(n1 + n2, torch.zeros((), dtype=torch.float64))
     z1, z2 = z.split([n1, n2], 1)
     return torch.cat([z1, z2, (z1[:, :, None] * z2[:, None, :]).flatten(1)], 1).numpy()

@@ -1,4 +1,7 @@
-"""What a metric gathers from the passes of a stream, in a form that can be kept and taken up again."""
+"""What a metric gathers from the passes of a stream.
+
+In a form that can be kept and taken up again.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from vaebench.estimators.weights import Pass
 class Gathered:
     """A base class: all that an object has gathered stands in its attributes.
 
-    These are plain values, tensors, lists, tuples or dicts of them, or other ``Gathered``. Attributes are kept as they
-    are, so a new one needs no code here.
+    These are plain values, tensors, lists, tuples or dicts of them, or other ``Gathered``.
+    Attributes are kept as they are, so a new one needs no code here.
     """
 
     def state(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The variational bound: the one-sample bound, averaged over several samples of each data point.
 
-With a Gaussian posterior E_Q[log p(x | z)] is sampled and the KL exact (Kingma & Welling 2014, equation 7).
+With a Gaussian posterior E_Q[log p(x | z)] is sampled and the KL exact (Kingma &
+Welling 2014, equation 7).
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from vaebench.models.posterior import total
 
 @dataclass(frozen=True)
 class Bound:
-    """``value``: mean over cases of E_Q[log P(x, z) - log Q(z | x)], nats, at most log p(x) in expectation.
+    """``value``: mean over cases of E_Q[log P(x, z) - log Q(z | x)].
 
-    ``error`` is its Monte Carlo standard error given the cases. ``kl``: E_Q[log Q - log P(z)] of each latent layer, or
-    of all of them in one number where the prior is a single term. ``analytic``: whether it is exact, given the model.
+    Nats; at most log p(x) in expectation. ``error`` is its Monte Carlo standard error given the
+    cases. ``kl``: E_Q[log Q - log P(z)] of each latent layer, or of all of them in one number where
+    the prior is a single term. ``analytic``: whether it is exact, given the model.
     """
 
     value: float
@@ -36,7 +38,8 @@ class Bound:
 class BoundSum(Sums):
     """Streaming sums of the bound over the first ``samples`` samples of every case.
 
-    ``log_z`` is what the log-prior lacks: it is subtracted from the bound and added to the KL, once.
+    ``log_z`` is what the log-prior lacks: it is subtracted from the bound and
+    added to the KL, once.
     """
 
     def __init__(
@@ -90,7 +93,10 @@ class BoundSum(Sums):
         return self.case_kl / self.samples + self.log_z
 
     def variance(self) -> Tensor | None:
-        """Monte Carlo variance of the bound of every case, (n,), nats^2; with one sample it is unknown (None)."""
+        """Monte Carlo variance of the bound of every case, (n,), nats^2.
+
+        With one sample it is unknown (None).
+        """
         if self.samples < 2:
             return None
         mean = self.total / self.samples
@@ -98,7 +104,10 @@ class BoundSum(Sums):
         return variance / self.samples + self.shared
 
     def result(self) -> Bound:
-        """The mean and its error; with one sample per case the Monte Carlo error is unknown (None)."""
+        """The mean and its error.
+
+        With one sample per case the Monte Carlo error is unknown (None).
+        """
         mean = self.total / self.samples
         variance = self.variance()
         error = None if variance is None else float(variance.sum().sqrt() / self.cases)

@@ -1,9 +1,9 @@
 """Log importance weights log P(x, z) - log Q(z | x), z ~ Q(z | x), streamed over cases and samples.
 
-The noise of a sample depends on the seed, the case's position and the sample's number only: cases and samples are
-cut into grains of fixed size, each with a generator of its own, and passes of any size put grains together. So every
-result is the same, within rounding, for every chunk and batch size, and the first k of K samples are the same for
-all K.
+The noise of a sample depends on the seed, the case's position and the sample's number only: cases
+and samples are cut into grains of fixed size, each with a generator of its own, and passes of any
+size put grains together. So every result is the same, within rounding, for every chunk and batch
+size, and the first k of K samples are the same for all K.
 
 The posterior of a group of cases is found once, whatever the number of their samples.
 Models of documents (``tokens``) have passes that are cut by length: see ``documents``.
@@ -35,13 +35,15 @@ SAMPLES = 10
 """A grain: the noise of this many cases times this many samples comes from one generator."""
 
 BUDGET = 2**25
-"""Floats of one pass (samples x cases x units of the widest layer), so that memory stays bounded."""
+"""Floats of one pass (samples x cases x units of the widest layer), so
+that memory stays bounded."""
 
 TOKENS = {"cpu": 2**14, "cuda": 2**17}
 """Documents x tokens of the longest, of a group that is encoded at once."""
 
 CODES = 2**23
-"""Numbers in the samples of z of one pass over documents. Their likelihoods are the model's own care: see TextVAE."""
+"""Numbers in the samples of z of one pass over documents. Their likelihoods are the model's own
+care: see TextVAE."""
 
 WORTH_KERNELS = 200_000
 """Samples, of all cases together, from which on kernels are loaded, which takes about a second.
@@ -50,17 +52,19 @@ The first time on a machine they are compiled, for some ten seconds.
 """
 
 KERNEL_SAMPLES = 50
-"""Samples of a case in a pass of the kernels: passes so large that what each begins with costs nothing."""
+"""Samples of a case in a pass of the kernels: passes so large that what each
+begins with costs nothing."""
 
 
 @dataclass(frozen=True)
 class Pass:
     """Part of the work: some samples of some cases.
 
-    ``cases`` are the cases' positions, ``first`` the number of the first sample. ``log_p`` and ``log_q`` are the terms
-    of the joint and of the posterior, each (k, batch) nats; ``z`` the layers (k, batch, n). ``error`` (batch,):
-    standard error of log_q where its normaliser is an estimate, the same for all samples of a case. ``posterior``:
-    Q(z | x) of the cases, where it can be sampled at once.
+    ``cases`` are the cases' positions, ``first`` the number of the first sample. ``log_p`` and
+    ``log_q`` are the terms of the joint and of the posterior, each (k, batch) nats; ``z`` the
+    layers (k, batch, n). ``error`` (batch,): standard error of log_q where its normaliser is an
+    estimate, the same for all samples of a case. ``posterior``: Q(z | x) of the cases, where it can
+    be sampled at once.
     """
 
     cases: slice
@@ -85,9 +89,10 @@ def terms(
     posterior: Posterior,
     precision: str = "float32",
 ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Terms of log P(x, z), terms of log Q(z | x), and z, for k samples of every case of ``x`` (batch, d).
+    """Terms of log P(x, z), terms of log Q(z | x), and z.
 
-    ``posterior``: Q(z | x) of these cases. ``precision``: of the products that give log P(x, z).
+    For k samples of every case of ``x`` (batch, d). ``posterior``: Q(z | x) of these cases.
+    ``precision``: of the products that give log P(x, z).
     """
     z = posterior.sample(k, noises)
     with products_in(precision, x.device):
@@ -96,7 +101,10 @@ def terms(
 
 
 def cases_of(model: Model, x: Tensor) -> Tensor:
-    """Cases (n, d), a tensor or an array, as a tensor on the device of the model. UserError for other shapes."""
+    """Cases (n, d), a tensor or an array, as a tensor on the device of the model.
+
+    UserError for other shapes.
+    """
     x = torch.as_tensor(x)
     if x.ndim != 2 or not len(x):
         raise UserError(f"cases of shape {tuple(x.shape)}: expected (n, d), n at least 1")
@@ -106,7 +114,10 @@ def cases_of(model: Model, x: Tensor) -> Tensor:
 
 
 def by_kernel(model: Model, x: Tensor, samples: int) -> bool:
-    """Whether kernels give the terms of ``samples`` samples of the cases ``x``: of belief nets of bits, on the CPU."""
+    """Whether kernels give the terms of ``samples`` samples of the cases ``x``.
+
+    Of belief nets of bits, on the CPU.
+    """
     if (
         type(model) not in (SBN, FDARN, DARN)
         or len(x) * samples < WORTH_KERNELS
@@ -142,10 +153,11 @@ def stream(
     state: Stateful | None = None,
     precision: str = "float32",
 ) -> Iterator[Pass]:
-    """All ``samples`` of every case of ``x`` (n, d), any dtype, in passes of ``chunk`` samples and ``batch`` cases.
+    """All ``samples`` of every case of ``x`` (n, d), any dtype.
 
-    For each group of cases the samples come in order. ``chunk`` and ``batch`` None: chosen to fit the memory budget.
-    ``state``: what the caller gathers from the passes. ``precision``: see ``terms``.
+    In passes of ``chunk`` samples and ``batch`` cases. For each group of cases the samples come in
+    order. ``chunk`` and ``batch`` None: chosen to fit the memory budget. ``state``: what the caller
+    gathers from the passes. ``precision``: see ``terms``.
     """
     score: Scored = partial(terms, model, precision=precision)
     if isinstance(model, BeliefNet) and by_kernel(model, x, samples):
@@ -169,19 +181,26 @@ def stream(
 
 
 Plan = Iterator[tuple[slice, int, Tensor]]
-"""Groups of cases: their positions, how many samples of each at a time, and the cases as the model takes them."""
+"""Groups of cases: their positions, how many samples of each at a time, and the cases
+as the model takes them."""
 
 
 def plan(
     model: Model, x: Tensor, samples: int, chunk: int | None = None, batch: int | None = None
 ) -> Plan:
-    """The cases ``x`` (n, d) in groups that fit the memory budget with ``chunk`` of the ``samples`` at a time."""
+    """The cases ``x`` (n, d) in groups that fit the memory budget.
+
+    With ``chunk`` of the ``samples`` at a time.
+    """
     for group in _groups(model, x, samples, chunk, batch):
         yield group.cases, group.size, _taken(model, x, group)
 
 
 class Group(NamedTuple):
-    """Neighbouring ``cases``, ``size`` of whose samples are taken at a time; ``width``: columns of documents."""
+    """Neighbouring ``cases``, ``size`` of whose samples are taken at a time.
+
+    ``width``: columns of documents.
+    """
 
     cases: slice
     size: int
@@ -205,9 +224,10 @@ def _taken(model: Model, x: Tensor, group: Group) -> Tensor:
 def vectors(
     model: Model, x: Tensor, samples: int, chunk: int | None, batch: int | None
 ) -> Iterator[Group]:
-    """Groups of ``batch`` cases; it and ``chunk`` are rounded down to whole grains, of which there is at least one.
+    """Groups of ``batch`` cases.
 
-    Where posteriors are refined in batches, the groups are whole batches in the place of whole grains.
+    It and ``chunk`` are rounded down to whole grains, of which there is at least one. Where
+    posteriors are refined in batches, the groups are whole batches in the place of whole grains.
     """
     n = len(x)
     device = x.device
@@ -230,10 +250,11 @@ def documents(
 ) -> Iterator[Group]:
     """Groups of neighbouring documents, without the columns in which all are padding.
 
-    As many as ``TOKENS`` allows, in whole grains where these are allowed, so that no noise is drawn twice; in whole
-    batches, whatever ``TOKENS`` allows, where posteriors are refined in batches. Then as many samples as ``CODES``
-    allows: the more of them at once, the more work the model can share. Rows sorted by length waste little on padding.
-    ``chunk`` is rounded down to whole grains, of which there is at least one.
+    As many as ``TOKENS`` allows, in whole grains where these are allowed, so that no noise is drawn
+    twice; in whole batches, whatever ``TOKENS`` allows, where posteriors are refined in batches.
+    Then as many samples as ``CODES`` allows: the more of them at once, the more work the model can
+    share. Rows sorted by length waste little on padding. ``chunk`` is rounded down to whole grains,
+    of which there is at least one.
     """
     limit = TOKENS.get(x.device.type, TOKENS["cuda"])
     latents = max(model.sizes[1:], default=1)
@@ -253,7 +274,10 @@ def documents(
 
 
 def _fitting(tokens: list[int], limit: int) -> int:
-    """How many of the first documents, padded to the longest of them, have no more than ``limit`` tokens."""
+    """How many of the first documents have no more than ``limit`` tokens.
+
+    Padded to the longest of them.
+    """
     longest = 0
     for i, n in enumerate(tokens):
         longest = max(longest, n)
@@ -271,7 +295,10 @@ def draws(
     purpose: str,
     device: torch.device,
 ) -> dict[str, Tensor]:
-    """Posterior noise of the samples ``first`` ... ``first`` + k - 1 of these cases; ``first`` begins a grain."""
+    """Posterior noise of the samples ``first`` ... ``first`` + k - 1 of these cases.
+
+    ``first`` begins a grain.
+    """
     columns = [
         _column(model, g, first // SAMPLES, -(-(first + k) // SAMPLES), seed, purpose, device)
         for g in range(cases.start // CASES, -(-cases.stop // CASES))

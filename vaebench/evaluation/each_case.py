@@ -28,9 +28,9 @@ def each_case(
         seed: That of the run.
 
     Returns:
-        Name -> (n,) float64. Of models with latents ``bound`` and ``kl``; with a posterior that can be sampled at once
-        and ``eval.iw_samples`` ``iw_nll`` and ``ess`` (between 1 and the number of samples); of models whose
-        likelihood is known ``nll``. Nats, positive as in results.
+        Name -> (n,) float64. Of models with latents ``bound`` and ``kl``; with a posterior that can
+        be sampled at once and ``eval.iw_samples`` ``iw_nll`` and ``ess`` (between 1 and the number
+        of samples); of models whose likelihood is known ``nll``. Nats, positive as in results.
 
     Raises:
         UserError: If none of these is known of the model.

@@ -33,7 +33,10 @@ OF_WORDS = ("bound", "iw_nll", "nll", "perplexity")
 
 
 def cases(splits: Splits, settings: dict[str, Any]) -> Tensor:
-    """The cases that the ``eval`` settings ask for, (n, d): all of a split, or ``points`` spread evenly over it."""
+    """The cases that the ``eval`` settings ask for, (n, d).
+
+    All of a split, or ``points`` spread evenly over it.
+    """
     return torch.from_numpy(examples.fixed(splits, settings["split"], places(splits, settings)))
 
 
@@ -53,11 +56,12 @@ def evaluate(
     *,
     chunk: int | None = None,
 ) -> list[Measure]:
-    """All measures that apply to ``model``, on the cases ``x`` (n, d); those of the registry, in its order.
+    """All measures that apply to ``model``, on the cases ``x`` (n, d).
 
-    ``config`` is a cell's configuration; its ``eval`` group says how many samples. All measures share one stream of
-    posterior samples. NLL and bound are positive nats, mean over cases. ``eval.repeats``: so many times, with other
-    samples; a measure then knows all its values. ``chunk``: samples per pass, for speed only. Within a ``steps.Work``
+    Those of the registry, in its order. ``config`` is a cell's configuration; its ``eval`` group
+    says how many samples. All measures share one stream of posterior samples. NLL and bound are
+    positive nats, mean over cases. ``eval.repeats``: so many times, with other samples; a measure
+    then knows all its values. ``chunk``: samples per pass, for speed only. Within a ``steps.Work``
     the evaluation can be stopped, and gone on with.
     """
     settings = config["eval"]

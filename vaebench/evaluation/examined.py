@@ -68,7 +68,10 @@ def check_kind(own: Mapping[str, Any], other: Mapping[str, Any]) -> None:
 
 
 class _Known(Protocol):
-    """What a loader knows of a data set before it is read, and splits of it afterwards; no shape: not known."""
+    """What a loader knows of a data set before it is read, and splits of it afterwards.
+
+    No shape: not known.
+    """
 
     @property
     def name(self) -> str: ...
@@ -94,6 +97,7 @@ def _refuse_unlike(own: Splits, other: Splits) -> None:
     _refuse_kind(own, other)
     if own.vocabulary != other.vocabulary:
         raise UserError(
-            f"data={other.name}: another vocabulary ({len(other.vocabulary):,} entries) than that of {own.name} "
-            f"({len(own.vocabulary):,}); allowed: data with the same training documents"
+            f"data={other.name}: another vocabulary ({len(other.vocabulary):,} entries) than that "
+            f"of {own.name} ({len(own.vocabulary):,}); allowed: data with the same training "
+            "documents"
         )

@@ -1,4 +1,7 @@
-"""A trained model by itself: a file of plain values and tensors, which ``torch.load`` reads without vaebench."""
+"""A trained model by itself.
+
+A file of plain values and tensors, which ``torch.load`` reads without vaebench.
+"""
 
 from __future__ import annotations
 

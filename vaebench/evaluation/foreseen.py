@@ -27,13 +27,17 @@ def makes(config: Mapping[str, Any]) -> Literal["images", "documents"] | None:
     data = DATA.get(config["data"]["name"])
     if data is not None and data.kind is Kind.COUNTS:
         raise UserError(
-            f"{data.name} has documents as counts; allowed: runs on images of zeros and ones, or on texts"
+            f"{data.name} has documents as counts; allowed: runs on images of zeros "
+            "and ones, or on texts"
         )
     return "documents" if model.reads_documents else "images"
 
 
 def check_moved(config: Mapping[str, Any], latents: int) -> None:
-    """Refuse to move so many latents one by one. Raises UserError if they are not Gaussian, or fewer."""
+    """Refuse to move so many latents one by one.
+
+    Raises UserError if they are not Gaussian, or fewer.
+    """
     model = FAMILIES[config["model"]["name"]]
     if model.latent != "gaussian":
         raise UserError(f"{model.place.rpartition('.')[2]} has no Gaussian latents of images")
@@ -63,7 +67,10 @@ def check_cases(config: Mapping[str, Any], around: int | None, test: int | None)
 
 
 def _test_cases(config: Mapping[str, Any]) -> int | None:
-    """How many test cases the data of a run have; None if that is not known without reading them."""
+    """How many test cases the data of a run have.
+
+    None if that is not known without reading them.
+    """
     cls = DATA.get(config["data"]["name"])
     if cls is None:
         return None

@@ -1,6 +1,7 @@
-"""What a trained model makes: cases from its prior, and cases again from what its posterior keeps of them.
+"""What a trained model makes.
 
-Images are bits (n, d); documents are ``Document``s. All randomness comes from a seed.
+Cases from its prior, and cases again from what its posterior keeps of them. Images are bits (n, d);
+documents are ``Document``s. All randomness comes from a seed.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from vaebench.rng import noise
 from vaebench.settings import options
 
 SWEEPS = 10_000
-"""Gibbs sweeps of a Boltzmann machine from random bits before its state counts as a sample of it."""
+"""Gibbs sweeps of a Boltzmann machine from random bits before its state
+counts as a sample of it."""
 
 BLOCK = 100
 """Sweeps whose noise is drawn at once."""
@@ -44,12 +46,16 @@ BLOCK = 100
 HOWS = ("sample", "greedy", "beam")
 
 TOGETHER = 256
-"""Documents that are read off, or encoded, side by side: softmaxes over a vocabulary for each need room."""
+"""Documents that are read off, or encoded, side by side: softmaxes over a
+vocabulary for each need room."""
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How documents are read off p(x | z): ``how`` one of HOWS, ``width`` of a beam, ``longest`` in tokens."""
+    """How documents are read off p(x | z).
+
+    ``how`` one of HOWS, ``width`` of a beam, ``longest`` in tokens.
+    """
 
     how: str = "sample"
     width: int = 5
@@ -62,7 +68,10 @@ class Decoding:
         options.LONGEST.check("longest", self.longest, f"--longest {self.longest}")
 
     def documents(self, model: Model, z: Tensor | None, rows: int, seed: int) -> list[Document]:
-        """A document for each of the codes ``z`` (rows, n), or ``rows`` documents of a model without codes."""
+        """A document for each of the codes ``z`` (rows, n).
+
+        Or ``rows`` documents of a model without codes.
+        """
         if z is None and self.how != "sample":
             return self._some(model, None, None) * rows
         found: list[Document] = []
@@ -94,7 +103,10 @@ def drawn(model: Model, number: int, seed: int, decoding: Decoding) -> list[Docu
 
 
 def tokens_of(texts: Sequence[str], vocabulary: Sequence[str]) -> Tensor:
-    """Documents (n, d) of token numbers, filled up with 0, from texts; words that are not known become ``<unk>``."""
+    """Documents (n, d) of token numbers, filled up with 0, from texts.
+
+    Words that are not known become ``<unk>``.
+    """
     rows = [ids_of(text.split(), vocabulary) for text in texts]
     x = torch.zeros(len(rows), max(map(len, rows), default=0), dtype=torch.int64)
     for row, ids in zip(x, rows, strict=True):
@@ -103,7 +115,10 @@ def tokens_of(texts: Sequence[str], vocabulary: Sequence[str]) -> Tensor:
 
 
 def codes(model: Model, x: Tensor, seed: int, mean: bool) -> Tensor:
-    """Codes of the documents ``x`` (n, d): the means of q(z | x), or a sample each, (n, latents)."""
+    """Codes of the documents ``x`` (n, d).
+
+    The means of q(z | x), or a sample each, (n, latents).
+    """
     if not (model.facts.reads_documents and isinstance(model, GaussianPosterior)):
         raise UserError(f"{type(model).__name__} has no codes of documents")
     parts = [model.posterior(part) for part in x.split(whole_batches(model, TOGETHER))]
@@ -119,9 +134,10 @@ def codes(model: Model, x: Tensor, seed: int, mean: bool) -> Tensor:
 
 
 def paths(z: Tensor, points: int) -> Tensor:
-    """Codes on the way from each of the codes ``z`` (n, latents) to the next, ((n - 1) points, latents).
+    """Codes on the way from each of the codes ``z`` (n, latents) to the next.
 
-    ``points``: of each way, both ends included. Raises UserError for one code alone.
+    Their shape: ((n - 1) points, latents). ``points``: of each way, both ends included. Raises
+    UserError for one code alone.
     """
     if len(z) < 2:
         raise UserError("--path: needs two documents at least")
@@ -129,7 +145,10 @@ def paths(z: Tensor, points: int) -> Tensor:
 
 
 def has_means(model: Model) -> TypeGuard[GaussianPosterior | DLGM]:
-    """Whether the codes are one layer of Gaussian latents whose posterior mean is known without samples."""
+    """Whether the codes are one layer of Gaussian latents.
+
+    Its posterior mean is to be known without samples.
+    """
     return isinstance(model, GaussianPosterior) or (
         isinstance(model, DLGM) and len(model.sizes) == 2
     )
@@ -137,7 +156,10 @@ def has_means(model: Model) -> TypeGuard[GaussianPosterior | DLGM]:
 
 @torch.no_grad()
 def posterior_means(model: GaussianPosterior | DLGM, x: Tensor) -> Tensor:
-    """Means of q(z | x) of the cases ``x`` (n, d), (n, latents), found part by part; see ``has_means``."""
+    """Means of q(z | x) of the cases ``x`` (n, d), (n, latents), found part by part.
+
+    See ``has_means``.
+    """
     return torch.cat(
         [model.posterior(part).mean for part in x.split(whole_batches(model, TOGETHER))]
     )
@@ -145,9 +167,10 @@ def posterior_means(model: GaussianPosterior | DLGM, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def drawn_images(model: Model, number: int, seed: int) -> Tensor:
-    """``number`` cases x ~ p(x), bits (number, d). A Boltzmann prior is sampled by SWEEPS Gibbs sweeps.
+    """``number`` cases x ~ p(x), bits (number, d).
 
-    Raises UserError for a model that has no such cases.
+    A Boltzmann prior is sampled by SWEEPS Gibbs sweeps. Raises UserError for a model
+    that has no such cases.
     """
     if isinstance(model, Ancestral) and model.draws_bits:
         shapes = model.joint_noise(number)
@@ -207,9 +230,10 @@ IMPUTED = (1, 2, 3, 5, 10, 15)
 
 
 def imputed_images(model: Model, x: Tensor, hidden: Tensor, seed: int) -> Tensor:
-    """The cases ``x`` (n, d), what is left of them, and the states of a chain after ``IMPUTED`` steps.
+    """The cases ``x`` (n, d), what is left of them, and what a chain fills in.
 
-    (n, 2 + len(IMPUTED), d), where missing pixels, those in ``hidden`` (n, d), are 0.5 in the second.
+    The chain's states after ``IMPUTED`` steps. (n, 2 + len(IMPUTED), d), where missing pixels,
+    those in ``hidden`` (n, d), are 0.5 in the second.
 
     Raises UserError for a model without codes of images of zeros and ones.
     """

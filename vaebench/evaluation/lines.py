@@ -1,4 +1,7 @@
-"""Cases as lines of text, as they are read from a file: documents as words, images as zeros and ones."""
+"""Cases as lines of text, as they are read from a file.
+
+Documents as words, images as zeros and ones.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,19 @@ from vaebench.models.text_generation import Document
 
 
 def read(stream: Iterable[bytes], trained: Trained) -> Tensor:
-    """Cases (n, d) for a model, from UTF-8 input, one a line. Raises UserError naming the line that is wrong."""
+    """Cases (n, d) for a model, from UTF-8 input, one a line.
+
+    Raises UserError naming the line that is wrong.
+    """
     lines = lines_of(stream)
     return read_documents(lines, trained) if trained.splits.tokens else read_images(lines, trained)
 
 
 def lines_of(stream: Iterable[bytes]) -> list[str]:
-    """The lines of UTF-8 input without their ends. Raises UserError for none, an empty one, or other bytes."""
+    """The lines of UTF-8 input without their ends.
+
+    Raises UserError for none, an empty one, or other bytes.
+    """
     found = []
     for number, raw in enumerate(stream, start=1):
         try:
@@ -73,7 +82,8 @@ def written_documents(found: Iterable[Document], splits: Splits, of: Tensor | No
     Args:
         found: The documents.
         splits: Of their vocabulary.
-        of: The documents (n, d) of token numbers of which these were made, to stand before each of them and a tab.
+        of: The documents (n, d) of token numbers of which these were made, to stand before each of
+            them and a tab.
     """
     texts = [text_of(document.words, splits.vocabulary) for document in found]
     if of is not None:

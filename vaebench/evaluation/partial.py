@@ -1,8 +1,9 @@
-"""What an evaluation that was stopped has found so far: one file in the run's folder, gone on with or thrown away.
+"""What an evaluation that was stopped has found so far.
 
-The file holds the state of the evaluation's loops (``vaebench.work.steps``) and the signature of what is evaluated: the
-protocol, the data, the seed, the parameters, the program. Where anything of it differs, the file is of no use and is
-taken as missing; so is a damaged one.
+One file in the run's folder, gone on with or thrown away. The file holds the state of the
+evaluation's loops (``vaebench.work.steps``) and the signature of what is evaluated: the protocol,
+the data, the seed, the parameters, the program. Where anything of it differs, the file is of no use
+and is taken as missing; so is a damaged one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from vaebench.training.checkpoint import Checkpoint
 from vaebench.work.steps import Kept
 
 MAX_BYTES = 2**27
-"""Largest state of one loop that is kept. A larger one begins anew: writing it would take longer than its steps."""
+"""Largest state of one loop that is kept. A larger one begins anew: writing it would take longer
+than its steps."""
 
 
 class Partial:
@@ -31,7 +33,10 @@ class Partial:
         self.signature = json.loads(json.dumps(signature))  # as it is read
 
     def read(self) -> tuple[list[Kept], float]:
-        """The loops that were kept, and the seconds spent on them; nothing where there is no file that fits."""
+        """The loops that were kept, and the seconds spent on them.
+
+        Nothing where there is no file that fits.
+        """
         try:
             found = checkpoint.read(self.path)
             if found.meta["signature"] != self.signature:
@@ -64,11 +69,14 @@ class Partial:
         self.path.unlink(missing_ok=True)
 
 
-# -------------------------------------------------------------------------------- plain values and tensors as JSON
+# ----------------------------------------------------------------- plain values and tensors as JSON
 
 
 def _packed(value: Any, tensors: dict[str, Tensor], prefix: str) -> Any:
-    """``value`` as JSON that keeps the types; its tensors go to ``tensors``, with names that begin with ``prefix``."""
+    """``value`` as JSON that keeps the types.
+
+    Its tensors go to ``tensors``, with names that begin with ``prefix``.
+    """
 
     def inner(v: Any) -> Any:
         return _packed(v, tensors, prefix)

@@ -1,6 +1,7 @@
-"""Posterior means of a run, the model's beside the encoder's (He et al. 2019, section 3): ``means.csv`` in its folder.
+"""Posterior means of a run, the model's beside the encoder's (He et al. 2019, section 3).
 
-Of one scalar latent, at every snapshot and of the parameters that are evaluated; see ``means_file`` for the columns.
+``means.csv`` in its folder. Of one scalar latent, at every snapshot and of the parameters that are
+evaluated; see ``means_file`` for the columns.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ POINTS = 500
 def write_means(
     folder: Path, config: dict[str, Any], splits: Splits, model: Model, update: int
 ) -> None:
-    """Write ``means.csv`` for a run with snapshots whose evaluated ``model``, of so many updates, has a scalar latent.
+    """Write ``means.csv`` for a run with snapshots and a scalar latent.
 
-    It is left as it is where it holds just these parameters: the numbers depend on nothing else. Raises UserError for a
-    damaged snapshot.
+    ``model`` is the evaluated one, of so many updates. It is left as it is where it holds just
+    these parameters: the numbers depend on nothing else. Raises UserError for a damaged snapshot.
     """
     split = config["eval"].get("means", "valid")
     kept = snapshots.listed(folder)
@@ -70,7 +71,10 @@ def write_means(
 
 
 def _held(path: Path) -> list[tuple[str, int, str]]:
-    """(split, update, kind) of what the file holds, in order; nothing where there is none, or it cannot be read."""
+    """(split, update, kind) of what the file holds, in order.
+
+    Nothing where there is none, or it cannot be read.
+    """
     try:
         return list(dict.fromkeys((p.split, p.update, p.kind) for p in means_file.read(path)))
     except UserError:

@@ -1,4 +1,7 @@
-"""Functions of a trained model as programs of PyTorch, which run where vaebench is not installed (``torch.export``)."""
+"""Functions of a trained model as programs of PyTorch.
+
+They run where vaebench is not installed (``torch.export``).
+"""
 
 from __future__ import annotations
 
@@ -45,8 +48,8 @@ def programs_of(model: Model, x: Tensor) -> dict[str, Program]:
     found = model.programs(example)
     if not found:
         raise UserError(
-            f"{type(model).__name__} has no programs that run without vaebench, for a Boltzmann machine takes chains: "
-            "export its parameters"
+            f"{type(model).__name__} has no programs that run without vaebench, for a Boltzmann "
+            "machine takes chains: export its parameters"
         )
     return found
 
@@ -66,7 +69,9 @@ def exported(model: Model, program: Program) -> torch.export.ExportedProgram:
 
 
 def write(model: Model, x: Tensor, folder: Path) -> dict[str, Path]:
-    """Write every program of a model to ``folder / (name + ".pt2")``, and the state that all share into each.
+    """Write every program of a model to ``folder / (name + ".pt2")``.
+
+    And the state that all share into each.
 
     Raises:
         UserError: If it has none, or a file cannot be written.

@@ -1,4 +1,7 @@
-"""A trained run as it is evaluated: its model with the selected parameters, and the data it was trained on."""
+"""A trained run as it is evaluated.
+
+Its model with the selected parameters, and the data it was trained on.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ from vaebench.training.run_state import evaluated_checkpoint, progress_of
 
 @dataclass(frozen=True)
 class Trained:
-    """``model`` on the CPU, without gradients; ``config`` is the cell's; ``update`` the number of the parameters."""
+    """``model`` on the CPU, without gradients; ``config`` is the cell's.
+
+    ``update`` the number of the parameters.
+    """
 
     model: Model
     splits: Splits
@@ -50,8 +56,8 @@ class Trained:
 def load(folder: Path) -> Trained:
     """The run in ``folder`` (``.../seed-<n>``), finished or not.
 
-    Raises UserError where nothing is trained there yet, it is damaged, or its data are others now; DataError where they
-    cannot be had.
+    Raises UserError where nothing is trained there yet, it is damaged, or its data are others now;
+    DataError where they cannot be had.
     """
     note, number = read_note(folder)
     config = note["config"]
@@ -71,7 +77,8 @@ def load(folder: Path) -> Trained:
         if holder is None:
             raise
         raise UserError(
-            f"{folder}: {holder} works on this run, and its checkpoints do not fit together yet; try again later"
+            f"{folder}: {holder} works on this run, and its checkpoints do not fit together "
+            "yet; try again later"
         ) from None
     model = load_model(config, splits.info, found).requires_grad_(False)
     return Trained(model, splits, config, int(found.meta.get("update", seed.update)))

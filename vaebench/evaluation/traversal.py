@@ -1,7 +1,8 @@
-"""What single latents of a trained model stand for: images whose codes differ in one latent, or in two, alone.
+"""What single latents of a trained model stand for.
 
-A model that knows the means of pixels shows these. Others draw all images of a picture with the same noise, so that
-only their codes tell them apart.
+Images whose codes differ in one latent, or in two, alone. A model that knows the means of pixels
+shows these. Others draw all images of a picture with the same noise, so that only their codes tell
+them apart.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ CASES = 500
 
 
 class Moved(NamedTuple):
-    """Images (down, across, d), from 0 to 1; the numbers of the latents; the variances of the means of all of them."""
+    """Images (down, across, d), from 0 to 1; the numbers of the latents.
+
+    The variances of the means of all of them.
+    """
 
     images: Tensor
     latents: list[int]
@@ -54,7 +58,8 @@ def moved(
         latents: How many, of a plane two.
         steps: Values of each.
         seed: Of the noise.
-        around: Number of the case whose posterior mean the other latents have; None: they are 0, the prior's mean.
+        around: Number of the case whose posterior mean the other latents have; None: they are 0,
+            the prior's mean.
         manifold: Whether ``plane`` makes the codes, rather than ``along``.
         means: Whether pixels may be means rather than bits, where the model knows them.
 
@@ -80,14 +85,19 @@ def moved(
 
 
 def _mean_of(model: GaussianPosterior | DLGM, x: Tensor, case: int) -> Tensor:
-    """The posterior mean of one case, (latents,); a refined one hangs on those that are refined beside it."""
+    """The posterior mean of one case, (latents,).
+
+    A refined one hangs on those that are refined beside it.
+    """
     unit = whole_batches(model, 1)
     first = case // unit * unit
     return posterior_means(model, x[first : first + unit])[case - first]
 
 
 def activity(model: GaussianPosterior | DLGM, x: Tensor) -> Tensor:
-    """How much the posterior mean of every latent varies over the cases ``x`` (n, d), CASES of them at most.
+    """How much the posterior mean of every latent varies over the cases ``x`` (n, d).
+
+    CASES of them at most.
 
     Returns:
         The variances (latents,), whose size decides what counts as an active unit.
@@ -99,18 +109,25 @@ def activity(model: GaussianPosterior | DLGM, x: Tensor) -> Tensor:
     """
     if len(x) < 2:
         raise UserError(
-            "the most active latents are those whose posterior mean varies most: needs two cases at least"
+            "the most active latents are those whose posterior mean varies most: "
+            "needs two cases at least"
         )
     return variances(posterior_means(model, every_nth(x, CASES)))
 
 
 def most_active(activity: Tensor, latents: int) -> list[int]:
-    """The ``latents`` places of the greatest numbers of ``activity`` (n,), those first; of equals the first."""
+    """The ``latents`` places of the greatest numbers of ``activity`` (n,), those first.
+
+    Of equals the first.
+    """
     return torch.argsort(activity, descending=True, stable=True)[:latents].tolist()
 
 
 def along(centre: Tensor, latents: list[int], steps: int) -> Tensor:
-    """Codes (latents, steps, n): each of ``latents`` from FROM to TO in turn, the others as in ``centre`` (n,)."""
+    """Codes (latents, steps, n).
+
+    Each of ``latents`` from FROM to TO in turn, the others as in ``centre`` (n,).
+    """
     codes = centre.repeat(len(latents), steps, 1)
     values = torch.linspace(FROM, TO, steps, dtype=centre.dtype)
     for row, latent in enumerate(latents):
@@ -119,10 +136,11 @@ def along(centre: Tensor, latents: list[int], steps: int) -> Tensor:
 
 
 def plane(centre: Tensor, latents: list[int], steps: int) -> Tensor:
-    """Codes (steps, steps, n) that share out the prior of two latents evenly; the others are as in ``centre`` (n,).
+    """Codes (steps, steps, n) that share out the prior of two latents evenly.
 
-    Values are the normal's quantiles at (i + 1/2) / steps. The first latent falls from row to row, so that it points
-    up; the second rises from column to column.
+    The others are as in ``centre`` (n,). Values are the normal's quantiles at (i + 1/2) / steps.
+    The first latent falls from row to row, so that it points up; the second rises from column to
+    column.
 
     Reference: Kingma & Welling 2014, figure 4.
     """
@@ -137,9 +155,9 @@ def plane(centre: Tensor, latents: list[int], steps: int) -> Tensor:
 
 @torch.no_grad()
 def images(model: Model, codes: Tensor, pixels: int, seed: int, means: bool = False) -> Tensor:
-    """An image of each code (down, across, n), (down, across, pixels): its means if wanted and known, else bits.
+    """An image of each code (down, across, n), (down, across, pixels).
 
-    Bits are all drawn with the same uniforms.
+    Its means if wanted and known, else bits. Bits are all drawn with the same uniforms.
     """
     if means and isinstance(model, MeanVisibles):
         return model.visible_mean([codes])

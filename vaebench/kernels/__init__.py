@@ -1,7 +1,7 @@
-"""Hand-made loops that know what a tensor library cannot: that inputs and latents are bits. Compiled by Numba.
+"""Hand-made loops that know what a tensor library cannot: that inputs and latents are bits.
 
-Each has plain PyTorch code as its equal, which its tests hold it to. Nothing here is imported before it is used, so
-that a machine without Numba misses nothing but the speed.
+Compiled by Numba. Each has plain PyTorch code as its equal, which its tests hold it to. Nothing
+here is imported before it is used, so that a machine without Numba misses nothing but the speed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ _wanted = True
 
 @contextmanager
 def use(wanted: bool) -> Iterator[None]:
-    """Allow kernels in this block, or forbid them: ``run.engine=plain`` means that there is none anywhere."""
+    """Allow kernels in this block, or forbid them.
+
+    ``run.engine=plain`` means that there is none anywhere.
+    """
     global _wanted
     before = _wanted
     _wanted = wanted
@@ -30,9 +33,10 @@ def use(wanted: bool) -> Iterator[None]:
 
 
 def allowed() -> bool:
-    """Whether code that has a kernel may take it here: nothing forbids it, and there are kernels on this machine.
+    """Whether code that has a kernel may take it here.
 
-    Not in code that torch compiles, which could not take one: it would warn of the cache of ``missing``.
+    Nothing forbids it, and there are kernels on this machine. Not in code that torch compiles,
+    which could not take one: it would warn of the cache of ``missing``.
     """
     return _wanted and not torch.compiler.is_compiling() and not missing()
 
@@ -53,11 +57,15 @@ def missing() -> str:
 
 
 LEAST, MOST = 16, 800
-"""Units of a side of a Boltzmann machine that the kernels take: a vector at least, and no product overflows."""
+"""Units of a side of a Boltzmann machine that the kernels take: a vector at least,
+and no product overflows."""
 
 
 def plain(v: Tensor) -> bool:
-    """Whether loops of our own can be handed a tensor: float32 on a CPU, while nobody maps or records what is done."""
+    """Whether loops of our own can be handed a tensor.
+
+    float32 on a CPU, while nobody maps or records what is done.
+    """
     if torch.compiler.is_compiling():
         return False
     mapped = torch._C._functorch.is_functorch_wrapped_tensor(v)
@@ -76,9 +84,13 @@ def fits(w: Tensor) -> bool:
 
 
 FEW = 3
-"""Chains of each of many machines up to which it is faster to take one after the other than all by a product."""
+"""Chains of each of many machines up to which it is faster to take one after the other
+than all by a product."""
 
 
 def few(w: Tensor, z: Tensor) -> bool:
-    """Whether there is a kernel for chains ``z`` (k, batch, n) of many machines with couplings (batch, n1, n2)."""
+    """Whether there is a kernel for chains ``z`` (k, batch, n) of many machines.
+
+    The couplings are (batch, n1, n2).
+    """
     return w.dim() == z.dim() == 3 and len(z) <= FEW and plain(w)

@@ -1,6 +1,7 @@
-"""Layers of Bernoulli units, a row of logits at a time: samples, log-probabilities, what drives their gradients.
+"""Layers of Bernoulli units, a row of logits at a time.
 
-Rows are padded to whole vectors. The logits of the padding are -1e30: such units are 0 and cost nothing.
+Samples, log-probabilities, what drives their gradients. Rows are padded to whole vectors. The
+logits of the padding are -1e30: such units are 0 and cost nothing.
 """
 
 from __future__ import annotations
@@ -48,10 +49,11 @@ def sigmoid(logits):
 
 @kernel
 def sample_row(a, at, units, noise, noise_at, ints, list_at):
-    """Sample ``units`` units from the logits at ``a[at:]``: each is 1 where the noise is below its probability.
+    """Sample ``units`` units from the logits at ``a[at:]``.
 
-    The logits become bit - probability. The units that are 1 are listed from ``list_at`` on. Returns the end of the
-    list and the log-probability of the sample, nats.
+    Each is 1 where the noise is below its probability. The logits become bit - probability. The
+    units that are 1 are listed from ``list_at`` on. Returns the end of the list and the
+    log-probability of the sample, nats.
     """
     zero, one = splat(float32(0)), splat(float32(1))
     factors, wrong = one, zero
@@ -114,7 +116,10 @@ def log_prob_row(a, at, units, ints, begin, end, rate):
 
 @kernel
 def draw_row(a, at, units, noise, noise_at, ints, list_at):
-    """As ``sample_row``, where neither log-probability nor gradient is asked for: the logits stay."""
+    """As ``sample_row``, where neither log-probability nor gradient is asked for.
+
+    The logits stay.
+    """
     for c in range(0, units, LANES):
         uniform = (
             load(noise, noise_at + c)
@@ -142,7 +147,10 @@ def drive_row(a, at, units, ints, begin, end, rate):
 
 @kernel
 def tanh_row(a, at, units, weights, weights_at):
-    """The ``units`` (padded) numbers at ``a[at:]`` become their tanh; returns its product with ``weights``."""
+    """The ``units`` (padded) numbers at ``a[at:]`` become their tanh.
+
+    Returns its product with ``weights``.
+    """
     zero, one = splat(float32(0)), splat(float32(1))
     out = zero
     for c in range(0, units, LANES):

@@ -1,8 +1,10 @@
-"""Affine functions of bits by tables: a product of bits and a matrix is a sum of rows, four rows at a time.
+"""Affine functions of bits by tables.
 
-Bits come in words of 16, one after the other, and a table holds the 16 sums of every four rows: a product of n rows is
-n / 4 additions and not one multiplication. A table is cut into strips of 16 columns, each with the sums of all its rows
-in one piece, so that a strip (28 KB for 100 rows) stays in the first cache while thousands of products pass over it.
+A product of bits and a matrix is a sum of rows, four rows at a time. Bits come in words of 16, one
+after the other, and a table holds the 16 sums of every four rows: a product of n rows is n / 4
+additions and not one multiplication. A table is cut into strips of 16 columns, each with the sums
+of all its rows in one piece, so that a strip (28 KB for 100 rows) stays in the first cache while
+thousands of products pass over it.
 """
 
 from __future__ import annotations
@@ -51,7 +53,10 @@ def fill_table(table, matrix, rows, columns):
 
 @kernel
 def sum_rows(table, strip, words, state, at):
-    """Columns of a strip, which begins at ``strip``, of the product with the bits in the ``words`` words at ``at``."""
+    """Columns of a strip of the product with the bits in the ``words`` words at ``at``.
+
+    The strip begins at ``strip``.
+    """
     one = splat(float32(0))
     two, three, four = one, one, one
     for s in range(words):

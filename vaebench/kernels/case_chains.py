@@ -1,7 +1,8 @@
-"""Markov chains of many restricted Boltzmann machines, of each a few chains: of the posteriors of a batch of cases.
+"""Markov chains of many restricted Boltzmann machines, of each a few chains.
 
-A machine has too few chains for tables. It is taken through all its sweeps at once instead, so that its couplings come
-from far memory once: rows of the bits that are 1 are summed one way, and products of rows with the bits taken back.
+Of the posteriors of a batch of cases. A machine has too few chains for tables. It is taken through
+all its sweeps at once instead, so that its couplings come from far memory once: rows of the bits
+that are 1 are summed one way, and products of rows with the bits taken back.
 """
 
 from __future__ import annotations
@@ -46,9 +47,10 @@ def sum_listed(w, first, stride, listed, count, left):
 
 @kernel
 def gibbs_each(w, b1, b2, z1, z2, chains, batch, n1, n2, u2, u1, sweeps, listed, logits):
-    """Sweeps, side 2 first, of ``chains`` chains of every machine: ``z1`` (chains, batch, n1) is moved in place.
+    """Sweeps, side 2 first, of ``chains`` chains of every machine.
 
-    ``w`` (batch, n1, n2), noise (sweeps, chains, batch, n). ``listed``: room for n1 numbers, ``logits``: for 16.
+    ``z1`` (chains, batch, n1) is moved in place. ``w`` (batch, n1, n2), noise
+    (sweeps, chains, batch, n). ``listed``: room for n1 numbers, ``logits``: for 16.
     """
     zero, one = splat(float32(0)), splat(float32(1))
     for m in range(batch):

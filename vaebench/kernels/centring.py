@@ -1,7 +1,8 @@
-"""The data enter the inference network and its baseline centred, x - mean, which would make every row dense.
+"""The data enter the inference network and its baseline centred, x - mean.
 
-With weights W = V - mean u' the logits are x V - (mean x) u - mean V + |mean|^2 u + b: the gradient goes to the rows of
-V whose pixel is 1 or whose word occurs, and to u; mean V is kept up to date by sums of (mean x) delta.
+That would make every row dense. With weights W = V - mean u' the logits are x V - (mean x) u - mean
+V + |mean|^2 u + b: the gradient goes to the rows of V whose pixel is 1 or whose word occurs, and to
+u; mean V is kept up to date by sums of (mean x) delta.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Autoregressive layers: unit j gets the weights of every unit k < j that is 1.
 
-The weights are stored by source: row k holds what unit k gives to each unit, zero up to and including k itself. So they
-too are rows to be added, and a triangle of them is a staircase of full strips and of small blocks on the diagonal.
+The weights are stored by source: row k holds what unit k gives to each unit, zero up to and
+including k itself. So they too are rows to be added, and a triangle of them is a staircase of full
+strips and of small blocks on the diagonal.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ STEP = 4 * LANES
 def add_chain(a, at, stride, chain, ints, bounds, batch, units, scratch):
     """Add to the logits of ``batch`` rows what the units that are 1 give to those after them.
 
-    ``chain``: the array of the weights, where they begin, the length of their rows. Row b's units that are 1 are list b
-    at ``bounds``, rising. ``scratch``: place in ``ints`` for as many bounds.
+    ``chain``: the array of the weights, where they begin, the length of their rows. Row b's units
+    that are 1 are list b at ``bounds``, rising. ``scratch``: place in ``ints`` for as many bounds.
     """
     theta, weights, rows = chain
     for b in range(batch):
@@ -53,7 +54,10 @@ def add_chain(a, at, stride, chain, ints, bounds, batch, units, scratch):
 
 @kernel
 def learn_chain(chain, deltas, at, stride, ints, cases, units):
-    """Add the gradient: to row k the deltas of the cases in list k at ``cases``, in the columns after k."""
+    """Add the gradient: to row k the deltas of the cases in list k at ``cases``.
+
+    In the columns after k.
+    """
     theta, weights, rows = chain
     width = -(-units // LANES) * LANES
     lanes = splat(float32(0))
@@ -75,9 +79,9 @@ def learn_chain(chain, deltas, at, stride, ints, cases, units):
 def sample_chain(a, at, stride, chain, noise, noise_at, batch, units, thresholds, ints, scratch):
     """Ancestral samples: adds to the logits of ``batch`` rows of ``a`` what the units before give.
 
-    A unit is 1 where its logit exceeds log(noise / (1 - noise)); those stand in rows of the same ``stride`` at
-    ``a[thresholds:]``. Cases take turns, unit by unit, so that none waits for itself. ``scratch``: place in ``ints``
-    for bounds and for 16 units of each row, and one more.
+    A unit is 1 where its logit exceeds log(noise / (1 - noise)); those stand in rows of the same
+    ``stride`` at ``a[thresholds:]``. Cases take turns, unit by unit, so that none waits for itself.
+    ``scratch``: place in ``ints`` for bounds and for 16 units of each row, and one more.
     """
     theta, weights, rows = chain
     fired = scratch + 2 * batch

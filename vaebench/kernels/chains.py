@@ -1,9 +1,11 @@
-"""Markov chains of a restricted Boltzmann machine as fused loops: product, noise and comparison in one pass.
+"""Markov chains of a restricted Boltzmann machine as fused loops.
 
-A chain's sides are words of 16 bits. Chains pass, one after the other, over a strip of 16 units at a time, so that the
-strip's table (see ``bits``) stays in the first cache, and nothing between the old bits and the new ones is stored.
+Product, noise and comparison in one pass. A chain's sides are words of 16 bits. Chains pass, one
+after the other, over a strip of 16 units at a time, so that the strip's table (see ``bits``) stays
+in the first cache, and nothing between the old bits and the new ones is stored.
 
-Arrays of units (biases and the like) are padded to whole strips; the bias of the padding is -1e30, so its bits are 0.
+Arrays of units (biases and the like) are padded to whole strips; the bias of the padding is -1e30,
+so its bits are 0.
 """
 
 from __future__ import annotations
@@ -44,10 +46,11 @@ def rises(logit, u):
 
 
 def _half(raw: Callable) -> Callable:
-    """Half a sweep with noise that ``raw`` reads: every chain's ``units`` bits of one side, given the other side.
+    """Half a sweep with noise that ``raw`` reads.
 
-    Logits are ``bias`` + ``scale`` (``field`` + product). A uniform u is ``low`` + ``factor`` times what
-    lies in ``noise``, of which a chain's part begins ``stride`` after that of the one before, the first's at ``at``.
+    Every chain's ``units`` bits of one side, given the other side. Logits are ``bias`` + ``scale``
+    (``field`` + product). A uniform u is ``low`` + ``factor`` times what lies in ``noise``, of
+    which a chain's part begins ``stride`` after that of the one before, the first's at ``at``.
     ``tail`` has room for 16 numbers.
     """
 
@@ -100,8 +103,9 @@ half_by_digits, half_by_floats = _half(load_short), _half(load)
 def _gibbs(half: Callable) -> Callable:
     """Sweeps: side 2 given side 1, then side 1 given the new side 2.
 
-    ``table2`` and the like are of the product that gives side 2. Noise ``u2`` (sweeps, chains, n2), ``u1``. ``low2``
-    and ``low1`` have a row for every sweep, ``row2`` and ``row1`` apart, or one for all, where these are 0.
+    ``table2`` and the like are of the product that gives side 2. Noise ``u2`` (sweeps, chains, n2),
+    ``u1``. ``low2`` and ``low1`` have a row for every sweep, ``row2`` and ``row1`` apart, or one
+    for all, where these are 0.
     """
 
     @kernel
@@ -176,13 +180,15 @@ gibbs_by_digits, gibbs_by_floats = _gibbs(half_by_digits), _gibbs(half_by_floats
 
 @kernel
 def weigh(table, given, words, chains, units, bias, field, slopes, low, high, sums, log_w):
-    """Add to every chain's log-weight what moving the scale from ``low`` to ``high`` adds to minus its free energy.
+    """Add to every chain's log-weight the step from scale ``low`` to ``high``.
 
-    That is sum softplus(bias + high f) - softplus(bias + low f), f the field of the side that is summed out, and
-    (high - low) times the sum of ``slopes`` (a table of one column) over the bits of ``given``.
+    That is what moving the scale adds to minus its free energy. That is sum softplus(bias + high f)
+    - softplus(bias + low f), f the field of the side that is summed out, and (high - low) times the
+    sum of ``slopes`` (a table of one column) over the bits of ``given``.
 
-    softplus(x) = relu(x) + log(1 + e^-|x|): of the factors in [1, 2] a product is taken before the logarithm. Terms are
-    subtracted, or divided, before they are summed up. ``sums``: room for 48 numbers a chain.
+    softplus(x) = relu(x) + log(1 + e^-|x|): of the factors in [1, 2] a product is taken before the
+    logarithm. Terms are subtracted, or divided, before they are summed up. ``sums``: room for 48
+    numbers a chain.
     """
     zero, one = splat(float32(0)), splat(float32(1))
     lows, highs = splat(float32(low)), splat(float32(high))

@@ -1,7 +1,8 @@
-"""Batch normalisation of channels, a residual and ELU: a few passes over memory in the place of a dozen.
+"""Batch normalisation of channels, a residual and ELU.
 
-elu(scale (x - mean) / sd + shift + residual), the channels side by side in memory ("channels last"). Numbers are
-float32, or bfloat16 whose arithmetic is float32 all the same.
+A few passes over memory in the place of a dozen. elu(scale (x - mean) / sd + shift + residual), the
+channels side by side in memory ("channels last"). Numbers are float32, or bfloat16 whose arithmetic
+is float32 all the same.
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ BLOCK = 64
 
 @kernel
 def statistics(x, rows, channels, mean, variance):
-    """Mean and variance of every channel of ``x`` (rows, channels), to ``mean`` and ``variance`` (channels,).
+    """Mean and variance of every channel of ``x`` (rows, channels).
 
-    Both are sums of differences from the mean of a few rows, so that a large mean costs no digits.
+    To ``mean`` and ``variance`` (channels,). Both are sums of differences from the mean of a few
+    rows, so that a large mean costs no digits.
     """
     few = min(rows, BLOCK)
     totals = np.zeros(channels, np.float32)
@@ -86,7 +88,10 @@ def activate(x, residual, rows, channels, slope, offset, out):
 
 @kernel
 def gradients(dout, out, x, rows, channels, mean, g, dshift, dscale):
-    """``g`` = dout elu', and its sums over rows, plain and with x less its mean: these begin as zeros."""
+    """``g`` = dout elu', and its sums over rows, plain and with x less its mean.
+
+    These begin as zeros.
+    """
     zero = splat(float32(0))
     one = splat(float32(1))
     for start in range(0, rows, BLOCK):
@@ -183,17 +188,21 @@ class NormElu(torch.autograd.Function):
 def batch_norm_elu(
     x: Tensor, residual: Tensor | None, scale: Tensor, shift: Tensor, epsilon: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """elu(scale (x - mean) / sqrt(variance + epsilon) + shift + residual) by the statistics of the batch.
+    """elu(scale (x - mean) / sqrt(variance + epsilon) + shift + residual).
+
+    By the statistics of the batch.
 
     Args:
-        x: (batch, channels, h, w), float32 or bfloat16 on a CPU; the channels a multiple of ``LANES``.
+        x: (batch, channels, h, w), float32 or bfloat16 on a CPU; the channels a
+            multiple of ``LANES``.
         residual: of the same shape, or None.
         scale, shift: (channels,), float32.
         epsilon: what is added to a variance.
 
     Returns:
-        The result, channels last in memory; mean and variance of the batch, (channels,), without gradient. The
-        variance has no degrees-of-freedom correction. There is a first derivative, no second one.
+        The result, channels last in memory; mean and variance of the batch, (channels,), without
+        gradient. The variance has no degrees-of-freedom correction. There is a first derivative, no
+        second one.
     """
     return NormElu.apply(x, residual, scale, shift, epsilon)
 

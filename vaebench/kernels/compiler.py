@@ -28,16 +28,23 @@ if not os.environ.get("NUMBA_CACHE_DIR"):
     numba.config.CACHE_DIR = str(_cache_folder())  # type: ignore[attr-defined]  # Numba makes its settings as it starts
 
 Compiled = Callable[..., Any]
-"""What a function is to those who call it once it is compiled: its arguments and results have types of Numba alone."""
+"""What a function is to those who call it once it is compiled: its arguments and results have types
+of Numba alone."""
 
 
 def intrinsic(function: Callable[..., object]) -> Compiled:
-    """A function that writes machine instructions; it is called without its first argument, the typing context."""
+    """A function that writes machine instructions.
+
+    It is called without its first argument, the typing context.
+    """
     return numba.extending.intrinsic(function)
 
 
 def kernel(function: Compiled) -> Compiled:
-    """Compile ``function`` when it is first called; it releases the GIL and is kept on disk, if there is a place."""
+    """Compile ``function`` when it is first called.
+
+    It releases the GIL and is kept on disk, if there is a place.
+    """
     try:
         return numba.njit(function, cache=True, nogil=True, error_model="numpy")
     except RuntimeError:  # no folder that can be written to

@@ -1,7 +1,8 @@
-"""Machines of bits, one for every case, from an encoder's output: normalised couplings, scaled, from spins to bits.
+"""Machines of bits, one for every case, from an encoder's output.
 
-What ``models.rbm_posterior`` does in fifteen passes over a million couplings, twice as many backwards, is here one pass
-over memory each way: n2 couplings of the whole batch at a time, which the second cache holds.
+Normalised couplings, scaled, from spins to bits. What ``models.rbm_posterior`` does in fifteen
+passes over a million couplings, twice as many backwards, is here one pass over memory each way: n2
+couplings of the whole batch at a time, which the second cache holds.
 """
 
 from __future__ import annotations
@@ -33,9 +34,10 @@ from vaebench.kernels.vectors import (
 
 @kernel
 def forward(raw, batch, n1, n2, scale, shift, epsilon, factor, mean, variance, slope, w, b1, b2):
-    """Machines of the rows h1, h2, x of ``raw``: with J = factor (scale (x - mean) / sd + shift) as in ``from_spins``.
+    """Machines of the rows h1, h2, x of ``raw``.
 
-    Of each coupling, (n1 n2,): ``scale``, ``shift``, ``mean`` and ``variance``, which begin as zeros, and ``slope``,
+    With J = factor (scale (x - mean) / sd + shift) as in ``from_spins``. Of each coupling,
+    (n1 n2,): ``scale``, ``shift``, ``mean`` and ``variance``, which begin as zeros, and ``slope``,
     which becomes factor scale / sd. ``b2`` (batch, n2 padded) begins as zeros.
     """
     width, size = -(-n2 // LANES) * LANES, n1 * n2
@@ -97,9 +99,9 @@ def backward(
 ):
     """Gradients of ``raw``, scale and shift from those of the machines; ``db2`` (batch, n2 padded).
 
-    Of a coupling let x be less its mean and g the gradient of J. Then dshift = factor sum g,
-    dscale = factor sum g x / sd and dx = slope (g - sum g / batch - x (sum g x / sd^2) / batch). ``dscale`` and
-    ``dshift`` begin as zeros; ``pull`` has room for as many numbers.
+    Of a coupling let x be less its mean and g the gradient of J. Then dshift = factor sum g, dscale
+    = factor sum g x / sd and dx = slope (g - sum g / batch - x (sum g x / sd^2) / batch).
+    ``dscale`` and ``dshift`` begin as zeros; ``pull`` has room for as many numbers.
     """
     width, size = -(-n2 // LANES) * LANES, n1 * n2
     row = n1 + n2 + size
@@ -198,7 +200,9 @@ def _row(v: Tensor) -> np.ndarray:
 def machines(
     raw: Tensor, scale: Tensor, shift: Tensor, sides: tuple[int, int], epsilon: float, factor: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Machines of bits from fields and couplings of spins, with the couplings normalised by their batch.
+    """Machines of bits from fields and couplings of spins.
+
+    The couplings are normalised by their batch.
 
     Args:
         raw: what an encoder gives, (batch, n1 + n2 + n1 n2): fields h1, h2, and couplings x.
@@ -208,6 +212,7 @@ def machines(
         factor: of the normalised couplings.
 
     Returns:
-        b1 (batch, n1), b2 (batch, n2), w (batch, n1, n2); mean and variance of the batch, (n1 n2,), without gradient.
+        b1 (batch, n1), b2 (batch, n2), w (batch, n1, n2); mean and variance of the batch, (n1 n2,),
+        without gradient.
     """
     return Couplings.apply(raw, scale, shift, *sides, epsilon, factor)

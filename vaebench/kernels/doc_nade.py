@@ -1,7 +1,7 @@
 """DocNADE word by word: log p of sequences through a tree over the vocabulary, and its derivative.
 
-A word costs a path of the tree, some ten rows of a matrix. PyTorch's own way copies these rows for every word, and so
-waits for memory: see ``models/doc_nade.py``, the plain code.
+A word costs a path of the tree, some ten rows of a matrix. PyTorch's own way copies these rows for
+every word, and so waits for memory: see ``models/doc_nade.py``, the plain code.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ def logit(h, weight, bias, node):
 
 @kernel
 def log_probabilities(words, first, embedding, hidden_bias, weight, bias, path, turn, tanh, out):
-    """Write log p of every sequence to ``out``; sequence d has the ``words`` from ``first[d]`` to ``first[d + 1]``."""
+    """Write log p of every sequence to ``out``.
+
+    Sequence d has the ``words`` from ``first[d]`` to ``first[d + 1]``.
+    """
     units = embedding.shape[1]
     before = np.empty(units)
     h = np.empty(units, np.float32)

@@ -1,7 +1,8 @@
-"""A layer of a belief net of binary units: its logits, samples, log-probabilities, and what it learns from them.
+"""A layer of a belief net of binary units.
 
-There is no path through hidden units, so a layer's gradient is made where the layer is: its parents are bits, a list
-of rows, and its deltas (bit less probability, times signal and rate) stand where its logits stood.
+Its logits, samples, log-probabilities, and what it learns from them. There is no path through
+hidden units, so a layer's gradient is made where the layer is: its parents are bits, a list of
+rows, and its deltas (bit less probability, times signal and rate) stand where its logits stood.
 """
 
 from __future__ import annotations
@@ -77,7 +78,10 @@ def add_parents(theta, work, ints, block, parents, batch, hidden, scratch):
 
 @kernel
 def infer_logits(theta, work, ints, block, parents, batch, centred, overlaps, square, scratch):
-    """Logits of a layer of the inference network, and its baseline's hidden units before their tanh."""
+    """Logits of a layer of the inference network.
+
+    And its baseline's hidden units before their tanh.
+    """
     if centred:
         start_centred(theta, work, block, batch, overlaps, square)
     else:
@@ -94,9 +98,9 @@ def generate_logits(theta, work, ints, block, parents, batch, scratch):
 
 @kernel
 def sample_layer(theta, work, ints, block, layer, noise, step, batch, thresholds, scratch, logs):
-    """Sample a layer from its logits, which become bit - probability, and list its units that are 1.
+    """Sample a layer from its logits, and list its units that are 1.
 
-    ``logs`` (batch,) gets the log-probabilities, nats.
+    The logits become bit - probability. ``logs`` (batch,) gets the log-probabilities, nats.
     """
     units, first, stride = block[UNITS], block[DELTA], block[STRIDE]
     noise_at = block[NOISE] + step * block[NOISE_STEP]
@@ -117,9 +121,10 @@ def sample_layer(theta, work, ints, block, layer, noise, step, batch, thresholds
 def dream_layer(
     theta, work, ints, block, layer, seen, noise, step, batch, thresholds, scratch, mass
 ):
-    """As ``sample_layer``, of dreams: their logits stand behind those of the cases, and nothing else is asked for.
+    """As ``sample_layer``, of dreams.
 
-    A dreamt document has as many tokens as the case in its place, of which ``seen`` has the lists. ``mass``: room for
+    Their logits stand behind those of the cases, and nothing else is asked for. A dreamt document
+    has as many tokens as the case in its place, of which ``seen`` has the lists. ``mass``: room for
     a number for each word.
     """
     units, stride = block[UNITS], block[STRIDE]
@@ -144,9 +149,9 @@ def dream_layer(
 
 @kernel
 def score_layer(theta, work, ints, block, layer, batch, scratch, rate, logs):
-    """Log-probabilities, nats, of a layer's listed units; the logits become ``rate`` (bit - probability).
+    """Log-probabilities, nats, of a layer's listed units.
 
-    Of tokens, ``rate`` (count - its expectation).
+    The logits become ``rate`` (bit - probability). Of tokens, ``rate`` (count - its expectation).
     """
     units, first, stride = block[UNITS], block[DELTA], block[STRIDE]
     if block[CHAIN] >= 0:
@@ -184,7 +189,10 @@ def list_cases(ints, layer, batch):
 
 @kernel
 def learn(theta, work, ints, block, layer, parents, batch):
-    """Add a block's deltas, times what they belong to, to its biases, its chain and the weights of its parents."""
+    """Add a block's deltas to its biases, its chain and the weights of its parents.
+
+    Each times what it belongs to.
+    """
     deltas, stride, width = block[DELTA], block[STRIDE], block[WIDTH]
     for c in range(0, width, LANES):
         out = load(theta, block[BIAS] + c)

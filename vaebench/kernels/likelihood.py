@@ -1,4 +1,7 @@
-"""log p(x) of independent Bernoulli units in one pass over their logits, and Gibbs sweeps over bits by means of it."""
+"""log p(x) of independent Bernoulli units in one pass over their logits.
+
+And Gibbs sweeps over bits by means of it.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,8 @@ from vaebench.kernels.vectors import (
 def score_rows(x, logits, rows, units, scores):
     """sum x l - softplus(l) of every row of ``units`` values ``x`` and logits, float32.
 
-    softplus(l) = relu(l) + log(1 + e^-|l|): of the factors in [1, 2] a product is taken before the logarithm.
+    softplus(l) = relu(l) + log(1 + e^-|l|): of the factors in [1, 2] a product is
+    taken before the logarithm.
     """
     zero, one = splat(float32(0)), splat(float32(1))
     for r in range(rows):
@@ -54,7 +58,10 @@ def score_rows(x, logits, rows, units, scores):
 
 
 def log_prob(x: Tensor, logits: Tensor) -> Tensor:
-    """log p(x), nats, (rows,), for zeros and ones ``x`` and ``logits`` (rows, n), float32 on the CPU; no gradient."""
+    """log p(x), nats, (rows,), for zeros and ones ``x`` and ``logits`` (rows, n).
+
+    float32 on the CPU; no gradient.
+    """
     rows, units = logits.shape
     out = torch.empty(rows)
     own = (v.detach().contiguous().numpy().reshape(-1) for v in (x, logits))
@@ -64,10 +71,11 @@ def log_prob(x: Tensor, logits: Tensor) -> Tensor:
 
 @kernel
 def settle(z, units, i, now, other, uniform):
-    """Gibbs draws of bit ``i`` of every row of ``z`` (rows, units), which is flipped on entry, in place.
+    """Gibbs draws of bit ``i`` of every row of ``z`` (rows, units), in place.
 
-    ``now`` is log p before the flip, which becomes that of the bits drawn; ``other`` that of the flipped ones. A bit is
-    1 where u > sigmoid(-logit); a zero counts as 2^-25.
+    The bit is flipped on entry. ``now`` is log p before the flip, which becomes that of the bits
+    drawn; ``other`` that of the flipped ones. A bit is 1 where u > sigmoid(-logit); a zero counts
+    as 2^-25.
     """
     for r in range(len(now)):
         flipped = z[r * units + i]
@@ -82,7 +90,10 @@ def settle(z, units, i, now, other, uniform):
 
 
 def sweep_bits(log_p: Callable[[Tensor], Tensor], z: Tensor, u: Tensor) -> Tensor:
-    """As ``objectives.bit_gibbs.sweep_bits``, for float32 on the CPU; ``log_p`` is called with bits that change."""
+    """As ``objectives.bit_gibbs.sweep_bits``, for float32 on the CPU.
+
+    ``log_p`` is called with bits that change.
+    """
     z, now = z.detach().clone(), log_p(z).clone()
     flat, values = z.numpy().reshape(-1), now.numpy()
     for sweep in u.unbind():

@@ -1,4 +1,7 @@
-"""A restricted Boltzmann machine laid out for the kernels: tables of its couplings, and chains of it as words."""
+"""A restricted Boltzmann machine laid out for the kernels.
+
+Tables of its couplings, and chains of it as words.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,10 @@ class Noise(NamedTuple):
 
 
 def laid_out(u: tuple[Tensor, Tensor] | Tensor) -> Noise:
-    """Noise (..., k, n) as uniforms, or as upper digits (..., k, n), int16, and lower digits (..., 1, n)."""
+    """Noise (..., k, n) as uniforms, or as digits.
+
+    Upper digits (..., k, n) are int16, lower digits (..., 1, n).
+    """
     if isinstance(u, Tensor):
         return Noise(
             u.to(torch.float32).contiguous().numpy().reshape(-1),
@@ -64,8 +70,9 @@ def laid_out(u: tuple[Tensor, Tensor] | Tensor) -> Noise:
 class Machine:
     """One machine on the CPU: biases ``b1`` (n1,), ``b2`` (n2,), couplings ``w`` (n1, n2).
 
-    ``d1`` and ``d2`` are biases that are scaled together with the couplings: at scale t the machine has the biases
-    b + t d and the couplings t w. Raises ValueError for sides that the kernels do not take, see ``kernels.fits``.
+    ``d1`` and ``d2`` are biases that are scaled together with the couplings: at scale t the machine
+    has the biases b + t d and the couplings t w. Raises ValueError for sides that the kernels do
+    not take, see ``kernels.fits``.
     """
 
     packed = staticmethod(packed)
@@ -89,9 +96,9 @@ class Machine:
     def gibbs(
         self, z1: Tensor, u2: tuple[Tensor, Tensor] | Tensor, u1: tuple[Tensor, Tensor] | Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Sweeps of chains from ``z1`` (k, n1), zeros and ones, at scale 1; the new (z1, z2), float32.
+        """Sweeps of chains from ``z1`` (k, n1), zeros and ones, at scale 1.
 
-        Noise (sweeps, k, n) for each side, see ``laid_out``.
+        The new (z1, z2), float32. Noise (sweeps, k, n) for each side, see ``laid_out``.
         """
         k, sweeps = len(z1), len(u2[0] if isinstance(u2, tuple) else u2)
         state1, state2 = packed(z1), np.empty(k * self.words2, np.uint16)
@@ -110,8 +117,8 @@ class Machine:
     ) -> np.ndarray:
         """Bits of side 2 of every chain given those of side 1, as words, at a scale.
 
-        The noise of the first chain begins ``at``, that of the next ones ``stride`` further each, lower digits at
-        ``low_at``.
+        The noise of the first chain begins ``at``, that of the next ones ``stride`` further each,
+        lower digits at ``low_at``.
         """
         k = len(state1) // self.words1
         drawn = np.empty(k * self.words2, np.uint16)
@@ -130,9 +137,10 @@ class Machine:
         return drawn
 
     def weigh(self, state1: np.ndarray, low: float, high: float, log_w: np.ndarray) -> None:
-        """``log_w`` (k,), float64, += log f_high(z1) - log f_low(z1), f_t the density of side 1 at scale t, but for Z.
+        """``log_w`` (k,), float64, += log f_high(z1) - log f_low(z1).
 
-        The bits of the biases b1 do not change with t and are left out of both.
+        f_t is the density of side 1 at scale t, but for Z. The bits of the biases b1 do not change
+        with t and are left out of both.
         """
         k = len(log_w)
         if len(self._sums) < 48 * k:

@@ -1,6 +1,7 @@
-"""Documents as lists of tokens, a row of logits at a time: log-probabilities, what drives their gradients, samples.
+"""Documents as lists of tokens, a row of logits at a time.
 
-Rows are padded to whole vectors. The logits of the padding are -1e30: such words do not occur and cost nothing.
+log-probabilities, what drives their gradients, samples. Rows are padded to whole vectors. The
+logits of the padding are -1e30: such words do not occur and cost nothing.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ def exponentiate(a, at, words):
 
 @kernel
 def log_prob_tokens(a, at, words, ints, begin, end, rate):
-    """Log-probability, nats, of the document whose tokens are listed in ``ints[begin:end]``, in any one order.
+    """Log-probability, nats, of the document whose tokens are listed in ``ints[begin:end]``.
 
-    The logits at ``a[at:]`` become ``rate`` (count - tokens x probability).
+    In any one order. The logits at ``a[at:]`` become ``rate`` (count - tokens x probability).
     """
     chosen = 0.0
     for k in range(begin, end):
@@ -69,8 +70,9 @@ def log_prob_tokens(a, at, words, ints, begin, end, rate):
 def sample_tokens(a, at, words, mass, noise, noise_at, tokens, ints, list_at):
     """List so many tokens, drawn from softmax of the logits at ``a[at:]``, which are overwritten.
 
-    A token is the first word up to which the probability exceeds its number of the noise, as in the plain code.
-    ``mass`` (words,) float64: room. The noise may lie before the beginning of its array. Returns the end of the list.
+    A token is the first word up to which the probability exceeds its number of the noise, as in the
+    plain code. ``mass`` (words,) float64: room. The noise may lie before the beginning of its
+    array. Returns the end of the list.
     """
     exponentiate(a, at, words)
     whole = 0.0

@@ -1,6 +1,7 @@
-"""Logits of a NADE and their gradient: hidden units change only where a pixel is on, so most steps compute no sigmoid.
+"""Logits of a NADE and their gradient.
 
-A few neighbouring pixels are taken for all examples before the next ones, so that their weights stay in the cache.
+Hidden units change only where a pixel is on, so most steps compute no sigmoid. A few neighbouring
+pixels are taken for all examples before the next ones, so that their weights stay in the cache.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from vaebench.kernels.vectors import (
 )
 
 PIXELS = 8
-"""Pixels of a block: the rows of weights and of gradients that belong to them fit in the first caches."""
+"""Pixels of a block: the rows of weights and of gradients that belong to them
+fit in the first caches."""
 
 
 @kernel
@@ -57,7 +59,10 @@ def move(a, at, weight, row, units, step):
 
 @kernel
 def drives(x, weight, output, rows, pixels, units, a, h, logits):
-    """Logits (rows, pixels) without the biases; ``a`` (rows, units) comes as the hidden biases and goes as the sums."""
+    """Logits (rows, pixels) without the biases.
+
+    ``a`` (rows, units) comes as the hidden biases and goes as the sums.
+    """
     for r in range(rows):
         squash(a, h, r * units, units)
     for start in range(0, pixels, PIXELS):
@@ -97,8 +102,8 @@ def through(dh, h, da, at, units):
 def gradients(x, weight, output, g, rows, pixels, units, a, h, dh, da, dweight, doutput):
     """Gradients for those of the logits, ``g`` (rows, pixels), the last pixel first.
 
-    ``a`` comes as the sums over all pixels; ``dh``, ``da`` (rows, units), ``dweight`` and ``doutput`` come as zeros.
-    ``da`` goes as the gradient of the hidden biases, example by example.
+    ``a`` comes as the sums over all pixels; ``dh``, ``da`` (rows, units), ``dweight`` and
+    ``doutput`` come as zeros. ``da`` goes as the gradient of the hidden biases, example by example.
     """
     for r in range(rows):
         squash(a, h, r * units, units)

@@ -1,4 +1,7 @@
-"""Updates of belief nets by NVIL (Mnih and Gregor 2014, Algorithm 1), many in a call, parameters changed in place."""
+"""Updates of belief nets by NVIL, many in a call.
+
+Mnih and Gregor 2014, Algorithm 1. Parameters are changed in place.
+"""
 
 from __future__ import annotations
 
@@ -59,9 +62,9 @@ def baseline_deltas(theta, work, block, batch, signal, rate):
 
 @kernel
 def centre_signals(signals, means, variances, decay, constant, normalised):
-    """Signals (layers, batch), less their input-dependent baselines, become learning signals; the statistics move.
+    """Signals (layers, batch), less their input-dependent baselines, become learning signals.
 
-    The order of Algorithm 1: statistics first, then they are used.
+    The statistics move. The order of Algorithm 1: statistics first, then they are used.
     """
     for i in range(len(signals)):
         mean = signals[i].mean()
@@ -89,14 +92,15 @@ def is_outside(signal, predicted, common, limit):
 
 @kernel
 def nvil(
-    theta, work, ints, blocks, units, ones, ends, rows, noise, mean, rates, places, decay, switches, means, variances,
-    limit,
+    theta, work, ints, blocks, units, ones, ends, rows, noise, mean, rates, places, decay, switches,
+    means, variances, limit,
 ):  # fmt: skip
     """Updates by NVIL, one for each of ``rows`` (updates, batch).
 
-    Returns the sum of their mean bounds, nats, and in how many a baseline was outside ``limit`` times its signal.
-    ``switches``: local signals, constant baseline, normalisation of the variance. ``means``, ``variances`` (layers,):
-    running statistics of the signals. ``places``: thresholds in ``work``, scratch in ``ints``.
+    Returns the sum of their mean bounds, nats, and in how many a baseline was outside ``limit``
+    times its signal. ``switches``: local signals, constant baseline, normalisation of the variance.
+    ``means``, ``variances`` (layers,): running statistics of the signals. ``places``: thresholds in
+    ``work``, scratch in ``ints``.
     """
     layers, batch = len(units) - 1, rows.shape[1]
     thresholds, scratch = places

@@ -1,11 +1,12 @@
 """Products with vectors of zeros and ones as sums of rows.
 
-x W for bits x is the sum of the rows of W whose bit is 1; the gradient of W takes, row by row, the sum of the deltas of
-those cases whose bit is 1. Both are ``add_rows``: to every row of one array some rows of another are added. It goes
-through both by strips of a few vectors, whose sums stay in registers and whose sources stay in the first cache.
+x W for bits x is the sum of the rows of W whose bit is 1; the gradient of W takes, row by row, the
+sum of the deltas of those cases whose bit is 1. Both are ``add_rows``: to every row of one array
+some rows of another are added. It goes through both by strips of a few vectors, whose sums stay in
+registers and whose sources stay in the first cache.
 
-Which rows these are say lists of numbers, all in one array of integers: list ``s`` of the lists at ``bounds`` is
-``ints[ints[bounds + 2 s] : ints[bounds + 2 s + 1]]``.
+Which rows these are say lists of numbers, all in one array of integers: list ``s`` of the lists at
+``bounds`` is ``ints[ints[bounds + 2 s] : ints[bounds + 2 s + 1]]``.
 """
 
 from __future__ import annotations
@@ -57,10 +58,11 @@ RESIDENT = 96
 def add_rows(
     to, to_at, to_stride, source, source_at, source_stride, ints, bounds, first, last, start, stop
 ):
-    """Add rows of ``source`` to the rows ``first`` ... ``last`` of ``to``, in the columns ``start`` ... ``stop``.
+    """Add rows of ``source`` to rows of ``to``, in some columns.
 
-    Row r of an array lies at its ``at`` + r ``stride``. Row s of ``to`` gets the rows in list s of those at ``bounds``.
-    ``stop - start`` is a multiple of 16.
+    To the rows ``first`` ... ``last``, in the columns ``start`` ... ``stop``. Row r of an array
+    lies at its ``at`` + r ``stride``. Row s of ``to`` gets the rows in list s of those at
+    ``bounds``. ``stop - start`` is a multiple of 16.
     """
     c = start
     while c + 128 <= stop:
@@ -99,10 +101,10 @@ def add_many_rows(
     rows,
     scratch,
 ):
-    """As ``add_rows``, where the rising lists name many of the ``rows`` rows: these are taken in parts.
+    """As ``add_rows``, where the rising lists name many of the ``rows`` rows.
 
-    A part of a strip stays in the first cache while every list passes over it. ``scratch``: a place in ``ints`` for the
-    bounds of every part.
+    These are taken in parts. A part of a strip stays in the first cache while every list passes
+    over it. ``scratch``: a place in ``ints`` for the bounds of every part.
     """
     parts = -(-rows // RESIDENT)
     for s in range(lists):
@@ -140,7 +142,8 @@ def _fill(ints, bounds, cases, to_bounds):
 def transpose(ints, bounds, cases, units, to_bounds, to_at):
     """From lists of the units that are 1 in each case, lists of the cases in which each unit is 1.
 
-    Every new list has room for all cases, one after the other from ``to_at`` on, and is in the order of the cases.
+    Every new list has room for all cases, one after the other from ``to_at`` on, and is in the
+    order of the cases.
     """
     for u in range(units):
         put_number(ints, to_bounds + 2 * u, to_at + u * cases)
@@ -150,9 +153,9 @@ def transpose(ints, bounds, cases, units, to_bounds, to_at):
 
 @kernel
 def transpose_repeated(ints, bounds, cases, units, to_bounds, to_at):
-    """As ``transpose``, where a list may name a unit several times: then the unit's list names the case as often.
+    """As ``transpose``, where a list may name a unit several times.
 
-    The new lists follow each other without gaps.
+    Then the unit's list names the case as often. The new lists follow each other without gaps.
     """
     for u in range(units):
         put_number(ints, to_bounds + 2 * u + 1, 0)

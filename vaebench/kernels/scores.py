@@ -1,11 +1,13 @@
-"""Layers of Bernoulli units whose weights stand still: log-probabilities and samples, thousands of rows at a time.
+"""Layers of Bernoulli units whose weights stand still.
 
-Parents are bits, in words of 16, so logits are sums of rows of a table (compare ``bits``, which has strips of 16). A
-layer is taken by strips of 32 units: all rows pass over a part of a strip's table, which stays in the first cache, and
-the logits of the strip are used up before the next one.
+log-probabilities and samples, thousands of rows at a time. Parents are bits, in words of 16, so
+logits are sums of rows of a table (compare ``bits``, which has strips of 16). A layer is taken by
+strips of 32 units: all rows pass over a part of a strip's table, which stays in the first cache,
+and the logits of the strip are used up before the next one.
 
-A row is a sample of a case. ``memory`` has for every row the 32 logits of the strip, then for every row what the units
-cost that do not have their likelier value, and a product of factors 1 + e^-|logit|, 16 floats each: see ``bernoulli``.
+A row is a sample of a case. ``memory`` has for every row the 32 logits of the strip, then for every
+row what the units cost that do not have their likelier value, and a product of factors 1 +
+e^-|logit|, 16 floats each: see ``bernoulli``.
 """
 
 from __future__ import annotations
@@ -56,9 +58,10 @@ _load, _store, _add = memory(STRIP)
 
 @kernel
 def fill_table(table, matrix, rows, columns, row_stride, column_stride):
-    """The sums of every four rows of ``matrix`` (rows, columns), by strips and words: (strips, words, 4, 16, 32).
+    """The sums of every four rows of ``matrix`` (rows, columns), by strips and words.
 
-    Element (r, c) of the matrix lies at r ``row_stride`` + c ``column_stride``. ``table`` is zeros before.
+    (strips, words, 4, 16, 32). Element (r, c) of the matrix lies at r ``row_stride`` + c
+    ``column_stride``. ``table`` is zeros before.
     """
     words = -(-rows // LANES)
     for c in range(columns):
@@ -74,7 +77,10 @@ def fill_table(table, matrix, rows, columns, row_stride, column_stride):
 
 @kernel
 def start_strip(memory, c, base, stride, cycle, first, rows):
-    """Logits before any parent: row ``r`` has those in row (``first`` + r) modulo ``cycle`` of ``base``."""
+    """Logits before any parent.
+
+    Row ``r`` has those in row (``first`` + r) modulo ``cycle`` of ``base``.
+    """
     i = first % cycle
     for r in range(rows):
         _store(memory, r * STRIP, _load(base, i * stride + c))
@@ -115,7 +121,10 @@ def find_logits(memory, c, base, stride, cycle, table, words, parents, first, ro
 
 @kernel
 def account(memory, place, logits, bits, factor):
-    """Take 16 units into a row's sums: log p = -log(1 + e^-|l|), less |l| where the bit is not the likelier one."""
+    """Take 16 units into a row's sums.
+
+    log p = -log(1 + e^-|l|), less |l| where the bit is not the likelier one.
+    """
     zero = splat(float32(0))
     against = choose(bits, logits, sub(zero, logits))
     cost = choose(less(against, zero), against, zero)
@@ -157,11 +166,13 @@ def end(memory, logs):
 def score(
     memory, logs, first, units, base, stride, cycle, table, words, parents, chain, bits, bits_cycle
 ):
-    """Log-probabilities, nats, of the units' values ``bits`` in the rows from ``first`` on, as many as ``logs`` has.
+    """Log-probabilities, nats, of the units' values ``bits`` in the rows from ``first`` on.
+
+    As many rows as ``logs`` has.
 
     Args:
-        base: logits without parents, ``cycle`` rows of ``stride`` floats, as ``start_strip`` takes them; OFF beyond the
-            last unit.
+        base: logits without parents, ``cycle`` rows of ``stride`` floats, as ``start_strip`` takes
+            them; OFF beyond the last unit.
         table: of the weights of the parents; empty where there are none.
         words: words of bits for every row of ``parents``.
         chain: table of what units give to later ones; empty where they give nothing.
@@ -196,7 +207,10 @@ def score(
 
 @kernel
 def score_fixed(logs, first, units, logits, constant, bits):
-    """As ``score``, where all rows have the same ``logits``; ``constant``: the log-probability of zeros alone, nats."""
+    """As ``score``, where all rows have the same ``logits``.
+
+    ``constant``: the log-probability of zeros alone, nats.
+    """
     own = -(-units // LANES)
     zero = splat(float32(0))
     for r in range(len(logs)):
@@ -209,7 +223,10 @@ def score_fixed(logs, first, units, logits, constant, bits):
 
 @kernel
 def sample(memory, logs, first, units, base, stride, cycle, table, words, parents, noise, bits):
-    """As ``score``, of samples: a unit is 1 where its ``noise`` is below its probability; ``bits`` gets them."""
+    """As ``score``, of samples: a unit is 1 where its ``noise`` is below its probability.
+
+    ``bits`` gets them.
+    """
     rows, own = len(logs), -(-units // LANES)
     begin(memory, logs)
     for c in range(0, units, STRIP):
@@ -252,8 +269,10 @@ def sample_chained(
     """As ``sample``, of autoregressive units, which take turns.
 
     Args:
-        chain: weights by source, zero up to the source itself, and the length of their rows: see ``chained``.
-        rooms: ``stored`` logits of all rows and thresholds of TURNS, 32 x vectors each; integers for TURNS rows.
+        chain: weights by source, zero up to the source itself, and the length of their
+            rows: see ``chained``.
+        rooms: ``stored`` logits of all rows and thresholds of TURNS, 32 x vectors each; integers
+            for TURNS rows.
     """
     rows, own = len(logs), -(-units // LANES)
     weights, weights_stride = chain

@@ -1,6 +1,7 @@
-"""SFC64, the generator of most noise of chains, in a loop of our own: NumPy's numbers in a quarter of its time.
+"""SFC64, the generator of most noise of chains, in a loop of our own.
 
-NumPy calls a function through a pointer for every word, which takes longer than the five instructions of a word.
+NumPy's numbers in a quarter of its time. NumPy calls a function through a pointer for every word,
+which takes longer than the five instructions of a word.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Particles of topics that pass over documents from left to right: see ``estimators/left_to_right.py``, the plain code.
+"""Particles of topics that pass over documents from left to right.
 
-A document of L words takes L^2 / 2 draws of a topic for each particle, one after the other.
+See ``estimators/left_to_right.py``, the plain code. A document of L words takes L^2 / 2 draws of a
+topic for each particle, one after the other.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ def chosen(weights, u):
 def log_evidence(words, first, topics, alpha, particles, seeds, out):
     """Write the estimate of every document to ``out`` (n,), nats.
 
-    ``words`` of all documents in a row, document i from ``first[i]`` to ``first[i + 1]``; ``topics`` (V, topics) hold
-    p(word | topic); a seed for each document, int64.
+    ``words`` of all documents in a row, document i from ``first[i]`` to ``first[i + 1]``;
+    ``topics`` (V, topics) hold p(word | topic); a seed for each document, int64.
     """
     count = topics.shape[1]
     weights = np.empty(count)

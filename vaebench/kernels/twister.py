@@ -1,4 +1,6 @@
-"""PyTorch's uniforms on the CPU, bit for bit, in a tenth of the time: its generator is MT19937, a number at a time.
+"""PyTorch's uniforms on the CPU, bit for bit, in a tenth of the time.
+
+Its generator is MT19937, a number at a time.
 
 Reference:
     Matsumoto & Nishimura 1998.
@@ -18,8 +20,8 @@ SIZE, SHIFT = 624, 397
 """Words of the state, and how far ahead the word is that each is mixed with."""
 
 LEFT, NEXT, WORDS = 8, 16, 24
-"""Where the bytes of ``torch.Generator.get_state`` have how many words are left, plus 1 (int32), the place of the next
-one (int64), and the words (uint64)."""
+"""Where the bytes of ``torch.Generator.get_state`` have how many words are left, plus 1 (int32),
+the place of the next one (int64), and the words (uint64)."""
 
 
 @kernel
@@ -39,9 +41,10 @@ def refill(state):
 
 @kernel
 def uniforms(state, at, out, least):
-    """Fill ``out`` with the lower 24 bits of every word, as floats on [0, 1), no less than ``least``.
+    """Fill ``out`` with the lower 24 bits of every word, as floats on [0, 1).
 
-    ``at`` words of ``state`` are used up. Returns how many are, afterwards.
+    None is less than ``least``. ``at`` words of ``state`` are used up. Returns
+    how many are, afterwards.
     """
     done = 0
     unit = np.float32(2.0**-24)
@@ -66,7 +69,10 @@ def uniforms(state, at, out, least):
 
 
 def fill(out: Tensor, generator: torch.Generator, least: float) -> None:
-    """``out.uniform_(generator=generator).clamp_(min=least)``, bit for bit, for contiguous float32 on the CPU."""
+    """``out.uniform_(generator=generator).clamp_(min=least)``, bit for bit.
+
+    For contiguous float32 on the CPU.
+    """
     kept = generator.get_state()
     at = kept.numpy()
     left, place = at[LEFT : LEFT + 4].view(np.int32), at[NEXT : NEXT + 8].view(np.int64)
@@ -82,7 +88,10 @@ def fill(out: Tensor, generator: torch.Generator, least: float) -> None:
 
 @lru_cache(maxsize=1)
 def equals_torch() -> bool:
-    """Whether this version of PyTorch draws as ``fill`` does, and keeps its state in the same bytes."""
+    """Whether this version of PyTorch draws as ``fill`` does.
+
+    And keeps its state in the same bytes.
+    """
     ours, theirs = torch.Generator().manual_seed(5), torch.Generator().manual_seed(5)
     try:
         for count in (SIZE + 1, 3 * SIZE):

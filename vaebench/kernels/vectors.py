@@ -1,7 +1,8 @@
 """Vectors of floats inside Numba functions: explicit SIMD, so that sums stay in registers.
 
-A ``Vector`` of 16 float32 is one register of AVX-512, two of AVX, four of NEON; LLVM splits it as the machine needs.
-The functions below work on one-dimensional contiguous float32 arrays and positions in them. Nothing checks bounds.
+A ``Vector`` of 16 float32 is one register of AVX-512, two of AVX, four of NEON; LLVM splits it as
+the machine needs. The functions below work on one-dimensional contiguous float32 arrays and
+positions in them. Nothing checks bounds.
 """
 
 from __future__ import annotations
@@ -193,7 +194,10 @@ def _mask(builder, count):
 
 @intrinsic
 def load_first(typing, a, at, count):
-    """As ``load``, of the first ``count`` floats only: the others are 0, and their memory is not touched."""
+    """As ``load``, of the first ``count`` floats only.
+
+    The others are 0, and their memory is not touched.
+    """
 
     def generate(context, builder, sig, args):
         place = builder.bitcast(_place(context, builder, sig, args), _WIDE.as_pointer())
@@ -280,7 +284,10 @@ def read(typing, a, at):
 
 @intrinsic
 def write(typing, a, at, v):
-    """Write what ``read`` reads. For bfloat16 a float is rounded to the nearest, of two to the even one."""
+    """Write what ``read`` reads.
+
+    For bfloat16 a float is rounded to the nearest, of two to the even one.
+    """
 
     def generate(context, builder, sig, args):
         if sig.args[0].dtype == types.float32:
@@ -333,7 +340,10 @@ for _byte, _row in enumerate(_PLACES):
 
 @intrinsic
 def _store_places(typing, to, at, table, byte, first):
-    """``first`` + the 8 numbers in the row ``byte`` of the table, to ``to[at:]``, an array of int32."""
+    """``first`` + the 8 numbers in the row ``byte`` of the table, to ``to[at:]``.
+
+    ``to`` is an array of int32.
+    """
 
     def generate(context, builder, sig, args):
         _, _, table, byte, first = args
@@ -364,10 +374,10 @@ def _ones(typing, bits):
 
 @kernel
 def list_ones(bits, first, ints, at):
-    """List ``first`` + the place of every 1 of 16 bits at ``ints[at:]``; returns where the list ends.
+    """List ``first`` + the place of every 1 of 16 bits at ``ints[at:]``.
 
-    No branch, which would be guessed wrong at every other unit. Numbers without meaning come to stand in the
-    ``SPILLED`` places behind the list.
+    Returns where the list ends. No branch, which would be guessed wrong at every other unit.
+    Numbers without meaning come to stand in the ``SPILLED`` places behind the list.
     """
     for half in range(0, LANES, BYTE):
         byte = bits >> half & (2**BYTE - 1)
@@ -434,7 +444,8 @@ LOWEST = -87.0
 def exp_minus_abs(typing, v):
     """e^-|v|, relative error below 1.2e-7; 0 from |v| = 87.
 
-    |v| = k log 2 - f with whole k: a polynomial for e^f (Cephes, expf), and k into the exponent's bits.
+    |v| = k log 2 - f with whole k: a polynomial for e^f (Cephes, expf), and k
+    into the exponent's bits.
     """
 
     def generate(context, builder, sig, args):
@@ -467,7 +478,10 @@ def exp_minus_abs(typing, v):
 
 @intrinsic
 def log(typing, v):
-    """Natural logarithm of normal positive floats, absolute error below 1e-7 or two units in the last place."""
+    """Natural logarithm of normal positive floats.
+
+    Absolute error below 1e-7 or two units in the last place.
+    """
 
     def generate(context, builder, sig, args):
         bits = builder.bitcast(args[0], _WIDE_INT)

@@ -24,10 +24,11 @@ from vaebench.kernels.layout import MODEL, POSTERIOR, SIZE
 def wake_sleep(
     theta, work, ints, blocks, units, dreamt, ones, ends, rows, noise, mean, rates, places
 ):
-    """Updates by wake-sleep, one for each of ``rows`` (updates, batch); returns the sum of their mean bounds, nats.
+    """Updates by wake-sleep, one for each of ``rows`` (updates, batch).
 
-    ``units`` are the lists of the cases and their samples, ``dreamt`` those of as many dreams. The bounds of a layer's
-    dreams stand behind those of its cases, and so do their logits: the generative model takes both at once.
+    Returns the sum of their mean bounds, nats. ``units`` are the lists of the cases and their
+    samples, ``dreamt`` those of as many dreams. The bounds of a layer's dreams stand behind those
+    of its cases, and so do their logits: the generative model takes both at once.
     """
     layers, batch = len(units) - 1, rows.shape[1]
     thresholds, scratch = places
@@ -55,7 +56,8 @@ def wake_sleep(
             block = blocks[layers + i]
             generate_logits(theta, work, ints, block, units[min(i + 1, layers)], 2 * batch, scratch)
             dream_layer(
-                theta, work, ints, block, dreamt[i], units[i], noise, t, batch, thresholds, scratch, mass
+                theta, work, ints, block, dreamt[i], units[i], noise, t, batch, thresholds, scratch,
+                mass
             )  # fmt: skip
             score_layer(theta, work, ints, block, units[i], batch, scratch, rates[MODEL], logs)
             bound += logs.mean()

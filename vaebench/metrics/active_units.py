@@ -1,4 +1,7 @@
-"""Active units: latents whose posterior mean varies with the data (Burda, Grosse & Salakhutdinov 2016, section 5.1)."""
+"""Active units: latents whose posterior mean varies with the data.
+
+Burda, Grosse & Salakhutdinov 2016, section 5.1.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ class Active(Metric[ActiveUnits | ActiveMeans]):
     """Their number."""
 
     def applies(self, job: Job) -> bool:
-        """Models with latents; two cases at least, and two samples where the mean has to be estimated."""
+        """Models with latents.
+
+        Two cases at least, and two samples where the mean has to be estimated.
+        """
         if len(job.x) < 2 or not isinstance(job.model, LatentModel):
             return False
         return isinstance(job.model, GaussianPosterior) or job.settings["bound_samples"] > 1

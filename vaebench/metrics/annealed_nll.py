@@ -27,7 +27,10 @@ class AnnealedNLL(Metric[Annealed]):
     """
 
     def applies(self, job: Job) -> bool:
-        """Models of vectors with real latents whose prior is sampled at once, where chains are asked for."""
+        """Models of vectors with real latents whose prior is sampled at once.
+
+        Where chains are asked for.
+        """
         model = job.model
         real = model.facts.latent == "gaussian" and not model.facts.reads_documents
         return (

@@ -1,4 +1,7 @@
-"""What a metric is: from a job, and what it collects for it, to Measures. Numbers come from ``vaebench.estimators``."""
+"""What a metric is: from a job, and what it collects for it, to Measures.
+
+Numbers come from ``vaebench.estimators``.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,9 @@ Collected = TypeVar("Collected")
 class Metric(ABC, Generic[Collected]):
     """One file of this room, of which ``METRIC`` is the only instance.
 
-    What it collects may be a ``Sums`` with ``samples``, a number, and ``add(part)``. Then it is given the passes of the
-    job's stream of posterior samples with the first so many samples of each case: all metrics share one stream, and one
-    that was stopped can be gone on with.
+    What it collects may be a ``Sums`` with ``samples``, a number, and ``add(part)``. Then it is
+    given the passes of the job's stream of posterior samples with the first so many samples of each
+    case: all metrics share one stream, and one that was stopped can be gone on with.
     """
 
     @abstractmethod
@@ -29,4 +32,7 @@ class Metric(ABC, Generic[Collected]):
 
     @abstractmethod
     def measures(self, job: Job, collected: Collected) -> list[Measure]:
-        """The Measures, when the stream has ended; the evaluation adds number of cases and protocol to them."""
+        """The Measures, when the stream has ended.
+
+        The evaluation adds number of cases and protocol to them.
+        """

@@ -1,4 +1,7 @@
-"""The variational bound by the paper's protocol, and the KL in it; of documents as counts the perplexities besides."""
+"""The variational bound by the paper's protocol, and the KL in it.
+
+Of documents as counts the perplexities besides.
+"""
 
 from __future__ import annotations
 

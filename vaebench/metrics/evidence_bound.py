@@ -1,4 +1,7 @@
-"""The bound of models whose posterior is fitted to each example, without samples; of documents the perplexities too."""
+"""The bound of models whose posterior is fitted to each example, without samples.
+
+Of documents the perplexities too.
+"""
 
 from __future__ import annotations
 

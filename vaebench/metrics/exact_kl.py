@@ -1,4 +1,7 @@
-"""Exact KL(q || p) of a machine fitted to a distribution that can be enumerated, and how far it is from the least."""
+"""Exact KL(q || p) of a machine, and how far it is from the least.
+
+The machine is fitted to a distribution that can be enumerated.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from vaebench.results.stats import Measure
 
 
 class ExactKL(Metric[dict[str, float]]):
-    """The KL, and by how much it exceeds that of the best machine of its size; both without error."""
+    """The KL, and by how much it exceeds that of the best machine of its size.
+
+    Both without error.
+    """
 
     def applies(self, job: Job) -> bool:
         """Models of a machine and a known target."""

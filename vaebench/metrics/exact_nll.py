@@ -1,6 +1,7 @@
-"""The exact NLL of models that can be enumerated or have no latents; of documents the perplexities besides.
+"""The exact NLL of models that can be enumerated or have no latents.
 
-Of an ensemble it is that of the mean of its first ``eval.members`` members.
+Of documents the perplexities besides. Of an ensemble it is that of the mean of its first
+``eval.members`` members.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ class ExactNLL(Metric[Tensor]):
     """Minus the mean of log p(x), without error."""
 
     def applies(self, job: Job) -> bool:
-        """See ``enumeration.known``; models that read an example in an order have another, ``order_nll``."""
+        """See ``enumeration.known``.
+
+        Models that read an example in an order have another, ``order_nll``.
+        """
         if isinstance(job.model, OrderedModel):
             return False
         return isinstance(job.model, ExactModel) or enumeration.applies(job.model)

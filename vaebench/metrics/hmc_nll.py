@@ -1,4 +1,7 @@
-"""The NLL from posterior samples alone (Kingma & Welling 2014, appendix D), beside the importance-weighted one."""
+"""The NLL from posterior samples alone.
+
+Kingma & Welling 2014, appendix D; it stands beside the importance-weighted one.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from vaebench.results.stats import Measure
 
 
 class HMCNLL(Metric[tuple[Tensor, Tensor]]):
-    """Minus the mean over cases of the estimated log p(x). It is no bound, and reads too low with many latents."""
+    """Minus the mean over cases of the estimated log p(x).
+
+    It is no bound, and reads too low with many latents.
+    """
 
     def applies(self, job: Job) -> bool:
         """Models of vectors with a Gaussian posterior, where samples are asked for."""

@@ -1,4 +1,7 @@
-"""The importance-weighted NLL of a model with a normalised posterior; of documents the perplexities besides."""
+"""The importance-weighted NLL of a model with a normalised posterior.
+
+Of documents the perplexities besides.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How many of an image's missing pixels are filled in wrongly, against the steps of the chain that fills them in."""
+"""How many of an image's missing pixels are filled in wrongly.
+
+Against the steps of the chain that fills them in.
+"""
 
 from __future__ import annotations
 

@@ -22,7 +22,10 @@ from vaebench.work.steps import Stateful
 
 @dataclass(frozen=True)
 class Job:
-    """``x`` (n, d) are the cases, ``settings`` the ``eval`` group of a cell. Computes nothing before it is asked."""
+    """``x`` (n, d) are the cases, ``settings`` the ``eval`` group of a cell.
+
+    Computes nothing before it is asked.
+    """
 
     model: Model
     x: Tensor
@@ -51,7 +54,8 @@ class Job:
     ) -> Iterator[weights.Pass]:
         """``samples`` of the posterior of every case; ``chunk`` of them at a time, for speed only.
 
-        ``state``: what the caller gathers from them, so that a stream which was stopped can be gone on with.
+        ``state``: what the caller gathers from them, so that a stream which was
+        stopped can be gone on with.
         """
         if isinstance(self.model, BoltzmannPosterior):
             samples = posterior_chains(self.settings)
@@ -89,7 +93,8 @@ class Job:
     ) -> Measure:
         """A Measure whose error is a Monte Carlo error, None where it is unknown.
 
-        ``each``: the cases' values (n,) where ``value`` is their mean, which are looked through for outliers.
+        ``each``: the cases' values (n,) where ``value`` is their mean, which are
+        looked through for outliers.
         """
         if each is not None:
             extra |= noticed(each)
@@ -114,7 +119,9 @@ class Job:
 
 
 def case_error(each: Tensor) -> float | None:
-    """Standard error of the mean over cases, as if they were drawn from a population; None of a single one.
+    """Standard error of the mean over cases, as if they were drawn from a population.
+
+    None of a single one.
 
     Args:
         each: the cases' values, (n,).

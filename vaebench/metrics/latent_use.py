@@ -1,6 +1,7 @@
-"""How a model with a Gaussian posterior uses its latents, cheaply: one encoding and one sample of each case.
+"""How a model with a Gaussian posterior uses its latents, cheaply.
 
-For curves during training, and to decide when aggressive training of the inference network ends (He et al. 2019).
+One encoding and one sample of each case. For curves during training, and to decide when aggressive
+training of the inference network ends (He et al. 2019).
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ def latent_use(
     parts: Sequence[Tensor] | None = None,
     batch_seed: int | None = None,
 ) -> dict[str, float]:
-    """``bound`` (lower is better), ``kl``, ``mi_batch``, ``mi``, ``aggregate_kl`` in nats, and ``active_units``.
+    """``bound`` (lower is better), ``kl``, ``mi_batch``, ``mi``, ``aggregate_kl``.
 
-    Of the cases ``x`` (n, d), two at least. ``parts``: rows of the batches of ``mi_batch``; None: batches of 32. Always
-    the same noise for the same seed and purpose, so that the numbers of a curve compare. ``batch_seed``: of the samples
-    by which ``mi_batch`` is estimated; None: by those of all the rest.
+    In nats; ``active_units`` as well. Of the cases ``x`` (n, d), two at least. ``parts``: rows of
+    the batches of ``mi_batch``; None: batches of 32. Always the same noise for the same seed and
+    purpose, so that the numbers of a curve compare. ``batch_seed``: of the samples by which
+    ``mi_batch`` is estimated; None: by those of all the rest.
     """
     total = BoundSum(len(x), 1, x.device)
     gathered = Gather(len(x))

@@ -1,4 +1,7 @@
-"""The NLL of topic models by particles that pass over a document from left to right (Wallach et al. 2009)."""
+"""The NLL of topic models by particles.
+
+They pass over a document from left to right (Wallach et al. 2009).
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ class LeftToRight(Metric[Tensor]):
         return log_evidence(job.model, job.x, job.settings["particles"], job.seed)
 
     def measures(self, job: Job, collected: Tensor) -> list[Measure]:
-        """``spread``: the standard error of the mean over documents. Its Monte Carlo error is seen by repeats alone."""
+        """``spread``: the standard error of the mean over documents.
+
+        Its Monte Carlo error is seen by repeats alone.
+        """
         particles = job.settings["particles"]
         value = -float(collected.mean())
         nll = job.measure(

@@ -1,6 +1,7 @@
-"""The NLL of a Replicated Softmax, whose log Z is another one for every length of documents, annealed both ways.
+"""The NLL of a Replicated Softmax.
 
-From the base up an estimate of log Z is too small on average, and so the NLL and the perplexity too good: see
+Its log Z is another one for every length of documents, annealed both ways. From the base up an
+estimate of log Z is too small on average, and so the NLL and the perplexity too good: see
 ``rbm_nll``.
 """
 
@@ -28,7 +29,10 @@ CASES = 1000
 
 
 class Annealed(NamedTuple):
-    """Free energies of the documents, (n,), float64; log Z of each length there is, and which is each document's."""
+    """Free energies of the documents, (n,), float64.
+
+    log Z of each length there is, and which is each document's.
+    """
 
     free_energy: Tensor
     log_z: LogZ
@@ -39,16 +43,20 @@ class Annealed(NamedTuple):
         return each[self.length]
 
     def variance(self, error: Tensor) -> Tensor:
-        """A variance of every document's log Z, (n,), such that they add up as if these errors were independent.
+        """A variance of every document's log Z, (n,).
 
-        Documents of one length share its log Z, and with it its error: n_L of them have n_L times its variance.
+        They add up as if these errors were independent. Documents of one length share its log Z,
+        and with it its error: n_L of them have n_L times its variance.
         """
         count = torch.bincount(self.length, minlength=len(error)).double()
         return self.of_documents(count * error**2)
 
 
 class LengthNLL(Metric[Annealed]):
-    """Mean F + log Z_L over documents, from below and from above, and the perplexities from below."""
+    """Mean F + log Z_L over documents, from below and from above.
+
+    And the perplexities from below.
+    """
 
     def applies(self, job: Job) -> bool:
         """Replicated Softmax."""
@@ -61,7 +69,10 @@ class LengthNLL(Metric[Annealed]):
         return annealed(job.model, job.x, job.settings, job.seed, reverse=True)
 
     def measures(self, job: Job, collected: Annealed) -> list[Measure]:
-        """``spread``: the standard error over documents. Of the effective chains the fewest that any length has."""
+        """``spread``: the standard error over documents.
+
+        Of the effective chains the fewest that any length has.
+        """
         found = collected.log_z
         nll = collected.free_energy + collected.of_documents(found.value)
         variance = collected.variance(found.error)
@@ -96,7 +107,10 @@ class LengthNLL(Metric[Annealed]):
 
 
 def _largest_gap(gap: Tensor, error: Tensor, upper_error: Tensor) -> tuple[float, float]:
-    """Of all lengths that where the two directions differ by most beyond three standard errors, and its error."""
+    """Of all lengths that where the two directions differ by most, and its error.
+
+    By most beyond three standard errors.
+    """
     of_gap = torch.hypot(error, upper_error)
     worst = int((gap.abs() - 3 * of_gap).argmax())
     return float(gap[worst]), float(of_gap[worst])
@@ -112,10 +126,11 @@ def annealed(
     reverse: bool = False,
     purpose: str = "logz",
 ) -> Annealed:
-    """Free energies of counts ``x`` (n, V), and log Z of the lengths among them by the settings of ``eval``.
+    """Free energies of counts ``x`` (n, V), and log Z of the lengths.
 
-    ``logz_base``: ``base_rate``, words as frequent as in the training data, or ``uniform``. UserError for tempering,
-    and for 'exact' where that is too large.
+    By the settings of ``eval``, for the lengths among them. ``logz_base``: ``base_rate``, words as
+    frequent as in the training data, or ``uniform``. UserError for tempering, and for 'exact' where
+    that is too large.
     """
     settings = LOG_Z_DEFAULTS | settings
     energies = [model.free_energy(part.to(model.mean.dtype)).double() for part in x.split(CASES)]

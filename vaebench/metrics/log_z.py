@@ -29,11 +29,12 @@ def estimate(
     base: Base = "uniform",
     side: int | None = None,
 ) -> LogZ:
-    """log Z of one machine by ``logz_method`` and the other settings; ``reverse``: annealing from above too.
+    """log Z of one machine by ``logz_method`` and the other settings.
 
-    Annealing and tempering begin at ``base``, that of a prior at the uniform distribution: a machine whose biases
-    favour states that its couplings forbid is far from the one with its biases alone. ``side``: the units by which
-    ``auto`` decides, None: of the smaller side. Nothing else draws noise of the ``purpose``. UserError for 'exact'
+    ``reverse``: annealing from above too. Annealing and tempering begin at ``base``, that of a
+    prior at the uniform distribution: a machine whose biases favour states that its couplings
+    forbid is far from the one with its biases alone. ``side``: the units by which ``auto`` decides,
+    None: of the smaller side. Nothing else draws noise of the ``purpose``. UserError for 'exact'
     where that is too large.
     """
     settings = LOG_Z_DEFAULTS | settings
@@ -58,7 +59,8 @@ CASES = 1000
 """At a time."""
 
 SMOOTHING = 0.05
-"""Pseudo-ones for each training case, as Salakhutdinov & Murray (2008) counted: 5 in a batch of 100."""
+"""Pseudo-ones for each training case, as Salakhutdinov & Murray (2008)
+counted: 5 in a batch of 100."""
 
 
 def of_data(
@@ -69,10 +71,12 @@ def of_data(
     reverse: bool | Tensor = False,
     purpose: str = "logz",
 ) -> LogZ:
-    """log Z of a machine over the data, by ``logz_base`` from the uniform distribution or from that of the base rates.
+    """log Z of a machine over the data, by ``logz_base``.
 
-    The latter has no hidden biases, and visible biases by which every pixel is on as often as in the training data:
-    with a share (mean + a) / (1 + a), a = SMOOTHING. Enumerated up to MAX_SIDE hidden units unless told otherwise.
+    From the uniform distribution or from that of the base rates. The latter has no hidden biases,
+    and visible biases by which every pixel is on as often as in the training data: with a share
+    (mean + a) / (1 + a), a = SMOOTHING. Enumerated up to MAX_SIDE hidden units unless told
+    otherwise.
     """
     rbm = model.machine().detach()
     base = _base(model.mean, settings)
@@ -90,7 +94,10 @@ def of_prior(
     reverse: bool = False,
     purpose: str = "logz",
 ) -> LogZ:
-    """log Z of a model's prior. Base rates, of a deep belief net alone, are those of q(h1 | x) over the cases ``x``."""
+    """log Z of a model's prior.
+
+    Base rates, of a deep belief net alone, are those of q(h1 | x) over the cases ``x``.
+    """
     base: Base = "uniform"
     if isinstance(model, DBN):
         parts = x.split(CASES)

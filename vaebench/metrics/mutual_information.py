@@ -1,4 +1,7 @@
-"""Mutual information of a case and its latents, by evaluation batches as the published numbers of He et al. (2019)."""
+"""Mutual information of a case and its latents, by evaluation batches.
+
+As the published numbers of He et al. (2019).
+"""
 
 from __future__ import annotations
 

@@ -25,10 +25,11 @@ class Normaliser(Metric[LogZ]):
         return job.normaliser
 
     def measures(self, job: Job, collected: LogZ) -> list[Measure]:
-        """log Z itself. ``upper`` is too large on average where the value is too small: together they enclose it.
+        """log Z itself.
 
-        Where ``upper_exact`` is false ``upper`` begins at the chains of the value, and can lie below it by what they
-        miss.
+        ``upper`` is too large on average where the value is too small: together they enclose it.
+        Where ``upper_exact`` is false ``upper`` begins at the chains of the value, and can lie
+        below it by what they miss.
         """
         found = collected
         extra: dict[str, Any] = {"method": found.method}

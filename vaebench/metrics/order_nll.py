@@ -1,4 +1,7 @@
-"""The NLL of models that are exact given an order: the mean over random ones; of documents the perplexities besides."""
+"""The NLL of models that are exact given an order: the mean over random ones.
+
+Of documents the perplexities besides.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ class OrderNLL(Metric[Tensor]):
         return orders.log_evidence(job.model, job.x, signature.orders(job.settings), job.seed)
 
     def measures(self, job: Job, collected: Tensor) -> list[Measure]:
-        """``error``: what the choice of the orders leaves. ``spread``: the standard error of the mean over examples."""
+        """``error``: what the choice of the orders leaves.
+
+        ``spread``: the standard error of the mean over examples.
+        """
         each = -collected.mean(0)
         error = orders.mean_error(collected)
         nll = job.measure(

@@ -1,10 +1,12 @@
-"""The NLL of a Boltzmann machine over the data, its log Z annealed both ways (Salakhutdinov & Murray 2008).
+"""The NLL of a Boltzmann machine over the data.
 
-From the base up the estimate of log Z is too small on average, and so the NLL too good: an annealing that fails looks
-like a better model. From samples of the machine down it is too large on average. The two enclose the NLL as far as the
-latter are samples. Their chains start at the cases, so that modes at the data, which the run from below may not find,
-are among them. Modes far from the data, where machines trained by short chains may have nearly all of their mass, are
-not: then the estimate from above is that of the data's modes alone, and lies below the one from below.
+Its log Z is annealed both ways (Salakhutdinov & Murray 2008). From the base up the estimate of log
+Z is too small on average, and so the NLL too good: an annealing that fails looks like a better
+model. From samples of the machine down it is too large on average. The two enclose the NLL as far
+as the latter are samples. Their chains start at the cases, so that modes at the data, which the run
+from below may not find, are among them. Modes far from the data, where machines trained by short
+chains may have nearly all of their mass, are not: then the estimate from above is that of the
+data's modes alone, and lies below the one from below.
 """
 
 from __future__ import annotations
@@ -59,7 +61,10 @@ class RBMNLL(Metric[Annealed]):
         return Annealed(energies, log_z.of_data(model, settings, job.seed, reverse=reverse))
 
     def measures(self, job: Job, collected: Annealed) -> list[Measure]:
-        """``spread``: the standard error of the mean over cases. Free energies are exact: log Z alone has an error."""
+        """``spread``: the standard error of the mean over cases.
+
+        Free energies are exact: log Z alone has an error.
+        """
         found = collected.log_z
         energy = float(collected.free_energy.mean())
         trust = _trust(found)
@@ -114,7 +119,10 @@ def _log_z(name: str, value: float, error: float, **extra: Any) -> Measure:
 
 
 def _trust(found: LogZ) -> dict[str, Any]:
-    """How far weights may be trusted: chains, how many of them carry the estimate, the deviation of log w."""
+    """How far weights may be trusted.
+
+    Chains, how many of them carry the estimate, the deviation of log w.
+    """
     if found.ess is None or found.sd is None or found.chains is None:
         return {}
     return {"chains": found.chains, "ess": float(found.ess), "log_w_sd": float(found.sd)}
@@ -130,7 +138,10 @@ def free_energies(model: BinaryRBM, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def relaxed(model: BinaryRBM, x: Tensor, chains: int, seed: int) -> Tensor:
-    """``chains`` states (chains, d) after BURN sweeps from cases spread evenly over ``x``, taken again if too few."""
+    """``chains`` states (chains, d) after BURN sweeps from cases spread evenly over ``x``.
+
+    Cases are taken again if they are too few.
+    """
     started = examples.every_nth(x, chains)
     started = started.repeat(-(-chains // len(started)), 1)[:chains].to(model.mean.dtype)
     box = Box(x=started)

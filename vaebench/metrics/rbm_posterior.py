@@ -1,4 +1,7 @@
-"""The NLL of models with a Boltzmann machine as the posterior of every case, from annealed samples (DVAE##)."""
+"""The NLL of models with a Boltzmann machine as posterior, from annealed samples.
+
+Every case has a posterior of its own (DVAE##).
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ class AnnealedNLL(Metric[AnnealedSum]):
         return AnnealedSum(len(job.x), samples, job.x.device, chains=chains, log_z=job.log_z)
 
     def measures(self, job: Job, collected: AnnealedSum) -> list[Measure]:
-        """Beside the first the error of log Z of a case's posterior, mean and largest, and counts of modes."""
+        """Beside the first the error of log Z of a case's posterior.
+
+        Its mean and largest, and counts of modes.
+        """
         if not isinstance(job.model, RBMPosteriorVAE):
             raise TypeError(
                 f"{type(job.model).__name__} has no Boltzmann posterior beside such a prior"

@@ -1,6 +1,6 @@
-"""Evaluation noise: the same trained model measured with several streams of posterior samples (He et al. 2019, App. D).
+"""Evaluation noise: the same trained model measured with several streams of posterior samples.
 
-It is the noise of the samples alone, apart from that of training seeds.
+He et al. 2019, App. D. It is the noise of the samples alone, apart from that of training seeds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from vaebench.rng import seeds
 
 
 def repeat_seeds(seed: int, repeats: int) -> list[int]:
-    """Seeds of ``repeats`` evaluations, from 1: the run's own first, so that it is what it would be alone."""
+    """Seeds of ``repeats`` evaluations, from 1.
+
+    The run's own first, so that it is what it would be alone.
+    """
     if repeats < 1:
         raise ValueError(f"{repeats} repeats: at least 1")
     return [seed, *(seeds.derive(seed, "eval", i) for i in range(1, repeats))]
@@ -23,9 +26,9 @@ def repeat_seeds(seed: int, repeats: int) -> list[int]:
 def together(each: Sequence[Sequence[Measure]]) -> list[Measure]:
     """The measures of the first evaluation, which know besides what all evaluations gave.
 
-    ``extra["repeats"]``: ``values`` in order, their ``mean`` and ``variance`` (n - 1 degrees of freedom); values that
-    are not finite have neither. One evaluation is returned as it is. Raises ValueError when the evaluations are not of
-    the same measures.
+    ``extra["repeats"]``: ``values`` in order, their ``mean`` and ``variance`` (n - 1 degrees of
+    freedom); values that are not finite have neither. One evaluation is returned as it is. Raises
+    ValueError when the evaluations are not of the same measures.
     """
     if len(each) == 1:
         return list(each[0])

@@ -1,4 +1,7 @@
-"""The bound on the validation cases that selects the checkpoint: always with the same noise, so that they compare."""
+"""The bound on the validation cases that selects the checkpoint.
+
+Always with the same noise, so that they compare.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +33,9 @@ def validation(
 ) -> dict[str, float]:
     """What a validation finds, by name: ``valid_bound``, positive nats, see ``validation_bound``.
 
-    With {"watch": True} also how the latents are used (``valid_kl``, ``valid_mi``, ..., see ``latent_use``), and
-    ``valid_mi_batch``, in batches of ``batch`` cases as in training, with noise of its own after every ``update``: He
-    et al. (2019) drew it anew, and compared.
+    With {"watch": True} also how the latents are used (``valid_kl``, ``valid_mi``, ..., see
+    ``latent_use``), and ``valid_mi_batch``, in batches of ``batch`` cases as in training, with
+    noise of its own after every ``update``: He et al. (2019) drew it anew, and compared.
     """
     if not settings.get("watch"):
         return {"valid_bound": validation_bound(model, x, samples, seed, settings)}
@@ -49,15 +52,17 @@ def validation(
 def validation_bound(
     model: Model, x: Tensor, samples: int, seed: int, settings: Mapping[str, Any]
 ) -> float:
-    """Mean over the cases ``x`` (n, d) of what selects the checkpoint, positive nats, lower is better.
+    """Mean over the cases ``x`` (n, d) of what selects the checkpoint.
 
-    Normalised models: the bound with ``samples`` samples of each case, by its one-sample terms. Models that lack the
-    prior's log Z: the importance-weighted NLL, hard bits, log Z exact or annealed by the objective's ``settings``
-    ``temperatures`` and ``chains``. Boltzmann posteriors are annealed as well, over ``posterior_temperatures`` (100)
-    with ``posterior_chains`` (``samples``) chains, for ``points`` (all) cases spread evenly over ``x``. With
-    {"exact": True}, or without any setting for a log Z that is missing: by enumeration. With {"masked": True}: the
-    order-agnostic bound, with ``samples`` masks of each case. A Boltzmann machine over the data: the NLL, log Z
-    annealed from the base rates; of documents for every length.
+    Positive nats, lower is better. Normalised models: the bound with ``samples`` samples of each
+    case, by its one-sample terms. Models that lack the prior's log Z: the importance-weighted NLL,
+    hard bits, log Z exact or annealed by the objective's ``settings`` ``temperatures`` and
+    ``chains``. Boltzmann posteriors are annealed as well, over ``posterior_temperatures`` (100)
+    with ``posterior_chains`` (``samples``) chains, for ``points`` (all) cases spread evenly over
+    ``x``. With {"exact": True}, or without any setting for a log Z that is missing: by enumeration.
+    With {"masked": True}: the order-agnostic bound, with ``samples`` masks of each case. A
+    Boltzmann machine over the data: the NLL, log Z annealed from the base rates; of documents for
+    every length.
     """
     if settings.get("masked"):
         return masked_nll(model, x, samples, seed, "valid")

@@ -1,6 +1,7 @@
 """Model families. A model knows sampling and log-densities, nothing of training.
 
-What the kinds of models have is in ``base``; which models there are, and where, in ``vaebench.protocol.families``.
+What the kinds of models have is in ``base``; which models there are, and where, in
+``vaebench.protocol.families``.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ def build(config: dict[str, Any], info: DataInfo) -> Model:
 
     Args:
         config: The group: ``name``, and the settings of conf/model/NAME.yaml.
-        info: What is known of the data, such as ``splits.info``, or ``DataInfo(mean)`` for a tiny model.
+        info: What is known of the data, such as ``splits.info``, or
+            ``DataInfo(mean)`` for a tiny model.
 
     Raises:
         UserError: If the model or a key is unknown, or a value is refused.
@@ -55,7 +57,9 @@ def build(config: dict[str, Any], info: DataInfo) -> Model:
 
 
 def unlike_default(model: Model, wanted: Callable[[Model], bool]) -> str:
-    """The setting that keeps a model from being what is ``wanted``: with its default alone the model would be.
+    """The setting that keeps a model from being what is ``wanted``.
+
+    With its default alone the model would be.
 
     Returns:
         ``model.KEY=VALUE``; empty if there is none.
@@ -75,7 +79,10 @@ def unlike_default(model: Model, wanted: Callable[[Model], bool]) -> str:
 
 
 def _default(cls: type[Model], name: str) -> Any:
-    """The default of a setting, of the class or of one that it hands its settings on to; ``Parameter.empty``: none."""
+    """The default of a setting, of the class or of one that it hands its settings on to.
+
+    ``Parameter.empty``: none.
+    """
     for part in (part for part in cls.__mro__ if issubclass(part, Model)):
         parameters = signature(part).parameters
         if name in parameters:
@@ -108,7 +115,10 @@ def check_data(model: str, data: str, kind: Kind) -> None:
 
 
 def start(module: nn.Module, config: dict[str, Any], seed: int) -> None:
-    """Initial parameters of ``module`` (a model, or an objective with a model inside) for one seed, in place."""
+    """Initial parameters of ``module`` for one seed, in place.
+
+    ``module``: a model, or an objective with a model inside.
+    """
     generator = torch.Generator().manual_seed(seeds.derive(seed, "init"))
     text = {key: config[key] for key in TEXT_KEYS if key in config}
     initialize(module, generator, config["init"], config["init_scale"], **text)

@@ -1,13 +1,14 @@
 """What a model is: the kinds of models, what each offers, in which shapes.
 
-A model knows sampling and log-densities, nothing of training. ``x`` is (batch, d); ``z`` is a list of latent layers,
-each (k, batch, n), the one next to the data first; log-densities are (k, batch), in nats. Parameters of the generative
-model are named ``p.*``, those of the inference network ``q.*``. All randomness comes in as ``noise``: name -> tensor,
-in the shapes that the model declares.
+A model knows sampling and log-densities, nothing of training. ``x`` is (batch, d); ``z`` is a list
+of latent layers, each (k, batch, n), the one next to the data first; log-densities are (k, batch),
+in nats. Parameters of the generative model are named ``p.*``, those of the inference network
+``q.*``. All randomness comes in as ``noise``: name -> tensor, in the shapes that the model
+declares.
 
-A new model derives from the kinds that fit, says in ``facts`` which line of ``vaebench.protocol.families`` is its
-own, and in ``tiny`` with which settings it is tested. Whoever uses models asks ``isinstance`` and never whether there
-is a method of some name.
+A new model derives from the kinds that fit, says in ``facts`` which line of
+``vaebench.protocol.families`` is its own, and in ``tiny`` with which settings it is tested. Whoever
+uses models asks ``isinstance`` and never whether there is a method of some name.
 """
 
 from __future__ import annotations
@@ -57,17 +58,20 @@ class Model(nn.Module, ABC):
 
     Attributes:
         facts: The line of ``vaebench.protocol.families`` about the model.
-        tiny: The settings with which the contract tests and ``vaebench check`` build the model, so small that binary
-            latents can be enumerated: at most 16 units in all. A model that takes counts as well as other examples is
-            tried on counts with the last of them.
+        tiny: The settings with which the contract tests and ``vaebench check`` build the model, so
+            small that binary latents can be enumerated: at most 16 units in all. A model that takes
+            counts as well as other examples is tried on counts with the last of them.
         info: As given.
         settings: What the model was built with, as ``models.build`` knows it.
-        sizes: Numbers of an example, then of each latent layer. Of documents the first is the vocabulary's.
+        sizes: Numbers of an example, then of each latent layer. Of documents the
+            first is the vocabulary's.
         mean: Buffer (d,), the training mean; it tells dtype and device of the model.
-        reparameterised: Whether a gradient passes through posterior samples to the inference network.
-        ragged: Whether how much there is to compute depends on the values of a batch, as on the words of its documents.
-        kernel_layers: Whether layers of the model have loops of our own for a CPU, so that the engine of that name
-            gains by them.
+        reparameterised: Whether a gradient passes through posterior samples to
+            the inference network.
+        ragged: Whether how much there is to compute depends on the values of a batch, as on the
+            words of its documents.
+        kernel_layers: Whether layers of the model have loops of our own for a CPU, so that the
+            engine of that name gains by them.
     """
 
     facts: ClassVar[Family]
@@ -82,7 +86,8 @@ class Model(nn.Module, ABC):
         self.info = info
         self.settings: dict[str, Any] = {}
         self.sizes = [info.size, *latents]
-        # It has values even where the model is built without any, on the device "meta", to be checked.
+        # It has values even where the model is built without any, on the device
+        # "meta", to be checked.
         self.register_buffer("mean", torch.from_numpy(info.mean))
 
     @property
@@ -91,7 +96,10 @@ class Model(nn.Module, ABC):
         return self.facts.draws_bits
 
     def programs(self, x: Tensor) -> dict[str, Program]:
-        """Functions that can be written down, by name: none. ``x`` (batch, d), the model's dtype, are some examples."""
+        """Functions that can be written down, by name: none.
+
+        ``x`` (batch, d), the model's dtype, are some examples.
+        """
         return {}
 
     def decayed(self) -> list[Tensor]:
@@ -99,7 +107,10 @@ class Model(nn.Module, ABC):
         return list(self.parameters())
 
     def dropout_noise(self, batch: int, width: int) -> Shapes:
-        """Noise of dropout in training, for ``batch`` examples of ``width`` numbers, under names ``drop*``: none."""
+        """Noise of dropout in training, for ``batch`` examples of ``width`` numbers: none.
+
+        Its names are ``drop*``.
+        """
         return {}
 
 
@@ -118,12 +129,16 @@ class ExactModel(Model):
         Args:
             x: Examples, (batch, d).
             drop: Noise of dropout, which thins the net.
-            tape: In training: normalisation layers, where the model has some, go by the batch, and write here.
+            tape: In training: normalisation layers, where the model has some, go by the
+                batch, and write here.
         """
 
     @torch.no_grad()
     def score(self, x: Tensor) -> Tensor:
-        """``log_evidence`` of any number of examples, in any dtype, without gradient and in bounded memory, (n,)."""
+        """``log_evidence`` of any number of examples, in any dtype, (n,).
+
+        Without gradient and in bounded memory.
+        """
         if self.facts.reads_documents:
             return torch.cat([self.log_evidence(part) for part in x.split(self.SCORED)])
         return torch.cat(
@@ -139,7 +154,10 @@ class EnergyModel(Model):
 
     @abstractmethod
     def free_energy(self, x: Tensor) -> Tensor:
-        """F(x) = -log p(x) - log Z, (batch,), nats, of examples ``x`` (batch, d); differentiable in the parameters."""
+        """F(x) = -log p(x) - log Z, (batch,), nats, of examples ``x`` (batch, d).
+
+        Differentiable in the parameters.
+        """
 
     @abstractmethod
     def gibbs_noise(self, steps: int, batch: int) -> Shapes:
@@ -147,16 +165,17 @@ class EnergyModel(Model):
 
     @abstractmethod
     def gibbs(self, x: Tensor, noise: Noise) -> Tensor:
-        """Where chains from ``x`` (batch, d) stand after as many Gibbs steps as the noise has rows, (batch, d).
+        """Where chains from ``x`` (batch, d) stand after as many Gibbs steps as the noise has rows.
 
-        No gradient passes.
+        Their shape: (batch, d). No gradient passes.
         """
 
 
 class OrderedModel(ExactModel):
-    """A model whose log p(x) is exact given the order in which the parts of an example are read, and differs by it.
+    """A model whose log p(x) is exact given the order of an example's parts.
 
-    ``log_evidence`` reads the order that its noise gives, and one fixed order without any.
+    By another order it is another one. ``log_evidence`` reads the order that its noise gives, and
+    one fixed order without any.
     """
 
     @abstractmethod
@@ -169,21 +188,31 @@ class OrderedModel(ExactModel):
 
     @abstractmethod
     def score(self, x: Tensor, order: Noise | None = None) -> Tensor:
-        """``log_evidence`` of any number of examples in the orders of the noise, see ``ExactModel``, (n,)."""
+        """``log_evidence`` of any number of examples in the orders of the noise, (n,).
+
+        See ``ExactModel``.
+        """
 
 
 class BoundedModel(Model):
-    """A model of whose log p(x) a bound is known without samples: its posterior is fitted to each example by itself."""
+    """A model of whose log p(x) a bound is known without samples.
+
+    Its posterior is fitted to each example by itself.
+    """
 
     @abstractmethod
     def evidence_bound(self, x: Tensor) -> Tensor:
-        """A lower bound on log p(x) of any number of examples, (n,), nats, without gradient and in bounded memory."""
+        """A lower bound on log p(x) of any number of examples, (n,), nats.
+
+        Without gradient and in bounded memory.
+        """
 
 
 class Ensemble(ExactModel):
     """A model with several likelihoods, its members: one for every order of the pixels, or mask.
 
-    The ensemble of the first k members has the mean of their probabilities, see ``estimators.ensemble``.
+    The ensemble of the first k members has the mean of their probabilities, see
+    ``estimators.ensemble``.
 
     Attributes:
         members: How many there are; None: as many as one likes.
@@ -193,9 +222,9 @@ class Ensemble(ExactModel):
 
     @abstractmethod
     def log_member(self, x: Tensor, member: int | Tensor) -> Tensor:
-        """log p(x) by the member of that number, from 0, (batch,), nats, differentiable; ``x`` (batch, d).
+        """log p(x) by the member of that number, from 0, (batch,), nats, differentiable.
 
-        Where ``members`` are numbered off the number may be a tensor, ().
+        ``x`` (batch, d). Where ``members`` are numbered off the number may be a tensor, ().
         """
 
     def log_evidence(
@@ -210,9 +239,10 @@ class LatentModel(Model):
 
     @abstractmethod
     def log_joint_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
-        """log p(x | z_1), log p(z_1 | z_2), ..., the prior last, each (k, batch), nats; differentiable.
+        """log p(x | z_1), log p(z_1 | z_2), ..., the prior last, each (k, batch), nats.
 
-        A prior that does not fall into layers is one term, and an unnormalised one lacks -log Z.
+        Differentiable. A prior that does not fall into layers is one term, and an
+        unnormalised one lacks -log Z.
         """
 
     def log_joint(self, x: Tensor, z: Sequence[Tensor]) -> Tensor:
@@ -221,14 +251,17 @@ class LatentModel(Model):
 
     @torch.no_grad()
     def score_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
-        """``log_joint_terms`` for evaluation: no gradient, and memory as bounded as the model can."""
+        """``log_joint_terms`` for evaluation.
+
+        No gradient, and memory as bounded as the model can.
+        """
         return self.log_joint_terms(x, z)
 
     @abstractmethod
     def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
-        """log q of each layer given the one below, or of all in one term, each (k, batch), nats; differentiable.
+        """log q of each layer given the one below, or of all in one term, each (k, batch), nats.
 
-        As many terms as the prior has.
+        Differentiable. As many terms as the prior has.
         """
 
     def log_posterior(self, z: Sequence[Tensor], x: Tensor) -> Tensor:
@@ -246,7 +279,10 @@ class SampledPosterior(LatentModel):
 
     @abstractmethod
     def posterior_noise(self, k: int, batch: int) -> Shapes:
-        """Noise of ``sample_posterior``: name -> (kind, shape), kind ``uniform`` on (0, 1) or ``normal``."""
+        """Noise of ``sample_posterior``.
+
+        Name -> (kind, shape), kind ``uniform`` on (0, 1) or ``normal``.
+        """
 
     @abstractmethod
     def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:
@@ -272,21 +308,27 @@ class _OfModel(Posterior):
 
 
 class GaussianPosterior(SampledPosterior):
-    """z ~ N(0, I), one layer; q(z | x) a diagonal Gaussian whose mean and variance an encoder gives at once.
+    """z ~ N(0, I), one layer.
 
-    So the KL to the prior is known without samples, and so are means. A subclass has an encoder and a likelihood.
+    q(z | x) a diagonal Gaussian whose mean and variance an encoder gives at once. So the KL to the
+    prior is known without samples, and so are means. A subclass has an encoder and a likelihood.
     """
 
     reparameterised = True
     refinement: Callable[[GaussianPosterior, Tensor, Gaussian], Gaussian] | None = None
-    """Makes the posterior that is sampled and measured from the encoder's; None: the encoder's own is.
+    """Makes the posterior that is sampled and measured from the encoder's;
+    None: the encoder's own is.
 
-    Steps of training leave it aside: they bring a tape, and their objective refines. See ``models.refinement``.
+    Steps of training leave it aside: they bring a tape, and their objective refines. See
+    ``models.refinement``.
     """
 
     @abstractmethod
     def encode(self, x: Tensor, tape: Tape | None = None) -> Moments:
-        """Mean and log-variance of q(z | x), (batch, n) each; ``tape`` as for ``log_likelihood``."""
+        """Mean and log-variance of q(z | x), (batch, n) each.
+
+        ``tape`` as for ``log_likelihood``.
+        """
 
     @abstractmethod
     def log_likelihood(
@@ -298,19 +340,24 @@ class GaussianPosterior(SampledPosterior):
             x: Examples, (batch, d).
             z: Codes, one layer (k, batch, n).
             drop: Noise of dropout, which thins the net.
-            tape: In training: normalisation layers, where the model has some, go by the batch, and write here.
+            tape: In training: normalisation layers, where the model has some, go by the
+                batch, and write here.
         """
 
     @torch.no_grad()
     def score(self, x: Tensor, z: Sequence[Tensor]) -> Tensor:
-        """``log_likelihood`` for evaluation, (k, batch), nats: no gradient, memory bounded by what the caller holds."""
+        """``log_likelihood`` for evaluation, (k, batch), nats.
+
+        No gradient, memory bounded by what the caller holds.
+        """
         return self.log_likelihood(x, z)
 
     def posterior(self, x: Tensor, tape: Tape | None = None) -> Gaussian:
-        """q(z | x) of the examples ``x`` (batch, d), computed once; ``tape`` as for ``log_likelihood``.
+        """q(z | x) of the examples ``x`` (batch, d), computed once.
 
-        With a tape (in training) it is the encoder's. Without one (in evaluation) it is refined if the model was
-        trained for a refined posterior, see ``refinement``.
+        ``tape`` as for ``log_likelihood``. With a tape (in training) it is the encoder's. Without
+        one (in evaluation) it is refined if the model was trained for a refined posterior, see
+        ``refinement``.
         """
         found = Gaussian(*self.encode(x, tape))
         if tape is not None or self.refinement is None:
@@ -340,7 +387,10 @@ class GaussianPosterior(SampledPosterior):
 
 
 class BoltzmannPrior(LatentModel):
-    """A model whose prior is a Boltzmann machine over all latents: ``log_joint`` lacks -log Z of ``prior()``."""
+    """A model whose prior is a Boltzmann machine over all latents.
+
+    ``log_joint`` lacks -log Z of ``prior()``.
+    """
 
     @abstractmethod
     def prior(self) -> RBM:
@@ -356,9 +406,10 @@ class BoltzmannPrior(LatentModel):
 
 
 class BoltzmannPosterior(LatentModel):
-    """A model whose posterior of each example is a Boltzmann machine: ``log_posterior`` lacks -log Z_x.
+    """A model whose posterior of each example is a Boltzmann machine.
 
-    It has no ancestral order, so it cannot be sampled at once: samples come from Markov chains.
+    ``log_posterior`` lacks -log Z_x. It has no ancestral order, so it cannot be sampled at once:
+    samples come from Markov chains.
     """
 
     @abstractmethod
@@ -366,7 +417,7 @@ class BoltzmannPosterior(LatentModel):
         """The machines of the examples, batched (batch,), unnormalised."""
 
 
-# ------------------------------------------------------------------------------------- what models can do besides
+# ----------------------------------------------------------------------- what models can do besides
 
 
 class Ancestral(ABC):
@@ -374,7 +425,10 @@ class Ancestral(ABC):
 
     @abstractmethod
     def joint_noise(self, batch: int) -> Shapes:
-        """Noise of ``sample_joint``: name -> (kind, shape), kind ``uniform`` on (0, 1) or ``normal``."""
+        """Noise of ``sample_joint``.
+
+        Name -> (kind, shape), kind ``uniform`` on (0, 1) or ``normal``.
+        """
 
     @abstractmethod
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
@@ -385,9 +439,10 @@ class Ancestral(ABC):
         return self.joint_noise(batch)
 
     def dream(self, x: Tensor, noise: Noise) -> tuple[Tensor, list[Tensor]]:
-        """``sample_joint`` for each of the examples ``x`` (batch, d), of which a model takes what it does not make.
+        """``sample_joint`` for each of the examples ``x`` (batch, d).
 
-        Of documents as counts that is their numbers of tokens; of all other models nothing.
+        Of these a model takes what it does not make. Of documents as counts that is their numbers
+        of tokens; of all other models nothing.
         """
         return self.sample_joint(noise)
 
@@ -401,7 +456,10 @@ class BinaryVisibles(ABC):
 
 
 class MeanVisibles(ABC):
-    """Given z the mean of every pixel is known at once: pictures of means can be drawn, which have no noise."""
+    """Given z the mean of every pixel is known at once.
+
+    Pictures of means can be drawn, which have no noise.
+    """
 
     @abstractmethod
     def visible_mean(self, z: Sequence[Tensor]) -> Tensor:

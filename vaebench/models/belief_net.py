@@ -1,6 +1,7 @@
-"""Belief nets of binary units with an inference network: SBN, fDARN and DARN (Mnih & Gregor 2014, sections 2, 4).
+"""Belief nets of binary units with an inference network.
 
-The data are bits, or documents as counts (section 4.3): the layer of visibles is ``Units`` or ``Words``.
+SBN, fDARN and DARN (Mnih & Gregor 2014, sections 2, 4). The data are bits, or documents as counts
+(section 4.3): the layer of visibles is ``Units`` or ``Words``.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from vaebench.rng.noise import Shapes
 
 
 class Units(nn.Module):
-    """A layer of binary units given its parents: logits = W parent + b (+ strictly lower triangular R h).
+    """A layer of binary units given its parents.
 
-    ``parents`` 0 makes a layer without parents (a prior): then the logits are the biases.
+    Logits = W parent + b (+ strictly lower triangular R h). ``parents`` 0 makes a layer without
+    parents (a prior): then the logits are the biases.
     """
 
     def __init__(self, parents: int, units: int, chained: bool) -> None:
@@ -55,7 +57,10 @@ class Units(nn.Module):
         return autoregressive.sample(a, self.autoregressive, uniform)
 
     def sample_like(self, x: Tensor, parent: Tensor | None, uniform: Tensor) -> Tensor:
-        """``sample`` of as large examples as ``x`` (..., units), where examples differ in their size."""
+        """``sample`` of as large examples as ``x`` (..., units).
+
+        Where examples differ in their size.
+        """
         return self.sample(parent, uniform)
 
     @property
@@ -65,12 +70,18 @@ class Units(nn.Module):
 
     @property
     def uniforms_like_data(self) -> int:
-        """Columns of the noise of ``sample_like`` for any example of the data. Raises ValueError if that is unknown."""
+        """Columns of the noise of ``sample_like`` for any example of the data.
+
+        Raises ValueError if that is unknown.
+        """
         return self.uniforms
 
 
 class Thresholded(Units):
-    """A layer of codes: h = [W parent + b > 0], the likelier value of every unit. There is nothing random in it."""
+    """A layer of codes: h = [W parent + b > 0], the likelier value of every unit.
+
+    There is nothing random in it.
+    """
 
     def log_prob(self, h: Tensor, parent: Tensor | None) -> Tensor:
         """0 at the code of ``parent``, minus infinity elsewhere; ``h`` (..., units) -> (...)."""
@@ -78,7 +89,10 @@ class Thresholded(Units):
         return torch.zeros_like(h[..., 0]).masked_fill(~same, -torch.inf)
 
     def sample(self, parent: Tensor | None, uniform: Tensor) -> Tensor:
-        """The code, zeros and ones of the shape of ``uniform`` (..., units), whatever its values."""
+        """The code, zeros and ones of the shape of ``uniform`` (..., units).
+
+        Whatever the values of ``uniform``.
+        """
         return self._code(parent).expand(uniform.shape)
 
     def _code(self, parent: Tensor | None) -> Tensor:
@@ -87,11 +101,14 @@ class Thresholded(Units):
 
 
 class Words(Units):
-    """A document as counts, given its parents: all of its tokens are drawn from softmax(W parent + b).
+    """A document as counts, given its parents.
+
+    All of its tokens are drawn from softmax(W parent + b).
 
     Args:
         parents: Units above.
-        info: Of the data. A document that is sampled without a pattern has the mean number of tokens, rounded.
+        info: Of the data. A document that is sampled without a pattern has the mean number of
+            tokens, rounded.
     """
 
     def __init__(self, parents: int, info: DataInfo) -> None:
@@ -108,7 +125,10 @@ class Words(Units):
         return multinomial.sample(self.logits(parent), uniform)
 
     def sample_like(self, x: Tensor, parent: Tensor | None, uniform: Tensor) -> Tensor:
-        """Counts (..., V) of documents of as many tokens as ``x`` (..., V) have, at most T: uniforms are (..., T)."""
+        """Counts (..., V) of documents of as many tokens as ``x`` (..., V) have, at most T.
+
+        Uniforms are (..., T).
+        """
         return multinomial.sample(self.logits(parent), uniform, x.sum(-1))
 
     @property
@@ -129,18 +149,20 @@ POSTERIORS = ("factorial", "autoregressive", "deterministic")
 
 
 class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
-    """P(x, h) = P(h_n) prod_i P(h_{i-1} | h_i) with Q(h | x) = prod_i Q(h_i | h_{i-1}), h_0 = x (equations 1 to 4).
+    """P(x, h) = P(h_n) prod_i P(h_{i-1} | h_i).
 
-    ``dims`` lists the DEEPEST layer first, as the paper does: [200, 200, 500] has 500 units next to the data. The
-    input of the inference network is centred by the training mean; the targets of P(x | h) stay zeros and ones, or
-    counts.
+    Q(h | x) = prod_i Q(h_i | h_{i-1}), h_0 = x (equations 1 to 4). ``dims`` lists the DEEPEST layer
+    first, as the paper does: [200, 200, 500] has 500 units next to the data. The input of the
+    inference network is centred by the training mean; the targets of P(x | h) stay zeros and ones,
+    or counts.
 
     Args:
         info: What is known of the data.
         dims: Units of each layer.
-        posterior: ``factorial``: units of a layer are independent given the layer below. ``autoregressive``: a unit
-            depends on those before it, too. ``deterministic``: Q is a point, each unit at its likelier value; the bound
-            is then log P(x, h), and the KL of a layer minus the log-probability of its code.
+        posterior: ``factorial``: units of a layer are independent given the layer below.
+            ``autoregressive``: a unit depends on those before it, too. ``deterministic``: Q is a
+            point, each unit at its likelier value; the bound is then log P(x, h), and the KL of a
+            layer minus the log-probability of its code.
 
     Raises:
         UserError: If ``dims`` are no layer sizes, or too many, or ``posterior`` is none of these.
@@ -158,7 +180,8 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
             or not all(type(n) is int and n > 0 for n in dims)
         ):
             raise UserError(
-                f"model.dims={dims}: must be a list of layer sizes from 1, deepest first, such as [200,200]"
+                f"model.dims={dims}: must be a list of layer sizes from 1, deepest "
+                "first, such as [200,200]"
             )
 
         if self.max_layers and len(dims) > self.max_layers:
@@ -198,24 +221,30 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
         """Whether the codes of an example are fixed by it, not drawn."""
         return isinstance(self.q[0], Thresholded)
 
-    # ------------------------------------------------------------------------------------------------ noise
+    # ---------------------------------------------------------------------------------------- noise
 
     def posterior_noise(self, k: int, batch: int) -> Shapes:
         """Noise of ``sample_posterior``: uniforms (k, batch, units) for each latent layer."""
         return {f"q{i}": ("uniform", (k, batch, n)) for i, n in enumerate(self.sizes[1:], start=1)}
 
     def joint_noise(self, batch: int) -> Shapes:
-        """Noise of ``sample_joint``: uniforms (batch, units) for each layer; of counts the first for each token."""
+        """Noise of ``sample_joint``: uniforms (batch, units) for each layer.
+
+        Of counts the first for each token.
+        """
         return {f"p{i}": ("uniform", (batch, layer.uniforms)) for i, layer in enumerate(self.p)}
 
     def dream_noise(self, batch: int) -> Shapes:
         """The same, of counts the first for the tokens of the longest document of the data."""
         return {**self.joint_noise(batch), "p0": ("uniform", (batch, self.p[0].uniforms_like_data))}
 
-    # ------------------------------------------------------------------------------------------------ posterior
+    # ------------------------------------------------------------------------------------ posterior
 
     def posterior_inputs(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
-        """What each layer of the inference network sees: the centred data (batch, d), then the samples below."""
+        """What each layer of the inference network sees.
+
+        The centred data (batch, d), then the samples below.
+        """
         return [x - self.mean, *z[:-1]]
 
     def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:
@@ -232,7 +261,7 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
         inputs = self.posterior_inputs(x, z)
         return [units.log_prob(h, v) for units, h, v in zip(self.q, z, inputs, strict=True)]
 
-    # ------------------------------------------------------------------------------------------------ joint
+    # ---------------------------------------------------------------------------------------- joint
 
     def log_joint_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
         """log P(h_{i-1} | h_i) for i = 1..n, then log P(h_n), each (k, batch), nats."""
@@ -263,7 +292,7 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
             layers.insert(0, parent)
         return layers
 
-    # ------------------------------------------------------------------------------------------------ programs
+    # ------------------------------------------------------------------------------------- programs
 
     def programs(self, x: Tensor) -> dict[str, Program]:
         """The encoder and the model by their noise, uniform on (0, 1), and the decoder."""

@@ -21,7 +21,8 @@ from vaebench.settings import validate
 class BernoulliMixture(ExactModel, Ancestral):
     """p(x) = sum_k w_k prod_i Bernoulli(x_i; mu_ki).
 
-    ``p.logits`` (components, d) are those of mu, w is the softmax of ``p.log_weights`` (components,).
+    ``p.logits`` (components, d) are those of mu, w is the softmax of ``p.log_weights``
+    (components,).
 
     Args:
         info: What is known of the data.
@@ -54,12 +55,18 @@ class BernoulliMixture(ExactModel, Ancestral):
         return torch.logsumexp(self.log_joint(x), -1)
 
     def joint_noise(self, batch: int) -> Shapes:
-        """Noise of ``sample_joint``: uniforms (batch, 1) for the components and (batch, d) for the pixels."""
+        """Noise of ``sample_joint``.
+
+        Uniforms (batch, 1) for the components and (batch, d) for the pixels.
+        """
         return {"component": ("uniform", (batch, 1)), "p0": ("uniform", (batch, self.sizes[0]))}
 
     @torch.no_grad()
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
-        """Samples: x (batch, d). The components are no latents: they are summed over wherever p(x) is taken."""
+        """Samples: x (batch, d).
+
+        The components are no latents: they are summed over wherever p(x) is taken.
+        """
         below = torch.softmax(self.p["log_weights"], 0).cumsum(0)
         component = (noise["component"] > below).sum(-1).clamp(max=self.components - 1)
         return bernoulli.sample(self.p["logits"][component], noise["p0"]), []

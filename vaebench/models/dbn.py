@@ -1,4 +1,7 @@
-"""Deep belief nets of two layers (Hinton, Osindero & Teh 2006): a Boltzmann machine over h1 and h2, bits below."""
+"""Deep belief nets of two layers (Hinton, Osindero & Teh 2006).
+
+A Boltzmann machine over h1 and h2, bits below.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,12 @@ from vaebench.rng.noise import Shapes
 
 
 class DBN(BoltzmannPrior, SampledPosterior, BinaryVisibles):
-    """p(x, h1, h2) = p(x | h1) exp(b1.h1 + b2.h2 + h1' U h2) / Z, p(x | h1) = Bernoulli(sigmoid(b + W h1)).
+    """p(x, h1, h2) = p(x | h1) exp(b1.h1 + b2.h2 + h1' U h2) / Z.
 
-    q(h1, h2 | x) = q(h1 | x) p(h2 | h1), q(h1 | x) = Bernoulli(sigmoid(c + x' W)): the weights of the lower layer serve
-    both ways, as it was trained as a Boltzmann machine. Since p(h2 | h1) is exact, the bound is that of h1 alone,
-    E_q[log p(x, h1)] + H(q).
+    p(x | h1) = Bernoulli(sigmoid(b + W h1)). q(h1, h2 | x) = q(h1 | x) p(h2 | h1), q(h1 | x) =
+    Bernoulli(sigmoid(c + x' W)): the weights of the lower layer serve both ways, as it was trained
+    as a Boltzmann machine. Since p(h2 | h1) is exact, the bound is that of h1 alone, E_q[log
+    p(x, h1)] + H(q).
 
     Args:
         info: What is known of the data.

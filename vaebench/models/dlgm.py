@@ -1,4 +1,7 @@
-"""Deep latent Gaussian models (Rezende et al. 2014): layers of Gaussians between deterministic networks."""
+"""Deep latent Gaussian models (Rezende et al. 2014).
+
+Layers of Gaussians between deterministic networks.
+"""
 
 from __future__ import annotations
 
@@ -42,18 +45,21 @@ class Generator(nn.Module):
 class DLGM(GaussianLayersModel):
     """xi_l ~ N(0, I); h_L = G_L xi_L, h_l = T_l(h_{l+1}) + G_l xi_l; x | h_1 ~ Bernoulli(T_0(h_1)).
 
-    The latents z are the xi, so that the prior of every layer is N(0, I). q(xi | x) = prod_l N(mu_l(x), C_l(x)), with
-    all moments of all layers from one recognition network. ``dims`` lists the deepest layer first, as for belief nets.
+    The latents z are the xi, so that the prior of every layer is N(0, I). q(xi | x) = prod_l
+    N(mu_l(x), C_l(x)), with all moments of all layers from one recognition network. ``dims`` lists
+    the deepest layer first, as for belief nets.
 
     Args:
         info: What is known of the data.
         dims: Numbers of each stochastic layer, deepest first.
         hidden: Units of the hidden layers of T_0, the one next to h_1 first.
         between: Those of every T_l between stochastic layers; empty: T_l is linear.
-        encoder: Those of the recognition network, the one next to the data first; empty: ``hidden`` in reverse order.
+        encoder: Those of the recognition network, the one next to the data first; empty: ``hidden``
+            in reverse order.
         nonlinearity: Of all hidden units.
         covariance: ``diagonal``, or ``rank_one``: the precision is D + u u^T.
-        input_noise: In training, of what the recognition network sees: ``bit_flip`` or ``dropout``, which sets to 0.
+        input_noise: In training, of what the recognition network sees: ``bit_flip`` or ``dropout``,
+            which sets to 0.
         noise_rate: The probability of that for each bit.
         visible_bias: See ``VisibleBias``.
 
@@ -128,14 +134,17 @@ class DLGM(GaussianLayersModel):
         """The generative model's parameters alone have a prior (equation 20)."""
         return list(self.p.parameters())
 
-    # ------------------------------------------------------------------------------------------------ posterior
+    # ------------------------------------------------------------------------------------ posterior
 
     def dropout_noise(self, batch: int, width: int) -> Shapes:
         """Noise on what the recognition network sees in training: uniforms (batch, d), or none."""
         return {} if self.input_noise == "none" else {"drop_input": ("uniform", (batch, width))}
 
     def posterior(self, x: Tensor, drop: Noise | None = None) -> GaussianLayers:
-        """q(xi | x) of the examples ``x`` (batch, d); ``drop``: noise on the input, for training."""
+        """q(xi | x) of the examples ``x`` (batch, d).
+
+        ``drop``: noise on the input, for training.
+        """
         if drop and self.input_noise != "none":
             hit = drop["drop_input"] < self.noise_rate
             x = torch.where(
@@ -148,10 +157,13 @@ class DLGM(GaussianLayersModel):
             [Layer(part[0], part[1], part[2] if self.rank_one else None) for part in parts]
         )
 
-    # ------------------------------------------------------------------------------------------------ generator
+    # ------------------------------------------------------------------------------------ generator
 
     def logits(self, z: Sequence[Tensor]) -> Tensor:
-        """Logits of p(x | xi), (k, batch, d), for layers ``z`` (k, batch, n), the one next to the data first."""
+        """Logits of p(x | xi), (k, batch, d), for layers ``z`` (k, batch, n).
+
+        The layer next to the data comes first.
+        """
         hidden: Tensor | None = None
         for i in reversed(range(len(z))):
             own = linear(z[i], self.p.noise[i].weight)  # G_l xi_l
@@ -166,7 +178,7 @@ class DLGM(GaussianLayersModel):
         """log p(x | xi), then log p(xi_l) of each layer, each (k, batch), nats."""
         return [self.log_likelihood(x, z), *(log_standard(v) for v in z)]
 
-    # ------------------------------------------------------------------------------------------------- programs
+    # ------------------------------------------------------------------------------------- programs
 
     def programs(self, x: Tensor) -> dict[str, Program]:
         """Encoder and decoder."""
@@ -190,7 +202,7 @@ class DLGM(GaussianLayersModel):
             "decoder": Program(decode, layers, "logits of x"),
         }
 
-    # -------------------------------------------------------------------------------------------------- samples
+    # -------------------------------------------------------------------------------------- samples
 
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
         """Samples of the model: x (batch, d) and layers (1, batch, n)."""

@@ -1,4 +1,7 @@
-"""DocNADE: a neural autoregressive model of documents (Larochelle & Lauly 2012), exact given an order of the words."""
+"""DocNADE: a neural autoregressive model of documents.
+
+Exact given an order of the words (Larochelle & Lauly 2012).
+"""
 
 from __future__ import annotations
 
@@ -32,13 +35,15 @@ FIXED_SEED = 0
 class DocNADE(OrderedModel):
     """p(v_1, ..., v_L) = prod_i p(v_i | v_1, ..., v_{i-1}), the words of a document in some order.
 
-    h_i = g(c + sum_{j<i} W_{v_j}), and p(v_i | h_i) by a binary tree or a softmax. The probability is that of the
-    sequence of words: no multinomial coefficient. An empty document has probability 1, and L itself none.
+    h_i = g(c + sum_{j<i} W_{v_j}), and p(v_i | h_i) by a binary tree or a softmax. The probability
+    is that of the sequence of words: no multinomial coefficient. An empty document has probability
+    1, and L itself none.
 
     Args:
         info: What is known of the data: the vocabulary, and how often its words occur.
         dims: Hidden units, in a list of one number.
-        output: ``tree``: a balanced binary tree, see ``nn/word_tree.py``; ``softmax``: over the whole vocabulary.
+        output: ``tree``: a balanced binary tree, see ``nn/word_tree.py``; ``softmax``: over the
+            whole vocabulary.
         activation: g, ``sigmoid`` or ``tanh``.
 
     Raises:
@@ -94,7 +99,9 @@ class DocNADE(OrderedModel):
     def log_evidence(
         self, x: Tensor, drop: Noise | None = None, tape: Tape | None = None
     ) -> Tensor:
-        """log p of the words of each document in the order of the noise ``order``, or a fixed one, (batch,), nats.
+        """log p of the words of each document in the order of the noise ``order``.
+
+        Or in a fixed one; (batch,), nats.
 
         Args:
             x: Counts, (batch, V).
@@ -122,8 +129,8 @@ class DocNADE(OrderedModel):
             arrays = (embedding, bias, out.weight, out.bias, word, first, out.path, out.turn)
             return _Loops.apply(*arrays, self.activation == "tanh")  # type: ignore[no-untyped-call]
 
-        # The sum of the words before each: a running sum over all documents less that where its document begins.
-        # In float64, since it runs over many documents.
+        # The sum of the words before each: a running sum over all documents less that where its
+        # document begins. In float64, since it runs over many documents.
         embedded = F.embedding(word, embedding).double()
         before = embedded.cumsum(0) - embedded
         first = shuffles.first_of(document, documents)[document]
@@ -152,7 +159,10 @@ class DocNADE(OrderedModel):
 
     @torch.no_grad()
     def score(self, x: Tensor, order: Noise | None = None) -> Tensor:
-        """``log_evidence`` of any number of documents, without gradient and in bounded memory, (n,)."""
+        """``log_evidence`` of any number of documents, (n,).
+
+        Without gradient and in bounded memory.
+        """
         out = []
         first = 0
         for part in counts.parts(x, self.WORDS):
@@ -198,7 +208,10 @@ class _Loops(torch.autograd.Function):
 
 
 class Softmax(nn.Module):
-    """log p(word | h) = log softmax(V h + b); the biases start at the logarithms of the base ``rates`` (V,)."""
+    """log p(word | h) = log softmax(V h + b).
+
+    The biases start at the logarithms of the base ``rates`` (V,).
+    """
 
     start_bias: Tensor
 

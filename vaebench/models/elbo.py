@@ -1,4 +1,7 @@
-"""The evidence lower bound of a batch by samples, its KL weighted, exact or by samples too (Kingma & Welling 2014)."""
+"""The evidence lower bound of a batch by samples.
+
+Its KL is weighted, and exact or by samples too (Kingma & Welling 2014).
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,8 @@ def elbo(
         draws: Of this evaluation.
         weight: Of the KL.
         tape: See ``GaussianPosterior.log_likelihood``.
-        sampled_kl: Whether the KL is taken at the samples, log q(z | x) - log p(z), instead of in closed form.
+        sampled_kl: Whether the KL is taken at the samples, log q(z | x) - log p(z),
+            instead of in closed form.
 
     Reference:
         Kingma & Welling 2014, equation 7; with ``sampled_kl`` equation 6.

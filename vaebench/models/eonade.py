@@ -1,4 +1,7 @@
-"""Deep NADEs that know every order of the pixels, and their ensembles (Uria, Murray & Larochelle 2014)."""
+"""Deep NADEs that know every order of the pixels, and their ensembles.
+
+Uria, Murray & Larochelle 2014.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,16 @@ from vaebench.settings import validate
 
 
 class EoNADE(Ensemble, Ancestral):
-    """One network for p(x_i | x_o) of every pixel i given any set o of observed ones; so a likelihood for every order.
+    """One network for p(x_i | x_o) of every pixel i given any set o of observed ones.
 
-    The first layer sees the observed pixels and, through weights of its own, which ones are observed; ReLU layers
-    follow. A probability p is squeezed to (1 - squeeze) p + squeeze / 2. The k-th likelihood is that of the k-th random
-    order, which is the same for all models of so many pixels.
+    So a likelihood for every order. The first layer sees the observed pixels and, through weights
+    of its own, which ones are observed; ReLU layers follow. A probability p is squeezed to (1 -
+    squeeze) p + squeeze / 2. The k-th likelihood is that of the k-th random order, which is the
+    same for all models of so many pixels.
 
-    Parameters: ``p.weight0`` (d, units) of the pixels and ``p.mask`` (d, units) of their being observed, ``p.weightL``
-    (units, units) of the layers above, ``p.hiddenL`` their biases, ``p.output`` (d, units), ``p.bias`` (d,).
+    Parameters: ``p.weight0`` (d, units) of the pixels and ``p.mask`` (d, units) of their being
+    observed, ``p.weightL`` (units, units) of the layers above, ``p.hiddenL`` their biases,
+    ``p.output`` (d, units), ``p.bias`` (d,).
 
     Args:
         info: What is known of the data.
@@ -68,7 +73,10 @@ class EoNADE(Ensemble, Ancestral):
         self.p["bias"] = torch.zeros(d)
 
     def start(self, generator: torch.Generator) -> None:
-        """Biases by which the pixels are on as often as in the training data; all else is as ``init`` has it."""
+        """Biases by which the pixels are on as often as in the training data.
+
+        All else is as ``init`` has it.
+        """
         with torch.no_grad():
             self.p["bias"].copy_(logit_of_mean(self.mean))
 
@@ -91,9 +99,10 @@ class EoNADE(Ensemble, Ancestral):
     def order_agnostic(
         self, x: Tensor, observed: Tensor, layers: int | None = None, output: Tensor | None = None
     ) -> Tensor:
-        """d / (d - |o|) sum_{i not in o} log p(x_i | x_o), (batch,), nats, differentiable; arguments as above.
+        """d / (d - |o|) sum_{i not in o} log p(x_i | x_o), (batch,), nats, differentiable.
 
-        Over random sets o as ``observed`` draws them its expectation is the mean of log p(x) over all orders.
+        Arguments as above. Over random sets o as ``observed`` draws them its expectation is the
+        mean of log p(x) over all orders.
         """
         hidden = (1 - observed).sum(-1)
         return x.shape[-1] / hidden * self.masked_log_likelihood(x, observed, layers, output)
@@ -124,7 +133,10 @@ class EoNADE(Ensemble, Ancestral):
         return pixel_order(self.sizes[0], "random", member).to(self.mean.device)
 
     def joint_noise(self, batch: int) -> Shapes:
-        """Noise of ``sample_joint``: a uniform (batch, d) for every pixel, in the order of the pixels."""
+        """Noise of ``sample_joint``.
+
+        A uniform (batch, d) for every pixel, in the order of the pixels.
+        """
         return {"p0": ("uniform", (batch, self.sizes[0]))}
 
     @torch.no_grad()
@@ -142,7 +154,10 @@ class EoNADE(Ensemble, Ancestral):
         return x, []
 
     def _above(self, sums: Tensor, layers: int | None = None) -> Tensor:
-        """The last hidden layer, of the first ``layers`` or of all, from what the first is given, both (..., units)."""
+        """The last hidden layer, of the first ``layers`` or of all.
+
+        From what the first is given, both (..., units).
+        """
         hidden = torch.relu(sums)
         for layer in range(1, layers or self.layers):
             hidden = torch.relu(hidden @ self.p[f"weight{layer}"] + self.p[f"hidden{layer}"])
@@ -162,9 +177,10 @@ def mask_noise(batch: int, d: int) -> Shapes:
 
 
 def observed(noise: Noise) -> Tensor:
-    """Random sets of observed pixels, as ones, (batch, d): their number is uniform on 0 ... d - 1, all sets alike.
+    """Random sets of observed pixels, as ones, (batch, d).
 
-    The pixels with the least numbers of an example's ``order`` are observed.
+    Their number is uniform on 0 ... d - 1, all sets alike. The pixels with the least numbers of an
+    example's ``order`` are observed.
     """
     order = noise["order"]
     number = (noise["position"] * order.shape[-1]).long().clamp(max=order.shape[-1] - 1)

@@ -16,13 +16,19 @@ from vaebench.rng.noise import Shapes
 
 
 class GaussianLayersModel(VisibleBias, SampledPosterior, Ancestral, BinaryVisibles, MeanVisibles):
-    """A model of bits whose latents are Gaussian layers z_1, ..., z_L, sampled by standard normals, one for each."""
+    """A model of bits whose latents are Gaussian layers z_1, ..., z_L.
+
+    They are sampled by standard normals, one for each.
+    """
 
     reparameterised = True
 
     @abstractmethod
     def logits(self, z: Sequence[Tensor]) -> Tensor:
-        """Logits of p(x | z), (k, batch, d), for layers ``z`` (k, batch, n), the one next to the data first."""
+        """Logits of p(x | z), (k, batch, d), for layers ``z`` (k, batch, n).
+
+        The layer next to the data comes first.
+        """
 
     @abstractmethod
     def posterior(self, x: Tensor) -> Posterior:
@@ -33,11 +39,17 @@ class GaussianLayersModel(VisibleBias, SampledPosterior, Ancestral, BinaryVisibl
         return {f"q{i}": ("normal", (k, batch, n)) for i, n in enumerate(self.sizes[1:], 1)}
 
     def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:
-        """k reparameterised samples of q(z | x): layers (k, batch, n), the one next to the data first."""
+        """k reparameterised samples of q(z | x).
+
+        Layers (k, batch, n), the one next to the data first.
+        """
         return self.posterior(x).sample(k, noise)
 
     def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
-        """log q of each layer, given those below where it depends on them, (k, batch) each, nats."""
+        """log q of each layer, (k, batch) each, nats.
+
+        Given those below, where it depends on them.
+        """
         return self.posterior(x).log_prob_terms(z)
 
     def visible_mean(self, z: Sequence[Tensor]) -> Tensor:
@@ -49,6 +61,9 @@ class GaussianLayersModel(VisibleBias, SampledPosterior, Ancestral, BinaryVisibl
         return bernoulli.sample(self.logits(z), uniform)
 
     def joint_noise(self, batch: int) -> Shapes:
-        """Noise of ``sample_joint``: uniforms (batch, d), and standard normals (batch, n) for each layer."""
+        """Noise of ``sample_joint``.
+
+        Uniforms (batch, d), and standard normals (batch, n) for each layer.
+        """
         normals = {f"p{i}": ("normal", (batch, n)) for i, n in enumerate(self.sizes[1:], 1)}
         return {"p0": ("uniform", (batch, self.sizes[0])), **normals}

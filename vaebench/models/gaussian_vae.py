@@ -1,4 +1,7 @@
-"""The VAE of Kingma & Welling (2014): Gaussian latents, multilayer perceptrons as encoder and decoder."""
+"""The VAE of Kingma & Welling (2014).
+
+Gaussian latents, multilayer perceptrons as encoder and decoder.
+"""
 
 from __future__ import annotations
 
@@ -38,12 +41,15 @@ class GaussianVAE(VisibleBias, GaussianPosterior, Ancestral, BinaryVisibles, Mea
     Args:
         info: What is known of the data.
         latents: n, numbers of a code.
-        encoder: Units of the encoder's hidden layers, the one next to the data first; empty: linear.
-        decoder: Those of the decoder, the one next to the code first; empty: the encoder's in reverse order.
+        encoder: Units of the encoder's hidden layers, the one next to the
+            data first; empty: linear.
+        decoder: Those of the decoder, the one next to the code first; empty: the encoder's in
+            reverse order.
         nonlinearity: Of the hidden units.
-        likelihood: ``bernoulli``: p(x | z) of bits, by their logits. ``gaussian``: a density with means in (0, 1), a
-            sigmoid of a linear output, and log-variances that are linear outputs. ``cross_entropy``: the Bernoulli
-            formula at grey levels in [0, 1], which is no likelihood of these: it is another kind of number.
+        likelihood: ``bernoulli``: p(x | z) of bits, by their logits. ``gaussian``: a density with
+            means in (0, 1), a sigmoid of a linear output, and log-variances that are linear
+            outputs. ``cross_entropy``: the Bernoulli formula at grey levels in [0, 1], which is no
+            likelihood of these: it is another kind of number.
         visible_bias: Of the logits, see ``VisibleBias``.
 
     Raises:
@@ -103,14 +109,14 @@ class GaussianVAE(VisibleBias, GaussianPosterior, Ancestral, BinaryVisibles, Mea
         """The decoder."""
         return self.p
 
-    # ------------------------------------------------------------------------------------------------ posterior
+    # ------------------------------------------------------------------------------------ posterior
 
     def encode(self, x: Tensor, tape: Tape | None = None) -> Moments:
         """Mean and log-variance of q(z | x), (batch, n) each."""
         mean, log_var = self.q(x)
         return mean, log_var
 
-    # ------------------------------------------------------------------------------------------------ generator
+    # ------------------------------------------------------------------------------------ generator
 
     def log_likelihood(
         self, x: Tensor, z: Sequence[Tensor], drop: Noise | None = None, tape: Tape | None = None
@@ -122,7 +128,7 @@ class GaussianVAE(VisibleBias, GaussianPosterior, Ancestral, BinaryVisibles, Mea
             return gaussian.log_prob(x, torch.sigmoid(logit), 0.5 * log_var)
         return bernoulli.log_prob(x, outputs[0])
 
-    # ------------------------------------------------------------------------------------------------- programs
+    # ------------------------------------------------------------------------------------- programs
 
     def programs(self, x: Tensor) -> dict[str, Program]:
         """Encoder and decoder."""
@@ -142,7 +148,7 @@ class GaussianVAE(VisibleBias, GaussianPosterior, Ancestral, BinaryVisibles, Mea
             "decoder": Program(decode, {"z": z}, gives),
         }
 
-    # -------------------------------------------------------------------------------------------------- samples
+    # -------------------------------------------------------------------------------------- samples
 
     def visible_mean(self, z: Sequence[Tensor]) -> Tensor:
         """E[x | z], (k, batch, d), numbers in (0, 1)."""
@@ -155,7 +161,10 @@ class GaussianVAE(VisibleBias, GaussianPosterior, Ancestral, BinaryVisibles, Mea
         return bernoulli.sample(self.p(z[0])[0], uniform)
 
     def joint_noise(self, batch: int) -> Shapes:
-        """Noise of ``sample_joint``: a number (batch, d) for every pixel, standard normals (batch, n)."""
+        """Noise of ``sample_joint``.
+
+        A number (batch, d) for every pixel, standard normals (batch, n).
+        """
         kind = "uniform" if self.draws_bits else "normal"
         return {"p0": (kind, (batch, self.sizes[0])), "p1": ("normal", (batch, self.sizes[1]))}
 

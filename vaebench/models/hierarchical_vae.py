@@ -1,4 +1,7 @@
-"""VAEs with several stochastic layers, each given the next (Burda et al. 2016): diagonal Gaussians by perceptrons."""
+"""VAEs with several stochastic layers, each given the next (Burda et al. 2016).
+
+Diagonal Gaussians by perceptrons.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ class Generator(nn.Module):
 
 
 class Encoders(nn.Module):
-    """The inference half: from the data to the moments of z_1, and from every z_l to those of z_l+1."""
+    """The inference half: from the data to the moments of z_1.
+
+    And from every z_l to those of z_l+1.
+    """
 
     def __init__(self, layers: Iterable[Heads]) -> None:
         super().__init__()
@@ -39,7 +45,9 @@ class Encoders(nn.Module):
 
 
 class UpwardPosterior(Posterior):
-    """q(z_1 | x) q(z_2 | z_1) ...: the moments of the first layer are computed once, of the others at samples.
+    """q(z_1 | x) q(z_2 | z_1) ....
+
+    The moments of the first layer are computed once, of the others at samples.
 
     Args:
         encoders: From the data or a layer to the moments of the next layer.
@@ -51,7 +59,10 @@ class UpwardPosterior(Posterior):
         self.others = encoders[1:]
 
     def sample(self, k: int, noise: Noise) -> list[Tensor]:
-        """Gradients pass to all moments. Noise ``q1``, ``q2``, ...: standard normals (k, batch, n)."""
+        """Gradients pass to all moments.
+
+        Noise ``q1``, ``q2``, ...: standard normals (k, batch, n).
+        """
         mean, log_var = self.first
         z = [gaussian.sample(mean, 0.5 * log_var, noise["q1"])]
         for i, encoder in enumerate(self.others, 2):
@@ -72,10 +83,11 @@ class UpwardPosterior(Posterior):
 
 
 class HierarchicalVAE(GaussianLayersModel):
-    """z_L ~ N(0, I), z_l | z_l+1 a diagonal Gaussian, x | z_1 Bernoulli; q(z_1 | x), q(z_l+1 | z_l) diagonal Gaussians.
+    """z_L ~ N(0, I), z_l | z_l+1 a diagonal Gaussian, x | z_1 Bernoulli.
 
-    Between two layers, and between the data and z_1, lie ``depth`` deterministic layers, in both directions the same
-    number of units. ``dims`` lists the deepest layer first, as for belief nets.
+    q(z_1 | x), q(z_l+1 | z_l) diagonal Gaussians. Between two layers, and between the data and z_1,
+    lie ``depth`` deterministic layers, in both directions the same number of units. ``dims`` lists
+    the deepest layer first, as for belief nets.
 
     Args:
         info: What is known of the data.
@@ -135,13 +147,13 @@ class HierarchicalVAE(GaussianLayersModel):
     def visible(self) -> Heads:
         return self.p.visible
 
-    # ------------------------------------------------------------------------------------------------ posterior
+    # ------------------------------------------------------------------------------------ posterior
 
     def posterior(self, x: Tensor) -> UpwardPosterior:
         """q(z | x) of the examples ``x`` (batch, d)."""
         return UpwardPosterior(list(self.q.layers), x)
 
-    # ------------------------------------------------------------------------------------------------ generator
+    # ------------------------------------------------------------------------------------ generator
 
     def logits(self, z: Sequence[Tensor]) -> Tensor:
         """Logits of p(x | z_1), (k, batch, d)."""
@@ -155,7 +167,7 @@ class HierarchicalVAE(GaussianLayersModel):
             terms.append(gaussian.log_prob(here, mean, 0.5 * log_var))
         return [*terms, log_standard(z[-1])]
 
-    # ------------------------------------------------------------------------------------------------- programs
+    # ------------------------------------------------------------------------------------- programs
 
     def programs(self, x: Tensor) -> dict[str, Program]:
         """Encoder and decoder, and both networks between each two stochastic layers."""
@@ -182,7 +194,7 @@ class HierarchicalVAE(GaussianLayersModel):
             )
         return found
 
-    # -------------------------------------------------------------------------------------------------- samples
+    # -------------------------------------------------------------------------------------- samples
 
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
         """Samples of the model: x (batch, d) and layers (1, batch, n)."""

@@ -1,7 +1,7 @@
-"""VAE of images: a residual encoder and a decoder that sees the pixels before each one (He et al. 2019, section 5.1).
+"""VAE of images: a residual encoder and a decoder that sees the pixels before each one.
 
-z ~ N(0, I); p(x | z) a PixelCNN that is given z; q(z | x) a diagonal Gaussian whose mean and log-variance are outputs
-of a residual network.
+He et al. 2019, section 5.1. z ~ N(0, I); p(x | z) a PixelCNN that is given z; q(z | x) a diagonal
+Gaussian whose mean and log-variance are outputs of a residual network.
 """
 
 from __future__ import annotations
@@ -35,13 +35,14 @@ from vaebench.settings import validate
 class ImageVAE(GaussianPosterior, Ancestral, BinaryVisibles):
     """A VAE of images of bits.
 
-    Both networks have batch normalisation: given a tape they normalise by the batch, and write its statistics there;
-    without one by the running averages.
+    Both networks have batch normalisation: given a tape they normalise by the batch, and write its
+    statistics there; without one by the running averages.
 
     Args:
         info: of data whose examples have a shape of two axes.
         latents: n, numbers of a code.
-        decoder: ``masked``, the network of He et al., or ``gated``, a gated PixelCNN without a blind spot.
+        decoder: ``masked``, the network of He et al., or ``gated``, a gated
+            PixelCNN without a blind spot.
         maps: channels that a code is turned into.
         channels: of the decoder's layers; None: as published.
         kernels: sizes of the decoder's filters, odd, layer by layer; empty: as published.
@@ -87,7 +88,7 @@ class ImageVAE(GaussianPosterior, Ancestral, BinaryVisibles):
         self.q = ResNet(shape, 2 * latents, widths, validate.whole("model.features", features))
         name_norms(self)
 
-    # ------------------------------------------------------------------------------------------------ posterior
+    # ------------------------------------------------------------------------------------ posterior
 
     def encode(self, x: Tensor, tape: Tape | None = None) -> Moments:
         """Mean and log-variance of q(z | x), (batch, n) each, for images ``x`` (batch, h w)."""
@@ -95,7 +96,7 @@ class ImageVAE(GaussianPosterior, Ancestral, BinaryVisibles):
         mean, log_var = self.q(image, tape).chunk(2, -1)
         return mean, log_var
 
-    # ------------------------------------------------------------------------------------------------ generator
+    # ------------------------------------------------------------------------------------ generator
 
     def log_likelihood(
         self, x: Tensor, z: Sequence[Tensor], drop: Noise | None = None, tape: Tape | None = None
@@ -108,7 +109,7 @@ class ImageVAE(GaussianPosterior, Ancestral, BinaryVisibles):
         """``log_likelihood`` for evaluation, (k, batch), nats: without gradient, memory bounded."""
         return images.score(self.p, x, z[0])
 
-    # ------------------------------------------------------------------------------------------------- programs
+    # ------------------------------------------------------------------------------------- programs
 
     def programs(self, x: Tensor) -> dict[str, Program]:
         """Encoder and decoder."""
@@ -124,14 +125,17 @@ class ImageVAE(GaussianPosterior, Ancestral, BinaryVisibles):
             ),
         }
 
-    # -------------------------------------------------------------------------------------------------- samples
+    # -------------------------------------------------------------------------------------- samples
 
     def sample_visible(self, z: Sequence[Tensor], uniform: Tensor) -> Tensor:
         """Samples of p(x | z), pixel by pixel, bits of the shape of ``uniform`` (k, batch, h w)."""
         return images.sample(self.p, z[0], uniform)
 
     def joint_noise(self, batch: int) -> Shapes:
-        """Noise of ``sample_joint``: a uniform (batch, h w) for every pixel, standard normals (batch, n)."""
+        """Noise of ``sample_joint``.
+
+        A uniform (batch, h w) for every pixel, standard normals (batch, n).
+        """
         return {"p0": ("uniform", (batch, self.sizes[0])), "p1": ("normal", (batch, self.sizes[1]))}
 
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:

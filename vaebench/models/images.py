@@ -1,4 +1,7 @@
-"""What the models of images share: their networks by name, the settings of these, scores and samples pixel by pixel."""
+"""What the models of images share.
+
+Their networks by name, the settings of these, scores and samples pixel by pixel.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,15 @@ DECODERS: dict[str, type[ImageDecoder]] = {"masked": PixelDecoder, "gated": Gate
 """``model.decoder`` -> network."""
 
 PIXELS = {"cpu": 16 * 784, "cuda": 4096 * 784}
-"""Of the images that are scored at once without gradient; on a CPU so few that their maps stay near the processor."""
+"""Of the images that are scored at once without gradient; on a CPU so few that their maps stay near
+the processor."""
 
 
 def image_shape(info: DataInfo) -> tuple[int, int]:
-    """Height and width of the images. Raises UserError where an example is no image of one channel."""
+    """Height and width of the images.
+
+    Raises UserError where an example is no image of one channel.
+    """
     if len(info.shape) != 2:
         raise UserError(f"examples of shape {info.shape}: this model needs images, height x width")
     height, width = info.shape
@@ -82,9 +89,10 @@ def score(decoder: ImageDecoder, x: Tensor, z: Tensor | None) -> Tensor:
 
 @torch.no_grad()
 def sample(decoder: ImageDecoder, z: Tensor | None, uniform: Tensor) -> Tensor:
-    """Images given codes, pixel by pixel in raster order: bits of the shape of ``uniform`` (k, batch, h w).
+    """Images given codes, pixel by pixel in raster order.
 
-    ``z`` is (k, batch, n), or None where the decoder takes no code. Memory is bounded.
+    Bits of the shape of ``uniform`` (k, batch, h w). ``z`` is (k, batch, n), or None where the
+    decoder takes no code. Memory is bounded.
     """
     every = uniform.flatten(0, 1)
     codes = None if z is None else z.flatten(0, 1)

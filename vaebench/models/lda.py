@@ -1,4 +1,7 @@
-"""Latent Dirichlet allocation (Blei, Ng & Jordan 2003) with a variational posterior over its topics."""
+"""Latent Dirichlet allocation with a variational posterior over its topics.
+
+Blei, Ng & Jordan 2003.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,11 @@ from vaebench.settings import validate
 
 
 class LDA(BoundedModel):
-    """theta ~ Dir(alpha), then for each word a topic k ~ theta and the word ~ topic k; topics ~ Dir(eta).
+    """theta ~ Dir(alpha), then for each word a topic k ~ theta and the word ~ topic k.
 
-    The one parameter is that of the posterior Dir(lambda_k) over each topic. What is measured is the model whose topics
-    are the posterior's means: p(w | theta) = sum_k theta_k lambda_kw / sum_v lambda_kv.
+    Topics ~ Dir(eta). The one parameter is that of the posterior Dir(lambda_k) over each topic.
+    What is measured is the model whose topics are the posterior's means: p(w | theta) = sum_k
+    theta_k lambda_kw / sum_v lambda_kv.
 
     Args:
         info: What is known of the data: the size of the vocabulary.
@@ -45,7 +49,8 @@ class LDA(BoundedModel):
     """Documents that ``evidence_bound`` takes at a time."""
 
     ITERATIONS = 500
-    """Most updates of the posterior of a document. Any number of them gives a bound, more a tighter one."""
+    """Most updates of the posterior of a document. Any number of them gives a
+    bound, more a tighter one."""
 
     TOLERANCE = 1e-4
     """Mean change of gamma, in words, below which a document's posterior is left as it is."""
@@ -79,10 +84,11 @@ class LDA(BoundedModel):
 
     @torch.no_grad()
     def evidence_bound(self, x: Tensor) -> Tensor:
-        """E_q[log p(words, theta, z) - log q], (n,), nats, float64, given the mean topics, for counts ``x`` (n, V).
+        """E_q[log p(words, theta, z) - log q], (n,), nats, float64.
 
-        q(theta) = Dir(gamma) is fitted to each document, q(z) is optimal given that. The probability is that of the
-        sequence of words, without a multinomial coefficient.
+        Given the mean topics, for counts ``x`` (n, V). q(theta) = Dir(gamma) is fitted to each
+        document, q(z) is optimal given that. The probability is that of the sequence of words,
+        without a multinomial coefficient.
         """
         topics = self.mean_topics().double()
         return torch.cat([self._bound(part.double(), topics) for part in x.split(self.CHUNK)])
@@ -92,7 +98,9 @@ class LDA(BoundedModel):
         return bound_given(x, gamma, topics, self.alpha)
 
     def fitted(self, x: Tensor, topics: Tensor) -> Tensor:
-        """gamma of q(theta) = Dir(gamma) for each document of counts ``x`` (n, V), (n, topics), by coordinate ascent.
+        """gamma of q(theta) = Dir(gamma) for each document of counts ``x`` (n, V), (n, topics).
+
+        By coordinate ascent.
 
         Args:
             x: Counts, of the dtype of ``topics``.
@@ -114,7 +122,8 @@ class Topics(nn.Module):
     """The parameters of the posterior over topics: pseudo-counts (topics, V)."""
 
     SHAPE = 100
-    """The first counts are Gamma(SHAPE, 1 / SHAPE): of mean 1 and standard deviation 0.1, as in scikit-learn."""
+    """The first counts are Gamma(SHAPE, 1 / SHAPE): of mean 1 and standard deviation
+    0.1, as in scikit-learn."""
 
     def __init__(self, topics: int, vocabulary: int) -> None:
         super().__init__()
@@ -130,13 +139,19 @@ class Topics(nn.Module):
 
 
 def shares(x: Tensor, gamma: Tensor, topics: Tensor) -> Tensor:
-    """Expected number of words of each topic in each document, (n, topics), under the optimal q(z) given ``gamma``."""
+    """Expected number of words of each topic in each document, (n, topics).
+
+    Under the optimal q(z) given ``gamma``.
+    """
     weight = dirichlet.expected_log(gamma).exp()
     return weight * (_ratio(x, weight, topics) @ topics.mT)
 
 
 def statistics(x: Tensor, gamma: Tensor, topics: Tensor) -> Tensor:
-    """Expected number of times that each topic made each word, (topics, V), in all documents ``x`` (n, V)."""
+    """Expected number of times that each topic made each word, (topics, V).
+
+    In all documents ``x`` (n, V).
+    """
     weight = dirichlet.expected_log(gamma).exp()
     return topics * (weight.mT @ _ratio(x, weight, topics))
 

@@ -1,4 +1,7 @@
-"""Linear-Gaussian model (probabilistic PCA) with a linear-Gaussian posterior: the exact answers are known."""
+"""Linear-Gaussian model (probabilistic PCA) with a linear-Gaussian posterior.
+
+The exact answers are known.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ from vaebench.rng.noise import Shapes
 
 
 class LinearGaussian(SampledPosterior, Ancestral):
-    """z ~ N(0, I), x | z ~ N(W z + b, s^2 I); Q(z | x) = N(A (x - mean) + a, diag(t^2)). s and t are learned."""
+    """z ~ N(0, I), x | z ~ N(W z + b, s^2 I).
+
+    Q(z | x) = N(A (x - mean) + a, diag(t^2)). s and t are learned.
+    """
 
     facts = FAMILIES["linear_gaussian"]
     tiny: ClassVar[Tiny] = {"linear-Gaussian 2": {"dims": [2]}}
@@ -109,7 +115,10 @@ class LinearGaussian(SampledPosterior, Ancestral):
         return -0.5 * (r * r).sum(0) - chol.diagonal().log().sum() - 0.5 * d * math.log(2 * math.pi)
 
     def elbo(self, x: Tensor) -> Tensor:
-        """Exact E_Q[log p(x, z) - log Q(z | x)], (batch,), nats; differentiable in every parameter."""
+        """Exact E_Q[log p(x, z) - log Q(z | x)], (batch,), nats.
+
+        Differentiable in every parameter.
+        """
         mean, log_t = self._posterior(x)
         w = self.p["weight"]
         log_s = self.p["log_sd"]

@@ -20,19 +20,21 @@ from vaebench.settings import validate
 
 
 class MADE(Ensemble, Ancestral):
-    """A net from x to the logits of x in which masks cut every path from a pixel to itself and to earlier ones.
+    """A net from x to the logits of x.
 
-    A member is a mask: an order of the pixels and, for every hidden unit, a degree m, from the least degree in the
-    layer before it to d - 1. The unit sees pixels of a position up to m, and is seen by those of a later one.
+    Masks cut every path from a pixel to itself and to earlier ones. A member is a mask: an order of
+    the pixels and, for every hidden unit, a degree m, from the least degree in the layer before it
+    to d - 1. The unit sees pixels of a position up to m, and is seen by those of a later one.
 
-    Parameters: ``p.weightL`` (units, inputs) and ``p.hiddenL`` of the hidden layers, ``p.output`` (d, units),
-    ``p.bias`` (d,), and with ``direct`` ``p.direct`` (d, d), from pixels to pixels.
+    Parameters: ``p.weightL`` (units, inputs) and ``p.hiddenL`` of the hidden layers, ``p.output``
+    (d, units), ``p.bias`` (d,), and with ``direct`` ``p.direct`` (d, d), from pixels to pixels.
 
     Args:
         info: What is known of the data.
         units: Of every hidden layer, ReLU.
         layers: How many of these.
-        masks: How many members there are. Training takes them in turn, another one for every update.
+        masks: How many members there are. Training takes them in turn,
+            another one for every update.
         direct: Whether pixels also see earlier ones without a hidden layer between.
         mask_seed: Which masks: the same for every seed of a table.
 
@@ -40,7 +42,8 @@ class MADE(Ensemble, Ancestral):
         UserError: For a setting out of its range.
 
     Reference:
-        Germain et al. 2015, MADE: Masked Autoencoder for Distribution Estimation, equations 8 to 13.
+        Germain et al. 2015, MADE: Masked Autoencoder for Distribution
+        Estimation, equations 8 to 13.
     """
 
     facts = FAMILIES["made"]
@@ -87,7 +90,10 @@ class MADE(Ensemble, Ancestral):
         )
 
     def logits(self, x: Tensor, member: int | Tensor) -> Tensor:
-        """Logits of every pixel given those before it in the order of a member, (batch, d); ``x`` (batch, d)."""
+        """Logits of every pixel given those before it in the order of a member, (batch, d).
+
+        ``x`` (batch, d).
+        """
         number = torch.as_tensor(member, device=x.device).reshape(1)
         positions = self.positions.index_select(0, number)[0]
         degrees = self.degrees.index_select(0, number)[0]
@@ -107,7 +113,10 @@ class MADE(Ensemble, Ancestral):
         return logits
 
     def log_member(self, x: Tensor, member: int | Tensor) -> Tensor:
-        """log p(x) by the mask of that number, which may be a tensor (), (batch,), nats, differentiable."""
+        """log p(x) by the mask of that number, (batch,), nats, differentiable.
+
+        The number may be a tensor ().
+        """
         return bernoulli.log_prob(x, self.logits(x, member))
 
     def joint_noise(self, batch: int) -> Shapes:
@@ -127,9 +136,10 @@ class MADE(Ensemble, Ancestral):
 
 
 def mask_degrees(d: int, units: int, layers: int, seed: int, member: int) -> tuple[Tensor, Tensor]:
-    """Positions of the pixels, (d,), numbers from 1, and degrees of the hidden units, (layers, units): of one member.
+    """Positions of the pixels, (d,), and degrees of the hidden units, (layers, units).
 
-    They are drawn by NumPy's RandomState, whose stream is frozen: a trained model would be nothing with other masks.
+    Numbers from 1, of one member. They are drawn by NumPy's RandomState, whose stream is frozen: a
+    trained model would be nothing with other masks.
     """
     draw = np.random.RandomState(seeds.derive(seed, "pixel_order", member) % 2**32)
     positions = draw.permutation(d) + 1

@@ -1,4 +1,7 @@
-"""The neural autoregressive distribution estimator (Larochelle & Murray 2011), with its exact likelihood."""
+"""The neural autoregressive distribution estimator, with its exact likelihood.
+
+Larochelle & Murray 2011.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,10 @@ ORDERS = ("raster", "random")
 
 
 class NADE(ExactModel, Ancestral):
-    """p(x) = prod_d p(x_d | x_<d), with p(x_d = 1 | x_<d) = sigmoid(b_d + V_d . sigmoid(c + sum_{e<d} x_e W_e)).
+    """p(x) = prod_d p(x_d | x_<d).
 
-    Pixels come in one fixed order. Row d of ``p.weight`` (W), of ``p.output`` (V) and of ``p.bias`` (b) belongs to the
+    p(x_d = 1 | x_<d) = sigmoid(b_d + V_d . sigmoid(c + sum_{e<d} x_e W_e)). Pixels come in one
+    fixed order. Row d of ``p.weight`` (W), of ``p.output`` (V) and of ``p.bias`` (b) belongs to the
     d-th pixel in that order, ``p.hidden`` is c.
 
     Args:
@@ -39,7 +43,8 @@ class NADE(ExactModel, Ancestral):
         UserError: For a setting out of its range.
 
     Reference:
-        Larochelle & Murray 2011, The Neural Autoregressive Distribution Estimator, equations 10 and 11.
+        Larochelle & Murray 2011, The Neural Autoregressive Distribution
+        Estimator, equations 10 and 11.
     """
 
     facts = FAMILIES["nade"]
@@ -86,7 +91,10 @@ class NADE(ExactModel, Ancestral):
         return self.p["output"] if "output" in self.p else self.p["weight"]
 
     def logits(self, x: Tensor) -> Tensor:
-        """Logits of every pixel given those before it, (batch, d), in the order of the pixels; so is ``x``."""
+        """Logits of every pixel given those before it, (batch, d), in the order of the pixels.
+
+        So is ``x``.
+        """
         sums = running_sum.logits(x, self.p["weight"], self.p["hidden"], self.output)
         return sums + self.p["bias"]
 
@@ -98,7 +106,10 @@ class NADE(ExactModel, Ancestral):
         return bernoulli.log_prob(ordered, self.logits(ordered))
 
     def joint_noise(self, batch: int) -> Shapes:
-        """Noise of ``sample_joint``: a uniform (batch, d) for every pixel, in the order of the pixels."""
+        """Noise of ``sample_joint``.
+
+        A uniform (batch, d) for every pixel, in the order of the pixels.
+        """
         return {"p0": ("uniform", (batch, self.sizes[0]))}
 
     @torch.no_grad()
@@ -116,9 +127,10 @@ class NADE(ExactModel, Ancestral):
 
 
 def pixel_order(d: int, order: str, seed: int = 0) -> Tensor:
-    """The d pixels in a ``raster`` or ``random`` order, (d,) int64; which random one is a function of ``seed``.
+    """The d pixels in a ``raster`` or ``random`` order, (d,) int64.
 
-    It is drawn by NumPy's RandomState, whose stream is frozen: a trained model would be nothing in another order.
+    Which random one is a function of ``seed``. It is drawn by NumPy's RandomState, whose stream is
+    frozen: a trained model would be nothing in another order.
     """
     if order == "raster":
         return torch.arange(d)

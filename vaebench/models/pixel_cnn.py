@@ -1,4 +1,7 @@
-"""PixelCNN: the decoder of ``image_vae`` without a code, whose likelihood is exact (the baseline of He et al. 2019)."""
+"""PixelCNN: the decoder of ``image_vae`` without a code, whose likelihood is exact.
+
+The baseline of He et al. 2019.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ from vaebench.rng.noise import Shapes
 
 
 class PixelCNN(ExactModel, Ancestral):
-    """An autoregressive model of images of bits; its settings are those of the decoder of ``ImageVAE``."""
+    """An autoregressive model of images of bits.
+
+    Its settings are those of the decoder of ``ImageVAE``.
+    """
 
     facts = FAMILIES["pixel_cnn"]
     tiny: ClassVar[Tiny] = {"PixelCNN, masked": {"channels": 4, "kernels": [3, 3]}}
@@ -39,7 +45,10 @@ class PixelCNN(ExactModel, Ancestral):
     def log_evidence(
         self, x: Tensor, drop: Noise | None = None, tape: Tape | None = None
     ) -> Tensor:
-        """log p(x), (batch,), nats, differentiable; with a tape by the statistics of the batch. No dropout."""
+        """log p(x), (batch,), nats, differentiable; with a tape by the statistics of the batch.
+
+        No dropout.
+        """
         return bernoulli.log_prob(x, self.p(x, None, tape))[0]
 
     def programs(self, x: Tensor) -> dict[str, Program]:

@@ -1,6 +1,7 @@
-"""The posterior q(z | x) of a batch of examples, which every measure samples: the encoder's, or a refined one.
+"""The posterior q(z | x) of a batch of examples, which every measure samples.
 
-A model makes one by its method ``posterior`` (``models.base``); a refined posterior is a ``Gaussian`` as well.
+The encoder's, or a refined one. A model makes one by its method ``posterior`` (``models.base``); a
+refined posterior is a ``Gaussian`` as well.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ class Posterior(ABC):
 
     @abstractmethod
     def sample(self, k: int, noise: Noise) -> list[Tensor]:
-        """k samples for each example: layers (k, batch, n), by the noise that the model's ``posterior_noise`` names."""
+        """k samples for each example.
+
+        Layers (k, batch, n), by the noise that the model's ``posterior_noise`` names.
+        """
 
     @abstractmethod
     def log_prob_terms(self, z: Sequence[Tensor]) -> list[Tensor]:
@@ -34,7 +38,10 @@ class Posterior(ABC):
         return total(self.log_prob_terms(z))
 
     def exact_kl(self) -> list[Tensor] | None:
-        """KL of each layer to the prior, (batch,) each, nats, where it is known without samples; else None."""
+        """KL of each layer to the prior, (batch,) each, nats.
+
+        Where it is known without samples; else None.
+        """
         return None
 
 
@@ -51,7 +58,10 @@ class Gaussian(Posterior):
         self.log_var = log_var
 
     def sample(self, k: int, noise: Noise) -> list[Tensor]:
-        """Through samples gradients pass to mean and variance. Noise ``q1``: standard normals (k, batch, n)."""
+        """Through samples gradients pass to mean and variance.
+
+        Noise ``q1``: standard normals (k, batch, n).
+        """
         return [gaussian.sample(self.mean, 0.5 * self.log_var, noise["q1"])]
 
     def log_prob_terms(self, z: Sequence[Tensor]) -> list[Tensor]:
@@ -68,7 +78,10 @@ class Gaussian(Posterior):
 
 
 class Layer(NamedTuple):
-    """A Gaussian of one layer: its mean, the log of the precision's diagonal, and its vector, (batch, n) each."""
+    """A Gaussian of one layer.
+
+    Its mean, the log of the precision's diagonal, and its vector, (batch, n) each.
+    """
 
     mean: Tensor
     log_d: Tensor
@@ -76,7 +89,9 @@ class Layer(NamedTuple):
 
 
 class GaussianLayers(Posterior):
-    """Independent Gaussians over several layers, each with N(0, I) as its prior and a precision D + u u^T.
+    """Independent Gaussians over several layers.
+
+    Each has N(0, I) as its prior and a precision D + u u^T.
 
     Args:
         layers: The one next to the data first.
@@ -91,7 +106,10 @@ class GaussianLayers(Posterior):
         return self.layers[0].mean
 
     def sample(self, k: int, noise: Noise) -> list[Tensor]:
-        """Gradients pass to all that a layer has. Noise ``q1``, ``q2``, ...: standard normals (k, batch, n)."""
+        """Gradients pass to all that a layer has.
+
+        Noise ``q1``, ``q2``, ...: standard normals (k, batch, n).
+        """
         return [
             q.mean + precision_gaussian.transform(q.log_d, q.u, noise[f"q{i}"])
             for i, q in enumerate(self.layers, 1)

@@ -1,8 +1,8 @@
-"""A generative model with few binary latents and a Boltzmann prior, whose posterior is exact, by enumeration.
+"""A generative model with few binary latents and a Boltzmann prior.
 
-The generative half of DVAE## without an inference network (Vahdat, Andriyash & Macready 2020, appendix E: 16 bits,
-so that everything can be summed). With the true posterior as q the one-sample bound is log p(x) itself, whatever the
-sample.
+Its posterior is exact, by enumeration. The generative half of DVAE## without an inference network
+(Vahdat, Andriyash & Macready 2020, appendix E: 16 bits, so that everything can be summed). With the
+true posterior as q the one-sample bound is log p(x) itself, whatever the sample.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ CHUNK = 2**25
 
 
 class RBMGenerator(RBMPriorModel, SampledPosterior):
-    """p(z) a Boltzmann machine over two halves of ``latents`` bits, p(x | z) factorial Bernoulli; no parameters of q.
+    """p(z) a Boltzmann machine over two halves of ``latents`` bits, p(x | z) factorial Bernoulli.
 
-    Densities are those of measures: hard bits and the running averages of batch normalisation. Every call that needs
-    the posterior runs over all 2^latents states; what they decode to is kept between calls without gradient. Raises
-    UserError for more bits than ``boltzmann_exact.MAX_UNITS``.
+    No parameters of q. Densities are those of measures: hard bits and the running averages of batch
+    normalisation. Every call that needs the posterior runs over all 2^latents states; what they
+    decode to is kept between calls without gradient. Raises UserError for more bits than
+    ``boltzmann_exact.MAX_UNITS``.
     """
 
     facts = FAMILIES["rbm_generator"]
@@ -57,7 +58,7 @@ class RBMGenerator(RBMPriorModel, SampledPosterior):
         self._kept: tuple[list[Tensor], tuple[Tensor, Tensor]] | None = None
         name_norms(self)
 
-    # ------------------------------------------------------------------------------------------------ posterior
+    # ------------------------------------------------------------------------------------ posterior
 
     def posterior_noise(self, k: int, batch: int) -> Shapes:
         """Noise of ``sample_posterior``: one uniform (k, batch) for each sample."""
@@ -71,25 +72,30 @@ class RBMGenerator(RBMPriorModel, SampledPosterior):
         for rows in self._rows(x):
             edges = torch.softmax(self.table(x[rows]).double(), -1).cumsum(-1)
             u = noise["q1"][:, rows].T.double().contiguous()
-            # The last edge is 1 only to rounding: noise above it must not pick a state beyond the last.
+            # The last edge is 1 only to rounding: noise above it must not pick a
+            # state beyond the last.
             numbers.append(torch.searchsorted(edges, u, right=True).clamp(max=2**units - 1))
         number = torch.cat(numbers).T.unsqueeze(-1)
         return [((number >> torch.arange(units, device=x.device)) & 1).to(x.dtype)]
 
     def log_marginal(self, x: Tensor) -> Tensor:
-        """log sum_z exp(-E(z)) p(x | z) = log p(x) + log Z of ``x`` (batch, d), (batch,), nats; differentiable."""
+        """log sum_z exp(-E(z)) p(x | z) = log p(x) + log Z of ``x`` (batch, d), (batch,), nats.
+
+        Differentiable.
+        """
         return torch.cat([torch.logsumexp(self.table(x[rows]), -1) for rows in self._rows(x)])
 
     def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
         """log p(z | x) as one term, (k, batch), nats."""
         return [self.log_joint(x, z) - self.log_marginal(x)]
 
-    # ---------------------------------------------------------------------------------------------- enumeration
+    # ---------------------------------------------------------------------------------- enumeration
 
     def table(self, x: Tensor) -> Tensor:
-        """log p(x, z) + log Z of every state in ``boltzmann_exact.states``' order, (batch, 2^latents), nats.
+        """log p(x, z) + log Z of every state in ``boltzmann_exact.states``' order.
 
-        A product with the decoded states: sum_i x_i l_i - softplus(l_i) is linear in x.
+        (batch, 2^latents), nats. A product with the decoded states: sum_i x_i l_i - softplus(l_i)
+        is linear in x.
         """
         logits, constant = self._decoded()
         return product(x, logits, constant)
@@ -102,8 +108,8 @@ class RBMGenerator(RBMPriorModel, SampledPosterior):
         """Logits of every state, (states, d), and -E(z) - sum_i softplus(l_i), (states,)."""
         if torch.is_grad_enabled():
             return self._decode_all()
-        # Compared by value, so nothing that changes parameters needs to know: it takes thousands of times less than
-        # decoding does.
+        # Compared by value, so nothing that changes parameters needs to know: it takes thousands of
+        # times less than decoding does.
         now = list(self.p.state_dict().values())
         if self._kept is None or not _equal(self._kept[0], now):
             self._kept = None  # frees the old before the new is made
@@ -122,13 +128,14 @@ class RBMGenerator(RBMPriorModel, SampledPosterior):
             constant.append(self.prior().negative_energy(*self.sides(z)) - softplus)
         return torch.cat(logits), torch.cat(constant)
 
-    # -------------------------------------------------------------------------------------------------- sampling
+    # ------------------------------------------------------------------------------------- sampling
 
     def frozen(self, statistics: Tape) -> Callable[[Tensor, Tensor], Tensor]:
-        """(x, z) -> log p(x, z) + log Z, (batch,), as it is now and with batch normalisation by ``statistics``.
+        """(x, z) -> log p(x, z) + log Z, (batch,).
 
-        For many evaluations without gradient: the normalisation is folded into the kernels. ``statistics`` maps the
-        path of a layer to mean and variance, as a tape does; ``x`` (batch, d), ``z`` (batch, latents).
+        As it is now and with batch normalisation by ``statistics``. For many evaluations without
+        gradient: the normalisation is folded into the kernels. ``statistics`` maps the path of a
+        layer to mean and variance, as a tape does; ``x`` (batch, d), ``z`` (batch, latents).
         """
         net = self.p.decoder.net
         output = self.p.decoder.output

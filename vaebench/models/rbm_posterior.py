@@ -1,8 +1,9 @@
 """DVAE##: a Boltzmann machine for every case as the posterior (Vahdat, Andriyash & Macready 2020).
 
-q(z | x) = exp(-E_x(z)) / Z_x over the same two sides as the prior. The encoder gives all biases and couplings of the
-machine of a case. It has no ancestral order, so there is no sampling at once: samples come from Markov chains (in
-training persistent ones, for measures annealed ones), and log Z_x is unknown without an estimate.
+q(z | x) = exp(-E_x(z)) / Z_x over the same two sides as the prior. The encoder gives all biases and
+couplings of the machine of a case. It has no ancestral order, so there is no sampling at once:
+samples come from Markov chains (in training persistent ones, for measures annealed ones), and log
+Z_x is unknown without an estimate.
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ from vaebench.protocol.families import FAMILIES
 from vaebench.settings import validate
 
 COUPLING = 1.5
-"""Standard deviation of a coupling of spins times sqrt(n1), at the start: strong enough for several modes."""
+"""Standard deviation of a coupling of spins times sqrt(n1), at the start: strong
+enough for several modes."""
 
 
 class Encoder(nn.Module):
     """x -> the machine of each case: hidden layers, then a linear layer to n1 + n2 + n1 n2 numbers.
 
-    They are fields h1, h2 and couplings J of spins +-1, J = 1.5 BN(.) / sqrt(n1) with a normalisation of its own;
-    ``from_spins`` turns them into those of bits.
+    They are fields h1, h2 and couplings J of spins +-1, J = 1.5 BN(.) / sqrt(n1) with a
+    normalisation of its own; ``from_spins`` turns them into those of bits.
     """
 
     def __init__(
@@ -63,19 +65,22 @@ class Encoder(nn.Module):
 
 
 def from_spins(h1: Tensor, h2: Tensor, j: Tensor) -> RBM:
-    """The machine over bits z of a machine over spins s = 2 z - 1 with -E = h1.s1 + h2.s2 + s1' J s2 + constant.
+    """The machine over bits z of a machine over spins s = 2 z - 1.
 
-    ``h1`` (*batch, n1), ``h2`` (*batch, n2), ``j`` (*batch, n1, n2): W = 4 J, b1 = 2 (h1 - J 1), b2 = 2 (h2 - J' 1).
+    Of the latter -E = h1.s1 + h2.s2 + s1' J s2 + constant. ``h1`` (*batch, n1), ``h2``
+    (*batch, n2), ``j`` (*batch, n1, n2): W = 4 J, b1 = 2 (h1 - J 1), b2 = 2 (h2 - J' 1).
     """
     return RBM(2.0 * (h1 - j.sum(-1)), 2.0 * (h2 - j.sum(-2)), 4.0 * j)
 
 
 class RBMPosteriorVAE(RBMPriorModel, BoltzmannPosterior):
-    """Binary latents with a Boltzmann prior and, for each case, a Boltzmann posterior over the same sides.
+    """Binary latents with a Boltzmann prior and posterior.
 
-    One group of ``latents`` bits; side 1 is their first half, in the prior and in the posterior. Encoder and decoder
-    have ``layers`` hidden layers of ``units`` tanh units. Wherever samples are taken, [z] with z (k, batch, latents)
-    and [z1, z2] by sides will do. There is no ``sample_posterior``: it takes a chain; see ``posterior``.
+    Each case has a posterior of its own, over the same sides as the prior. One group of ``latents``
+    bits; side 1 is their first half, in the prior and in the posterior. Encoder and decoder have
+    ``layers`` hidden layers of ``units`` tanh units. Wherever samples are taken, [z] with z
+    (k, batch, latents) and [z1, z2] by sides will do. There is no ``sample_posterior``: it takes a
+    chain; see ``posterior``.
     """
 
     facts = FAMILIES["rbm_posterior"]
@@ -96,11 +101,17 @@ class RBMPosteriorVAE(RBMPriorModel, BoltzmannPosterior):
         name_norms(self)
 
     def posterior(self, x: Tensor, tape: Tape | None = None) -> RBM:
-        """The posterior's machines of the cases ``x`` (batch, d), batched (batch,), unnormalised."""
+        """The posterior's machines of the cases ``x`` (batch, d).
+
+        Batched (batch,), unnormalised.
+        """
         return self.q(x - self.mean, tape)
 
     def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
-        """-E_x(z) = log q(z | x) + log Z_x, (k, batch), nats; measures subtract the log Z of ``posterior(x)``."""
+        """-E_x(z) = log q(z | x) + log Z_x, (k, batch), nats.
+
+        Measures subtract the log Z of ``posterior(x)``.
+        """
         return [self.posterior(x).negative_energy(*self.sides(z))]
 
     def decayed(self) -> list[Tensor]:

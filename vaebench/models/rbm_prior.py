@@ -1,4 +1,7 @@
-"""A restricted Boltzmann machine as the prior of binary latents (Rolfe 2017; Vahdat et al. 2018)."""
+"""A restricted Boltzmann machine as the prior of binary latents.
+
+Rolfe 2017; Vahdat et al. 2018.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from vaebench.dists.rbm import RBM
 
 
 class RBMPrior(nn.Module):
-    """p(z) = exp(b1.z1 + b2.z2 + z1' W z2) / Z over two sides of n/2 units; every parameter starts at 0.
+    """p(z) = exp(b1.z1 + b2.z2 + z1' W z2) / Z over two sides of n/2 units.
 
-    The units come in groups, side 1 is the first half of them all.
+    Every parameter starts at 0. The units come in groups, side 1 is the first half of them all.
     """
 
     def __init__(self, units: int) -> None:

@@ -1,8 +1,8 @@
 """A Boltzmann machine that is fitted to a known distribution: the experiment of Figure 5 of DVAE##.
 
-(Vahdat, Andriyash & Macready 2020, appendix.) p(z) is a fixed mixture of factorial Bernoullis, q(z) a free machine;
-training minimises KL(q || p), which a handful of bits lets one enumerate. There are no data: a case is one more sample
-of the same q, and log p(x, z) is log p(z).
+(Vahdat, Andriyash & Macready 2020, appendix.) p(z) is a fixed mixture of factorial Bernoullis, q(z)
+a free machine; training minimises KL(q || p), which a handful of bits lets one enumerate. There are
+no data: a case is one more sample of the same q, and log p(x, z) is log p(z).
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ class FreeMachine(nn.Module):
 class RBMTarget(SampledPosterior):
     """q a machine of ``side`` + ``side`` bits; p(z) = sum_c alpha_c prod_i Bernoulli(z_i; mu_ci).
 
-    mu_ci is ``low`` or 1 - ``low`` by a random pattern, a function of the number ``mixture`` alone. ``weights``:
-    'equal' for alpha_c = 1 / components, 'dirichlet' for one draw from the flat Dirichlet, by ``mixture`` too.
+    mu_ci is ``low`` or 1 - ``low`` by a random pattern, a function of the number ``mixture`` alone.
+    ``weights``: 'equal' for alpha_c = 1 / components, 'dirichlet' for one draw from the flat
+    Dirichlet, by ``mixture`` too.
     """
 
     facts = FAMILIES["rbm_target"]
@@ -97,7 +98,10 @@ class RBMTarget(SampledPosterior):
         return RBM(self.q.b1, self.q.b2, self.q.w)
 
     def target(self, z1: Tensor, z2: Tensor) -> Tensor:
-        """log p(z), (...), nats, for sides (..., side) of bits, or of values in between put into the same formula."""
+        """log p(z), (...), nats, for sides (..., side) of bits.
+
+        Or of values in between, put into the same formula.
+        """
         z = torch.cat([z1, z2], -1)
         return torch.logsumexp(z @ self.slopes.mT + self.offsets, -1)
 
@@ -106,10 +110,13 @@ class RBMTarget(SampledPosterior):
         z1, z2, log_q = boltzmann_exact.log_probs(self.machine())
         return (log_q.exp() * (log_q - self.target(z1, z2))).sum()
 
-    # --------------------------------------------------------------------------------- what every model has
+    # ------------------------------------------------------------------------- what every model has
 
     def posterior_noise(self, k: int, batch: int) -> Shapes:
-        """Noise of ``sample_posterior``: uniforms (k, batch) for side 1, (k, batch, side) for side 2."""
+        """Noise of ``sample_posterior``.
+
+        Uniforms (k, batch) for side 1, (k, batch, side) for side 2.
+        """
         return {"q1": ("uniform", (k, batch)), "q2": ("uniform", (k, batch, self.side))}
 
     def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:

@@ -1,8 +1,9 @@
-"""Binary latents with a Boltzmann prior and a hierarchical inference network: DVAE, DVAE++, DVAE#, GumBolt, PWL.
+"""Binary latents with a Boltzmann prior and a hierarchical inference network.
 
-The model is the discrete one. How training relaxes its bits is a matter of the learning rule, which calls ``encode``,
-``group_logits`` and ``decode`` with values between 0 and 1; sampling and log-densities here, which measures use, are
-those of hard bits, with the running averages of batch normalisation.
+DVAE, DVAE++, DVAE#, GumBolt, PWL. The model is the discrete one. How training relaxes its bits is a
+matter of the learning rule, which calls ``encode``, ``group_logits`` and ``decode`` with values
+between 0 and 1; sampling and log-densities here, which measures use, are those of hard bits, with
+the running averages of batch normalisation.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ CONTEXTS = ("none", "shared")
 
 
 class Decoder(nn.Module):
-    """Logits of p(x | z): hidden layers, a linear output, and the data's own logits as a constant offset."""
+    """Logits of p(x | z): hidden layers, a linear output.
+
+    And the data's own logits as a constant offset.
+    """
 
     offset: Tensor
 
@@ -109,12 +113,18 @@ class RBMPriorModel(BoltzmannPrior, BinaryVisibles):
         return [self.log_likelihood(x, z), self.prior().negative_energy(*self.sides(z))]
 
     def decayed(self) -> list[Tensor]:
-        """What weight decay applies to: kernels of all nets, scales of batch normalisation, the prior's couplings."""
+        """What weight decay applies to.
+
+        Kernels of all nets, scales of batch normalisation, the prior's couplings.
+        """
         return [p for name, p in self.named_parameters() if p.dim() > 1 or name.endswith(".scale")]
 
 
 class Inference(nn.Module):
-    """The inference network: a net that all groups share, if there is one, a net for each group, and its output."""
+    """The inference network.
+
+    A net that all groups share, if there is one, a net for each group, and its output.
+    """
 
     def __init__(
         self,
@@ -129,11 +139,12 @@ class Inference(nn.Module):
 
 
 class RBMVAE(RBMPriorModel, SampledPosterior):
-    """q(z | x) = prod_i q(z_i | x, z_<i) over ``groups`` groups of equal size, each factorial Bernoulli.
+    """q(z | x) = prod_i q(z_i | x, z_<i) over ``groups`` groups of equal size.
 
-    ``context``: 'none' gives every group a net of its own on [x, z_<i] with ``layers`` hidden layers; 'shared' gives
-    all groups one net c(x) with that many, and every group a linear layer on [c(x), z_<i] (Vahdat et al. 2020, Table
-    5). The decoder has as many hidden layers as the inference network. ``latents`` counts the bits of all groups.
+    Each is factorial Bernoulli. ``context``: 'none' gives every group a net of its own on [x, z_<i]
+    with ``layers`` hidden layers; 'shared' gives all groups one net c(x) with that many, and every
+    group a linear layer on [c(x), z_<i] (Vahdat et al. 2020, Table 5). The decoder has as many
+    hidden layers as the inference network. ``latents`` counts the bits of all groups.
     """
 
     facts = FAMILIES["rbm_vae"]
@@ -174,7 +185,8 @@ class RBMVAE(RBMPriorModel, SampledPosterior):
             or latents % groups
         ):
             raise UserError(
-                f"model.latents={latents!r}: must be a whole number of bits that groups={groups!r} divides"
+                f"model.latents={latents!r}: must be a whole number of bits that "
+                f"groups={groups!r} divides"
             )
         validate.one_of("model.context", context, CONTEXTS)
         size = latents // groups
@@ -191,10 +203,13 @@ class RBMVAE(RBMPriorModel, SampledPosterior):
         self.q = Inference(shared, nets, [nn.Linear(net.outputs, size) for net in nets])
         name_norms(self)
 
-    # ------------------------------------------------------------------------------------------------ posterior
+    # ------------------------------------------------------------------------------------ posterior
 
     def encode(self, x: Tensor, tape: Tape | None = None) -> Tensor:
-        """What every group sees of ``x`` (batch, d): its context, or the centred data, (batch, m)."""
+        """What every group sees of ``x`` (batch, d).
+
+        Its context, or the centred data, (batch, m).
+        """
         centred = x - self.mean
         return centred if self.q.context is None else self.q.context(centred, tape)
 
@@ -203,7 +218,8 @@ class RBMVAE(RBMPriorModel, SampledPosterior):
     ) -> Tensor:
         """Logits of q(z_i | x, z_<i): (batch, n) for the first group, (k, batch, n) for the others.
 
-        ``seen`` is ``encode``'s; ``before`` the groups below, (k, batch, n) each, bits or values between 0 and 1.
+        ``seen`` is ``encode``'s; ``before`` the groups below, (k, batch, n) each, bits or values
+        between 0 and 1.
         """
         if before:
             seen = torch.cat([seen.expand(len(before[0]), *seen.shape), *before], -1)

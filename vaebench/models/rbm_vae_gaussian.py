@@ -1,4 +1,7 @@
-"""The model of DVAE# with the Gaussian integral: its smoothed bits are Gaussian mixtures that the network shapes."""
+"""The model of DVAE# with the Gaussian integral.
+
+Its smoothed bits are Gaussian mixtures that the network shapes.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ from vaebench.protocol.families import FAMILIES
 
 
 class Widths(nn.Module):
-    """Trained standard deviations of ``units`` Gaussians, the same for every case: |0.2 v| + 0.05, v = 1 at first."""
+    """Trained standard deviations of ``units`` Gaussians, the same for every case.
+
+    |0.2 v| + 0.05, v = 1 at first.
+    """
 
     def __init__(self, units: int) -> None:
         super().__init__()
@@ -41,11 +47,13 @@ class MixtureInference(Inference):
 
 
 class RBMVAEGaussian(RBMVAE):
-    """RBMVAE in which q(zeta_i | x, zeta_<i) = (1 - q) N(delta, sigma^2) + q N(1 + delta, sigma^2) stands for group i.
+    """RBMVAE with a mixture of two Gaussians for each group i.
 
-    q and delta = 0.5 (sigmoid(a) - 0.5), between -1/4 and 1/4, are outputs of the group's net; every unit has its own
-    sigma, a parameter (Vahdat, Andriyash & Macready 2018, DVAE#). Sampling and log-densities, which measures use, are
-    those of hard bits as in RBMVAE; delta and sigma do not enter them. Settings are RBMVAE's.
+    q(zeta_i | x, zeta_<i) = (1 - q) N(delta, sigma^2) + q N(1 + delta, sigma^2). q and delta = 0.5
+    (sigmoid(a) - 0.5), between -1/4 and 1/4, are outputs of the group's net; every unit has its own
+    sigma, a parameter (Vahdat, Andriyash & Macready 2018, DVAE#). Sampling and log-densities, which
+    measures use, are those of hard bits as in RBMVAE; delta and sigma do not enter them. Settings
+    are RBMVAE's.
     """
 
     facts = FAMILIES["rbm_vae_gaussian"]
@@ -61,9 +69,10 @@ class RBMVAEGaussian(RBMVAE):
     def group_mixture(
         self, i: int, seen: Tensor, before: Sequence[Tensor], tape: Tape | None = None
     ) -> Tensor:
-        """Logits of q, delta and sigma of group i, stacked: (3, batch, n) for the first, (3, k, batch, n) for others.
+        """Logits of q, delta and sigma of group i, stacked.
 
-        ``seen`` is ``encode``'s; ``before`` the groups below, (k, batch, n) each, any real values.
+        (3, batch, n) for the first, (3, k, batch, n) for others. ``seen`` is ``encode``'s;
+        ``before`` the groups below, (k, batch, n) each, any real values.
         """
         if before:
             seen = torch.cat([seen.expand(len(before[0]), *seen.shape), *before], -1)

@@ -1,7 +1,8 @@
-"""Refining a Gaussian posterior example by example: stochastic variational inference from where the encoder ends.
+"""Refining a Gaussian posterior example by example.
 
-Semi-amortised inference (Kim et al. 2018): gradient steps with momentum on the mean and log-variance of q(z | x), each
-with a fresh sample. The refined posterior takes the encoder's place, in training as in every measure.
+Stochastic variational inference from where the encoder ends. Semi-amortised inference (Kim et al.
+2018): gradient steps with momentum on the mean and log-variance of q(z | x), each with a fresh
+sample. The refined posterior takes the encoder's place, in training as in every measure.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class Steps:
         count: gradient steps.
         rate: of the steps.
         momentum: share of the last step that is kept.
-        clip: largest norm of the gradient of all means of a batch, and of all its log-variances; None: no limit.
+        clip: largest norm of the gradient of all means of a batch, and of all its log-variances;
+            None: no limit.
     """
 
     count: int = 10
@@ -40,7 +42,10 @@ class Steps:
 
     @classmethod
     def of(cls, objective: Mapping[str, Any]) -> Steps | None:
-        """Those of a cell's objective, by the settings ``svi_*``; None where a posterior is not refined."""
+        """Those of a cell's objective, by the settings ``svi_*``.
+
+        None where a posterior is not refined.
+        """
         if not objective.get("svi_steps"):
             return None
         return cls(*(objective[f"svi_{name}"] for name in ("steps", "rate", "momentum", "clip")))
@@ -52,7 +57,10 @@ def shrink(grads: Sequence[Tensor], clip: float | None) -> list[Tensor]:
 
 
 class Path(NamedTuple):
-    """The course of a refinement: moments before every step, the unclipped gradients there, the moments at the end."""
+    """The course of a refinement.
+
+    Moments before every step, the unclipped gradients there, the moments at the end.
+    """
 
     before: list[Moments]
     grads: list[Moments]
@@ -79,8 +87,8 @@ def refine(
         weight: of the KL.
         steps: how.
         tapes: of every step; empty: none.
-        differentiable: whether gradients pass through the steps, to ``start`` and the parameters; then every layer
-            must have a second derivative (``nn.second_order``).
+        differentiable: whether gradients pass through the steps, to ``start`` and the parameters;
+            then every layer must have a second derivative (``nn.second_order``).
 
     Returns:
         The path. Without ``differentiable`` no gradient passes.
@@ -108,10 +116,11 @@ def refine(
 
 
 class Refinement:
-    """Refines the posteriors of examples to be evaluated, in batches as they were trained; a model's ``refinement``.
+    """Refines the posteriors of examples to be evaluated, in batches as they were trained.
 
-    The samples of the steps depend on ``seed`` and on the place within a batch alone, so all measures see the same
-    posterior of an example. There is no dropout, normalisation uses the running averages, and the KL has weight 1.
+    A model's ``refinement``. The samples of the steps depend on ``seed`` and on the place within a
+    batch alone, so all measures see the same posterior of an example. There is no dropout,
+    normalisation uses the running averages, and the KL has weight 1.
 
     Args:
         steps: how.
@@ -129,7 +138,10 @@ class Refinement:
         return {**asdict(self.steps), "batch": self.batch, "seed": self.seed}
 
     def __call__(self, model: GaussianPosterior, x: Tensor, found: Gaussian) -> Gaussian:
-        """The posteriors (n, latents) of the examples ``x`` (n, d), refined from ``found``; no gradient passes."""
+        """The posteriors (n, latents) of the examples ``x`` (n, d), refined from ``found``.
+
+        No gradient passes.
+        """
         shape = (1, self.batch, found.mean.shape[1])
         normals = [
             noise.fixed({"q1": ("normal", shape)}, self.seed, "refine", k, device=x.device)["q1"]
@@ -146,10 +158,11 @@ class Refinement:
 
 
 def whole_batches(model: Model, cases: int, least: int = 1) -> int:
-    """How many neighbouring cases to ask for the posterior of at once: about ``cases``, at least ``least``.
+    """How many neighbouring cases to ask for the posterior of at once.
 
-    A multiple of ``least``; of a model whose posteriors are refined a multiple of the batch in which they are. For the
-    posterior of a case depends on those beside it: cut anywhere else, it would hang on the size of a pass.
+    About ``cases``, at least ``least``. A multiple of ``least``; of a model whose posteriors are
+    refined a multiple of the batch in which they are. For the posterior of a case depends on those
+    beside it: cut anywhere else, it would hang on the size of a pass.
     """
     unit = least
     if isinstance(model, GaussianPosterior) and isinstance(model.refinement, Refinement):

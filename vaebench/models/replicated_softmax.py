@@ -1,4 +1,7 @@
-"""Replicated Softmax: a restricted Boltzmann machine over the words of a document (Salakhutdinov & Hinton 2009)."""
+"""Replicated Softmax: a restricted Boltzmann machine over the words of a document.
+
+Salakhutdinov & Hinton 2009.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,12 @@ LEAST_RATE = 1e-6
 
 
 class ReplicatedSoftmax(EnergyModel):
-    """p(v_1, ..., v_L, h) = exp(b.n + L a.h + n' W h) / Z_L for documents of L words, n their counts, h bits.
+    """p(v_1, ..., v_L, h) = exp(b.n + L a.h + n' W h) / Z_L.
 
-    One set of weights is shared by all words, and the hidden biases are scaled by L. So there is a model for every
-    length, with a Z_L of its own, a sum over the V^L sequences of words. The hidden units are summed out:
-    F(n) = -b.n - sum_j softplus(L a_j + W_j.n).
+    For documents of L words, n their counts, h bits. One set of weights is shared by all words, and
+    the hidden biases are scaled by L. So there is a model for every length, with a Z_L of its own,
+    a sum over the V^L sequences of words. The hidden units are summed out: F(n) = -b.n - sum_j
+    softplus(L a_j + W_j.n).
 
     Args:
         info: What is known of the data: the vocabulary, and how often its words occur.
@@ -36,7 +40,8 @@ class ReplicatedSoftmax(EnergyModel):
         UserError: If ``units`` is no whole number from 1.
 
     Reference:
-        Salakhutdinov & Hinton 2009, Replicated Softmax: an Undirected Topic Model, equations 3 to 6.
+        Salakhutdinov & Hinton 2009, Replicated Softmax: an Undirected Topic
+        Model, equations 3 to 6.
     """
 
     facts = FAMILIES["replicated_softmax"]
@@ -53,7 +58,10 @@ class ReplicatedSoftmax(EnergyModel):
         return [self.p.weight]
 
     def hidden_logits(self, x: Tensor) -> Tensor:
-        """L a + n' W, the logits of the hidden units given counts ``x`` (batch, V), (batch, units)."""
+        """L a + n' W, the logits of the hidden units given counts ``x`` (batch, V).
+
+        Their shape: (batch, units).
+        """
         return x @ self.p.weight + x.sum(-1, keepdim=True) * self.p.hidden
 
     def free_energy(self, x: Tensor) -> Tensor:
@@ -65,7 +73,10 @@ class ReplicatedSoftmax(EnergyModel):
         return F.linear(h, self.p.weight) + self.p.visible
 
     def gibbs_noise(self, steps: int, batch: int) -> Shapes:
-        """Uniforms (steps, batch, units), and two for the words of each document, (steps, batch, 2)."""
+        """Uniforms (steps, batch, units).
+
+        And two for the words of each document, (steps, batch, 2).
+        """
         units = len(self.p.hidden)
         return {
             "hidden": ("uniform", (steps, batch, units)),
@@ -74,7 +85,10 @@ class ReplicatedSoftmax(EnergyModel):
 
     @torch.no_grad()
     def gibbs(self, x: Tensor, noise: Noise) -> Tensor:
-        """Steps from counts ``x`` (batch, V): hidden bits given the words, then as many words given these."""
+        """Steps from counts ``x`` (batch, V).
+
+        Hidden bits given the words, then as many words given these.
+        """
         length = x.sum(-1)
         place = torch.arange(int(length.max()) if len(x) else 0, device=x.device)
         for uniform, words in zip(noise["hidden"], noise["words"], strict=True):
@@ -85,7 +99,10 @@ class ReplicatedSoftmax(EnergyModel):
 
 
 def log_shares(mean: Tensor) -> Tensor:
-    """Logarithms of the words' shares, (V,), of which ``mean`` (V,) are the mean counts; none below LEAST_RATE."""
+    """Logarithms of the words' shares, (V,), of which ``mean`` (V,) are the mean counts.
+
+    None below LEAST_RATE.
+    """
     return torch.log((mean / mean.sum().clamp(min=1e-30)).clamp(min=LEAST_RATE))
 
 

@@ -1,7 +1,8 @@
-"""LSTM language model, with or without a code z: p(w_1 ... w_n </s> | z), the decoder of He et al. 2019.
+"""LSTM language model, with or without a code z.
 
-The code sets the initial state, c_0 = W z and h_0 = tanh(c_0), and stands beside the word at the input of every step
-(section 5.1 of the paper and its appendix B). Projections have no bias.
+p(w_1 ... w_n </s> | z), the decoder of He et al. 2019. The code sets the initial state, c_0 = W z
+and h_0 = tanh(c_0), and stands beside the word at the input of every step (section 5.1 of the paper
+and its appendix B). Projections have no bias.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from vaebench.work.steps import Box, steps, tick
 Drop = dict[str, Tensor]
 
 ROWS = {"cpu": 512, "cuda": 1 << 14}
-"""Sequences that advance together without gradient, about: with fewer the weights are fetched too often."""
+"""Sequences that advance together without gradient, about: with fewer the weights
+are fetched too often."""
 
 LOGITS = {"cpu": 1 << 18, "cuda": 1 << 28}
-"""Logits held at once without gradient, in floats; on a CPU so few that they stay near the processor."""
+"""Logits held at once without gradient, in floats; on a CPU so few that they
+stay near the processor."""
 
 INPUTS = {"cpu": 1 << 25, "cuda": 1 << 28}
 """Input gates of all steps of a group of documents, in floats."""
@@ -33,8 +36,8 @@ INPUTS = {"cpu": 1 << 25, "cuda": 1 << 28}
 class TextDecoder(nn.Module):
     """Words and a code of ``latents`` (0: none) to the next word.
 
-    ``frozen_last_row``: the row of the embedding of the vocabulary's last word has no gradient and stays as it was
-    initialised, as happens in the authors' code, which declares it to be padding.
+    ``frozen_last_row``: the row of the embedding of the vocabulary's last word has no gradient and
+    stays as it was initialised, as happens in the authors' code, which declares it to be padding.
     """
 
     def __init__(
@@ -64,7 +67,10 @@ class TextDecoder(nn.Module):
         self.output = nn.Parameter(torch.zeros(vocabulary, units))
 
     def dropout_noise(self, batch: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Noise of ``drop`` for documents up to ``width`` tokens: uniforms, of the rates that are not 0."""
+        """Noise of ``drop`` for documents up to ``width`` tokens.
+
+        Uniforms, of the rates that are not 0.
+        """
         return {
             k: ("uniform", (batch, width - 1, n)) for k, (rate, n) in self.rates.items() if rate
         }
@@ -78,9 +84,9 @@ class TextDecoder(nn.Module):
         return torch.tanh(c), c
 
     def logits(self, words: Tensor, z: Tensor | None) -> Tensor:
-        """Logits of every next word, (batch, width - 1, V), after ``words`` (batch, width) of any length.
+        """Logits of every next word, (batch, width - 1, V).
 
-        ``z`` (batch, n): a code for each document.
+        After ``words`` (batch, width) of any length. ``z`` (batch, n): a code for each document.
         """
         x = F.embedding(words[:, :-1].t(), self.embedding)
         if z is not None:
@@ -91,12 +97,14 @@ class TextDecoder(nn.Module):
     def log_likelihood(
         self, documents: Documents, z: Tensor | None, drop: Drop | None = None
     ) -> Tensor:
-        """log p(document | z), (k, batch), nats, summed over words and ``</s>``. ``z`` (k, batch, n) or None, k = 1.
+        """log p(document | z), (k, batch), nats, summed over words and ``</s>``.
 
-        ``drop``: uniforms as ``dropout_noise`` names them, or longer ones; a unit is kept where they reach the rate,
-        and scaled by 1 / (1 - rate). All samples of a document share its mask. None: no dropout.
+        ``z`` (k, batch, n) or None, k = 1. ``drop``: uniforms as ``dropout_noise`` names them, or
+        longer ones; a unit is kept where they reach the rate, and scaled by 1 / (1 - rate). All
+        samples of a document share its mask. None: no dropout.
 
-        Under autocast the products of the softmax, which are most of the work, are bfloat16, and nothing else.
+        Under autocast the products of the softmax, which are most of the work, are
+        bfloat16, and nothing else.
         """
         device = documents.tokens.device
         half = is_half(device)
@@ -133,21 +141,24 @@ class TextDecoder(nn.Module):
         return terms.view(steps, k, batch).sum(0)
 
     def _dropped(self, name: str, v: Tensor, drop: Drop | None) -> Tensor:
-        """``v`` (steps, [k,] batch, n) without the units whose noise (batch, steps or more, n) is below the rate."""
+        """``v`` (steps, [k,] batch, n) without the units that are dropped.
+
+        Those whose noise (batch, steps or more, n) is below the rate.
+        """
         rate, _ = self.rates[name]
         if drop is None or not rate:
             return v
         kept = (drop[name][:, : len(v)].transpose(0, 1) >= rate).to(v.dtype).mul_(1 / (1 - rate))
         return v * (kept if v.dim() == 3 else kept.unsqueeze(1))
 
-    # ----------------------------------------------------------------------------------------- without gradient
+    # ----------------------------------------------------------------------------- without gradient
 
     @torch.no_grad()
     def score(self, documents: Documents, z: Tensor | None) -> Tensor:
         """``log_likelihood`` without gradient and without dropout, (k, batch), nats.
 
-        By groups of documents of like lengths, and of samples if one document has many. What samples have in common is
-        computed once, and memory is bounded, whatever k and batch.
+        By groups of documents of like lengths, and of samples if one document has many. What
+        samples have in common is computed once, and memory is bounded, whatever k and batch.
         """
         kind = "cuda" if documents.tokens.is_cuda else "cpu"
         k = 1 if z is None else len(z)
@@ -179,8 +190,9 @@ class TextDecoder(nn.Module):
     ) -> Tensor:
         """log p of documents, longest first, and samples ``z`` (documents, k, n): (documents, k).
 
-        ``targets`` (steps, documents); ``inputs``: the words' part of the gates; ``counts``: steps of every document.
-        Per step only the recurrent product and the softmax are left; documents that have ended drop out of both.
+        ``targets`` (steps, documents); ``inputs``: the words' part of the gates; ``counts``: steps
+        of every document. Per step only the recurrent product and the softmax are left; documents
+        that have ended drop out of both.
         """
         n = len(counts)
         k = 1 if z is None else z.shape[1]
@@ -205,7 +217,10 @@ class TextDecoder(nn.Module):
         return total
 
     def _log_probs_of(self, words: Tensor, h: Tensor) -> Tensor:
-        """log p of one word for each document, ``words`` (n,), after states ``h`` (n, k, units): (n, k), nats."""
+        """log p of one word for each document, ``words`` (n,), after states ``h`` (n, k, units).
+
+        (n, k), nats.
+        """
         rows = h.flatten(0, 1)
         kind = "cuda" if h.is_cuda else "cpu"
         sums = log_sums(rows, self.output, max(1, min(len(self.output), LOGITS[kind] // len(rows))))
@@ -214,7 +229,10 @@ class TextDecoder(nn.Module):
 
     @torch.no_grad()
     def next_word(self, tokens: Tensor, z: Tensor | None, state: State) -> tuple[Tensor, State]:
-        """log p of every word that may follow, (rows, V), nats, and the new state, after ``tokens`` (rows,)."""
+        """log p of every word that may follow, (rows, V), nats.
+
+        And the new state, after ``tokens`` (rows,).
+        """
         h, c = (v.clone() for v in state)
         gates = self.lstm.input_gates(F.embedding(tokens, self.embedding))
         if z is not None:

@@ -1,8 +1,9 @@
-"""Documents from a text decoder: greedy search, beam search, ancestral sampling, the path between two codes.
+"""Documents from a text decoder.
 
-Every function takes a model of ``text_vae`` or ``text_lm``, and codes ``z`` (rows, n), None for the latter. Documents
-end with ``</s>`` or are cut off after ``longest`` predicted tokens. Nothing is forbidden: a model that gives them mass
-may write ``<pad>`` or ``<s>``.
+Greedy search, beam search, ancestral sampling, the path between two codes. Every function takes a
+model of ``text_vae`` or ``text_lm``, and codes ``z`` (rows, n), None for the latter. Documents end
+with ``</s>`` or are cut off after ``longest`` predicted tokens. Nothing is forbidden: a model that
+gives them mass may write ``<pad>`` or ``<s>``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ TextModel = TextVAE | TextLM
 
 @dataclass(frozen=True)
 class Document:
-    """``tokens`` without ``<s>`` and with ``</s>``, where that was reached; ``log_p`` of them given z, nats."""
+    """``tokens`` without ``<s>`` and with ``</s>``, where that was reached.
+
+    ``log_p`` of them given z, nats.
+    """
 
     tokens: tuple[int, ...]
     log_p: float
@@ -41,17 +45,24 @@ class Document:
 
 
 def greedy(model: TextModel, z: Tensor | None, longest: int) -> list[Document]:
-    """For every code the document that takes the most probable word at every step; one document without codes."""
+    """For every code the document that takes the most probable word at every step.
+
+    One document without codes.
+    """
     return _by_words(
         model, z, 1 if z is None else len(z), longest, lambda t, log_p: log_p.argmax(-1)
     )
 
 
 def sample(model: TextModel, z: Tensor | None, uniform: Tensor) -> list[Document]:
-    """Ancestral samples of p(x | z), one for each row of the noise ``uniform`` (rows, longest) on [0, 1)."""
+    """Ancestral samples of p(x | z).
+
+    One for each row of the noise ``uniform`` (rows, longest) on [0, 1).
+    """
 
     def draw(t: int, log_p: Tensor) -> Tensor:
-        # Inverse of the distribution function, relative to its last value, which is 1 but for rounding.
+        # Inverse of the distribution function, relative to its last value,
+        # which is 1 but for rounding.
         ladder = log_p.double().exp().cumsum(-1)
         rung = torch.searchsorted(ladder, uniform[:, t, None].double() * ladder[:, -1:], right=True)
         return rung.squeeze(1).clamp(max=log_p.shape[-1] - 1)
@@ -60,7 +71,10 @@ def sample(model: TextModel, z: Tensor | None, uniform: Tensor) -> list[Document
 
 
 def path(first: Tensor, last: Tensor, points: int) -> Tensor:
-    """Codes at equal distances on the line between two codes (n,), both ends included: (points, n)."""
+    """Codes at equal distances on the line between two codes (n,), both ends included.
+
+    (points, n).
+    """
     if points < 2:
         raise ValueError(f"{points} points: a path has at least its two ends")
     share = torch.linspace(0, 1, points, dtype=first.dtype, device=first.device).unsqueeze(1)
@@ -69,11 +83,12 @@ def path(first: Tensor, last: Tensor, points: int) -> Tensor:
 
 @torch.no_grad()
 def beam(model: TextModel, z: Tensor | None, width: int, longest: int) -> list[Document]:
-    """For every code the most probable document that a beam of ``width`` finds; one document without codes.
+    """For every code the most probable document that a beam of ``width`` finds.
 
-    At every step the ``width`` best continuations of all beginnings are kept; those that end leave the beam. What ended
-    goes before what was cut off, however improbable. There is no correction for length. Width 1 is ``greedy``; a beam
-    that nothing falls out of finds the most probable document of all.
+    One document without codes. At every step the ``width`` best continuations of all beginnings are
+    kept; those that end leave the beam. What ended goes before what was cut off, however
+    improbable. There is no correction for length. Width 1 is ``greedy``; a beam that nothing falls
+    out of finds the most probable document of all.
     """
     if width < 1:
         raise ValueError(f"a beam of width {width}: must be at least 1")
@@ -81,7 +96,7 @@ def beam(model: TextModel, z: Tensor | None, width: int, longest: int) -> list[D
     return [_beam(model, code, width, longest) for code in codes]
 
 
-# ------------------------------------------------------------------------------------------------------- pieces
+# ------------------------------------------------------------------------------------------- pieces
 
 
 @torch.no_grad()
@@ -133,7 +148,8 @@ def _beam(model: TextModel, z: Tensor | None, width: int, longest: int) -> Docum
         word = place % after.shape[1]
         grown = [(*begun[i], w) for i, w in zip(parent.tolist(), word.tolist(), strict=True)]
 
-        # Best first, and probabilities only fall: what is no better than a document that has ended cannot be the best.
+        # Best first, and probabilities only fall: what is no better than a document that has ended
+        # cannot be the best.
         live = 0
         for tokens, p in zip(grown, scores.tolist(), strict=True):
             if best and p <= best.log_p:

@@ -1,6 +1,7 @@
-"""LSTM language model of documents, the decoder of ``text_vae`` without a code (the LSTM-LM of He et al. 2019).
+"""LSTM language model of documents, the decoder of ``text_vae`` without a code.
 
-It has no latents, so its log p(x) is exact and there is nothing to sample but documents.
+The LSTM-LM of He et al. 2019. It has no latents, so its log p(x) is exact and there is nothing to
+sample but documents.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from vaebench.rng.noise import Shapes
 class TextLM(ExactModel):
     """Of the data only the size of the vocabulary matters here.
 
-    The settings are those of the decoder of ``TextVAE``. The LSTM starts from a state of zeros. Raises UserError for
-    bad settings.
+    The settings are those of the decoder of ``TextVAE``. The LSTM starts from a state of zeros.
+    Raises UserError for bad settings.
     """
 
     facts = FAMILIES["text_lm"]
@@ -44,11 +45,17 @@ class TextLM(ExactModel):
         )
 
     def dropout_noise(self, batch: int, width: int) -> Shapes:
-        """Noise of ``drop`` for documents (batch, width): uniforms ``drop_in`` and ``drop_out``, where there is any."""
+        """Noise of ``drop`` for documents (batch, width).
+
+        Uniforms ``drop_in`` and ``drop_out``, where there is any.
+        """
         return self.p.dropout_noise(batch, width)
 
     def log_evidence(self, x: Tensor, drop: Drop | None = None, tape: Tape | None = None) -> Tensor:
-        """Exact log p(x), (batch,), nats: the sum over words and ``</s>``; with ``drop`` that of a thinned net."""
+        """Exact log p(x), (batch,), nats: the sum over words and ``</s>``.
+
+        With ``drop`` that of a thinned net.
+        """
         return self.p.log_likelihood(tokens.read(x), None, drop)[0]
 
     def programs(self, x: Tensor) -> dict[str, Program]:
@@ -63,5 +70,8 @@ class TextLM(ExactModel):
 
     @torch.no_grad()
     def score(self, x: Tensor) -> Tensor:
-        """``log_evidence`` for evaluation, (n,), nats: no gradient, memory bounded whatever the number of documents."""
+        """``log_evidence`` for evaluation, (n,), nats.
+
+        No gradient, memory bounded whatever the number of documents.
+        """
         return self.p.score(tokens.read(x), None)[0]

@@ -1,7 +1,8 @@
-"""VAE of documents with an LSTM encoder and an LSTM decoder (He et al. 2019, section 5.1; Bowman et al. 2016).
+"""VAE of documents with an LSTM encoder and an LSTM decoder.
 
-z ~ N(0, I); p(x | z) an LSTM language model that is given z (``text_decoder``); q(z | x) a diagonal Gaussian whose mean
-and log-variance are linear in the last state of another LSTM, which reads the document from ``<s>`` to ``</s>``.
+He et al. 2019, section 5.1; Bowman et al. 2016. z ~ N(0, I); p(x | z) an LSTM language model that
+is given z (``text_decoder``); q(z | x) a diagonal Gaussian whose mean and log-variance are linear
+in the last state of another LSTM, which reads the document from ``<s>`` to ``</s>``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ from vaebench.settings import validate
 
 
 class TextEncoder(nn.Module):
-    """Documents to ``outputs`` numbers each: an embedding of its own, an LSTM, a projection without bias."""
+    """Documents to ``outputs`` numbers each.
+
+    An embedding of its own, an LSTM, a projection without bias.
+    """
 
     def __init__(self, vocabulary: int, embedding: int, units: int, outputs: int) -> None:
         super().__init__()
@@ -36,7 +40,10 @@ class TextEncoder(nn.Module):
         self.output = nn.Parameter(torch.zeros(outputs, units))
 
     def forward(self, documents: tokens.Documents) -> Tensor:
-        """(batch, outputs), from the state after every document's own ``</s>``; in float32, autocast or not."""
+        """(batch, outputs), from the state after every document's own ``</s>``.
+
+        In float32, autocast or not.
+        """
         with products_in("float32", documents.tokens.device):
             out, (h, _) = self.lstm(F.embedding(documents.tokens.t(), self.embedding))
             return F.linear(h if documents.even else last(out, documents.lengths), self.output)
@@ -45,9 +52,10 @@ class TextEncoder(nn.Module):
 class TextVAE(GaussianPosterior):
     """Of the data only the size of the vocabulary matters here.
 
-    ``latents`` n; ``embedding`` and ``units`` of both LSTMs; ``dropout_in`` and ``dropout_out``: rates of the decoder's
-    words and outputs, in training only; ``frozen_last_row``: see ``TextDecoder``. ``x`` (batch, d) are documents, see
-    ``tokens``. Raises UserError for bad settings.
+    ``latents`` n; ``embedding`` and ``units`` of both LSTMs; ``dropout_in`` and ``dropout_out``:
+    rates of the decoder's words and outputs, in training only; ``frozen_last_row``: see
+    ``TextDecoder``. ``x`` (batch, d) are documents, see ``tokens``. Raises UserError for bad
+    settings.
     """
 
     facts = FAMILIES["text_vae"]
@@ -73,15 +81,21 @@ class TextVAE(GaussianPosterior):
         )
         self.q = TextEncoder(vocabulary, embedding, units, 2 * latents)
 
-    # ------------------------------------------------------------------------------------------------ posterior
+    # ------------------------------------------------------------------------------------ posterior
 
     def encode(self, x: Tensor, tape: Tape | None = None) -> Moments:
-        """Mean and log-variance of q(z | x), (batch, n) each. There is no dropout in the encoder; no tape is used."""
+        """Mean and log-variance of q(z | x), (batch, n) each.
+
+        There is no dropout in the encoder; no tape is used.
+        """
         mean, log_var = self.q(tokens.read(x)).chunk(2, -1)
         return mean, log_var
 
     def programs(self, x: Tensor) -> dict[str, Program]:
-        """Encoder and decoder, for documents of the width of ``x``; shorter ones are padded with 0."""
+        """Encoder and decoder, for documents of the width of ``x``.
+
+        Shorter ones are padded with 0.
+        """
         z = torch.zeros(len(x), self.sizes[1], dtype=self.mean.dtype)
 
         def encode(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,19 +111,28 @@ class TextVAE(GaussianPosterior):
             ),
         }
 
-    # ------------------------------------------------------------------------------------------------ generator
+    # ------------------------------------------------------------------------------------ generator
 
     def dropout_noise(self, batch: int, width: int) -> Shapes:
-        """Noise of ``drop`` for documents (batch, width): uniforms ``drop_in`` and ``drop_out``, where there is any."""
+        """Noise of ``drop`` for documents (batch, width).
+
+        Uniforms ``drop_in`` and ``drop_out``, where there is any.
+        """
         return self.p.dropout_noise(batch, width)
 
     def log_likelihood(
         self, x: Tensor, z: Sequence[Tensor], drop: Drop | None = None, tape: Tape | None = None
     ) -> Tensor:
-        """log p(x | z), (k, batch), nats: the sum over words and ``</s>``. ``drop``: see ``TextDecoder``."""
+        """log p(x | z), (k, batch), nats: the sum over words and ``</s>``.
+
+        ``drop``: see ``TextDecoder``.
+        """
         return self.p.log_likelihood(tokens.read(x), z[0], drop)
 
     @torch.no_grad()
     def score(self, x: Tensor, z: Sequence[Tensor]) -> Tensor:
-        """``log_likelihood`` for evaluation, (k, batch), nats: no gradient, memory bounded whatever k and batch."""
+        """``log_likelihood`` for evaluation, (k, batch), nats.
+
+        No gradient, memory bounded whatever k and batch.
+        """
         return self.p.score(tokens.read(x), z[0])

@@ -1,4 +1,7 @@
-"""Documents as rows of token numbers: ``<s>``, words, ``</s>``, then padding up to the width of the batch."""
+"""Documents as rows of token numbers.
+
+``<s>``, words, ``</s>``, then padding up to the width of the batch.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,10 @@ from vaebench.nn.tokens import lengths_of
 
 
 class Documents(NamedTuple):
-    """``tokens`` (batch, width), int64, cut to the longest document; ``lengths`` (batch,) with ``<s>`` and ``</s>``.
+    """``tokens`` (batch, width), int64, cut to the longest document.
 
-    ``even``: all of one length, so that there is no padding.
+    ``lengths`` (batch,) with ``<s>`` and ``</s>``. ``even``: all of one length, so
+    that there is no padding.
     """
 
     tokens: Tensor

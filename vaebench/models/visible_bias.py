@@ -1,4 +1,7 @@
-"""How the bias of the layer next to the data begins: as all parameters do, or where the data are on average."""
+"""How the bias of the layer next to the data begins.
+
+As all parameters do, or where the data are on average.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,10 @@ from vaebench.settings import validate
 
 
 class VisibleBias(Model):
-    """A model with a ``visible_bias``: ``init``, drawn as all others are, or ``mean``, the logit of the training mean.
+    """A model with a ``visible_bias``.
 
-    That is at least 0.001 away from 0 and 1, as in IWAE (Burda et al. 2016).
+    ``init``, drawn as all others are, or ``mean``, the logit of the training mean. That is at least
+    0.001 away from 0 and 1, as in IWAE (Burda et al. 2016).
     """
 
     visible_bias: str
@@ -26,7 +30,10 @@ class VisibleBias(Model):
         """The network whose first head gives the logits of the mean of x."""
 
     def start(self, generator: torch.Generator) -> None:
-        """Initial values that are not drawn as all others: the visible bias, if it is to follow the data."""
+        """Initial values that are not drawn as all others.
+
+        The visible bias, if it is to follow the data.
+        """
         if self.visible_bias == "mean":
             first, *_ = self.visible.heads.values()
             first.bias.copy_(logit_of_mean(self.mean))

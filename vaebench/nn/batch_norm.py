@@ -1,4 +1,7 @@
-"""Batch normalisation (Ioffe & Szegedy 2015) whose running statistics are handed out instead of written."""
+"""Batch normalisation whose running statistics are handed out instead of written.
+
+Ioffe & Szegedy 2015.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,17 @@ import torch
 from torch import Tensor, nn
 
 Tape = dict[str, tuple[Tensor, Tensor]]
-"""Path of a layer -> mean and variance of the batch it has just seen, (n,) each, without gradient."""
+"""Path of a layer -> mean and variance of the batch it has just seen, (n,)
+each, without gradient."""
 
 
 class BatchNorm(nn.Module):
-    """(..., n) -> (..., n): standardised, then scaled and shifted. In training by the batch, else by running averages.
+    """(..., n) -> (..., n): standardised, then scaled and shifted.
 
-    A step must be pure, so in training the layer writes the batch's statistics on a tape that its caller brings, and
-    ``running`` makes the new averages of them; without a tape the layer uses the averages in its buffers. Both kinds
-    of statistics run over all leading dimensions; the variance has no degrees-of-freedom correction.
+    In training by the batch, else by running averages. A step must be pure, so in training the
+    layer writes the batch's statistics on a tape that its caller brings, and ``running`` makes the
+    new averages of them; without a tape the layer uses the averages in its buffers. Both kinds of
+    statistics run over all leading dimensions; the variance has no degrees-of-freedom correction.
     """
 
     mean: Tensor
@@ -47,7 +52,10 @@ class BatchNorm(nn.Module):
 
 
 def name_norms(model: nn.Module) -> None:
-    """Tell every normalisation layer of ``model`` where it stands; call it when the model is built."""
+    """Tell every normalisation layer of ``model`` where it stands.
+
+    Call it when the model is built.
+    """
     for path, module in model.named_modules():
         if isinstance(module, BatchNorm):
             module.path = path
@@ -59,7 +67,10 @@ def layers(model: nn.Module) -> list[BatchNorm]:
 
 
 def initial(model: nn.Module, prefix: str) -> dict[str, Tensor]:
-    """State of an objective for all layers of ``model``: names of their buffers behind ``prefix`` -> start values."""
+    """State of an objective for all layers of ``model``.
+
+    Names of their buffers behind ``prefix`` -> start values.
+    """
     return {
         f"{prefix}{m.path}.{name}": torch.full_like(m.scale.detach(), value)
         for m in layers(model)
@@ -70,9 +81,10 @@ def initial(model: nn.Module, prefix: str) -> dict[str, Tensor]:
 def running(
     model: nn.Module, prefix: str, state: dict[str, Tensor], tape: Tape
 ) -> dict[str, Tensor]:
-    """The entries of ``initial`` after the batch on the tape: momentum * old + (1 - momentum) * batch's.
+    """The entries of ``initial`` after the batch on the tape.
 
-    Layers that have written nothing on the tape are left out: they have not been used.
+    Momentum * old + (1 - momentum) * batch's. Layers that have written nothing on the tape are left
+    out: they have not been used.
     """
     out = {}
     for m in layers(model):

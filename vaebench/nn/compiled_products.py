@@ -1,7 +1,8 @@
-"""Products of matrices in compiled steps, by whichever library is the faster one on this processor (see ``products``).
+"""Products of matrices in compiled steps, by the faster library.
 
-The compiler leaves products to MKL. Where oneDNN is faster, a pass over the compiled graph gives it those that are
-large enough: what a product is of, and how gradients pass, was settled before.
+Whichever that is on this processor (see ``products``). The compiler leaves products to MKL. Where
+oneDNN is faster, a pass over the compiled graph gives it those that are large enough: what a
+product is of, and how gradients pass, was settled before.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ _library.define("products(Tensor a, Tensor b) -> Tensor")
 
 
 def one_by_one(a: Tensor, b: Tensor) -> Tensor:
-    """a b of every pair of ``a`` (count, rows, n) and ``b`` (count, n, m): (count, rows, m), by oneDNN."""
+    """a b of every pair of ``a`` (count, rows, n) and ``b`` (count, n, m).
+
+    (count, rows, m), by oneDNN.
+    """
     if len(a) == 1:
         return products.by_one_dnn(a[0], b[0].mT).unsqueeze(0)
     return torch.stack([products.by_one_dnn(x, y.mT) for x, y in zip(a, b, strict=True)])
@@ -48,7 +52,10 @@ class ToOneDNN(CustomGraphPass):
 
 
 def large(node: Node) -> bool:
-    """Whether a product of a graph pays with oneDNN: float32 on a CPU, and ``products.WORTH`` multiplications."""
+    """Whether a product of a graph pays with oneDNN.
+
+    float32 on a CPU, and ``products.WORTH`` multiplications.
+    """
     a, b = (arg.meta["val"] for arg in node.args if isinstance(arg, Node))
     multiplications = a.shape[1] * b.shape[1] * b.shape[2]
     return a.dtype == torch.float32 and a.device.type == "cpu" and multiplications >= products.WORTH

@@ -7,7 +7,9 @@ from torch import Tensor
 
 
 def words_of(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The words of all documents in a row, (n,), and the document of each, (n,): by document, then by word number.
+    """The words of all documents in a row, (n,), and the document of each, (n,).
+
+    By document, then by word number.
 
     Args:
         x: Counts, (batch, V), whole numbers from 0 in any dtype.

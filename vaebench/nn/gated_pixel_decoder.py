@@ -1,8 +1,8 @@
 """The gated PixelCNN: two stacks of convolutions that together see every pixel before one.
 
-The vertical stack sees all rows above a pixel, the horizontal one what lies at the left in its row, and at every layer
-what the vertical one knows (van den Oord et al. 2016b). So nothing is hidden at the upper right, where the net of
-``pixel_decoder`` has its blind spot.
+The vertical stack sees all rows above a pixel, the horizontal one what lies at the left in its row,
+and at every layer what the vertical one knows (van den Oord et al. 2016b). So nothing is hidden at
+the upper right, where the net of ``pixel_decoder`` has its blind spot.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ KERNELS = (9, 9, 9, 7, 7, 7, 5, 5, 5, 3, 3, 3)
 class GatedLayer(nn.Module):
     """One layer of both stacks: (batch, inputs, h, w) twice -> (batch, channels, h, w) twice.
 
-    Each stack is convolved to 2 x ``channels`` maps, a and b, and tanh(a) sigmoid(b) goes on. What the vertical stack
-    found, before its gate, is added to the horizontal one's a and b.
+    Each stack is convolved to 2 x ``channels`` maps, a and b, and tanh(a) sigmoid(b) goes on. What
+    the vertical stack found, before its gate, is added to the horizontal one's a and b.
 
     Args:
         inputs: channels of each stack before.
         channels: of each stack after.
         kernel: odd width of the filters; that of the vertical stack is (kernel + 1) / 2 high.
-        centre: whether a pixel's own inputs are seen, and by the vertical stack its row: in every layer but the first.
+        centre: whether a pixel's own inputs are seen, and by the vertical stack its row: in every
+            layer but the first.
     """
 
     def __init__(self, inputs: int, channels: int, kernel: int, centre: bool = True) -> None:
@@ -77,7 +78,10 @@ class GatedLayer(nn.Module):
         return over[:, :, :-1], left[..., :-1]
 
     def gates(self, over: Tensor, left: Tensor, tape: Tape | None = None) -> tuple[Tensor, Tensor]:
-        """Both stacks behind their gates, (batch, channels, h, w) each, without the residual connection."""
+        """Both stacks behind their gates, (batch, channels, h, w) each.
+
+        Without the residual connection.
+        """
         over = self.vertical_norm(over, tape)
         left = self.horizontal_norm(left + self.across(over), tape)
         return _gate(over), self.out(_gate(left))
@@ -91,7 +95,10 @@ class FirstLayer(GatedLayer):
         self.code = Conv(maps, 4 * channels, kernel, padding=self.margin) if maps else None
 
     def image_part(self, image: Tensor, above: RowsAbove | None = None) -> Tensor:
-        """Both stacks of images (batch, 1, h, w), one behind the other: (batch, 4 channels, h, w)."""
+        """Both stacks of images (batch, 1, h, w), one behind the other.
+
+        (batch, 4 channels, h, w).
+        """
         return torch.cat(self.convolved(image, image, above), 1)
 
 
@@ -102,7 +109,9 @@ def _gate(x: Tensor) -> Tensor:
 
 
 class GatedPixelDecoder(ImageDecoder):
-    """Logits of every pixel given all pixels before it, and a code; the interface is that of ``PixelDecoder``.
+    """Logits of every pixel given all pixels before it, and a code.
+
+    The interface is that of ``PixelDecoder``.
 
     Args:
         shape: height and width of the images.
@@ -111,7 +120,8 @@ class GatedPixelDecoder(ImageDecoder):
         channels: of each stack.
         kernels: sizes of the filters, layer by layer.
 
-    Reference: van den Oord et al. 2016b, figure 2; sizes and the maps of a code from Kim et al. 2018.
+    Reference: van den Oord et al. 2016b, figure 2; sizes and the maps of a
+    code from Kim et al. 2018.
     """
 
     def __init__(
@@ -128,11 +138,17 @@ class GatedPixelDecoder(ImageDecoder):
         self.end(channels)
 
     def image_part(self, x: Tensor, above: RowsAbove | None = None) -> Tensor:
-        """What images ``x`` (batch, h w) give to both stacks of the first layer, (batch, 4 channels, h, w)."""
+        """What images ``x`` (batch, h w) give to both stacks of the first layer.
+
+        Its shape: (batch, 4 channels, h, w).
+        """
         return self.first.image_part(self.as_image(x), above)
 
     def maps_part(self, maps: Tensor) -> Tensor:
-        """What the maps of a code (rows, maps, h, w) give to both stacks, (rows, 4 channels, h, w)."""
+        """What the maps of a code (rows, maps, h, w) give to both stacks.
+
+        Its shape: (rows, 4 channels, h, w).
+        """
         if self.first.code is None:
             raise ValueError("this decoder takes no code")
         return self.first.code(maps)

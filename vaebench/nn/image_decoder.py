@@ -24,10 +24,11 @@ class DefaultConv(Conv):
 
 
 class ImageDecoder(nn.Module):
-    """Base: logits of every pixel given those before it, and a code that enters at the first layer alone.
+    """Base: logits of every pixel given those before it and a code.
 
-    A subclass has the first layer and all between it and the last ones: ``image_part``, ``maps_part`` and ``hidden``.
-    It makes its layers between ``super().__init__`` and ``end``.
+    The code enters at the first layer alone. A subclass has the first layer and all between it and
+    the last ones: ``image_part``, ``maps_part`` and ``hidden``. It makes its layers between
+    ``super().__init__`` and ``end``.
 
     Args:
         shape: height and width of the images.
@@ -51,22 +52,32 @@ class ImageDecoder(nn.Module):
     def image_part(self, x: Tensor, above: RowsAbove | None = None) -> Tensor:
         """What images ``x`` (batch, h w) give to the first layer, (batch, channels, h, w).
 
-        With ``above``, here and in what follows, ``x`` are the next rows of images whose other rows it has seen.
+        With ``above``, here and in what follows, ``x`` are the next rows of images whose
+        other rows it has seen.
         """
         raise NotImplementedError
 
     def maps_part(self, maps: Tensor) -> Tensor:
-        """What the maps of a code (rows, maps, h, w) give to the first layer, (rows, channels, h, w)."""
+        """What the maps of a code (rows, maps, h, w) give to the first layer.
+
+        Its shape: (rows, channels, h, w).
+        """
         raise NotImplementedError
 
     def hidden(
         self, first: Tensor, tape: Tape | None = None, above: RowsAbove | None = None
     ) -> Tensor:
-        """What the last layers are given, (rows, channels, h, w), from what the first one was (rows, ..., h, w)."""
+        """What the last layers are given, (rows, channels, h, w).
+
+        From what the first one was given (rows, ..., h, w).
+        """
         raise NotImplementedError
 
     def forward(self, x: Tensor, z: Tensor | None = None, tape: Tape | None = None) -> Tensor:
-        """Logits (k, batch, h w) for images ``x`` (batch, h w) and codes ``z`` (k, batch, n), or None: k = 1."""
+        """Logits (k, batch, h w) for images ``x`` (batch, h w) and codes ``z`` (k, batch, n).
+
+        Without codes, None, k = 1.
+        """
         first = self.image_part(x).unsqueeze(0)
         if z is not None:
             first = first + self.code_part(z.flatten(0, 1)).unflatten(0, z.shape[:2])
@@ -85,9 +96,10 @@ class ImageDecoder(nn.Module):
     def rest(
         self, first: Tensor, tape: Tape | None = None, above: RowsAbove | None = None
     ) -> Tensor:
-        """Logits (rows, h w), float32 at least, from what the first layer was given (rows, channels, h, w).
+        """Logits (rows, h w), float32 at least.
 
-        The last convolution is never in half precision: a likelihood sums its 784 logits.
+        From what the first layer was given (rows, channels, h, w). The last convolution is never in
+        half precision: a likelihood sums its 784 logits.
         """
         # About a quarter faster on a CPU.
         first = first.contiguous(memory_format=torch.channels_last)

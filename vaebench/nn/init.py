@@ -1,4 +1,7 @@
-"""Initial values of parameters, drawn in the order of their names so that a seed always gives the same ones."""
+"""Initial values of parameters, drawn in the order of their names.
+
+So a seed always gives the same ones.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +31,17 @@ def initialize(
 ) -> None:
     """Set every parameter of ``module`` in place: matrices by ``init``, vectors to zero.
 
-    ``normal``: N(0, scale^2). ``normal_all``: the same, vectors as well. ``positive``: uniform on (0, scale).
-    ``glorot``: uniform on +-sqrt(6 / (rows + columns)). ``fan_in``: normal with standard deviation sqrt(2.6 / columns),
-    cut off at two of them (He et al. 2015, made up for the cut). Matrices named ``autoregressive`` start at zero: a
-    linear connection between units has no symmetry to break, so a net starts as its factorial self. ``text``: vectors
-    as well, uniform on ``init_center`` +- ``scale``, and those named ``embedding`` on ``embedding_center`` +-
-    ``embedding_scale``; 0.01 and 0.1 around 0 in He et al. 2019 (appendix B), around 0.05 and 0.1 in its appendix G.
-    Parts of ``module`` that have a method ``start(generator)`` set their own values last.
-    Raises UserError for an unknown ``init``, a scale that is not positive or a centre that is no number.
+    ``normal``: N(0, scale^2). ``normal_all``: the same, vectors as well. ``positive``: uniform on
+    (0, scale). ``glorot``: uniform on +-sqrt(6 / (rows + columns)). ``fan_in``: normal with
+    standard deviation sqrt(2.6 / columns), cut off at two of them
+    (He et al. 2015, made up for the cut). Matrices named ``autoregressive`` start at zero: a linear
+    connection between units has no symmetry to break, so a net starts as its factorial self.
+    ``text``: vectors as well, uniform on ``init_center`` +- ``scale``, and those named
+    ``embedding`` on ``embedding_center`` +- ``embedding_scale``; 0.01 and 0.1 around 0 in He et al.
+    2019 (appendix B), around 0.05 and 0.1 in its appendix G. Parts of ``module`` that have a method
+    ``start(generator)`` set their own values last.
+    Raises UserError for an unknown ``init``, a scale that is not positive or a
+    centre that is no number.
     """
     validate.one_of("model.init", init, INITS)
 
@@ -75,5 +81,8 @@ def initialize(
 
 
 def logit_of_mean(mean: torch.Tensor, least: float = 0.001) -> torch.Tensor:
-    """Biases (d,) by which units are on as often as in ``mean`` (d,), which is kept ``least`` away from 0 and 1."""
+    """Biases (d,) by which units are on as often as in ``mean`` (d,).
+
+    It is kept ``least`` away from 0 and 1.
+    """
     return torch.logit(mean, least)

@@ -1,7 +1,7 @@
-"""One layer of long short-term memory (Hochreiter & Schmidhuber 1997), in the parameterisation of PyTorch.
+"""One layer of long short-term memory, in the parameterisation of PyTorch.
 
-Gates i, f, g, o = split(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh); with s the logistic function,
-c_t = s(f) c_(t-1) + s(i) tanh(g) and h_t = s(o) tanh(c_t).
+Hochreiter & Schmidhuber 1997. Gates i, f, g, o = split(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh); with
+s the logistic function, c_t = s(f) c_(t-1) + s(i) tanh(g) and h_t = s(o) tanh(c_t).
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ State = tuple[Tensor, Tensor]
 
 
 class LSTM(nn.Module):
-    """An LSTM of ``units`` over sequences (time, batch, inputs), both bias vectors kept apart as PyTorch does.
+    """An LSTM of ``units`` over sequences (time, batch, inputs).
 
-    It hands its parameters to the fused kernels by itself (``nn.LSTM`` keeps a list of its own, which
-    ``torch.func.functional_call`` does not reach). The kernels of CUDA and of oneDNN have no second derivative: where
-    one is wanted (``nn.second_order``) PyTorch's own loop is taken.
+    Both bias vectors are kept apart, as PyTorch does. It hands its parameters to the fused kernels
+    by itself (``nn.LSTM`` keeps a list of its own, which ``torch.func.functional_call`` does not
+    reach). The kernels of CUDA and of oneDNN have no second derivative: where one is wanted
+    (``nn.second_order``) PyTorch's own loop is taken.
     """
 
     def __init__(self, inputs: int, units: int) -> None:
@@ -37,10 +38,11 @@ class LSTM(nn.Module):
         self.bias_hh = nn.Parameter(torch.zeros(4 * units))
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Outputs h_1 ... h_T, (time, batch, units), and the state after the last step; from a state of zeros if None.
+        """Outputs h_1 ... h_T, (time, batch, units), and the state after the last step.
 
-        Later inputs have no part in earlier outputs, so a sequence with padding at its end needs no other care than
-        that its last state is taken from the outputs (``last``).
+        From a state of zeros if None. Later inputs have no part in earlier outputs, so a sequence
+        with padding at its end needs no other care than that its last state is taken from the
+        outputs (``last``).
         """
         if state is None:
             zeros = x.new_zeros(x.shape[1], self.units)
@@ -66,18 +68,20 @@ class LSTM(nn.Module):
         return out, (h[0], c[0])
 
     def input_gates(self, x: Tensor, first: int = 0, bias: bool = True) -> Tensor:
-        """What inputs ``first`` ... of every step, ``x`` (..., some inputs), add to the gates: (..., 4 units).
+        """What inputs ``first`` ... of every step, ``x`` (..., some inputs), add to the gates.
 
-        The sum over a partition of the inputs, ``bias`` with one of them, is what ``step_`` wants.
+        (..., 4 units). The sum over a partition of the inputs, ``bias`` with one of them, is what
+        ``step_`` wants.
         """
         part = self.weight_ih[:, first : first + x.shape[-1]]
         return F.linear(x, part, self.bias_ih + self.bias_hh if bias else None)
 
     def step_(self, gates: Tensor, h: Tensor, c: Tensor) -> None:
-        """One step in place, without gradient: ``gates`` (batch, 4 units) hold the inputs' part and are used up.
+        """One step in place, without gradient.
 
-        tanh(x) = 2 s(2x) - 1: on a CPU the logistic function is many times faster, and the loss of digits near 0 is
-        one of relative, not of absolute precision.
+        ``gates`` (batch, 4 units) hold the inputs' part and are used up. tanh(x) = 2 s(2x) - 1: on
+        a CPU the logistic function is many times faster, and the loss of digits near 0 is one of
+        relative, not of absolute precision.
         """
         gates += product(h, self.weight_hh)
         i, f, g, o = gates.split(self.units, 1)
@@ -89,5 +93,8 @@ class LSTM(nn.Module):
 
 
 def last(outputs: Tensor, lengths: Tensor) -> Tensor:
-    """Of ``outputs`` (time, batch, units) those of every sequence's own last step, (batch, units)."""
+    """Of ``outputs`` (time, batch, units) every sequence's last step.
+
+    Its own last one, (batch, units).
+    """
     return outputs[lengths - 1, torch.arange(lengths.shape[0], device=lengths.device)]

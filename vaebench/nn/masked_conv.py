@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 
 def mask_of(kernel: int, centre: bool) -> Tensor:
-    """Which taps of a (kernel, kernel) filter look at pixels above, or at the left in the same row: ones and zeros.
+    """Which taps of a (kernel, kernel) filter look at pixels above, or at the left in the same row.
 
-    ``centre``: whether the pixel itself is seen too, as in every layer but the first (mask B instead of A).
+    Ones and zeros. ``centre``: whether the pixel itself is seen too, as in every layer but the
+    first (mask B instead of A).
     """
     middle = kernel // 2
     mask = torch.zeros(kernel, kernel)
@@ -24,8 +25,9 @@ def mask_of(kernel: int, centre: bool) -> Tensor:
 class RowsAbove:
     """What causal convolutions have seen of the rows above, so that images can be drawn row by row.
 
-    All other layers of such a net look at single pixels. So a pass over one row, with its inputs to every convolution
-    in the rows above at hand, gives what a pass over the whole image gives in that row.
+    All other layers of such a net look at single pixels. So a pass over one row, with its inputs to
+    every convolution in the rows above at hand, gives what a pass over the whole image gives in
+    that row.
 
     Attributes:
         keeping: Whether the rows that pass by are done, and are to be remembered.
@@ -36,7 +38,10 @@ class RowsAbove:
         self._inputs: dict[nn.Module, Tensor] = {}
 
     def put_on(self, layer: nn.Module, x: Tensor, margin: int) -> Tensor:
-        """``x`` (batch, c, rows, w) under the ``margin`` rows of the layer's input above, zeros above the first row."""
+        """``x`` (batch, c, rows, w) under the ``margin`` rows of the layer's input above.
+
+        Zeros above the first row.
+        """
         above = self._inputs.get(layer)
         if above is None:
             above = x.new_zeros(len(x), x.shape[1], margin, x.shape[3])
@@ -47,9 +52,10 @@ class RowsAbove:
 
 
 def padded(x: Tensor, margin: int, layer: nn.Module, above: RowsAbove | None) -> Tensor:
-    """``x`` (batch, c, h, w) with ``margin`` columns of zeros at both sides, and as many rows on top.
+    """``x`` (batch, c, h, w) with ``margin`` columns of zeros at both sides.
 
-    Above the first row of an image these are zeros; of a later part of it they are the layer's input above.
+    And as many rows on top. Above the first row of an image these are zeros; of a later part of it
+    they are the layer's input above.
     """
     if above is None:
         return F.pad(x, (margin, margin, margin, 0))
@@ -57,9 +63,9 @@ def padded(x: Tensor, margin: int, layer: nn.Module, above: RowsAbove | None) ->
 
 
 class MaskedConv(nn.Module):
-    """A convolution of odd size whose outputs know the channels of pixels before their own alone; no bias.
+    """A convolution of odd size whose outputs know the channels of pixels before their own alone.
 
-    (batch, inputs + free, h, w) -> (batch, outputs, h, w).
+    It has no bias. (batch, inputs + free, h, w) -> (batch, outputs, h, w).
 
     Args:
         inputs: number of masked input channels, which come first.
@@ -68,8 +74,9 @@ class MaskedConv(nn.Module):
         centre: whether a pixel's own inputs are seen (mask B) or not (mask A).
         free: number of further input channels, which are seen everywhere: maps of a code.
 
-    The weight has the whole (kernel, kernel) filter. Of masked channels the rows below the centre are never read, and
-    are not multiplied either; the taps at the right of the centre are multiplied with zero.
+    The weight has the whole (kernel, kernel) filter. Of masked channels the rows below the centre
+    are never read, and are not multiplied either; the taps at the right of the centre are
+    multiplied with zero.
     """
 
     mask: Tensor
@@ -86,7 +93,10 @@ class MaskedConv(nn.Module):
         )
 
     def start(self, generator: torch.Generator) -> None:
-        """Initial weights: N(0, 2 / (kernel^2 outputs)), masked taps counted (He et al. 2019, their code)."""
+        """Initial weights: N(0, 2 / (kernel^2 outputs)), masked taps counted.
+
+        He et al. 2019, their code.
+        """
         normal_(self.weight, generator)
 
     def forward(self, x: Tensor, above: RowsAbove | None = None) -> Tensor:
@@ -104,7 +114,10 @@ class MaskedConv(nn.Module):
 
 
 def normal_(weight: Tensor, generator: torch.Generator) -> None:
-    """Fill the weight (outputs, inputs, k, k) of a convolution: N(0, 2 / (k^2 outputs)), in place."""
+    """Fill the weight (outputs, inputs, k, k) of a convolution.
+
+    N(0, 2 / (k^2 outputs)), in place.
+    """
     outputs, _, height, width = weight.shape
     with torch.no_grad():
         weight.normal_(0.0, math.sqrt(2.0 / (height * width * outputs)), generator=generator)

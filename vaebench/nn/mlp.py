@@ -37,9 +37,10 @@ class TanhNet(nn.Module):
 
 
 class NormalizedTanhNet(nn.Module):
-    """Hidden layers (dense, batch normalisation, tanh) of ``units`` each, (..., inputs) -> (..., units or inputs).
+    """Hidden layers (dense, batch normalisation, tanh) of ``units`` each.
 
-    With no hidden layer it is the identity. The nets of the DVAE family (Vahdat et al. 2018, 2020).
+    (..., inputs) -> (..., units or inputs). With no hidden layer it is the identity. The nets of
+    the DVAE family (Vahdat et al. 2018, 2020).
     """
 
     def __init__(self, inputs: int, units: int, depth: int, momentum: float) -> None:
@@ -56,11 +57,14 @@ class NormalizedTanhNet(nn.Module):
 
 
 class Heads(nn.Module):
-    """Hidden layers, and linear outputs of the last of them: (..., inputs) -> one (..., units) for each head.
+    """Hidden layers, and linear outputs of the last of them.
+
+    (..., inputs) -> one (..., units) for each head.
 
     Args:
         inputs: Numbers of an input.
-        hidden: Units of each hidden layer, the first next to the input; empty: the heads are linear in the input.
+        hidden: Units of each hidden layer, the first next to the input; empty: the heads
+            are linear in the input.
         heads: Name -> units.
         nonlinearity: Of the hidden units, one of ``NONLINEARITIES``.
     """

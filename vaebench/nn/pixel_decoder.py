@@ -1,7 +1,8 @@
-"""The decoder of images of He et al. 2019: masked convolutions in residual blocks, with or without a code.
+"""The decoder of images of He et al. 2019.
 
-The paper calls it a gated PixelCNN of 13 layers; what its authors trained has no gates, and does not see all pixels
-before one (a "blind spot" at the upper right). ``gated_pixel_decoder`` has a net of the kind that the text names.
+Masked convolutions in residual blocks, with or without a code. The paper calls it a gated PixelCNN
+of 13 layers; what its authors trained has no gates, and does not see all pixels before one (a
+"blind spot" at the upper right). ``gated_pixel_decoder`` has a net of the kind that the text names.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ KERNELS = (7, 7, 7, 7, 7, 5, 5, 5, 5, 3, 3, 3, 3)
 
 
 class Bottleneck(nn.Module):
-    """1x1, masked kxk and 1x1 convolutions, each normalised, around which the input passes: (batch, c, h, w)."""
+    """1x1, masked kxk and 1x1 convolutions, each normalised, around which the input passes.
+
+    (batch, c, h, w).
+    """
 
     def __init__(self, channels: int, inner: int, kernel: int) -> None:
         super().__init__()
@@ -47,14 +51,15 @@ class PixelDecoder(ImageDecoder):
         latents: numbers of a code; 0: there is none.
         maps: channels that the code is turned into.
         channels: of the trunk. The masked convolutions have half as many.
-        kernels: sizes of the masked filters: of the first layer (mask A), then of each residual block (mask B).
+        kernels: sizes of the masked filters: of the first layer (mask A), then of each residual
+            block (mask B).
 
-    The first layer is block 0. Block i = 3, 4, ... receives the trunk and a skip block of what block i - 3 gave; after
-    the last block the trunk receives a skip block of what the block two before it gave. The code enters at block 0
-    alone.
+    The first layer is block 0. Block i = 3, 4, ... receives the trunk and a skip block of what
+    block i - 3 gave; after the last block the trunk receives a skip block of what the block two
+    before it gave. The code enters at block 0 alone.
 
-    Reference: He et al. 2019, appendix B.2, and the layers of their code; 894,400 parameters for 28x28, 32 latents and
-    the sizes of ``KERNELS``, 778,368 without a code.
+    Reference: He et al. 2019, appendix B.2, and the layers of their code; 894,400 parameters for
+    28x28, 32 latents and the sizes of ``KERNELS``, 778,368 without a code.
     """
 
     def __init__(
@@ -78,7 +83,10 @@ class PixelDecoder(ImageDecoder):
         return self.first.above(self.as_image(x), above)
 
     def maps_part(self, maps: Tensor) -> Tensor:
-        """What the maps of a code (rows, maps, h, w) give to the first layer, (rows, channels, h, w)."""
+        """What the maps of a code (rows, maps, h, w) give to the first layer.
+
+        Its shape: (rows, channels, h, w).
+        """
         return self.first.around(maps)
 
     def hidden(

@@ -1,7 +1,8 @@
 """Products of matrices by whichever of PyTorch's libraries is the faster one on this processor.
 
-PyTorch leaves float32 products on a CPU to MKL, which takes the 512-bit units of Intel's processors alone. oneDNN, in
-the same wheel, takes those of AMD's as well and is two and a half times faster there.
+PyTorch leaves float32 products on a CPU to MKL, which takes the 512-bit units of Intel's processors
+alone. oneDNN, in the same wheel, takes those of AMD's as well and is two and a half times faster
+there.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ WORTH = 1 << 20
 def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     """a b' + bias, (rows, m), for ``a`` (rows, n), ``b`` (m, n) and ``bias`` (m,).
 
-    Up to rounding the same by either library. Where gradients are to pass it is PyTorch's own product.
+    Up to rounding the same by either library. Where gradients are to pass it is
+    PyTorch's own product.
     """
     if _better(a.shape[0] * b.numel(), a, b, bias):
         return by_one_dnn(a, b, bias)
@@ -31,7 +33,10 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def products(a: Tensor, b: Tensor, out: Tensor) -> None:
-    """``out`` (count, rows, m) becomes a b of every pair of ``a`` (count, rows, n) and ``b`` (count, n, m)."""
+    """``out`` (count, rows, m) becomes a b of every pair.
+
+    Pairs of ``a`` (count, rows, n) and ``b`` (count, n, m).
+    """
     if _better(a.shape[1] * b.shape[1] * b.shape[2], a, b):
         for x, y, z in zip(a, b, out, strict=True):
             z.copy_(by_one_dnn(x, y.mT))
@@ -40,9 +45,10 @@ def products(a: Tensor, b: Tensor, out: Tensor) -> None:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x weight' + bias, (..., m), for ``x`` (..., n), ``weight`` (m, n) and ``bias`` (m,); gradients pass.
+    """x weight' + bias, (..., m), for ``x`` (..., n), ``weight`` (m, n) and ``bias`` (m,).
 
-    Up to rounding the same by either library. Where second derivatives are wanted it is PyTorch's own.
+    Gradients pass. Up to rounding the same by either library. Where second derivatives are wanted
+    it is PyTorch's own.
     """
     if torch.compiler.is_compiling():  # where even the number of rows may be unknown
         return torch.nn.functional.linear(x, weight, bias)
@@ -84,7 +90,10 @@ def _better(multiplications: int, *of: Tensor | None) -> bool:
 
 
 def _fits(multiplications: int, *of: Tensor) -> bool:
-    """Whether a product pays with oneDNN, which knows float32 on a CPU, and neither vmap nor the compiler."""
+    """Whether a product pays with oneDNN.
+
+    That knows float32 on a CPU, and neither vmap nor the compiler.
+    """
     if multiplications < WORTH or torch.compiler.is_compiling():
         return False
     wrapped = torch._C._functorch.is_functorch_wrapped_tensor
@@ -100,9 +109,11 @@ def by_one_dnn(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
 
 @lru_cache(maxsize=1)
 def one_dnn() -> bool:
-    """Whether oneDNN is there and faster: a matter of the machine alone, so that a run that goes on goes on alike.
+    """Whether oneDNN is there and faster.
 
-    The operator is PyTorch's own, not its public face: where it is missing or does not do what it should, MKL does it.
+    A matter of the machine alone, so that a run that goes on goes on alike. The operator is
+    PyTorch's own, not its public face: where it is missing or does not do what it should, MKL does
+    it.
     """
     if torch.backends.cpu.get_cpu_capability() != "AVX512" or not _made_by("AuthenticAMD"):
         return False

@@ -1,4 +1,7 @@
-"""Residual network that reads an image (He et al. 2016), as the encoder of He et al. 2019 (their ResNetEncoderV2)."""
+"""Residual network that reads an image (He et al. 2016).
+
+The encoder of He et al. 2019 (their ResNetEncoderV2).
+"""
 
 from __future__ import annotations
 
@@ -34,9 +37,9 @@ class Conv(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a 1x1 shortcut, each normalised: (batch, inputs, h, w) -> (batch, outputs, h', w').
+    """Two 3x3 convolutions beside a 1x1 shortcut, each normalised.
 
-    h' is h / stride, rounded up, and w' alike.
+    (batch, inputs, h, w) -> (batch, outputs, h', w'). h' is h / stride, rounded up, and w' alike.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -55,17 +58,20 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Three residual blocks that halve the image, a convolution over what is left of it, a linear layer.
+    """Three residual blocks that halve the image.
 
-    (batch, 1, h, w) -> (batch, outputs).
+    A convolution over what is left of it, then a linear layer. (batch, 1, h, w) ->
+    (batch, outputs).
 
     Args:
         shape: height and width of the images.
         outputs: numbers for each image.
         channels: of each residual block.
-        features: numbers between the last convolution, as large as what the blocks leave, and the linear layer.
+        features: numbers between the last convolution, as large as what the blocks
+            leave, and the linear layer.
 
-    Reference: He et al. 2019, appendix B, and the layers of their code; 752,448 parameters for 28x28 and 64 outputs.
+    Reference: He et al. 2019, appendix B, and the layers of their code; 752,448 parameters for
+    28x28 and 64 outputs.
     """
 
     def __init__(
@@ -97,9 +103,10 @@ class ResNet(nn.Module):
 
 
 class GlorotLinear(nn.Linear):
-    """A linear layer that starts with Glorot's uniform weights, +- sqrt(6 / (inputs + outputs)), and no bias.
+    """A linear layer that starts with Glorot's uniform weights and no bias.
 
-    It computes in the precision of its weights, autocast or not: codes and moments are few numbers that matter.
+    They are +- sqrt(6 / (inputs + outputs)). It computes in the precision of its weights, autocast
+    or not: codes and moments are few numbers that matter.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""Hidden units that see more of an example pixel by pixel, by a running sum: the network of a NADE."""
+"""Hidden units that see more of an example pixel by pixel, by a running sum.
+
+The network of a NADE.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,10 @@ PIXELS = 32
 
 
 def logits(x: Tensor, weight: Tensor, hidden: Tensor, output: Tensor) -> Tensor:
-    """output_d . sigmoid(hidden + sum_{e<d} x_e weight_e) for every pixel d; differentiable in the weights.
+    """output_d . sigmoid(hidden + sum_{e<d} x_e weight_e) for every pixel d.
 
-    The hidden units of ``PIXELS`` pixels are in memory at once, in a backward pass too, which computes them again.
+    Differentiable in the weights. The hidden units of ``PIXELS`` pixels are in memory at once, in a
+    backward pass too, which computes them again.
 
     Args:
         x: Examples, (batch, d).
@@ -43,7 +47,10 @@ def logits(x: Tensor, weight: Tensor, hidden: Tensor, output: Tensor) -> Tensor:
 
 
 def _block(x: Tensor, weight: Tensor, before: Tensor, output: Tensor) -> Tensor:
-    """The logits of a few pixels; ``before`` (batch, units) are the sums of all pixels before them."""
+    """The logits of a few pixels.
+
+    ``before`` (batch, units) are the sums of all pixels before them.
+    """
     terms = x.unsqueeze(-1) * weight
     sums = before.unsqueeze(1) + terms.cumsum(1) - terms
     return (torch.sigmoid(sums) * output).sum(-1)

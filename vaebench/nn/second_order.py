@@ -15,7 +15,10 @@ _wanted = False
 
 @contextmanager
 def wanted() -> Iterator[None]:
-    """In this block every layer can be differentiated twice; kernels, which cannot, are not taken."""
+    """In this block every layer can be differentiated twice.
+
+    Kernels, which cannot, are not taken.
+    """
     global _wanted
     before = _wanted
     _wanted = True
@@ -33,7 +36,10 @@ def is_wanted() -> bool:
 
 @contextmanager
 def without_fused_layers() -> Iterator[None]:
-    """In this block PyTorch takes its own loops in the place of those of oneDNN and cuDNN, which differentiate once."""
+    """In this block PyTorch takes its own loops.
+
+    They stand in for those of oneDNN and cuDNN, which differentiate once.
+    """
     with warnings.catch_warnings():  # about graphics cards that are not there
         warnings.filterwarnings("ignore", message="TF32 acceleration")
         with torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False):

@@ -1,4 +1,7 @@
-"""Documents as rows of token numbers: their lengths, what is predicted of them, which have one length."""
+"""Documents as rows of token numbers.
+
+Their lengths, what is predicted of them, which have one length.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ def lengths_of(tokens: Tensor) -> Tensor:
 
 
 def predicted(tokens: Tensor) -> int:
-    """Predicted tokens of the documents (n, d): words and the end of each, but not its start, nor padding."""
+    """Predicted tokens of the documents (n, d).
+
+    Words and the end of each, but not its start, nor padding.
+    """
     return int((lengths_of(tokens) - 1).sum())
 
 

@@ -1,8 +1,9 @@
-"""log p of one word each under softmaxes over a large vocabulary, whose logits are linear: log softmax(W h)_word.
+"""log p of one word each under softmaxes over a large vocabulary, whose logits are linear.
 
-With gradient, probabilities are kept in the place of the logits, so that the way back needs no exponentials and one
-array of that size. They pass by in blocks of like sizes, which fit the processor's cache and one another's memory.
-Without gradient no more than a block of logits is held.
+log softmax(W h)_word. With gradient, probabilities are kept in the place of the logits, so that the
+way back needs no exponentials and one array of that size. They pass by in blocks of like sizes,
+which fit the processor's cache and one another's memory. Without gradient no more than a block of
+logits is held.
 """
 
 from __future__ import annotations
@@ -23,17 +24,19 @@ WORDS = 2048
 """A block with gradient, on a CPU."""
 
 FULL = 16
-"""Rows are filled up to a multiple of it: every size of a product is a program of its own, which is kept."""
+"""Rows are filled up to a multiple of it: every size of a product is a program of
+its own, which is kept."""
 
 SMALL = 512
 """Vocabularies up to this size are left to PyTorch's own cross-entropy."""
 
 
 def log_probs(h: Tensor, weight: Tensor, words: Tensor, half: bool = False) -> Tensor:
-    """log softmax(weight h)_word, (rows,), nats, with gradient; ``h`` (rows, units), ``weight`` (V, units).
+    """log softmax(weight h)_word, (rows,), nats, with gradient.
 
-    On a CPU there is no second derivative where V is greater than ``SMALL``, unless one is wanted (``second_order``).
-    ``half``: whether the products are bfloat16; softmaxes, their logarithms and sums are float32 all the same.
+    ``h`` (rows, units), ``weight`` (V, units). On a CPU there is no second derivative where V is
+    greater than ``SMALL``, unless one is wanted (``second_order``). ``half``: whether the products
+    are bfloat16; softmaxes, their logarithms and sums are float32 all the same.
     """
     if h.is_cuda or len(weight) <= SMALL or second_order.is_wanted():
         logits = (
@@ -46,15 +49,19 @@ def log_probs(h: Tensor, weight: Tensor, words: Tensor, half: bool = False) -> T
 
 
 def log_sums(h: Tensor, weight: Tensor, size: int) -> Tensor:
-    """log-sum-exp of the logits of each block of ``size`` words, (blocks, rows), without gradient."""
+    """log-sum-exp of the logits of each block of ``size`` words.
+
+    (blocks, rows), without gradient.
+    """
     return torch.stack([_softmax_(product(h, block)) for block in weight.split(size)])
 
 
 def _softmax_(logits: Tensor) -> Tensor:
-    """log-sum-exp of every row of ``logits`` (rows, words), (rows,); softmaxes take the place of the logits.
+    """log-sum-exp of every row of ``logits`` (rows, words), (rows,).
 
-    The largest logit minus the log of its probability, which is at least 1 / words. (PyTorch's logsumexp takes several
-    times as long as its softmax on a CPU.)
+    Softmaxes take the place of the logits. The largest logit minus the log of its probability,
+    which is at least 1 / words. (PyTorch's logsumexp takes several times as long as its softmax on
+    a CPU.)
     """
     largest = logits.amax(1)
     torch.softmax(logits, 1, out=logits)

@@ -1,7 +1,7 @@
-"""A balanced binary tree over a vocabulary: log p(word) as a sum over the turns from the root to its leaf.
+"""A balanced binary tree over a vocabulary.
 
-The range of word numbers is halved until one word is left (Larochelle & Lauly 2012), so a probability costs log2(V)
-logits and not V.
+log p(word) as a sum over the turns from the root to its leaf. The range of word numbers is halved
+until one word is left (Larochelle & Lauly 2012), so a probability costs log2(V) logits and not V.
 """
 
 from __future__ import annotations
@@ -12,15 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 PSEUDO = 1e-6
-"""Added to the share of each half of a node, so that a word that never occurred has no probability of 0."""
+"""Added to the share of each half of a node, so that a word that never occurred
+has no probability of 0."""
 
 
 class WordTree(nn.Module):
-    """Logits of V - 1 nodes, linear in the hidden units; a turn to the second half has probability sigmoid(logit).
+    """Logits of V - 1 nodes, linear in the hidden units.
+
+    A turn to the second half has probability sigmoid(logit).
 
     Args:
-        rates: Relative frequencies of the words, (V,), by which the biases start: then with weights of zero the tree
-            is the unigram. All zero: every half is as probable as the other.
+        rates: Relative frequencies of the words, (V,), by which the biases start: then with weights
+            of zero the tree is the unigram. All zero: every half is as probable as the other.
         units: Hidden units.
 
     Attributes:
@@ -59,9 +62,10 @@ class WordTree(nn.Module):
 
 
 def _halved(rates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Nodes on the way to each word (V, depth), its turns there (-1, 1, or 0 beyond its leaf), P(second half) (V - 1,).
+    """Nodes on the way to each word (V, depth), its turns there, P(second half).
 
-    Node m - 1 is the one whose second half begins at word m: every word but the first begins one second half.
+    Turns are -1, 1, or 0 beyond the leaf; P(second half) is (V - 1,). Node m - 1 is the one whose
+    second half begins at word m: every word but the first begins one second half.
     """
     vocabulary = len(rates)
     depth = max((vocabulary - 1).bit_length(), 1)

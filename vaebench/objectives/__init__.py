@@ -1,21 +1,28 @@
 """Learning rules. An objective knows gradients, nothing of optimisers or files.
 
-An objective is a torch module that holds the model and whatever else it trains (baselines, say). Calling it is a pure
-step: ``loss, state, metrics = objective(state, batch, noise)``. All that persists between updates is in ``state``, all
-randomness comes in through ``noise``; the gradient of ``loss`` (minimised) is the update's direction. So a step can be
-replayed, resumed bit for bit, packed over seeds, compiled or captured without the objective knowing.
+An objective is a torch module that holds the model and whatever else it trains (baselines, say).
+Calling it is a pure step: ``loss, state, metrics = objective(state, batch, noise)``. All that
+persists between updates is in ``state``, all randomness comes in through ``noise``; the gradient of
+``loss`` (minimised) is the update's direction. So a step can be replayed, resumed bit for bit,
+packed over seeds, compiled or captured without the objective knowing.
 
-- ``state(seed, cases)``: initial state, name -> tensor; for the names in ``per_case`` with a row for each training
-  case, of which a step is given, and returns, the rows of its batch. State that has the name of a buffer is that
-  buffer's value where the model is validated or evaluated (running statistics of batch normalisation);
-- ``draws(batch, width)``: name -> (kind, shape) of what one update of so many cases of so many numbers draws (see
-  ``vaebench.rng.noise.draw``); rules to which the width is nothing have ``noise(batch)``;
-- ``groups()``: name of a parameter group -> prefix of its parameters' names; the optimiser has a rate for each;
+- ``state(seed, cases)``: initial state, name -> tensor; for the names in ``per_case`` with a row
+  for each training case, of which a step is given, and returns, the rows of its batch. State that
+  has the name of a buffer is that buffer's value where the model is validated or evaluated (running
+  statistics of batch normalisation);
+- ``draws(batch, width)``: name -> (kind, shape) of what one update of so many cases of so many
+  numbers draws (see ``vaebench.rng.noise.draw``); rules to which the width is nothing have
+  ``noise(batch)``;
+- ``groups()``: name of a parameter group -> prefix of its parameters' names; the optimiser has a
+  rate for each;
 - ``batch``: a ``Batch``, see there;
-- ``budget_free``: whether a step is the same however many updates there will be (no schedule as a share of the budget);
-- ``block``: updates whose noise is drawn at once; ``validation``: how the bound that selects the checkpoint is taken;
-- ``inner_loop(state)``: the updates of some groups before the next one proper, or None; ``moves(state)``: the groups
-  that the update proper moves, None all; rules that have them train each seed ``alone``;
+- ``budget_free``: whether a step is the same however many updates there will be (no schedule as a
+  share of the budget);
+- ``block``: updates whose noise is drawn at once; ``validation``: how the bound that selects the
+  checkpoint is taken;
+- ``inner_loop(state)``: the updates of some groups before the next one proper, or None;
+  ``moves(state)``: the groups that the update proper moves, None all; rules that have them train
+  each seed ``alone``;
 - ``validated(state, found)``: the state after a validation, which may depend on what that found;
 - ``metrics``: name -> scalar tensor; 'bound' is the mean one-sample bound of the batch, nats.
 """
@@ -107,11 +114,15 @@ def build(config: dict[str, Any], model: Model) -> Objective:
 
 
 def _refuse_left_out(name: str, objective: Objective, model: Model) -> None:
-    """Raises UserError if the model's settings ask for noise in training that the objective does not draw."""
+    """Raises UserError if the model's settings ask for noise in training.
+
+    For noise that the objective does not draw.
+    """
     asked = model.dropout_noise(1, 1)
     left_out = set(asked) - set(objective.draws(1, 1)) if asked else set()
     if left_out:
         raise UserError(
-            f"objective {name} trains {type(model).__name__} without dropout or noise on its input, which the model's "
-            "settings ask for; allowed: these settings off, or another objective"
+            f"objective {name} trains {type(model).__name__} without dropout or noise on its "
+            "input, which the model's settings ask for; allowed: these settings off, or another "
+            "objective"
         )

@@ -1,8 +1,8 @@
 """Aggressive training of the inference network (He et al. 2019, algorithm 1).
 
-While it is on, every update proper moves the generative model alone, after an inner loop that moves the inference
-network alone, for as long as that pays. It goes off for good once the mutual information of data and codes, taken after
-every validation, has stopped rising.
+While it is on, every update proper moves the generative model alone, after an inner loop that moves
+the inference network alone, for as long as that pays. It goes off for good once the mutual
+information of data and codes, taken after every validation, has stopped rising.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ MI_OF = {"batches": "valid_mi_batch", "whole": "valid_mi"}
 class Window:
     """The inner loop: on the batch in hand first, then on batches drawn at random.
 
-    After every ``window`` updates the loss per word over these is compared with that of the window before; the loop
-    ends where it is larger (``strict``), or not smaller. At most ``most`` updates; with ``fixed``, just so many.
+    After every ``window`` updates the loss per word over these is compared with that of the window
+    before; the loop ends where it is larger (``strict``), or not smaller. At most ``most`` updates;
+    with ``fixed``, just so many.
     """
 
     groups = INNER
@@ -68,9 +69,10 @@ class Window:
 class Aggressive(VAE):
     """``inner_window``, ``inner_most``, ``inner_strict``, ``inner_fixed``: see Window.
 
-    ``mi_start``: what the first mutual information is compared with. ``mi_falls``: so many validations at which it fell
-    below the last one, or the best with ``mi_best``, end the aggressive phase; they need not follow each other.
-    ``mi_of``: within ``batches``, as published, or over the ``whole`` validation set.
+    ``mi_start``: what the first mutual information is compared with. ``mi_falls``: so many
+    validations at which it fell below the last one, or the best with ``mi_best``, end the
+    aggressive phase; they need not follow each other. ``mi_of``: within ``batches``, as published,
+    or over the ``whole`` validation set.
     """
 
     tiny = ({},)
@@ -93,7 +95,8 @@ class Aggressive(VAE):
         super().__init__(model, **rest)
         if not self.validation["watch"]:
             raise UserError(
-                "objective.watch=false: the mutual information at validations ends the aggressive phase"
+                "objective.watch=false: the mutual information at validations ends "
+                "the aggressive phase"
             )
         self.window = validate.whole("objective.inner_window", inner_window)
         self.most = validate.whole("objective.inner_most", inner_most)
@@ -110,7 +113,10 @@ class Aggressive(VAE):
         self.falls = validate.whole("objective.mi_falls", mi_falls)
 
     def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
-        """Beside VAE's: whether training is ``aggressive``, the mutual information so far, how often it fell."""
+        """Beside VAE's: whether training is ``aggressive``, and more.
+
+        The mutual information so far, and how often it fell.
+        """
         start = {"aggressive": 1.0, "mi": self.start, "falls": 0.0}
         own = {k: torch.tensor(v, dtype=torch.float64) for k, v in start.items()}
         return {**super().state(seed, cases), **own}
@@ -128,7 +134,10 @@ class Aggressive(VAE):
         return OUTER if state["aggressive"] > 0 else None
 
     def validated(self, state: dict[str, Tensor], found: dict[str, float]) -> dict[str, Tensor]:
-        """Compare the mutual information of this validation; the end of the aggressive phase is for good."""
+        """Compare the mutual information of this validation.
+
+        The end of the aggressive phase is for good.
+        """
         if not state["aggressive"] > 0:
             return state
         now = found[self.watched]

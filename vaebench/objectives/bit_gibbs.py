@@ -1,7 +1,8 @@
-"""Maximum likelihood with samples of the true posterior, one bit after the other (Vahdat et al. 2020, appendix E).
+"""Maximum likelihood with samples of the true posterior, one bit after the other.
 
-The baseline that DVAE## is measured against. Every training image has a chain of its own whose state is kept from
-epoch to epoch. Fisher's identity, d log p(x) = E_{p(z | x)}[d log p(x, z)], makes an update of its last state.
+Vahdat et al. 2020, appendix E. The baseline that DVAE## is measured against. Every training image
+has a chain of its own whose state is kept from epoch to epoch. Fisher's identity, d log p(x) =
+E_{p(z | x)}[d log p(x, z)], makes an update of its last state.
 """
 
 from __future__ import annotations
@@ -26,16 +27,18 @@ STATISTICS = ("running", "batch")
 
 
 class BitGibbs(Objective):
-    """Before each update ``sweeps`` Gibbs sweeps over all bits of the batch's images, then a step up log p(x, z).
+    """Before each update ``sweeps`` Gibbs sweeps over all bits of the batch's images.
 
-    log Z is exact, by enumerating one side, and part of the bound in the metrics: log p(x, z) is at most log p(x).
-    ``weight_decay``: lambda in lambda / 2 |.|^2 over ``model.decayed()``.
+    Then a step up log p(x, z). log Z is exact, by enumerating one side, and part of the bound in
+    the metrics: log p(x, z) is at most log p(x). ``weight_decay``: lambda in lambda / 2 |.|^2 over
+    ``model.decayed()``.
 
-    ``statistics``: by what batch normalisation goes while the bits are drawn. 'running': its running averages, so the
-    chains follow the posterior of the model that measures see, image by image. 'batch': mean and variance of the batch
-    at the chains' present state, held until the sweeps are over, nearer to the decoder that the update sees. Statistics
-    of every batch that is tried would be neither: a bit's two values would be weighed by two different decoders, and
-    the kept value of the present state would be that of a third.
+    ``statistics``: by what batch normalisation goes while the bits are drawn. 'running': its
+    running averages, so the chains follow the posterior of the model that measures see, image by
+    image. 'batch': mean and variance of the batch at the chains' present state, held until the
+    sweeps are over, nearer to the decoder that the update sees. Statistics of every batch that is
+    tried would be neither: a bit's two values would be weighed by two different decoders, and the
+    kept value of the present state would be that of a third.
     """
 
     tiny = ({"sweeps": 2},)
@@ -70,7 +73,10 @@ class BitGibbs(Objective):
         return {"model": "model.p."}
 
     def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
-        """A chain for every training case, random bits (cases, latents), and batch normalisation's averages."""
+        """A chain for every training case, and batch normalisation's averages.
+
+        The chains are random bits (cases, latents).
+        """
         shape = (cases, self.model.sizes[1])
         return {"posterior": draws.random_bits(shape, seed), **super().state(seed, cases)}
 
@@ -109,10 +115,11 @@ class BitGibbs(Objective):
 
 
 def sweep_bits(log_p: Callable[[Tensor], Tensor], z: Tensor, u: Tensor) -> Tensor:
-    """Gibbs sweeps over bits ``z`` (batch, n) in their order, each from p(z_i | all others); no gradient passes.
+    """Gibbs sweeps over bits ``z`` (batch, n) in their order, each from p(z_i | all others).
 
-    ``log_p`` gives log p(z) up to a constant, (batch, n) -> (batch,); it is called once for every bit drawn, since the
-    present state's value is kept, and once before. ``u`` (sweeps, n, batch) is uniform on (0, 1).
+    No gradient passes. ``log_p`` gives log p(z) up to a constant, (batch, n) -> (batch,); it is
+    called once for every bit drawn, since the present state's value is kept, and once before. ``u``
+    (sweeps, n, batch) is uniform on (0, 1).
     """
     if kernels.allowed() and kernels.takes(z, u):
         from vaebench.kernels import likelihood

@@ -1,11 +1,12 @@
-"""Contrastive divergence (Hinton 2002) and persistent contrastive divergence (Tieleman 2008) of energy models.
+"""Contrastive divergence of energy models, and persistent contrastive divergence.
 
-The gradient of -log p(x) is that of F(x), less its mean over the model. The latter is taken at the ends of Markov
-chains of k Gibbs steps: they start at the batch itself (CD-k), or where they stood after the last update (PCD).
-Neither is the gradient of a likelihood unless the chains have forgotten where they started.
+Hinton 2002; Tieleman 2008. The gradient of -log p(x) is that of F(x), less its mean over the model.
+The latter is taken at the ends of Markov chains of k Gibbs steps: they start at the batch itself
+(CD-k), or where they stood after the last update (PCD). Neither is the gradient of a likelihood
+unless the chains have forgotten where they started.
 
-Latents that F sums out enter by their probabilities, at the batch and at the ends of the chains; on the way they are
-sampled, and so is x.
+Latents that F sums out enter by their probabilities, at the batch and at the ends of the chains; on
+the way they are sampled, and so is x.
 """
 
 from __future__ import annotations
@@ -26,21 +27,24 @@ from vaebench.settings import validate
 from vaebench.settings.kinds import is_number
 
 EARLY = 1e-4
-"""Of the passes after which chains become longer: rounding of the passes must not lengthen them an update too soon."""
+"""Of the passes after which chains become longer: rounding of the passes must not lengthen them an
+update too soon."""
 
 
 class ContrastiveDivergence(Objective):
     """Minimises mean F(x) - mean F(x'), x' the ends of chains, through which no gradient passes.
 
-    'bound' in the metrics is -mean F(x) of the batch: log p(x) without log Z, which is not known in training.
+    'bound' in the metrics is -mean F(x) of the batch: log p(x) without log Z, which is
+    not known in training.
 
     Args:
         model: An energy model.
         steps: Gibbs steps of a chain at each update, k.
-        grow: None: k is ``steps`` throughout. A number: k = ceil(passes / ``grow``), at most ``steps``, and the loss
-            is divided by k: so is the rate, of an optimiser whose steps are proportional to the gradient. Those of
-            Adam and Adagrad stay as they are.
-        chains: None: chains start at the batch. A number: so many chains, which start as random bits and are kept.
+        grow: None: k is ``steps`` throughout. A number: k = ceil(passes / ``grow``), at most
+            ``steps``, and the loss is divided by k: so is the rate, of an optimiser whose steps are
+            proportional to the gradient. Those of Adam and Adagrad stay as they are.
+        chains: None: chains start at the batch. A number: so many chains, which start as random
+            bits and are kept.
         weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``.
         valid_temperatures, valid_chains: Of the annealing by which a validation finds log Z.
 
@@ -86,7 +90,8 @@ class ContrastiveDivergence(Objective):
         }
 
         cost = check_decay(weight_decay)
-        # The engine's own decay knows nothing of k, by which all of the loss is divided where chains grow.
+        # The engine's own decay knows nothing of k, by which all of the loss is
+        # divided where chains grow.
         self.weight_decay, self.cost = (cost, 0.0) if grow is None else (0.0, cost)
 
     @staticmethod
@@ -137,7 +142,10 @@ class ContrastiveDivergence(Objective):
 
 
 def readable(v: Tensor) -> bool:
-    """Whether a number can be read within a step: it is on the CPU, and nobody maps or compiles the step."""
+    """Whether a number can be read within a step.
+
+    It is on the CPU, and nobody maps or compiles the step.
+    """
     return not (
         torch.compiler.is_compiling()
         or torch._C._functorch.is_functorch_wrapped_tensor(v)

@@ -15,7 +15,10 @@ from vaebench.settings import validate
 
 
 def check_decay(value: Any) -> float:
-    """``objective.weight_decay`` as a float; raises UserError unless it is a finite number from 0."""
+    """``objective.weight_decay`` as a float.
+
+    Raises UserError unless it is a finite number from 0.
+    """
     return validate.from_zero("objective.weight_decay", value)
 
 
@@ -24,9 +27,10 @@ _apart = False
 
 @contextmanager
 def apart(wanted: bool) -> Iterator[None]:
-    """Leave the penalty out of losses in this block: the caller adds its gradient, see ``strengths``.
+    """Leave the penalty out of losses in this block.
 
-    Autograd passes over all parameters eight times for it; to add it to the gradient takes one pass.
+    The caller adds its gradient, see ``strengths``. Autograd passes over all parameters eight times
+    for it; to add it to the gradient takes one pass.
     """
     global _apart
     before = _apart
@@ -45,7 +49,10 @@ def penalty(model: Model, strength: float) -> Tensor | float:
 
 
 def strengths(objective: Objective) -> dict[str, float]:
-    """Names of the parameters that decay -> what each is multiplied by in the gradient of the penalty."""
+    """Names of the parameters that decay -> the factor of each.
+
+    In the gradient of the penalty the parameter is multiplied by it.
+    """
     if not objective.weight_decay:
         return {}
     decayed = {id(p) for p in objective.model.decayed()}

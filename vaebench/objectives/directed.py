@@ -1,4 +1,7 @@
-"""Learning rules for a hierarchical inference network whose bits are smoothed (DVAE, DVAE++, DVAE#, GumBolt, PWL)."""
+"""Learning rules for a hierarchical inference network whose bits are smoothed.
+
+DVAE, DVAE++, DVAE#, GumBolt, PWL.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +28,10 @@ OVERLAPPING = tuple(name for name, cls in SMOOTHINGS.items() if issubclass(cls, 
 
 
 def relaxation(name: str, beta: float | None, allowed: Sequence[str], **settings: Any) -> Smoothing:
-    """The smoothing of a rule that takes those in ``allowed``; ``beta`` is its sharpness, None for its default.
+    """The smoothing of a rule that takes those in ``allowed``.
 
-    Of the logistic, which has a scale instead, it is 1 / scale. Raises UserError for a value that is not allowed.
+    ``beta`` is its sharpness, None for its default. Of the logistic, which has a scale instead, it
+    is 1 / scale. Raises UserError for a value that is not allowed.
     """
     if name not in allowed:
         raise UserError(f"objective.smoothing={name!r}: {nearest(str(name), allowed)}")
@@ -38,9 +42,10 @@ def relaxation(name: str, beta: float | None, allowed: Sequence[str], **settings
 
 
 class DirectedObjective(RBMPriorObjective):
-    """Base: the ELBO, averaged over ``samples``, with the KL that a subclass gives for its relaxation of the bits.
+    """Base: the ELBO, averaged over ``samples``.
 
-    ``relax``: the smoothing whose values take the place of the bits.
+    With the KL that a subclass gives for its relaxation of the bits. ``relax``: the smoothing whose
+    values take the place of the bits.
     """
 
     model: RBMVAE
@@ -51,7 +56,10 @@ class DirectedObjective(RBMPriorObjective):
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Models with a Boltzmann prior and a hierarchical inference network that has nothing but logits."""
+        """Models with a Boltzmann prior and a hierarchical inference network of logits.
+
+        That network has nothing but logits.
+        """
         return isinstance(model, RBMVAE) and not isinstance(model, RBMVAEGaussian)
 
     def posterior_noise(self, batch: int) -> Shapes:
@@ -62,19 +70,25 @@ class DirectedObjective(RBMPriorObjective):
         }
 
     def group(self, i: int, seen: Tensor, before: Sequence[Tensor], tape: Tape | None) -> Tensor:
-        """What the i-th group is drawn from: its logits, (k, batch, n), given the groups below, (k, batch, n) each."""
+        """What the i-th group is drawn from.
+
+        Its logits, (k, batch, n), given the groups below, (k, batch, n) each.
+        """
         return self.model.group_logits(i, seen, before, tape).expand(self.samples, len(seen), -1)
 
     def draw(self, group: Tensor, u: Tensor) -> Tensor:
-        """Smoothed samples (k, batch, n) of what ``group`` gives, from uniforms ``u`` (per unit, k, batch, n)."""
+        """Smoothed samples (k, batch, n) of what ``group`` gives.
+
+        From uniforms ``u`` (per unit, k, batch, n).
+        """
         return self.relax.sample(group, u)
 
     def infer(
         self, seen: Tensor, noise: dict[str, Tensor], tape: Tape | None
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Smoothed samples of every group, (k, batch, n), and the ``group`` that each was drawn from.
+        """Smoothed samples of every group, (k, batch, n).
 
-        ``seen`` is the model's ``encode`` of the cases.
+        And the ``group`` that each was drawn from. ``seen`` is the model's ``encode`` of the cases.
         """
         zeta: list[Tensor] = []
         groups: list[Tensor] = []
@@ -84,11 +98,17 @@ class DirectedObjective(RBMPriorObjective):
         return zeta, groups
 
     def kl(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:
-        """An estimate of KL(q || p) - log Z for each sample, (k, batch), nats, with the method's gradient."""
+        """An estimate of KL(q || p) - log Z for each sample, (k, batch), nats.
+
+        With the method's gradient.
+        """
         raise NotImplementedError
 
     def expected_kl(self, logits: list[Tensor], pair1: Tensor, pair2: Tensor) -> Tensor:
-        """Minus the groups' entropies, plus the energy with biases at the means and pairs at the values given."""
+        """Minus the groups' entropies, plus the energy.
+
+        With biases at the means and pairs at the values given.
+        """
         rbm = self.model.prior()
         mean1, mean2 = self.model.sides([torch.sigmoid(v) for v in logits])
         energy = (
@@ -107,9 +127,10 @@ class DirectedObjective(RBMPriorObjective):
 
 
 class WeightedObjective(DirectedObjective):
-    """Base: with several samples the importance-weighted bound instead of the mean ELBO; see ``weighted``.
+    """Base: with several samples the importance-weighted bound instead of the mean ELBO.
 
-    ``estimator`` of the bound's gradient, without effect on one sample: doubly_reparameterized or plain.
+    See ``weighted``. ``estimator`` of the bound's gradient, without effect on one sample:
+    doubly_reparameterized or plain.
     """
 
     def __init__(
@@ -119,7 +140,10 @@ class WeightedObjective(DirectedObjective):
         self.estimator = weighted.check(estimator)
 
     def log_prior_ratio(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:
-        """log p(zeta) + log Z - log q(zeta | x), or what the method puts in their place, (k, batch), nats."""
+        """log p(zeta) + log Z - log q(zeta | x), (k, batch), nats.
+
+        Or what the method puts in their place.
+        """
         raise NotImplementedError
 
     def gain(
@@ -138,7 +162,10 @@ class WeightedObjective(DirectedObjective):
         return gain - weight * log_z, bound, {}
 
     def frozen(self, seen: Tensor, zeta: list[Tensor], tape: Tape | None) -> list[Tensor]:
-        """Every ``group`` as a function of the groups before and not of the network's parameters."""
+        """Every ``group`` as a function of the groups before.
+
+        Not of the network's parameters.
+        """
         out = []
         seen = seen.detach()
         for i in range(len(zeta)):

@@ -1,4 +1,7 @@
-"""DVAE++: overlapping smoothings, the KL in closed form for each sample (Vahdat et al. 2018, section 4)."""
+"""DVAE++: overlapping smoothings, the KL in closed form for each sample.
+
+Vahdat et al. 2018, section 4.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,13 @@ from vaebench.objectives.rbm_prior import FEW_CHAINS
 
 
 class DVAEPlusPlus(DirectedObjective):
-    """KL(q(zeta, z | x) || p(zeta, z)), the expectation over the bits taken exactly given the smoothed samples.
+    """KL(q(zeta, z | x) || p(zeta, z)).
 
-    The densities r(zeta | z) of posterior and prior cancel. What remains is minus the entropy of every group given the
-    zeta below, and the energy, in which the pairs across the sides need E[z1 | zeta1]: the posterior of the bits once
-    their zeta is known. With one group nothing of side 2 is conditioned on side 1, so its mean is the plain one.
+    The expectation over the bits is taken exactly given the smoothed samples. The densities r(zeta
+    | z) of posterior and prior cancel. What remains is minus the entropy of every group given the
+    zeta below, and the energy, in which the pairs across the sides need E[z1 | zeta1]: the
+    posterior of the bits once their zeta is known. With one group nothing of side 2 is conditioned
+    on side 1, so its mean is the plain one.
     """
 
     tiny = ({**FEW_CHAINS, "samples": 2},)

@@ -1,4 +1,7 @@
-"""DVAE#: overlapping smoothings and the marginal p(zeta) (Vahdat, Andriyash & Macready 2018, arXiv 1805.07445)."""
+"""DVAE#: overlapping smoothings and the marginal p(zeta).
+
+Vahdat, Andriyash & Macready 2018, arXiv 1805.07445.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,12 @@ from vaebench.objectives.rbm_prior import FEW_CHAINS
 
 
 class DVAESharp(WeightedObjective):
-    """log q(zeta | x) - log p(zeta) at samples, the bits summed out of both: of p(zeta) by mean field.
+    """log q(zeta | x) - log p(zeta) at samples, the bits summed out of both.
 
-    r(zeta | 0) is common to q(zeta | x) and p(zeta) and left out of both: what remains of log q for a unit is
-    log[(1 - q) + q exp(Lambda)], finite also where the densities of the smoothing diverge. With several samples the
-    importance-weighted bound is maximised.
+    Of p(zeta) by mean field. r(zeta | 0) is common to q(zeta | x) and p(zeta) and left out of both:
+    what remains of log q for a unit is log[(1 - q) + q exp(Lambda)], finite also where the
+    densities of the smoothing diverge. With several samples the importance-weighted bound is
+    maximised.
     """
 
     tiny = ({**FEW_CHAINS, "samples": 2},)

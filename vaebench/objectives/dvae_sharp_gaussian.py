@@ -1,18 +1,23 @@
-"""DVAE# with the Gaussian integral: a smoothed Boltzmann prior whose bits are summed out in closed form.
+"""DVAE# with the Gaussian integral.
 
-Vahdat, Andriyash & Macready 2018 (DVAE#, arXiv 1805.07445). Let the prior be log p(z) = b.z + z'Cz / 2 - log Z with
-C = [[0, W], [W', 0]], and S = C + lambda I positive definite. Smooth it by r(zeta | z) = N(zeta; z, S^-1), noise that
-is correlated across the units just so that the couplings of z cancel: with N bits, for which z'z = sum z,
+A smoothed Boltzmann prior whose bits are summed out in closed form. Vahdat, Andriyash & Macready
+2018 (DVAE#, arXiv 1805.07445). Let the prior be log p(z) = b.z + z'Cz / 2 - log Z with C = [[0, W],
+[W', 0]], and S = C + lambda I positive definite. Smooth it by r(zeta | z) = N(zeta; z, S^-1), noise
+that is correlated across the units just so that the couplings of z cancel: with N bits, for which
+z'z = sum z,
 
-    log p(z) + log r(zeta | z) = -log Z + log det(S / 2 pi) / 2 - zeta'S zeta / 2 + z.(b + S zeta - lambda / 2).
+    log p(z) + log r(zeta | z) = -log Z + log det(S / 2 pi) / 2 - zeta'S zeta / 2 + z.(b
+    + S zeta - lambda / 2).
 
 What is left is linear in z, so the sum over its 2^N states factors:
 
-    log p(zeta) = -log Z + log det(S / 2 pi) / 2 - zeta'S zeta / 2 + sum softplus(b + S zeta - lambda / 2).
+    log p(zeta) = -log Z + log det(S / 2 pi) / 2 - zeta'S zeta / 2 + sum softplus(b
+    + S zeta - lambda / 2).
 
-Z is that of the bits: it has its gradient from the prior's chains as in every other rule. The posterior cannot have
-the same noise for every z (it does not know S); it is a factorial mixture of Gaussians whose centres and widths are
-trained, so the KL is taken at samples, log q(zeta | x) - log p(zeta).
+Z is that of the bits: it has its gradient from the prior's chains as in every other rule. The
+posterior cannot have the same noise for every z (it does not know S); it is a factorial mixture of
+Gaussians whose centres and widths are trained, so the KL is taken at samples, log q(zeta | x) - log
+p(zeta).
 """
 
 from __future__ import annotations
@@ -46,11 +51,12 @@ SQUARINGS = 8
 
 
 class DVAESharpGaussian(WeightedObjective):
-    """log q(zeta | x) - log p(zeta) at samples; with several the importance-weighted bound instead, see ``weighted``.
+    """log q(zeta | x) - log p(zeta) at samples.
 
-    lambda, in the state, is max(``beta``, MARGIN - the smallest eigenvalue of C), chosen anew every ``refresh`` updates
-    and a constant for the gradient. In between it moves only where W grows so fast that S came below FLOOR; then it is
-    raised. The smallest eigenvalue of C is minus the largest singular value of W.
+    With several the importance-weighted bound instead, see ``weighted``. lambda, in the state, is
+    max(``beta``, MARGIN - the smallest eigenvalue of C), chosen anew every ``refresh`` updates and
+    a constant for the gradient. In between it moves only where W grows so fast that S came below
+    FLOOR; then it is raised. The smallest eigenvalue of C is minus the largest singular value of W.
     """
 
     tiny = ({**FEW_CHAINS, "refresh": 3},)
@@ -75,7 +81,10 @@ class DVAESharpGaussian(WeightedObjective):
         return {**super().state(seed, cases), "lambda": torch.tensor(max(self.relax.beta, MARGIN))}
 
     def refreshed(self, shift: Tensor, update: Tensor) -> Tensor:
-        """lambda for this update, (), from that of the last one and the number of updates done. No gradient."""
+        """lambda for this update, (), from that of the last one and the number of updates done.
+
+        No gradient.
+        """
         size = largest_singular_value(self.model.prior().w)
         chosen = torch.clamp(size + MARGIN, min=self.relax.beta)
         kept = torch.maximum(shift, size + FLOOR)
@@ -116,10 +125,12 @@ class DVAESharpGaussian(WeightedObjective):
 
 
 def log_density(rbm: RBM, shift: Tensor, zeta1: Tensor, zeta2: Tensor) -> Tensor:
-    """log p(zeta) + log Z, (k, batch), nats, for zeta (k, batch, n) of either side and lambda ``shift``, ().
+    """log p(zeta) + log Z, (k, batch), nats.
 
-    The squares of zeta are taken into the softplus, which becomes the log of a sum of two terms that peak at 0 and 1:
-    no large numbers are left to cancel. Differentiable in everything. lambda must exceed W's largest singular value.
+    For zeta (k, batch, n) of either side and lambda ``shift``, (). The squares of zeta are taken
+    into the softplus, which becomes the log of a sum of two terms that peak at 0 and 1: no large
+    numbers are left to cancel. Differentiable in everything. lambda must exceed W's largest
+    singular value.
     """
     on1 = rbm.logits1(zeta2)
     on2 = rbm.logits2(zeta1)
@@ -133,9 +144,10 @@ def log_density(rbm: RBM, shift: Tensor, zeta1: Tensor, zeta2: Tensor) -> Tensor
 
 
 def log_det(w: Tensor, shift: Tensor) -> Tensor:
-    """log det of S = [[lambda I, W], [W', lambda I]], (), by the Schur complement, on the smaller side.
+    """log det of S = [[lambda I, W], [W', lambda I]], ().
 
-    det S = lambda^(n1 + n2) det(I - W'W / lambda^2). Differentiable once. S must be positive definite.
+    By the Schur complement, on the smaller side. det S = lambda^(n1 + n2) det(I - W'W / lambda^2).
+    Differentiable once. S must be positive definite.
     """
     n1, n2 = w.shape
     small = w @ w.mT if n1 < n2 else w.mT @ w
@@ -150,10 +162,11 @@ def log_det(w: Tensor, shift: Tensor) -> Tensor:
 
 
 def largest_singular_value(w: Tensor) -> Tensor:
-    """The largest singular value of ``w`` (n1, n2), (), from above, by products alone. No gradient passes.
+    """The largest singular value of ``w`` (n1, n2), (), from above, by products alone.
 
-    With G = W'W and m = 2^SQUARINGS it is |G^m|_F^(1 / 2m), too large by a factor of n^(1 / 4m) at most. That costs
-    what the exact value does, but has no iteration of unknown length, so that a step can be captured with it.
+    No gradient passes. With G = W'W and m = 2^SQUARINGS it is |G^m|_F^(1 / 2m), too large by a
+    factor of n^(1 / 4m) at most. That costs what the exact value does, but has no iteration of
+    unknown length, so that a step can be captured with it.
     """
     n1, n2 = w.shape
     w = w.detach()

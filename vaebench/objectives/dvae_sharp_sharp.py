@@ -1,4 +1,7 @@
-"""DVAE##: a Boltzmann machine as the posterior, trained through relaxed Gibbs sweeps (Vahdat et al. 2020)."""
+"""DVAE##: a Boltzmann machine as the posterior, trained through relaxed Gibbs sweeps.
+
+Vahdat et al. 2020.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +22,21 @@ from vaebench.settings import validate
 
 
 class DVAESharpSharp(RBMPriorObjective):
-    """Every training case has ``samples`` chains of its posterior, which are kept from epoch to epoch.
+    """Every training case has ``samples`` chains of its posterior.
 
-    At its turn a chain takes ``discrete_sweeps`` sweeps of bits and is put back, then ``relaxed_sweeps`` whose values
-    between 0 and 1 enter decoder, prior and posterior in the place of bits; see ``chains``. Chains belong to cases, so
-    they follow whatever order these come in; train.order=shuffle visits all of them equally often.
+    They are kept from epoch to epoch. At its turn a chain takes ``discrete_sweeps`` sweeps of bits
+    and is put back, then ``relaxed_sweeps`` whose values between 0 and 1 enter decoder, prior and
+    posterior in the place of bits; see ``chains``. Chains belong to cases, so they follow whatever
+    order these come in; train.order=shuffle visits all of them equally often.
 
-    One sample: log p(x | zeta) - weight [E_prior - E_x], the posterior's parameters stopped inside E_x. That is all of
-    the gradient, because E_q[dlog q/dphi] = 0: log Z_x is never needed. With ``rao_blackwell`` side 1 enters the
-    energies, which are linear in it, by its mean given side 2; the decoder takes the sample in any case.
+    One sample: log p(x | zeta) - weight [E_prior - E_x], the posterior's parameters stopped inside
+    E_x. That is all of the gradient, because E_q[dlog q/dphi] = 0: log Z_x is never needed. With
+    ``rao_blackwell`` side 1 enters the energies, which are linear in it, by its mean given side 2;
+    the decoder takes the sample in any case.
 
-    Several samples: the annealed importance-weighted bound with the doubly reparameterised gradient, see ``weighted``;
-    log Z_x cancels in the weights. The 'bound' in the metrics lacks both: it is off by log Z_x - log Z of the prior.
+    Several samples: the annealed importance-weighted bound with the doubly reparameterised
+    gradient, see ``weighted``; log Z_x cancels in the weights. The 'bound' in the metrics lacks
+    both: it is off by log Z_x - log Z of the prior.
     """
 
     tiny = (
@@ -75,13 +81,19 @@ class DVAESharpSharp(RBMPriorObjective):
         return isinstance(model, BoltzmannPrior) and isinstance(model, BoltzmannPosterior)
 
     def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
-        """Besides the base's: side 1 of the posterior's chains, (cases, samples, n1) uint8, random bits at first."""
+        """Besides the base's: side 1 of the posterior's chains, (cases, samples, n1) uint8.
+
+        They are random bits at first.
+        """
         n1 = self.model.prior().b1.shape[-1]
         each = [draws.random_bits((cases, n1), seed, k) for k in range(self.samples)]
         return {**super().state(seed, cases), "posterior": torch.stack(each, 1)}
 
     def posterior_noise(self, batch: int) -> Shapes:
-        """Uniforms (sweeps, samples, batch, n) for each side, discrete sweeps first, then relaxed ones."""
+        """Uniforms (sweeps, samples, batch, n) for each side.
+
+        Discrete sweeps first, then relaxed ones.
+        """
         rbm = self.model.prior()
         lead = (self.discrete_sweeps + self.relaxed_sweeps, self.samples, batch)
         sides = {"posterior2": rbm.b2.shape[-1], "posterior1": rbm.b1.shape[-1]}

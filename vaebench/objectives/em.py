@@ -20,19 +20,23 @@ EDGE = 1e-3
 
 
 class EM(Objective):
-    """Maximises sum_n log p(x_n) + prior sum_ki log mu_ki (1 - mu_ki): a Beta(1 + prior, 1 + prior) on every mean.
+    """Maximises sum_n log p(x_n) + prior sum_ki log mu_ki (1 - mu_ki).
 
-    An update is the E-step of its batch. The statistics of the batches are added up, and the update that completes a
-    sweep, a pass over as many examples as there are, ends with the M-step. Its parameters are the target of the loss,
-    half the squared distance to them: an optimiser of plain steps at rate 1 (``optim=sgd``) sets them. Between two
-    M-steps the gradient is 0. With ``train.order=shuffle`` and a batch that divides the number of training examples
-    this is EM as it stands in books; else the last batch of a sweep also has examples of the next pass.
+    A Beta(1 + prior, 1 + prior) on every mean. An update is the E-step of its batch. The statistics
+    of the batches are added up, and the update that completes a sweep, a pass over as many examples
+    as there are, ends with the M-step. Its parameters are the target of the loss, half the squared
+    distance to them: an optimiser of plain steps at rate 1 (``optim=sgd``) sets them. Between two
+    M-steps the gradient is 0. With ``train.order=shuffle`` and a batch that divides the number of
+    training examples this is EM as it stands in books; else the last batch of a sweep also has
+    examples of the next pass.
 
-    Before the first E-step every component is placed at an example of the first batch, shrunk to the training mean.
-    The model's initial logits are added, and tell apart components that were placed at the same example.
+    Before the first E-step every component is placed at an example of the first batch, shrunk to
+    the training mean. The model's initial logits are added, and tell apart components that were
+    placed at the same example.
 
-    State: the statistics of the sweep, ``sums`` (components, d) and ``counts`` (components,); ``seen`` examples of it;
-    ``cases``, how many make a sweep; ``placed``, whether the components are.
+    State: the statistics of the sweep, ``sums`` (components, d) and ``counts`` (components,);
+    ``seen`` examples of it; ``cases``, how many make a sweep; ``placed``, whether the components
+    are.
 
     Args:
         model: The mixture.
@@ -106,7 +110,10 @@ class EM(Objective):
         return loss, new, {"bound": log_p.mean()}
 
     def placed(self, x: Tensor, jitter: Tensor) -> State:
-        """Parameters with every component at an example of ``x`` (batch, d), one after the other, and equal weights."""
+        """Parameters with every component at an example of ``x`` (batch, d).
+
+        One after the other, with equal weights.
+        """
         rows = torch.arange(self.model.components, device=x.device) % len(x)
         centre = self.model.mean.clamp(EDGE, 1 - EDGE)
         means = (1 - self.shrink) * x[rows] + self.shrink * centre
@@ -116,7 +123,10 @@ class EM(Objective):
         }
 
     def maximised(self, counts: Tensor, sums: Tensor) -> State:
-        """The M-step: parameters from how many examples each component has, and how often each pixel is on in them."""
+        """The M-step: parameters from the sums over examples.
+
+        How many examples each component has, and how often each pixel is on in them.
+        """
         on = sums + self.prior
         off = (counts.unsqueeze(-1) - sums).clamp(min=0) + self.prior
         share = counts / counts.sum()
@@ -126,7 +136,9 @@ class EM(Objective):
 
 
 def expectations(x: Tensor, logits: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The E-step of a batch: log p(x) (batch,), and the sums over it of responsibilities and of these times ``x``.
+    """The E-step of a batch.
+
+    log p(x) (batch,), and the sums over it of responsibilities and of these times ``x``.
 
     Args:
         x: Examples, (batch, d).

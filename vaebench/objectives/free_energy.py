@@ -1,4 +1,7 @@
-"""The free energy of a deep latent Gaussian model (Rezende, Mohamed & Wierstra 2014, equation 20)."""
+"""The free energy of a deep latent Gaussian model.
+
+Rezende, Mohamed & Wierstra 2014, equation 20.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,17 @@ Shapes = dict[str, tuple[str, tuple[int, ...]]]
 
 
 class FreeEnergy(Objective):
-    """Minimises, per case, -E_q log p(x | xi) + sum_l KL(q(xi_l | x) || N(0, I)), the KL in closed form.
+    """Minimises, per case, -E_q log p(x | xi) + sum_l KL(q(xi_l | x) || N(0, I)).
 
-    Gradients pass through the samples, which for Gaussians is what the paper's equations 21 and 22 estimate. Noise on
-    the recognition network's input, where the model has it, is on; what p(x | xi) is asked for stays clean.
+    The KL is in closed form. Gradients pass through the samples, which for Gaussians is what the
+    paper's equations 21 and 22 estimate. Noise on the recognition network's input, where the model
+    has it, is on; what p(x | xi) is asked for stays clean.
 
     Args:
         model: A deep latent Gaussian model.
         samples: Of the posterior, per case.
-        weight_decay: lambda in lambda / 2 |.|^2 over the generative model's parameters; 1 / (kappa N) for N training
-            cases and a prior N(0, kappa I).
+        weight_decay: lambda in lambda / 2 |.|^2 over the generative model's parameters; 1 / (kappa
+            N) for N training cases and a prior N(0, kappa I).
     """
 
     tiny = ({}, {"samples": 2, "weight_decay": 0.2})

@@ -1,8 +1,9 @@
-"""Greedy training of a deep belief net, one Boltzmann machine after the other (Hinton, Osindero & Teh 2006).
+"""Greedy training of a deep belief net, one Boltzmann machine after the other.
 
-For some passes the lower layer is trained by contrastive divergence as a machine over the data; from then on it has no
-gradient, and the upper machine is trained the same way on samples of h1 given the data. An optimiser with momentum m
-still carries the lower layer on, by m / (1 - m) of its last step in all.
+Hinton, Osindero & Teh 2006. For some passes the lower layer is trained by contrastive divergence as
+a machine over the data; from then on it has no gradient, and the upper machine is trained the same
+way on samples of h1 given the data. An optimiser with momentum m still carries the lower layer on,
+by m / (1 - m) of its last step in all.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from vaebench.settings import validate
 class Greedy(Objective):
     """CD-k of the lower machine, then of the upper.
 
-    k grows in either as in ``contrastive_divergence``, counted from its own beginning, and so is the loss divided.
-    'bound' in the metrics is -mean F of the machine that learns, on what it is shown.
+    k grows in either as in ``contrastive_divergence``, counted from its own beginning, and so is
+    the loss divided. 'bound' in the metrics is -mean F of the machine that learns, on what it is
+    shown.
 
     Args:
         model: A deep belief net.
@@ -34,7 +36,8 @@ class Greedy(Objective):
         steps: Most Gibbs steps of a chain at each update.
         grow: See ``contrastive_divergence``; None: ``steps`` throughout.
         weight_decay: lambda in lambda / 2 |.|^2 over the weights of the machine that learns.
-        valid_temperatures, valid_chains: Of the annealing by which a validation finds log Z of the upper machine.
+        valid_temperatures, valid_chains: Of the annealing by which a validation finds log Z of the
+            upper machine.
 
     Raises:
         UserError: For a setting that is out of range.
@@ -115,7 +118,10 @@ class Greedy(Objective):
     def _contrast(
         self, rbm: RBM, x: Tensor, passes: Tensor, u2: Tensor, u1: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Loss and mean -F of a machine on its side 1 ``x`` (batch, n1), after so many passes of its own."""
+        """Loss and mean -F of a machine on its side 1 ``x`` (batch, n1).
+
+        After so many passes of its own.
+        """
         k = self.steps if self.grow is None else chain_length(passes, self.grow, self.steps)
 
         def gibbs(z: Tensor, noise: State) -> Tensor:

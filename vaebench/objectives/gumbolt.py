@@ -1,6 +1,7 @@
-"""GumBolt and its like: relaxed bits put into the log-probabilities of hard ones (Khoshaman & Amin 2018).
+"""GumBolt and its like.
 
-``PWL`` differs in the relaxation alone: piecewise linear (Andriyash, Vahdat & Macready 2018) instead of concrete.
+Relaxed bits put into the log-probabilities of hard ones (Khoshaman & Amin 2018). ``PWL`` differs in
+the relaxation alone: piecewise linear (Andriyash, Vahdat & Macready 2018) instead of concrete.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from vaebench.objectives.rbm_prior import FEW_CHAINS
 class DiscretePlugIn(WeightedObjective):
     """Base: log q = sum zeta l - softplus(l) and log p = -E(zeta) - log Z, no densities of zeta.
 
-    One sample: the entropy of each group's bits exactly, given the groups below; in the energy the first half of the
-    groups, side 1, at zeta, the other at its means; a single group at its means, which is exact. So the groups must be
-    one or of even number (UserError). Several samples: the importance-weighted bound with zeta throughout.
+    One sample: the entropy of each group's bits exactly, given the groups below; in the energy the
+    first half of the groups, side 1, at zeta, the other at its means; a single group at its means,
+    which is exact. So the groups must be one or of even number (UserError). Several samples: the
+    importance-weighted bound with zeta throughout.
     """
 
     def __init__(self, model: RBMVAE, relax: Smoothing, **more: Any) -> None:
@@ -56,7 +58,10 @@ class GumBolt(DiscretePlugIn):
 
 
 class PWL(DiscretePlugIn):
-    """The piecewise-linear relaxation; ``stop_slope`` takes its slope as a constant in the gradient."""
+    """The piecewise-linear relaxation.
+
+    ``stop_slope`` takes its slope as a constant in the gradient.
+    """
 
     tiny = (FEW_CHAINS,)
 

@@ -1,6 +1,7 @@
-"""Importance-weighted bound with reparameterised samples (Burda, Grosse & Salakhutdinov 2016); one sample: the ELBO.
+"""Importance-weighted bound with reparameterised samples (Burda, Grosse & Salakhutdinov 2016).
 
-With the average outside the logarithm it is the ELBO by K samples, the VAE beside which the paper puts its own rows.
+One sample: the ELBO. With the average outside the logarithm it is the ELBO by K samples, the VAE
+beside which the paper puts its own rows.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ AVERAGES = ("inside", "outside")
 
 
 class IWBound(Objective):
-    """Maximises log (1/K) sum_k P(x, z_k) / Q(z_k | x), z_k ~ Q(z | x), per case. There is no state.
+    """Maximises log (1/K) sum_k P(x, z_k) / Q(z_k | x), z_k ~ Q(z | x), per case.
+
+    There is no state.
 
     Args:
         model: One through whose samples a gradient passes.
         samples: K, per case.
         reduce: ``sum`` or ``mean`` over the cases of the batch.
-        average: Over the K samples: ``inside`` the logarithm, or ``outside``, (1/K) sum_k log of the weights.
+        average: Over the K samples: ``inside`` the logarithm, or ``outside``, (1/K)
+            sum_k log of the weights.
 
     Raises:
         UserError: For a bad setting.
@@ -50,7 +54,10 @@ class IWBound(Objective):
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Models through whose samples a gradient passes, and in which no example depends on the rest of its batch."""
+        """Models through whose samples a gradient passes.
+
+        In them no example depends on the rest of its batch.
+        """
         return model.reparameterised and not batch_norm.layers(model)
 
     def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:

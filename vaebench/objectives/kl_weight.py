@@ -1,4 +1,7 @@
-"""The weight of the KL over the course of training: fixed (beta-VAE) or rising (Bowman et al. 2016)."""
+"""The weight of the KL over the course of training.
+
+Fixed (beta-VAE) or rising (Bowman et al. 2016).
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,12 @@ SLOPES = ("rest", "whole")
 
 
 class KLWeight:
-    """``final`` throughout where ``start`` is None, else a straight line from ``start``, cut off at ``final``.
+    """``final`` throughout where ``start`` is None, else a straight line from ``start``.
 
-    It rises by (final - start) / ``warmup`` an epoch (or update, ``unit``) with the slope ``rest``, so that it arrives
-    when ``warmup`` is over; by final / ``warmup`` with the slope ``whole``, and arrives earlier. It rises before an
-    update uses it. An epoch is so many updates as cases / batch, fractions counted.
+    The line is cut off at ``final``. It rises by (final - start) / ``warmup`` an epoch (or update,
+    ``unit``) with the slope ``rest``, so that it arrives when ``warmup`` is over; by final /
+    ``warmup`` with the slope ``whole``, and arrives earlier. It rises before an update uses it. An
+    epoch is so many updates as cases / batch, fractions counted.
     """
 
     def __init__(
@@ -31,7 +35,8 @@ class KLWeight:
         self.final = float(final)
         if start is not None and (not is_number(start) or not 0 <= start <= final):
             raise UserError(
-                f"objective.kl_start={start!r}: must be null or a number from 0 to kl_weight ({final})"
+                f"objective.kl_start={start!r}: must be null or a number from 0 to "
+                f"kl_weight ({final})"
             )
         if unit not in UNITS:
             raise UserError(f"objective.kl_unit={unit!r}: allowed: {', '.join(UNITS)}")
@@ -44,7 +49,10 @@ class KLWeight:
         )
 
     def at(self, batch: Batch) -> Tensor:
-        """The weight in an update, (): ``batch`` tells the updates before it and the passes over the data with it."""
+        """The weight in an update, ().
+
+        ``batch`` tells the updates before it and the passes over the data with it.
+        """
         passes = told(batch.passes)
         if self.start is None:
             return passes.new_full((), self.final)

@@ -1,4 +1,7 @@
-"""Monte Carlo EM with Hamiltonian Monte Carlo, as Kingma & Welling (2014, appendix E) ran it beside AEVB."""
+"""Monte Carlo EM with Hamiltonian Monte Carlo.
+
+As Kingma & Welling (2014, appendix E) ran it beside AEVB.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,12 @@ Shapes = dict[str, tuple[str, tuple[int, ...]]]
 class MCEM(Objective):
     """E-step: the chain of every case in the batch takes a transition under p(z | x).
 
-    M-step: the generative model follows grad log p(x, z) at its state. It never sees the inference network, which
-    follows grad log q(z | x) at the same states: so there is a proposal and a bound to measure by, and nothing else.
+    M-step: the generative model follows grad log p(x, z) at its state. It never sees the inference
+    network, which follows grad log q(z | x) at the same states: so there is a proposal and a bound
+    to measure by, and nothing else.
 
-    State: ``z``, the chain of every training case, from the prior at first; ``step`` of the integrator, which is tuned.
+    State: ``z``, the chain of every training case, from the prior at first; ``step`` of the
+    integrator, which is tuned.
 
     Args:
         model: With a Gaussian posterior.
@@ -33,7 +38,8 @@ class MCEM(Objective):
         acceptance: What the step is tuned for.
         step: Of the integrator at first.
         transitions: Of a chain before each update.
-        weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``, added to the mean over the cases.
+        weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``, added to
+            the mean over the cases.
     """
 
     tiny = ({"leaps": 3}, {"leaps": 2, "transitions": 2, "weight_decay": 0.2})
@@ -64,7 +70,10 @@ class MCEM(Objective):
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Models of vectors with a Gaussian posterior, in which no example depends on the rest of its batch."""
+        """Models of vectors with a Gaussian posterior.
+
+        In them no example depends on the rest of its batch.
+        """
         gaussian = isinstance(model, GaussianPosterior) and not model.facts.reads_documents
         return gaussian and not batch_norm.layers(model)
 
@@ -78,7 +87,10 @@ class MCEM(Objective):
         }
 
     def draws(self, batch: int, width: int) -> Shapes:
-        """Momenta and uniforms of the transitions, and a posterior sample of each case for the bound."""
+        """Momenta and uniforms of the transitions.
+
+        And a posterior sample of each case for the bound.
+        """
         lead = (self.transitions, batch)
         moves = {"momentum": ("normal", (*lead, self.model.sizes[1])), "accept": ("uniform", lead)}
         return {**moves, **self.model.posterior_noise(1, batch)}

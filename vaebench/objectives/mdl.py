@@ -1,15 +1,17 @@
-"""Minimum description length for belief nets (Gregor, Mnih & Wierstra 2014): gradients go through the codes.
+"""Minimum description length for belief nets (Gregor, Mnih & Wierstra 2014).
 
-The cost of an example is the length of its code h and of the data given the code, L(x | h) + L(h) = -log p(x, h), less
-the entropy of the coder q(h | x), which bits back return. Its mean over q is minus the ELBO.
+Gradients go through the codes. The cost of an example is the length of its code h and of the data
+given the code, L(x | h) + L(h) = -log p(x, h), less the entropy of the coder q(h | x), which bits
+back return. Its mean over q is minus the ELBO.
 
-The generative model follows the gradient at the code, which is unbiased. The coder has no score function: a gradient
-df/dh passes back through each bit, though h takes no value between 0 and 1.
+The generative model follows the gradient at the code, which is unbiased. The coder has no score
+function: a gradient df/dh passes back through each bit, though h takes no value between 0 and 1.
 
-- Codes that are drawn: dE[f]/dq is taken as f'(h) / (2 q(h)). Over h it has the mean (f'(0) + f'(1)) / 2, where the
-  gradient is f(1) - f(0): the same if f is quadratic in every bit, else biased, and of low variance.
-- Deterministic codes h = [q > 1/2]: dh/dq is taken as 1, straight through the threshold. There is no entropy, and the
-  cost bounds -log p(x) by itself.
+- Codes that are drawn: dE[f]/dq is taken as f'(h) / (2 q(h)). Over h it has the mean (f'(0) +
+  f'(1)) / 2, where the gradient is f(1) - f(0): the same if f is quadratic in every bit, else
+  biased, and of low variance.
+- Deterministic codes h = [q > 1/2]: dh/dq is taken as 1, straight through the threshold. There is
+  no entropy, and the cost bounds -log p(x) by itself.
 """
 
 from __future__ import annotations
@@ -26,17 +28,19 @@ from vaebench.objectives.base import Batch, Objective, State, Step
 
 
 class MDL(Objective):
-    """Minimises -log p(x, h) - H(q) at one code h of every example; the entropies are exact. There is no state.
+    """Minimises -log p(x, h) - H(q) at one code h of every example; the entropies are exact.
 
-    With several layers the entropy of a layer is that given the code below, through which its gradient passes as well.
+    There is no state. With several layers the entropy of a layer is that given the code below,
+    through which its gradient passes as well.
 
     Args:
-        model: A belief net with a factorial or a deterministic posterior, which decides the kind of the codes.
+        model: A belief net with a factorial or a deterministic posterior, which decides
+            the kind of the codes.
         reduce: ``sum`` or ``mean`` over the examples of the batch.
 
     Reference:
-        Gregor, Danihelka, Mnih, Blundell & Wierstra 2014, Deep AutoRegressive Networks, sections 3 and 4; the estimator
-        as Gu, Levine, Sutskever & Mnih 2016, MuProp, state it.
+        Gregor, Danihelka, Mnih, Blundell & Wierstra 2014, Deep AutoRegressive Networks, sections 3
+        and 4; the estimator as Gu, Levine, Sutskever & Mnih 2016, MuProp, state it.
     """
 
     tiny = ({},)
@@ -50,7 +54,10 @@ class MDL(Objective):
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Belief nets without an autoregressive coder, where a gradient would pass through all bits after a bit."""
+        """Belief nets without an autoregressive coder.
+
+        In one a gradient would pass through all bits after a bit.
+        """
         return isinstance(model, BeliefNet) and all(
             units.autoregressive is None for units in model.q
         )
@@ -60,9 +67,10 @@ class MDL(Objective):
         return self.model.posterior_noise(1, batch)
 
     def codes(self, x: Tensor, noise: State) -> tuple[list[Tensor], list[Tensor]]:
-        """Codes of every layer, (1, batch, n), with the gradient that they pass back, and the layers' entropies.
+        """Codes of every layer, (1, batch, n), and the layers' entropies.
 
-        Entropies are (1, batch) or (batch,), nats, each given the code below.
+        The codes have the gradient that they pass back. Entropies are (1, batch) or (batch,), nats,
+        each given the code below.
         """
         h: list[Tensor] = []
         entropies: list[Tensor] = []
@@ -86,9 +94,9 @@ class MDL(Objective):
 
 
 def half(h: Tensor, logits: Tensor) -> Tensor:
-    """``h``, drawn of q = sigmoid(``logits``), passing df/dh on to q as f'(h) / (2 q(h)); (k, batch, n).
+    """``h``, drawn of q = sigmoid(``logits``), passing df/dh on to q as f'(h) / (2 q(h)).
 
-    dq / dlogit is q (1 - q), so of a logit it is |h - q| / 2, without a quotient.
+    (k, batch, n). dq / dlogit is q (1 - q), so of a logit it is |h - q| / 2, without a quotient.
     """
     slope = 0.5 * (h - torch.sigmoid(logits)).abs()
     return h + slope.detach() * (logits - logits.detach())

@@ -1,4 +1,7 @@
-"""Order-agnostic training: the mean over all orders of the pixels, by random masks (Uria, Murray & Larochelle 2014)."""
+"""Order-agnostic training.
+
+The mean over all orders of the pixels, by random masks (Uria, Murray & Larochelle 2014).
+"""
 
 from __future__ import annotations
 
@@ -18,21 +21,25 @@ from vaebench.settings import validate
 
 
 class OrderAgnostic(Objective):
-    """Minimises d / (d - |o|) sum_{i not in o} -log p(x_i | x_o) with a random set o of observed pixels per example.
+    """Minimises d / (d - |o|) sum_{i not in o} -log p(x_i | x_o).
 
-    |o| is uniform on 0 ... d - 1, so the expectation is the mean over all orders of the NLL. There is no state.
-    Validations take the same mean, from ``train.valid_samples`` masks of every example.
+    The set o of observed pixels is a random one for each example.
 
-    With ``pretraining`` the layers are added in turn: nets of 1, 2, ... hidden layers are trained first, each for so
-    many updates and with weights to the pixels of its own, which are left behind when the next layer comes. What it has
-    learned of its hidden layers and of the pixels' biases stays. Validations are of the whole net all the time, and
-    'bound' in the metrics of the net that learns.
+    |o| is uniform on 0 ... d - 1, so the expectation is the mean over all orders of the NLL. There
+    is no state. Validations take the same mean, from ``train.valid_samples`` masks of every
+    example.
+
+    With ``pretraining`` the layers are added in turn: nets of 1, 2, ... hidden layers are trained
+    first, each for so many updates and with weights to the pixels of its own, which are left behind
+    when the next layer comes. What it has learned of its hidden layers and of the pixels' biases
+    stays. Validations are of the whole net all the time, and 'bound' in the metrics of the net that
+    learns.
 
     Args:
         model: One that knows p(x_i | x_o) for every o.
         reduce: ``sum`` or ``mean`` over the examples of the batch.
-        pretraining: Of the budget's updates, those of each net that lacks layers, of which a model of
-            one layer has none; 0: all layers learn from the start.
+        pretraining: Of the budget's updates, those of each net that lacks layers, of which a model
+            of one layer has none; 0: all layers learn from the start.
 
     Raises:
         UserError: If ``pretraining`` is no whole number from 0.
@@ -89,7 +96,10 @@ class OrderAgnostic(Objective):
         return -reduction.over_cases(log_p, self.reduce), state, {"bound": log_p.detach().mean()}
 
     def _by_net(self, place: int, x: Tensor, seen: Tensor) -> Tensor:
-        """The order-agnostic log-likelihood, (batch,), of the net in that place: the last is the whole one."""
+        """The order-agnostic log-likelihood, (batch,), of the net in that place.
+
+        The last is the whole one.
+        """
         if place == len(self.shallower):
             return self.model.order_agnostic(x, seen)
         return self.model.order_agnostic(x, seen, place + 1, self.shallower[place])

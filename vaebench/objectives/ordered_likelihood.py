@@ -1,4 +1,7 @@
-"""Maximum likelihood of examples read in an order that is drawn anew at every visit (Larochelle & Lauly 2012)."""
+"""Maximum likelihood of examples read in an order drawn anew at every visit.
+
+Larochelle & Lauly 2012.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,9 @@ class OrderedLikelihood(Objective):
 
     Args:
         model: A model that is exact given an order.
-        per: ``word``: of each example the mean over its words, as DocNADE's authors have it: long documents count no
-            more than short ones, and a rate means the same for both. ``example``: the sum.
+        per: ``word``: of each example the mean over its words, as DocNADE's authors have it: long
+            documents count no more than short ones, and a rate means the same for both.
+            ``example``: the sum.
 
     Raises:
         UserError: For another ``per``.

@@ -21,13 +21,14 @@ GRADIENTS = ("path", "exact")
 
 
 class RBMKL(Objective):
-    """``gradient`` 'path': through relaxed sweeps at the end of persistent chains, as ``dvae_sharp_sharp`` does.
+    """``gradient`` 'path': through relaxed sweeps at the end of persistent chains.
 
-    The loss is log q(zeta) - log p(zeta) without log Z, q's parameters stopped inside it; log p is put to values
-    between 0 and 1 by its formula for bits. With ``rao_blackwell`` side 1 enters it by its mean given side 2, which is
-    exact for the energy of q and not for a log p that is not linear in the bits. 'exact': the derivative of the KL by
-    enumeration, for comparison. The chains run in both: 'bound' in the metrics is -KL as their bits estimate it, with
-    the exact log Z.
+    As ``dvae_sharp_sharp`` does. The loss is log q(zeta) - log p(zeta) without log Z, q's
+    parameters stopped inside it; log p is put to values between 0 and 1 by its formula for bits.
+    With ``rao_blackwell`` side 1 enters it by its mean given side 2, which is exact for the energy
+    of q and not for a log p that is not linear in the bits. 'exact': the derivative of the KL by
+    enumeration, for comparison. The chains run in both: 'bound' in the metrics is -KL as their bits
+    estimate it, with the exact log Z.
     """
 
     tiny = ({"discrete_sweeps": 2},)

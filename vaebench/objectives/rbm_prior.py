@@ -1,9 +1,10 @@
-"""What all learning rules of models with a Boltzmann prior share: its log Z, the warm-up of the KL, weight decay.
+"""What all learning rules of models with a Boltzmann prior share.
 
-The gradient of log Z is E_p[d(-E)], estimated at persistent chains (Tieleman 2008): at every update each chain takes
-``prior_sweeps`` block Gibbs sweeps under the present parameters, from where it stood. They may instead be a population
-that follows the parameters by weights as well, see ``population``. log Z itself is not known in training, so the bound
-in the metrics lacks it; measures add it.
+Its log Z, the warm-up of the KL, weight decay. The gradient of log Z is E_p[d(-E)], estimated at
+persistent chains (Tieleman 2008): at every update each chain takes ``prior_sweeps`` block Gibbs
+sweeps under the present parameters, from where it stood. They may instead be a population that
+follows the parameters by weights as well, see ``population``. log Z itself is not known in
+training, so the bound in the metrics lacks it; measures add it.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ FEW_CHAINS = {"prior_chains": 6, "prior_sweeps": 2}
 class RBMPriorObjective(Objective):
     """Base: a subclass gives ``posterior_noise`` and ``gain``.
 
-    ``warmup``: share of the budget over which the weight of the KL rises from 0 to 1, linearly; 0: it is 1 throughout.
-    ``weight_decay``: lambda in lambda / 2 |.|^2 over ``model.decayed()``. The prior's chains start as random bits.
-    ``prior_sampler``: persistent or population.
+    ``warmup``: share of the budget over which the weight of the KL rises from 0 to 1, linearly; 0:
+    it is 1 throughout. ``weight_decay``: lambda in lambda / 2 |.|^2 over ``model.decayed()``. The
+    prior's chains start as random bits. ``prior_sampler``: persistent or population.
     """
 
     model: RBMPriorModel
@@ -85,16 +86,18 @@ class RBMPriorObjective(Objective):
         noise: State,
         tape: batch_norm.Tape,
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """What is maximised for each case, (batch,), its one-sample bound without log Z, (batch,), and new state.
+        """What is maximised for each case, (batch,), and new state.
 
-        ``weight`` () is that of the KL; ``log_z`` () is 0 with the gradient of log Z, to be subtracted from log p(z).
+        And its one-sample bound without log Z, (batch,), between them. ``weight`` () is that of the
+        KL; ``log_z`` () is 0 with the gradient of log Z, to be subtracted from log p(z).
         """
         raise NotImplementedError
 
     def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
-        """Side 1 of the prior's chains, (chains, n1), and the running averages of batch normalisation.
+        """Side 1 of the prior's chains, (chains, n1).
 
-        Of a population also the record of its weights, (chains,).
+        And the running averages of batch normalisation. Of a population also the record of its
+        weights, (chains,).
         """
         rbm = self.model.prior()
         count = self.prior_chains
@@ -104,9 +107,10 @@ class RBMPriorObjective(Objective):
         return {**chains, **super().state(seed, cases)}
 
     def noise(self, batch: int) -> Shapes:
-        """Noise of the prior's sweeps, (sweeps, chains, n) for each side, of the posterior's samples, of resampling.
+        """Noise of the prior's sweeps, of the posterior's samples, of resampling.
 
-        Millions of numbers: most of the time of an update, were they not ``dithered``.
+        The sweeps': (sweeps, chains, n) for each side. Millions of numbers: most of the time of an
+        update, were they not ``dithered``.
         """
         rbm = self.model.prior()
         lead = (self.prior_sweeps, self.prior_chains)
@@ -127,7 +131,10 @@ class RBMPriorObjective(Objective):
         )
 
     def follow(self, rbm: RBM, state: State, noise: State) -> tuple[Tensor, dict[str, Tensor]]:
-        """``log_z`` as ``gain`` takes it, and the new state of the chains that have followed the machine."""
+        """``log_z`` as ``gain`` takes it.
+
+        And the new state of the chains that have followed the machine.
+        """
         z1 = state["prior"]
         u2 = draws.taken(noise, "prior2")
         u1 = draws.taken(noise, "prior1")
@@ -155,9 +162,9 @@ class RBMPriorObjective(Objective):
 
 
 def rate_of_log_z(rbm: RBM, z1: Tensor, z2: Tensor, log_w: Tensor | None = None) -> Tensor:
-    """A scalar 0 whose gradient is the mean of d(-E) over samples (k, n) of the machine: that of log Z.
+    """A scalar 0 whose gradient is the mean of d(-E) over samples (k, n) of the machine.
 
-    ``log_w`` (k,): the samples' log-weights up to a constant; None: all are equal.
+    That of log Z. ``log_w`` (k,): the samples' log-weights up to a constant; None: all are equal.
     """
     energies = rbm.negative_energy(z1, z2)
     energy = energies.mean() if log_w is None else (torch.softmax(log_w, 0) * energies).sum()

@@ -15,5 +15,8 @@ def check(reduce: str) -> str:
 
 
 def over_cases(values: Tensor, reduce: str) -> Tensor:
-    """Sum or mean of ``values`` (..., batch) over the last axis, and the sum over any axis before it."""
+    """Sum or mean of ``values`` (..., batch) over the last axis.
+
+    And the sum over any axis before it.
+    """
     return values.sum() if reduce == "sum" else values.mean(-1).sum()

@@ -1,8 +1,9 @@
-"""Semi-amortised inference (SA-VAE; Kim et al. 2018): the bound at a posterior that was refined, step by step.
+"""Semi-amortised inference (SA-VAE; Kim et al. 2018).
 
-The encoder gives a start, ``steps`` gradient steps with momentum refine it (``models.refinement``), and the loss is the
-bound at their end. Its gradient runs through the steps: to the encoder, and to the generative model, on which every
-step depends as well.
+The bound at a posterior that was refined, step by step. The encoder gives a start, ``steps``
+gradient steps with momentum refine it (``models.refinement``), and the loss is the bound at their
+end. Its gradient runs through the steps: to the encoder, and to the generative model, on which
+every step depends as well.
 """
 
 from __future__ import annotations
@@ -42,12 +43,14 @@ class SemiAmortised(VAE):
         svi_steps: K, steps of refinement.
         svi_rate: their rate.
         svi_momentum: share of the last step that is kept.
-        svi_clip: largest norm of a step's gradient of the means, and of the log-variances; None: no limit.
-        gradient: how it runs through the steps. ``exact``: automatic differentiation. ``finite_difference``: products
-            with second derivatives as central differences, the clip's own derivative included; memory does not grow
-            with K. ``faithful``: as in the authors' code, one-sided differences over ``svi_reach`` of gradients of
-            which one is clipped together with the generative model's and the other is not. Where the clip acts, that
-            is no derivative of anything.
+        svi_clip: largest norm of a step's gradient of the means, and of the
+            log-variances; None: no limit.
+        gradient: how it runs through the steps. ``exact``: automatic differentiation.
+            ``finite_difference``: products with second derivatives as central differences, the
+            clip's own derivative included; memory does not grow with K. ``faithful``: as in the
+            authors' code, one-sided differences over ``svi_reach`` of gradients of which one is
+            clipped together with the generative model's and the other is not. Where the clip acts,
+            that is no derivative of anything.
         svi_reach: r of ``faithful``.
         rest: the settings of VAE.
 
@@ -88,7 +91,10 @@ class SemiAmortised(VAE):
         )
 
     def draws(self, batch: int, width: int) -> Shapes:
-        """Noise of the samples of every step and of the bound, and of dropout in each of these K + 1 passes."""
+        """Noise of the samples of every step and of the bound.
+
+        And of dropout in each of these K + 1 passes.
+        """
         once = super().draws(batch, width)
         of_steps = {
             f"svi{k}.{name}": v for k in range(self.steps.count) for name, v in once.items()
@@ -128,7 +134,8 @@ class SemiAmortised(VAE):
     ) -> Elbo:
         """The loss with a gradient that was found step by step, from the last one back.
 
-        What is returned has the value of the loss, and the gradient as that of a sum of products with it.
+        What is returned has the value of the loss, and the gradient as that of a
+        sum of products with it.
         """
         start = self.model.encode(x, tapes[-1])
         theta: list[Tensor] = [
@@ -221,7 +228,10 @@ class SemiAmortised(VAE):
         a: list[Tensor],
         to_theta: list[Tensor],
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Back through the steps as the authors' code does it, clips included (specified from its description)."""
+        """Back through the steps as the authors' code does it, clips included.
+
+        Specified from its description.
+        """
         steps = self.steps
         r = self.reach
         p = [torch.zeros_like(v) for v in a]
@@ -247,7 +257,10 @@ class SemiAmortised(VAE):
 
 
 def _through_clip(v: Tensor, grad: Tensor, clip: float | None) -> Tensor:
-    """The derivative of a clipped gradient, transposed, times ``v``: where the clip acts, its direction is lost."""
+    """The derivative of a clipped gradient, transposed, times ``v``.
+
+    Where the clip acts, its direction is lost.
+    """
     norm = torch.linalg.vector_norm(grad)
     if clip is None or float(norm) + 1e-6 <= clip:
         return v

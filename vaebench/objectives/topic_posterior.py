@@ -1,8 +1,9 @@
-"""Variational Bayes for latent Dirichlet allocation, in batches or online (Hoffman, Blei & Bach 2010).
+"""Variational Bayes for latent Dirichlet allocation, in batches or online.
 
-An update is a step of natural gradient descent: lambda <- (1 - rho) lambda + rho lambda', where lambda' is what the
-batch alone would have, scaled to all documents. So it fits the house as any other rule does: its gradient is
-lambda - lambda', its rate rho. With all documents in a batch and rho = 1 it is the batch algorithm.
+Hoffman, Blei & Bach 2010. An update is a step of natural gradient descent: lambda <- (1 - rho)
+lambda + rho lambda', where lambda' is what the batch alone would have, scaled to all documents. So
+it fits the house as any other rule does: its gradient is lambda - lambda', its rate rho. With all
+documents in a batch and rho = 1 it is the batch algorithm.
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ from vaebench.settings.kinds import is_number
 
 
 class TopicPosterior(Objective):
-    """Maximises the bound by coordinate ascent: the posteriors of the batch's documents, then that of the topics.
+    """Maximises the bound by coordinate ascent.
 
-    The documents' posteriors are fitted by scikit-learn. State: ``cases``, the number of training documents.
+    The posteriors of the batch's documents, then that of the topics. The documents' posteriors are
+    fitted by scikit-learn. State: ``cases``, the number of training documents.
 
     Args:
         model: Latent Dirichlet allocation.
-        decay: kappa of the steps rho_t = (offset + t)^-kappa, t = 1, 2, ...; times the rate of the optimiser, which is
-            to be 1. 0: rho = 1 throughout.
+        decay: kappa of the steps rho_t = (offset + t)^-kappa, t = 1, 2, ...; times the rate of the
+            optimiser, which is to be 1. 0: rho = 1 throughout.
         offset: See there.
         iterations: Most updates of a document's posterior.
         tolerance: Mean change of gamma, in words, below which it is left as it is.
@@ -91,7 +93,10 @@ class TopicPosterior(Objective):
         return loss, dict(state), {"bound": bound.detach()}
 
     def fitted(self, x: Tensor, counts: Tensor) -> Tensor:
-        """gamma of each document of counts ``x`` (n, V), (n, topics), by scikit-learn, given lambda (topics, V)."""
+        """gamma of each document of counts ``x`` (n, V), (n, topics), by scikit-learn.
+
+        Given lambda (topics, V).
+        """
         from scipy.sparse import csr_matrix
 
         estimator = self.estimator()
@@ -116,7 +121,10 @@ class TopicPosterior(Objective):
 
 
 class _Ascent(torch.autograd.Function):
-    """The mean bound of a batch, (), and lambda' (topics, V). A library is asked, so there is nothing to derive."""
+    """The mean bound of a batch, (), and lambda' (topics, V).
+
+    A library is asked, so there is nothing to derive.
+    """
 
     @staticmethod
     def forward(

@@ -1,7 +1,7 @@
-"""The evidence lower bound (Kingma & Welling 2014) with a weighted KL, in closed form or by samples.
+"""The evidence lower bound with a weighted KL, in closed form or by samples.
 
-With a fixed weight other than 1 it is the beta-VAE (Higgins et al. 2017), with a rising one KL annealing. Validation
-and evaluation always take weight 1.
+Kingma & Welling 2014. With a fixed weight other than 1 it is the beta-VAE (Higgins et al. 2017),
+with a rising one KL annealing. Validation and evaluation always take weight 1.
 """
 
 from __future__ import annotations
@@ -25,19 +25,22 @@ KLS = ("exact", "sampled")
 
 
 class VAE(Objective):
-    """Minimises, per case, -E_q[log p(x | z)] + weight * KL(q || p), with ``samples`` reparameterised samples.
+    """Minimises, per case, -E_q[log p(x | z)] + weight * KL(q || p).
 
-    The loss is the mean over the cases of a batch, however small the batch. Dropout, where the model has it, is on.
+    With ``samples`` reparameterised samples. The loss is the mean over the cases of a batch,
+    however small the batch. Dropout, where the model has it, is on.
 
     Args:
         model: With a Gaussian posterior.
         samples: L, of the posterior, per case.
-        kl_weight: See ``KLWeight``, as for ``kl_start``, ``kl_warmup``, ``kl_unit`` and ``kl_slope``.
+        kl_weight: See ``KLWeight``, as for ``kl_start``, ``kl_warmup``,
+            ``kl_unit`` and ``kl_slope``.
         kl: One of ``KLS``.
-        weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``, added to the loss. 1 / N for N training
-            cases is the MAP estimate with a prior N(0, I) of the parameters.
-        watch: Whether validations measure, beside the bound, how the latents are used (KL, mutual information, active
-            units), which takes a time that grows with the square of the validation cases.
+        weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``, added to the loss. 1 / N
+            for N training cases is the MAP estimate with a prior N(0, I) of the parameters.
+        watch: Whether validations measure, beside the bound, how the latents are used (KL, mutual
+            information, active units), which takes a time that grows with the square of the
+            validation cases.
     """
 
     tiny: ClassVar[Tiny] = (
@@ -84,7 +87,10 @@ class VAE(Objective):
         }
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
-        """One pure step; see the package docstring. ``loss`` in the metrics is what is minimised."""
+        """One pure step; see the package docstring.
+
+        ``loss`` in the metrics is what is minimised.
+        """
         x = batch.x
         tape: Tape = {}
         q = self.model.posterior(x, tape)
@@ -100,13 +106,19 @@ class VAE(Objective):
 
     @staticmethod
     def metrics(found: Elbo) -> dict[str, Tensor]:
-        """What is told of a step: the bound of log p(x) and the KL, whatever its weight, and what is minimised."""
+        """What is told of a step.
+
+        The bound of log p(x) and the KL, whatever its weight, and what is minimised.
+        """
         told = {"bound": (found.log_p - found.kl).mean(), "kl": found.kl.mean(), "loss": found.loss}
         return {name: v.detach() for name, v in told.items()}
 
 
 def drawn(noise: dict[str, Tensor], batch: int, prefix: str = "") -> Draws:
-    """One evaluation's part of the noise of a step, under names that begin with ``prefix``, for so many examples."""
+    """One evaluation's part of the noise of a step for so many examples.
+
+    Under names that begin with ``prefix``.
+    """
     drop = {
         k.removeprefix(prefix): v[:batch] for k, v in noise.items() if k.startswith(f"{prefix}drop")
     }

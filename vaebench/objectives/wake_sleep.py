@@ -1,4 +1,7 @@
-"""Wake-sleep (Hinton, Dayan, Frey & Neal 1995; as run by Mnih & Gregor 2014, section 3.2 and equation 13)."""
+"""Wake-sleep (Hinton, Dayan, Frey & Neal 1995).
+
+As run by Mnih & Gregor 2014, section 3.2 and equation 13.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,16 @@ class Dreamer(SampledPosterior, Ancestral):
 class WakeSleep(Objective):
     """Wake: the generative model follows grad log P(x, h) at h ~ Q(h | x), x from the data.
 
-    Sleep: the inference network follows grad log Q(h | x) at dreams (x, h) ~ P, as many as there are data in the batch.
-    The dreams' visibles are centred like data; of documents as counts a dream has as many tokens as the document in its
-    place. No gradient passes through a sample, so the two halves stay apart. There is no state.
+    Sleep: the inference network follows grad log Q(h | x) at dreams (x, h) ~ P, as many as there
+    are data in the batch. The dreams' visibles are centred like data; of documents as counts a
+    dream has as many tokens as the document in its place. No gradient passes through a sample, so
+    the two halves stay apart. There is no state.
 
     Args:
         model: One that dreams, and whose posterior is sampled at once.
         reduce: ``sum`` or ``mean`` over the cases of the batch.
-        weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``, added to the loss as it stands.
+        weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``, added to
+            the loss as it stands.
     """
 
     tiny = ({}, {"weight_decay": 0.2})

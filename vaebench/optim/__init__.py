@@ -41,7 +41,8 @@ OPTIMS: dict[str, type[Optimiser]] = {
 def build(config: dict[str, Any], largest: dict[str, float] | None = None) -> Optimiser:
     """The optimiser of a cell's ``optim`` group; UserError for an unknown name, key or rate.
 
-    ``largest``: the objective's ``largest_rates``, which groups without a rate of their own do not exceed.
+    ``largest``: the objective's ``largest_rates``, which groups without a rate of
+    their own do not exceed.
     """
     if config["name"] not in OPTIMS:
         raise UserError(f"optim {config['name']!r}: {nearest(config['name'], OPTIMS)}")

@@ -16,18 +16,20 @@ SCHEDULES: dict[str, list[tuple[float, float]]] = {
     "warm_steps": [(0.0, 0.1), (0.02, 1.0), (0.6, 1 / 3), (0.75, 0.1), (0.95, 1 / 33)],
     "iwae": [((3**i - 1) / (3**8 - 1), 10 ** (-i / 7)) for i in range(8)],
 }
-"""Name -> (share of the budget, factor of the rate from there on). ``steps`` is in the text of DVAE++ (times 0.3 at
+"""Name -> (share of the budget, factor of the rate from there on). ``steps`` is in the text of
+DVAE++ (times 0.3 at
 
-600,000, 750,000 and 950,000 of a million updates); ``warm_steps`` is what its authors ran for DVAE# and DVAE##.
-``iwae`` is that of Burda et al. (2016): 3^i passes over the data with the factor 10^(-i/7), i = 0 to 7.
+600,000, 750,000 and 950,000 of a million updates); ``warm_steps`` is what its authors ran for DVAE#
+and DVAE##. ``iwae`` is that of Burda et al. (2016): 3^i passes over the data with the factor
+10^(-i/7), i = 0 to 7.
 """
 
 
 class Adam(Optimiser):
     """Adam (Kingma & Ba 2015, algorithm 1) with a rate schedule in shares of the budget.
 
-    Groups without a rate of their own learn at ``rate``. The state holds both moments of every parameter and the number
-    of updates done.
+    Groups without a rate of their own learn at ``rate``. The state holds both moments of every
+    parameter and the number of updates done.
     """
 
     tiny = ({"rate": 0.05},)
@@ -78,7 +80,10 @@ class Adam(Optimiser):
             p.sub_(step * across(self.rates[update.group_of[name]] * scale, p))
 
     def _fused(self, update: Update) -> None:
-        """By PyTorch's own step, which passes over memory once: seed by seed, since each has a count of its own."""
+        """By PyTorch's own step, which passes over memory once.
+
+        Seed by seed, since each has a count of its own.
+        """
         params = update.params
         grads = update.grads
         state = update.state

@@ -24,8 +24,10 @@ class Update(NamedTuple):
         state: What persists between updates, with the leading axis of the seeds.
         group_of: Name of a parameter -> its group.
         progress: Share of the budget that was done before, (seeds,).
-        only: The groups that move, None all. What is common to all (a joint norm) still takes every gradient.
-        decay: Name of a parameter -> what is added to its gradient as a multiple of the parameter, see ``adds_decay``.
+        only: The groups that move, None all. What is common to all (a joint norm)
+            still takes every gradient.
+        decay: Name of a parameter -> what is added to its gradient as a multiple of the parameter,
+            see ``adds_decay``.
     """
 
     params: Tensors
@@ -44,7 +46,10 @@ class Update(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What an optimiser wants after a validation: ``reload`` the best parameters so far, ``stop`` training, and why."""
+    """What an optimiser wants after a validation.
+
+    ``reload`` the best parameters so far, ``stop`` training, and why.
+    """
 
     reload: bool = False
     stop: str = ""
@@ -56,10 +61,11 @@ class Optimiser:
     Attributes:
         rates: Of every group.
         budget_free: Whether updates do not depend on how many there will be.
-        adds_decay: Whether ``move`` adds ``decay`` to the gradients by itself; else it is given gradients with it.
+        adds_decay: Whether ``move`` adds ``decay`` to the gradients by itself; else it is given
+            gradients with it.
         apart: Whether some groups may move while others stand still.
-        tiny: The settings with which the contract tests build it: half the squared length of a few parameters must fall
-            by a tenth within 20 updates.
+        tiny: The settings with which the contract tests build it: half the squared length of a few
+            parameters must fall by a tenth within 20 updates.
     """
 
     tiny: ClassVar[Sequence[Mapping[str, Any]]]
@@ -100,15 +106,17 @@ class Optimiser:
         raise NotImplementedError
 
     def limit(self, largest: dict[str, float]) -> None:
-        """Bring the rates of groups that were given none of their own down to ``largest``, by group.
+        """Bring the rates of groups that were given none of their own down to ``largest``.
 
-        For steps that are proportional to the gradient; here, for optimisers that scale it, without effect.
+        Both are by group. For steps that are proportional to the gradient; here, for optimisers
+        that scale it, without effect.
         """
 
     def validated(self, state: Tensors, loss: float, validation: int) -> tuple[Tensors, Verdict]:
-        """New state of one seed (no leading axis) after its ``validation``-th validation, from 0, and what to do.
+        """New state of one seed after its ``validation``-th validation, and what to do.
 
-        ``loss``: the bound on the validation cases, positive nats, lower is better.
+        Validations count from 0; there is no leading axis. ``loss``: the bound on the validation
+        cases, positive nats, lower is better.
         """
         return state, Verdict()
 
@@ -141,7 +149,10 @@ def refuse_unrated(name: str, rates: Mapping[str, float], update: Update) -> Non
 
 
 def across(seeds: Tensor, p: Tensor) -> Tensor:
-    """Numbers of the packed seeds, (seeds,), in a shape that multiplies a parameter (seeds, ...)."""
+    """Numbers of the packed seeds, (seeds,), as factors.
+
+    In a shape that multiplies a parameter (seeds, ...).
+    """
     return seeds.reshape((-1,) + (1,) * (p.dim() - 1))
 
 
@@ -163,5 +174,8 @@ def alike(
 
 
 def fusable(params: Tensors) -> bool:
-    """Whether PyTorch's fused step can be taken: float32 on a CPU, and nobody records what is done."""
+    """Whether PyTorch's fused step can be taken.
+
+    float32 on a CPU, and nobody records what is done.
+    """
     return all(kernels.plain(p) for p in params.values())

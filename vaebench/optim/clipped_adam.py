@@ -1,7 +1,8 @@
-"""Adam for each parameter group, one clip over all gradients, rates that fall when validation stalls (He et al. 2019).
+"""Adam for each parameter group, one clip over all gradients, falling rates.
 
-The optimiser of that paper's images, whose authors keep one Adam for the inference network and one for the generative
-model, and make new ones after every fall of the rates.
+The rates fall when validation stalls (He et al. 2019). The optimiser of that paper's images, whose
+authors keep one Adam for the inference network and one for the generative model, and make new ones
+after every fall of the rates.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from vaebench.settings.validate import positive
 class ClippedAdam(Optimiser):
     """Adam (Kingma & Ba 2015) on gradients that were scaled to a joint norm of at most ``clip``.
 
-    Every group has a count of its own, so that a group that stands still while another one learns is corrected for its
-    own number of steps. After a fall of the rates the moments and counts start anew.
+    Every group has a count of its own, so that a group that stands still while another one learns
+    is corrected for its own number of steps. After a fall of the rates the moments and counts start
+    anew.
 
     Args:
         rate: of the generative model.
@@ -65,7 +67,10 @@ class ClippedAdam(Optimiser):
         self.plateau = Plateau(patience, first, factor, decays, reload, lowest=True)
 
     def state(self, params: Tensors) -> Tensors:
-        """Both moments beside every parameter, the steps of every group, and where the fall of the rates stands."""
+        """Both moments beside every parameter, the steps of every group.
+
+        And where the fall of the rates stands.
+        """
         device = next(iter(params.values())).device
         counts = {f"count/{group}": torch.zeros((), device=device) for group in self.rates}
         return {**self.moments.state(params), **counts, **self.plateau.state(device)}

@@ -1,4 +1,7 @@
-"""Gradient descent with one clip over all gradients, and rates that fall when validation stalls (He et al. 2019)."""
+"""Gradient descent with one clip over all gradients.
+
+The rates fall when validation stalls (He et al. 2019).
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,12 @@ from vaebench.settings.validate import positive
 
 
 class ClippedSGD(Optimiser):
-    """Gradients scaled so that their joint norm is at most ``clip``, then plain descent; no momentum.
+    """Gradients scaled so that their joint norm is at most ``clip``, then plain descent.
 
-    The norm is over all parameters of a seed, whichever groups move: where the inference network alone learns, its step
-    is still shortened by the generative model's gradient. ``posterior_rate`` null: as ``rate``. ``clip`` null: none.
-    ``patience``, ``first``, ``factor``, ``decays``, ``reload``: see Plateau.
+    No momentum. The norm is over all parameters of a seed, whichever groups move: where the
+    inference network alone learns, its step is still shortened by the generative model's gradient.
+    ``posterior_rate`` null: as ``rate``. ``clip`` null: none. ``patience``, ``first``, ``factor``,
+    ``decays``, ``reload``: see Plateau.
     """
 
     tiny = ({"rate": 0.05, "clip": 1.0},)

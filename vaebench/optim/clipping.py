@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def joint_scale(grads: list[Tensor], clip: float | None) -> Tensor:
-    """The factor that brings the joint norm of every seed's gradients (seeds, ...) down to ``clip``, (seeds,).
+    """The factor that brings every seed's gradients down to ``clip``, (seeds,).
 
-    None: they stay as they are.
+    That is the joint norm of gradients (seeds, ...). None: they stay as they are.
     """
     seeds = grads[0].shape[0]
     if clip is None:
@@ -21,7 +21,10 @@ def joint_scale(grads: list[Tensor], clip: float | None) -> Tensor:
 
 
 def clipped_jointly(tensors: list[Tensor], clip: float | None) -> list[Tensor]:
-    """Gradients of any shapes, scaled together to a joint norm of at most ``clip``; None: as they are."""
+    """Gradients of any shapes, scaled together to a joint norm of at most ``clip``.
+
+    None: as they are.
+    """
     if clip is None:
         return tensors
     scale = joint_scale([v.unsqueeze(0) for v in tensors], clip)[0]

@@ -36,15 +36,19 @@ class Moments:
         }
 
     def corrected(self, rate: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-        """The rate after ``count`` updates, and what is added to the root, for moments that began at 0.
+        """The rate after ``count`` updates, and what is added to the root.
 
-        Both corrections in one rate: m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps).
+        For moments that began at 0. Both corrections in one rate: m / (1 - b1^t) / (sqrt(v / (1 -
+        b2^t)) + eps).
         """
         root = torch.sqrt(1 - self.beta2**count)
         return rate * root / (1 - self.beta1**count), self.epsilon * root
 
     def step(self, state: Tensors, name: str, gradient: Tensor, least: Tensor) -> Tensor:
-        """Take note of a gradient (seeds, ...), and the step without its rate; ``least`` (seeds,) of ``corrected``."""
+        """Take note of a gradient (seeds, ...), and the step without its rate.
+
+        ``least`` (seeds,) of ``corrected``.
+        """
         first = state[f"first/{name}"].lerp_(gradient, 1 - self.beta1)
         second = (
             state[f"second/{name}"]

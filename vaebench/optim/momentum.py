@@ -13,10 +13,11 @@ SCHEDULES = ("constant", "linear")
 
 
 class Momentum(Optimiser):
-    """Every parameter has a velocity v <- m v - rate g, and moves by it; with ``nesterov`` by m v - rate g.
+    """Every parameter has a velocity v <- m v - rate g, and moves by it.
 
-    The latter is Nesterov's method in the form of Sutskever et al. (2013), its parameters taken at the point looked
-    ahead to. The rate stands inside the velocity: a new rate takes effect on new gradients alone.
+    With ``nesterov`` by m v - rate g. The latter is Nesterov's method in the form of Sutskever et
+    al. (2013), its parameters taken at the point looked ahead to. The rate stands inside the
+    velocity: a new rate takes effect on new gradients alone.
 
     Args:
         rate: The generative model's.
@@ -29,8 +30,8 @@ class Momentum(Optimiser):
         decrease: The rate is also divided by 1 + ``decrease`` times the updates done.
 
     Raises:
-        UserError: For a rate not above 0, a momentum outside [0, 1), an unknown schedule, or a negative ``switch`` or
-            ``decrease``.
+        UserError: For a rate not above 0, a momentum outside [0, 1), an unknown schedule, or a
+            negative ``switch`` or ``decrease``.
     """
 
     tiny = ({"rate": 0.05, "switch": 2},)

@@ -8,9 +8,10 @@ from vaebench.optim.base import Optimiser, Update, rates_of
 class SGD(Optimiser):
     """Plain gradient descent of the loss at fixed rates: no momentum, no weight decay, no state.
 
-    ``rate`` is the generative model's. A group without a rate of its own follows the paper's rules: the inference
-    network (``posterior``) learns five times slower, the baselines at the model's rate (Mnih & Gregor 2014, 4.1) or,
-    if that is too large for them, at the largest that is stable (see ``NVIL.largest_rates``).
+    ``rate`` is the generative model's. A group without a rate of its own follows the paper's rules:
+    the inference network (``posterior``) learns five times slower, the baselines at the model's
+    rate (Mnih & Gregor 2014, 4.1) or, if that is too large for them, at the largest that is stable
+    (see ``NVIL.largest_rates``).
     """
 
     tiny = ({"rate": 0.05},)

@@ -1,7 +1,8 @@
-"""The registry of model families: where each is built, and what is known of it before torch is loaded.
+"""The registry of model families.
 
-A model reads what stands here (``vaebench.models.base``), and so does whoever has only its name: the protocol of a
-measure, the report, the check, the benchmark. Nothing of it is said a second time.
+Where each is built, and what is known of it before torch is loaded. A model reads what stands here
+(``vaebench.models.base``), and so does whoever has only its name: the protocol of a measure, the
+report, the check, the benchmark. Nothing of it is said a second time.
 """
 
 from __future__ import annotations
@@ -21,17 +22,22 @@ class Family:
         place: File of vaebench/models/ and class in it, such as ``belief_net.SBN``.
         latent: What the latents are: ``binary``, ``gaussian`` or ``none``.
         takes: Kinds of examples that the models can be trained on; grey levels are bits to a model.
-        encoded: Whether q(z | x) is a Gaussian of which the mean is known, and the KL to the prior, without samples.
-        unnormalised: Which of ``prior``, ``posterior`` are Boltzmann machines whose log Z the model's log-densities
-            lack: how it is found is then part of the protocol. ``evidence``: log p(x) itself lacks one.
-        base_rates: Whether the annealing of its log Z may begin at the base rates of what its machine is over.
+        encoded: Whether q(z | x) is a Gaussian of which the mean is known, and the KL to the prior,
+            without samples.
+        unnormalised: Which of ``prior``, ``posterior`` are Boltzmann machines whose log Z the
+            model's log-densities lack: how it is found is then part of the protocol. ``evidence``:
+            log p(x) itself lacks one.
+        base_rates: Whether the annealing of its log Z may begin at the base rates of what its
+            machine is over.
         density: Whether p(x) is a density, so that its logarithm may be positive.
-        bounded: Whether there is a bound on log p(x) without samples, from a posterior fitted to each example.
-        ordered: Whether log p(x) is known given an order of the parts of an example, and differs by it: how many orders
-            an evaluation takes is then part of the protocol.
-        ensemble: Whether p(x) is the mean over a stated number of orders or masks, ``eval.members``.
-        half: Where products may be bfloat16, of ``train`` and ``eval``: where that pays, and leaves the likelihood in
-            place.
+        bounded: Whether there is a bound on log p(x) without samples, from a posterior
+            fitted to each example.
+        ordered: Whether log p(x) is known given an order of the parts of an example, and differs by
+            it: how many orders an evaluation takes is then part of the protocol.
+        ensemble: Whether p(x) is the mean over a stated number of orders or masks,
+            ``eval.members``.
+        half: Where products may be bfloat16, of ``train`` and ``eval``: where that pays, and leaves
+            the likelihood in place.
     """
 
     place: str
@@ -125,7 +131,10 @@ USUAL_LIKELIHOOD = "bernoulli"
 
 
 def likelihood(config: Mapping[str, Any]) -> str:
-    """What p(x | z) of a cell's model is, where its settings choose it and not the usual one; else empty."""
+    """What p(x | z) of a cell's model is, where its settings choose it and not the usual one.
+
+    Else empty.
+    """
     chosen = config.get("model", {}).get("likelihood", USUAL_LIKELIHOOD)
     return "" if chosen == USUAL_LIKELIHOOD else str(chosen)
 

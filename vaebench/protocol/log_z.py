@@ -11,7 +11,8 @@ from vaebench.protocol.registry import METRICS
 from vaebench.settings.records import EvalSettings
 
 MAX_SIDE = 20
-"""Units of the smaller side of a Boltzmann machine up to which log Z is found by enumeration, unless told otherwise."""
+"""Units of the smaller side of a Boltzmann machine up to which log Z is found by enumeration,
+unless told otherwise."""
 
 
 LOG_Z_DEFAULTS: dict[str, Any] = {
@@ -27,11 +28,15 @@ BASE_RATE: dict[str, Any] = {"logz_base": "base_rate", "logz_spacing": "late"}
 
 
 VALID_POSTERIOR_TEMPERATURES = 100
-"""Steps of annealing of a Boltzmann posterior at a validation where the learning rule has no such setting."""
+"""Steps of annealing of a Boltzmann posterior at a validation where the learning
+rule has no such setting."""
 
 
 def log_z_method(settings: dict[str, Any], side: int) -> str:
-    """'exact', 'ais' or 'tempering', for a machine whose smaller side has ``side`` units, by ``logz_method``."""
+    """'exact', 'ais' or 'tempering', as ``logz_method`` has it.
+
+    ``side``: units of the machine's smaller side.
+    """
     method = (LOG_Z_DEFAULTS | settings)["logz_method"]
     return ("exact" if side <= MAX_SIDE else "ais") if method == "auto" else method
 
@@ -39,10 +44,10 @@ def log_z_method(settings: dict[str, Any], side: int) -> str:
 def log_z_parts(config: dict[str, Any], measure: str) -> list[str]:
     """How the log Z that enter a measure are found, as parts of its protocol; none for most models.
 
-    ``logz:exact``, ``logz:ais-10000x1024`` (temperatures x chains) or ``logz:tempering-10000x32`` (sweeps x ladders) of
-    the prior, or of the model itself, with ``-base_rate`` and ``-late`` behind it where these are so;
-    ``posterior:ais-500x4000`` of a posterior for each case. A validation that sums over every state has ``logz:exact``
-    and ``posterior:exact``.
+    ``logz:exact``, ``logz:ais-10000x1024`` (temperatures x chains) or ``logz:tempering-10000x32``
+    (sweeps x ladders) of the prior, or of the model itself, with ``-base_rate`` and ``-late``
+    behind it where these are so; ``posterior:ais-500x4000`` of a posterior for each case. A
+    validation that sums over every state has ``logz:exact`` and ``posterior:exact``.
     """
     metric = METRICS.get(measure)
     without = lacking(config)
@@ -65,7 +70,10 @@ def lacking(config: dict[str, Any]) -> tuple[str, ...]:
 
 
 def side_of(config: dict[str, Any]) -> int:
-    """Units by which ``auto`` decides: of a prior those of its smaller side, of a model of the data the hidden ones."""
+    """Units by which ``auto`` decides.
+
+    Of a prior those of its smaller side, of a model of the data the hidden ones.
+    """
     model = config["model"]
     if "evidence" in lacking(config):
         return model["units"]
@@ -87,7 +95,10 @@ def _log_z_part(config: dict[str, Any], settings: dict[str, Any]) -> str:
 
 
 def _validation_parts(config: dict[str, Any], without: tuple[str, ...]) -> list[str]:
-    """The same for the bound on the validation cases, which the learning rule's settings decide and not ``eval``."""
+    """The same for the bound on the validation cases.
+
+    These the learning rule's settings decide and not ``eval``.
+    """
     rule = config.get("objective")
     if not rule:
         return []
@@ -107,7 +118,10 @@ def _validation_parts(config: dict[str, Any], without: tuple[str, ...]) -> list[
 
 
 def summed(config: dict[str, Any], measure: str) -> bool:
-    """Whether a measure is the validation of a model that lacks a log Z by the sum over its states, without samples."""
+    """Whether a measure is the validation without samples of a model that lacks a log Z.
+
+    By the sum over its states.
+    """
     return measure.startswith("valid_") and "posterior:exact" in log_z_parts(config, measure)
 
 
@@ -131,5 +145,6 @@ def check_log_z(config: dict[str, Any]) -> None:
     side = side_of(config)
     if side > MAX_SIDE:
         raise UserError(
-            f"eval.logz_method=exact: {side} units on the smaller side; allowed: {MAX_SIDE}, or auto, ais, tempering"
+            f"eval.logz_method=exact: {side} units on the smaller side; allowed: {MAX_SIDE}, or "
+            "auto, ais, tempering"
         )

@@ -8,9 +8,10 @@ from functools import cached_property
 class Protocol(str):
     """How a number was taken: its measure, and parts ``name:value``, with ``|`` between them.
 
-    For example ``iw_nll|data:mnist_static@8f3a12cd|split:test|points:all|samples:1000|select:valid_bound|recipe:1``.
-    Two numbers may be compared when their protocols are equal; ``signature.signature`` makes them from settings. One
-    that is not known is the empty text.
+    For example
+    ``iw_nll|data:mnist_static@8f3a12cd|split:test|points:all|samples:1000|select:valid_bound|recipe:1``.
+    Two numbers may be compared when their protocols are equal; ``signature.signature`` makes them
+    from settings. One that is not known is the empty text.
     """
 
     @cached_property
@@ -31,7 +32,10 @@ class Protocol(str):
 
     @property
     def of_other_data(self) -> bool:
-        """Whether the number is of other data than the model was trained on: it belongs to no table."""
+        """Whether the number is of other data than the model was trained on.
+
+        It belongs to no table.
+        """
         return "trained" in self.parts
 
     @property
@@ -51,10 +55,10 @@ class Protocol(str):
         return self
 
     def taken_on(self, cases: float) -> str:
-        """On what the number was taken, if not on all test cases of the model's own data: ``50 cases``, ``valid``.
+        """On what the number was taken, if not on all test cases of the model's own data.
 
-        For example ``data omniglot, train, 50 cases``. Validations and times have one way to be taken, so nothing is
-        said.
+        ``50 cases``, ``valid``. For example ``data omniglot, train, 50 cases``. Validations and
+        times have one way to be taken, so nothing is said.
 
         Args:
             cases: How many it was taken on; NaN if that is not known.
@@ -74,8 +78,8 @@ class Protocol(str):
     def matches(self, wanted: Protocol) -> bool:
         """Whether the number was taken as settings ask for, which do not know the hash of the data.
 
-        A refinement's batch, which protocols did not always name, is that of the training, the same for all numbers of
-        a run; of a precision float32 goes without saying.
+        A refinement's batch, which protocols did not always name, is that of the training, the same
+        for all numbers of a run; of a precision float32 goes without saying.
 
         Args:
             wanted: As configured, before any data were read.

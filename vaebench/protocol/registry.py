@@ -9,14 +9,16 @@ from dataclasses import dataclass
 class Metric:
     """What is measured of a trained model, under one name, in all models that have such a number.
 
-    ``heading``: its column in a report, beside the measure of the table; empty: none. ``files``: the files in
-    vaebench/metrics/ that take it, each for the models to which it applies; none where the training does. ``samples``:
-    the setting that says how many samples per case it takes, ``least`` the fewest from which there is a number.
-    ``log_z``: whether the prior's log Z enters it. ``timing``: whether it is a time, which is the machine's as much as
-    the run's: shown where a column asks for it, never judged. ``descriptive``: whether less is no better than more, so
-    that it has a difference from the published number and no verdict. ``likelihood``: whether log p(x | z) enters it,
-    and with that the precision in which it is computed. ``floor``: what it cannot fall below where a case
-    has a probability, and not a density. ``unit``: of its margin in a table.
+    ``heading``: its column in a report, beside the measure of the table; empty: none. ``files``:
+    the files in vaebench/metrics/ that take it, each for the models to which it applies; none where
+    the training does. ``samples``: the setting that says how many samples per case it takes,
+    ``least`` the fewest from which there is a number. ``log_z``: whether the prior's log Z enters
+    it. ``timing``: whether it is a time, which is the machine's as much as the run's: shown where a
+    column asks for it, never judged. ``descriptive``: whether less is no better than more, so that
+    it has a difference from the published number and no verdict. ``likelihood``: whether log p(x |
+    z) enters it, and with that the precision in which it is computed. ``floor``: what it cannot
+    fall below where a case has a probability, and not a density. ``unit``: of its margin in a
+    table.
     """
 
     heading: str

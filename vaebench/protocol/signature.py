@@ -1,4 +1,7 @@
-"""The signature of a measure, by which two numbers may be compared, and the settings that it is made of."""
+"""The signature of a measure, and the settings that it is made of.
+
+By it two numbers may be compared.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from vaebench.settings.kinds import shown
 from vaebench.settings.records import EvalSettings
 
 MI_BATCH = EvalSettings.mi_batch
-"""Cases of a batch within which a mutual information is taken, unless told otherwise: He et al. (2019), on text."""
+"""Cases of a batch within which a mutual information is taken, unless told otherwise: He et al.
+(2019), on text."""
 
 
 FLOAT32 = EvalSettings.precision
@@ -54,9 +58,10 @@ def _without_latents(config: dict[str, Any], key: str) -> bool:
 
 
 def evaluated(config: dict[str, Any], measure: str) -> list[str]:
-    """Measures without which a trained model is not evaluated as ``config`` asks; ``measure`` is its table's.
+    """Measures without which a trained model is not evaluated as ``config`` asks.
 
-    Those whose settings ``config`` may change, of all that the model has: the others are taken beside them.
+    ``measure`` is its table's. Those whose settings ``config`` may change, of all that the model
+    has: the others are taken beside them.
     """
     ev = config["eval"]
     model = family(config)
@@ -93,9 +98,10 @@ def evaluated(config: dict[str, Any], measure: str) -> list[str]:
 
 
 def check_measure(measure: str, config: dict[str, Any]) -> None:
-    """Refuse settings of a cell under which the number that its table compares, ``measure``, is not taken at all.
+    """Refuse settings of a cell under which the number that its table compares is not taken at all.
 
-    Raises UserError naming the setting: the samples of ``measure`` are none, or fewer than it needs.
+    That number is ``measure``. Raises UserError naming the setting: the samples of ``measure`` are
+    none, or fewer than it needs.
     """
     metric = METRICS.get(measure)
     if metric is None or metric.samples is None:
@@ -108,8 +114,8 @@ def check_measure(measure: str, config: dict[str, Any]) -> None:
     least = 1 if model.encoded else metric.least
     if value is None or value < least:
         raise UserError(
-            f"{group}.{name}={shown(value)}: {measure}, which this table compares, is not measured then; "
-            f"allowed here: a whole number, at least {least}"
+            f"{group}.{name}={shown(value)}: {measure}, which this table compares, is not "
+            f"measured then; allowed here: a whole number, at least {least}"
         )
 
 
@@ -127,16 +133,19 @@ def signature(
 ) -> Protocol:
     """The protocol of a measure: two numbers may be compared when their signatures are equal.
 
-    For example ``iw_nll|data:mnist_static@8f3a12cd|split:test|points:all|samples:1000|select:valid_bound|recipe:1``.
-    Without ``data_hash`` it is the protocol as configured, before any data were read. Measures named ``valid_*`` are
-    taken on the validation cases, whatever ``eval`` says: on all, or on ``objective.valid_points`` of them where each
-    has a posterior to be annealed. Models that lack a log Z have ``log_z_parts`` besides. A refined posterior has its
-    ``refinement`` (``svi``), and the batch of cases that are refined together, on which it depends (``svi_batch``). A
-    ``likelihood`` other than that of bits has its name. Models that read an example in an order have the number of
-    ``orders`` over which log p(x) is averaged, ensembles that of the ``members`` over which p(x) is. A likelihood whose
-    products are not float32 has their ``precision``. An annealed NLL has its ``temperatures``, an imputation
-    which pixels are ``missing`` and its ``steps``. Where not all training cases are used (``train.cases``) the split
-    says how many. A number of other data than the model was ``trained`` on names these too. A time has the data and
+    For example
+    ``iw_nll|data:mnist_static@8f3a12cd|split:test|points:all|samples:1000|select:valid_bound|recipe:1``.
+    Without ``data_hash`` it is the protocol as configured, before any data were read. Measures
+    named ``valid_*`` are taken on the validation cases, whatever ``eval`` says: on all, or on
+    ``objective.valid_points`` of them where each has a posterior to be annealed. Models that lack a
+    log Z have ``log_z_parts`` besides. A refined posterior has its ``refinement`` (``svi``), and
+    the batch of cases that are refined together, on which it depends (``svi_batch``). A
+    ``likelihood`` other than that of bits has its name. Models that read an example in an order
+    have the number of ``orders`` over which log p(x) is averaged, ensembles that of the ``members``
+    over which p(x) is. A likelihood whose products are not float32 has their ``precision``. An
+    annealed NLL has its ``temperatures``, an imputation which pixels are ``missing`` and its
+    ``steps``. Where not all training cases are used (``train.cases``) the split says how many. A
+    number of other data than the model was ``trained`` on names these too. A time has the data and
     the recipe only.
     """
     data = config["data"]
@@ -186,7 +195,10 @@ def signature(
 
 
 def members(config: dict[str, Any]) -> int:
-    """How many members of an ensemble are averaged: those asked for, or as many masks as the model has."""
+    """How many members of an ensemble are averaged.
+
+    Those asked for, or as many masks as the model has.
+    """
     asked: int = config["eval"].get("members", EvalSettings.members)
     masks: int | None = config["model"].get("masks")
     return asked if masks is None else min(asked, masks)
@@ -204,7 +216,10 @@ REFINEMENT = {"svi_rate": 1.0, "svi_momentum": 0.5, "svi_clip": 5.0}
 
 
 def refinement(config: dict[str, Any]) -> str:
-    """How posteriors are refined: the number of steps, and what is unusual in them, ``10,svi_rate=0.1``; empty: not."""
+    """How posteriors are refined.
+
+    The number of steps, and what is unusual in them, ``10,svi_rate=0.1``; empty: not.
+    """
     objective = config.get("objective", {})
     if not objective.get("svi_steps"):
         return ""
@@ -217,7 +232,10 @@ def refinement(config: dict[str, Any]) -> str:
 
 
 def valid_points(config: dict[str, Any]) -> int | None:
-    """Cases a validation takes, evenly spread; None: all. Only where each has a posterior to be annealed fewer."""
+    """Cases a validation takes, evenly spread; None: all.
+
+    Only where each has a posterior to be annealed fewer.
+    """
     return (
         config.get("objective", {}).get("valid_points") if "posterior" in lacking(config) else None
     )

@@ -1,4 +1,7 @@
-"""A table and its results as text, Markdown, LaTeX, HTML or CSV; figures; comparison of two sets of results."""
+"""A table and its results as text, Markdown, LaTeX, HTML or CSV; figures.
+
+Comparison of two sets of results.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,8 @@ class Look:
     """How a page is shown.
 
     Attributes:
-        brief: The entries with runs and what their marks stand for, without the other notes; in text a short line each.
+        brief: The entries with runs and what their marks stand for, without the other notes; in
+            text a short line each.
         width: Characters of the terminal, for text; None for lines as long as they are.
         colour: Text in colour.
         curves: With the validation curve of each entry, where it is known.
@@ -57,8 +61,9 @@ def written(shown: Sequence[Shown], format: str = "text", look: Look = Look()) -
 
     Args:
         shown: One or more of them.
-        format: ``csv`` is the results themselves, one line per (cell, seed, metric), which ``compare`` reads. The other
-            formats are pages, aggregated over seeds. A note stands on the first page that needs it.
+        format: ``csv`` is the results themselves, one line per (cell, seed, metric), which
+            ``compare`` reads. The other formats are pages, aggregated over seeds. A note stands on
+            the first page that needs it.
         look: How they are shown.
 
     Raises:

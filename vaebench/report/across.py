@@ -1,4 +1,7 @@
-"""The report of a table whose columns are measures of the same runs: one line per row, as in print."""
+"""The report of a table whose columns are measures of the same runs.
+
+One line per row, as in print.
+"""
 
 from __future__ import annotations
 
@@ -28,15 +31,19 @@ def legend(table: Table, unit: str) -> str:
         if table.printed
         else ""
     )
-    return f"{what}{'; ' if what else ''}means over seeds in {unit}{brackets}. Lower is better in {', '.join(judged)}."
+    return (
+        f"{what}{'; ' if what else ''}means over seeds in {unit}{brackets}. Lower is better in "
+        f"{', '.join(judged)}."
+    )
 
 
 def records(
     table: Table, rows: list[ReportRow], marks: dict[str, int]
 ) -> tuple[list[dict[str, str]], tuple[str, ...]]:
-    """A line for every row and setting, header -> text, and the headers that stay whatever is below them.
+    """A line for every row and setting, header -> text.
 
-    A column has the measured number and, in brackets, the published one.
+    And the headers that stay whatever is below them. A column has the measured number and, in
+    brackets, the published one.
     """
     samples = cells.one_samples(rows)
     columns = list(dict.fromkeys([*table.columns, *(r.column for r in rows)]))
@@ -72,7 +79,10 @@ def records(
 
 
 def _lines(rows: list[ReportRow]) -> list[list[ReportRow]]:
-    """The entries of each line: those of one row and the same runs. One without runs joins its row's first line."""
+    """The entries of each line: those of one row and the same runs.
+
+    One without runs joins its row's first line.
+    """
     out = []
     for _, of_row in groupby(rows, key=lambda r: r.row):
         lines: dict[tuple[str, str, str], list[ReportRow]] = {}
@@ -93,9 +103,10 @@ def _cell(table: Table, row: ReportRow | None) -> str:
 
 
 def _verdict(entries: list[ReportRow]) -> str:
-    """The verdict of the line; if its columns have different ones, each with the name of the column.
+    """The verdict of the line.
 
-    A printed number of a kind that is not trained here counts for nothing if the row is trained for another column.
+    If its columns have different ones, each with the name of the column. A printed number of a kind
+    that is not trained here counts for nothing if the row is trained for another column.
     """
     trained = [r for r in entries if r.verdict != NOT_TRAINED] or entries
     judged = [r for r in trained if r.verdict != "-" or (r.ours and not is_descriptive(r.measure))]

@@ -17,7 +17,10 @@ MARK = "!"
 
 
 def places(table: Table, column: str) -> int:
-    """Decimals of the published numbers of a column: the most that a number of the same measure has."""
+    """Decimals of the published numbers of a column.
+
+    The most that a number of the same measure has.
+    """
     measure = table.measure_of(column)
     every = (
         (c, v)
@@ -28,7 +31,10 @@ def places(table: Table, column: str) -> int:
 
 
 def published(table: Table, row: ReportRow) -> str:
-    """The published number with the decimals of its measure; ``84.11 ± 0.04`` with its standard deviation."""
+    """The published number with the decimals of its measure.
+
+    ``84.11 ± 0.04`` with its standard deviation.
+    """
     if row.published is None:
         return ""
     digits = places(table, row.column)
@@ -42,13 +48,19 @@ def decimals(published: Iterable[float | None]) -> int:
 
 
 def one_samples(rows: Iterable[ReportRow]) -> int | None:
-    """The number of importance samples of every IW-NLL beside the measure; None if the rows have different ones."""
+    """The number of importance samples of every IW-NLL beside the measure.
+
+    None if the rows have different ones.
+    """
     found = {r.iw_nll.samples for r in rows if r.iw_nll}
     return found.pop() if len(found) == 1 else None
 
 
 def beside(row: ReportRow, samples: int | None) -> dict[str, str]:
-    """The metrics beside the measure. K of the IW-NLL stands in its header or, if ``samples`` is None, in each cell."""
+    """The metrics beside the measure.
+
+    K of the IW-NLL stands in its header or, if ``samples`` is None, in each cell.
+    """
     cells = {}
     for metric in BESIDE:
         header = heading(metric)
@@ -63,9 +75,10 @@ def beside(row: ReportRow, samples: int | None) -> dict[str, str]:
 
 
 def number(e: Estimate | None) -> str:
-    """``113.25 ± 0.12`` over seeds, ``113.25 [0.05]`` for one seed with the error of its evaluation.
+    """``113.25 ± 0.12`` over seeds, ``113.25 [0.05]`` for one seed.
 
-    No more digits than the error supports, and two decimals at most. With a ``!`` if it is flagged.
+    In brackets the error of its evaluation. No more digits than the error supports, and two
+    decimals at most. With a ``!`` if it is flagged.
     """
     if e is None:
         return ""
@@ -78,7 +91,10 @@ def lost(row: ReportRow, metric: str) -> str:
 
 
 def _by_layer(metric: str, e: Estimate) -> str:
-    """``31.1 / 13.3 / 0.06!``: each latent layer, the one next to the data first; dead ones are marked."""
+    """``31.1 / 13.3 / 0.06!``: each latent layer, the one next to the data first.
+
+    Dead ones are marked.
+    """
     if metric != "kl":
         return " / ".join(f"{v:g}" if v == round(v) else f"{v:.1f}" for v in e.layers)
     # No minus before 0.00.
@@ -101,7 +117,10 @@ def _plain(e: Estimate) -> str:
 
 
 def difference(row: ReportRow) -> str:
-    """Ours minus published, with its sign and the digits of ours; empty if the two may not be compared."""
+    """Ours minus published, with its sign and the digits of ours.
+
+    Empty if the two may not be compared.
+    """
     if row.difference is None or row.ours is None:
         return ""
     text = rounded(row.difference, supported(row.ours.error))
@@ -115,8 +134,9 @@ PLACES = 2
 def supported(error: float | None) -> int:
     """Decimals that a number with this standard error has, negative for tens and hundreds.
 
-    By the rule of the Particle Data Group: the error keeps two digits where its three leading ones are 100 to 354, one
-    from 355 to 949, and from 950 on it becomes 1000 and keeps two. 0.35 has two decimals, 0.36 one, 3.6 none, 36 tens.
+    By the rule of the Particle Data Group: the error keeps two digits where its three leading ones
+    are 100 to 354, one from 355 to 949, and from 950 on it becomes 1000 and keeps two. 0.35 has two
+    decimals, 0.36 one, 3.6 none, 36 tens.
     """
     if not error:
         return PLACES

@@ -1,4 +1,7 @@
-"""Colours of a page on a terminal, laid over the text when it stands: they change no character and no width."""
+"""Colours of a page on a terminal, laid over the text when it stands.
+
+They change no character and no width.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,10 @@ def paint(text: str, code: str) -> str:
 
 
 def grid(text: str, headers: Sequence[str]) -> str:
-    """The lines of a ruled grid, with its headers, verdicts, states and flagged numbers in colour."""
+    """The lines of a ruled grid, in colour.
+
+    Coloured are headers, verdicts, states and flagged numbers.
+    """
     head, rule, *lines = text.split("\n")
     spans = [match.span() for match in re.finditer("-+", rule)]
     painted = [_line(line, spans, headers) for line in lines]

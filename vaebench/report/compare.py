@@ -31,11 +31,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEVEL = math.erf(3 / math.sqrt(2))
-"""Without a tolerance two means agree within this interval: three standard errors if these are known, more by
-Student's t if they come from few seeds. Many rows are compared at once, so it is higher than that of a verdict."""
+"""Without a tolerance two means agree within this interval: three standard errors if these are
+known, more by Student's t if they come from few seeds. Many rows are compared at once, so it is
+higher than that of a verdict."""
 
 FLOOR = 1e-6
-"""Two means always agree within this much: the last digits of a sum depend on the order of its terms."""
+"""Two means always agree within this much: the last digits of a sum depend on
+the order of its terms."""
 
 
 T = TypeVar("T")
@@ -55,8 +57,8 @@ class ComparedRow:
         b: The second side.
         difference: b minus a.
         error: Standard error of the difference; None if neither side has one.
-        allowed: The largest difference that counts as agreement. None if the row is not judged: it is a time, or no
-            error is known on either side, and no tolerance was given for its unit.
+        allowed: The largest difference that counts as agreement. None if the row is not judged: it
+            is a time, or no error is known on either side, and no tolerance was given for its unit.
         protocols: Unlike protocols that were compared anyway.
         settings: Unlike presets, labels or training settings.
         flagged: The kinds of flags of either side.
@@ -97,7 +99,10 @@ class Comparison:
 
     @property
     def differs(self) -> bool:
-        """Whether any judged row disagrees or is in one side only: the command then exits with 1."""
+        """Whether any judged row disagrees or is in one side only.
+
+        The command then exits with 1.
+        """
         return not all(r.within for r in self.rows if r.judged)
 
 
@@ -108,13 +113,14 @@ def compare(
     ignore_protocol: bool = False,
     common: bool = False,
 ) -> Comparison:
-    """Compare two long frames by (table, row, column, metric), each aggregated over its finished seeds.
+    """Compare two long frames by (table, row, column, metric).
 
-    A row in nats agrees if the means differ by at most ``tol``. Without ``tol``, and in other units, a row agrees
-    within the interval of ``LEVEL`` by Welch's t, and always within ``FLOOR``. The errors are those over seeds; of a
-    single seed that of its evaluation, which counts as known. If one side has a single seed, the spread over seeds is
-    unknown: a row in nats then agrees within the margin of its table too. If a side holds several presets of a table
-    entry, the preset is part of the row.
+    Each is aggregated over its finished seeds. A row in nats agrees if the means differ by at most
+    ``tol``. Without ``tol``, and in other units, a row agrees within the interval of ``LEVEL`` by
+    Welch's t, and always within ``FLOOR``. The errors are those over seeds; of a single seed that
+    of its evaluation, which counts as known. If one side has a single seed, the spread over seeds
+    is unknown: a row in nats then agrees within the margin of its table too. If a side holds
+    several presets of a table entry, the preset is part of the row.
 
     Args:
         a: The first side.
@@ -124,8 +130,8 @@ def compare(
         common: Leave out what is in one side only, and count it.
 
     Raises:
-        UserError: For a bad ``tol``, if no row is in both sides, for several training settings of one row in one side,
-            and for unlike protocols unless they are ignored.
+        UserError: For a bad ``tol``, if no row is in both sides, for several training settings of
+            one row in one side, and for unlike protocols unless they are ignored.
     """
     if tol is not None:
         tol = options.TOLERANCE.check("tolerance", tol, f"tolerance {tol}")
@@ -142,7 +148,8 @@ def compare(
     entries = [set(f[entry].itertuples(index=False, name=None)) for f in (a, b)]
     if not entries[0] & entries[1] or (common and not shared):
         raise UserError(
-            f"nothing to compare: no row is in both sides; the first has {_known(a)}, the second {_known(b)}"
+            f"nothing to compare: no row is in both sides; the first has {_known(a)}, "
+            f"the second {_known(b)}"
         )
 
     rows = []
@@ -155,7 +162,10 @@ def compare(
 
 
 def _parts(frame: pd.DataFrame, by: list[str]) -> dict[Name, list[Record]]:
-    """The rows of each metric of each entry that were measured as the cell asks; first by entries, then by metrics."""
+    """The rows of each metric of each entry that were measured as the cell asks.
+
+    First by entries, then by metrics.
+    """
     rows = records(frame)
     parts: dict[Name, list[Record]] = {}
     for row in only_current(rows):
@@ -175,14 +185,17 @@ def _places(names: Iterable[T]) -> dict[T, int]:
 
 
 def _numbers(parts: dict[Name, list[Record]], side: str) -> dict[Name, list[Record]]:
-    """Of each part the rows that count. Raises UserError if some are of several training settings."""
+    """Of each part the rows that count.
+
+    Raises UserError if some are of several training settings.
+    """
     numbers = {name: rows for name, part in parts.items() if (rows := averaged(part))}
     for name, rows in numbers.items():
         keys = list(dict.fromkeys(row["key"] for row in rows))
         if len(keys) > 1:
             raise UserError(
-                f"{_name(name[:-1])}: the {side} side holds {len(keys)} training settings of this row "
-                f"({', '.join(keys)}); allowed: one"
+                f"{_name(name[:-1])}: the {side} side holds {len(keys)} training settings of this "
+                f"row ({', '.join(keys)}); allowed: one"
             )
     return numbers
 
@@ -226,7 +239,10 @@ def _row(
 
 
 def _width(*sides: Estimate) -> float:
-    """Half-width of the interval of the difference; the error of a single evaluation counts as known."""
+    """Half-width of the interval of the difference.
+
+    The error of a single evaluation counts as known.
+    """
     parts = [(e.error, e.n - 1 if e.n > 1 else math.inf) for e in sides if e.error is not None]
     return half_width(parts, LEVEL)
 
@@ -238,7 +254,10 @@ def _margin(table: str) -> float:
 
 
 def _settings(a: list[Record], b: list[Record]) -> str:
-    """``presets: paper against tuned``, ``labels: none against modified``, or the keys, where the sides differ."""
+    """``presets: paper against tuned``, ``labels: none against modified``.
+
+    Or the keys; of all where the sides differ.
+    """
     for column in ("preset", "label"):
         left, right = (
             " and ".join(sorted({row[column] or "none" for row in side})) for side in (a, b)
@@ -262,12 +281,19 @@ def _name(cell: Sequence[str]) -> str:
 
 
 def render(comparison: Comparison, width: int | None = None) -> str:
-    """A text table of all rows, then how many agree. ``width``: of the terminal, None for no limit."""
+    """A text table of all rows, then how many agree.
+
+    ``width``: of the terminal, None for no limit.
+    """
     headers = ("row", "metric", "first", "n", "second", "n", "difference", "error", "allowed", "")
     lines = tuple(_line(row) for row in comparison.rows)
     sides = ("left", "left", *["right"] * 7, "left")
     verdict = f"{_count(comparison)}: {_rule(comparison)}"
-    return f"{text.grid(Grid(headers, lines, sides, leading=2), width)}\n\n{text.filled(verdict, width)}\n"
+    return (
+        f"{text.grid(Grid(headers, lines, sides, leading=2), width)}\n"
+        "\n"
+        f"{text.filled(verdict, width)}\n"
+    )
 
 
 def _line(r: ComparedRow) -> tuple[str, ...]:
@@ -308,7 +334,10 @@ def _count(comparison: Comparison) -> str:
 
 def _rule(comparison: Comparison) -> str:
     """By what the rows were judged, in words, as far as it applied to any of them."""
-    errors = f"the {LEVEL:.1%} interval, by Student's t (±: over seeds; [..]: of the evaluation of a single seed)"
+    errors = (
+        f"the {LEVEL:.1%} interval, by Student's t (±: over seeds; [..]: of the "
+        "evaluation of a single seed)"
+    )
     both = [(r.a, r.b) for r in comparison.rows if r.a and r.b and not is_timing(r.metric)]
     if comparison.tol is not None:
         other = any(a.unit != "nats" or b.unit != "nats" for a, b in both)
@@ -317,7 +346,10 @@ def _rule(comparison: Comparison) -> str:
         )
     single = any(a.unit == b.unit == "nats" and 1 in (a.n, b.n) for a, b in both)
     margin = (
-        "; with a single seed on a side at least the table's margin, because the spread over seeds is unknown"
+        (
+            "; with a single seed on a side at least the table's margin, because the spread "
+            "over seeds is unknown"
+        )
         if single
         else ""
     )

@@ -37,16 +37,18 @@ def estimate(
     """Seconds per seed of a cell.
 
     Args:
-        recorded: Results of runs, or what ``digest.cost`` keeps of them (``Index.costs``, ``reference_records``).
+        recorded: Results of runs, or what ``digest.cost`` keeps of them (``Index.costs``,
+            ``reference_records``).
         cell: What is to be run.
         kind: Runs on a 'cpu' or on 'cuda' only.
         evaluate: With its evaluation.
 
     Returns:
-        The mean over finished runs of the same training settings, by any version of their options. If there are none,
-        the mean over runs with the same data, model, sizes and objective, of their seconds per update times the cell's
-        upper limit of updates. None if nothing like it is recorded. Of runs that were timed by the processor and
-        others, the former alone: what else a machine did stands in the seconds of the others.
+        The mean over finished runs of the same training settings, by any version of their options.
+        If there are none, the mean over runs with the same data, model, sizes and objective, of
+        their seconds per update times the cell's upper limit of updates. None if nothing like it is
+        recorded. Of runs that were timed by the processor and others, the former alone: what else a
+        machine did stands in the seconds of the others.
     """
     key = cell.key
     sizes_here = sizes(cell.config)
@@ -73,8 +75,8 @@ def estimate(
 def evaluation(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "") -> float | None:
     """Seconds of the evaluation of one seed of a cell; arguments as of ``estimate``.
 
-    The mean over runs that were evaluated by the same ``eval`` settings: those of the same training settings, else
-    those with the same data, model, sizes and objective.
+    The mean over runs that were evaluated by the same ``eval`` settings: those of the same training
+    settings, else those with the same data, model, sizes and objective.
     """
     key = cell.key
     sizes_here = sizes(cell.config)
@@ -99,9 +101,10 @@ def stored_evaluation(store: Store, cell: Cell, kind: str = "") -> float | None:
 
 
 def reference_records() -> list[dict[str, Any]]:
-    """The runs of the shipped reference results, reduced to FIELDS; [] if this installation has none.
+    """The runs of the shipped reference results, reduced to FIELDS.
 
-    One record per (key, seed), unknown numbers are None. Files that are not results CSVs (curves) are left out.
+    [] if this installation has none. One record per (key, seed), unknown numbers are None. Files
+    that are not results CSVs (curves) are left out.
     """
     found: dict[tuple[str, int], dict[str, Any]] = {}
     place = shipped.folder()
@@ -139,10 +142,10 @@ def _budget(record: dict[str, Any], unit: str) -> float | None:
 
 
 def _alike(record: dict[str, Any], key: str, sizes_here: str, by_key: bool = False) -> bool:
-    """Whether an update of a run takes about as long: the same data, model and objective, and the same sizes.
+    """Whether an update of a run takes about as long.
 
-    The first three stand in the readable part of the key. Sizes are known from the settings or, ``by_key``, from
-    ``dims`` in the key.
+    The same data, model and objective, and the same sizes. The first three stand in the readable
+    part of the key. Sizes are known from the settings or, ``by_key``, from ``dims`` in the key.
     """
     if readable(record["key"]) != readable(key):
         return False
@@ -150,7 +153,10 @@ def _alike(record: dict[str, Any], key: str, sizes_here: str, by_key: bool = Fal
 
 
 def _from_csv(path: Path) -> list[dict[str, Any]]:
-    """One record per line of the results CSV at ``path``, read without pandas. ValueError where it is none."""
+    """One record per line of the results CSV at ``path``, read without pandas.
+
+    ValueError where it is none.
+    """
     numbers = ("seconds", "eval_seconds", "updates")
     with path.open(encoding="utf-8", newline="") as f:
         lines = csv.DictReader(f, strict=True)

@@ -1,6 +1,7 @@
 """The notes below a table. Each is a rule of ``RULES``, in the order of the page.
 
-A rule gives the lines of its note; none if it does not apply. To add a note: a rule here, an entry of ``RULES``.
+A rule gives the lines of its note; none if it does not apply. To add a note: a rule here,
+an entry of ``RULES``.
 """
 
 from __future__ import annotations
@@ -20,9 +21,18 @@ from vaebench.results.stats import LEVEL
 Rule = Callable[[Summary], Iterable[str]]
 
 VERDICTS = {
-    "yes": f"within the margin of the published number; half the {LEVEL:.0%} interval is no more than that",
-    "better": f"lower than the published number by more than the margin; the {LEVEL:.0%} interval does not reach it",
-    "no": f"higher than the published number by more than the margin; the {LEVEL:.0%} interval does not reach it",
+    "yes": (
+        f"within the margin of the published number; half the {LEVEL:.0%} "
+        "interval is no more than that"
+    ),
+    "better": (
+        f"lower than the published number by more than the margin; the {LEVEL:.0%} "
+        "interval does not reach it"
+    ),
+    "no": (
+        f"higher than the published number by more than the margin; the {LEVEL:.0%} "
+        "interval does not reach it"
+    ),
     "unclear": "the seeds, or the paper's runs, scatter too much for a yes, a better or a no",
     "n=1": "one seed, from which no yes or no is given",
     "-": "no verdict: nothing published or measured, not the paper's data or evaluation, or a time",
@@ -41,7 +51,7 @@ def footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
     return [line for rule in RULES for line in rule(summary)]
 
 
-# ------------------------------------------------------------------------------------------------- how to read it
+# ----------------------------------------------------------------------------------- how to read it
 
 
 def legend(summary: Summary) -> Iterator[str]:
@@ -72,7 +82,10 @@ def error_over_seeds(summary: Summary) -> Iterator[str]:
 def published_sd(summary: Summary) -> Iterator[str]:
     """``84.11 ± 0.04`` in print."""
     if any(r.published_sd is not None for r in summary.rows):
-        yield "± of a published number: the standard deviation over the paper's runs, as printed, not of their mean."
+        yield (
+            "± of a published number: the standard deviation over the paper's runs, as "
+            "printed, not of their mean."
+        )
 
 
 def error_of_one_seed(summary: Summary) -> Iterator[str]:
@@ -83,8 +96,8 @@ def error_of_one_seed(summary: Summary) -> Iterator[str]:
             sorted({"monte carlo": "Monte Carlo"}.get(kind, kind) for kind in found)
         )
         yield (
-            f"[..] after a number: one seed; the {kinds} error of its evaluation, which says nothing about the spread "
-            "over seeds."
+            f"[..] after a number: one seed; the {kinds} error of its evaluation, which says "
+            "nothing about the spread over seeds."
         )
 
 
@@ -93,9 +106,9 @@ def error_of_log_z(summary: Summary) -> Iterator[str]:
     largest = max((e.log_z_error or 0.0 for e in summary.estimates), default=0.0)
     if largest:
         yield (
-            f"log Z: estimated, with a standard error of at most {_significant(largest)} nats in a mean over test "
-            "cases. All cases of a run share it (of documents those of one length), so it does not average out over "
-            "them; it is part of [..]."
+            f"log Z: estimated, with a standard error of at most {_significant(largest)} nats in "
+            "a mean over test cases. All cases of a run share it (of documents those of one "
+            "length), so it does not average out over them; it is part of [..]."
         )
 
 
@@ -105,16 +118,23 @@ def part_of_the_cases(summary: Summary) -> Iterator[str]:
     if known:
         error, worst = max(known, key=lambda pair: pair[0])
         yield (
-            f"test cases: {worst.cases} only. As one of the whole set a value is known to ± {_significant(error)} "
-            f"{worst.unit} at most, no part of the errors above; rows measured on the same cases differ by less."
+            f"test cases: {worst.cases} only. As one of the whole set a value is known to ± "
+            f"{_significant(error)} {worst.unit} at most, no part of the errors above; rows "
+            "measured on the same cases differ by less."
         )
 
 
 def unknown_words(summary: Summary) -> Iterator[str]:
-    """How much of the documents a vocabulary lacks: each such word is scored as the one entry <unk>."""
+    """How much of the documents a vocabulary lacks.
+
+    Each such word is scored as the one entry <unk>.
+    """
     shares = [e.unknown for e in summary.estimates if e.unknown]
     if shares:
-        yield f"<unk>: up to {max(shares):.1%} of the documents' words are not in the vocabulary and scored as <unk>."
+        yield (
+            f"<unk>: up to {max(shares):.1%} of the documents' words are not in the vocabulary "
+            "and scored as <unk>."
+        )
 
 
 def effective_samples(summary: Summary) -> Iterator[str]:
@@ -124,8 +144,8 @@ def effective_samples(summary: Summary) -> Iterator[str]:
         ess, worst = min(known, key=lambda pair: pair[0])
         k = "" if worst.samples is None else f" of K={worst.samples}"
         yield (
-            f"IW-NLL: the smallest mean effective sample size of a row is {ess:.1f}{k}; where it is low, more "
-            "samples would lower the NLL by more than its error."
+            f"IW-NLL: the smallest mean effective sample size of a row is {ess:.1f}{k}; where it "
+            "is low, more samples would lower the NLL by more than its error."
         )
 
 
@@ -134,8 +154,8 @@ def delta_method(summary: Summary) -> Iterator[str]:
     known = [e for e in summary.importance_weighted if e.ess is not None]
     if any(e.n == 1 and e.own_error is not None and not e.error_by for e in known):
         yield (
-            "IW-NLL: errors recorded by the delta method, which are too small where the effective sample size is low; "
-            "vaebench eval measures anew, by the jackknife."
+            "IW-NLL: errors recorded by the delta method, which are too small where the effective "
+            "sample size is low; vaebench eval measures anew, by the jackknife."
         )
 
 
@@ -144,27 +164,34 @@ def evaluated_once(summary: Summary) -> Iterator[str]:
     if any(override.startswith("eval.repeats=") for override in summary.table.base):
         alone = dict.fromkeys(r.row for r in summary.rows if r.ours and not r.ours.repeats)
         if alone:
-            yield f"evaluated once only, vaebench run makes the other evaluations: {', '.join(alone)}."
+            yield (
+                "evaluated once only, vaebench run makes the other evaluations: "
+                f"{', '.join(alone)}."
+            )
 
 
 def evaluation_noise(summary: Summary) -> Iterator[str]:
     """What repeated evaluations of the same parameters gave.
 
-    Of several seeds the mean of their means, and of their variances, which leave the seeds' own spread out.
+    Of several seeds the mean of their means, and of their variances, which leave the
+    seeds' own spread out.
     """
     for r in summary.rows:
         if r.ours and r.ours.repeats:
             count, mean, variance = r.ours.repeats
             seeds = f" of each of {r.ours.n} seeds" if r.ours.n > 1 else ""
-            yield f"{r.row}, {r.column}: {count} evaluations{seeds}, mean {mean:.2f}, variance {variance:.1g}."
+            yield (
+                f"{r.row}, {r.column}: {count} evaluations{seeds}, mean {mean:.2f}, "
+                f"variance {variance:.1g}."
+            )
 
 
 def order_of_layers(summary: Summary) -> Iterator[str]:
     """``31.1 / 13.3 / 0.06``."""
     if any(len(e.layers) > 1 for r in summary.rows for e in r.beside.values()):
         yield (
-            "KL and active units of several latent layers: by layer, the one next to the data first; of several seeds "
-            "the mean of each."
+            "KL and active units of several latent layers: by layer, the one next to the data "
+            "first; of several seeds the mean of each."
         )
 
 
@@ -174,14 +201,15 @@ def flagged(summary: Summary) -> Iterator[str]:
     kinds |= {kind for r in summary.rows for lost in r.lost.values() for kind in lost}
     if kinds & set(flags.FAULTS):
         yield (
-            f"{MARK}: flagged, the notes of the row say why; a number that is impossible or not finite enters no mean, "
-            "one that a single case decides, or whose annealing failed, has no verdict."
+            f"{MARK}: flagged, the notes of the row say why; a number that is impossible or not "
+            "finite enters no mean, one that a single case decides, or whose annealing failed, "
+            "has no verdict."
         )
     elif flags.DEAD_LAYER in kinds:
         yield f"{MARK}: flagged, the notes of the row say why."
 
 
-# ---------------------------------------------------------------------------------------------------- verdicts
+# ----------------------------------------------------------------------------------------- verdicts
 
 
 def margin(summary: Summary) -> Iterator[str]:
@@ -203,7 +231,10 @@ def interval(summary: Summary) -> Iterator[str]:
     if not (summary.table.printed and judged):
         return
 
-    seeds = f"{LEVEL:.0%} interval: of the difference, by Student's t with n - 1 degrees of freedom for n seeds"
+    seeds = (
+        f"{LEVEL:.0%} interval: of the difference, by Student's t with n - 1 degrees "
+        "of freedom for n seeds"
+    )
     welch = "and by Welch's where the paper prints a standard deviation"
     if all(r.published_sd is None for r in judged):
         yield f"{seeds}; the published number is taken as exact."
@@ -211,7 +242,8 @@ def interval(summary: Summary) -> Iterator[str]:
         yield f"{seeds}, {welch}, over {summary.table.published_runs} runs."
     else:
         yield (
-            f"{seeds}, {welch}; over how many runs it does not say, so it is taken as the error of the number itself."
+            f"{seeds}, {welch}; over how many runs it does not say, so it is taken as the "
+            "error of the number itself."
         )
 
 
@@ -221,7 +253,7 @@ def lost_seeds(summary: Summary) -> Iterator[str]:
         yield "k of n seeds: the others failed or diverged; the mean is over the k that finished."
 
 
-# --------------------------------------------------------------------------------------------- runs and the paper
+# ------------------------------------------------------------------------------- runs and the paper
 
 
 def presets(summary: Summary) -> Iterator[str]:

@@ -30,7 +30,8 @@ def kind_of(path: Path) -> str:
     kind = path.suffix.lstrip(".").lower()
     if kind not in SUFFIXES:
         raise UserError(
-            f"{path}: cannot draw to {path.suffix or 'a name without suffix'!r}: {nearest(kind, SUFFIXES)}"
+            f"{path}: cannot draw to {path.suffix or 'a name without suffix'!r}: "
+            f"{nearest(kind, SUFFIXES)}"
         )
     return kind
 
@@ -61,7 +62,10 @@ def image(draw: Callable[[Canvas], None], kind: str, title: str = "") -> bytes:
 
 
 def pixels(canvas: Canvas, picture: np.ndarray) -> None:
-    """A picture (rows, columns) of numbers from 0, white, to 1, black, over a whole figure: squares of equal size."""
+    """A picture (rows, columns) of numbers from 0, white, to 1, black, over a whole figure.
+
+    Squares of equal size.
+    """
     rows, columns = picture.shape
     side = max(1, min(DOTS, LARGEST // max(rows, columns)))
     canvas.set_layout_engine("none")

@@ -16,7 +16,8 @@ ESCAPES = str.maketrans(
         ">": r"\textgreater{}",
         "|": r"\textbar{}",
         "±": r"$\pm$",
-        # At the start of a table row a bare bracket would be the option of the line break before it.
+        # At the start of a table row a bare bracket would be the option of
+        # the line break before it.
         "[": "{[}",
         "]": "{]}",
         **{c: f"\\{c}" for c in "{}$&#_%"},

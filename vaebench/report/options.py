@@ -61,5 +61,6 @@ def check(
         )
     if curves and figure is None and len({t.figure for t in tables}) > 1:
         raise UserError(
-            "--curves of tables with different figures: one table at a time, or say which with --figure"
+            "--curves of tables with different figures: one table at a time, or "
+            "say which with --figure"
         )

@@ -1,4 +1,7 @@
-"""Results on other data than the table's: what the paper printed and chose says nothing of them, so it is left out."""
+"""Results on other data than the table's.
+
+What the paper printed and chose says nothing of them, so it is left out.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def shown_beside(table: Table, frame: pd.DataFrame) -> tuple[Table, str]:
-    """The table as it stands beside these results, and a note that says what was left out; empty: nothing.
+    """The table as it stands beside these results, and a note that says what was left out.
 
-    Where every result is of other data than the paper's, the table has no published numbers, no literature, no ledger
-    and no notes. Where some are the paper's, it stays as it is.
+    Empty: nothing. Where every result is of other data than the paper's, the table has no published
+    numbers, no literature, no ledger and no notes. Where some are the paper's, it stays as it is.
     """
     rows = frame[frame["table"] == table.name]
     if not len(rows) or rows["paper_protocol"].any():
@@ -43,7 +46,8 @@ def shown_beside(table: Table, frame: pd.DataFrame) -> tuple[Table, str]:
     }
 
     note = (
-        f"data: {' and '.join(sorted(found))}, not the paper's {' and '.join(sorted(papers))}: its numbers, its margin "
-        f"and its ledger say nothing of these and are left out; vaebench show table={table.name} has them."
+        f"data: {' and '.join(sorted(found))}, not the paper's {' and '.join(sorted(papers))}: "
+        "its numbers, its margin and its ledger say nothing of these and are left out; vaebench "
+        f"show table={table.name} has them."
     )
     return replace(table, rows=bare, ledger=(), notes=()), note

@@ -1,4 +1,7 @@
-"""A page of a report in plain text. It is made once; the writers of the formats only add marks and escapes."""
+"""A page of a report in plain text.
+
+It is made once; the writers of the formats only add marks and escapes.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ class Grid:
         headers: One for each column.
         lines: The cells of each line.
         sides: ``left`` or ``right`` for each column.
-        leading: The number of first columns that name a line. They are repeated if a grid is broken into parts.
+        leading: The number of first columns that name a line. They are repeated if a
+            grid is broken into parts.
         more: Headers of the columns that a narrow grid leaves out.
     """
 

@@ -1,6 +1,7 @@
-"""Two models on the same cases: files of what is known of each case, and a paired comparison of two of them.
+"""Two models on the same cases.
 
-The likelihoods of an image differ by tens of nats from image to image, and by far less from model to model on the same
+Files of what is known of each case, and a paired comparison of two of them. The likelihoods of an
+image differ by tens of nats from image to image, and by far less from model to model on the same
 image. So the mean of the differences is known much better than the difference of the means.
 """
 
@@ -30,7 +31,8 @@ NUMBERS = ("nll", "iw_nll", "bound", "kl", "ess")
 """Columns that may be there besides, nats but for ``ess``; the first three are compared."""
 
 SAMPLES = "iw_samples"
-"""Column that says of how many samples ``iw_nll`` and ``ess`` are. More of them give a lower ``iw_nll``."""
+"""Column that says of how many samples ``iw_nll`` and ``ess`` are. More of them
+give a lower ``iw_nll``."""
 
 
 def csv_text(
@@ -122,14 +124,16 @@ def compare(first: str, second: str) -> Pairs:
     """Compare two files of cases on those that both have.
 
     Raises:
-        UserError: If a file is damaged, the cases are of other data or another split, or nothing is common.
+        UserError: If a file is damaged, the cases are of other data or another
+            split, or nothing is common.
     """
     a = _read(first)
     b = _read(second)
     for name in ("data", "split"):
         if a[name].iloc[0] != b[name].iloc[0]:
             raise UserError(
-                f"{first} is of {name} {a[name].iloc[0]}, {second} of {b[name].iloc[0]}: not the same cases"
+                f"{first} is of {name} {a[name].iloc[0]}, {second} of "
+                f"{b[name].iloc[0]}: not the same cases"
             )
 
     both = a.merge(b, on="case", suffixes=(" a", " b"))
@@ -147,10 +151,16 @@ def compare(first: str, second: str) -> Pairs:
 
 
 def _unlike(a: pd.DataFrame, b: pd.DataFrame) -> str:
-    """That importance-weighted NLLs are of different numbers of samples; empty if they are not, or nobody knows."""
+    """That importance-weighted NLLs are of different numbers of samples.
+
+    Empty if they are not, or nobody knows.
+    """
     if SAMPLES not in a or SAMPLES not in b or a[SAMPLES].iloc[0] == b[SAMPLES].iloc[0]:
         return ""
-    return f"iw_nll, of K={a[SAMPLES].iloc[0]:,} in A and of K={b[SAMPLES].iloc[0]:,} in B, which is not compared"
+    return (
+        f"iw_nll, of K={a[SAMPLES].iloc[0]:,} in A and of K={b[SAMPLES].iloc[0]:,} in B, "
+        "which is not compared"
+    )
 
 
 def _pair(name: str, a: pd.Series, b: pd.Series) -> Pair:
@@ -211,8 +221,14 @@ def render(pairs: Pairs, width: int | None = None) -> str:
         f"A: {pairs.a}",
         f"B: {pairs.b}",
         *([f"left out: {pairs.unlike}"] if pairs.unlike else []),
-        f"{pairs.cases:,} cases, case by case. error: standard error of B - A over cases. differ: by more",
-        "than the 99.7 % interval. It says nothing of other seeds of the same models, nor of the bias of an estimate.",
+        (
+            f"{pairs.cases:,} cases, case by case. error: standard error of B - A over "
+            "cases. differ: by more"
+        ),
+        (
+            "than the 99.7 % interval. It says nothing of other seeds of the same models, nor of "
+            "the bias of an estimate."
+        ),
     ]
 
     return "\n".join([text.grid(grid, width), "", *notes]) + "\n"

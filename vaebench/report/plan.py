@@ -1,4 +1,7 @@
-"""What a command would do: its cells, what is done of them, and what the rest will take (``run --dry-run``)."""
+"""What a command would do.
+
+Its cells, what is done of them, and what the rest will take (``run --dry-run``).
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,8 @@ def describe(plan: Plan, force: bool, shipped: Iterable[dict[str, Any]]) -> str:
             cell = asked[0].cell
             open_ = force or any(not a.known.status.ends(plan.evaluate) for a in asked)
 
-            # Finished cells report their recorded cost, wherever they ran; only unfinished ones need torch.
+            # Finished cells report their recorded cost, wherever they ran; only
+            # unfinished ones need torch.
             kind = device_kind(cell.run) if open_ else ""
             alike = recorded.get(readable(cell.key), [])
             cost = estimate(alike, cell, kind, plan.evaluate)
@@ -83,7 +87,10 @@ def describe(plan: Plan, force: bool, shipped: Iterable[dict[str, Any]]) -> str:
 
 
 def _recorded(plan: Plan, shipped: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """What is recorded of runs with the data, model and objective of a cell, by the part of the key that names them."""
+    """What is recorded of runs with the data, model and objective of a cell.
+
+    By the part of the key that names these.
+    """
     known = {
         (asked.cell.key, asked.seed): asked.known.result
         for asked in plan.asked
@@ -100,8 +107,8 @@ def _recorded(plan: Plan, shipped: Iterable[dict[str, Any]]) -> dict[str, list[d
 def _to_do(runs: list[str], known: str, evaluations: str) -> str:
     """What is left in words.
 
-    ``runs``: for each 'known', 'unknown' (by its cost), 'evaluation' or 'evaluation of unknown cost'; ``known`` and
-    ``evaluations``: the time of those whose cost is known.
+    ``runs``: for each 'known', 'unknown' (by its cost), 'evaluation' or 'evaluation of unknown
+    cost'; ``known`` and ``evaluations``: the time of those whose cost is known.
     """
 
     def several(kind: str, words: str) -> list[str]:

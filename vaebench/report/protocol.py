@@ -30,8 +30,9 @@ ABSENT = {"svi": "none", "likelihood": "bernoulli", "precision": "float32"}
 def differing(ours: Protocol, papers: Protocol) -> str:
     """The parts of a protocol that are not the paper's, in words; empty if none is found.
 
-    For example ``data digits, not mnist_static; test cases 100, not all; log Z ais-1000x512, not ais-10000x1024``.
-    A part that one of the two lacks is no difference, but for those in ``ABSENT``.
+    For example ``data digits, not mnist_static; test cases 100, not all; log Z ais-1000x512, not
+    ais-10000x1024``. A part that one of the two lacks is no difference, but for those in
+    ``ABSENT``.
     """
     if not papers:
         return ""
@@ -46,7 +47,10 @@ def differing(ours: Protocol, papers: Protocol) -> str:
 
 
 def unlike(protocols: Iterable[str]) -> str:
-    """The parts in which two of the protocols differ: ``data:a against data:b``; empty if all are equal."""
+    """The parts in which two of the protocols differ: ``data:a against data:b``.
+
+    Empty if all are equal.
+    """
     first, *others = map(Protocol, dict.fromkeys(protocols) or [""])
     for other in others:
         pair = first.parts, other.parts

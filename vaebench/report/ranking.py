@@ -15,7 +15,10 @@ ENOUGH = 3
 
 @dataclass(frozen=True)
 class Ranked:
-    """One entry with its published and its measured rank, 1 for the lowest number; ties share the lowest rank."""
+    """One entry with its published and its measured rank, 1 for the lowest number.
+
+    Ties share the lowest rank.
+    """
 
     name: str
     published_rank: int
@@ -26,7 +29,10 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Ranking:
-    """The entries in the paper's order, and Kendall's tau-b of the two orders (None where one of them is all ties)."""
+    """The entries in the paper's order, and Kendall's tau-b of the two orders.
+
+    None where one of the orders is all ties.
+    """
 
     entries: tuple[Ranked, ...]
     tau: float | None
@@ -38,7 +44,10 @@ class Ranking:
         """Kendall's tau in words, of what, and what one seed leaves open."""
         tau = "not defined (all ties)" if self.tau is None else f"{self.tau:.2f}"
         what = ", ".join(w for w in (self.measure, self.scope) if w)
-        text = f"Kendall's tau of the two orders of {what}: {tau} ({len(self.entries)} entries; 1: the same order)"
+        text = (
+            f"Kendall's tau of the two orders of {what}: {tau} ({len(self.entries)} "
+            "entries; 1: the same order)"
+        )
         single = sum(e.n == 1 for e in self.entries)
         if single:
             which = (
@@ -62,13 +71,14 @@ class Ranking:
 
 
 def rank(rows: list[ReportRow]) -> tuple[Ranking, ...]:
-    """Ranks over the trained entries with both numbers and the paper's protocol, one ranking per kind of number.
+    """Ranks over the trained entries with both numbers and the paper's protocol.
 
-    A ranking holds entries of one measure on one split of one data set, and each run once: the test and the training
-    number of a run rise and fall together, and numbers of two data sets have an order that no model made.
+    One ranking for each kind of number. A ranking holds entries of one measure on one split of one
+    data set, and each run once: the test and the training number of a run rise and fall together,
+    and numbers of two data sets have an order that no model made.
 
-    None below three entries, and where they hold several settings (preset and label): entries trained by different
-    recipes have no common order. Rank the rows of one setting then.
+    None below three entries, and where they hold several settings (preset and label): entries
+    trained by different recipes have no common order. Rank the rows of one setting then.
     """
     kinds: dict[tuple[str, str], list[ReportRow]] = {}
     for row in rows:

@@ -1,4 +1,7 @@
-"""Results that were written to files before: several CSVs as one frame, and the points of a figure beside them."""
+"""Results that were written to files before.
+
+Several CSVs as one frame, and the points of a figure beside them.
+"""
 
 from __future__ import annotations
 
@@ -59,21 +62,25 @@ def in_place(
             continue
         if not Path(source).exists() and (hint := likely(source, [shipped.WORD])):
             raise UserError(
-                f"{source}: no such file; {hint}allowed: files, or {shipped.WORD}, the shipped results"
+                f"{source}: no such file; {hint}allowed: files, or "
+                f"{shipped.WORD}, the shipped results"
             )
         out.append(source)
     return out
 
 
 def read_pair(first: str, second: str) -> list[pd.DataFrame]:
-    """Two long frames to compare; the word ``reference`` is the shipped results of what the other side holds.
+    """Two long frames to compare.
+
+    The word ``reference`` is the shipped results of what the other side holds.
 
     Raises:
         UserError: As ``read`` and ``in_place`` do, and if both are the word.
     """
     if first == second == shipped.WORD:
         raise UserError(
-            f"{shipped.WORD} is the shipped results on both sides; name a file of your own on one of them"
+            f"{shipped.WORD} is the shipped results on both sides; name a file of "
+            "your own on one of them"
         )
     if first == shipped.WORD:
         return read_pair(second, first)[::-1]
@@ -88,7 +95,8 @@ def read_pair(first: str, second: str) -> list[pd.DataFrame]:
 def _of_tables(frame: pd.DataFrame, mine: pd.DataFrame) -> pd.DataFrame:
     """The lines of ``frame`` of the tables in ``mine``.
 
-    Of entries that other tables train they are under the names of these tables, and only those that ``mine`` has.
+    Of entries that other tables train they are under the names of these tables, and only
+    those that ``mine`` has.
     """
     import pandas as pd
 
@@ -110,9 +118,9 @@ def _of_tables(frame: pd.DataFrame, mine: pd.DataFrame) -> pd.DataFrame:
 
 
 def refuse_conflicts(frame: pd.DataFrame, where: str) -> None:
-    """Refuse a long frame with two values of one measurement, or two states of one run. Raises UserError naming both.
+    """Refuse a long frame with two values of one measurement, or two states of one run.
 
-    What stands there twice alike is no conflict.
+    Raises UserError naming both. What stands there twice alike is no conflict.
     """
     run = [c for c in MEASUREMENT if c not in ("metric", "signature")]
     for what, names in ((["value", "error"], MEASUREMENT), (["status"], run)):
@@ -125,7 +133,10 @@ def refuse_conflicts(frame: pd.DataFrame, where: str) -> None:
         values = " and ".join(
             ", ".join(f"{c} {r[c]}" for c in what) for r in alike[what].to_dict("records")
         )
-        cell = f"{first['table']}: {first['row']} / {first['column']} (preset {first['preset']}) seed {first['seed']}"
+        cell = (
+            f"{first['table']}: {first['row']} / {first['column']} (preset {first['preset']}) "
+            f"seed {first['seed']}"
+        )
         cell += f", {first['metric']}" if "metric" in names else ""
         others = twice[names].drop_duplicates().shape[0] - 1
         more = f", and {others} more like it" if others else ""
@@ -133,9 +144,10 @@ def refuse_conflicts(frame: pd.DataFrame, where: str) -> None:
 
 
 def narrowed_alike(frames: Sequence[pd.DataFrame], only: Sequence[str]) -> list[pd.DataFrame]:
-    """Of each frame the rows of the entries that ``only`` names: ``row=SBN 200`` or ``SBN 200``, ``column=NVIL``.
+    """Of each frame the rows of the entries that ``only`` names.
 
-    Several rows are a union, and rows and columns intersect. Raises UserError for a name that none of the frames has.
+    ``row=SBN 200`` or ``SBN 200``, ``column=NVIL``. Several rows are a union, and rows and columns
+    intersect. Raises UserError for a name that none of the frames has.
     """
     known = {kind: {name for frame in frames for name in frame[kind]} for kind in ("row", "column")}
     chosen: dict[str, set[str]] = {"row": set(), "column": set()}
@@ -207,7 +219,8 @@ class Files:
         whole = under_own_names(self.frame, table)
         if not len(whole):
             raise UserError(
-                f"{self.where}: no rows of table {table.name}; {nearest(table.name, set(self.frame['table']))}"
+                f"{self.where}: no rows of table {table.name}; "
+                f"{nearest(table.name, set(self.frame['table']))}"
             )
 
         frame = whole
@@ -222,7 +235,8 @@ class Files:
         if not len(frame):
             what = "preset and seeds" if entries is None else "choice, preset and seeds"
             raise UserError(
-                f"{self.where}: nothing of table {table.name} by that {what}; there are {_contents(whole)}"
+                f"{self.where}: nothing of table {table.name} by that {what}; there "
+                f"are {_contents(whole)}"
             )
 
         shown = table if entries is None else table.narrowed(entries)
@@ -242,10 +256,15 @@ class Files:
         strange = sorted({*there} - {*shown.table.trained()})
         if strange:
             names = "; ".join(f"{row} / {column}" for row, column in strange)
-            yield f"{self.where}: left out, since table {shown.table.name} has no such entry: {names}"
+            yield (
+                f"{self.where}: left out, since table {shown.table.name} has no such entry: {names}"
+            )
 
     def trails(self, chosen: pd.DataFrame) -> Trails:
-        """The validation curves of some of the runs, as far as there are files of curves beside the results."""
+        """The validation curves of some of the runs.
+
+        As far as there are files of curves beside the results.
+        """
         found: dict[str, Trail] = {}
         wanted = set(chosen["key"])
         for path, part in self.parts.items():
@@ -269,11 +288,12 @@ class Files:
         Args:
             name: One of ``vaebench.report.plots.PLOTS``.
             chosen: The results of these runs.
-            table: That they are shown in, if its name is not the one in the files: see ``under_own_names``.
+            table: That they are shown in, if its name is not the one in the files: see
+                ``under_own_names``.
 
         Raises:
-            UserError: If such a file is missing or lacks a column, and for runs of several presets, which these files
-                do not tell apart.
+            UserError: If such a file is missing or lacks a column, and for runs of several presets,
+                which these files do not tell apart.
         """
         import pandas as pd
 
@@ -283,8 +303,8 @@ class Files:
         presets = sorted(set(chosen["preset"]))
         if len(presets) > 1:
             raise UserError(
-                f"--plot and --curves show one preset at a time, these rows are of {', '.join(presets)}: "
-                "add preset=NAME"
+                "--plot and --curves show one preset at a time, these rows are of "
+                f"{', '.join(presets)}: add preset=NAME"
             )
 
         runs = _runs(chosen, "preset", "key", "seed")
@@ -311,8 +331,8 @@ class Files:
 def under_own_names(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
     """Of a long frame, or one of points, the lines of a table.
 
-    Lines of entries of other tables that it shows (``Table.links``) are among them, under its own names, unless it has
-    lines of its own there.
+    Lines of entries of other tables that it shows (``Table.links``) are among them, under its own
+    names, unless it has lines of its own there.
     """
     import pandas as pd
 
@@ -331,7 +351,9 @@ def under_own_names(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
 
 
 def read_files(sources: Sequence[str], tables: Collection[str], preset: str | None = None) -> Files:
-    """The files that a user names; ``reference`` stands for the shipped results of these tables, at one preset or all.
+    """The files that a user names.
+
+    ``reference`` stands for the shipped results of these tables, at one preset or all.
 
     Raises:
         UserError: As ``in_place`` and ``read`` do.
@@ -351,7 +373,7 @@ def _contents(frame: pd.DataFrame) -> str:
     return "; ".join(parts)
 
 
-# ---------------------------------------------------------------------------------------------- points of a figure
+# ------------------------------------------------------------------------------- points of a figure
 
 
 def _runs(frame: pd.DataFrame, *names: str) -> set[tuple[object, ...]]:
@@ -365,8 +387,9 @@ def _beside(source: Path, names: Sequence[str]) -> Path:
     path = next((p for p in paths if p.is_file()), None)
     if path is None:
         raise UserError(
-            f"{source}: --plot and --curves need what was recorded beside it in {' or '.join(p.name for p in paths)}, "
-            "which is not there; report --curves FILE writes it from the runs"
+            f"{source}: --plot and --curves need what was recorded beside it in "
+            f"{' or '.join(p.name for p in paths)}, which is not there; report --curves FILE "
+            "writes it from the runs"
         )
     return path
 

@@ -1,4 +1,7 @@
-"""From rows of the long frame to one estimate: the choice of rows is made here, once, for every report."""
+"""From rows of the long frame to one estimate.
+
+The choice of rows is made here, once, for every report.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,8 @@ CELL = ("table", "row", "column", "preset")
 Record = Mapping[str, Any]
 """A row of the long frame: column -> value; a number that is missing is NaN, a whole number None.
 
-Picking a few rows out of a frame of so many columns takes a millisecond, out of a list of them microseconds.
+Picking a few rows out of a frame of so many columns takes a millisecond, out of a
+list of them microseconds.
 """
 
 
@@ -40,7 +44,8 @@ class Estimate:
 
     Attributes:
         mean: In ``unit``.
-        sd: Standard deviation over seeds; None for one seed, and for times that are equal shares of a pack's.
+        sd: Standard deviation over seeds; None for one seed, and for times that are
+            equal shares of a pack's.
         se: Standard error over seeds; None as ``sd``.
         n: Number of seeds.
         own_error: Of one seed the error of that single evaluation, None where it was not measured.
@@ -48,16 +53,21 @@ class Estimate:
         unit: Nats, or that of a time or a count.
         values: One number per seed.
         samples: Per test case, None where unknown or not the same for all seeds.
-        ess: Mean effective sample size of an importance-weighted metric, the smallest of the seeds; None if not stored.
-        log_z_error: Error of the log Z that enters the value, the largest of the seeds; None where none does.
+        ess: Mean effective sample size of an importance-weighted metric, the smallest of the seeds;
+            None if not stored.
+        log_z_error: Error of the log Z that enters the value, the largest of the
+            seeds; None where none does.
         cases: How many it was measured on, if they are a part of the set; else None.
-        case_error: Standard error over these cases as one of a number of the whole set (stored as ``spread``), the
-            largest of the seeds, or None.
-        repeats: Evaluations of each seed, their mean and their variance, both means over seeds; None for one each.
-        layers: Value of each latent layer, the one next to the data first, means over seeds; empty if not stored.
+        case_error: Standard error over these cases as one of a number of the whole set (stored as
+            ``spread``), the largest of the seeds, or None.
+        repeats: Evaluations of each seed, their mean and their variance, both means over seeds;
+            None for one each.
+        layers: Value of each latent layer, the one next to the data first, means over seeds; empty
+            if not stored.
         flags: Kinds of flags of its rows, see ``vaebench.results.flags``.
         error_by: How the errors of all seeds were estimated, if that is stored and the same.
-        unknown: Share of a document's words that the vocabulary lacks, the largest of the seeds; None if not stored.
+        unknown: Share of a document's words that the vocabulary lacks, the largest of the seeds;
+            None if not stored.
     """
 
     mean: float
@@ -86,7 +96,10 @@ class Estimate:
 
     @property
     def error(self) -> float | None:
-        """The error to compare by: over seeds (each has a log Z of its own), or all errors of the single evaluation."""
+        """The error to compare by.
+
+        Over seeds (each has a log Z of its own), or all errors of the single evaluation.
+        """
         if self.n > 1:
             return self.se
         return None if self.own_error is None else combine(self.own_error, self.log_z_error)
@@ -102,12 +115,18 @@ def _is_current(extra: str) -> bool:
 
 
 def measured(frame: pd.DataFrame, metric: str) -> list[Record]:
-    """The rows that count for a metric: run done, measure current, value possible, one per cell and seed."""
+    """The rows that count for a metric.
+
+    Run done, measure current, value possible, one per cell and seed.
+    """
     return averaged(taken(records(frame), metric))
 
 
 def averaged(rows: Sequence[Record]) -> list[Record]:
-    """Of the rows of ``taken`` those that enter the mean: of each cell and seed the last, if it is not lost."""
+    """Of the rows of ``taken`` those that enter the mean.
+
+    Of each cell and seed the last, if it is not lost.
+    """
     return last_of_runs([row for row in rows if not is_lost(row["flags"])])
 
 

@@ -1,4 +1,7 @@
-"""What a report can show: a table with results, or a figure of formulas (``vaebench.report.drawn``)."""
+"""What a report can show.
+
+A table with results, or a figure of formulas (``vaebench.report.drawn``).
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ class Shown(Protocol):
         """What the picture shows, as ``--curves`` writes it."""
 
     def image(self, kind: str) -> bytes:
-        """The picture, ``kind`` one of ``vaebench.report.images.SUFFIXES``. UserError if there is nothing to draw."""
+        """The picture, ``kind`` one of ``vaebench.report.images.SUFFIXES``.
+
+        UserError if there is nothing to draw.
+        """
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,10 @@ class Measured:
 
 
 def in_order(exhibits: Sequence[Exhibit], measured: Iterable[Measured]) -> list[Shown]:
-    """What is shown of tables and figures: the results of the tables, and the figures as they are drawn."""
+    """What is shown of tables and figures.
+
+    The results of the tables, and the figures as they are drawn.
+    """
     results = {m.table.name: m for m in measured}
     return [Drawn(e) if isinstance(e, Figure) else results[e.name] for e in exhibits]
 

@@ -100,12 +100,15 @@ def _store(cells: list[Cell]) -> Store:
     return Store(cells[0].run.results)
 
 
-# ----------------------------------------------------------------------------------------- runs with other settings
+# ------------------------------------------------------------------------- runs with other settings
 
 
 @dataclass(frozen=True)
 class Others:
-    """``count`` runs of one preset with the same changes, as the user wrote them, and the rows that they are of."""
+    """``count`` runs of one preset with the same changes.
+
+    As the user wrote them; and the rows that they are of.
+    """
 
     preset: str
     changed: tuple[str, ...]
@@ -120,9 +123,10 @@ def others(store: Store, table: str, known: set[str]) -> list[Others]:
 
 
 def lines(table: str, found: Sequence[Others], where: Sequence[str] = ()) -> Iterator[str]:
-    """``1 run with other settings: optim.rate=1e-2; vaebench report table=T preset=P optim.rate=1e-2 shows it``.
+    """``1 run with other settings: optim.rate=1e-2``.
 
-    ``where``: what else the command needs, ``run.results=DIR``.
+    The line goes on: ``; vaebench report table=T preset=P optim.rate=1e-2 shows it``. ``where``:
+    what else the command needs, ``run.results=DIR``.
     """
     for other in found[:MOST]:
         runs, them = ("run", "it") if other.count == 1 else ("runs", "them")

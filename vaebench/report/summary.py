@@ -1,4 +1,7 @@
-"""A table beside what was measured for it: one ReportRow per row and column, literature rows included."""
+"""A table beside what was measured for it.
+
+One ReportRow per row and column, literature rows included.
+"""
 
 from __future__ import annotations
 
@@ -53,10 +56,12 @@ class ReportRow:
         published_sd: The standard deviation over the paper's runs, if it prints one.
         ours: What was measured.
         difference: Ours minus published; None if the two may not be compared.
-        verdict: A word of ``vaebench.report.footnotes.VERDICTS``, then the label and the count of seeds.
+        verdict: A word of ``vaebench.report.footnotes.VERDICTS``, then the label
+            and the count of seeds.
         beside: Other metrics of the same runs.
         updates: Mean over the finished seeds.
-        seconds: Mean over the finished seeds; where some were timed by the processor, over these alone.
+        seconds: Mean over the finished seeds; where some were timed by the
+            processor, over these alone.
         clock: By which they were taken, see ``training.clock``.
         pack: The most seeds that were trained side by side.
         device: What trained them.
@@ -69,7 +74,8 @@ class ReportRow:
         measure: What both numbers are of.
         key: The name of the runs.
         scope: The data and the split that the measure is of.
-        lost: Metrics of which every value is impossible or not finite, and the kinds of their flags.
+        lost: Metrics of which every value is impossible or not finite, and
+            the kinds of their flags.
     """
 
     row: str
@@ -140,9 +146,10 @@ class Summary:
 def summarize(table: Table, frame: pd.DataFrame) -> list[ReportRow]:
     """One ReportRow per row and column, in the order of the table.
 
-    Runs of different presets or training settings are never averaged: where the frame holds several for one row and
-    column, each has a ReportRow of its own. Failed, diverged and unfinished seeds are left out of the mean and named
-    in ``status``. Where seeds failed or diverged, the verdict says how many stand behind it: ``yes, 3 of 5 seeds``.
+    Runs of different presets or training settings are never averaged: where the frame holds several
+    for one row and column, each has a ReportRow of its own. Failed, diverged and unfinished seeds
+    are left out of the mean and named in ``status``. Where seeds failed or diverged, the verdict
+    says how many stand behind it: ``yes, 3 of 5 seeds``.
     """
     found = _by_setting(records(frame[frame["table"] == table.name]))
     trained = set(table.trained())
@@ -260,7 +267,10 @@ class _Numbers(NamedTuple):
 
 
 def _numbers(table: Table, row: str, column: str, runs: Sequence[Record]) -> _Numbers:
-    """The entry's own measure, and of the metrics shown beside it those that have no column of their own."""
+    """The entry's own measure, and metrics shown beside it.
+
+    Of these the ones that have no column of their own.
+    """
     measure = table.measure_of(column)
     there = {run["metric"] for run in runs} - _in_other_columns(table, row, column)
     shown = [measure, *(m for m in BESIDE if m in there and m != measure)]
@@ -330,7 +340,10 @@ def _kind(signatures: list[Protocol]) -> str:
     """What must be said of numbers that are no likelihoods."""
     if not any(s.parts.get("likelihood") == "cross_entropy" for s in signatures):
         return ""
-    return "cross-entropy of grey levels: no likelihood, comparable to no NLL of these data or of binarized ones"
+    return (
+        "cross-entropy of grey levels: no likelihood, comparable to no NLL of these data "
+        "or of binarized ones"
+    )
 
 
 def _scope(signature: Protocol) -> str:
@@ -347,7 +360,8 @@ def _flagged(runs: Sequence[Record], found: Mapping[str, Sequence[Record]]) -> l
     """The flags of the runs and of their measures in words, seeds with the same flag together.
 
     Args:
-        runs: All rows of a table entry. A flag of a run stands in all its rows, whatever became of it.
+        runs: All rows of a table entry. A flag of a run stands in all its rows,
+            whatever became of it.
         found: The rows of each measure that is shown.
     """
     seeds: dict[tuple[str, str], list[int]] = {}
@@ -371,7 +385,10 @@ def _flagged(runs: Sequence[Record], found: Mapping[str, Sequence[Record]]) -> l
 
 
 def _in_other_columns(table: Table, row: str, column: str) -> set[str]:
-    """Measures of the same runs, evaluated alike, that have columns of their own, and so need not stand beside this."""
+    """Measures of the same runs, evaluated alike, that have columns of their own.
+
+    So they need not stand beside this.
+    """
     mine = table.columns[column].set
     here = [
         c for r, c in table.trained() if r == row and c != column and table.columns[c].set == mine
@@ -388,9 +405,10 @@ def _divergence(runs: Sequence[Record], label: str) -> str:
 
 
 def _survivors(runs: Iterable[Record], lost: set[int]) -> str:
-    """``, k of n seeds`` if some seeds failed or diverged, else nothing: those that are left may be the lucky ones.
+    """``, k of n seeds`` if some seeds failed or diverged, else nothing.
 
-    A partial run may yet finish. ``lost``: finished seeds whose measure is not finite, or impossible; they diverged.
+    Those that are left may be the lucky ones. A partial run may yet finish. ``lost``: finished
+    seeds whose measure is not finite, or impossible; they diverged.
     """
     done = {run["seed"] for run in runs if run["status"] == "done"}
     gone = {run["seed"] for run in runs if run["status"] in ("failed", "diverged")} | lost

@@ -43,8 +43,8 @@ def make(
     Args:
         table: What the paper printed. It is left out if all results are of other data.
         frame: The results, in the long format.
-        brief: What somebody wants who looks in the morning: the entries with runs alone, a line each, how they stand
-            and what their marks mean.
+        brief: What somebody wants who looks in the morning: the entries with runs alone, a line
+            each, how they stand and what their marks mean.
         trails: Validation curves of the runs.
         summary: What ``summarize`` makes of the two, if the caller knows it.
     """
@@ -71,9 +71,9 @@ def make(
 
 
 def _with_runs(rows: list[ReportRow], by_row: bool) -> tuple[list[ReportRow], str]:
-    """The rows that have runs, and a sentence about the others that are trained here; all rows if none has any.
+    """The rows that have runs, and a sentence about the others that are trained here.
 
-    ``by_row``: they are named without their columns.
+    All rows if none has any. ``by_row``: they are named without their columns.
     """
     found = [row for row in rows if row.key]
     if not found:
@@ -94,9 +94,9 @@ def grid(
 ) -> Grid:
     """The rows of a summary as text.
 
-    A row is one line, as in print, where the table's columns are measures of the same runs; else every entry is one.
-    Columns that are empty throughout are left out, except those of the verdict. Tables without published numbers have
-    no verdict column.
+    A row is one line, as in print, where the table's columns are measures of the same runs; else
+    every entry is one. Columns that are empty throughout are left out, except those of the verdict.
+    Tables without published numbers have no verdict column.
     """
     records, always = (across.records if across.fits(table) else _records)(table, rows, marks)
     for record in records:
@@ -125,7 +125,10 @@ def grid(
 def _records(
     table: Table, rows: list[ReportRow], marks: dict[str, int]
 ) -> tuple[list[dict[str, str]], tuple[str, ...]]:
-    """A line for every row and column, header -> text, and the headers that stay whatever is below them."""
+    """A line for every row and column, header -> text.
+
+    And the headers that stay whatever is below them.
+    """
     samples = cells.one_samples(rows)
     records = [
         {

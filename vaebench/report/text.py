@@ -46,8 +46,9 @@ def filled(text: str, width: int | None) -> str:
 def grid(whole: Grid, width: int | None = None, colour: bool = False) -> str:
     """Aligned columns under a ruled header.
 
-    A grid wider than ``width`` becomes several, one below the other, each with the leading columns. Nothing is cut off.
-    A line that has nothing in a part is left out of it, except in the first part.
+    A grid wider than ``width`` becomes several, one below the other, each with the leading columns.
+    Nothing is cut off. A line that has nothing in a part is left out of it, except in the first
+    part.
     """
 
     def finished(text: str, columns: Sequence[int]) -> str:

@@ -1,4 +1,7 @@
-"""Notes on the times in a table. A time is the machine's as much as the method's, so it has no verdict."""
+"""Notes on the times in a table.
+
+A time is the machine's as much as the method's, so it has no verdict.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from vaebench.report.summary import ReportRow, Summary
 
 
 def footnotes(summary: Summary) -> Iterator[str]:
-    """What the clock of each column of times counts, and the ratios of its rows, the paper's and ours."""
+    """What the clock of each column of times counts.
+
+    And the ratios of its rows, the paper's and ours.
+    """
     for column in summary.table.columns:
         if not is_timing(summary.table.measure_of(column)):
             continue
@@ -21,8 +27,13 @@ def footnotes(summary: Summary) -> Iterator[str]:
 
 
 COUNTED = {
-    "ms_per_update": "updates with their noise and batches{share}, without validations and checkpoints",
-    "hours": "all updates, inner ones too, and validations{share}, to the end of training by its rule or its budget",
+    "ms_per_update": (
+        "updates with their noise and batches{share}, without validations and checkpoints"
+    ),
+    "hours": (
+        "all updates, inner ones too, and validations{share}, to the end of training by "
+        "its rule or its budget"
+    ),
 }
 """What the clock of a time counts."""
 
@@ -31,16 +42,16 @@ def _clock(column: str, rows: list[ReportRow]) -> str:
     pack = max((r.pack or 1 for r in rows), default=1)
     share = f", an equal share of what up to {pack} seeds took side by side" if pack > 1 else ""
     return (
-        f"{column}: the training's own clock, {COUNTED[rows[0].measure].format(share=share)}; a time is the machine's "
-        "too, so it has no verdict and no difference."
+        f"{column}: the training's own clock, {COUNTED[rows[0].measure].format(share=share)}; a "
+        "time is the machine's too, so it has no verdict and no difference."
     )
 
 
 def ratios(column: str, rows: list[ReportRow]) -> Iterator[str]:
-    """``ms per update, MCMC / DVAE##: 4.7 published, 8.1 ± 0.2 ours`` for each row after the first of one setting.
+    """``ms per update, MCMC / DVAE##: 4.7 published, 8.1 ± 0.2 ours``.
 
-    Ours needs both rows on the same kind of device and with as many seeds side by side; its error is that of the means
-    over seeds.
+    For each row after the first of one setting. Ours needs both rows on the same kind of device and
+    with as many seeds side by side; its error is that of the means over seeds.
     """
     for setting in dict.fromkeys((r.preset, r.label) for r in rows if r.ours) or [("", "")]:
         some = [r for r in rows if (r.preset, r.label) == setting or not r.preset]

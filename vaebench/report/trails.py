@@ -21,8 +21,8 @@ LENGTH = 12
 """Characters of a curve at most."""
 
 LEGEND = (
-    "curve: the validation bound of the first seed, from its first validation to its last; each on a scale of its own, "
-    "whose upper end is the upper quartile."
+    "curve: the validation bound of the first seed, from its first validation to its last; each "
+    "on a scale of its own, whose upper end is the upper quartile."
 )
 
 
@@ -72,8 +72,8 @@ def _read(path: Path, cell: Cell) -> Trail | None:
 def drawn(trail: Trail) -> str:
     """``█▇▄▂▁▁``: each character the mean of as many validations; of a run on its way ``█▅▂ 40 %``.
 
-    The lowest block is the lowest number, the highest block the upper quartile and all above it: otherwise the first
-    validations, tens of nats above all others, would make the rest flat.
+    The lowest block is the lowest number, the highest block the upper quartile and all above it:
+    otherwise the first validations, tens of nats above all others, would make the rest flat.
     """
     curve = _blocks([v for v in trail.bounds if math.isfinite(v)])
     if trail.share is None or trail.share >= 1:

@@ -19,7 +19,10 @@ def write(page: Page) -> str:
     title = escape(page.title)
     lines = [
         "<!doctype html>",
-        f'<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style></head><body>',
+        (
+            '<html lang="en"><head><meta '
+            f'charset="utf-8"><title>{title}</title><style>{STYLE}</style></head><body>'
+        ),
         f"<h1>{title}</h1>",
         *_table(page.grid),
     ]

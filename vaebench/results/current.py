@@ -8,6 +8,9 @@ from vaebench.results.stats import Measure
 
 
 def is_current(cell: Cell, measure: Measure) -> bool:
-    """Whether a measure was taken the way the cell's configuration asks for now (data, split, points, samples)."""
+    """Whether a measure was taken the way the cell's configuration asks for now.
+
+    The same data, split, points and samples.
+    """
     wanted = signature(cell.config, measure.name, samples_of(cell.config, measure.name))
     return measure.signature.matches(wanted)

@@ -47,8 +47,8 @@ def found(result: Mapping[str, Any]) -> Found:
 def evaluations(measures: Iterable[Measure]) -> list[tuple[str, list[Measure]]]:
     """Measures by what they were taken on, see ``Protocol.taken_on``.
 
-    Those of all own test cases come first, under '', what the training itself has measured among them. Without them
-    that comes last, under 'training'.
+    Those of all own test cases come first, under '', what the training itself has measured among
+    them. Without them that comes last, under 'training'.
     """
     groups: dict[str, list[Measure]] = {"": []}
     for m in sorted(measures, key=_of_training):
@@ -66,7 +66,10 @@ def _of_training(measure: Measure) -> bool:
 
 
 def _in_words(on: str, measures: list[Measure]) -> str:
-    """``bound 22.83(0.03), iw_nll K=100 22.41(0.03)``, with ``of 50 cases:`` before it where they are a part."""
+    """``bound 22.83(0.03), iw_nll K=100 22.41(0.03)``.
+
+    With ``of 50 cases:`` before it where they are a part.
+    """
     parts = []
     for m in measures:
         same = [other for other in measures if other.name == m.name]
@@ -79,9 +82,10 @@ SAID = ("measure", "split", "points", "trained", "samples")
 
 
 def _told_apart(measure: Measure, same: Sequence[Measure]) -> list[str]:
-    """``K=100`` where the value depends on the samples, and in which parts the protocols of one name differ.
+    """``K=100`` where the value depends on the samples.
 
-    For example ``["missing:square"]``. ``same``: all measures of that name, taken on the same cases.
+    And in which parts the protocols of one name differ. For example ``["missing:square"]``.
+    ``same``: all measures of that name, taken on the same cases.
     """
     found = []
     weighted = measure.name in METRICS and METRICS[measure.name].samples == ("eval", "iw_samples")
@@ -113,7 +117,10 @@ def lines(result: Mapping[str, Any]) -> list[str]:
 
 
 def cost(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run has cost and what made it so, from its result; what is digested already is given back."""
+    """What a run has cost and what made it so, from its result.
+
+    What is digested already is given back.
+    """
     if "sizes" in record:
         return dict(record)
     config = record.get("config")
@@ -128,9 +135,10 @@ def cost(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sizes(config: Mapping[str, Any]) -> str:
-    """A name of what decides how long an update takes, beside the data, the model and the objective.
+    """A name of what decides how long an update takes.
 
-    That is the model's settings but real numbers, the objective's whole ones (samples, sweeps, chains), the batch.
+    Beside the data, the model and the objective. That is the model's settings but real numbers, the
+    objective's whole ones (samples, sweeps, chains), the batch.
     """
     model = {
         k: v
@@ -167,7 +175,10 @@ def _number(measure: Measure) -> str:
 
 
 def code() -> str:
-    """A name of the code and the configuration that digests are made by: another one when a file has changed."""
+    """A name of the code and the configuration that digests are made by.
+
+    Another one when a file has changed.
+    """
     import hashlib
 
     from vaebench.files import carried

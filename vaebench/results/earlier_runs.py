@@ -1,4 +1,7 @@
-"""What a command says of runs that are there under an earlier name, or of an earlier version of their options."""
+"""What a command says of runs that are there under an earlier name.
+
+Or of an earlier version of their options.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ from vaebench.results.store import Store
 
 
 def refuse_outdated(store: Store, wanted: Iterable[tuple[Cell, list[int]]]) -> None:
-    """Do not train anew what is there under an earlier name. Raises UserError naming the command that helps."""
+    """Do not train anew what is there under an earlier name.
+
+    Raises UserError naming the command that helps.
+    """
     seeds: dict[str, set[int]] = {}
     for cell, some in wanted:
         seeds.setdefault(cell.key, set()).update(some)
@@ -39,11 +45,17 @@ def found_outdated(store: Store, wanted: Mapping[str, Container[int] | None]) ->
     which = (
         f"{found[0]} holds a run" if len(found) == 1 else f"{store.root} holds {len(found)} runs"
     )
-    return f"{which} of these under an earlier name; rename with: vaebench rekey run.results={store.root}"
+    return (
+        f"{which} of these under an earlier name; rename with: vaebench rekey "
+        f"run.results={store.root}"
+    )
 
 
 def of_earlier_version(store: Store, cells: Iterable[Cell]) -> str:
-    """A line for cells that have runs of an earlier version of their options, and none of the present; '' for none."""
+    """A line for cells that have runs of an earlier version of their options.
+
+    Of cells that have none of the present version; '' for none.
+    """
     count = 0
     for key, config in {cell.key: cell.config for cell in cells}.items():
         before = [run_key(old) for old in versions(config)[:-1]]
@@ -52,7 +64,10 @@ def of_earlier_version(store: Store, cells: Iterable[Cell]) -> str:
     if not count:
         return ""
     have = "a cell has" if count == 1 else f"{count} cells have"
-    return f"{have} runs of an earlier version of their options in {store.root}; they are kept, and not taken for these"
+    return (
+        f"{have} runs of an earlier version of their options in {store.root}; they are kept, "
+        "and not taken for these"
+    )
 
 
 def _among(seed: int, wanted: Container[int] | None) -> bool:

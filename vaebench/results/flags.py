@@ -1,7 +1,8 @@
-"""What is wrong with a number or a run, in words: an impossible value, a case that outweighs all others, a dead layer.
+"""What is wrong with a number or a run, in words.
 
-A flag is a line ``kind: why``. Flags of a measure follow from what is recorded of it, so that old results are judged by
-the same rules as new ones; a run has flags of its own from its training. Reads neither torch nor pandas.
+An impossible value, a case that outweighs all others, a dead layer. A flag is a line ``kind: why``.
+Flags of a measure follow from what is recorded of it, so that old results are judged by the same
+rules as new ones; a run has flags of its own from its training. Reads neither torch nor pandas.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ ONE_CASE = "one case"
 
 DEAD_LAYER = "dead layer"
 BASELINE = "baseline"
-"""Kinds that say that a model or its training is not what it seems to be; the number itself is right."""
+"""Kinds that say that a model or its training is not what it seems to be; the
+number itself is right."""
 
 ANNEALING = "annealing"
 """Kind that says that an annealed estimate has not come to the end of its way."""
@@ -37,7 +39,8 @@ ANNEALED = (
 """Measures that may have this flag."""
 
 UNKNOWN_WORDS = "unknown words"
-"""Kind that says that a number is largely one of another text: the words it was measured on are mostly <unk>."""
+"""Kind that says that a number is largely one of another text: the words it was
+measured on are mostly <unk>."""
 
 LOST = (IMPOSSIBLE, NOT_FINITE)
 """Values with such a flag enter no mean."""
@@ -58,29 +61,35 @@ MOST_GAP = 0.5
 """Nats that estimates from below and from above may be apart: the margin of the tables."""
 
 SIGMAS = 3.0
-"""Noise that an estimate may have: so many of its standard errors beyond what is possible are no fault."""
+"""Noise that an estimate may have: so many of its standard errors beyond what is
+possible are no fault."""
 
 SURPRISE = 14.0
-"""Nats that noise may carry the log-probability of all cases together above 0, however large its error is.
+"""Nats that noise may carry the log-probability of all cases together above 0,
+however large its error is.
 
-A weight has a mean of at most 1, so the log of a mean of weights, the mean of their logs, and the sum of either over
-independent cases exceed t with probability exp(-t) at most (Markov, Jensen): here, once in a million.
+A weight has a mean of at most 1, so the log of a mean of weights, the mean of their logs, and the
+sum of either over independent cases exceed t with probability exp(-t) at most (Markov, Jensen):
+here, once in a million.
 """
 
 ROUNDING = 1e-6
 """Nats by which a sum of many terms may be wrong."""
 
 DENSITY = "density"
-"""Key in ``extra`` of a measure whose model has a density for its cases, of which a negative NLL is nothing special."""
+"""Key in ``extra`` of a measure whose model has a density for its cases, of which a negative NLL is
+nothing special."""
 
 MOST_UNKNOWN = 0.2
 """Share of unknown words above which documents are hardly scored any more."""
 
 UNKNOWN = "unknown"
-"""Key in ``extra`` of a measure of documents: the share of their words that the vocabulary lacks."""
+"""Key in ``extra`` of a measure of documents: the share of their words
+that the vocabulary lacks."""
 
 OUTSIDE = "train_baseline_outside"
-"""Key in a curve: the share of updates in which a baseline's prediction was far outside the signal's range."""
+"""Key in a curve: the share of updates in which a baseline's prediction was far outside the
+signal's range."""
 
 
 def kind_of(flag: str) -> str:
@@ -93,11 +102,14 @@ def kinds(flags: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(kind_of, flags)))
 
 
-# --------------------------------------------------------------------------------------------------- of a measure
+# ------------------------------------------------------------------------------------- of a measure
 
 
 def of_measure(measure: Measure) -> tuple[str, ...]:
-    """The flags of one measure: those it was stored with, and what else follows from its recorded values."""
+    """The flags of one measure.
+
+    Those it was stored with, and what else follows from its recorded values.
+    """
     return merged(measure.flags, derived(measure))
 
 
@@ -135,7 +147,10 @@ def _not_finite(measure: Measure) -> tuple[str, str] | None:
 
 
 def _impossible(measure: Measure) -> tuple[str, str] | None:
-    """Below the least value that the measure can have where every case has a probability, not a density."""
+    """Below the least value that the measure can have.
+
+    Where every case has a probability, not a density.
+    """
     metric = METRICS.get(measure.name)
     if (
         metric is None
@@ -155,8 +170,8 @@ def _impossible(measure: Measure) -> tuple[str, str] | None:
 def _noise(measure: Measure) -> float:
     """How far noise may carry a measure beyond what is possible, in its unit.
 
-    The error alone excuses nothing: a weight without bound makes it as large as the value that it spoils. The error of
-    log Z is the same for all cases, so SURPRISE says nothing of it.
+    The error alone excuses nothing: a weight without bound makes it as large as the value that it
+    spoils. The error of log Z is the same for all cases, so SURPRISE says nothing of it.
     """
     error, log_z = (
         v if is_number(v) else 0.0 for v in (measure.error, measure.extra.get("log_z_error"))
@@ -166,24 +181,36 @@ def _noise(measure: Measure) -> float:
 
 
 def _one_case(measure: Measure) -> tuple[str, str] | None:
-    """One case moves the mean by more than all others together, as was noticed or as the spread over cases shows."""
+    """One case moves the mean by more than all others together.
+
+    As was noticed, or as the spread over cases shows.
+    """
     case = measure.extra.get("one_case")
     spread = measure.extra.get("spread")
     if isinstance(case, dict):
         value = _short(case.get("value"))
         shift = _short(case.get("shift"))
-        text = f"case {case.get('case')}, at {value}, moves the mean by {shift}, more than all others together"
+        text = (
+            f"case {case.get('case')}, at {value}, moves the mean by {shift}, more "
+            "than all others together"
+        )
         return ONE_CASE, text
     if is_number(spread) and is_number(measure.value) and spread > abs(measure.value) > 0:
         return (
             ONE_CASE,
-            f"the standard error over cases, {spread:.2f}, exceeds the mean itself: few cases carry it",
+            (
+                f"the standard error over cases, {spread:.2f}, exceeds the mean "
+                "itself: few cases carry it"
+            ),
         )
     return None
 
 
 def _dead_layer(measure: Measure) -> tuple[str, str] | None:
-    """A latent layer without KL. A model without data to learn from has nothing that its latents could carry."""
+    """A latent layer without KL.
+
+    A model without data to learn from has nothing that its latents could carry.
+    """
     layers = measure.extra.get("layers")
     data = _data(measure)
     if measure.name != "kl" or not isinstance(layers, list) or data is None or data.empty:
@@ -200,10 +227,10 @@ def _dead_layer(measure: Measure) -> tuple[str, str] | None:
 def _annealing(measure: Measure) -> tuple[str, str] | None:
     """Few of the chains carry the weights, or both directions disagree.
 
-    The latter is of log Z, or for ``ais_nll`` of log p(x) on cases that the model made. From below log Z is too large
-    by a nats with a probability of e^-a at most (Markov's inequality), however few chains carry it. From above there
-    is no such bound unless its chains start as samples of the machine: if they all start in some of its modes, log Z
-    is that of these modes.
+    The latter is of log Z, or for ``ais_nll`` of log p(x) on cases that the model made. From below
+    log Z is too large by a nats with a probability of e^-a at most (Markov's inequality), however
+    few chains carry it. From above there is no such bound unless its chains start as samples of the
+    machine: if they all start in some of its modes, log Z is that of these modes.
     """
     if measure.name not in ANNEALED:
         return None
@@ -219,7 +246,8 @@ def _annealing(measure: Measure) -> tuple[str, str] | None:
         reasons.append(f"from below and from above {what} differs by {gap:.2f} nats{where}")
         if gap < 0 and measure.name != "ais_nll":
             reasons.append(
-                "the chains from above have missed a mode, so log Z is at least about that from below"
+                "the chains from above have missed a mode, so log Z is at least "
+                "about that from below"
             )
     return (ANNEALING, "; ".join(reasons)) if reasons else None
 
@@ -255,19 +283,23 @@ def _of(measure: Measure) -> str:
     return "some" if measure.points is None else f"{measure.points:,}"
 
 
-# -------------------------------------------------------------------------------------------- of a run, of a result
+# ---------------------------------------------------------------------------- of a run, of a result
 
 
 def of_curve(curve: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The flags of a training by its curve, whose points are means over the updates since the last validation."""
+    """The flags of a training by its curve.
+
+    Its points are means over the updates since the last validation.
+    """
     points = [p for p in curve if is_number(p.get(OUTSIDE)) and p[OUTSIDE] > 0]
     if not points:
         return ()
     worst = max(points, key=lambda p: p[OUTSIDE])
     first = points[0]
     text = (
-        f"{BASELINE}: predictions far outside the range of the learning signal, first noticed at the validation of "
-        f"update {first['update']:,}, in up to {100 * worst[OUTSIDE]:.2g} % of the updates between two validations"
+        f"{BASELINE}: predictions far outside the range of the learning signal, first noticed at "
+        f"the validation of update {first['update']:,}, in up to {100 * worst[OUTSIDE]:.2g} % of "
+        "the updates between two validations"
     )
     return (text,)
 
@@ -279,7 +311,10 @@ def of_run(result: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def of_result(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """All flags of a stored result: ('', flag) of the run, then (measure, flag), as far as its measures can be read."""
+    """All flags of a stored result.
+
+    ('', flag) of the run, then (measure, flag), as far as its measures can be read.
+    """
     found = [("", flag) for flag in of_run(result)]
     for measure in readable_measures(result):
         found += [(measure.name, flag) for flag in of_measure(measure)]
@@ -291,11 +326,14 @@ def in_short(found: Iterable[tuple[str, str]]) -> str:
     return ", ".join(dict.fromkeys(f"{measure} {kind_of(flag)}".strip() for measure, flag in found))
 
 
-# ---------------------------------------------------------------------------------------------- in the long frame
+# -------------------------------------------------------------------------------- in the long frame
 
 
 def of_row(row: Mapping[str, Any]) -> str:
-    """The column ``flags`` of a row of the long frame, completed with what follows from its other columns."""
+    """The column ``flags`` of a row of the long frame.
+
+    Completed with what follows from its other columns.
+    """
     stored = split(row.get("flags"))
     if not row.get("metric"):
         return join(stored)

@@ -1,8 +1,10 @@
-"""What is known of every run of a store, at once: read from the runs, and of a large store kept for the next command.
+"""What is known of every run of a store, at once.
 
-What is kept is only a cache, one file of SQLite for each store in the user's cache folder. It may be removed at any
-time, is made anew when the code has changed, and is never believed blindly: a folder of runs is read again if it has
-changed since (a run was added, removed or begun anew), a result if its file has another time or size.
+Read from the runs, and of a large store kept for the next command. What is kept is only a cache,
+one file of SQLite for each store in the user's cache folder. It may be removed at any time, is made
+anew when the code has changed, and is never believed blindly: a folder of runs is read again if it
+has changed since (a run was added, removed or begun anew), a result if its file has another time or
+size.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ LARGE = 1000
 """Runs in a store from which it is worth while to keep what was read."""
 
 SETTLED = 2_000_000_000
-"""Nanoseconds after which a change of a file shows in its time; what is younger is read again the next time."""
+"""Nanoseconds after which a change of a file shows in its time; what is younger is
+read again the next time."""
 
 TABLES = """
 create table code (stamp text);
@@ -92,7 +95,10 @@ class Index:
             draft.unlink(missing_ok=True)
 
     def listing(self) -> list[tuple[str, int, str, int | None, str, str]]:
-        """Key, seed, status, updates, for what it was made, and what was found, of every run by key and seed."""
+        """Key, seed, status, updates and more of every run, by key and seed.
+
+        For what it was made, and what was found.
+        """
         self._folders()
         self._results()
         what = "key, seed, status, updates, about, line"
@@ -103,7 +109,10 @@ class Index:
     def others(
         self, table: str, known: set[str]
     ) -> list[tuple[str, tuple[str, ...], int, tuple[str, ...]]]:
-        """Preset, changes, number and rows of the runs of a table whose keys are not in ``known``."""
+        """Preset, changes, number and rows of the runs that are not ``known``.
+
+        Runs of a table, ``known`` by their keys.
+        """
         self._folders()
         found: dict[tuple[str, str], list[str]] = {}
         runs = self._db.execute(
@@ -131,14 +140,20 @@ class Index:
         return self._db.execute("select key, seed from runs").fetchall()
 
     def outdated(self) -> list[tuple[str, int, str]]:
-        """Key, seed and present key of the runs that are under an earlier name, see ``results.rekey``."""
+        """Key, seed and present key of the runs that are under an earlier name.
+
+        See ``results.rekey``.
+        """
         self._folders()
         return self._db.execute(
             "select key, seed, present from runs where present != '' order by key, seed"
         ).fetchall()
 
     def costs(self, keys: Iterable[str]) -> list[dict[str, Any]]:
-        """``digest.cost`` of all runs with the data, the model and the objective of one of these keys."""
+        """``digest.cost`` of all runs that train as one of these keys does.
+
+        With its data, its model and its objective.
+        """
         self._folders()
         found: list[dict[str, Any]] = []
         for prefix in sorted({readable(key) for key in keys}):
@@ -150,7 +165,7 @@ class Index:
             found += (json.loads(text) for (text,) in rows)
         return found
 
-    # ------------------------------------------------------------------------------------------------ up to date
+    # ----------------------------------------------------------------------------------- up to date
 
     def _folders(self) -> None:
         """Read the notes in folders that have changed."""
@@ -179,10 +194,10 @@ class Index:
             place = folder / f"seed-{seed}"
             facts = (*_of_note(place), present_key(place, self._known) or "")
             self._db.execute(
-                "insert into runs (key, seed, tbl, row, preset, changes, about, present) "
-                "values (?, ?, ?, ?, ?, ?, ?, ?) on conflict do update set tbl = excluded.tbl, row = excluded.row, "
-                "preset = excluded.preset, changes = excluded.changes, about = excluded.about, "
-                "present = excluded.present",
+                "insert into runs (key, seed, tbl, row, preset, changes, about, present) values "
+                "(?, ?, ?, ?, ?, ?, ?, ?) on conflict do update set tbl = excluded.tbl, row = "
+                "excluded.row, preset = excluded.preset, changes = excluded.changes, about = "
+                "excluded.about, present = excluded.present",
                 (key, seed, *facts),
             )
 
@@ -215,7 +230,10 @@ class Index:
             )
 
     def _result(self, key: str, seed: int) -> tuple[str, int | None, str, str] | None:
-        """What a run came to; None if it has not begun, and, with a warning, if it cannot be read."""
+        """What a run came to.
+
+        None if it has not begun, and, with a warning, if it cannot be read.
+        """
         try:
             result = self._read.get((key, seed)) or self.store.result(key, seed)
         except UserError as e:
@@ -229,7 +247,10 @@ class Index:
 
 @contextlib.contextmanager
 def opened(store: Store, known: Results | None = None) -> Iterator[Index]:
-    """The index of a store, for the time of the block; ``known``: results that have been read already."""
+    """The index of a store, for the time of the block.
+
+    ``known``: results that have been read already.
+    """
     with contextlib.ExitStack() as stack:
         try:
             index = Index(store, _place(store), known)
@@ -272,7 +293,10 @@ def _place(store: Store) -> Path:
 
 
 def _of_note(folder: Path) -> tuple[str, str, str, str, str]:
-    """Table, row, preset, changes and ``digest.of`` from a run's note; empty, and '-', if it cannot be read."""
+    """Table, row, preset, changes and ``digest.of`` from a run's note.
+
+    Empty, and '-', if it cannot be read.
+    """
     try:
         note, _ = read_note(folder)
     except UserError:

@@ -10,7 +10,10 @@ from vaebench.results.store import Store, read_note
 
 
 def runs(store: Store) -> list[tuple[object, ...]]:
-    """A header, and a line for each run: its name and seed, where it stands, for what it was made, its measures."""
+    """A header, and a line for each run.
+
+    Its name and seed, where it stands, for what it was made, its measures.
+    """
     with index.opened(store) as known:
         found = known.listing()
     rows: list[tuple[object, ...]] = [("RUN", "SEED", "STATUS", "UPDATES", "OF", "MEASURES")]
@@ -20,7 +23,10 @@ def runs(store: Store) -> list[tuple[object, ...]]:
 
 
 def shipped() -> list[tuple[object, ...]]:
-    """A header, and a line for each shipped model: table and row as they are typed, preset, seed, updates, measures."""
+    """A header, and a line for each shipped model.
+
+    Table and row as they are typed, preset, seed, updates, measures.
+    """
     place = shipped_models.folder()
     known = {(line[0], line[1]): line for line in runs(Store(place))} if place else {}
     rows: list[tuple[object, ...]] = [("MODEL", "PRESET", "SEED", "UPDATES", "MEASURES")]

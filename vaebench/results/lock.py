@@ -1,11 +1,12 @@
 """Locks of run folders that hold between processes and between hosts, also on network file systems.
 
-A lock is a file that says who holds it: host, process and a token. It is written whole beside its place and put there
-by a hard link, which either one process gets or another. While it is held, its time of modification is renewed every
-HEARTBEAT_SECONDS by the clock of the file system, so clocks of hosts need not agree.
+A lock is a file that says who holds it: host, process and a token. It is written whole beside its
+place and put there by a hard link, which either one process gets or another. While it is held, its
+time of modification is renewed every HEARTBEAT_SECONDS by the clock of the file system, so clocks
+of hosts need not agree.
 
-A lock is stale if its process ran on this host and is gone, or if it ran on another one and has been silent for
-STALE_SECONDS. Whoever wants it breaks it then, and says so.
+A lock is stale if its process ran on this host and is gone, or if it ran on another one and has
+been silent for STALE_SECONDS. Whoever wants it breaks it then, and says so.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ STALE_SECONDS = 600.0
 """After so long without a sign of life the holder on another host is taken as dead."""
 
 BREAK_SECONDS = 60.0
-"""What a process may take to break a lock, which is a matter of milliseconds; also the age from which a file without
-a holder is taken as left over."""
+"""What a process may take to break a lock, which is a matter of milliseconds; also the age from
+which a file without a holder is taken as left over."""
 
 
 class Busy(UserError):
@@ -51,10 +52,11 @@ class Holder:
 
     Attributes:
         host: Name of the machine.
-        space: Which numbering of processes it is in: containers on one machine have their own. '' where unknown.
-        process: Its number.
-        born: When it began, as the system counts, so that a later process of the same number is another one. ''
+        space: Which numbering of processes it is in: containers on one machine have their own. ''
             where unknown.
+        process: Its number.
+        born: When it began, as the system counts, so that a later process of the same number is
+            another one. '' where unknown.
         token: Different for every lock that was ever taken.
     """
 
@@ -72,7 +74,8 @@ class Held:
     """A lock while this process holds it.
 
     Attributes:
-        lost: Whether another process has taken it, because this one was silent for too long. It must write no more.
+        lost: Whether another process has taken it, because this one was silent for too long. It
+            must write no more.
     """
 
     def __init__(self, path: Path, holder: Holder) -> None:
@@ -120,9 +123,9 @@ def hold(folder: Path) -> Iterator[Held]:
 
 
 def holder_now(folder: Path) -> Holder | None:
-    """Who holds a folder, as far as is known without writing there; None for nobody, or a process of here that is gone.
+    """Who holds a folder, as far as is known without writing there.
 
-    Raises OSError if the lock cannot be read.
+    None for nobody, or a process of here that is gone. Raises OSError if the lock cannot be read.
     """
     holder = _holder_of(folder / NAME)
     here = _this_process()
@@ -131,7 +134,7 @@ def holder_now(folder: Path) -> Holder | None:
     return holder if _alive(holder) else None
 
 
-# --------------------------------------------------------------------------------------------------------- take it
+# ------------------------------------------------------------------------------------------ take it
 
 
 def _acquire(held: Held) -> None:
@@ -151,12 +154,16 @@ def _acquire(held: Held) -> None:
 
 
 def _link(draft: Path, path: Path) -> bool:
-    """Put ``draft`` at ``path`` as well, unless something is there; in one step. Whether it is there now."""
+    """Put ``draft`` at ``path`` as well, unless something is there; in one step.
+
+    Whether it is there now.
+    """
     try:
         os.link(draft, path)
         return True
     except FileExistsError:
-        # A server may have done it and its answer was lost: then the second try finds the first one's work.
+        # A server may have done it and its answer was lost: then the second try
+        # finds the first one's work.
         return draft.stat().st_nlink > 1 and path.exists() and path.samefile(draft)
     except OSError as e:
         if e.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
@@ -165,7 +172,10 @@ def _link(draft: Path, path: Path) -> bool:
 
 
 def _create(draft: Path, path: Path) -> bool:
-    """The same on a file system without hard links: the file is there in one step, what it says a moment later."""
+    """The same on a file system without hard links.
+
+    The file is there in one step, what it says a moment later.
+    """
     try:
         with path.open("x") as f:
             f.write(draft.read_text())
@@ -182,17 +192,20 @@ def _sweep(folder: Path, draft: Path) -> None:
                 left.unlink()
 
 
-# -------------------------------------------------------------------------------------------------------- break it
+# ----------------------------------------------------------------------------------------- break it
 
 
 def _break_stale(path: Path, draft: Path) -> None:
-    """Remove the lock at ``path`` if it is stale. Raises Busy where it is not, or where another process breaks it."""
+    """Remove the lock at ``path`` if it is stale.
+
+    Raises Busy where it is not, or where another process breaks it.
+    """
     holder = _holder_of(path)
     if not _stale(path, holder, draft):
         raise _busy(path, holder)
 
-    # One process at a time breaks: a second one, which has read the stale lock as well, would break the lock that the
-    # first one takes.
+    # One process at a time breaks: a second one, which has read the stale lock as well, would break
+    # the lock that the first one takes.
     breaking = path.with_name(f"{NAME}.breaking")
     if not _link(draft, breaking):
         with contextlib.suppress(OSError):
@@ -209,7 +222,10 @@ def _break_stale(path: Path, draft: Path) -> None:
 
 
 def _remove(path: Path, holder: Holder | None, draft: Path) -> bool:
-    """Remove the file at ``path`` if it is still ``holder``'s; another one is put back. Whether it is removed."""
+    """Remove the file at ``path`` if it is still ``holder``'s; another one is put back.
+
+    Whether it is removed.
+    """
     aside = path.with_name(f"{draft.name}.old")
     try:
         os.rename(path, aside)
@@ -250,7 +266,10 @@ def _stale(path: Path, holder: Holder | None, draft: Path) -> str:
 
 
 def _age(path: Path, draft: Path) -> float:
-    """Seconds from the last change of ``path`` to that of ``draft``, both by the clock of the file system."""
+    """Seconds from the last change of ``path`` to that of ``draft``.
+
+    Both by the clock of the file system.
+    """
     return draft.stat().st_mtime - path.stat().st_mtime
 
 
@@ -273,7 +292,7 @@ def _busy(path: Path, holder: Holder | None) -> Busy:
     return Busy(f"{path.parent}: another process works on this run{who}; wait for it or stop it")
 
 
-# ------------------------------------------------------------------------------------------------- who holds what
+# ----------------------------------------------------------------------------------- who holds what
 
 
 def _read(path: Path) -> Holder | None:
@@ -310,9 +329,10 @@ def _alive(holder: Holder) -> bool:
 
 
 def _born(process: int) -> str:
-    """The start of a process, different after a restart of the machine; '' where it is gone, or the system is silent.
+    """The start of a process, different after a restart of the machine.
 
-    A process that has ended and that nobody has asked for its end ("zombie") is gone.
+    '' where it is gone, or the system is silent. A process that has ended and that nobody has asked
+    for its end ("zombie") is gone.
     """
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()

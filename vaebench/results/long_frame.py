@@ -31,7 +31,8 @@ FLAG = "bool"
 NUMBER = "float64"
 WHOLE = "Int64"
 SEED = "int64"
-"""Column types of the long frame: WHOLE may be missing, a NUMBER is NaN when missing, a TEXT is empty."""
+"""Column types of the long frame: WHOLE may be missing, a NUMBER is NaN when
+missing, a TEXT is empty."""
 
 COLUMNS = {
     **dict.fromkeys(("table", "row", "column", "preset", "label"), TEXT),
@@ -57,7 +58,8 @@ COLUMNS = {
     "paper_signature": TEXT,
     "clock": TEXT,
 }
-"""The long format, one row per (cell, seed, metric): column name -> type, in the order of the CSV."""
+"""The long format, one row per (cell, seed, metric): column name -> type,
+in the order of the CSV."""
 
 LATER = ("flags", "paper_signature", "clock")
 """Columns that CSV files of earlier versions lack: they are read as empty."""
@@ -66,7 +68,10 @@ LATER = ("flags", "paper_signature", "clock")
 def rows_of(
     cell: Cell, seed: int, result: Mapping[str, Any], sharing: list[Cell]
 ) -> list[dict[str, Any]]:
-    """One result as rows of the long format; ``sharing`` are the cells that show this run, ``cell`` among them."""
+    """One result as rows of the long format.
+
+    ``sharing`` are the cells that show this run, ``cell`` among them.
+    """
     versions = result.get("versions") or {}
     data = result.get("data") or {}
     run = {
@@ -129,7 +134,10 @@ def rows_of(
 
 
 def typed(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Rows as a frame with exactly COLUMNS and their types, empty or not; flags that follow from a row are added."""
+    """Rows as a frame with exactly COLUMNS and their types, empty or not.
+
+    Flags that follow from a row are added.
+    """
     import pandas as pd
 
     rows = [{**row, "flags": flags.of_row(row)} for row in rows]
@@ -156,7 +164,10 @@ def csv_text(frame: pd.DataFrame) -> str:
 
 
 def read_csv(path: Path | str) -> pd.DataFrame:
-    """A long frame from ``write_csv``. Raises UserError if the file is missing or is not such a CSV."""
+    """A long frame from ``write_csv``.
+
+    Raises UserError if the file is missing or is not such a CSV.
+    """
     import csv
 
     path = Path(path)
@@ -188,13 +199,19 @@ def read_csv(path: Path | str) -> pd.DataFrame:
 
 
 def lacking(header: Iterable[str]) -> list[str]:
-    """Columns without which a CSV is no results CSV, of this version or an earlier one, and that ``header`` lacks."""
+    """Columns without which a CSV is no results CSV, and that ``header`` lacks.
+
+    Neither one of this version nor of an earlier one.
+    """
     given = set(header)
     return [name for name in COLUMNS if name not in given and name not in LATER]
 
 
 def _parsed(record: dict[str, str], where: str) -> dict[str, Any]:
-    """One CSV record with its types; float() of a printed float is exact, unlike pandas' fast parser."""
+    """One CSV record with its types.
+
+    float() of a printed float is exact, unlike pandas' fast parser.
+    """
     convert: dict[str, Callable[[str], Any]] = {
         TEXT: str,
         NUMBER: float,

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from vaebench.errors import UserError
 
 SELECTED = "selected"
-"""The kind of the parameters that are evaluated; the others are those of snapshots, '' and 'inner'."""
+"""The kind of the parameters that are evaluated; the others are those of
+snapshots, '' and 'inner'."""
 
 
 class Point(NamedTuple):

@@ -1,8 +1,9 @@
 """Run folders whose names no longer fit what they hold: found, and given the present names.
 
-The name of a run's folder is ``run_key`` of its configuration. It changes where an option gets another name or where
-the rule changes by which the key is made; the folder then is not found, though nothing is wrong with it. What it holds
-says which run it is, so that its present name can always be told.
+The name of a run's folder is ``run_key`` of its configuration. It changes where an option gets
+another name or where the rule changes by which the key is made; the folder then is not found,
+though nothing is wrong with it. What it holds says which run it is, so that its present name can
+always be told.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ KEY = re.compile(r".+-[0-9a-f]{10}")
 
 @dataclass(frozen=True)
 class Outdated:
-    """The run of one seed in ``folder``, whose name, or that of an option in it, is not the present one."""
+    """The run of one seed in ``folder`` under an earlier name.
+
+    Its name, or that of an option in it, is not the present one.
+    """
 
     folder: Path
     seed: int
@@ -40,7 +44,10 @@ class Outdated:
 
 
 def outdated(store: Store) -> Iterator[Outdated]:
-    """Every run of the store under an earlier name, by folder and seed. What cannot be read is passed over."""
+    """Every run of the store under an earlier name, by folder and seed.
+
+    What cannot be read is passed over.
+    """
     known = known_options()
     for folder in _folders(store):
         for place in sorted(folder.glob("seed-*")):
@@ -56,7 +63,9 @@ def known_options() -> dict[str, list[str]]:
 
 
 def present_key(place: Path, known: dict[str, list[str]]) -> str | None:
-    """The present key of the run in a folder, if it or the name of an option in it is another; else None.
+    """The present key of the run in a folder; else None.
+
+    Where the key is another one, or the name of an option in it.
 
     Args:
         place: The folder.
@@ -76,8 +85,9 @@ def present_key(place: Path, known: dict[str, list[str]]) -> str | None:
 def rekey(store: Store, found: Outdated) -> str:
     """Give a run its present name. Returns '' when it is done, else why it was left as it is.
 
-    The files of the run are rewritten first, each in one piece, and then the folder is moved in one piece: after a kill
-    at any point the run is still found, by ``outdated`` or by its key, and the same call completes the work.
+    The files of the run are rewritten first, each in one piece, and then the folder is moved in one
+    piece: after a kill at any point the run is still found, by ``outdated`` or by its key, and the
+    same call completes the work.
     """
     target = store.run_dir(found.key, found.seed)
     try:
@@ -115,7 +125,10 @@ def _rewrite(found: Outdated) -> None:
 
 
 def _free(store: Store, found: Outdated) -> bool:
-    """Whether nothing is at the present place of a run, or an empty folder, which is removed; else Busy or False."""
+    """Whether nothing is at the present place of a run, or an empty folder, which is removed.
+
+    Else Busy or False.
+    """
     target = store.run_dir(found.key, found.seed)
     with store.lock(found.key, found.seed):  # makes the folder
         if {p.name for p in target.iterdir()} - {lock.NAME}:
@@ -131,7 +144,10 @@ def _folders(store: Store) -> list[Path]:
 
 
 def _config(place: Path) -> dict[str, Any] | None:
-    """The configuration of a run, from the file that says for what it was trained, else from its result."""
+    """The configuration of a run.
+
+    From the file that says for what it was trained, else from its result.
+    """
     for name in (run_files.NOTE, run_files.RESULT):
         config = (_read(place / name) or {}).get("config")
         if is_config(config):

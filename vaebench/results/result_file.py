@@ -1,4 +1,7 @@
-"""``result.json``, what a run came to: read with care, for it may be damaged or written by hand, and kept then."""
+"""``result.json``, what a run came to.
+
+Read with care, for it may be damaged or written by hand, and kept then.
+"""
 
 from __future__ import annotations
 
@@ -46,14 +49,18 @@ FIELDS: dict[str, Test] = {
     **dict.fromkeys(("versions", "data"), MAPPING),
     "measures": ("a list", lambda v: isinstance(v, list)),
 }
-"""What a result holds: name -> (its type in words, the test of it). All but ``status`` may be missing or null."""
+"""What a result holds: name -> (its type in words, the test of it). All but ``status`` may be
+missing or null."""
 
 _told: set[Path] = set()
 """Damaged files that this process has warned of."""
 
 
 def parse(content: bytes) -> dict[str, Any]:
-    """A result from the bytes of its file. Raises ValueError, in a few words, where it is damaged."""
+    """A result from the bytes of its file.
+
+    Raises ValueError, in a few words, where it is damaged.
+    """
     result = parse_json(content)
     if not isinstance(result, dict):
         raise ValueError("expected an object")
@@ -98,7 +105,9 @@ def read(path: Path) -> dict[str, Any] | None:
 
 
 def write(path: Path, text: str) -> None:
-    """Replace the result whole. A damaged one is kept beside it under a name of its own, ``result.json.damaged``.
+    """Replace the result whole.
+
+    A damaged one is kept beside it under a name of its own, ``result.json.damaged``.
 
     Raises:
         UserError: If there is one that cannot be read: nothing is replaced then.

@@ -1,6 +1,7 @@
-"""The results that vaebench ships: of its own runs (reference), and what the papers print (published).
+"""The results that vaebench ships.
 
-In a checkout they stand in results/; a wheel carries the CSVs inside this room.
+Of its own runs (reference), and what the papers print (published). In a checkout they stand in
+results/; a wheel carries the CSVs inside this room.
 """
 
 from __future__ import annotations
@@ -18,12 +19,17 @@ WORD = "reference"
 
 
 def folder(name: str = "reference") -> Path | None:
-    """The folder of the shipped CSVs: ``reference`` or ``published``; None if this installation lacks it."""
+    """The folder of the shipped CSVs: ``reference`` or ``published``.
+
+    None if this installation lacks it.
+    """
     return carried(f"results/{name}")
 
 
 def files(tables: Collection[str], presets: Collection[str] | None = None) -> list[Path]:
-    """The results CSVs of some tables, ``TABLE-PRESET.csv``, and of those whose entries they show, at some presets.
+    """The results CSVs of some tables at some presets.
+
+    ``TABLE-PRESET.csv``, and those of tables whose entries they show.
 
     Args:
         tables: Names of tables.
@@ -49,13 +55,17 @@ def files(tables: Collection[str], presets: Collection[str] | None = None) -> li
         every = sorted({preset for found in known.values() for preset in found})
         asked = ", ".join(sorted(presets or ()))
         raise UserError(
-            f"{WORD}: no results of {', '.join(tables)} with preset={asked}: {nearest(asked, every)}"
+            f"{WORD}: no results of {', '.join(tables)} with preset={asked}: "
+            f"{nearest(asked, every)}"
         )
     return [place / f"{table}-{preset}.csv" for table, preset in chosen]
 
 
 def behind(table: str) -> list[str]:
-    """The tables whose results a table shows: its own name, then those of the tables that train its rows."""
+    """The tables whose results a table shows.
+
+    Its own name, then those of the tables that train its rows.
+    """
     found = catalogue.load(table) if table in catalogue.options("table") else None
     links = found.links.values() if isinstance(found, Table) else ()
     return list(dict.fromkeys([table, *(entry.table for entry in links)]))

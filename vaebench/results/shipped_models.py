@@ -1,7 +1,8 @@
-"""The trained models that vaebench ships: runs with their checkpoints, found by table and row as well as by name.
+"""The trained models that vaebench ships.
 
-In a checkout they stand in results/models; a wheel carries them inside this room. They are only read: what is to be
-changed is copied to the user's own runs first.
+Runs with their checkpoints, found by table and row as well as by name. In a checkout they stand in
+results/models; a wheel carries them inside this room. They are only read: what is to be changed is
+copied to the user's own runs first.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ def runs() -> list[Path]:
 def names_and_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """The words that name runs, and the settings among them, ``key=value``.
 
-    Rows and columns may have a ``=`` in their names (``MNIST 100+100 K=1``): what a shipped model is called, and what
-    has a blank or a slash before it, is no setting.
+    Rows and columns may have a ``=`` in their names (``MNIST 100+100 K=1``): what a shipped model
+    is called, and what has a blank or a slash before it, is no setting.
     """
     called = (
         {name for path in runs() for name in _called(path)}
@@ -63,8 +64,8 @@ def chosen(root: Path, words: Sequence[str], tables: Sequence[str]) -> list[Path
 
     Args:
         root: The folder of the user's own runs.
-        words: Paths or names of runs, the user's own before shipped ones; or the name of a table, a row and perhaps a
-            column, which mean a shipped model.
+        words: Paths or names of runs, the user's own before shipped ones; or the name of a table, a
+            row and perhaps a column, which mean a shipped model.
         tables: Names of all tables.
 
     Raises:
@@ -78,7 +79,10 @@ def chosen(root: Path, words: Sequence[str], tables: Sequence[str]) -> list[Path
 
 
 def one(root: Path, words: Sequence[str], tables: Sequence[str]) -> Path:
-    """The folder of the only run that a user names; arguments as of ``chosen``. UserError unless it is one."""
+    """The folder of the only run that a user names; arguments as of ``chosen``.
+
+    UserError unless it is one.
+    """
     check_table(root, words, tables)
     if len(words) != 1 and not (words and words[0] in tables):
         raise UserError(f"{len(words)} runs given; allowed: one")
@@ -92,7 +96,9 @@ def one(root: Path, words: Sequence[str], tables: Sequence[str]) -> Path:
 
 
 def check_table(root: Path, words: Sequence[str], tables: Sequence[str]) -> None:
-    """Refuse words of which the first names nothing and is nearly the name of a table, as ``chosen`` takes them.
+    """Refuse words of which the first names nothing and is nearly the name of a table.
+
+    The words as ``chosen`` takes them.
 
     Raises:
         UserError: Naming that table.
@@ -115,7 +121,10 @@ def _named(root: Path, word: str) -> list[Path]:
 
 
 def of_entry(words: Sequence[str]) -> Path:
-    """The shipped model of a table, a row and perhaps a column. UserError if there is none, or several."""
+    """The shipped model of a table, a row and perhaps a column.
+
+    UserError if there is none, or several.
+    """
     names = {path: _called(path) for path in runs()}
     fits = [path for path, name in names.items() if name[: len(words)] == tuple(words)]
     if len(fits) == 1:
@@ -128,7 +137,8 @@ def of_entry(words: Sequence[str]) -> Path:
     if fits:
         raise UserError(f"{asked}: several shipped models of that name: allowed: {there}")
     raise UserError(
-        f"{asked}: no shipped model of that name: allowed: {there}; or a name that vaebench ls runs shows"
+        f"{asked}: no shipped model of that name: allowed: {there}; or a name that "
+        "vaebench ls runs shows"
     )
 
 
@@ -138,7 +148,10 @@ def quoted(words: Iterable[str]) -> str:
 
 
 def own(path: Path, root: Path) -> Path:
-    """The run in ``path`` as one of the user's own: a shipped one is copied below ``root`` unless it is there."""
+    """The run in ``path`` as one of the user's own.
+
+    A shipped one is copied below ``root`` unless it is there.
+    """
     place = folder()
     if place is None or not path.resolve().is_relative_to(place.resolve()):
         return path

@@ -1,4 +1,7 @@
-"""Numbers with named errors: measures, means over seeds, error budgets, verdicts. scipy is imported when needed."""
+"""Numbers with named errors.
+
+Measures, means over seeds, error budgets, verdicts. scipy is imported when needed.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ ERROR_KINDS = ("monte carlo", "seeds", "log Z", "none")
 """What the error of a measure is an error of."""
 
 LEVEL = 0.95
-"""Two-sided level of confidence of every verdict: by chance a 'better' or a 'no' comes in about one of twenty."""
+"""Two-sided level of confidence of every verdict: by chance a 'better' or a 'no' comes
+in about one of twenty."""
 
 ROUNDING = 1e-9
 """Slack at the edge of a margin: printed decimals such as 113.1 + 0.5 are not exact in binary."""
@@ -25,15 +29,17 @@ ROUNDING = 1e-9
 class Measure:
     """One measured number of one run.
 
-    ``value`` and ``error`` are in ``unit`` (mostly nats); a value that was not finite when it was stored is NaN.
-    ``points`` are the test cases it was averaged over, ``samples`` the samples per case. ``signature`` is the
-    protocol, see ``vaebench.protocol.protocol``. ``extra`` holds plain JSON: per-layer lists, a nested curve over the
-    number of samples {"1": .., "10": ..}, and the like. ValueError for an ``error_kind`` not in ERROR_KINDS.
+    ``value`` and ``error`` are in ``unit`` (mostly nats); a value that was not finite when it was
+    stored is NaN. ``points`` are the test cases it was averaged over, ``samples`` the samples per
+    case. ``signature`` is the protocol, see ``vaebench.protocol.protocol``. ``extra`` holds plain
+    JSON: per-layer lists, a nested curve over the number of samples {"1": .., "10": ..}, and the
+    like. ValueError for an ``error_kind`` not in ERROR_KINDS.
 
     ``flags`` say what is wrong with the number, see ``vaebench.results.flags``.
 
-    Where an estimate of log Z enters the value, ``extra["log_z_error"]`` is its standard error. It stands beside
-    ``error``, because it is the same for all cases and so does not average out over them.
+    Where an estimate of log Z enters the value, ``extra["log_z_error"]`` is its standard error. It
+    stands beside ``error``, because it is the same for all cases and so does not average out over
+    them.
     """
 
     name: str
@@ -83,7 +89,10 @@ class Measure:
 
 
 def repeats_of(extra: dict[str, Any]) -> dict[str, Any] | None:
-    """What ``extra`` says of repeated evaluations: their ``values``, perhaps ``mean`` and ``variance``; else None."""
+    """What ``extra`` says of repeated evaluations.
+
+    Their ``values``, perhaps ``mean`` and ``variance``; else None.
+    """
     found = extra.get("repeats")
     if not isinstance(found, dict) or not isinstance(found.get("values"), list):
         return None
@@ -107,8 +116,9 @@ def _finite(values: Sequence[float], what: str) -> list[float]:
 def mean_error(values: Sequence[float]) -> tuple[float, float | None, float | None, int]:
     """(mean, standard deviation, standard error of the mean, n) of one number per seed.
 
-    The standard deviation is the unbiased one (ddof=1); it and the standard error are None for a single value.
-    Raises ValueError for no values, NaN or infinity: such a number is never averaged silently.
+    The standard deviation is the unbiased one (ddof=1); it and the standard error are None for a
+    single value. Raises ValueError for no values, NaN or infinity: such a number is never averaged
+    silently.
     """
     numbers = _finite(values, "values")
     n = len(numbers)
@@ -122,13 +132,18 @@ def mean_error(values: Sequence[float]) -> tuple[float, float | None, float | No
 
 
 def combine(*errors: float | None) -> float | None:
-    """Root of the sum of squares of independent errors; unknown ones (None) are left out, None if all are unknown."""
+    """Root of the sum of squares of independent errors.
+
+    Unknown ones (None) are left out, None if all are unknown.
+    """
     known = _finite([e for e in errors if e is not None], "errors")
     return math.hypot(*known) if known else None
 
 
 def t_quantile(df: float, level: float = LEVEL) -> float:
-    """Half-width, in standard errors, of the two-sided interval of Student's t with ``df`` degrees of freedom.
+    """Half-width, in standard errors, of the two-sided interval of Student's t.
+
+    ``df``: degrees of freedom.
 
     12.7 for one degree of freedom at 95 %, 4.3 for two, 1.96 for infinitely many.
     """
@@ -143,12 +158,13 @@ def t_quantile(df: float, level: float = LEVEL) -> float:
 def half_width(parts: Sequence[tuple[float, float]], level: float = LEVEL) -> float:
     """Half-width of the confidence interval of a difference of means with independent errors.
 
-    The one place where errors decide: verdicts and ``compare`` ask it. Of one mean it has its level exactly, for normal
-    values. Of two means Welch's t is an approximation: 95 % means 87 to 98 % where the larger error is of two values,
-    and 92 to 97 % where it is of three.
+    The one place where errors decide: verdicts and ``compare`` ask it. Of one mean it has its level
+    exactly, for normal values. Of two means Welch's t is an approximation: 95 % means 87 to 98 %
+    where the larger error is of two values, and 92 to 97 % where it is of three.
 
     Args:
-        parts: standard error and degrees of freedom of each mean, ``math.inf`` for an error that is known.
+        parts: standard error and degrees of freedom of each mean, ``math.inf`` for
+            an error that is known.
         level: two-sided level of confidence.
 
     Returns:
@@ -172,11 +188,12 @@ def half_width(parts: Sequence[tuple[float, float]], level: float = LEVEL) -> fl
 
 
 def published_error(sd: float, runs: int | None) -> tuple[float, float]:
-    """Standard error and degrees of freedom of a published mean with the standard deviation ``sd`` over ``runs``.
+    """Standard error and degrees of freedom of a published mean.
 
-    Where the paper does not say how many runs it made, the number is taken as that of a single one whose standard
-    deviation is known: (sd, inf). That is no smaller than the error of any mean, and asks for no quantile of an
-    unknown number of degrees of freedom.
+    ``sd``: its standard deviation over ``runs``. Where the paper does not say how many runs it
+    made, the number is taken as that of a single one whose standard deviation is known: (sd, inf).
+    That is no smaller than the error of any mean, and asks for no quantile of an unknown number of
+    degrees of freedom.
     """
     if runs is None or runs < 2:
         return sd, math.inf
@@ -192,10 +209,12 @@ def verdict(
     published_sd: float | None = None,
     runs: int | None = None,
 ) -> str:
-    """Whether the mean of ``values`` (one per seed, lower is better) reproduces the published number.
+    """Whether the mean of ``values`` reproduces the published number.
 
-    With d the difference of the mean from the published number and w the half-width of its 95 % confidence interval,
-    by Student's t with n - 1 degrees of freedom for n seeds:
+    ``values``: one for each seed, lower is better.
+
+    With d the difference of the mean from the published number and w the half-width of its 95 %
+    confidence interval, by Student's t with n - 1 degrees of freedom for n seeds:
 
     ``-``        nothing published, nothing measured, or the data or the evaluation are not the paper's
     ``n=1``      one seed: never a yes or a no from it
@@ -204,10 +223,11 @@ def verdict(
     ``no``       d > 0, |d| > ``margin`` and |d| > w
     ``unclear``  all else: the seeds, or the paper's runs, scatter too much for either
 
-    Where the paper prints a standard deviation over its runs (``published_sd``), the error of its number is part of w,
-    by Welch's t with the number of ``runs``; see ``published_error`` where that is not known.
-    A ``label`` that is not empty (the recipe is not the paper's) stands behind all but ``-``: ``yes, tuned``.
-    Raises ValueError for NaN or infinity.
+    Where the paper prints a standard deviation over its runs (``published_sd``), the error of its
+    number is part of w, by Welch's t with the number of ``runs``; see ``published_error`` where
+    that is not known.
+    A ``label`` that is not empty (the recipe is not the paper's) stands behind all but ``-``:
+    ``yes, tuned``. Raises ValueError for NaN or infinity.
     """
     numbers = _finite(values, "values")
     if published is None or not comparable or not numbers:

@@ -38,7 +38,10 @@ class Status(StrEnum):
         return self in (Status.DONE, Status.DIVERGED)
 
     def ends(self, evaluate: bool) -> bool:
-        """Whether nothing is left to do: finished, or trained if the evaluation is left for later."""
+        """Whether nothing is left to do.
+
+        Finished, or trained if the evaluation is left for later.
+        """
         return self.finished or (self is Status.TRAINED and not evaluate)
 
     @property

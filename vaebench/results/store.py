@@ -30,7 +30,10 @@ Results = Mapping[tuple[str, int], Mapping[str, Any]]
 
 
 class Store:
-    """All runs under one folder, which need not exist yet. UserError where a file is in its place."""
+    """All runs under one folder, which need not exist yet.
+
+    UserError where a file is in its place.
+    """
 
     def __init__(self, root: Path | str) -> None:
         self.root = folder_of_runs(Path(root))
@@ -40,29 +43,35 @@ class Store:
         return self.root / key / f"seed-{seed}"
 
     def write_result(self, key: str, seed: int, result: dict[str, Any]) -> Path:
-        """result.json, atomically: NaN and infinities become null. OSError (full disk) leaves the old file intact.
+        """result.json, atomically: NaN and infinities become null.
 
-        A damaged one that is there is kept under another name. Raises UserError where it cannot be read.
+        OSError (full disk) leaves the old file intact. A damaged one that is there is kept under
+        another name. Raises UserError where it cannot be read.
         """
         path = self.run_dir(key, seed) / run_files.RESULT
         result_file.write(path, json.dumps(jsonable(result), indent=1, allow_nan=False) + "\n")
         return path
 
     def read_result(self, key: str, seed: int) -> dict[str, Any] | None:
-        """The stored result; None where there is none or, with a warning in the log, where it is damaged.
+        """The stored result.
 
-        Raises UserError where there is one that cannot be read.
+        None where there is none or, with a warning in the log, where it is damaged. Raises
+        UserError where there is one that cannot be read.
         """
         return result_file.read(self.run_dir(key, seed) / run_files.RESULT)
 
     def lock(self, key: str, seed: int) -> AbstractContextManager[Held]:
-        """Hold a run for this process, see ``results.lock.hold``; raises Busy at once if another holds it."""
+        """Hold a run for this process, see ``results.lock.hold``.
+
+        Raises Busy at once if another holds it.
+        """
         return hold(self.run_dir(key, seed))
 
     def runs(self, known: Results | None = None) -> Iterator[dict[str, Any]]:
-        """Every result, sorted by key and seed; a folder with a checkpoint and no result has status ``partial``.
+        """Every result, sorted by key and seed.
 
-        One that cannot be read is left out with a warning.
+        A folder with a checkpoint and no result has status ``partial``. One that cannot be read is
+        left out with a warning.
 
         Args:
             known: Results that have been read already, by key and seed.
@@ -86,7 +95,10 @@ class Store:
         return sorted({seed for folder in folders for seed in seeds_in(folder)})
 
     def result(self, key: str, seed: int) -> Mapping[str, Any] | None:
-        """The stored result, that of a run which has begun and has none, or None. Raises UserError as the former."""
+        """The stored result, that of a run which has begun and has none, or None.
+
+        Raises UserError as the former.
+        """
         result = self.read_result(key, seed)
         if result is not None or not (self.run_dir(key, seed) / run_files.CHECKPOINT).is_file():
             return result
@@ -95,14 +107,15 @@ class Store:
     def frame(
         self, cells: list[Cell], seeds: list[int], known: Results | None = None
     ) -> pd.DataFrame:
-        """The long format of these cells at these seeds; ``known``: results that have been read already.
+        """The long format of these cells at these seeds.
 
-        One row per (cell, seed, metric); a run without measures (failed, diverged, partial) is a row
-        with an empty metric; a run that never began has none. ``published`` and ``paper_signature`` stand in the
-        rows of the cell's ``measure``; if a run has none of these yet, the latter stands in its first row. A measure
-        taken under another evaluation than the cell asks for has ``"current": false`` in ``extra``; it is left out
-        where another of the cells shares the run and asks for just that one. Times have rows in the cells that show
-        them, and those cells no other rows.
+        ``known``: results that have been read already. One row per (cell, seed, metric); a run
+        without measures (failed, diverged, partial) is a row with an empty metric; a run that never
+        began has none. ``published`` and ``paper_signature`` stand in the rows of the cell's
+        ``measure``; if a run has none of these yet, the latter stands in its first row. A measure
+        taken under another evaluation than the cell asks for has ``"current": false`` in ``extra``;
+        it is left out where another of the cells shares the run and asks for just that one. Times
+        have rows in the cells that show them, and those cells no other rows.
         """
         sharing: dict[str, list[Cell]] = {}
         for cell in cells:
@@ -118,7 +131,10 @@ class Store:
 
 
 def seed_of(folder: Path) -> int | None:
-    """The seed of a run's folder ``seed-<n>``; None where the name is another, or the number no seed's."""
+    """The seed of a run's folder ``seed-<n>``.
+
+    None where the name is another, or the number no seed's.
+    """
     word, _, digits = folder.resolve().name.partition("-")
     if (
         word != "seed"
@@ -131,7 +147,10 @@ def seed_of(folder: Path) -> int | None:
 
 
 def find(root: Path, name: str) -> list[Path]:
-    """The seed folders that ``name`` means: a path, or a run's name below ``root``; UserError when there are none."""
+    """The seed folders that ``name`` means: a path, or a run's name below ``root``.
+
+    UserError when there are none.
+    """
     for place in (Path(name), root / name):
         if (place / run_files.NOTE).is_file():
             return [place]
@@ -151,9 +170,10 @@ def seeds_in(folder: Path) -> list[int]:
 
 
 def read_note(folder: Path) -> tuple[dict[str, Any], int]:
-    """What ``config.json`` in a run's folder says of the run (config, row, column, data_hash), and its seed.
+    """What ``config.json`` in a run's folder says of the run, and its seed.
 
-    Raises UserError where the folder is not a run's, or the file is damaged or cannot be read.
+    The former: config, row, column, data_hash. Raises UserError where the folder is not a run's, or
+    the file is damaged or cannot be read.
     """
     path = folder / run_files.NOTE
     try:
@@ -169,7 +189,10 @@ def read_note(folder: Path) -> tuple[dict[str, Any], int]:
 
 
 def _is_note(note: Any) -> bool:
-    """Whether this is what ``config.json`` holds: texts, and a configuration whose parts can be told apart."""
+    """Whether this is what ``config.json`` holds.
+
+    Texts, and a configuration whose parts can be told apart.
+    """
     if not isinstance(note, dict) or not all(
         isinstance(note.get(k), str) for k in ("row", "column", "data_hash")
     ):

@@ -1,4 +1,7 @@
-"""All randomness of training, drawn in blocks of updates that are a function of (seed, purpose, block) alone."""
+"""All randomness of training, in blocks of updates.
+
+A block is a function of (seed, purpose, block) alone.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,12 @@ from vaebench import kernels
 from vaebench.rng import seeds
 
 BLOCK = 100
-"""Updates per block where the objective does not say otherwise. Part of what a run is: another value would give other
-(equally good) numbers."""
+"""Updates per block where the objective does not say otherwise. Part of what a run is: another
+value would give other (equally good) numbers."""
 
 WORTH_A_KERNEL = 5_000
-"""Numbers from which on a kernel draws them faster than PyTorch, although the generator's state is copied."""
+"""Numbers from which on a kernel draws them faster than PyTorch, although the
+generator's state is copied."""
 
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
 
@@ -33,10 +37,11 @@ def _generator(device: torch.device, seed: int, purpose: str, *index: int) -> to
 def draw(
     shapes: Shapes, generator: torch.Generator, lead: tuple[int, ...] = ()
 ) -> dict[str, Tensor]:
-    """Noise name -> tensor (*lead, *shape) on the generator's device, in the order of ``shapes``, by their kinds.
+    """Noise name -> tensor (*lead, *shape) on the generator's device.
 
-    ``uniform`` on (0, 1); standard ``normal``; ``dithered``: uniforms that are cheap to draw, for many chains beside
-    each other, see there; ``digits``: the same numbers by two tensors, that of the second named name + LOW. Raises
+    In the order of ``shapes``, by their kinds. ``uniform`` on (0, 1); standard ``normal``;
+    ``dithered``: uniforms that are cheap to draw, for many chains beside each other, see there;
+    ``digits``: the same numbers by two tensors, that of the second named name + LOW. Raises
     ValueError for another kind.
     """
     out: dict[str, Tensor] = {}
@@ -53,9 +58,9 @@ def draw(
 def inside(u: Tensor) -> Tensor:
     """Noise on [0, 1) moved into the open interval (0, 1); all but exact zeros stay as they are.
 
-    A zero becomes the middle of the cell that it stands for: 2^-25 in float32. At exactly 0 a comparison with
-    sigmoid(logit) or its logarithm fires whatever the logit is, once in 2^24 draws, and a hard sampler then returns
-    bits of probability exp(-1000).
+    A zero becomes the middle of the cell that it stands for: 2^-25 in float32. At exactly 0 a
+    comparison with sigmoid(logit) or its logarithm fires whatever the logit is, once in 2^24 draws,
+    and a hard sampler then returns bits of probability exp(-1000).
     """
     return torch.where(u > 0, u, _least(u.dtype)).clamp(max=1.0 - torch.finfo(u.dtype).eps / 2)
 
@@ -94,26 +99,34 @@ def uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 
 
 class Digits(NamedTuple):
-    """``dithered`` noise as it is drawn: ``high`` (..., c, n) int16, its upper digits, and ``low`` (..., 1, n) floats.
+    """``dithered`` noise as it is drawn.
 
-    A quarter of the memory traffic, for loops that take one number after the other.
+    ``high`` (..., c, n) int16, its upper digits, and ``low`` (..., 1, n) floats. A quarter of the
+    memory traffic, for loops that take one number after the other.
     """
 
     high: Tensor
     low: Tensor
 
     def uniforms(self) -> Tensor:
-        """The numbers, (..., c, n) float32. Each is a multiple of 2^-24 below 1, which a float holds exactly."""
+        """The numbers, (..., c, n) float32.
+
+        Each is a multiple of 2^-24 below 1, which a float holds exactly.
+        """
         return self.high.to(torch.float32).mul_(2.0**-16).add_(self.low)
 
 
 def digits(shape: tuple[int, ...], generator: torch.Generator) -> Digits:
-    """Digits of uniforms (..., c, n); see ``dithered``. On the CPU. Raises ValueError for fewer than two axes."""
+    """Digits of uniforms (..., c, n); see ``dithered``. On the CPU.
+
+    Raises ValueError for fewer than two axes.
+    """
     if len(shape) < 2:
         raise ValueError(
             f"dithered noise of shape {shape}: needs an axis of chains and one of units"
         )
-    # The lowest bit is set: odd multiples of 2^-24 are neither 0 nor 1, and lie symmetrically about 1/2.
+    # The lowest bit is set: odd multiples of 2^-24 are neither 0 nor 1, and lie
+    # symmetrically about 1/2.
     low = torch.randint(256, (*shape[:-2], 1, shape[-1]), generator=generator) | 1
     source = np.random.SFC64(int(torch.randint(2**63 - 1, (), generator=generator)))
     count = math.prod(shape)
@@ -132,21 +145,27 @@ def _words(source: np.random.SFC64, count: int) -> np.ndarray:
 
 
 def taken(noise: dict[str, Tensor], name: str) -> Tensor | Digits:
-    """The noise of that name, whichever of the kinds ``dithered`` and ``digits`` it was drawn as."""
+    """The noise of that name, of either kind.
+
+    Whether it was drawn as ``dithered`` or as ``digits``.
+    """
     low = noise.get(name + LOW)
     return noise[name] if low is None else Digits(noise[name], low)
 
 
 def dithered(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Uniforms (..., c, n) on (0, 1), each by itself uniform on (k + 1/2) 2^-23, k = 0 ... 2^23 - 1.
+    """Uniforms (..., c, n) on (0, 1).
 
-    On the CPU the upper 16 bits of every number are its own, the lower 7 are shared along c. Numbers that differ in
-    another index than c's are independent, so a chain that takes but one row c of each (c, n), and so never meets a
-    shared digit twice, moves by its exact law. Any two chains are dependent through what lies below 2^-16 alone.
+    Each by itself is uniform on (k + 1/2) 2^-23, k = 0 ... 2^23 - 1. On the CPU the upper 16 bits
+    of every number are its own, the lower 7 are shared along c. Numbers that differ in another
+    index than c's are independent, so a chain that takes but one row c of each (c, n), and so never
+    meets a shared digit twice, moves by its exact law. Any two chains are dependent through what
+    lies below 2^-16 alone.
 
-    There it is a third of torch.rand's time, of which millions of numbers are most of an update: a 64-bit word makes
-    four numbers, and SFC64 (numpy; its stream is the same in every version) makes a word in half the time that torch's
-    mt19937 takes. Elsewhere it is ``uniform``. Raises ValueError for fewer than two axes.
+    There it is a third of torch.rand's time, of which millions of numbers are most of an update: a
+    64-bit word makes four numbers, and SFC64 (numpy; its stream is the same in every version) makes
+    a word in half the time that torch's mt19937 takes. Elsewhere it is ``uniform``. Raises
+    ValueError for fewer than two axes.
     """
     if len(shape) < 2:
         raise ValueError(
@@ -197,9 +216,9 @@ def update_block(
     device: torch.device,
     length: int | None = None,
 ) -> dict[str, Tensor]:
-    """Noise of the updates block * length ... for all seeds of a pack: name -> (length, seeds, *shape).
+    """Noise of the updates block * length ... for all seeds of a pack.
 
-    ``length`` None: BLOCK, here and below.
+    Name -> (length, seeds, *shape). ``length`` None: BLOCK, here and below.
     """
     each = [
         draw(shapes, _generator(device, s, "noise", block), (length or BLOCK,)) for s in run_seeds
@@ -210,9 +229,10 @@ def update_block(
 def order_block(
     cases: int, batch: int, order: str, run_seeds: list[int], block: int, length: int | None = None
 ) -> Tensor:
-    """Row numbers of the training cases of each update of a block: (length, seeds, batch), int64, on the CPU.
+    """Row numbers of the training cases of each update of a block.
 
-    ``replacement``: uniform draws. ``shuffle``: one permutation of all cases after the other.
+    (length, seeds, batch), int64, on the CPU. ``replacement``: uniform draws. ``shuffle``: one
+    permutation of all cases after the other.
     """
     length = length or BLOCK
     if order == "replacement":
@@ -253,7 +273,10 @@ def binarize_block(
     device: torch.device,
     length: int | None = None,
 ) -> Tensor:
-    """Uniform noise (length, seeds, *shape) that binarizes grey training cases anew at each visit."""
+    """Uniform noise (length, seeds, *shape).
+
+    It binarizes grey training cases anew at each visit.
+    """
     each = [
         torch.rand(
             length or BLOCK,
@@ -267,5 +290,8 @@ def binarize_block(
 
 
 def _beside(each: list[Tensor]) -> Tensor:
-    """Blocks (length, ...) of several seeds as (length, seeds, ...); that of one seed is not copied."""
+    """Blocks (length, ...) of several seeds as (length, seeds, ...).
+
+    That of one seed is not copied.
+    """
     return each[0].unsqueeze(1) if len(each) == 1 else torch.stack(each, dim=1)

@@ -1,11 +1,13 @@
-"""Seeds of random streams: a pure function of (seed, purpose, index), the same on every machine and version.
+"""Seeds of random streams.
 
-The numbers drawn from a stream are the generator's: a CPU and a GPU draw different ones. torch's CPU generator uses the
-low 32 bits of a seed, so among the hundred thousands of streams of a long run a few pairs coincide; they belong to
-different updates, where that does no harm.
+A pure function of (seed, purpose, index), the same on every machine and version. The numbers drawn
+from a stream are the generator's: a CPU and a GPU draw different ones. torch's CPU generator uses
+the low 32 bits of a seed, so among the hundred thousands of streams of a long run a few pairs
+coincide; they belong to different updates, where that does no harm.
 
-Because every stream is re-derived from these three, there is no random state to save: a resumed run draws what the
-uninterrupted one would have drawn, and a seed packed beside others draws what it would have drawn alone.
+Because every stream is re-derived from these three, there is no random state to save: a resumed run
+draws what the uninterrupted one would have drawn, and a seed packed beside others draws what it
+would have drawn alone.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ PURPOSES = (
 def derive(seed: int, purpose: str, *index: int) -> int:
     """A number in [0, 2^63) for a generator's seed.
 
-    Raises ValueError for a purpose that is not in PURPOSES, so that a typing error cannot make a new stream.
+    Raises ValueError for a purpose that is not in PURPOSES, so that a typing error
+    cannot make a new stream.
     """
     if purpose not in PURPOSES:
         raise ValueError(f"purpose {purpose!r} is not one of {PURPOSES}")

@@ -1,8 +1,10 @@
-"""Random orders and uniforms as a function of a seed and a place: noise for examples whose length nobody knows ahead.
+"""Random orders and uniforms as a function of a seed and a place.
 
-Noise is declared before a batch is seen, in fixed shapes, and a document has as many words as it likes. So the noise of
-a document is two uniforms, which make the seed of a counter-based generator: the number of place t is a hash of
-(seed, t). The hash is that of SplitMix64 (Steele, Lea & Flood 2014), on the 64-bit integers of tensors, which wrap.
+Noise for examples whose length nobody knows ahead. Noise is declared before a batch is seen, in
+fixed shapes, and a document has as many words as it likes. So the noise of a document is two
+uniforms, which make the seed of a counter-based generator: the number of place t is a hash of
+(seed, t). The hash is that of SplitMix64 (Steele, Lea & Flood 2014), on the 64-bit integers of
+tensors, which wrap.
 """
 
 from __future__ import annotations
@@ -31,17 +33,23 @@ def hashed(seed: Tensor, place: Tensor) -> Tensor:
 
 
 def uniforms(seed: Tensor, place: Tensor) -> Tensor:
-    """Numbers on (0, 1), float32, odd multiples of 2^-24, which a float holds exactly, one for each seed and place."""
+    """Numbers on (0, 1), float32, one for each seed and place.
+
+    Odd multiples of 2^-24, which a float holds exactly.
+    """
     high = _shifted(hashed(seed, place), 64 - DIGITS + 1)
     return (high.to(torch.float32) + 0.5) * 2.0 ** (1 - DIGITS)
 
 
 def shuffled(group: Tensor, seed: Tensor) -> Tensor:
-    """Positions (n,) that put the members of each group in a random order, and the groups one after the other.
+    """Positions (n,) that put the members of each group in a random order.
+
+    The groups come one after the other.
 
     Args:
         group: Of every member, (n,) int64, ascending.
-        seed: Of every group, (groups,) int64. The order of a group depends on its seed and its size alone.
+        seed: Of every group, (groups,) int64. The order of a group depends on its
+            seed and its size alone.
     """
     place = torch.arange(len(group), device=group.device) - first_of(group, len(seed))[group]
     by_key = torch.argsort(hashed(seed[group], place))

@@ -1,8 +1,9 @@
-"""Settings of the shipped tables that models, objectives and optimisers are known to take: not built to be checked.
+"""Settings of the shipped tables that models, objectives and optimisers are known to take.
 
-To build a model, even one without memory, loads torch, which takes longer than all else that a plan needs. So the
-settings of all shipped tables and presets are recorded in ``accepted.txt``, a digest a line, by
-``scripts/record_defaults.py``. A test builds what is recorded. Settings that are not recorded are checked by building.
+Not built to be checked. To build a model, even one without memory, loads torch, which takes longer
+than all else that a plan needs. So the settings of all shipped tables and presets are recorded in
+``accepted.txt``, a digest a line, by ``scripts/record_defaults.py``. A test builds what is
+recorded. Settings that are not recorded are checked by building.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ def shape_of(cell: Cell) -> tuple[int, ...]:
 
 
 def digest(cell: Cell) -> str:
-    """A name of all that decides whether a cell is accepted, whatever files and devices are there."""
+    """A name of all that decides whether a cell is accepted.
+
+    Whatever files and devices are there.
+    """
     loader = loader_of(cell)
     data = [cell.config["data"]["name"], str(loader.kind) if loader else "", list(shape_of(cell))]
     text = canonical(

@@ -1,4 +1,7 @@
-"""Carrying out what is to be done: checks first, then tasks by a launcher, until every run has an outcome."""
+"""Carrying out what is to be done.
+
+Checks first, then tasks by a launcher, until every run has an outcome.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,8 @@ DRIVERS = (
     "/dev/nvhost-ctrl",
     "/dev/kfd",
 )
-"""Files through which a program reaches a GPU: of NVIDIA's drivers, also under Windows and on Tegra, and of AMD's."""
+"""Files through which a program reaches a GPU: of NVIDIA's drivers, also under Windows and on
+Tegra, and of AMD's."""
 
 Todo = list[tuple[Cell, list[int]]]
 """Distinct cells, each with the seeds that are to be run."""
@@ -80,15 +84,17 @@ class Shard(NamedTuple):
         digits = all(part.isascii() and part.isdigit() and len(part) < 10 for part in (number, of))
         if not (slash and digits and 1 <= int(number) <= int(of)):
             raise UserError(
-                f"--shard {text!r}: write the number of a share and how many there are, from 1/8 to 8/8"
+                f"--shard {text!r}: write the number of a share and how many there "
+                "are, from 1/8 to 8/8"
             )
         return cls(int(number), int(of))
 
     def share(self, runs: Iterable[tuple[Cell, int]]) -> list[tuple[Cell, int]]:
         """Those of the runs that are in this share, in order.
 
-        Runs are dealt out one after the other, whatever is done of them: the shares of the same command have no run in
-        common and leave none out, whenever they are asked for. Cells with the same run are in the same share.
+        Runs are dealt out one after the other, whatever is done of them: the shares of the same
+        command have no run in common and leave none out, whenever they are asked for. Cells with
+        the same run are in the same share.
         """
         places: dict[tuple[str, int], int] = {}
         dealt = [
@@ -163,8 +169,8 @@ def execute(
         until: when to save the state and stop, as ``time.monotonic`` counts.
 
     Returns:
-        The outcome of every run that was tried, and of those that had diverged before; whether the user stopped it, or
-        the time was over.
+        The outcome of every run that was tried, and of those that had diverged before; whether the
+        user stopped it, or the time was over.
 
     Raises:
         UserError: settings or data are refused, or nothing can be written to the results folder.
@@ -196,7 +202,10 @@ def execute(
 
 
 def unexpected(outcomes: Iterable[Outcome], tables: Mapping[str, Table]) -> list[Outcome]:
-    """The runs that failed, or diverged where the table does not say that the paper's own run did."""
+    """The runs that failed or diverged.
+
+    Diverged where the table does not say that the paper's own run did.
+    """
 
     def diverges(o: Outcome) -> bool:
         return tables[o.task.cell.table].rows[o.task.cell.row].diverges
@@ -205,7 +214,10 @@ def unexpected(outcomes: Iterable[Outcome], tables: Mapping[str, Table]) -> list
 
 
 def device_kind(settings: RunSettings) -> str:
-    """What trains, ``cpu`` or ``cuda``: of this machine, or of the jobs that an engine carries out elsewhere."""
+    """What trains, ``cpu`` or ``cuda``.
+
+    Of this machine, or of the jobs that an engine carries out elsewhere.
+    """
     if settings.launcher == "local":
         return device_of(settings.device).partition(":")[0]
     return "cuda" if gpus_of(settings) else "cpu"
@@ -233,7 +245,10 @@ class _Round(NamedTuple):
 
 
 def _may_have_gpu() -> bool:
-    """Whether there is a file of a GPU's driver, so that torch must be asked; on systems other than Linux always."""
+    """Whether there is a file of a GPU's driver, so that torch must be asked.
+
+    On systems other than Linux always.
+    """
     return sys.platform != "linux" or any(os.path.exists(place) for place in DRIVERS)
 
 
@@ -271,7 +286,8 @@ def _round(asked: _Round) -> Launched:
 def _at_once(settings: RunSettings, runs: int) -> int:
     """How many tasks run at the same time, so that seeds are packed as tightly as need be.
 
-    An engine is taken to have room for every run by itself, but for GPUs, which a pack of seeds makes full use of.
+    An engine is taken to have room for every run by itself, but for GPUs, which a pack of seeds
+    makes full use of.
     """
     if settings.launcher == "local":
         return work.jobs(settings.jobs, device_of(settings.device))
@@ -279,7 +295,10 @@ def _at_once(settings: RunSettings, runs: int) -> int:
 
 
 def _rounds(todo: Todo) -> list[Todo]:
-    """Cells that share runs, and differ in their evaluation only, one after the other: the first one trains."""
+    """Cells that share runs, and differ in their evaluation only, one after the other.
+
+    The first one trains.
+    """
     rounds: list[Todo] = []
     for cell, seeds in todo:
         part = next((r for r in rounds if cell.key not in {c.key for c, _ in r}), None)
@@ -291,7 +310,10 @@ def _rounds(todo: Todo) -> list[Todo]:
 
 
 def _diverged_before(plan: Plan) -> list[Outcome]:
-    """Outcomes of runs that diverged before and are not run again: they still count for the exit code."""
+    """Outcomes of runs that diverged before and are not run again.
+
+    They still count for the exit code.
+    """
     again = {(cell.key, s) for cell, seeds in plan.todo for s in seeds}
     bad = {
         (cell.key, seed): (cell, seed, known)

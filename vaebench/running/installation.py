@@ -1,4 +1,7 @@
-"""Is everything here that a run needs? Python, libraries, compiler, kernels, memory, folders and data."""
+"""Is everything here that a run needs?
+
+Python, libraries, compiler, kernels, memory, folders and data.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ WARN = "warn"
 FAIL = "FAIL"
 
 SPACE_GB = 2.0
-"""Free space below which a folder gets a warning: the prepared data and a full table of runs fit in it."""
+"""Free space below which a folder gets a warning: the prepared data and a full
+table of runs fit in it."""
 
 MEMORY_GB = 2.0
 """Memory below which there is a warning."""
@@ -78,7 +82,8 @@ def _versions() -> Iterator[Line]:
     level = OK if (3, 11) <= found <= (3, 13) else WARN if found > (3, 13) else FAIL
     yield Line(
         level,
-        f"Python {platform.python_version()} (made for 3.11 to 3.13), {platform.system()} {platform.machine()}",
+        f"Python {platform.python_version()} (made for 3.11 to 3.13), {platform.system()} "
+        f"{platform.machine()}",
     )
     yield Line(OK, f"vaebench {__version__}")
 
@@ -103,7 +108,8 @@ def _compiler() -> Iterator[Line]:
     else:
         yield Line(
             WARN,
-            "no C++ compiler (g++ or clang++): training on the CPU runs uncompiled, two to three times slower",
+            "no C++ compiler (g++ or clang++): training on the CPU runs uncompiled, two "
+            "to three times slower",
         )
 
 
@@ -157,7 +163,10 @@ def _memory() -> float | None:
 
 
 def folder(name: str, path: Path) -> Iterator[Line]:
-    """Can the folder, or the nearest existing one above it, be written, and how much space is left there?"""
+    """Can the folder, or the nearest existing one above it, be written?
+
+    And how much space is left there?
+    """
     path = path.expanduser().absolute()
     place = next(p for p in (path, *path.parents) if p.exists())
     try:
@@ -197,7 +206,8 @@ def _data(mirror: str | None) -> Iterator[Line]:
         elif status.missing:
             yield Line(
                 WARN,
-                f"data {status.name}: not here ({', '.join(status.missing)}); vaebench data get {status.name}",
+                f"data {status.name}: not here ({', '.join(status.missing)}); vaebench "
+                f"data get {status.name}",
             )
         else:
             yield Line(OK, f"data {status.name}: files are here, prepared at first use")

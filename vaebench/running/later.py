@@ -1,4 +1,7 @@
-"""What a command leaves for later: the end of its time, and what is told of runs that are not done then."""
+"""What a command leaves for later.
+
+The end of its time, and what is told of runs that are not done then.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Prepared data, kept from the checks of a command to its tasks, and from one task to the next of a process."""
+"""Prepared data, kept from the checks of a command to its tasks.
+
+And from one task to the next of a process.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ PLACES = ("VAEBENCH_DATA", MIRROR_ENV)
 
 
 def load(settings: Mapping[str, Any]) -> Splits:
-    """As ``data.load``, of a cell's ``data`` group. The last one is kept, and shared: it is never changed."""
+    """As ``data.load``, of a cell's ``data`` group.
+
+    The last one is kept, and shared: it is never changed.
+    """
     return _load(
         data.load,
         json.dumps(settings, sort_keys=True),

@@ -1,4 +1,7 @@
-"""The machine that a session runs on: its device, in words too, its memory, and the versions of what computes."""
+"""The machine that a session runs on.
+
+Its device, in words too, its memory, and the versions of what computes.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,10 @@ def threads_kept() -> Iterator[None]:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Most memory this process has used, MiB: on the GPU what torch allocated, else the resident set."""
+    """Most memory this process has used, MiB.
+
+    On the GPU what torch allocated, else the resident set.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -94,9 +100,10 @@ def versions() -> dict[str, str]:
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc not to return freed memory to the system: page faults would cost as much as the arithmetic.
+    """Tell glibc not to return freed memory to the system.
 
-    The system clears every page before it hands it out again. What the process keeps is about its peak.
+    Page faults would cost as much as the arithmetic. The system clears every page before it hands
+    it out again. What the process keeps is about its peak.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -1,6 +1,7 @@
-"""What a person sees while cells run, on stderr: one line per finished cell, and how far the others are.
+"""What a person sees while cells run, on stderr.
 
-On a terminal that is a bar; elsewhere a line when a cell begins and then one a minute at most.
+One line per finished cell, and how far the others are. On a terminal that is a bar; elsewhere a
+line when a cell begins and then one a minute at most.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ LINE_SECONDS = 60.0
 class Progress:
     """Receives what workers say.
 
-    ``todo``: cells with the seeds to wait for; ``updates``: all of them together, None where nothing is trained.
+    ``todo``: cells with the seeds to wait for; ``updates``: all of them together, None where
+    nothing is trained.
     """
 
     def __init__(self, todo: list[tuple[Cell, list[int]]], updates: int | None) -> None:
@@ -105,7 +107,10 @@ class Progress:
 
 
 def summary(outcomes: list[Outcome]) -> str:
-    """One cell's outcomes in a line: how many seeds ended how, the mean measure of those that succeeded, the time."""
+    """One cell's outcomes in a line.
+
+    How many seeds ended how, the mean measure of those that succeeded, the time.
+    """
     parts = []
     for status in dict.fromkeys(o.status for o in outcomes):
         group = sorted((o for o in outcomes if o.status == status), key=lambda o: o.seed)
@@ -126,7 +131,10 @@ def summary(outcomes: list[Outcome]) -> str:
 
 
 def in_words(measure: str, config: dict[str, Any]) -> str:
-    """A measure as a person reads it. What is measured at validations depends on the model and the rule."""
+    """A measure as a person reads it.
+
+    What is measured at validations depends on the model and the rule.
+    """
     if measure == "valid_bound":
         return f"validation {validated_by(config)}"
     return (METRICS[measure].heading if measure in METRICS else "") or measure
@@ -140,7 +148,10 @@ OF_RULES = {
 
 
 def validated_by(config: dict[str, Any]) -> str:
-    """What a cell's validation takes, without its sign: see vaebench.metrics.validation, here read without torch."""
+    """What a cell's validation takes, without its sign.
+
+    See vaebench.metrics.validation, here read without torch.
+    """
     by_rule = OF_RULES.get(config["objective"]["name"])
     if by_rule:
         return by_rule

@@ -1,4 +1,7 @@
-"""What a session writes of its runs: ``result.json``, with what was measured before and is still true."""
+"""What a session writes of its runs.
+
+``result.json``, with what was measured before and is still true.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,10 @@ class Records:
         self.engine = "plain"
 
     def of_training(self, s: RunState) -> list[Measure]:
-        """What the training itself measured: the bound that selected the checkpoint, and its clock."""
+        """What the training itself measured.
+
+        The bound that selected the checkpoint, and its clock.
+        """
         found = []
         if s.best_update is not None:
             k = samples_of(self.config, "valid_bound")
@@ -108,7 +114,10 @@ class Records:
         return Status.DIVERGED if diverged else Status.PARTIAL
 
     def _earlier(self, s: RunState) -> Mapping[str, Any]:
-        """The result that the run had when this session began; its lock is held, so nobody has changed it since."""
+        """The result that the run had when this session began.
+
+        Its lock is held, so nobody has changed it since.
+        """
         return self.earlier.get(s.seed, {})
 
     def write(
@@ -116,7 +125,8 @@ class Records:
     ) -> dict[str, Any]:
         """Write the result of a seed; returns it."""
         old = self._earlier(s)
-        # Measures of the same parameters under other protocols stay; those of an earlier update do not.
+        # Measures of the same parameters under other protocols stay; those of an
+        # earlier update do not.
         same = status != Status.DIVERGED and old.get("updates") == s.update
         measures = _remeasured(old, measures, s.folder) if same else measures
         kept = _kept(old, measures) if same else []
@@ -133,7 +143,10 @@ class Records:
         return result
 
     def add(self, s: RunState, measures: list[Measure]) -> dict[str, Any]:
-        """Add measures of other data to the result of a seed, which is as evaluated as before; returns it."""
+        """Add measures of other data to the result of a seed, which is as evaluated as before.
+
+        Returns it.
+        """
         old = self._earlier(s)
         if old.get("updates") != s.update:
             status = self.status(s)
@@ -147,7 +160,10 @@ class Records:
         return result
 
     def fail(self, s: RunState, reason: str) -> None:
-        """Record that a seed failed. Measures it had are kept; a finished result is, and on a full disk everything."""
+        """Record that a seed failed.
+
+        Measures it had are kept; a finished result is, and on a full disk everything.
+        """
         old = self._earlier(s)
         if old.get("status") == Status.DONE:
             return
@@ -183,10 +199,12 @@ class Records:
 
 
 def _remeasured(old: Mapping[str, Any], new: list[Measure], where: Path) -> list[Measure]:
-    """The new measures; one that the same protocol gave another value before has that in ``extra["earlier"]``.
+    """The new measures.
 
-    The same parameters, seed and protocol give the same value. Where they do not, the parameters or the code were
-    changed: the new value is what they give now, the earlier one stays beside it, and a warning says both.
+    One that the same protocol gave another value before has that in ``extra["earlier"]``. The same
+    parameters, seed and protocol give the same value. Where they do not, the parameters or the code
+    were changed: the new value is what they give now, the earlier one stays beside it, and a
+    warning says both.
     """
     before = {m.signature: m for m in readable_measures(old)}
     found = []
@@ -199,8 +217,8 @@ def _remeasured(old: Mapping[str, Any], new: list[Measure], where: Path) -> list
         earlier = list(earlier) if isinstance(earlier, list) else []
         if not math.isclose(m.value, known.value, rel_tol=ROUNDING, abs_tol=ROUNDING):
             log.warning(
-                "%s: %s is %.6g now and was %.6g before, under the same protocol and seed: the new value is stored, "
-                "the earlier one beside it",
+                "%s: %s is %.6g now and was %.6g before, under the same protocol and seed: the "
+                "new value is stored, the earlier one beside it",
                 *(where, m.name, m.value, known.value),
             )
             earlier.append(known.value)

@@ -60,9 +60,10 @@ class Cases(NamedTuple):
 
 
 def asked_for(words: Sequence[str], failed: Callable[[UserError], None]) -> list[Stored]:
-    """The runs that a user names, among the user's own, with the settings that stand beside the names.
+    """The runs that a user names, among the user's own.
 
-    What is refused is known before any shipped run is copied.
+    With the settings that stand beside the names. What is refused is known before any
+    shipped run is copied.
 
     Args:
         words: Names of runs, or a table and a row of a shipped one; and settings.
@@ -98,7 +99,8 @@ def stored(folder: Path, note: Mapping[str, Any], seed: int, overrides: Sequence
         folder: Where it is.
         note: What its ``config.json`` says.
         seed: Its seed.
-        overrides: Of ``eval``, ``run`` and ``data.mirror``; ``data=NAME`` with its settings for other data.
+        overrides: Of ``eval``, ``run`` and ``data.mirror``; ``data=NAME`` with its
+            settings for other data.
 
     Raises:
         UserError: If a setting is refused, or other data that the model cannot read.
@@ -113,9 +115,10 @@ def stored(folder: Path, note: Mapping[str, Any], seed: int, overrides: Sequence
 
 
 def in_own_runs(run: Stored, root: Path) -> Stored:
-    """The run among the user's own: a shipped one is copied below ``root``, see ``shipped_models.own``.
+    """The run among the user's own.
 
-    What is refused should be known before, by ``stored``: it leaves no copy then.
+    A shipped one is copied below ``root``, see ``shipped_models.own``. What is refused should be
+    known before, by ``stored``: it leaves no copy then.
     """
     folder = shipped_models.own(run.folder, root)
     own = {**run.cell.config["run"], "results": str(folder.resolve().parent.parent)}
@@ -129,8 +132,8 @@ def opened(run: Stored) -> Iterator[Session]:
     """A session of one trained run, whose lock is held for the time of the block.
 
     Raises:
-        UserError: If it was moved, is damaged or in use, cannot be written, nothing is trained there yet, or its model
-            cannot read the other data.
+        UserError: If it was moved, is damaged or in use, cannot be written, nothing is trained
+            there yet, or its model cannot read the other data.
     """
     key = run.cell.key
     if key != run.folder.resolve().parent.name:

@@ -1,4 +1,7 @@
-"""One cell, some seeds, one process: data, training, evaluation, results. The room where the floors below meet."""
+"""One cell, some seeds, one process: data, training, evaluation, results.
+
+The room where the floors below meet.
+"""
 
 from __future__ import annotations
 
@@ -53,9 +56,9 @@ log = logging.getLogger(__name__)
 class Session:
     """Trains and evaluates the seeds of a cell whose locks are held.
 
-    The constructor raises UserError for a device that is not there, DataError when the data cannot be had. What
-    concerns one seed alone (a damaged checkpoint, other data in its folder) is kept in ``failures``, seed -> reason,
-    and the other seeds go on.
+    The constructor raises UserError for a device that is not there, DataError when the data cannot
+    be had. What concerns one seed alone (a damaged checkpoint, other data in its folder) is kept in
+    ``failures``, seed -> reason, and the other seeds go on.
 
     Args:
         cell: What is trained.
@@ -94,7 +97,10 @@ class Session:
             earlier = {seed: store.read_result(cell.key, seed) or {} for seed in seeds}
         self.records = Records(cell, store, self.splits, self.device, self.updates, earlier)
 
-        self.who = f"{cell.row} / {cell.column} seed{'s' if len(seeds) > 1 else ''} {','.join(map(str, seeds))}"
+        self.who = (
+            f"{cell.row} / {cell.column} seed{'s' if len(seeds) > 1 else ''} "
+            f"{','.join(map(str, seeds))}"
+        )
         self.failures: dict[int, str] = {}
         self.seeds: list[RunState] = []
 
@@ -108,20 +114,22 @@ class Session:
 
     @cached_property
     def trio(self) -> Trio:
-        """Model, objective and optimiser: built once, for the training and the evaluation of all seeds.
+        """Model, objective and optimiser.
 
-        The parameters of the model are whatever was put there last.
+        Built once, for the training and the evaluation of all seeds. The parameters of the model
+        are whatever was put there last.
         """
         return trio(self.config, self.splits.info)
 
-    # ------------------------------------------------------------------------------------------------ the work
+    # ------------------------------------------------------------------------------------- the work
 
     def run(self, say: Say, should_stop: ShouldStop, evaluate: bool = True) -> list[dict[str, Any]]:
-        """Train what is not trained, evaluate what is not evaluated; the results, in the order of the seeds.
+        """Train what is not trained, evaluate what is not evaluated.
 
-        A seed that fails has status 'failed', one that ``should_stop`` left unfinished 'interrupted', and a reason;
-        the others are not touched by it. Without ``evaluate`` a seed that is trained has status 'trained', and what
-        the training itself has measured. Nothing is raised.
+        The results, in the order of the seeds. A seed that fails has status 'failed', one that
+        ``should_stop`` left unfinished 'interrupted', and a reason; the others are not touched by
+        it. Without ``evaluate`` a seed that is trained has status 'trained', and what the training
+        itself has measured. Nothing is raised.
         """
         with self._at_work():
             return self._run(say, should_stop, evaluate)
@@ -189,9 +197,9 @@ class Session:
             self._train_together(group, say, should_stop)
 
     def _train_together(self, group: list[RunState], say: Say, should_stop: ShouldStop) -> None:
-        """Train seeds that stand at the same update to the end of the budget; a failure is one of all of them.
+        """Train seeds that stand at the same update to the end of the budget.
 
-        Raises Interrupted when ``should_stop`` says so.
+        A failure is one of all of them. Raises Interrupted when ``should_stop`` says so.
         """
         limit = self.updates
         first = group[0].update
@@ -252,7 +260,10 @@ class Session:
         )
 
     def _choose_engines(self, seeds: list[RunState]) -> None:
-        """The engine of every seed: the one that it began with, bit for bit, unless another one is asked for."""
+        """The engine of every seed.
+
+        The one that it began with, bit for bit, unless another one is asked for.
+        """
         layers = model_class(self.config["model"]["name"]).kernel_layers
         if (self.splits.tokens or self.rule.alone or self.rule.plain_only) and not layers:
             for s in seeds:
@@ -280,7 +291,8 @@ class Session:
                 continue
             if began != self.records.engine:
                 log.warning(
-                    "%s: began with the engine %s, goes on with %s: the same in law, not bit for bit",
+                    "%s: began with the engine %s, goes on with %s: the same in "
+                    "law, not bit for bit",
                     *(s.folder, began, self.records.engine),
                 )
             s.engine = self.records.engine
@@ -306,9 +318,10 @@ class Session:
         self.examined = other_data(self.config, self.splits, settings, loaded.load(settings))
 
     def evaluate_only(self, say: Say, should_stop: ShouldStop = never) -> list[dict[str, Any]]:
-        """Evaluate the checkpoints as they are; a run that is not trained to its end stays one to be gone on with.
+        """Evaluate the checkpoints as they are.
 
-        Raises UserError as ``check_trained`` does, and Interrupted, with what was found kept, when ``should_stop`` says
+        A run that is not trained to its end stays one to be gone on with. Raises UserError as
+        ``check_trained`` does, and Interrupted, with what was found kept, when ``should_stop`` says
         so.
         """
         self.check_trained()
@@ -318,9 +331,10 @@ class Session:
     def each_case(
         self, should_stop: ShouldStop = never
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Of the only seed the positions of the examples in their split, (n,), and what is known of each of them.
+        """Of the only seed the positions of the examples in their split, (n,).
 
-        Raises UserError as ``check_trained`` does, and Interrupted when ``should_stop`` says so.
+        And what is known of each of them. Raises UserError as ``check_trained`` does, and
+        Interrupted when ``should_stop`` says so.
         """
         self.check_trained()
         (s,) = self.seeds
@@ -339,7 +353,10 @@ class Session:
         return self.records.write(s, Status.TRAINED, self.records.of_training(s))
 
     def _finish(self, s: RunState, say: Say, should_stop: ShouldStop) -> dict[str, Any]:
-        """The result of a seed whose training has ended or is left as it is: evaluated, unless it has diverged."""
+        """The result of a seed whose training has ended or is left as it is.
+
+        Evaluated, unless it has diverged.
+        """
         follower = self.followers[s.seed]
         if s.status == "diverged":
             follower.ended(Status.DIVERGED, s.update, [], Pictures)
@@ -377,7 +394,9 @@ class Session:
         say: Say,
         should_stop: ShouldStop,
     ) -> tuple[list[Measure], float, Exception | None]:
-        """The measures of a seed, the seconds that they took in all, and why its posterior means are not written.
+        """The measures of a seed, and the seconds that they took in all.
+
+        And why its posterior means are not written.
 
         Args:
             s: The seed.
@@ -450,7 +469,10 @@ def _unfinished(status: Status, reason: str) -> dict[str, Any]:
 
 
 def reason_of(e: Exception, where: Path | str = "") -> str:
-    """An error as one line; ``where`` is named for a system error that names no file. VAEBENCH_DEBUG=1 raises it."""
+    """An error as one line; ``where`` is named for a system error that names no file.
+
+    VAEBENCH_DEBUG=1 raises it.
+    """
     if os.environ.get("VAEBENCH_DEBUG", "0") not in ("", "0"):
         raise e
     if isinstance(e, OSError) and e.strerror:

@@ -1,4 +1,7 @@
-"""The settings of shipped runs, composed again: a results CSV names their tables and presets alone."""
+"""The settings of shipped runs, composed again.
+
+A results CSV names their tables and presets alone.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,16 @@ from vaebench.results.digest import cost
 
 
 def with_settings(records: Iterable[dict[str, Any]], asked: Iterable[Cell]) -> list[dict[str, Any]]:
-    """The records, those that can tell what ``asked`` costs with the sizes and the budget of their runs.
+    """The records; those that can tell what ``asked`` costs have more.
 
-    A run counts as made by a cell of its table and preset if it has its key, by any version of the cell's options.
-    Other runs (settings changed by hand, a table or a preset that is gone) are given back as they are.
+    They have the sizes and the budget of their runs. A run counts as made by a cell of its table
+    and preset if it has its key, by any version of the cell's options. Other runs (settings changed
+    by hand, a table or a preset that is gone) are given back as they are.
 
     Args:
         records: Of ``report.costs.reference_records``.
-        asked: Cells whose cost is to be known; only runs with their data, models and objectives are looked at.
+        asked: Cells whose cost is to be known; only runs with their data, models and
+            objectives are looked at.
     """
     wanted = {readable(cell.key) for cell in asked}
     made: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
@@ -40,7 +45,10 @@ def with_settings(records: Iterable[dict[str, Any]], asked: Iterable[Cell]) -> l
 
 
 def _made_by(table: str, preset: str) -> dict[str, dict[str, Any]]:
-    """The settings of every cell of a table at a preset, by their keys; {} where there is none of that name."""
+    """The settings of every cell of a table at a preset, by their keys.
+
+    {} where there is none of that name.
+    """
     try:
         exhibit = catalogue.load(table)
         if not isinstance(exhibit, Table):

@@ -1,7 +1,8 @@
 """Cells x seeds: skip what is done, resume what is partial, isolate what fails, show progress.
 
-A *task* is a pack of seeds of one cell. Tasks run where a launcher takes them (``running/launchers/``). A run's
-directory is locked while somebody works on it, so any number of commands can share a results folder.
+A *task* is a pack of seeds of one cell. Tasks run where a launcher takes them
+(``running/launchers/``). A run's directory is locked while somebody works on it, so any number of
+commands can share a results folder.
 """
 
 from __future__ import annotations
@@ -92,7 +93,10 @@ def bad(outcomes: Iterable[Outcome]) -> list[Outcome]:
 
 
 def share_done(store: Store, cell: Cell, seed: int) -> float:
-    """Share of its budget that a run has behind it at its last validation, by its curve, without the checkpoint."""
+    """Share of its budget that a run has behind it at its last validation.
+
+    By its curve, without the checkpoint.
+    """
     try:
         lines = (store.run_dir(cell.key, seed) / run_files.CURVE).read_text().splitlines()
         done = int(lines[-1].partition(",")[0])  # updates
@@ -104,7 +108,10 @@ def share_done(store: Store, cell: Cell, seed: int) -> float:
 
 
 def unit(cell: Cell) -> tuple[str, str]:
-    """What is done once, however many tables ask for it: the training and the evaluation of a cell."""
+    """What is done once, however many tables ask for it.
+
+    The training and the evaluation of a cell.
+    """
     return cell.key, canonical(cell.config["eval"])
 
 
@@ -115,7 +122,10 @@ def tasks(
     force: bool = False,
     evaluate: bool = True,
 ) -> list[Task]:
-    """Packs of at most ``pack`` seeds; smaller ones where there would be fewer packs than ``jobs``."""
+    """Packs of at most ``pack`` seeds.
+
+    Smaller ones where there would be fewer packs than ``jobs``.
+    """
     out = []
     for cell, seeds in todo:
         share = -(-len(seeds) * len(todo) // jobs) if len(todo) < jobs else len(seeds)
@@ -137,10 +147,11 @@ def jobs(setting: str | int, device: str) -> int:
 def check(cells: Iterable[Cell]) -> None:
     """What can be known of ``cells`` before anything is read or written.
 
-    Their devices are there. Their models, objectives and optimisers take their settings: every distinct one is built
-    once, which costs no memory, unless it is recorded as accepted. Their data have as many cases as are asked for, and
-    are of the kind that the model reads; what only the files know is left to ``preflight``. Raises UserError for the
-    first that refuses, naming its row and column.
+    Their devices are there. Their models, objectives and optimisers take their settings: every
+    distinct one is built once, which costs no memory, unless it is recorded as accepted. Their data
+    have as many cases as are asked for, and are of the kind that the model reads; what only the
+    files know is left to ``preflight``. Raises UserError for the first that refuses, naming its row
+    and column.
     """
     cells = list(cells)
     known = accepted.recorded()
@@ -151,9 +162,9 @@ def check(cells: Iterable[Cell]) -> None:
 
 
 def check_built(cells: Iterable[Cell]) -> None:
-    """Build every distinct model, objective and optimiser of some cells. Raises UserError as ``check`` does.
+    """Build every distinct model, objective and optimiser of some cells.
 
-    Nothing is built, nor torch loaded, if there are no cells.
+    Raises UserError as ``check`` does. Nothing is built, nor torch loaded, if there are no cells.
     """
     cells = list(cells)
 
@@ -217,12 +228,16 @@ def _check_size(objective: Any) -> None:
     count = sum(p.numel() for p in objective.parameters())
     if count > MOST_PARAMETERS:
         raise UserError(
-            f"a model of {count:,} parameters by these settings; allowed: at most {MOST_PARAMETERS:,}"
+            f"a model of {count:,} parameters by these settings; allowed: at most "
+            f"{MOST_PARAMETERS:,}"
         )
 
 
 def _check_places(cells: list[Cell]) -> None:
-    """The devices of cells are there, and their data fit, as far as that is known without reading them."""
+    """The devices of cells are there, and their data fit.
+
+    As far as that is known without reading them.
+    """
     from vaebench import data
 
     for device in _devices(cells):
@@ -238,12 +253,18 @@ def _check_places(cells: list[Cell]) -> None:
 
 
 def _devices(cells: list[Cell]) -> Iterable[str]:
-    """The devices that this machine must have: those of tasks that an engine takes elsewhere are not its own."""
+    """The devices that this machine must have.
+
+    Those of tasks that an engine takes elsewhere are not its own.
+    """
     return dict.fromkeys(cell.run.device for cell in cells if cell.run.launcher == "local")
 
 
 def _info(cell: Cell) -> DataInfo:
-    """What a model is told of data that are not read: their kind and shape, a mean of 0, and a longest of 1."""
+    """What a model is told of data that are not read.
+
+    Their kind and shape, a mean of 0, and a longest of 1.
+    """
     import numpy as np
 
     from vaebench.data.info import DataInfo
@@ -256,10 +277,11 @@ def _info(cell: Cell) -> DataInfo:
 
 
 def preflight(cells: Iterable[Cell]) -> None:
-    """What ``cells``, checked before, need is there: their devices, their data (fetched and prepared now).
+    """What ``cells``, checked before, need is there.
 
-    The data also fit their models and batches. Raises UserError (DataError for data) for the first cell of which that
-    is not so, before anything is trained.
+    Their devices, their data (fetched and prepared now). The data also fit their models and
+    batches. Raises UserError (DataError for data) for the first cell of which that is not so,
+    before anything is trained.
     """
     from vaebench import models
     from vaebench.data.splits import with_cases
@@ -290,9 +312,10 @@ def preflight(cells: Iterable[Cell]) -> None:
 
 
 def work(task: Task, say: Say = nobody, should_stop: ShouldStop = never) -> list[Outcome]:
-    """Run one task: lock, train, evaluate, write results. An error becomes a failed outcome, never an exception.
+    """Run one task: lock, train, evaluate, write results.
 
-    With VAEBENCH_DEBUG=1 an unexpected error is raised.
+    An error becomes a failed outcome, never an exception. With VAEBENCH_DEBUG=1 an
+    unexpected error is raised.
     """
     store = Store(task.cell.run.results)
     if should_stop():
@@ -332,7 +355,10 @@ def work(task: Task, say: Say = nobody, should_stop: ShouldStop = never) -> list
 
 @contextlib.contextmanager
 def _acquired(store: Store, task: Task, seed: int, should_stop: ShouldStop) -> Iterator[Held]:
-    """The lock of a run. Busy if another process has it and the task does not wait, or is told to stop meanwhile."""
+    """The lock of a run.
+
+    Busy if another process has it and the task does not wait, or is told to stop meanwhile.
+    """
     with contextlib.ExitStack() as stack:
         while True:
             try:
@@ -346,7 +372,10 @@ def _acquired(store: Store, task: Task, seed: int, should_stop: ShouldStop) -> I
 
 
 def _lost(locks: Iterable[Held]) -> bool:
-    """Whether another process has taken one of these locks, because this one gave no sign of life for too long."""
+    """Whether another process has taken one of these locks.
+
+    Because this one gave no sign of life for too long.
+    """
     return any(held.lost for held in locks)
 
 
@@ -363,7 +392,8 @@ def known_outcome(task: Task, seed: int, known: Record) -> Outcome:
 def _shown(task: Task, result: Mapping[str, Any]) -> tuple[float | None, str, str]:
     """Value and name of what a run is told with, and its flags.
 
-    That is the measure of its table or else the bound; of a run that is not evaluated the bound of its validation.
+    That is the measure of its table or else the bound; of a run that is not evaluated the bound of
+    its validation.
     """
     found = {
         m.name: m.value for m in reversed(readable_measures(result)) if is_current(task.cell, m)
@@ -376,7 +406,10 @@ def _shown(task: Task, result: Mapping[str, Any]) -> tuple[float | None, str, st
 def _train_and_evaluate(
     task: Task, store: Store, known: Mapping[int, Record], say: Say, should_stop: ShouldStop
 ) -> list[Outcome]:
-    """Everything that needs torch is behind this function. ``known``: the runs whose locks are held, by seed."""
+    """Everything that needs torch is behind this function.
+
+    ``known``: the runs whose locks are held, by seed.
+    """
     from vaebench.running.session import Session, reason_of
 
     seeds = list(known)

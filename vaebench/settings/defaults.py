@@ -36,9 +36,9 @@ def read(path: Path) -> dict[str, Any]:
 
 @lru_cache(maxsize=256)
 def of_option(group: str, name: str) -> dict[str, Any]:
-    """The settings of an option with their defaults, conf/<group>/<name>.yaml; none where it is not shipped.
+    """The settings of an option with their defaults, conf/<group>/<name>.yaml.
 
-    The mapping is shared: it is never changed.
+    None where it is not shipped. The mapping is shared: it is never changed.
     """
     path = conf_dir() / group / f"{name}.yaml"
     # A name with a slash is no option's.
@@ -53,20 +53,27 @@ def of_cell() -> dict[str, Any]:
 
 
 def of_section(name: str) -> dict[str, Any]:
-    """The settings of ``train`` or ``run`` with their defaults. The mapping is shared: it is never changed."""
+    """The settings of ``train`` or ``run`` with their defaults.
+
+    The mapping is shared: it is never changed.
+    """
     return of_cell()[name]
 
 
 def results_root(chosen: str | None = None) -> Path:
-    """The folder of the run directories: the override ``run.results=DIR``, else the default of conf/cell.yaml.
+    """The folder of the run directories.
 
-    Raises UserError if there is something else in its place.
+    The override ``run.results=DIR``, else the default of conf/cell.yaml. Raises UserError if there
+    is something else in its place.
     """
     return folder_of_runs(Path(chosen or of_section("run")["results"]).expanduser())
 
 
 def folder_of_runs(root: Path) -> Path:
-    """The folder ``root``, which need not be there yet. Raises UserError where a file is in its place or in its way."""
+    """The folder ``root``, which need not be there yet.
+
+    Raises UserError where a file is in its place or in its way.
+    """
     try:
         there = next((place for place in (root, *root.parents) if place.exists()), None)
     except OSError as e:

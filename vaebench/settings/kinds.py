@@ -1,4 +1,7 @@
-"""What one setting may be: how a value is read, and what is allowed in the words of its error line."""
+"""What one setting may be.
+
+How a value is read, and what is allowed in the words of its error line.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,8 @@ class SettingKind:
 
     Attributes:
         words: What is allowed, as the error line says it.
-        read: A value as it is used (2e6 as 2000000 where whole numbers are wanted); ValueError for one that is not
-            allowed.
+        read: A value as it is used (2e6 as 2000000 where whole numbers are wanted); ValueError for
+            one that is not allowed.
     """
 
     words: str
@@ -65,7 +68,7 @@ def shown(value: Any) -> str:
     return str(value)
 
 
-# ---------------------------------------------------------------------------------------------------- kinds by name
+# ------------------------------------------------------------------------------------ kinds by name
 
 
 def whole(least: float = -math.inf, most: float = math.inf) -> SettingKind:

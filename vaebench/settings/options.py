@@ -1,4 +1,7 @@
-"""What options of the command line may be, one kind each. Functions that take the same values hold them to the same."""
+"""What options of the command line may be, one kind each.
+
+Functions that take the same values hold them to the same.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,11 @@
-"""The settings of ``data``, ``train``, ``eval`` and ``run``: each declared once, with its type and its range.
+"""The settings of ``data``, ``train``, ``eval`` and ``run``.
 
-What they are where nothing is said stands in conf/, in one file for each option. An option may leave out a key, and a
-run of an earlier version may lack one: the default here is then what the code did without it.
+Each declared once, with its type and its range. What they are where nothing is said stands in
+conf/, in one file for each option. An option may leave out a key, and a run of an earlier version
+may lack one: the default here is then what the code did without it.
 
-The settings of models, objectives and optimisers are the keyword arguments of their constructors, which check them.
+The settings of models, objectives and optimisers are the keyword arguments of their constructors,
+which check them.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ SEVERAL = 10_000
 """Most seeds in a pack, repeated evaluations and snapshots."""
 
 PROCESSES = max(64, 4 * (os.cpu_count() or 1))
-"""Most threads and most jobs. Many more threads than cores hang; a run of a larger machine must still be readable."""
+"""Most threads and most jobs. Many more threads than cores hang; a run of a larger machine must
+still be readable."""
 
 SPLIT = choice("test", "valid", "train")
 PRECISION = choice("float32", "bfloat16")
@@ -65,7 +68,10 @@ class Section:
 
     @classmethod
     def of(cls, section: Mapping[str, Any]) -> Self:
-        """The record of a section; keys that are none of its own, such as ``name``, are left aside."""
+        """The record of a section.
+
+        Keys that are none of its own, such as ``name``, are left aside.
+        """
         return cls(**{f.name: section[f.name] for f in fields(cls) if f.name in section})
 
 

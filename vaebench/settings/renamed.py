@@ -1,4 +1,7 @@
-"""Earlier names of tables and options. An earlier name is refused by a line that gives the present one."""
+"""Earlier names of tables and options.
+
+An earlier name is refused by a line that gives the present one.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,10 @@ def unknown(group: str, name: str, known: Collection[str]) -> str:
 def with_present_names(
     config: dict[str, Any], known: Mapping[str, Collection[str]]
 ) -> dict[str, Any]:
-    """A stored configuration with the present names of its options; ``known``: the options of each group."""
+    """A stored configuration with the present names of its options.
+
+    ``known``: the options of each group.
+    """
     out = dict(config)
     for group, names in RENAMED.items():
         section = config.get(group)

@@ -1,4 +1,7 @@
-"""The checks with which models, objectives and optimisers hold the arguments of their constructors."""
+"""The checks with which components hold the arguments of their constructors.
+
+Components are models, objectives and optimisers.
+"""
 
 from __future__ import annotations
 
@@ -10,35 +13,50 @@ from vaebench.settings.kinds import is_number
 
 
 def whole(key: str, value: Any, least: int = 1) -> int:
-    """``value`` if it is a whole number from ``least``; raises UserError naming the setting ``key`` otherwise."""
+    """``value`` if it is a whole number from ``least``.
+
+    Raises UserError naming the setting ``key`` otherwise.
+    """
     if type(value) is not int or value < least:
         raise UserError(f"{key}={value!r}: must be a whole number from {least}")
     return value
 
 
 def positive(key: str, value: Any) -> float:
-    """``value`` as a float if it is a finite number above 0; raises UserError naming the setting ``key`` otherwise."""
+    """``value`` as a float if it is a finite number above 0.
+
+    Raises UserError naming the setting ``key`` otherwise.
+    """
     if not is_number(value) or value <= 0:
         raise UserError(f"{key}={value!r}: must be a positive number")
     return float(value)
 
 
 def from_zero(key: str, value: Any) -> float:
-    """``value`` as a float if it is a finite number from 0; raises UserError naming the setting ``key`` otherwise."""
+    """``value`` as a float if it is a finite number from 0.
+
+    Raises UserError naming the setting ``key`` otherwise.
+    """
     if not is_number(value) or value < 0:
         raise UserError(f"{key}={value!r}: must be a number from 0")
     return float(value)
 
 
 def share(key: str, value: Any) -> float:
-    """``value`` as a float if it is in [0, 1); raises UserError naming the setting ``key`` otherwise."""
+    """``value`` as a float if it is in [0, 1).
+
+    Raises UserError naming the setting ``key`` otherwise.
+    """
     if not is_number(value) or not 0 <= value < 1:
         raise UserError(f"{key}={value!r}: must be at least 0 and below 1")
     return float(value)
 
 
 def between(key: str, value: Any) -> float:
-    """``value`` as a float if it is in (0, 1); raises UserError naming the setting ``key`` otherwise."""
+    """``value`` as a float if it is in (0, 1).
+
+    Raises UserError naming the setting ``key`` otherwise.
+    """
     if not is_number(value) or not 0 < value < 1:
         raise UserError(f"{key}={value!r}: must be a number above 0 and below 1")
     return float(value)
@@ -52,7 +70,10 @@ def flag(key: str, value: Any) -> bool:
 
 
 def one_of(key: str, value: Any, allowed: Iterable[str]) -> str:
-    """``value`` if it is ``allowed``; raises UserError naming the setting ``key`` and the nearest words otherwise."""
+    """``value`` if it is ``allowed``.
+
+    Raises UserError naming the setting ``key`` and the nearest words otherwise.
+    """
     words = list(allowed)
     if value not in words:
         raise UserError(f"{key}={value!r}: {nearest(str(value), words)}")
@@ -60,7 +81,10 @@ def one_of(key: str, value: Any, allowed: Iterable[str]) -> str:
 
 
 def sizes(key: str, values: Any, odd: bool = False) -> tuple[int, ...]:
-    """A list of whole numbers from 1, odd ones where asked for. Raises UserError naming the setting ``key``."""
+    """A list of whole numbers from 1, odd ones where asked for.
+
+    Raises UserError naming the setting ``key``.
+    """
     listed = list(values) if isinstance(values, (list, tuple)) else values
     good = isinstance(listed, list) and all(
         type(n) is int and n > 0 and (n % 2 == 1 or not odd) for n in listed

@@ -12,13 +12,17 @@ WIDE = ("samples", "chains", "sweeps", "temperatures", "units", "points")
 """Last words of the names of an objective's settings that multiply its memory."""
 
 NULLABLE = ("objective.grow", "objective.svi_clip", "objective.valid_points", "optim.clip")
-"""Settings of components with a number as default that may be null as well, as their constructors say."""
+"""Settings of components with a number as default that may be null as well, as
+their constructors say."""
 
 RATE = number(above=0)
 
 
 def kind_of(key: str, default: Any) -> SettingKind:
-    """What a setting may be: as declared, and of a component as its default is, which the component checks further."""
+    """What a setting may be.
+
+    As declared, and of a component as its default is, which the component checks further.
+    """
     if key in KINDS:
         return KINDS[key]
     group, _, name = key.rpartition(".")
@@ -30,8 +34,9 @@ def kind_of(key: str, default: Any) -> SettingKind:
 def check_cell(config: dict[str, Any]) -> None:
     """Refuse a cell's configuration (nested plain dicts) whose settings are out of range.
 
-    Keys that the chosen options do not have are skipped. Every ``optim`` key that ends in ``rate`` must be a finite
-    number above 0, or null, but for ``rate`` itself. Raises UserError naming the key, the value and the range.
+    Keys that the chosen options do not have are skipped. Every ``optim`` key that ends in ``rate``
+    must be a finite number above 0, or null, but for ``rate`` itself. Raises UserError naming the
+    key, the value and the range.
     """
     for key, kind in KINDS.items():
         group, _, name = key.rpartition(".")

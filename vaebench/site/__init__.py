@@ -1,1 +1,4 @@
-"""``vaebench site``: all tables, runs and models as one folder of pages that a browser opens without a server."""
+"""``vaebench site``: all tables, runs and models as one folder of pages.
+
+A browser opens it without a server.
+"""

@@ -45,7 +45,10 @@ Sampler = Callable[[Path], Samples]
 
 
 def plotly_script() -> str:
-    """Plotly's script, which ships with its Python package. Raises UserError if that is not installed."""
+    """Plotly's script, which ships with its Python package.
+
+    Raises UserError if that is not installed.
+    """
     try:
         from plotly.offline import get_plotlyjs
     except ImportError:
@@ -96,7 +99,8 @@ def build(folder: Path, results: Sequence[Results], samples: Sampler | None = No
     """Write the pages below ``folder``.
 
     Args:
-        folder: Made if it is not there. Files of an earlier site in it are replaced, others are left alone.
+        folder: Made if it is not there. Files of an earlier site in it are replaced,
+            others are left alone.
         results: The tables, in the order of the index.
         samples: Gives samples of a run's model; None for pages without them.
 
@@ -148,7 +152,7 @@ def build(folder: Path, results: Sequence[Results], samples: Sampler | None = No
     return 2 + len(views) + len(shown_in)
 
 
-# ------------------------------------------------------------------------------------------------- page of a table
+# ---------------------------------------------------------------------------------- page of a table
 
 
 def _table_page(pages: Environment, shown: TableView, curves: Curves) -> str:
@@ -168,7 +172,10 @@ def _table_page(pages: Environment, shown: TableView, curves: Curves) -> str:
 
 
 def _commands(table: str, presets: Iterable[str]) -> list[str]:
-    """The commands that make and report what is shown, of each preset; of the paper's where nothing is."""
+    """The commands that make and report what is shown, of each preset.
+
+    Of the paper's where nothing is.
+    """
     named = [[f"preset={preset}"] if preset != "paper" else [] for preset in dict.fromkeys(presets)]
     return [
         join(["vaebench", verb, f"table={table}", *words])
@@ -187,7 +194,7 @@ def _listed(frame: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-# --------------------------------------------------------------------------------------------------- page of a run
+# ------------------------------------------------------------------------------------ page of a run
 
 
 def page_of(run: Run) -> str:
@@ -304,7 +311,7 @@ def _command(first: Record, changed: Sequence[str]) -> str:
     return join([*words, *changed])
 
 
-# ------------------------------------------------------------------------------------------------------------ files
+# -------------------------------------------------------------------------------------------- files
 
 
 def slug(text: str) -> str:

@@ -19,7 +19,10 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 
 
 def curves(runs: Sequence[Curve], title: str = "validation bound (nats)") -> Spec | None:
-    """Curves against updates, one line a run, one look a row and column; None if there is nothing to draw."""
+    """Curves against updates, one line a run, one look a row and column.
+
+    None if there is nothing to draw.
+    """
     traces = []
     looks: dict[tuple[str, str], int] = {}
     for row, column, seed, points in runs:
@@ -34,7 +37,9 @@ def curves(runs: Sequence[Curve], title: str = "validation bound (nats)") -> Spe
                 "name": name,
                 "mode": "lines",
                 "line": {"width": 1.5, "color": COLOURS[place], "dash": DASHES[turn % len(DASHES)]},
-                "hovertemplate": f"{_plain(name)}, seed {seed}<br>update %{{x:,}}: %{{y:.2f}}<extra></extra>",
+                "hovertemplate": (
+                    f"{_plain(name)}, seed {seed}<br>update %{{x:,}}: %{{y:.2f}}<extra></extra>"
+                ),
             }
         )
 
@@ -48,10 +53,11 @@ def curves(runs: Sequence[Curve], title: str = "validation bound (nats)") -> Spe
 
 
 def differences(table: Table, rows: Iterable[ReportRow]) -> Spec | None:
-    """Ours minus the published number, a line an entry, with the margin as a band; None if nothing can be compared.
+    """Ours minus the published number, a line an entry, with the margin as a band.
 
-    The bar of ours is its standard error over seeds, of one seed the error of its evaluation; that of the published
-    number is the standard deviation over the paper's runs, where it is printed.
+    None if nothing can be compared. The bar of ours is its standard error over seeds, of one seed
+    the error of its evaluation; that of the published number is the standard deviation over the
+    paper's runs, where it is printed.
     """
     compared = [r for r in rows if r.difference is not None and r.ours is not None]
     if not compared:
@@ -120,7 +126,10 @@ def _beside(row: ReportRow) -> str:
     assert row.ours is not None
     error = row.ours.error
     over = f"{row.n} seeds" if row.n > 1 else "one seed; bar: error of its evaluation"
-    return f"ours {row.ours.mean:.4g}{f' ± {error:.2g}' if error else ''} ({over}), published {row.published:g}"
+    return (
+        f"ours {row.ours.mean:.4g}{f' ± {error:.2g}' if error else ''} ({over}), "
+        f"published {row.published:g}"
+    )
 
 
 def _plain(text: str) -> str:

@@ -21,7 +21,8 @@ MEASURES = ("nll", "iw_nll", "bound")
 """What models are ranked by: exact, importance-weighted, bound. Lower is better."""
 
 NO_KIND = ("recipe", "select")
-"""Parts of a protocol that belong to the training: models that differ in them may stand beside one another."""
+"""Parts of a protocol that belong to the training: models that differ in them may
+stand beside one another."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,10 @@ NUMBER = 16
 
 
 def of_run(folder: Path) -> Samples:
-    """Samples of the run in a folder, as one picture or as documents; none of a model that makes neither."""
+    """Samples of the run in a folder, as one picture or as documents.
+
+    None of a model that makes neither.
+    """
     try:
         trained = trained_run.load(folder)
         splits = trained.splits

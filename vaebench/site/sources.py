@@ -30,7 +30,8 @@ CURVES = "bound"
 """The plot whose points are the curves of a page."""
 
 MOST = 400
-"""Points of a curve that are drawn: every second one, every third one and so on if there are more, and the last."""
+"""Points of a curve that are drawn: every second one, every third one and so on if there
+are more, and the last."""
 
 Run = tuple[str, int]
 """Key and seed."""
@@ -59,7 +60,8 @@ class Results:
     Attributes:
         table: The table.
         frame: The results of all presets, in the long format.
-        curves: Reads the curves of the runs. Those of all tables together may be too many to be kept.
+        curves: Reads the curves of the runs. Those of all tables together may
+            be too many to be kept.
         cells: Key -> the cell of that name, at the preset by which it was run.
         folders: The folders of the runs, if they are here.
     """
@@ -93,17 +95,23 @@ def _curve(row: str, column: str, seed: int, points: Iterable[tuple[int, float]]
     return Curve(row, column, seed, thinned(finite))
 
 
-# --------------------------------------------------------------------------------------------- runs of a folder
+# --------------------------------------------------------------------------------- runs of a folder
 
 
 def presets_in(root: Path) -> set[str]:
-    """The presets by which the runs below ``root`` were made; what cannot be read is passed over."""
+    """The presets by which the runs below ``root`` were made.
+
+    What cannot be read is passed over.
+    """
     with index.opened(Store(root)) as known:
         return known.presets()
 
 
 def left_out(root: Path, results: Sequence[Results]) -> int:
-    """How many runs below ``root`` none of the results has: of changed settings, or of tables that are not shown."""
+    """How many runs below ``root`` none of the results has.
+
+    Of changed settings, or of tables that are not shown.
+    """
     shown = {run for result in results for run in result.folders}
     with index.opened(Store(root)) as known:
         return sum(run not in shown for run in known.runs())
@@ -149,7 +157,7 @@ def _of_runs(store: Store, cells: list[Cell], seeds: list[int]) -> Iterator[Curv
             yield _curve(cell.row, cell.column, seed, points)
 
 
-# --------------------------------------------------------------------------------------------- results of files
+# --------------------------------------------------------------------------------- results of files
 
 
 def of_files(table: Table, sources: Sequence[str]) -> Results:

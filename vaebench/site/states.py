@@ -21,9 +21,13 @@ class State(StrEnum):
 
 
 MEANING: Mapping[State, str] = {
-    State.REPRODUCED: "trained and measured as in the paper, several seeds: within the margin, or better",
+    State.REPRODUCED: (
+        "trained and measured as in the paper, several seeds: within the margin, or better"
+    ),
     State.MISSED: "trained and measured as in the paper, several seeds: outside the margin",
-    State.UNCLEAR: "trained as in the paper, several seeds: they scatter too much, or nothing is printed",
+    State.UNCLEAR: (
+        "trained as in the paper, several seeds: they scatter too much, or nothing is printed"
+    ),
     State.ONE_SEED: "trained as in the paper, one seed: too few for a verdict",
     State.OTHER: "run with a shorter budget, other settings or other data only",
     State.NOT_RUN: "no result yet",

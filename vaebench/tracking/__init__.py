@@ -1,7 +1,8 @@
 """Trackers: where curves, pictures and final measures of a run are written besides its folder.
 
-``run.track`` names them; none is used that is not named. They are told of what the run has stored already, so they
-never change a run, and one that fails is dropped with a warning while the run goes on.
+``run.track`` names them; none is used that is not named. They are told of what the run has stored
+already, so they never change a run, and one that fails is dropped with a warning while the run goes
+on.
 """
 
 from __future__ import annotations

@@ -57,7 +57,10 @@ class Subject:
 
 
 class Tracker(ABC):
-    """Is told of one run. A run that goes on is told of again by a new tracker, from where the last one ended."""
+    """Is told of one run.
+
+    A run that goes on is told of again by a new tracker, from where the last one ended.
+    """
 
     @abstractmethod
     def __init__(self, subject: Subject) -> None:

@@ -25,8 +25,9 @@ BESIDE = ("update", "unit")
 class Follower:
     """The trackers of one run.
 
-    A tracker that raises is dropped with a warning, and the run goes on. How many points each was told stands in
-    ``tracked.json`` in the run's folder, so that a run that goes on tells the new ones alone.
+    A tracker that raises is dropped with a warning, and the run goes on. How many points each was
+    told stands in ``tracked.json`` in the run's folder, so that a run that goes on tells the new
+    ones alone.
 
     Args:
         names: Names of trackers.
@@ -68,7 +69,8 @@ class Follower:
             status: Of the run.
             update: Number of updates behind the evaluated parameters.
             measures: The final measures.
-            pictures: Makes the pictures; called if anybody is to see them. UserError for a model that makes none.
+            pictures: Makes the pictures; called if anybody is to see them. UserError for a model
+                that makes none.
         """
         if not self._trackers:
             return

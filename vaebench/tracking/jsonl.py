@@ -17,8 +17,8 @@ from vaebench.tracking.base import Subject, Tracker
 class Jsonl(Tracker):
     """Appends to ``track.jsonl``.
 
-    Every line has ``event`` (begin, point, image, text, end), ``time`` (seconds since 1970) and ``update``. Images are
-    not in it; its line says that there was one, and its size.
+    Every line has ``event`` (begin, point, image, text, end), ``time`` (seconds since 1970) and
+    ``update``. Images are not in it; its line says that there was one, and its size.
     """
 
     def __init__(self, subject: Subject) -> None:

@@ -1,4 +1,7 @@
-"""``run.track=mlflow``: to ``MLFLOW_TRACKING_URI``, else to a database ``mlflow.db`` beside the runs."""
+"""``run.track=mlflow``: to ``MLFLOW_TRACKING_URI``.
+
+Else to a database ``mlflow.db`` beside the runs.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,8 @@ class MLflow(Tracker):
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         subject.root.mkdir(parents=True, exist_ok=True)
 
-        # Two processes that make the same database, or the same experiment, at once stumble over one another.
+        # Two processes that make the same database, or the same experiment, at once
+        # stumble over one another.
         with FileLock(subject.root / ".mlflow.lock"):
             local = f"sqlite:///{subject.root.absolute() / 'mlflow.db'}"
             self._client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or local)

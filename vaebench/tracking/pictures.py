@@ -1,4 +1,7 @@
-"""What a trained model makes, for trackers to show: samples, and test cases beside what comes back of them."""
+"""What a trained model makes, for trackers to show.
+
+Samples, and test cases beside what comes back of them.
+"""
 
 from __future__ import annotations
 

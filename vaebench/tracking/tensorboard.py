@@ -1,4 +1,7 @@
-"""``run.track=tensorboard``: event files below ``tensorboard/`` beside the runs, for ``tensorboard --logdir``."""
+"""``run.track=tensorboard``: event files below ``tensorboard/`` beside the runs.
+
+For ``tensorboard --logdir``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""``run.track=wandb``: Weights & Biases. Its own environment variables hold: ``WANDB_MODE=offline`` sends nothing."""
+"""``run.track=wandb``: Weights & Biases.
+
+Its own environment variables hold: ``WANDB_MODE=offline`` sends nothing.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ PROJECT = "vaebench"
 
 
 class WeightsAndBiases(Tracker):
-    """One W&B run for each run, grouped by table, row and column; its files are below ``wandb/`` beside the runs."""
+    """One W&B run for each run, grouped by table, row and column.
+
+    Its files are below ``wandb/`` beside the runs.
+    """
 
     def __init__(self, subject: Subject) -> None:
         subject.root.mkdir(parents=True, exist_ok=True)

@@ -2,10 +2,12 @@
 
 A batch is a list of row numbers, (batch,) int64, filled up with -1 where there are fewer. Orders:
 
-- ``replacement``: rows drawn uniformly; ``shuffle``: one random permutation of all rows after the other;
-- ``lengths``: documents of one length, in batches whose members never change, all batches once in a pass, in random
-  order (He et al. 2019); the last batch of a length is smaller;
-- ``buckets``: the same, of documents of neighbouring lengths: full batches, with padding, which changes no likelihood.
+- ``replacement``: rows drawn uniformly; ``shuffle``: one random permutation of
+  all rows after the other;
+- ``lengths``: documents of one length, in batches whose members never change, all batches once in a
+  pass, in random order (He et al. 2019); the last batch of a length is smaller;
+- ``buckets``: the same, of documents of neighbouring lengths: full batches, with padding, which
+  changes no likelihood.
 
 All of it is a function of (seed, update): there is nothing to save.
 """
@@ -24,7 +26,10 @@ FIXED = ("lengths", "buckets")
 
 
 def check_order(order: str, data: str, tokens: bool) -> None:
-    """Raises UserError for an order that the data set ``data`` does not have; ``tokens``: its cases are documents."""
+    """Raises UserError for an order that the data set ``data`` does not have.
+
+    ``tokens``: its cases are documents.
+    """
     if order in FIXED and not tokens:
         raise UserError(f"train.order={order}: for documents only, and data={data} has none")
 
@@ -44,14 +49,20 @@ class Batches:
         self.per_epoch = -(-cases // batch) if self.fixed is None else len(self.fixed)
 
     def block(self, run_seeds: list[int], block: int, length: int) -> Tensor:
-        """Rows of the updates block * length ... for every seed: (length, seeds, batch), on the CPU."""
+        """Rows of the updates block * length ... for every seed.
+
+        (length, seeds, batch), on the CPU.
+        """
         if self.fixed is None:
             return noise.order_block(self.cases, self.batch, self.order, run_seeds, block, length)
         numbers = noise.order_block(self.per_epoch, 1, "shuffle", run_seeds, block, length)[..., 0]
         return self.fixed[numbers]
 
     def any(self, seed: int, update: int, number: int) -> Tensor:
-        """The ``number``-th extra batch beside that of ``update``, uniform, (batch,): without repeats if shuffled."""
+        """The ``number``-th extra batch beside that of ``update``, uniform, (batch,).
+
+        Without repeats if shuffled.
+        """
         generator = torch.Generator().manual_seed(seeds.derive(seed, "inner_order", update, number))
         if self.fixed is None and self.order == "shuffle":
             return torch.randperm(self.cases, generator=generator)[: self.batch]

@@ -1,14 +1,19 @@
-"""What is written down while a pack of seeds trains: times, curves, checkpoints, the best parameters, divergence.
+"""What is written down while a pack of seeds trains.
+
+Times, curves, checkpoints, the best parameters, divergence.
 
 Every seed has its own folder with
 
-- ``checkpoint.safetensors``: everything needed to go on, written at every validation and at least once a minute;
+- ``checkpoint.safetensors``: everything needed to go on, written at every validation and at least
+  once a minute;
 - ``best.safetensors``: the parameters with the best validation bound so far;
-- ``curve.csv``: one line per validation, a view of what the checkpoint holds, bounds as positive nats;
+- ``curve.csv``: one line per validation, a view of what the checkpoint holds,
+  bounds as positive nats;
 - ``snapshots/``: the parameters after the numbers of updates that ``train.snapshots`` lists.
 
-A process may die at any moment. The best parameters are written before the checkpoint that speaks of them, so a
-checkpoint never names a best that is not there; what was done after it is done again, with the same noise.
+A process may die at any moment. The best parameters are written before the checkpoint that speaks
+of them, so a checkpoint never names a best that is not there; what was done after it is done again,
+with the same noise.
 """
 
 from __future__ import annotations
@@ -35,10 +40,12 @@ from vaebench.training.run_state import RunState
 from vaebench.work.steps import Work
 
 SAVE_SECONDS = 60.0
-"""Upper limit, in seconds, of the updates lost when the process is killed, however rare the validations are."""
+"""Upper limit, in seconds, of the updates lost when the process is killed, however rare the
+validations are."""
 
 PATIENCE = 1.0
-"""Seconds that a validation may take before it is stopped within: one that ends so soon is let end."""
+"""Seconds that a validation may take before it is stopped within: one that
+ends so soon is let end."""
 
 
 class Bookkeeping:
@@ -88,7 +95,8 @@ class Bookkeeping:
     def snapshot(self, update: int, kind: str = "") -> None:
         """Keep the parameters of the running seeds for good, as those after so many updates.
 
-        That is before any checkpoint of a later update: a run that was killed has all snapshots of its past.
+        That is before any checkpoint of a later update: a run that was killed has all
+        snapshots of its past.
         """
         names = {name for name, _ in self.pack.objective.named_buffers()}
         for r, state in enumerate(self.states):
@@ -117,16 +125,20 @@ class Bookkeeping:
         self._saved = time.monotonic()
 
     def shown(self) -> dict[str, float]:
-        """What stands beside the progress: the mean of the best validation bounds, if there are any."""
+        """What stands beside the progress.
+
+        The mean of the best validation bounds, if there are any.
+        """
         best = [state.best_bound for state in self.states if state.best_update is not None]
         return {"valid_bound": sum(best) / len(best)} if best else {}
 
-    # ------------------------------------------------------------------------------------------------- validation
+    # ----------------------------------------------------------------------------------- validation
 
     def _validate(self, r: int, state: RunState) -> None:
-        """The bound of the validation examples, always with the same noise, so that checkpoints compare paired.
+        """The bound of the validation examples.
 
-        Raises Interrupted if the user stops a validation that takes long; the checkpoint is an earlier one.
+        Always with the same noise, so that checkpoints compare paired. Raises Interrupted if the
+        user stops a validation that takes long; the checkpoint is an earlier one.
         """
         began = clock.seconds(self.valid.device)
         now = self._now(r, state)
@@ -183,7 +195,10 @@ class Bookkeeping:
             raise Interrupted(f"{where}; the state of update {state.saved} is saved") from None
 
     def _react(self, r: int, state: RunState, found: dict[str, float], now: Checkpoint) -> None:
-        """Let the objective and the optimiser answer: new state, the best parameters again, or the end."""
+        """Let the objective and the optimiser answer.
+
+        New state, the best parameters again, or the end.
+        """
         now.state = self.pack.objective.validated(now.state, found)
         now.opt, verdict = self.pack.optim.validated(
             now.opt, found["valid_bound"], len(state.curve) - 1
@@ -197,7 +212,10 @@ class Bookkeeping:
         self.pack.put(r, now.params, now.state, now.opt)
 
     def _now(self, r: int, state: RunState) -> Checkpoint | None:
-        """The tensors of a seed. None if one is not finite: then the seed has diverged, and is marked so."""
+        """The tensors of a seed.
+
+        None if one is not finite: then the seed has diverged, and is marked so.
+        """
         now = Checkpoint(*self.pack.seed(r))
         for tensors in (now.params, now.state, now.opt):
             for name, v in tensors.items():
@@ -210,7 +228,10 @@ class Bookkeeping:
 def _account(
     state: RunState, sums: dict[str, float], updates: int, end: int, seconds: float
 ) -> None:
-    """Book updates of one seed. A sum that is not finite marks it as diverged and leaves its checkpoint alone."""
+    """Book updates of one seed.
+
+    A sum that is not finite marks it as diverged and leaves its checkpoint alone.
+    """
     if state.status != "running":
         return
     if not all(math.isfinite(v) for v in sums.values()):
@@ -248,11 +269,15 @@ def _save(state: RunState, now: Checkpoint) -> None:
 
 
 def write_curve(state: RunState) -> None:
-    """The curve as CSV beside the checkpoint, which holds it too; nothing before the first validation."""
+    """The curve as CSV beside the checkpoint, which holds it too.
+
+    Nothing before the first validation.
+    """
     if not state.curve:
         return
     text = io.StringIO()
-    # A run that goes on from the checkpoint of an earlier version may have columns that its first points lack.
+    # A run that goes on from the checkpoint of an earlier version may have columns that
+    # its first points lack.
     names = dict.fromkeys(name for point in state.curve for name in point)
     writer = csv.DictWriter(text, fieldnames=[*names, "unit"], lineterminator="\n")
     writer.writeheader()

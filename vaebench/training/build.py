@@ -1,4 +1,7 @@
-"""What a cell's settings are made into: model, objective and optimiser, batches, the parameters to begin with."""
+"""What a cell's settings are made into.
+
+Model, objective and optimiser, batches, the parameters to begin with.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ class Trio(NamedTuple):
 
 
 def trio(config: dict[str, Any], info: DataInfo) -> Trio:
-    """Build the three for data of which ``info`` is known. Raises UserError for what they do not take."""
+    """Build the three for data of which ``info`` is known.
+
+    Raises UserError for what they do not take.
+    """
     model = models.build(config["model"], info)
     objective = objectives.build(config["objective"], model)
     refinement.attach(model, config)
@@ -39,7 +45,10 @@ def trio(config: dict[str, Any], info: DataInfo) -> Trio:
 
 
 def load_model(config: dict[str, Any], info: DataInfo, found: Checkpoint) -> Model:
-    """The model of a cell with the parameters and buffers of a checkpoint; raises as ``put`` does."""
+    """The model of a cell with the parameters and buffers of a checkpoint.
+
+    Raises as ``put`` does.
+    """
     model = models.build(config["model"], info)
     put(model, found)
     refinement.attach(model, config)
@@ -75,7 +84,10 @@ def batches_of(config: dict[str, Any], splits: Splits) -> Batches:
 
 
 def in_updates(config: dict[str, Any], batches: Batches, key: str) -> int:
-    """``train.updates`` or ``train.valid_every`` as a number of updates, whatever ``train.unit`` they are given in."""
+    """``train.updates`` or ``train.valid_every`` as a number of updates.
+
+    Whatever ``train.unit`` they are given in.
+    """
     return _updates(config["train"][key], config["train"].get("unit", "updates"), batches)
 
 
@@ -84,7 +96,9 @@ def _updates(number: int, unit: str, batches: Batches) -> int:
 
 
 def too_short(config: dict[str, Any], batches: Batches) -> str:
-    """What is to be said of a budget that is over before the whole model is trained, in parts as it is.
+    """What is to be said of a budget that is over before the whole model is trained.
+
+    A model that is trained in parts.
 
     Returns:
         A line; empty if there is nothing to be said.
@@ -99,18 +113,23 @@ def too_short(config: dict[str, Any], batches: Batches) -> str:
     unit = config["train"].get("unit", "updates")
     given = config["objective"][first.setting.rpartition(".")[2]]
     return (
-        f"{first.setting}={given}: the first {first.length} {first.unit} train a part of the model, and there are "
-        f"{config['train']['updates']} {unit} (train.updates), so the rest of it stays as it begins"
+        f"{first.setting}={given}: the first {first.length} {first.unit} train a part of the "
+        f"model, and there are {config['train']['updates']} {unit} (train.updates), so the rest "
+        "of it stays as it begins"
     )
 
 
 def start_or_load(
     state: RunState, objective: Objective, optimiser: Optimiser, config: dict[str, Any], cases: int
 ) -> tuple[Tensors, Tensors, Tensors]:
-    """Parameters, state of the objective and of the optimiser: of a checkpoint, or as they are at the start."""
+    """Parameters, state of the objective and of the optimiser.
+
+    Of a checkpoint, or as they are at the start.
+    """
     if state.shed:
         raise UserError(
-            f"{state.last}: of a run that has ended, without the state to go on with; vaebench run --force starts anew"
+            f"{state.last}: of a run that has ended, without the state to go on with; vaebench "
+            "run --force starts anew"
         )
 
     if state.update:

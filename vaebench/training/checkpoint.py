@@ -1,4 +1,7 @@
-"""Checkpoints: one safetensors file each, replaced whole, with a checksum. Loading one cannot run code."""
+"""Checkpoints: one safetensors file each, replaced whole, with a checksum.
+
+Loading one cannot run code.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,16 @@ from vaebench.files import parse_json, write_atomic
 Tensors = dict[str, Tensor]
 
 META = "vaebench"
-"""The one entry of the file's metadata: checksum, a blank, and ``Checkpoint.meta`` as JSON. One, because safetensors
-writes several in any order, and equal states are to be equal files."""
+"""The one entry of the file's metadata: checksum, a blank, and ``Checkpoint.meta`` as JSON. One,
+because safetensors writes several in any order, and equal states are to be equal files."""
 
 
 @dataclass
 class Checkpoint:
-    """A seed's whole training state: tensors, and ``meta`` (JSON): update, curve, best, what was being averaged."""
+    """A seed's whole training state: tensors, and ``meta`` (JSON).
+
+    Update, curve, best, what was being averaged.
+    """
 
     params: Tensors
     state: Tensors = field(default_factory=dict)
@@ -46,9 +52,10 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def checksum(tensors: Tensors, meta: str = "") -> str:
-    """Hex SHA-256 over the text ``meta`` and over name, type, shape and bytes of every tensor, in order of names.
+    """Hex SHA-256 over the text ``meta`` and over name, type, shape and bytes of every tensor.
 
-    The tensors are contiguous and on the CPU, as those of a checkpoint that was read are.
+    In the order of their names. The tensors are contiguous and on the CPU, as those of a checkpoint
+    that was read are.
     """
     digest = hashlib.sha256(f"{len(meta.encode())}\n{meta}\n".encode())
     for name in sorted(tensors):
@@ -64,7 +71,8 @@ def read(path: Path) -> Checkpoint:
     Files without one were written by earlier versions, and are taken as they are.
 
     Raises:
-        UserError: If the file is missing, cannot be read, is damaged, or is not a checkpoint of vaebench.
+        UserError: If the file is missing, cannot be read, is damaged, or is not a
+            checkpoint of vaebench.
     """
     out = Checkpoint({})
     tensors: Tensors = {}

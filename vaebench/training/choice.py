@@ -40,7 +40,9 @@ def choose_engine(
     kernel: bool = False,
     layers: bool = False,
 ) -> tuple[str, str]:
-    """The engine for ``run.engine`` (auto, plain, compiled or kernel), and why it is not the one asked for, or ''.
+    """The engine for ``run.engine``, and why it is not the one asked for, or ''.
+
+    ``run.engine``: auto, plain, compiled or kernel.
 
     Args:
         setting: what was asked for. ``auto``: the fastest for a run of so many updates.
@@ -48,7 +50,8 @@ def choose_engine(
         device: on a GPU the plain engine is the packed one.
         worth: whether the objective gains by torch.compile.
         kernel: whether there are kernels for what is trained.
-        layers: whether these are of layers of the model, whose other engine is the plain one, on a GPU too.
+        layers: whether these are of layers of the model, whose other engine is the
+            plain one, on a GPU too.
     """
     on_cpu = device.type == "cpu"
     plain = "plain" if on_cpu or layers else "packed"
@@ -77,7 +80,10 @@ def choose_engine(
 
 
 def has_kernel(config: dict[str, Any], kind: Kind = Kind.BITS) -> bool:
-    """Whether there are kernels for what a cell's configuration trains, on examples of this kind."""
+    """Whether there are kernels for what a cell's configuration trains.
+
+    On examples of this kind.
+    """
     rule = OBJECTIVES[config["objective"]["name"]]
     if rule.kernel == "all":
         fits = (
@@ -93,7 +99,10 @@ def has_kernel(config: dict[str, Any], kind: Kind = Kind.BITS) -> bool:
 
 
 def usable(engine: str, device: torch.device, kernel: bool) -> bool:
-    """Whether an engine that a run began with can go on with it here; ``kernel``: see ``choose_engine``."""
+    """Whether an engine that a run began with can go on with it here.
+
+    ``kernel``: see ``choose_engine``.
+    """
     if engine == "kernel":
         return kernel and device.type == "cpu" and not kernels.missing()
     if engine == "compiled":

@@ -1,16 +1,20 @@
-"""Packing seeds, and compilation; CUDA graphs are in ``graphs``, which library multiplies in ``nn.products``.
+"""Packing seeds, and compilation.
 
-A ``Pack`` trains R seeds of one cell at once; every tensor it holds has a leading axis of R. Four engines make the
-same numbers within rounding:
+CUDA graphs are in ``graphs``, which library multiplies in ``nn.products``.
 
-- ``plain``: autograd, one seed after the other. The reference, and the fastest on a CPU that has nothing else.
+A ``Pack`` trains R seeds of one cell at once; every tensor it holds has a leading axis of R. Four
+engines make the same numbers within rounding:
+
+- ``plain``: autograd, one seed after the other. The reference, and the fastest on a CPU
+  that has nothing else.
 - ``packed``: torch.func.vmap of the gradient over the seeds; what the compiled engine compiles.
 - ``compiled``: the packed step through torch.compile.
-- ``kernel``: loops of our own on a CPU, see vaebench.kernels: the whole update of a belief net; of models with a
-  Boltzmann prior the chains, and of a Boltzmann posterior its couplings; of networks of images the normalised layers;
-  the rest is the plain engine's.
+- ``kernel``: loops of our own on a CPU, see vaebench.kernels: the whole update of a belief net; of
+  models with a Boltzmann prior the chains, and of a Boltzmann posterior its couplings; of networks
+  of images the normalised layers; the rest is the plain engine's.
 
-On a GPU the packed or compiled step is captured whole in a CUDA graph, with data and noise resident.
+On a GPU the packed or compiled step is captured whole in a CUDA graph, with
+data and noise resident.
 """
 
 from __future__ import annotations
@@ -40,12 +44,16 @@ log = logging.getLogger(__name__)
 
 
 def check_precision(objective: Objective, precision: str) -> None:
-    """Refuse a ``train.precision`` that would change nothing, or spoil the gradient. Raises UserError."""
+    """Refuse a ``train.precision`` that would change nothing, or spoil the gradient.
+
+    Raises UserError.
+    """
     if precision == "float32":
         return
     if "train" not in objective.model.facts.half:
         raise UserError(
-            f"train.precision={precision}: for models of images and of documents only; allowed here: float32"
+            f"train.precision={precision}: for models of images and of documents only; "
+            "allowed here: float32"
         )
     if objective.no_half:
         raise UserError(f"train.precision={precision}: {objective.no_half}; allowed here: float32")
@@ -54,8 +62,8 @@ def check_precision(objective: Objective, precision: str) -> None:
 class Pack:
     """R seeds of an objective trained at once.
 
-    Batches of documents may differ in size: for them, and for objectives that are ``alone`` or ``plain_only``, the
-    engine is ``plain``.
+    Batches of documents may differ in size: for them, and for objectives that are ``alone`` or
+    ``plain_only``, the engine is ``plain``.
 
     Args:
         objective: Gives structure and buffers only; its own parameter values are not used.
@@ -153,10 +161,11 @@ class Pack:
         first: int = 0,
         only: tuple[str, ...] | None = None,
     ) -> dict[str, Tensor]:
-        """Updates: ``index`` (T, R, batch), noise (T, R, ...). Returns metrics (R,), summed over the updates.
+        """Updates: ``index`` (T, R, batch), noise (T, R, ...).
 
-        ``first`` updates were done before. ``only``: the parameter groups that move (plain engine), None: all. Rows of
-        ``index`` may end in -1 where a batch has fewer documents.
+        Returns metrics (R,), summed over the updates. ``first`` updates were done before. ``only``:
+        the parameter groups that move (plain engine), None: all. Rows of ``index`` may end in -1
+        where a batch has fewer documents.
         """
         if self._kernel:
             return self._kernel.advance(index, noise, binarize, self.state)
@@ -204,13 +213,19 @@ class Pack:
         return Batch(x, index, *self._clocks(index.shape[-1], clock))
 
     def _clocks(self, batch: int, clock: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What a step is told of the time, each (seeds,): updates done, share of the budget, passes over the data."""
+        """What a step is told of the time, each (seeds,).
+
+        Updates done, share of the budget, passes over the data.
+        """
         update = clock.expand(self.size)
         passes = (update + 1).to(torch.float32) * (batch / len(self.data))
         return update, update.to(torch.float32) / self.updates, passes
 
     def _documents(self, index: Tensor, clock: Tensor) -> list[Batch]:
-        """The batch of each seed where the examples are documents, of which a batch may have fewer."""
+        """The batch of each seed where the examples are documents.
+
+        A batch may have fewer of them.
+        """
         out = []
         clocks = self._clocks(index.shape[-1], clock)
         for r in range(self.size):
@@ -235,7 +250,10 @@ class Pack:
 
     @contextlib.contextmanager
     def _lent(self, params: dict[str, Tensor]) -> Iterator[None]:
-        """``params`` in the places of the objective's own, as functional_call has it, which takes ten times as long."""
+        """``params`` in the places of the objective's own.
+
+        As functional_call has it, which takes ten times as long.
+        """
         own = [(place, key, place[key]) for place, key in self._places.values()]
         try:
             for name, (place, key) in self._places.items():
@@ -312,8 +330,9 @@ def _compiled(
 ) -> Callable[..., dict[str, Tensor]]:
     """The step as a program. On a GPU it is run once, to be captured (see ``graphs``)."""
     if device.type != "cpu":
-        # A pack of another size or batch is another program; guards on sizes are cheaper than general code. The
-        # programs of earlier packs are dropped, or a process that trains many cells would run into their limit.
+        # A pack of another size or batch is another program; guards on sizes are cheaper than
+        # general code. The programs of earlier packs are dropped, or a process that trains many
+        # cells would run into their limit.
         torch.compiler.reset()
         return torch.compile(step, dynamic=False, fullgraph=True)
     from vaebench.nn import compiled_products  # which loads the compiler
@@ -322,7 +341,10 @@ def _compiled(
 
 
 def group_of(objective: Objective) -> dict[str, str]:
-    """Parameter name -> its group. Raises ValueError for a parameter that belongs to none, or to several."""
+    """Parameter name -> its group.
+
+    Raises ValueError for a parameter that belongs to none, or to several.
+    """
     out = {}
     for name, _ in objective.named_parameters():
         groups = [g for g, prefix in objective.groups().items() if name.startswith(prefix)]
@@ -335,7 +357,10 @@ def group_of(objective: Objective) -> dict[str, str]:
 
 
 def places_of(objective: nn.Module) -> dict[str, tuple[dict[str, Tensor], str]]:
-    """Parameter name -> the dictionary that holds it and its key there. ValueError for one that has two names."""
+    """Parameter name -> the dictionary that holds it and its key there.
+
+    ValueError for one that has two names.
+    """
     out = {}
     for prefix, module in objective.named_modules():
         for key, v in module._parameters.items():

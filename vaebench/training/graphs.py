@@ -9,7 +9,10 @@ from torch import Tensor
 
 
 class Captured:
-    """One update captured in a CUDA graph: each replay takes the next row of the block resident on the device."""
+    """One update captured in a CUDA graph.
+
+    Each replay takes the next row of the block resident on the device.
+    """
 
     def __init__(
         self,
@@ -59,7 +62,10 @@ class Captured:
                 part[k].copy_(v)
 
     def fits(self, index: Tensor, noise: dict[str, Tensor]) -> bool:
-        """Whether the block has the shape that was captured, or is a shorter one (the end of a run)."""
+        """Whether the block has the shape that was captured.
+
+        Else it is a shorter one, at the end of a run.
+        """
         return index.shape[1:] == self.index.shape[1:] and index.shape[0] <= self.index.shape[0]
 
     def _load(

@@ -1,7 +1,8 @@
 """Inner loops: updates of some parameter groups before an update proper, on batches of their own.
 
-Batches and noise are a function of (seed, update, number within the loop), and nothing of a loop is saved: a run that
-was killed inside one goes on from the update before and makes the same loop again.
+Batches and noise are a function of (seed, update, number within the loop), and nothing of a loop is
+saved: a run that was killed inside one goes on from the update before and makes the same loop
+again.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ def inner_updates(
     rows: Tensor,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Make the inner loop, if there is one, before ``update`` of the only seed of ``pack``; returns its length.
+    """Make the inner loop, if there is one, before ``update`` of the only seed of ``pack``.
 
-    ``rows`` (batch,) is the batch of the update proper, on which the loop begins. ``loss`` in the metrics of a step is
-    taken to be a mean over the documents of its batch. Raises Interrupted when ``should_stop`` says so.
+    Returns its length. ``rows`` (batch,) is the batch of the update proper, on which the loop
+    begins. ``loss`` in the metrics of a step is taken to be a mean over the documents of its batch.
+    Raises Interrupted when ``should_stop`` says so.
     """
     loop = objective.inner_loop(pack.seed_state(0))
     made = 0
@@ -50,7 +52,8 @@ def inner_updates(
         grey = _grey_noise(pack, len(rows), seed, update, made)
         metrics = pack.advance(rows[None, None], at_once, grey, update, only=loop.groups)
 
-        # The loop is told the sum of the loss over the batch, and of how many words (or pixels) it is.
+        # The loop is told the sum of the loss over the batch, and of how many
+        # words (or pixels) it is.
         seen = rows[rows >= 0]
         words = (
             predicted(pack.data[seen])
@@ -65,7 +68,10 @@ def inner_updates(
 
 
 def _grey_noise(pack: Pack, batch: int, seed: int, update: int, made: int) -> Tensor | None:
-    """Noise (1, 1, batch, d) that binarizes the batch of one inner update anew; None where examples are not grey."""
+    """Noise (1, 1, batch, d) that binarizes the batch of one inner update anew.
+
+    None where examples are not grey.
+    """
     if pack.kind is not Kind.GREY:
         return None
     shapes: Shapes = {"grey": ("uniform", (batch, pack.data.shape[1]))}

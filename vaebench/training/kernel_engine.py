@@ -32,7 +32,10 @@ def padded(n: int) -> int:
 
 
 def stride_of(width: int) -> int:
-    """Length of a row of ``width`` floats: an odd number of cache lines, or a strip would use half of the cache."""
+    """Length of a row of ``width`` floats.
+
+    An odd number of cache lines, or a strip would use half of the cache.
+    """
     lines = padded(width) // LINE
     return LINE * (lines + 1 - lines % 2)
 
@@ -50,10 +53,11 @@ class _Space:
 
 
 class Engine:
-    """Trains the seeds of a pack: a belief net by NVIL or wake-sleep, with plain gradient descent, on the CPU.
+    """Trains the seeds of a pack.
 
-    ``params`` are views of its memory by the names and shapes of the pack's, (R, ...): whoever writes to them between
-    two calls changes what is trained.
+    A belief net by NVIL or wake-sleep, with plain gradient descent, on the CPU. ``params`` are
+    views of its memory by the names and shapes of the pack's, (R, ...): whoever writes to them
+    between two calls changes what is trained.
 
     Args:
         objective: the rule around the model; gives structure and buffers only.
@@ -117,7 +121,7 @@ class Engine:
             self._cases = _lists(data)
         self._batch = 0
 
-    # ------------------------------------------------------------------------------------------------------- memory
+    # --------------------------------------------------------------------------------------- memory
 
     def _module(self, i: int) -> tuple[str, Units]:
         """Name and module of a block."""
@@ -223,7 +227,7 @@ class Engine:
             for _ in range(self.seeds)
         ]
 
-    # ------------------------------------------------------------------------------------------------------ updates
+    # -------------------------------------------------------------------------------------- updates
 
     def advance(
         self,
@@ -232,10 +236,10 @@ class Engine:
         binarize: Tensor | None,
         state: dict[str, Tensor],
     ) -> dict[str, Tensor]:
-        """Updates: ``index`` (T, R, batch), noise and ``binarize`` (T, R, ...). Returns summed metrics (R,).
+        """Updates: ``index`` (T, R, batch), noise and ``binarize`` (T, R, ...).
 
-        Changes ``state`` (R, ...). Every call begins from the parameters as they are and ends with them, so nothing
-        else is to be kept.
+        Returns summed metrics (R,). Changes ``state`` (R, ...). Every call begins from the
+        parameters as they are and ends with them, so nothing else is to be kept.
         """
         self._work_for(index.shape[-1])
         for i, key in self._chains:
@@ -257,7 +261,10 @@ class Engine:
         }
 
     def _read(self, rows: Tensor, grey: Tensor | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Lists of pixels that are 1 or of tokens, where each ends, and which lists the updates take, (T, batch)."""
+        """Lists of pixels that are 1 or of tokens, and where each ends.
+
+        And which lists the updates take, (T, batch).
+        """
         if self._cases is not None:
             return *self._cases, np.ascontiguousarray(rows.numpy())
         if grey is None:
@@ -266,10 +273,11 @@ class Engine:
         return *_lists(x.flatten(0, 1)), np.arange(rows.numel()).reshape(rows.shape)
 
     def _place_noise(self, noise: dict[str, Tensor]) -> tuple[np.ndarray, list[np.ndarray]]:
-        """The noise as one row of floats, and for each seed ``blocks`` that know where in it theirs lies.
+        """The noise as one row of floats, and for each seed ``blocks``.
 
-        The row is the first tensor's: where the others begin is counted from there on, wherever in memory they are.
-        Kernels check no bounds, so nothing needs to be copied. The tensors must outlive what is done with it.
+        These know where in it their own noise lies. The row is the first tensor's: where the others
+        begin is counted from there on, wherever in memory they are. Kernels check no bounds, so
+        nothing needs to be copied. The tensors must outlive what is done with it.
         """
         names = [f"q{i + 1}" for i in range(self.layers)]
         if isinstance(self.objective, WakeSleep):
@@ -280,7 +288,8 @@ class Engine:
             part = noise[name]
             if part.dtype != torch.float32 or not part.is_contiguous():
                 raise ValueError(
-                    f"noise {name}: {part.dtype} with strides {part.stride()}, not contiguous floats"
+                    f"noise {name}: {part.dtype} with strides {part.stride()}, "
+                    "not contiguous floats"
                 )
             start = (part.data_ptr() - row.data_ptr()) // part.element_size()
             for r in range(self.seeds):
@@ -320,7 +329,10 @@ class Engine:
 
 
 def _lists(data: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """The pixels that are 1 of every case, one list after the other, and where each list begins and the last ends."""
+    """The pixels that are 1 of every case, one list after the other.
+
+    And where each list begins and the last ends.
+    """
     x = data != 0
     return x.nonzero()[:, 1].to(torch.int32).numpy(), _ends(x.sum(1))
 

@@ -1,7 +1,7 @@
 """Training: the loop for every model and learning rule.
 
-A call trains a pack of seeds of one cell that stand at the same update. What is due when is in ``schedule``, what is
-written down in ``bookkeeping``, how an update is computed in ``engines``.
+A call trains a pack of seeds of one cell that stand at the same update. What is due when is in
+``schedule``, what is written down in ``bookkeeping``, how an update is computed in ``engines``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     trio: Trio | None = None,
 ) -> list[RunState]:
-    """Train seeds that all stand at the same update, to the end of their budget or to early stopping.
+    """Train seeds that all stand at the same update.
+
+    To the end of their budget or to early stopping.
 
     Args:
         config: the cell's settings.
@@ -55,7 +57,8 @@ def train(
         The states, with status 'trained' or 'diverged'.
 
     Raises:
-        Interrupted: ``should_stop`` said so. Everything is saved, but of an inner loop: that is made again.
+        Interrupted: ``should_stop`` said so. Everything is saved, but of an inner
+            loop: that is made again.
     """
     settings = config["train"]
     pack, batches = _begin(
@@ -111,7 +114,10 @@ def _begin(
     engine: str,
     trio: Trio,
 ) -> tuple[Pack, Batches]:
-    """The pack of the seeds, from their checkpoints or from the start, and the batches of their training."""
+    """The pack of the seeds, from their checkpoints or from the start.
+
+    And the batches of their training.
+    """
     objective = trio.objective.to(device)
     data = torch.from_numpy(splits.train).to(device)
     timed_by = clock.clock(device)
@@ -146,8 +152,8 @@ def _begin(
 class Block(NamedTuple):
     """All that is random in a block of T updates of R seeds.
 
-    ``rows`` (T, R, batch) are numbers of training examples, ``noise`` is name -> (T, R, ...), ``grey`` (T, R, batch,
-    d) the noise that binarizes grey examples, None for others.
+    ``rows`` (T, R, batch) are numbers of training examples, ``noise`` is name -> (T, R, ...),
+    ``grey`` (T, R, batch, d) the noise that binarizes grey examples, None for others.
     """
 
     rows: Tensor
@@ -174,7 +180,10 @@ def _advance(
     books: Bookkeeping,
     should_stop: Callable[[], bool],
 ) -> dict[str, list[float]]:
-    """The updates of a stretch, an inner loop before them if the objective has one; sums of metrics for each seed."""
+    """The updates of a stretch, an inner loop before them if the objective has one.
+
+    Sums of metrics for each seed.
+    """
     rows = stretch.rows
     only = None
     more: dict[str, list[float]] = {}

@@ -1,8 +1,9 @@
 """Compiled steps that ask for nothing but the shapes of their inputs.
 
-Before it runs a program, the compiler looks whether all that it once read is still as it was: a thousand looks at
-settings and parameters, half a millisecond, for a step that may take one. What a pack trains never changes, and its
-tensors change in place alone, so that a program of its own for each shape of the inputs needs none of them.
+Before it runs a program, the compiler looks whether all that it once read is still as it was: a
+thousand looks at settings and parameters, half a millisecond, for a step that may take one. What a
+pack trains never changes, and its tensors change in place alone, so that a program of its own for
+each shape of the inputs needs none of them.
 """
 
 from __future__ import annotations
@@ -32,13 +33,14 @@ class Programs:
     """A pack's step, compiled anew for inputs of other shapes.
 
     Args:
-        step: A method that takes (index, noise, binarize, clock); what it reads of its object stays as it is, but for
-            values of tensors.
+        step: A method that takes (index, noise, binarize, clock); what it reads of its object stays
+            as it is, but for values of tensors.
         options: For ``torch.compile``.
     """
 
     def __init__(self, step: Any, options: dict[str, Any]) -> None:
-        # Earlier packs' programs go, or a process that trains many cells would run into the compiler's limit.
+        # Earlier packs' programs go, or a process that trains many cells would run into the
+        # compiler's limit.
         torch.compiler.reset()
         self.step = step
         self.options = {**options, "guard_filter_fn": lambda looks: [False for _ in looks]}
@@ -71,7 +73,10 @@ class Programs:
 
 
 def separate(method: Any) -> Any:
-    """The same method with code of its own: the compiler keeps programs by code, and would mistake one for another."""
+    """The same method with code of its own.
+
+    The compiler keeps programs by code, and would mistake one for another.
+    """
     code = method.__func__.__code__.replace()
     function = FunctionType(code, method.__func__.__globals__, method.__name__, method.__defaults__)
     return MethodType(function, method.__self__)

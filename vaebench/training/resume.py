@@ -22,8 +22,8 @@ from vaebench.training.run_state import RunState, evaluated_checkpoint, progress
 def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = False) -> RunState:
     """The folder of a run whose lock is held, made ready; returns where the seed stands.
 
-    ``force`` throws away what is there. Raises UserError when the folder holds a run of other data or is damaged, and
-    leaves it as it is.
+    ``force`` throws away what is there. Raises UserError when the folder holds a run of other data
+    or is damaged, and leaves it as it is.
     """
     folder = store.run_dir(cell.key, seed)
 
@@ -42,7 +42,8 @@ def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = F
         known = _data_hash(note)
         if known != data_hash:
             raise UserError(
-                f"{folder}: trained on other data ({known[:8]}, now {data_hash[:8]}); move it away, or run with --force"
+                f"{folder}: trained on other data ({known[:8]}, now {data_hash[:8]}); move it "
+                "away, or run with --force"
             )
 
     s = progress_of(folder, seed)
@@ -65,9 +66,9 @@ def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = F
 def extend(s: RunState, store: Store, cell: Cell, data_hash: str) -> None:
     """Let a run that has not begun go on from the one that got furthest on its way, if any.
 
-    If neither the objective nor the optimiser looks at the budget (``budget_free``), runs that differ only in
-    ``train.updates`` pass through the same states, up to the shorter budget. The other run is only read; a damaged
-    one, or one that a process works on, is passed over.
+    If neither the objective nor the optimiser looks at the budget (``budget_free``), runs that
+    differ only in ``train.updates`` pass through the same states, up to the shorter budget. The
+    other run is only read; a damaged one, or one that a process works on, is passed over.
     """
     rule = OBJECTIVES[cell.config["objective"]["name"]]
     in_updates = cell.config["train"].get("unit", "updates") == "updates"
@@ -116,7 +117,8 @@ def _beginning(folder: Path, seed: int, cell: Cell, data_hash: str) -> RunState 
         evaluated_checkpoint(out, "valid_bound")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
         return None
-    # The end of a run is validated even where that is no multiple of the interval: no state of a longer run.
+    # The end of a run is validated even where that is no multiple of the interval: no
+    # state of a longer run.
     return None if out.update == budget and budget % wanted["valid_every"] else out
 
 

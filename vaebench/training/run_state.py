@@ -14,24 +14,27 @@ from vaebench.training import checkpoint
 from vaebench.training.checkpoint import Checkpoint
 
 SHED = "shed"
-"""Marks a checkpoint of a run that has ended: what only further training needs was left out of it."""
+"""Marks a checkpoint of a run that has ended: what only further training
+needs was left out of it."""
 
 MEASURED = {"measured": True}
-"""Marks what is told of a run and is no state of it: a checkpoint that lacks it is gone on with, from its default."""
+"""Marks what is told of a run and is no state of it: a checkpoint that lacks it is gone on with,
+from its default."""
 
 
 @dataclass
 class RunState:
     """Where one seed of the pack stands.
 
-    ``curve`` has one entry per validation; ``sums`` are the metrics since the last one, summed over ``count``
-    updates; ``stalled`` counts validations without improvement; ``saved`` is the update of the checkpoint, 0 where
-    there is none. ``seconds`` are those of updates and validations; ``update_seconds`` those of the ``timed`` updates
-    alone, which are fewer than all where a checkpoint did not keep them. ``engine``: the one that it is trained by,
-    see ``engines``; '' where a checkpoint does not say. ``clock``: the one of all its seconds, see ``clock``; ''
-    also where they are of several. ``shed``: whether the checkpoint is one that nothing can go on
-    from, see ``shed_checkpoint``. Bounds in ``curve`` and ``best_bound`` are positive nats, lower
-    is better, as in results.
+    ``curve`` has one entry per validation; ``sums`` are the metrics since the last one, summed over
+    ``count`` updates; ``stalled`` counts validations without improvement; ``saved`` is the update
+    of the checkpoint, 0 where there is none. ``seconds`` are those of updates and validations;
+    ``update_seconds`` those of the ``timed`` updates alone, which are fewer than all where a
+    checkpoint did not keep them. ``engine``: the one that it is trained by, see ``engines``; ''
+    where a checkpoint does not say. ``clock``: the one of all its seconds, see ``clock``; '' also
+    where they are of several. ``shed``: whether the checkpoint is one that nothing can go on from,
+    see ``shed_checkpoint``. Bounds in ``curve`` and ``best_bound`` are positive nats, lower is
+    better, as in results.
     """
 
     seed: int
@@ -69,7 +72,8 @@ class RunState:
     )
 
     VERSION: ClassVar[int] = 2
-    """Of what a checkpoint keeps. Those of version 1, which do not name it, have bounds of the opposite sign."""
+    """Of what a checkpoint keeps. Those of version 1, which do not name it, have bounds of the
+    opposite sign."""
 
     def meta(self) -> dict[str, Any]:
         """What the checkpoint keeps beside the tensors; floats survive JSON bit for bit."""
@@ -78,7 +82,10 @@ class RunState:
         return {**kept, "best_bound": best, "seed": self.seed, "version": self.VERSION}
 
     def restore(self, meta: dict[str, Any]) -> None:
-        """Take over what a checkpoint kept, of this version or the first. KeyError where state is missing."""
+        """Take over what a checkpoint kept, of this version or the first.
+
+        KeyError where state is missing.
+        """
         measured = {f.name: f.default for f in fields(self) if f.metadata.get("measured")}
         kept = {k: meta[k] for k in (*self.META, "best_bound") if k in meta or k not in measured}
         kept = {**measured, **kept}
@@ -98,9 +105,9 @@ class RunState:
 
     @property
     def ms_per_update(self) -> float | None:
-        """Milliseconds of one update, its noise and batch included and validations not; None where none was timed.
+        """Milliseconds of one update, its noise and batch included and validations not.
 
-        Of a pack it is this seed's share of the common time.
+        None where none was timed. Of a pack it is this seed's share of the common time.
         """
         return 1000 * self.update_seconds / self.timed if self.timed else None
 
@@ -143,15 +150,17 @@ def progress_of(folder: Path, seed: int) -> RunState:
 def evaluated_checkpoint(state: RunState, select: str) -> Checkpoint:
     """The parameters that are evaluated: the best on validation (``valid_bound``) or the ``last``.
 
-    Raises UserError where the file is damaged or missing, or holds another update than the one that was the best.
+    Raises UserError where the file is damaged or missing, or holds another update than the
+    one that was the best.
     """
     if _last_is_evaluated(state, select):
         return checkpoint.read(state.last)
     best = checkpoint.read(state.best)
     if best.meta.get("update") != state.best_update:  # killed between the two files
         raise UserError(
-            f"{state.best}: of update {best.meta.get('update')}, but the best by the checkpoint is "
-            f"{state.best_update}; vaebench run goes on from the checkpoint, with --force it starts anew"
+            f"{state.best}: of update {best.meta.get('update')}, but the best by the checkpoint "
+            f"is {state.best_update}; vaebench run goes on from the checkpoint, with --force it "
+            "starts anew"
         )
     return best
 
@@ -159,8 +168,8 @@ def evaluated_checkpoint(state: RunState, select: str) -> Checkpoint:
 def shed_checkpoint(state: RunState, select: str) -> Checkpoint:
     """The last checkpoint of a run that has ended, without what only further training needs.
 
-    It says how the training went, and holds the parameters if it is these that are evaluated. Raises UserError as
-    ``evaluated_checkpoint`` does.
+    It says how the training went, and holds the parameters if it is these that are evaluated.
+    Raises UserError as ``evaluated_checkpoint`` does.
     """
     evaluated_checkpoint(state, select)  # whole, or there is nothing to keep
     found = checkpoint.read(state.last)

@@ -1,4 +1,7 @@
-"""Which updates are made at a stretch, and what is due after them: a plan without any state of training."""
+"""Which updates are made at a stretch, and what is due after them.
+
+A plan without any state of training.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ from typing import NamedTuple
 
 
 class Stretch(NamedTuple):
-    """Updates that nothing interrupts: all of one block of noise, with nothing due before their end.
+    """Updates that nothing interrupts.
+
+    All of one block of noise, with nothing due before their end.
 
     Attributes:
         first: the number of updates done before.

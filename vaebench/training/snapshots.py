@@ -1,7 +1,7 @@
 """Parameters kept on the way: those after the numbers of updates that ``train.snapshots`` lists.
 
-Each is a file ``snapshots/<updates>.safetensors`` in a run's folder, ``<updates>-inner`` for what the inner loop that
-follows so many updates has made of them, before the next update proper.
+Each is a file ``snapshots/<updates>.safetensors`` in a run's folder, ``<updates>-inner`` for what
+the inner loop that follows so many updates has made of them, before the next update proper.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ INNER = "inner"
 
 
 class Snapshot(NamedTuple):
-    """``update``: how many were done; ``kind``: '', or INNER after the inner loop that follows them."""
+    """``update``: how many were done.
+
+    ``kind``: '', or INNER after the inner loop that follows them.
+    """
 
     update: int
     kind: str

@@ -1,6 +1,7 @@
-"""The verbs of the command, one module each: ``HELP``, ``configure(parser)`` and ``run(args) -> exit code``.
+"""The verbs of the command, one module each.
 
-Nothing heavy is imported at the top of these modules, so that ``--help`` and ``ls`` are instant.
+``HELP``, ``configure(parser)`` and ``run(args) -> exit code``. Nothing heavy is imported at the top
+of these modules, so that ``--help`` and ``ls`` are instant.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 
 def add_overrides(parser: ArgumentParser, about: str, keys: Sequence[str] = ()) -> None:
-    """The positional ``key=value`` arguments, as ``args.overrides``; completion offers only ``keys`` if given."""
+    """The positional ``key=value`` arguments, as ``args.overrides``.
+
+    Completion offers only ``keys`` if given.
+    """
     action = parser.add_argument("overrides", nargs="*", metavar="key=value", help=about)
     if keys:
         offer(action, [f"{key}=" for key in keys])
@@ -35,7 +39,8 @@ def add_option(parser: ArgumentParser, option: str, kind: SettingKind, **about: 
     Args:
         parser: Of the verb.
         option: As it is written, ``--number``.
-        kind: What is allowed. Another value raises UserError: ``--number 0: allowed: a whole number from 1 to 100``.
+        kind: What is allowed. Another value raises UserError: ``--number 0: allowed: a whole number
+            from 1 to 100``.
         about: What ``add_argument`` takes besides: ``default``, ``metavar``, ``help``.
     """
 
@@ -61,7 +66,10 @@ def offer(action: Action, words: Sequence[str]) -> None:
 
 
 def completes(action: Action, offered: Callable[..., list[str]]) -> None:
-    """Let ``offered(prefix, **more)`` say what completion offers for an argument, as argcomplete asks for it."""
+    """Let ``offered(prefix, **more)`` say what completion offers for an argument.
+
+    As argcomplete asks for it.
+    """
     action.completer = offered  # type: ignore[attr-defined]
 
 
@@ -73,14 +81,18 @@ def only_keys(overrides: Sequence[str], allowed: Sequence[str], verb: str) -> di
         if not equals or key not in allowed:
             hint = likely(key, allowed)
             raise UserError(
-                f"{verb} does not take {text!r}; {hint}allowed: {', '.join(f'{k}=...' for k in allowed)}"
+                f"{verb} does not take {text!r}; {hint}allowed: "
+                f"{', '.join(f'{k}=...' for k in allowed)}"
             )
         found[key] = value
     return found
 
 
 def looks(brief: bool = False) -> Look:
-    """How a report looks on the standard output: as it is in a file or a pipe, in colour on a terminal."""
+    """How a report looks on the standard output.
+
+    As it is in a file or a pipe, in colour on a terminal.
+    """
     from vaebench.report import Look
 
     return Look(brief, streams.width(), streams.colour(), streams.blocks())
@@ -89,9 +101,10 @@ def looks(brief: bool = False) -> Look:
 def nothing_to_set(
     tables: Sequence[Exhibit], overrides: Sequence[str], args: Namespace
 ) -> dict[str, str]:
-    """The settings of a verb for drawn figures alone, which have no rows, seeds or settings: ``run.results`` at most.
+    """The settings of a verb for drawn figures alone, which have no rows, seeds or settings.
 
-    Raises UserError for any other, and for ``--only`` and ``--seeds``. A preset changes nothing, so it may stand there.
+    ``run.results`` at most. Raises UserError for any other, and for ``--only`` and ``--seeds``. A
+    preset changes nothing, so it may stand there.
     """
     names = ", ".join(t.name for t in tables)
     for option, given in (("--only", args.only), ("--seeds", args.seeds is not None)):

@@ -1,4 +1,7 @@
-"""``vaebench bench``: the speed of each model family: updates per second, or milliseconds where there are few."""
+"""``vaebench bench``: the speed of each model family.
+
+Updates per second, or milliseconds where there are few.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from vaebench.settings import options
 from vaebench.settings.records import KINDS
 from vaebench.verbs import add_option, add_overrides, only_keys
 
-HELP = "Updates per second of each model family; milliseconds of an IW-NLL, and of updates with Boltzmann priors."
+HELP = (
+    "Updates per second of each model family; milliseconds of an IW-NLL, and of updates "
+    "with Boltzmann priors."
+)
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -24,7 +30,10 @@ def configure(parser: ArgumentParser) -> None:
         action="store_true",
         help="one JSON object with every number, instead of the lines",
     )
-    beside = "measure plain loops in JAX beside NVIL and beside models with Gaussian latents (--only latents)"
+    beside = (
+        "measure plain loops in JAX beside NVIL and beside models with Gaussian "
+        "latents (--only latents)"
+    )
     parser.add_argument("--with", choices=["jax"], dest="beside", help=beside)
     parser.add_argument(
         "--only", metavar="TEXT", help='families with TEXT in their name, as "RBM" or "DVAE#"'

@@ -1,4 +1,7 @@
-"""``vaebench check``: the estimators held against exact enumeration on tiny models, on this machine and device."""
+"""``vaebench check``: the estimators held against exact enumeration on tiny models.
+
+On this machine and device.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,10 @@ from argparse import ArgumentParser, Namespace
 from vaebench.settings.records import KINDS
 from vaebench.verbs import add_overrides, only_keys
 
-HELP = "Hold gradient estimators, bounds and samplers against exact enumeration on tiny models; under a minute."
+HELP = (
+    "Hold gradient estimators, bounds and samplers against exact enumeration on tiny "
+    "models; under a minute."
+)
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -33,7 +39,8 @@ def run(args: Namespace) -> int:
     torch.set_num_threads(1)
     width = 62
     print(
-        f"{'on ' + str(device):{width}}  {'exact':>11}  {'estimate':>11}  {'std. error':>10}  {'z':>6}  worst"
+        f"{'on ' + str(device):{width}}  {'exact':>11}  {'estimate':>11}  "
+        f"{'std. error':>10}  {'z':>6}  worst"
     )
     bad = count = 0
     for line in check.run(device):
@@ -43,14 +50,19 @@ def run(args: Namespace) -> int:
             error = f"{line.error:10.5f}" if line.error else f"{'exact':>10}"
             worst = f"{line.worst:5.2f}" if len(line.coordinates) else ""
             mark = "" if line.ok else "  FAIL"
-            row = f"{line.name:{width}}  {line.exact:11.5f}  {line.estimate:11.5f}  {error}  {line.z:6.2f}  {worst}{mark}"
+            row = (
+                f"{line.name:{width}}  {line.exact:11.5f}  {line.estimate:11.5f}  {error}  "
+                f"{line.z:6.2f}  {worst}{mark}"
+            )
             print(row.rstrip(), flush=True)
 
     print(
-        f"{count - bad} of {count} agree: |z| at most {LIMIT}; worst: of a gradient's coordinates, at most"
+        f"{count - bad} of {count} agree: |z| at most {LIMIT}; worst: of a gradient's "
+        "coordinates, at most"
     )
     print(
-        f"{COORDINATE_LIMIT}. A gradient's own line is its projection on the exact one, whose length is 'exact'."
+        f"{COORDINATE_LIMIT}. A gradient's own line is its projection on the exact one, "
+        "whose length is 'exact'."
     )
     if bad:
         print(f"vaebench: {bad} estimates differ from the exact values", file=sys.stderr)

@@ -12,7 +12,8 @@ from vaebench.verbs import add_option, streams
 
 HELP = (
     "Compare two results files row by row. Exits with 1 if a row differs or is in one file only.\n"
-    "Two files of cases (eval RUN --cases FILE.csv) are compared case by case, which sees far smaller\n"
+    "Two files of cases (eval RUN --cases FILE.csv) are compared case by case, which sees far "
+    "smaller\n"
     "differences of two models."
 )
 
@@ -24,7 +25,10 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "b", metavar="B.csv", help="another one, or the word reference: the results vaebench ships"
     )
-    tol = "largest difference that agrees; default: the 99.7%% interval, and for one seed at least the margin"
+    tol = (
+        "largest difference that agrees; default: the 99.7%% interval, and for one "
+        "seed at least the margin"
+    )
     add_option(parser, "--tol", options.TOLERANCE, metavar="NATS", help=tol)
     parser.add_argument(
         "--only", action="append", default=[], metavar="row=NAME", help="these rows or columns only"
@@ -50,7 +54,8 @@ def run(args: Namespace) -> int:
                 f"{other}: no such file; vaebench eval RUN --cases FILE.csv writes one like {cases}"
             )
         raise UserError(
-            f"{other}: not a file of cases, which {cases} is; vaebench eval RUN --cases FILE.csv writes one"
+            f"{other}: not a file of cases, which {cases} is; vaebench eval RUN "
+            "--cases FILE.csv writes one"
         )
 
     if all(kinds):

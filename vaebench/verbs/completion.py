@@ -1,4 +1,7 @@
-"""``vaebench completion SHELL``, and what is offered when TAB is pressed: tables, presets, options, keys, rows."""
+"""``vaebench completion SHELL``, and what is offered when TAB is pressed.
+
+Tables, presets, options, keys, rows.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +43,8 @@ def autocomplete(parser: ArgumentParser) -> None:
 def _plain_line(parser: ArgumentParser) -> dict[str, str]:
     """The command line without its options, where ``key=value`` is completed.
 
-    argparse takes positional arguments in one stretch: after ``table=a --seeds 0`` it expects no more of them, though
-    the command does.
+    argparse takes positional arguments in one stretch: after ``table=a --seeds 0`` it expects no
+    more of them, though the command does.
     """
     line = os.environ.get("COMP_LINE", "")
     line = line[: int(os.environ.get("COMP_POINT") or len(line))]

@@ -65,7 +65,10 @@ def warn_of_mirror(mirror: str | None) -> None:
 
 
 def listing(mirror: str | None, names: list[str] | None = None) -> list[tuple[str, ...]]:
-    """A header and one line for each data set (``names``, or all); says on stderr if the mirror is not there."""
+    """A header and one line for each data set (``names``, or all).
+
+    Says on stderr if the mirror is not there.
+    """
     from vaebench import data
     from vaebench.data.inventory import lines
 
@@ -76,7 +79,10 @@ def listing(mirror: str | None, names: list[str] | None = None) -> list[tuple[st
 
 
 def _get(name: str, mirror: str | None, _: bool) -> int:
-    """Fetch and prepare one; a failure is a line on stderr, so that the others still get their turn."""
+    """Fetch and prepare one.
+
+    A failure is a line on stderr, so that the others still get their turn.
+    """
     from vaebench import data
 
     try:
@@ -89,7 +95,10 @@ def _get(name: str, mirror: str | None, _: bool) -> int:
 
 
 def _verify(name: str, mirror: str | None, asked: bool) -> int:
-    """Print the checks of one; 1 if a file is bad, or if it was asked for by name and nothing of it is here."""
+    """Print the checks of one.
+
+    1 if a file is bad, or if it was asked for by name and nothing of it is here.
+    """
     from vaebench import data
 
     try:

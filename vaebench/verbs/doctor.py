@@ -7,7 +7,10 @@ from argparse import ArgumentParser, Namespace
 from vaebench.settings.defaults import results_root
 from vaebench.verbs import add_overrides, only_keys
 
-HELP = "Check Python, PyTorch, the compiler, cores, memory, disk space and data. Exits with 1 if something FAILs."
+HELP = (
+    "Check Python, PyTorch, the compiler, cores, memory, disk space and data. Exits with "
+    "1 if something FAILs."
+)
 KEYS = ("run.results", "data.mirror")
 
 

@@ -1,4 +1,7 @@
-"""Figures of formulas as ``run`` draws them: an image and its points, in the folder ``figures`` beside the runs."""
+"""Figures of formulas as ``run`` draws them.
+
+An image and its points, in the folder ``figures`` beside the runs.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ def draw_only(figures: Sequence[Figure], results: Path, dry: bool) -> int:
 
 
 def draw(figures: Sequence[Figure], results: Path) -> dict[str, Shown]:
-    """Write the CSV and the image of each figure; the figures by name. UserError where one cannot be written."""
+    """Write the CSV and the image of each figure; the figures by name.
+
+    UserError where one cannot be written.
+    """
     from vaebench.report.drawn import Drawn
     from vaebench.report.shown import points_text
 
@@ -45,7 +51,8 @@ def would_draw(figures: Sequence[Figure], results: Path) -> None:
     for figure in figures:
         path = _image(results, figure)
         print(
-            f"{figure.name}: drawn from formulas, nothing to train; writes {path} and {path.stem}.csv beside it"
+            f"{figure.name}: drawn from formulas, nothing to train; writes {path} and "
+            f"{path.stem}.csv beside it"
         )
 
 

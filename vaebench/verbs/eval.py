@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from vaebench.running.session import Session
     from vaebench.work.events import ShouldStop
 
-HELP = "Evaluate stored runs again, with other settings, without training; measures they have are kept."
+HELP = (
+    "Evaluate stored runs again, with other settings, without training; "
+    "measures they have are kept."
+)
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -77,8 +80,8 @@ def run(args: Namespace) -> int:
 def _evaluate(run: Stored, progress: Progress, should_stop: ShouldStop) -> None:
     """Evaluate one run and print its measures.
 
-    Raises UserError where it was moved, is damaged, in use or cannot be written, and Interrupted when ``should_stop``
-    says so.
+    Raises UserError where it was moved, is damaged, in use or cannot be written, and Interrupted
+    when ``should_stop`` says so.
     """
     from vaebench.results.digest import lines
     from vaebench.running.reevaluate import opened

@@ -10,8 +10,10 @@ from vaebench.errors import UserError
 from vaebench.verbs import one_run
 
 HELP = (
-    "Write a trained model for use without vaebench: its parameters and settings, model.pt, and programs of PyTorch,\n"
-    "such as encoder.pt2 and decoder.pt2; see docs/python.md, Export. --only parameters leaves the programs out."
+    "Write a trained model for use without vaebench: its parameters and settings, model.pt, and "
+    "programs of PyTorch,\n"
+    "such as encoder.pt2 and decoder.pt2; see docs/python.md, Export. --only parameters leaves "
+    "the programs out."
 )
 
 PARTS = ("parameters", "programs")

@@ -1,4 +1,7 @@
-"""What ``sample`` and ``reconstruct`` share: how documents are read off, and options that do not fit a run."""
+"""What ``sample`` and ``reconstruct`` share.
+
+How documents are read off, and options that do not fit a run.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,10 @@ def add_decoding(parser: ArgumentParser, how: str) -> None:
 
 
 def decoding(args: Namespace, how: str) -> Callable[[Trained], Decoding]:
-    """How documents are read off, checked before anything is loaded; ``longest`` is that of the data if not given."""
+    """How documents are read off, checked before anything is loaded.
+
+    ``longest`` is that of the data if not given.
+    """
     from vaebench.evaluation.generation import Decoding
 
     words = args.how or how
@@ -81,7 +87,10 @@ def _none_given(data: str, args: Namespace, options: Iterable[str], of: str) -> 
 
 
 def trained(args: Namespace) -> Trained:
-    """The run that the arguments name. Raises UserError unless it is one, trained, and one for these options."""
+    """The run that the arguments name.
+
+    Raises UserError unless it is one, trained, and one for these options.
+    """
     folder = folder_of(args)
     _refuse_by_settings(args, read_note(folder)[0]["config"])
 
@@ -91,7 +100,9 @@ def trained(args: Namespace) -> Trained:
 
 
 def _refuse_by_settings(args: Namespace, config: Mapping[str, Any]) -> None:
-    """Refuse options that do not fit a run, as far as its settings tell: before torch, its model and its data are read.
+    """Refuse options that do not fit a run, as far as its settings tell.
+
+    Before torch, its model and its data are read.
 
     Raises:
         UserError: Naming the option.
@@ -116,5 +127,6 @@ def _refuse_picture(output: Path | None) -> None:
     """Refuse a picture's name for documents. Raises UserError."""
     if is_picture(output):
         raise UserError(
-            f"--output {output}: documents are text; write a name such as {output.with_suffix('.txt')}"
+            f"--output {output}: documents are text; write a name such as "
+            f"{output.with_suffix('.txt')}"
         )

@@ -12,7 +12,10 @@ from vaebench.formatting import listed
 from vaebench.settings.defaults import results_root
 from vaebench.verbs import add_overrides, offer, only_keys, streams
 
-HELP = "List tables (the default), data, models, objectives, runs, presets or shipped models, one line each."
+HELP = (
+    "List tables (the default), data, models, objectives, runs, presets or shipped "
+    "models, one line each."
+)
 KEYS = ("run.results", "data.mirror")
 Rows = Sequence[Sequence[object]]
 

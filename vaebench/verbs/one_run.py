@@ -17,8 +17,8 @@ def add_run(parser: ArgumentParser) -> None:
         "run",
         nargs="+",
         metavar="RUN",
-        help="a run's directory, or NAME/seed-0 as `vaebench ls runs` has it; or TABLE ROW of a shipped model; "
-        "run.results=DIR",
+        help="a run's directory, or NAME/seed-0 as `vaebench ls runs` has it; or TABLE ROW of a "
+        "shipped model; run.results=DIR",
     )
 
 

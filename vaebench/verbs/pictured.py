@@ -1,4 +1,7 @@
-"""Images that a model makes, on their way out: as lines of zeros and ones, or in a grid drawn to a file."""
+"""Images that a model makes, on their way out.
+
+As lines of zeros and ones, or in a grid drawn to a file.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,10 @@ def check_room(option: str, number: int, output: Path | None) -> None:
 
 
 def show(x: Tensor, trained: Trained, output: Path | None) -> None:
-    """Images (n, d): one a line, or where ``output`` is a picture's name in rows of ten or, of many, of more."""
+    """Images (n, d): one a line, or in a picture.
+
+    In the latter, where ``output`` is its name, in rows of ten or, of many, of more.
+    """
     if not is_picture(output):
         put("".join(f"{_line(bits)}\n" for bits in x), output)
         return
@@ -50,7 +56,10 @@ def show(x: Tensor, trained: Trained, output: Path | None) -> None:
 
 
 def show_pairs(originals: Tensor, again: Tensor, trained: Trained, output: Path | None) -> None:
-    """Images (n, d) beside what became of them: two a line, with a tab between, or in a square of pairs."""
+    """Images (n, d) beside what became of them.
+
+    Two a line, with a tab between, or in a square of pairs.
+    """
     if not is_picture(output):
         put(
             "".join(f"{_line(a)}\t{_line(b)}\n" for a, b in zip(originals, again, strict=True)),
@@ -76,7 +85,10 @@ def show_grid(x: Tensor, trained: Trained, output: Path | None) -> None:
 
 
 def draw(grid: np.ndarray, output: Path, group: int = 1) -> None:
-    """A grid of images (down, across, height, width), ones dark, as a file; see ``data.images.mosaic``."""
+    """A grid of images (down, across, height, width), ones dark, as a file.
+
+    See ``data.images.mosaic``.
+    """
     picture = mosaic(grid, group)
     write(output, image(lambda canvas: pixels(canvas, picture), kind_of(output)))
 

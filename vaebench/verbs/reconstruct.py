@@ -18,11 +18,16 @@ if TYPE_CHECKING:
     from vaebench.evaluation.trained_run import Trained
 
 HELP = (
-    "Read cases from standard input, one a line, and write what the model makes of their codes, one a line:\n"
-    "documents as words, images as zeros and ones. Words that the model does not know are read as <unk>.\n"
-    "With --test the cases are of the test set: images beside their originals in one grid, drawn to\n"
-    "reconstructions.png unless --output says where; documents a line each, behind their originals and a tab.\n"
-    "With --impute as well: a row for each image, itself, what is left of it, and a chain that fills in the missing\n"
+    "Read cases from standard input, one a line, and write what the model makes of their codes, "
+    "one a line:\n"
+    "documents as words, images as zeros and ones. Words that the model does not know are read as "
+    "<unk>.\n"
+    "With --test the cases are of the test set: images beside their originals in one grid, drawn "
+    "to\n"
+    "reconstructions.png unless --output says where; documents a line each, behind their "
+    "originals and a tab.\n"
+    "With --impute as well: a row for each image, itself, what is left of it, and a chain that "
+    "fills in the missing\n"
     "pixels after 1, 2, 3, 5, 10 and 15 steps, drawn to imputations.png."
 )
 
@@ -69,7 +74,10 @@ def run(args: Namespace) -> int:
 
 
 def _share(args: Namespace) -> float | None:
-    """What ``--impute`` asks for: a share of the pixels, 0 for a square, None for nothing. Raises UserError."""
+    """What ``--impute`` asks for: a share of the pixels, 0 for a square, None for nothing.
+
+    Raises UserError.
+    """
     if args.impute is None:
         return None
     if args.test is None or args.code is not None:

@@ -9,7 +9,8 @@ from vaebench.settings.defaults import results_root
 from vaebench.verbs import add_overrides, only_keys
 
 HELP = (
-    "Rename run folders that an earlier version of vaebench named by other rules or other names of options.\n"
+    "Rename run folders that an earlier version of vaebench named by other rules or other names "
+    "of options.\n"
     "Nothing is trained, evaluated or thrown away; after an interruption the same command goes on."
 )
 KEYS = ("run.results",)
@@ -35,6 +36,7 @@ def run(args: Namespace) -> int:
         print(f"{found.folder.parent.name}/seed-{found.seed} -> {found.key}/seed-{found.seed}")
         moved += 1
     print(
-        f"{moved} run{'' if moved == 1 else 's'} {'would be ' if args.dry_run else ''}renamed in {store.root}"
+        f"{moved} run{'' if moved == 1 else 's'} "
+        f"{'would be ' if args.dry_run else ''}renamed in {store.root}"
     )
     return 1 if left else 0

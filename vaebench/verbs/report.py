@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     from vaebench.report.shown import Measured
 
 HELP = (
-    "Print a table with the stored results beside the published numbers, and a verdict where one may be given.\n"
+    "Print a table with the stored results beside the published numbers, and a verdict where one "
+    "may be given.\n"
     "A figure of formulas alone is computed anew."
 )
-FROM = "read results from a CSV instead of the runs; several are read together; reference: the results shipped"
+FROM = (
+    "read results from a CSV instead of the runs; several are read together; "
+    "reference: the results shipped"
+)
 
 
 def configure(parser: ArgumentParser) -> None:

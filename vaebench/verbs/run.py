@@ -13,15 +13,18 @@ from vaebench.settings.defaults import results_root
 from vaebench.verbs import add_option, add_overrides, drawings, looks, nothing_to_set, tell
 
 HELP = (
-    "Train and evaluate the cells of a table. Finished runs are skipped, partial ones resumed; the table is printed.\n"
-    "A figure of formulas alone trains nothing: it is drawn to the folder 'figures' beside run.results."
+    "Train and evaluate the cells of a table. Finished runs are skipped, partial ones resumed; "
+    "the table is printed.\n"
+    "A figure of formulas alone trains nothing: it is drawn to the folder 'figures' beside "
+    "run.results."
 )
 
 
 def configure(parser: ArgumentParser) -> None:
     add_overrides(
         parser,
-        "table=NAME[,NAME], preset=NAME, groups such as data=digits, values such as optim.rate=1e-3",
+        "table=NAME[,NAME], preset=NAME, groups such as data=digits, values "
+        "such as optim.rate=1e-3",
     )
     parser.add_argument(
         "--only", action="append", default=[], metavar="row=NAME", help="these rows or columns only"

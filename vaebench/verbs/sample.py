@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from vaebench.evaluation.trained_run import Trained
 
 HELP = (
-    "Draw cases from a trained model: documents one a line, images as zeros and ones, or drawn to a file.\n"
+    "Draw cases from a trained model: documents one a line, images as zeros and ones, or drawn to "
+    "a file.\n"
     "A Boltzmann prior is sampled by 10,000 Gibbs sweeps.\n"
-    "--traverse and --manifold show what single Gaussian latents stand for: images that differ in these alone,\n"
+    "--traverse and --manifold show what single Gaussian latents stand for: images that differ in "
+    "these alone,\n"
     "drawn with the same noise, in one grid."
 )
 
@@ -70,7 +72,10 @@ def run(args: Namespace) -> int:
 
 
 def _check(args: Namespace, moved: bool, number: int) -> None:
-    """Raises UserError for options that do not go together, and for more images than a picture holds."""
+    """Raises UserError for options that do not go together.
+
+    And for more images than a picture holds.
+    """
     if not moved:
         for option in ("steps", "around"):
             if getattr(args, option) is not None:

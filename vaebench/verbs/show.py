@@ -8,7 +8,10 @@ from vaebench.config import catalogue
 from vaebench.report import described
 from vaebench.verbs import add_overrides, only_keys
 
-HELP = "Show a table: its rows and recipe, the published numbers, the presets, the margin and the ledger."
+HELP = (
+    "Show a table: its rows and recipe, the published numbers, the presets, the "
+    "margin and the ledger."
+)
 
 
 def configure(parser: ArgumentParser) -> None:

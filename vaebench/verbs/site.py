@@ -19,10 +19,14 @@ if TYPE_CHECKING:
     from vaebench.site.build import Samples
 
 HELP = (
-    "Write a folder of pages: all tables with their state, a page for each table and run, models across tables.\n"
+    "Write a folder of pages: all tables with their state, a page for each table and run, models "
+    "across tables.\n"
     "A browser opens it from the file system; it needs no server and no network."
 )
-FROM = "results from a CSV instead of the runs; several are read together; reference: the results shipped"
+FROM = (
+    "results from a CSV instead of the runs; several are read together; "
+    "reference: the results shipped"
+)
 KEYS = ("table", "run.results")
 
 
@@ -66,7 +70,10 @@ def run(args: Namespace) -> int:
 
 
 def _write(tables: Sequence[Table], args: Namespace, root: Path) -> list[str]:
-    """Write the pages. Returns what a person should know of them; raises UserError if there are no results."""
+    """Write the pages.
+
+    Returns what a person should know of them; raises UserError if there are no results.
+    """
     from vaebench.site import build, sources
     from vaebench.work.steps import steps
 

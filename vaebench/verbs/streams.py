@@ -1,4 +1,7 @@
-"""The standard streams, made safe for a command: closed ones, full ones, and those that take ASCII alone."""
+"""The standard streams, made safe for a command.
+
+Closed ones, full ones, and those that take ASCII alone.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +32,12 @@ class OutputError(Exception):
 
 @contextlib.contextmanager
 def safe() -> Iterator[None]:
-    """Let a command use ``sys.stdout`` and ``sys.stderr`` whatever they are, for the time of the block.
+    """Let a command use ``sys.stdout`` and ``sys.stderr`` whatever they are.
 
-    A closed descriptor is put in place, so that no file takes its number. What the standard output does not take raises
-    OutputError, or BrokenPipeError; what the standard error does not take is dropped, because no message of ours may
-    end a training. A character that the encoding lacks is written by its nearest ASCII.
+    For the time of the block. A closed descriptor is put in place, so that no file takes its
+    number. What the standard output does not take raises OutputError, or BrokenPipeError; what the
+    standard error does not take is dropped, because no message of ours may end a training. A
+    character that the encoding lacks is written by its nearest ASCII.
     """
     codecs.register_error(HANDLER, _nearest)
     before = sys.stdin, sys.stdout, sys.stderr
@@ -55,7 +59,10 @@ def safe() -> Iterator[None]:
 
 
 def width() -> int | None:
-    """Columns of the terminal that the standard output is, or of COLUMNS; None where it is a file or a pipe."""
+    """Columns of the terminal that the standard output is, or of COLUMNS.
+
+    None where it is a file or a pipe.
+    """
     asked = os.environ.get("COLUMNS", "")
     terminal = hasattr(sys.stdout, "isatty") and sys.stdout.isatty()
     if not terminal and not asked.isdecimal():
@@ -130,8 +137,8 @@ def _drop(stream: Any, error: Exception) -> None:
 def _open_closed() -> None:
     """Put something in the place of closed descriptors.
 
-    Reading gives nothing. Writing to a closed output must fail, so its descriptor is for reading only. Messages go
-    nowhere.
+    Reading gives nothing. Writing to a closed output must fail, so its descriptor is for reading
+    only. Messages go nowhere.
     """
     for number, flags in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:

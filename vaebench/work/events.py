@@ -9,7 +9,10 @@ from vaebench.formatting import duration
 
 
 class Event:
-    """Something that a worker says. How a run ended is an event too: see ``running.tasks.Outcome``."""
+    """Something that a worker says.
+
+    How a run ended is an event too: see ``running.tasks.Outcome``.
+    """
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class Working(Event):
     Attributes:
         who: The cell and its seeds.
         line: How far they are, as a whole line.
-        beside: What of it stands beside a progress bar, which shows counts, rate and time left itself. None: the line.
+        beside: What of it stands beside a progress bar, which shows counts, rate and time left
+            itself. None: the line.
     """
 
     who: str

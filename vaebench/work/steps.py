@@ -1,13 +1,17 @@
-"""Long loops that can be stopped between two steps, that tell how far they are, and that can be gone on with later.
+"""Long loops that can be stopped between two steps and gone on with later.
 
-A function that may take seconds writes its loops as ``for i in steps("what it does", total, state):`` instead of
-``for i in range(total):``, or calls ``tick()`` in them. Both do nothing more than that until a caller opens a ``Work``:
+They tell how far they are.
+
+A function that may take seconds writes its loops as ``for i in steps("what it does", total,
+state):`` instead of ``for i in range(total):``, or calls ``tick()`` in them. Both do nothing more
+than that until a caller opens a ``Work``:
 
     with Work(should_stop, keep=file.write, kept=file.read()):
         long_function()
 
-Then every step asks ``should_stop``, and a stop raises Interrupted with the state of all open loops kept. The same
-block, run again with what was kept, passes over the steps that were done and ends with the same numbers, bit for bit.
+Then every step asks ``should_stop``, and a stop raises Interrupted with the state of all open loops
+kept. The same block, run again with what was kept, passes over the steps that were done and ends
+with the same numbers, bit for bit.
 """
 
 from __future__ import annotations
@@ -33,9 +37,9 @@ TELL_SECONDS = 0.5
 class Stateful(Protocol):
     """What a loop changes, as plain values and tensors (also in lists, tuples and dicts).
 
-    A step may change it only after the last ``tick`` or ``steps`` within that step: what is kept in the middle of a
-    step is taken to be the state before it. Once the loop has ended only a later loop with the same state may change
-    it.
+    A step may change it only after the last ``tick`` or ``steps`` within that step: what is kept in
+    the middle of a step is taken to be the state before it. Once the loop has ended only a later
+    loop with the same state may change it.
     """
 
     def state(self) -> dict[str, Any]:
@@ -87,9 +91,10 @@ class Work:
 
     Args:
         should_stop: asked between steps. When it says True, Interrupted is raised.
-        patience: seconds from the beginning in which it is not asked: work that ends so soon is let end.
-        keep: called with the state of all loops and the seconds spent, at a stop and every KEEP_SECONDS. None: nothing
-            is kept.
+        patience: seconds from the beginning in which it is not asked: work that
+            ends so soon is let end.
+        keep: called with the state of all loops and the seconds spent, at a stop and every
+            KEEP_SECONDS. None: nothing is kept.
         kept: what an earlier block of the same work has kept; its seconds are ``spent``.
         clock: by which seconds are spent; None: the one on the wall.
         tell: called with how far the work is, in words, every TELL_SECONDS.
@@ -177,7 +182,10 @@ class Work:
         return loop
 
     def _next_step(self, loop: _Loop) -> None:
-        """Forget the loops that ended within the step before: the state of ``loop`` has what came of them."""
+        """Forget the loops that ended within the step before.
+
+        The state of ``loop`` has what came of them.
+        """
         loop.names.clear()
         if self._ended:
             inside = f"{loop.path}/"
@@ -204,7 +212,10 @@ class Work:
         return self._counts() + (f", {duration(left)} left" if left is not None else "")
 
     def _left(self) -> float | None:
-        """Seconds until the outermost loop ends, at the pace it has had; None before anything is done."""
+        """Seconds until the outermost loop ends, at the pace it has had.
+
+        None before anything is done.
+        """
         loops = [v for v in self._open if v.total > 1]
         if not loops:
             return None
@@ -222,19 +233,25 @@ _current: ContextVar[Work | None] = ContextVar("work", default=None)
 
 
 def steps(name: str, total: int, state: Stateful | None = None) -> Iterator[int]:
-    """The numbers 0 ... ``total`` - 1, one for each step of a loop, within a ``Work`` from where it was stopped.
+    """The numbers 0 ... ``total`` - 1, one for each step of a loop.
+
+    Within a ``Work`` from where it was stopped.
 
     Args:
         name: what the loop does, as a person reads it before a count.
         total: how many steps there are, the same whenever the loop is run.
-        state: what the steps change. None: the loop can be stopped, but begins anew when the work goes on.
+        state: what the steps change. None: the loop can be stopped, but begins anew
+            when the work goes on.
     """
     work = _current.get()
     return iter(range(total)) if work is None else work.loop(name, total, state)
 
 
 def tick() -> None:
-    """Between two parts of a step that takes long: raises Interrupted when the user asked to stop."""
+    """Between two parts of a step that takes long.
+
+    Raises Interrupted when the user asked to stop.
+    """
     work = _current.get()
     if work is not None:
         work.check()

@@ -1,1 +1,4 @@
-"""Documents as counts: how often each word of a vocabulary occurs in a document, its words in no order."""
+"""Documents as counts: how often each word of a vocabulary occurs in a document.
+
+The words are in no order.
+"""

@@ -29,8 +29,8 @@ class CountsLoader(Loader):
 
     'train', 'valid', 'test' : (n,) uint16, the words of each document, numbered from 0.
     'train_counts', ... : (n,) uint16, how often each is in it.
-    'train_offsets', ... : (documents + 1,) int64; document i has the places ``offsets[i]`` to ``offsets[i + 1]``.
-    'vocabulary' : uint8, the words in UTF-8 with line feeds between.
+    'train_offsets', ... : (documents + 1,) int64; document i has the places ``offsets[i]`` to
+    ``offsets[i + 1]``. 'vocabulary' : uint8, the words in UTF-8 with line feeds between.
 
     ``Splits`` then has dense rows (n, V), uint8 or int16.
 
@@ -67,7 +67,10 @@ class CountsLoader(Loader):
         raise NotImplementedError
 
     def arrays(self, files: dict[str, Path]) -> dict[str, np.ndarray]:
-        """Raises DataError for files that are not of the format, and for numbers other than the expected."""
+        """Raises DataError for files that are not of the format.
+
+        And for numbers other than the expected.
+        """
         from vaebench.data.counts.sparse import to_arrays
 
         documents, vocabulary = self.read(files)
@@ -79,7 +82,8 @@ class CountsLoader(Loader):
         for split, expected in self.documents.items():
             if (found := len(documents[split])) != expected:
                 raise DataError(
-                    f"{files.get(split, self.name)}: {found:,} documents for {split}, expected {expected:,}"
+                    f"{files.get(split, self.name)}: {found:,} documents for {split}, "
+                    f"expected {expected:,}"
                 )
         return to_arrays(documents, vocabulary)
 
@@ -90,7 +94,10 @@ class CountsLoader(Loader):
 
 
 def parted(documents: Documents, valid: int) -> dict[str, Documents]:
-    """Training documents of which ``valid``, spread evenly over them, are for validation: 'train' and 'valid'."""
+    """Training documents of which ``valid``, spread evenly over them, are for validation.
+
+    'train' and 'valid'.
+    """
     import numpy as np
 
     from vaebench.data.examples import every_nth

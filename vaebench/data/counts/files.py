@@ -2,8 +2,9 @@
 
 What is not the format is an error of one line, with the number of the file's line.
 
-Two formats. ``label id:count id:count ...``, a document a line, ids from 1: as 20 Newsgroups comes with NVDM. And the
-token files of LYRL2004, as RCV1-v2 comes: ``.I`` and the number of a story, ``.W``, lines of tokens, a blank line.
+Two formats. ``label id:count id:count ...``, a document a line, ids from 1: as 20 Newsgroups comes
+with NVDM. And the token files of LYRL2004, as RCV1-v2 comes: ``.I`` and the number of a story,
+``.W``, lines of tokens, a blank line.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ WORDS = ".W"
 
 
 def read_counts(path: Path, vocabulary: int) -> Documents:
-    """The documents in a text, plain or gzipped, of lines ``label id:count id:count ...``; labels are not used.
+    """The documents in a text, plain or gzipped, of lines ``label id:count id:count ...``.
+
+    Labels are not used.
 
     Args:
         path: The file.
@@ -40,8 +43,9 @@ def read_counts(path: Path, vocabulary: int) -> Documents:
         The documents in file order, words numbered from 0.
 
     Raises:
-        DataError: If a document has no word, a word twice or none of the vocabulary, a count is no whole number from 1,
-            or the file cannot be read. One line with the file and the number of the line.
+        DataError: If a document has no word, a word twice or none of the vocabulary, a count is no
+            whole number from 1, or the file cannot be read. One line with the file and the number
+            of the line.
     """
     from vaebench.data.counts.sparse import Documents
 
@@ -86,7 +90,8 @@ def _pair(pair: str, at: str, vocabulary: int) -> tuple[int, int]:
         )
     if not 1 <= int(word) <= vocabulary:
         raise DataError(
-            f"{at} has the word {_short(word)}, but the vocabulary has the words 1 to {vocabulary:,}"
+            f"{at} has the word {_short(word)}, but the vocabulary has the words "
+            f"1 to {vocabulary:,}"
         )
     if not _whole(count) or not 1 <= int(count) <= MOST:
         raise DataError(
@@ -105,17 +110,21 @@ def _short(text: str) -> str:
 
 
 def read_vocabulary(path: Path) -> tuple[str, ...]:
-    """The words in a text of lines ``word`` or ``word frequency``, the first being word 1. Frequencies are not used.
+    """The words in a text of lines ``word`` or ``word frequency``, the first being word 1.
+
+    Frequencies are not used.
 
     Raises:
-        DataError: If a line has no word, a word stands twice, there is none, or the file cannot be read.
+        DataError: If a line has no word, a word stands twice, there is none, or
+            the file cannot be read.
     """
     found: dict[str, int] = {}
     for number, line in lines_of(path):
         word, *frequency = line.split() or [""]
         if not word or len(frequency) > 1:
             raise DataError(
-                f"{path}: line {number} is {_short(line)}, expected a word, perhaps with its frequency"
+                f"{path}: line {number} is {_short(line)}, expected a word, "
+                "perhaps with its frequency"
             )
         if word in found:
             raise DataError(
@@ -133,8 +142,8 @@ def read_stories(path: Path) -> Iterator[list[str]]:
     A story without tokens is an empty list.
 
     Raises:
-        DataError: If the file is not of this format or cannot be read. One line with the file and the number of the
-            line.
+        DataError: If the file is not of this format or cannot be read. One line with the file and
+            the number of the line.
     """
     tokens: list[str] = []
     name = ""

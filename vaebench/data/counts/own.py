@@ -1,4 +1,7 @@
-"""Documents of the user as counts: data=word_counts data.train=FILE data.test=FILE data.vocabulary=FILE."""
+"""Documents of the user as counts.
+
+data=word_counts data.train=FILE data.test=FILE data.vocabulary=FILE.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,17 @@ if TYPE_CHECKING:
     from vaebench.data.counts.sparse import Documents
 
 VALID = 100
-"""Training documents that validate where no others are named; a tenth of them, if there are fewer than a thousand."""
+"""Training documents that validate where no others are named; a tenth of them, if there are fewer
+than a thousand."""
 
 
 class OwnCounts(CountsLoader):
-    """Files in the format of 20 Newsgroups, lines ``label id:count id:count ...``, and the vocabulary they are of.
+    """Files in the format of 20 Newsgroups, and the vocabulary they are of.
 
-    Without ``data.valid`` some of the training documents, spread evenly over the file, validate. What the files hold
-    decides what a run is, not where they lie: ``settle`` writes their common digest into ``data.content``, and the
-    prepared file is named by it.
+    Lines ``label id:count id:count ...``. Without ``data.valid`` some of the training documents,
+    spread evenly over the file, validate. What the files hold decides what a run is, not where they
+    lie: ``settle`` writes their common digest into ``data.content``, and the prepared file is named
+    by it.
     """
 
     name = "word_counts"
@@ -40,9 +45,10 @@ class OwnCounts(CountsLoader):
 
     @classmethod
     def settle(cls, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Absolute paths and ``content``. Raises UserError where a file is not named, DataError where it is not there.
+        """Absolute paths and ``content``.
 
-        Where ``content`` is known and no file is here any more, it is left to the prepared file.
+        Raises UserError where a file is not named, DataError where it is not there. Where
+        ``content`` is known and no file is here any more, it is left to the prepared file.
         """
         missing = [
             f"data.{key}=FILE" for key in cls.files if key != "valid" and not config.get(key)
@@ -90,7 +96,8 @@ class OwnCounts(CountsLoader):
             n = len(parts["train"])
             if n < 4:
                 raise DataError(
-                    f"{files['train']}: {n} documents, of which none can validate; name data.valid=FILE"
+                    f"{files['train']}: {n} documents, of which none can validate; "
+                    "name data.valid=FILE"
                 )
             parts |= parted(parts["train"], max(2, min(VALID, n // 10)))
         return parts, vocabulary

@@ -1,8 +1,8 @@
 """Reuters RCV1-v2 as counts of its 10,000 most frequent words, from the token files of LYRL2004.
 
-Lewis, Yang, Rose & Li (2004): RCV1, a new benchmark collection for text categorization research. The tokens are
-stemmed and without stop words as distributed. Split and vocabulary after Salakhutdinov & Hinton (2009), who do not say
-which documents are for testing: these are others.
+Lewis, Yang, Rose & Li (2004): RCV1, a new benchmark collection for text categorization research.
+The tokens are stemmed and without stop words as distributed. Split and vocabulary after
+Salakhutdinov & Hinton (2009), who do not say which documents are for testing: these are others.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ SEED = 2009
 
 
 class Rcv1(CountsLoader):
-    """804,414 stories, of which 10,000 at random are for testing and 100 of the others for validation; 10,000 words.
+    """804,414 stories; 10,000 words.
 
-    The words are the most frequent ones of the stories that are not for testing; of equally frequent ones the first in
-    the order of their characters. Stories that hold none of them are left out, and their number is reported. Dense
-    rows take 8 GB of memory, 16 GB if a word occurs more than 255 times in a story.
+    Of them 10,000 at random are for testing and 100 of the others for validation. The words are the
+    most frequent ones of the stories that are not for testing; of equally frequent ones the first
+    in the order of their characters. Stories that hold none of them are left out, and their number
+    is reported. Dense rows take 8 GB of memory, 16 GB if a word occurs more than 255 times in a
+    story.
     """
 
     name = "rcv1"
@@ -87,14 +89,15 @@ def most_frequent(
 
     Args:
         tokens: Numbers of stems, (n,).
-        offsets: (documents + 1,); document i has the tokens from ``offsets[i]`` to ``offsets[i + 1]``.
+        offsets: (documents + 1,); document i has the tokens from ``offsets[i]`` to
+            ``offsets[i + 1]``.
         stems: By number.
         counted: (documents,) bool, the documents in which the words are to be frequent.
         words: How many.
 
     Returns:
-        The words, the most frequent one first; of equally frequent ones the first in the order of their characters. And
-        all documents, of which some may be left without a word.
+        The words, the most frequent one first; of equally frequent ones the first in the order of
+        their characters. And all documents, of which some may be left without a word.
 
     Raises:
         DataError: If the counted documents have fewer words.

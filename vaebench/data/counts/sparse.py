@@ -19,9 +19,10 @@ SPLITS = ("train", "valid", "test")
 class Documents:
     """Documents of a vocabulary, one behind the other.
 
-    words : uint16 (n,), or int32 where the vocabulary has more than 65,536 words; words are numbered from 0.
-    counts : uint16 (n,), from 1: how often the word is in the document.
-    offsets : int64 (documents + 1,); document i has the places from ``offsets[i]`` to ``offsets[i + 1]``.
+    words : uint16 (n,), or int32 where the vocabulary has more than 65,536 words; words are
+    numbered from 0. counts : uint16 (n,), from 1: how often the word is in the document.
+    offsets : int64 (documents + 1,); document i has the places from ``offsets[i]`` to
+    ``offsets[i + 1]``.
     """
 
     words: np.ndarray
@@ -41,7 +42,10 @@ class Documents:
 
     @classmethod
     def of_tokens(cls, tokens: np.ndarray, offsets: np.ndarray) -> Documents:
-        """Documents of token sequences: ``tokens`` (n,) words from 0, document i from ``offsets[i]`` on."""
+        """Documents of token sequences.
+
+        ``tokens`` (n,) words from 0, document i from ``offsets[i]`` on.
+        """
         lengths = np.diff(offsets)
         size = int(tokens.max()) + 1 if len(tokens) else 1
         places = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths) * size + tokens
@@ -68,7 +72,10 @@ class Documents:
         return Documents(self.words[at], self.counts[at], offsets)
 
     def with_log_counts(self) -> Documents:
-        """Every count n as log(1 + n), rounded half up: 1 for n of 1 to 3, 2 for 4 to 11, never 0."""
+        """Every count n as log(1 + n), rounded half up.
+
+        1 for n of 1 to 3, 2 for 4 to 11, never 0.
+        """
         rounded = np.floor(0.5 + np.log1p(self.counts.astype(np.float64)))
         return Documents(self.words, rounded.astype(np.uint16), self.offsets)
 
@@ -116,7 +123,9 @@ def make_count_splits(
     held_out: int | None,
     held_out_seed: int,
 ) -> Splits:
-    """Splits of the canonical arrays of ``CountsLoader``: dense rows (n, V), a byte a count where that is enough.
+    """Splits of the canonical arrays of ``CountsLoader``.
+
+    Dense rows (n, V), a byte a count where that is enough.
 
     Args:
         name: Of the data set.

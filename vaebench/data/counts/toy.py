@@ -1,4 +1,7 @@
-"""Short documents as counts, from two topics each: made here, small enough for tests and first steps."""
+"""Short documents as counts, from two topics each.
+
+Made here, small enough for tests and first steps.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ if TYPE_CHECKING:
     from vaebench.data.counts.sparse import Documents
 
 SEED = 20140201
-"""Of NumPy's RandomState, whose stream is frozen: changing it, or any number below, changes the data."""
+"""Of NumPy's RandomState, whose stream is frozen: changing it, or any number
+below, changes the data."""
 
 TOPICS = 4
 SHORTEST = 4
@@ -22,7 +26,8 @@ LONGEST = 20
 class ToyCounts(CountsLoader):
     """400/100/100 documents of 4 to 20 tokens, 24 words.
 
-    Each document mixes two of four topics; a topic has six words of its own, and one token in ten is any word.
+    Each document mixes two of four topics; a topic has six words of its own, and one
+    token in ten is any word.
     """
 
     name = "toy_counts"

@@ -1,4 +1,7 @@
-"""One file out of a .tar.gz from outside, which is never trusted: nothing in it decides where anything is written."""
+"""One file out of a .tar.gz from outside, which is never trusted.
+
+Nothing in it decides where anything is written.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,11 @@ LARGEST = 1 << 30
 
 
 def take(archive: Path, name: str, to: Path) -> str:
-    """Copy the one regular member called ``name``, in whatever folder of the archive, into the new file ``to``.
+    """Copy the one regular member called ``name`` into the new file ``to``.
 
-    Links, devices and other members are passed over. '' where that was done, else what is wrong with the archive.
-    Raises OSError where ``to`` cannot be written.
+    In whatever folder of the archive it is. Links, devices and other members are passed over. ''
+    where that was done, else what is wrong with the archive. Raises OSError where ``to`` cannot be
+    written.
     """
     try:
         file = archive.open("rb")

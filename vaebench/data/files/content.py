@@ -15,7 +15,10 @@ UNREADABLE = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
 def open_content(path: Path) -> BinaryIO:
-    """The file open for reading, unzipped where its first bytes say gzip; its name is not trusted."""
+    """The file open for reading, unzipped where its first bytes say gzip.
+
+    Its name is not trusted.
+    """
     with path.open("rb") as f:
         zipped = f.read(2) == b"\x1f\x8b"
     return gzip.open(path, "rb") if zipped else path.open("rb")  # type: ignore[return-value]

@@ -1,8 +1,10 @@
-"""Finding a data file: in the mirror, in the cache, else by download. Every copy is held against its SHA-256.
+"""Finding a data file: in the mirror, in the cache, else by download.
 
-Where no digest is on record, against the number of its documents; the loader holds it against more.
+Every copy is held against its SHA-256. Where no digest is on record, against the number of its
+documents; the loader holds it against more.
 
-The cache folder is laid out as a mirror is, ``<folder>/<file>``, so that one user's cache can be another's mirror.
+The cache folder is laid out as a mirror is, ``<folder>/<file>``, so that one user's cache can be
+another's mirror.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ log = logging.getLogger(__name__)
 MIRROR_ENV = "VAEBENCH_MIRROR"
 CACHE_ENV = "VAEBENCH_DATA"
 TIMEOUT = (5.0, 10.0)
-"""Seconds to wait for a connection, and for the next bytes; offline this is all that a source may cost."""
+"""Seconds to wait for a connection, and for the next bytes; offline this is all
+that a source may cost."""
 
 _NOT_WRITABLE = {
     errno.ENOSPC,
@@ -37,7 +40,10 @@ _NOT_WRITABLE = {
 
 
 def cache_root(root: Path | str | None = None) -> Path:
-    """The folder of downloaded and prepared files: the argument, else $VAEBENCH_DATA, else the user's cache."""
+    """The folder of downloaded and prepared files.
+
+    The argument, else $VAEBENCH_DATA, else the user's cache.
+    """
     chosen = root or os.environ.get(CACHE_ENV)
     if chosen:
         return Path(chosen).expanduser()
@@ -64,13 +70,19 @@ def local_copies(source: Source, mirror: Path | None, root: Path) -> list[Path]:
 
 
 def local_archives(source: Source, mirror: Path | None, root: Path) -> list[Path]:
-    """Existing copies of the archive that holds the file, the mirror's first; only their names are looked at."""
+    """Existing copies of the archive that holds the file, the mirror's first.
+
+    Only their names are looked at.
+    """
     places = [p for p in (mirror, root) if p is not None and source.archive]
     return [f for place in places if (f := place / source.folder / source.archive).is_file()]
 
 
 def mistake(path: Path, source: Source) -> str:
-    """What is wrong with this copy of the file ('' when its SHA-256, or its number of documents, is as expected)."""
+    """What is wrong with this copy of the file.
+
+    '' when its SHA-256, or its number of documents, is as expected.
+    """
     try:
         if not source.digest:
             documents = _documents(path)
@@ -93,10 +105,11 @@ def _documents(path: Path) -> int:
 
 
 def fetch(source: Source, mirror: Path | None, root: Path) -> Path:
-    """A local copy of the file with the right content: the mirror's, the cache's, or a fresh download into the cache.
+    """A local copy of the file with the right content.
 
-    A file that comes in an archive is taken out of a copy of that, too, into the cache. Mirror files are only read.
-    Raises DataError: one line with the file, what was expected of it and every place tried.
+    The mirror's, the cache's, or a fresh download into the cache. A file that comes in an archive
+    is taken out of a copy of that, too, into the cache. Mirror files are only read. Raises
+    DataError: one line with the file, what was expected of it and every place tried.
     """
     tried: list[str] = []
     if mirror is not None and not mirror.is_dir():
@@ -145,7 +158,10 @@ def _hint(source: Source) -> str:
     place = f"{source.folder}/{source.name}" + (
         f" or {source.folder}/{source.archive}" if source.archive else ""
     )
-    return f"to read it from a folder that holds {place}, name the folder in {MIRROR_ENV} or data.mirror"
+    return (
+        f"to read it from a folder that holds {place}, name the folder in "
+        f"{MIRROR_ENV} or data.mirror"
+    )
 
 
 def download(url: str, to: Path) -> None:
@@ -154,7 +170,8 @@ def download(url: str, to: Path) -> None:
 
     pooch.get_logger().setLevel(logging.WARNING)
     downloader = pooch.HTTPDownloader(timeout=TIMEOUT, chunk_size=1 << 16)
-    # The hash is checked by the caller: pooch's own check cannot say which hash it found of unzipped content.
+    # The hash is checked by the caller: pooch's own check cannot say which hash it found of
+    # unzipped content.
     pooch.retrieve(url, known_hash=None, fname=to.name, path=to.parent, downloader=downloader)
 
 
@@ -164,7 +181,10 @@ class _WrongContent(Exception):
 
 @contextlib.contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """A temporary folder in ``folder``. Raises DataError where that is full or cannot be written."""
+    """A temporary folder in ``folder``.
+
+    Raises DataError where that is full or cannot be written.
+    """
     import tempfile
 
     try:
@@ -181,7 +201,10 @@ def _scratch(folder: Path) -> Iterator[Path]:
 
 
 def _download_checked(url: str, source: Source, root: Path) -> Path:
-    """Download into a temporary folder beside the target and move it in place once its content is right."""
+    """Download into a temporary folder beside the target and move it in place if it is good.
+
+    The target is what was there until the content is known to be right.
+    """
     folder = root / source.folder
     log.info("downloading %s", url)
     with _scratch(folder) as scratch:

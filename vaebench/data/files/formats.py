@@ -1,4 +1,7 @@
-"""Reading the file formats that data sets come in. Strict: what is not exactly the format is a DataError."""
+"""Reading the file formats that data sets come in.
+
+Strict: what is not exactly the format is a DataError.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,11 @@ UBYTE = 0x08
 
 
 def read_idx(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
-    """The uint8 array in an idx file, gzipped or plain (the format of http://yann.lecun.com/exdb/mnist/).
+    """The uint8 array in an idx file, gzipped or plain.
 
-    ``shape`` is the shape that is expected, with None where any size will do. Raises DataError for a wrong magic
-    number, shape or length, and for a truncated file.
+    The format of http://yann.lecun.com/exdb/mnist/. ``shape`` is the shape that is expected, with
+    None where any size will do. Raises DataError for a wrong magic number, shape or length, and for
+    a truncated file.
     """
     try:
         with open_content(path) as f:
@@ -46,7 +50,8 @@ def read_idx(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
                 )
             length = math.prod(found)
             content = bytearray()
-            # one byte too many is asked for, so that trailing bytes are noticed; a bad header cannot fill the memory
+            # one byte too many is asked for, so that trailing bytes are noticed; a bad header
+            # cannot fill the memory
             while len(content) <= length and (
                 block := f.read(min(BLOCK, length + 1 - len(content)))
             ):
@@ -61,11 +66,11 @@ def read_idx(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
 
 
 def read_mat(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """The named arrays of real numbers in a MATLAB file (formats 4 to 7; 7.3 is another), gzipped or plain.
+    """The named arrays of real numbers in a MATLAB file, gzipped or plain.
 
-    ``shapes`` maps the name of a variable to the shape that is expected; other variables are skipped. Raises DataError
-    for a truncated or damaged file, and for a variable that is missing, not an array of real numbers, or of another
-    shape.
+    Formats 4 to 7; 7.3 is another. ``shapes`` maps the name of a variable to the shape that is
+    expected; other variables are skipped. Raises DataError for a truncated or damaged file, and for
+    a variable that is missing, not an array of real numbers, or of another shape.
     """
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadWarning
@@ -90,7 +95,8 @@ def read_mat(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.nda
             raise DataError(f"{path}: {name} is not an array of real numbers")
         if array.shape != shape:
             raise DataError(
-                f"{path}: {name} is {' x '.join(map(str, array.shape))}, expected {' x '.join(map(str, shape))}"
+                f"{path}: {name} is {' x '.join(map(str, array.shape))}, expected "
+                f"{' x '.join(map(str, shape))}"
             )
     return {name: found[name] for name in shapes}
 
@@ -101,7 +107,10 @@ def _not_mat(path: Path, error: Exception) -> DataError:
 
 
 class _ArraysAlone(pickle.Unpickler):
-    """An unpickler that knows the three names by which NumPy writes an array, and refuses every other."""
+    """An unpickler that knows the three names by which NumPy writes an array.
+
+    It refuses every other.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         known = {
@@ -125,8 +134,8 @@ def _unfilled(cls: type, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 def read_pickled(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """The uint8 array in a pickle of a list of that one array; nothing in the file is ever run.
 
-    Raises DataError for a truncated or damaged file, one that asks for anything but an array of numbers, and an array
-    of another type or shape.
+    Raises DataError for a truncated or damaged file, one that asks for anything but an array of
+    numbers, and an array of another type or shape.
     """
     try:
         with open_content(path) as f:
@@ -145,7 +154,10 @@ def read_pickled(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def upright(cases: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Pictures (n, height * width) row by row, as everywhere here, from ones column by column, as MATLAB has them."""
+    """Pictures (n, height * width) row by row, as everywhere here.
+
+    From ones column by column, as MATLAB has them.
+    """
     height, width = shape
     return cases.reshape(-1, width, height).swapaxes(1, 2).reshape(len(cases), height * width)
 
@@ -153,7 +165,8 @@ def upright(cases: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def read_amat(path: Path, width: int) -> np.ndarray:
     """The binary cases in an .amat text, gzipped or plain: (rows, width) uint8 of 0 and 1.
 
-    Every line holds ``width`` times 0 or 1 with one blank between. Raises DataError naming the first bad line.
+    Every line holds ``width`` times 0 or 1 with one blank between. Raises DataError naming the
+    first bad line.
     """
     line = 2 * width
     blocks: list[np.ndarray] = []

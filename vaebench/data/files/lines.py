@@ -12,9 +12,10 @@ _BOM = b"\xef\xbb\xbf"
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines of a UTF-8 text, plain or gzipped: (number from 1, line without its end), ended by LF, CR or both.
+    """Lines of a UTF-8 text, plain or gzipped.
 
-    Raises DataError where it cannot be read, is no such text or holds a NUL; a byte order mark is no part of it.
+    (number from 1, line without its end), ended by LF, CR or both. Raises DataError where it cannot
+    be read, is no such text or holds a NUL; a byte order mark is no part of it.
     """
     number = 0
     try:

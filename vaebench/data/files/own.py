@@ -12,12 +12,18 @@ from vaebench.errors import DataError
 
 
 def gone(content: Any, paths: Mapping[str, Path]) -> bool:
-    """Whether the content is known and none of the files is here any more: the prepared file is what is left."""
+    """Whether the content is known and none of the files is here any more.
+
+    The prepared file is what is left.
+    """
     return bool(content) and not any(path.exists() for path in paths.values())
 
 
 def refuse_changed(content: Any, found: str, paths: Mapping[str, Path]) -> None:
-    """Raise DataError naming the files, by their setting of ``data``, if a known content is not what they hold now."""
+    """Raise DataError naming the files if a known content is not what they hold now.
+
+    They are named by their setting of ``data``.
+    """
     if content and found != content:
         named = " ".join(f"data.{name}={path}" for name, path in paths.items())
         raise DataError(

@@ -1,7 +1,8 @@
-"""Reading images: .npy and .npz files, and folders of grey PNGs. Strict, and nothing is ever unpickled.
+"""Reading images: .npy and .npz files, and folders of grey PNGs.
 
-However they are stored, the same images come out as the same array, in the narrowest of three forms: ``bool`` for
-bits, ``uint8`` for levels 0..255 that are multiples of 1/255, ``float32`` for other levels in [0, 1].
+Strict, and nothing is ever unpickled. However they are stored, the same images come out as the same
+array, in the narrowest of three forms: ``bool`` for bits, ``uint8`` for levels 0..255 that are
+multiples of 1/255, ``float32`` for other levels in [0, 1].
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ _PNG = b"\x89PNG"
 """The first bytes of a file, by which it is known; its name is not trusted."""
 
 _TOP = {"1": 1, "L": 255, "I;16": 65_535, "I": 65_535}
-"""Mode of a grey PNG, as Pillow calls it -> its highest level. Only PNGs of 16 bits are opened as ``I``."""
+"""Mode of a grey PNG, as Pillow calls it -> its highest level. Only PNGs of 16
+bits are opened as ``I``."""
 
 
 def array_names(path: Path) -> tuple[str, ...]:
-    """Names of the arrays in an .npz file; none of an .npy file or of a folder. Raises DataError."""
+    """Names of the arrays in an .npz file; none of an .npy file or of a folder.
+
+    Raises DataError.
+    """
     if path.is_dir() or _first_bytes(path)[:2] != _ZIP:
         return ()
     try:
@@ -39,8 +44,10 @@ def read_images(path: Path, name: str) -> np.ndarray:
     """The images in a file or a folder.
 
     Args:
-        path: An .npy file, an .npz file, or a folder of PNGs, which are taken in the order of their names.
-        name: Which array of an .npz file is wanted; a file with a single array may call it anything.
+        path: An .npy file, an .npz file, or a folder of PNGs, which are taken in
+            the order of their names.
+        name: Which array of an .npz file is wanted; a file with a single
+            array may call it anything.
 
     Returns:
         (n, height, width), bool, uint8 or float32.
@@ -63,7 +70,7 @@ def read_images(path: Path, name: str) -> np.ndarray:
     )
 
 
-# ---------------------------------------------------------------------------------------------------- npy and npz
+# -------------------------------------------------------------------------------------- npy and npz
 
 
 def _from_npz(path: Path, name: str) -> np.ndarray:
@@ -94,7 +101,10 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 
 def _npy(content: bytes, where: str) -> np.ndarray:
-    """The array of numbers in the bytes of an .npy file; objects are refused, so nothing is unpickled."""
+    """The array of numbers in the bytes of an .npy file.
+
+    Objects are refused, so nothing is unpickled.
+    """
     stream = io.BytesIO(content)
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -158,7 +168,7 @@ def _check_range(array: np.ndarray, top: int, where: str) -> None:
         raise DataError(f"{where}: values from {low:g} to {high:g}; allowed: {allowed}")
 
 
-# --------------------------------------------------------------------------------------------------------- folders
+# ------------------------------------------------------------------------------------------ folders
 
 
 def _from_folder(folder: Path) -> np.ndarray:
@@ -225,11 +235,14 @@ def _read_png(file: Path) -> tuple[np.ndarray, int]:
     return levels, _TOP[mode]
 
 
-# ----------------------------------------------------------------------------------------------------------- forms
+# -------------------------------------------------------------------------------------------- forms
 
 
 def _of_levels(levels: np.ndarray, top: int) -> np.ndarray:
-    """Images of whole numbers from 0 to ``top``, in their narrowest form; nothing but 0 and 1 is bits."""
+    """Images of whole numbers from 0 to ``top``, in their narrowest form.
+
+    Nothing but 0 and 1 is bits.
+    """
     if levels.max() <= 1:
         return levels != 0
     if top == 255:
@@ -247,7 +260,7 @@ def _narrowed(levels: np.ndarray) -> np.ndarray:
     return whole != 0 if black_or_white else whole
 
 
-# ---------------------------------------------------------------------------------------------------------- files
+# -------------------------------------------------------------------------------------------- files
 
 
 def _first_bytes(path: Path) -> bytes:

@@ -1,6 +1,7 @@
-"""Where the data files come from: one entry per file, with its SHA-256 and every known source in order of preference.
+"""Where the data files come from.
 
-A file is known by its content, never by the place it came from: any copy with the right SHA-256 will do.
+One entry per file, with its SHA-256 and every known source in order of preference. A file is known
+by its content, never by the place it came from: any copy with the right SHA-256 will do.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ class Source:
     sha256 : hex digest of the file, or of its unzipped content where ``unzipped`` is True.
     urls : tried in this order.
     md5 : counts where no SHA-256 is known (then ''): good against accidents, weak against intent.
-    unzipped : the file serves plain as ``name`` and gzipped as ``name.gz`` alike; the container's own hash is free.
-    documents : counts where no digest is known at all: how many lines of this text are not blank; 0: not even that is
-        known. The loader then holds what it reads against all else that is known of it, and a prepared file remembers
-        which content it was made of.
-    archive : name of the .tar.gz that ``urls`` serve, with ``name`` somewhere in it; '' where they serve the file. A
-        copy of the archive in ``folder`` will do too. Its own digest is free: what is taken out of it is checked.
+    unzipped : the file serves plain as ``name`` and gzipped as ``name.gz`` alike; the container's
+    own hash is free. documents : counts where no digest is known at all: how many lines of this
+    text are not blank; 0: not even that is
+        known. The loader then holds what it reads against all else that is known of it, and a
+        prepared file remembers which content it was made of.
+    archive : name of the .tar.gz that ``urls`` serve, with ``name`` somewhere in it; '' where they
+    serve the file. A
+        copy of the archive in ``folder`` will do too. Its own digest is free: what is taken out of
+        it is checked.
     """
 
     folder: str
@@ -88,7 +92,8 @@ BINARIZED_MNIST = {
         "test", "e6687bfea3f820c174f33b7865140b2a2dd2930ef786f35d45795fc193b5ab2c"
     ),
 }
-"""Larochelle's fixed binarization of MNIST (Salakhutdinov & Murray 2008): text, one case per line."""
+"""Larochelle's fixed binarization of MNIST (Salakhutdinov & Murray 2008):
+text, one case per line."""
 
 MNIST = {
     "train": _mnist(
@@ -123,7 +128,8 @@ OMNIGLOT_RECONSTRUCTED = {
         "174b58f00fa6ab7c23a3515ad5af46dc4172b3b036a23f1ab62104050e5d98c7",
     ),
 }
-"""A reconstruction of the 28x28 OMNIGLOT of Burda, Grosse & Salakhutdinov (2016): MATLAB. From a mirror alone."""
+"""A reconstruction of the 28x28 OMNIGLOT of Burda, Grosse & Salakhutdinov (2016):
+MATLAB. From a mirror alone."""
 
 CALTECH101_SILHOUETTES = {
     "split1": Source(
@@ -133,7 +139,8 @@ CALTECH101_SILHOUETTES = {
         ("https://people.cs.umass.edu/~marlin/data/caltech101_silhouettes_28_split1.mat",),
     ),
 }
-"""28x28 silhouettes of Caltech-101's objects (Marlin, Swersky, Chen & de Freitas 2010), first split: MATLAB."""
+"""28x28 silhouettes of Caltech-101's objects (Marlin, Swersky, Chen & de Freitas 2010), first
+split: MATLAB."""
 
 FREY_FACE = {
     "freyfaces": Source(
@@ -146,7 +153,8 @@ FREY_FACE = {
         ),
     ),
 }
-"""The 1,965 frames of Roweis' frey_rawface.mat as bytes (1965, 560), row by row: a pickle of one NumPy array."""
+"""The 1,965 frames of Roweis' frey_rawface.mat as bytes (1965, 560), row by row: a
+pickle of one NumPy array."""
 
 
 def _text(folder: str, split: str, drive: str, sha256: str = "", documents: int = 0) -> Source:
@@ -180,7 +188,8 @@ YELP = {
     "valid": _text("yelp", "valid", _YELP, documents=10_000),
     "test": _text("yelp", "test", _YELP, documents=10_000),
 }
-"""Yelp reviews (Yang et al. 2017): text, ``label<TAB>document`` per line. No digest is on record."""
+"""Yelp reviews (Yang et al. 2017): text, ``label<TAB>document`` per line.
+No digest is on record."""
 
 
 def _news20(name: str, sha256: str) -> Source:
@@ -199,9 +208,11 @@ NEWS20 = {
         "vocab.new", "afbe73140a0d39578e6ae33914e049e6587768c088a0501392afda20ca3c85a8"
     ),
 }
-"""20 Newsgroups as counts of 2,000 words, as released with NVDM: text, ``label id:count ...`` per line, ids from 1.
+"""20 Newsgroups as counts of 2,000 words, as released with NVDM: text, ``label id:count ...`` per
+line, ids from 1.
 
-MD5 0b1c3c2f78564029bad750d592e67300, ef2a6090ee05a1f64da8b3c1da918be3 and a66cbb7fa9ff781d3c3fc9ee43bda365.
+MD5 0b1c3c2f78564029bad750d592e67300, ef2a6090ee05a1f64da8b3c1da918be3 and
+a66cbb7fa9ff781d3c3fc9ee43bda365.
 """
 
 
@@ -212,4 +223,5 @@ def _rcv1(part: str) -> Source:
 
 
 RCV1 = {part: _rcv1(part) for part in ("train", "test_pt0", "test_pt1", "test_pt2", "test_pt3")}
-"""The token files of RCV1-v2 (Lewis, Yang, Rose & Li 2004), gzipped text. No digest is on record."""
+"""The token files of RCV1-v2 (Lewis, Yang, Rose & Li 2004), gzipped text.
+No digest is on record."""

@@ -1,4 +1,7 @@
-"""No data at all: blank cases, for models that fit a distribution they know. A case is a place for a Markov chain."""
+"""No data at all: blank cases, for models that fit a distribution they know.
+
+A case is a place for a Markov chain.
+"""
 
 from __future__ import annotations
 

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 
 class Caltech101Silhouettes(BinaryLoader):
-    """Split 1 of the 28x28 silhouettes of Marlin, Swersky, Chen & de Freitas (2010): 4,100/2,264/2,307 x 784.
+    """Split 1 of the 28x28 silhouettes of Marlin, Swersky, Chen & de Freitas (2010).
 
-    Object pixels are 0 and the background is 1, as in the file; some authors' loaders invert them. The file has the
-    pixels column by column; here every case is turned upright, row by row.
+    4,100/2,264/2,307 x 784. Object pixels are 0 and the background is 1, as in the file; some
+    authors' loaders invert them. The file has the pixels column by column; here every case is
+    turned upright, row by row.
     """
 
     name = "caltech101_silhouettes"

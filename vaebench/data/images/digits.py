@@ -1,4 +1,7 @@
-"""Handwritten digits, 8x8, that come with scikit-learn: nothing to download, small enough for tests and first steps."""
+"""Handwritten digits, 8x8, that come with scikit-learn.
+
+Nothing to download, small enough for tests and first steps.
+"""
 
 from __future__ import annotations
 

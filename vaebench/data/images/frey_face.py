@@ -1,4 +1,7 @@
-"""Frey Face: 1,965 images of one face, 28x20, grey (from a video by B. Frey, made public by S. Roweis)."""
+"""Frey Face: 1,965 images of one face, 28x20, grey.
+
+From a video by B. Frey, made public by S. Roweis.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,9 @@ SEED = 1965
 class FreyFace(IntensityLoader):
     """Level / 255, in a fixed random order: 1,500/100/365 x 560.
 
-    No paper says how it splits them. The 365 for testing are as many as in code of AEVB's first author
-    (``dpkingma/nips14-ssl``: 1,600 and 365, shuffled, level / 256); 100 of the others validate.
+    No paper says how it splits them. The 365 for testing are as many as in code of AEVB's first
+    author (``dpkingma/nips14-ssl``: 1,600 and 365, shuffled, level / 256); 100 of the others
+    validate.
     """
 
     name = "frey_face"

@@ -1,4 +1,7 @@
-"""MNIST: in Larochelle's fixed binarization, as grey levels that are binarized anew at each visit, and as these are."""
+"""MNIST: in Larochelle's fixed binarization, or as grey levels.
+
+These are binarized anew at each visit, or taken as they are.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +42,10 @@ class MnistStatic(BinaryLoader):
 
 
 class MnistDynamic(GreyLoader):
-    """Grey MNIST: train 50,000 x 784 grey levels; validation (the last 10,000 training images) and test binary.
+    """Grey MNIST: train 50,000 x 784 grey levels.
 
-    Evaluation cases are binarized once with fixed noise, training cases by the training loop at each visit.
+    Validation (the last 10,000 training images) and test binary. Evaluation cases are binarized
+    once with fixed noise, training cases by the training loop at each visit.
     """
 
     name = "mnist_dynamic"
@@ -90,7 +94,10 @@ class MnistDynamic(GreyLoader):
 
 
 class MnistGrey(IntensityLoader):
-    """MNIST's pixels as they are, level / 255, in all splits: the last 10,000 training images validate."""
+    """MNIST's pixels as they are, level / 255, in all splits.
+
+    The last 10,000 training images validate.
+    """
 
     name = "mnist_grey"
     sources = MNIST

@@ -13,7 +13,8 @@ def mosaic(pictures: np.ndarray, group: int = 1, line: float = LINE) -> np.ndarr
 
     Args:
         pictures: (down, across, height, width).
-        group: Columns that belong together: the line between groups is three pixels wide, others are of one.
+        group: Columns that belong together: the line between groups is three pixels
+            wide, others are of one.
         line: Value of the lines.
 
     Returns:
@@ -30,7 +31,10 @@ def mosaic(pictures: np.ndarray, group: int = 1, line: float = LINE) -> np.ndarr
 
 
 def rows_of(pictures: np.ndarray, across: int) -> np.ndarray:
-    """Images (n, ...) in rows of ``across``, (down, across, ...), the last row filled up with zeros."""
+    """Images (n, ...) in rows of ``across``, (down, across, ...).
+
+    The last row is filled up with zeros.
+    """
     down = -(-len(pictures) // across)
     missing = down * across - len(pictures)
     blank = np.zeros((missing, *pictures.shape[1:]), pictures.dtype)

@@ -29,8 +29,8 @@ TEST_STREAM = 1
 """Streams of the noise by which grey validation and test images are binarized, as for MNIST."""
 
 NO_VALID = (
-    "data=images: no validation images: name them, data.valid=PATH, or hold training images out at random, "
-    "data.held_out=N"
+    "data=images: no validation images: name them, data.valid=PATH, or hold training images out "
+    "at random, data.held_out=N"
 )
 
 
@@ -52,18 +52,19 @@ class Found:
 
 
 class OwnImages(Loader):
-    """Three files or folders of grey or binary images, or one .npz file with arrays train, valid and test.
+    """Three files or folders of grey or binary images.
 
-    Grey training images are binarized by the training loop at each visit, the others once, with the noise of
-    ``mnist_dynamic``: grey MNIST, brought as own images, is ``mnist_dynamic``. ``data.grey=threshold``: a pixel is 1
-    from half intensity. Canonical arrays are (n, height, width), of ``pictures.read_images``.
+    Or one .npz file with arrays train, valid and test. Grey training images are binarized by the
+    training loop at each visit, the others once, with the noise of ``mnist_dynamic``: grey MNIST,
+    brought as own images, is ``mnist_dynamic``. ``data.grey=threshold``: a pixel is 1 from half
+    intensity. Canonical arrays are (n, height, width), of ``pictures.read_images``.
 
-    If there are validation images, they validate, and ``settle`` makes ``data.held_out`` null: what a table holds out
-    of its own data says nothing of these. If there are none, the array 'valid' is missing, and ``data.held_out`` of
-    the training images validate.
+    If there are validation images, they validate, and ``settle`` makes ``data.held_out`` null: what
+    a table holds out of its own data says nothing of these. If there are none, the array 'valid' is
+    missing, and ``data.held_out`` of the training images validate.
 
-    What the files hold decides what a run is, not where they lie: ``settle`` writes the digest of all images into
-    ``data.content``, and the prepared file is named by it.
+    What the files hold decides what a run is, not where they lie: ``settle`` writes the digest of
+    all images into ``data.content``, and the prepared file is named by it.
     """
 
     name = "images"
@@ -90,7 +91,8 @@ class OwnImages(Loader):
     def settle(cls, config: Mapping[str, Any]) -> dict[str, Any]:
         """Absolute paths, ``content``, and ``held_out`` null if there are validation images.
 
-        Where ``content`` is known and none of the files is here any more, it is left to the prepared file.
+        Where ``content`` is known and none of the files is here any more, it is left to the
+        prepared file.
 
         Raises:
             UserError: If images are not named, or none are left to validate on.
@@ -145,12 +147,15 @@ class OwnImages(Loader):
         count = self.found["train"].count
         if not 1 <= held_out < count:
             raise UserError(
-                f"data.held_out={held_out!r}: allowed: a whole number from 1 to {count - 1}, of {count} images to "
-                "train on; or name validation images, data.valid=PATH"
+                f"data.held_out={held_out!r}: allowed: a whole number from 1 to {count - 1}, of "
+                f"{count} images to train on; or name validation images, data.valid=PATH"
             )
 
     def arrays(self, files: dict[str, Path]) -> dict[str, np.ndarray]:
-        """Raises DataError where the files are gone, or were changed since their content was looked at."""
+        """Raises DataError where the files are gone or were changed.
+
+        Changed since their content was looked at.
+        """
         from vaebench.data.files.pictures import read_images
 
         arrays = {split: read_images(path, split) for split, path in _places(self.paths).items()}
@@ -190,7 +195,10 @@ class OwnImages(Loader):
         return make_grey_splits(self.name, train, valid, test, shape)
 
     def _bits(self, images: np.ndarray, stream: int, places: np.ndarray) -> np.ndarray:
-        """Binary images (n, d) uint8. ``places`` (n,): their places among the images that share the stream."""
+        """Binary images (n, d) uint8.
+
+        ``places`` (n,): their places among the images that share the stream.
+        """
         import numpy as np
 
         from vaebench.data.images.binarize import binarize_once
@@ -203,7 +211,7 @@ class OwnImages(Loader):
         return binarize_once(levels, stream, places)
 
 
-# ------------------------------------------------------------------------------------------------------ the files
+# ---------------------------------------------------------------------------------------- the files
 
 
 def content_of(found: Mapping[str, Found]) -> str:
@@ -248,15 +256,18 @@ def _paths(config: Mapping[str, Any]) -> dict[str, Path]:
     """The files and folders that are named. Raises UserError where there are none to train on."""
     if not config.get("train"):
         raise UserError(
-            "data=images: your own images: name them, data.train=PATH data.valid=PATH data.test=PATH, "
-            "or data.train=FILE.npz with arrays train, valid and test"
+            "data=images: your own images: name them, data.train=PATH data.valid=PATH "
+            "data.test=PATH, or data.train=FILE.npz with arrays train, valid and test"
         )
     named = [split for split in SPLITS if config.get(split)]
     return {split: Path(str(config[split])).expanduser().absolute() for split in named}
 
 
 def _places(paths: Mapping[str, Path]) -> dict[str, Path]:
-    """Where the images of each split are: what is named for it, else the .npz file of the training images."""
+    """Where the images of each split are.
+
+    What is named for it, else the .npz file of the training images.
+    """
     from vaebench.data.files.pictures import array_names
 
     for split, path in paths.items():

@@ -1,8 +1,10 @@
-"""Text: files of documents, one a line, read strictly, and what every data set of documents has in common.
+"""Text: files of documents, one a line, read strictly.
 
-The vocabulary begins with ``SPECIALS`` and goes on with every new word of the training documents, by first appearance
-(He et al. 2019, ICLR). Words are what ``str.split`` gives, so any Unicode blank parts them; lines end at a line feed, a
-carriage return or both, and at nothing else. A word of another split that is not in the vocabulary is ``<unk>``.
+And what every data set of documents has in common. The vocabulary begins with ``SPECIALS`` and goes
+on with every new word of the training documents, by first appearance (He et al. 2019, ICLR). Words
+are what ``str.split`` gives, so any Unicode blank parts them; lines end at a line feed, a carriage
+return or both, and at nothing else. A word of another split that is not in the vocabulary is
+``<unk>``.
 """
 
 from __future__ import annotations
@@ -29,12 +31,13 @@ _FRAME = frozenset(SPECIALS) - {SPECIALS[UNKNOWN]}
 
 
 def read_documents(path: Path, labels: bool = False) -> Iterator[list[str]]:
-    """The words of each document of a UTF-8 text, plain or gzipped, in file order; empty lines are dropped.
+    """The words of each document of a UTF-8 text, plain or gzipped, in file order.
 
-    ``labels``: whether every line is ``label<TAB>document``; the label is skipped. A byte order mark and the carriage
-    returns of Windows are no part of the text. A document that holds ``<pad>``, ``<s>`` or ``</s>`` as words of its own
-    is read, with one warning for the file, for there they would be taken for the frame: see ``encode``. Raises
-    DataError, one line with the file and the number of the line, where this is no such text.
+    Empty lines are dropped. ``labels``: whether every line is ``label<TAB>document``; the label is
+    skipped. A byte order mark and the carriage returns of Windows are no part of the text. A
+    document that holds ``<pad>``, ``<s>`` or ``</s>`` as words of its own is read, with one warning
+    for the file, for there they would be taken for the frame: see ``encode``. Raises DataError, one
+    line with the file and the number of the line, where this is no such text.
     """
     count = 0
     framed = 0
@@ -86,13 +89,16 @@ def _document(path: Path, number: int, line: str, labels: bool) -> str:
 
 
 class TextLoader(Loader):
-    """Documents as token numbers. Canonical arrays, as prepared: words alone, in file order, without frame or padding.
+    """Documents as token numbers.
 
-    'train', 'valid', 'test' : (tokens,) int16, or int32 where the vocabulary has more than 32,767 entries.
-    'train_offsets', ... : (documents + 1,) int64; document i is ``train[train_offsets[i]:train_offsets[i + 1]]``.
-    'vocabulary' : uint8, the entries in UTF-8 with line feeds between.
+    Canonical arrays, as prepared: words alone, in file order, without frame or padding. 'train',
+    'valid', 'test' : (tokens,) int16, or int32 where the vocabulary has more than 32,767 entries.
+    'train_offsets', ... : (documents + 1,) int64; document i is
+    ``train[train_offsets[i]:train_offsets[i + 1]]``. 'vocabulary' : uint8, the entries in UTF-8
+    with line feeds between.
 
-    ``Splits`` then has rows ``<s> words </s> <pad> ...``, sorted by length: see vaebench.data.text.tokens.
+    ``Splits`` then has rows ``<s> words </s> <pad> ...``, sorted by length: see
+    vaebench.data.text.tokens.
 
     labels : whether lines are ``label<TAB>document``.
     documents : how many there must be of each split; none where any number will do.
@@ -113,7 +119,10 @@ class TextLoader(Loader):
         return {split: read_documents(files[split], self.labels) for split in SPLITS}
 
     def arrays(self, files: dict[str, Path]) -> dict[str, np.ndarray]:
-        """Raises DataError for a file that is no such text, one-word texts, and numbers other than the expected."""
+        """Raises DataError for a file that is no such text, and for one-word texts.
+
+        And for numbers other than the expected.
+        """
         from vaebench.data.text.tokens import encode, unpacked
 
         arrays = encode(self.read(files))
@@ -122,7 +131,8 @@ class TextLoader(Loader):
         if entries < len(SPECIALS) + 2:
             n = entries - len(SPECIALS)
             raise DataError(
-                f"{where}: {'no word' if not n else 'a single word'} to learn: nothing is left to predict"
+                f"{where}: {'no word' if not n else 'a single word'} to learn: "
+                "nothing is left to predict"
             )
         for split in SPLITS:  # variances over a split need two
             if len(arrays[f"{split}_offsets"]) - 1 < 2:
@@ -136,19 +146,23 @@ class TextLoader(Loader):
                 )
         if self.entries is not None and entries != self.entries:
             raise DataError(
-                f"{where}: not {self.name}'s training documents: a vocabulary of {entries:,} entries, expected "
-                f"{self.entries:,}; a text of your own is data=text"
+                f"{where}: not {self.name}'s training documents: a vocabulary of {entries:,} "
+                f"entries, expected {self.entries:,}; a text of your own is data=text"
             )
         return arrays
 
     def check_held_out(self, held_out: int | None) -> None:
         if held_out is not None:
             raise UserError(
-                f"data.held_out={held_out!r}: {self.name} validates on documents of its own; allowed: null"
+                f"data.held_out={held_out!r}: {self.name} validates on documents of "
+                "its own; allowed: null"
             )
 
     def splits(self, arrays: dict[str, Any], held_out: int | None, held_out_seed: int) -> Splits:
-        """The splits as the files have them. Raises UserError where documents are to be held out."""
+        """The splits as the files have them.
+
+        Raises UserError where documents are to be held out.
+        """
         from vaebench.data.text.tokens import make_text_splits
 
         self.check_held_out(held_out)

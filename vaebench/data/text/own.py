@@ -15,8 +15,9 @@ from vaebench.errors import UserError
 class OwnText(TextLoader):
     """Three files, one document a line, of which the training file gives the vocabulary.
 
-    ``data.labels=true``: lines are ``label<TAB>document``. What the files hold decides what a run is, not where they
-    lie: ``settle`` writes their common digest into ``data.content``, and the prepared file is named by it.
+    ``data.labels=true``: lines are ``label<TAB>document``. What the files hold decides what a run
+    is, not where they lie: ``settle`` writes their common digest into ``data.content``, and the
+    prepared file is named by it.
     """
 
     name = "text"
@@ -32,9 +33,10 @@ class OwnText(TextLoader):
 
     @classmethod
     def settle(cls, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Absolute paths and ``content``. Raises UserError where a file is not named, DataError where it is not there.
+        """Absolute paths and ``content``.
 
-        Where ``content`` is known and no file is here any more, it is left to the prepared file.
+        Raises UserError where a file is not named, DataError where it is not there. Where
+        ``content`` is known and no file is here any more, it is left to the prepared file.
         """
         paths = _paths(config)
         content = config.get("content")

@@ -1,4 +1,7 @@
-"""The synthetic sequences of He et al. (2019, Section 3 and Appendix B.1): an LSTM that knows a z of two dimensions."""
+"""The synthetic sequences of He et al. (2019, Section 3 and Appendix B.1).
+
+An LSTM that knows a z of two dimensions.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,8 @@ CENTRES = ((2.0, 2.0), (2.0, -2.0), (-2.0, 2.0), (-2.0, -2.0))
 """Of the four normal distributions, of unit variance and equal weight, that z comes from."""
 SCALE = 1.0
 SCALE_Z = 5.0
-"""Parameters are uniform between -SCALE and SCALE; those that lead from z straight to the logits have SCALE_Z."""
+"""Parameters are uniform between -SCALE and SCALE; those that lead from z straight to
+the logits have SCALE_Z."""
 HASH = "ea797c75542d1ed9de2edfba744c9b8d04ef514fe9633eb6e53f22b8897206db"
 """Of the splits, wherever they were made."""
 
@@ -36,8 +40,8 @@ _BLOCK = 2_000
 class Parameters(NamedTuple):
     """Of the LSTM, float64; gates in the order input, forget, cell, output.
 
-    embedding (V, E), from_input (4H, E + 2), from_hidden (4H, H), two biases (4H,), from_z (H, 2), to_words (V, H),
-    z_to_words (V, 2).
+    embedding (V, E), from_input (4H, E + 2), from_hidden (4H, H), two biases (4H,), from_z (H, 2),
+    to_words (V, H), z_to_words (V, 2).
     """
 
     embedding: np.ndarray
@@ -53,10 +57,11 @@ class Parameters(NamedTuple):
 class SyntheticText(TextLoader):
     """16,000/2,000/2,000 sequences of 10 words, 1,004 entries; the words are the numbers 0 to 999.
 
-    The paper's seed, not its random numbers: those of NumPy's RandomState, whose stream is frozen, with arithmetic in
-    float64. For two machines to part, a uniform number has to lie within their rounding errors, about 1e-12, of a
-    boundary between two words, which for any of the 180,000 draws has a probability of about 1e-6. The hash of the
-    sequences is known, and another one is reported. Making them takes seconds, so they are kept on disk.
+    The paper's seed, not its random numbers: those of NumPy's RandomState, whose stream is frozen,
+    with arithmetic in float64. For two machines to part, a uniform number has to lie within their
+    rounding errors, about 1e-12, of a boundary between two words, which for any of the 180,000
+    draws has a probability of about 1e-6. The hash of the sequences is known, and another one is
+    reported. Making them takes seconds, so they are kept on disk.
     """
 
     name = "synthetic_text"
@@ -86,7 +91,10 @@ class SyntheticText(TextLoader):
 
 
 def generate(count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """All 20,000 sequences, or the first ``count``: tokens (n, 10) int64 from 0, and z (n, 2) they were made from."""
+    """All 20,000 sequences, or the first ``count``.
+
+    Tokens (n, 10) int64 from 0, and z (n, 2) they were made from.
+    """
     import numpy as np
 
     noise = np.random.RandomState(SEED)
@@ -100,9 +108,12 @@ def generate(count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
 def draw_parameters(
     noise: np.random.RandomState, words: int, hidden: int, embedding: int
 ) -> Parameters:
-    """Uniform between -1 and 1, embeddings and biases too; between -5 and 5 from z to the logits."""
-    shapes = ((words, embedding), (4 * hidden, embedding + 2), (4 * hidden, hidden), (4 * hidden,), (4 * hidden,),
-              (hidden, 2), (words, hidden), (words, 2))  # fmt: skip
+    """Uniform between -1 and 1, embeddings and biases too.
+
+    Between -5 and 5 from z to the logits.
+    """
+    shapes = ((words, embedding), (4 * hidden, embedding + 2), (4 * hidden, hidden), (4 * hidden,),
+              (4 * hidden,), (hidden, 2), (words, hidden), (words, 2))  # fmt: skip
     scales = (SCALE,) * (len(shapes) - 1) + (SCALE_Z,)
     drawn = [2 * noise.random_sample(shape) - 1 for shape in shapes]  # exact in float64
     return Parameters._make(scale * p for scale, p in zip(scales, drawn, strict=True))
@@ -117,10 +128,11 @@ def draw_z(noise: np.random.RandomState, n: int) -> np.ndarray:
 
 
 def sample(p: Parameters, z: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """Sequences (n, length) int64, given z (n, 2), by inverting distribution functions at ``uniform`` (n, length).
+    """Sequences (n, length) int64, given z (n, 2).
 
-    The first token is uniform over the words. Then c = A z and h = tanh(c) before the first step, each step reads
-    the last token's embedding and z, and the next token has the logits U h + Z z (Appendix B.1).
+    By inverting distribution functions at ``uniform`` (n, length). The first token is uniform over
+    the words. Then c = A z and h = tanh(c) before the first step, each step reads the last token's
+    embedding and z, and the next token has the logits U h + Z z (Appendix B.1).
     """
     import numpy as np
 
@@ -150,11 +162,15 @@ def _sample(p: Parameters, z: np.ndarray, uniform: np.ndarray) -> np.ndarray:
 
 
 def _inverted(logits: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """The words (n,) at which the distribution functions of softmax(logits), (n, V), pass ``uniform`` (n,)."""
+    """The words (n,) at which the distribution functions pass ``uniform`` (n,).
+
+    Those of softmax(logits), (n, V).
+    """
     import numpy as np
 
     mass = np.cumsum(np.exp(logits - logits.max(axis=1, keepdims=True)), axis=1)
-    # as u <= 1 - 2^-53, u * total is less than the total, rounded too: the last word is never passed
+    # as u <= 1 - 2^-53, u * total is less than the total, rounded too: the
+    # last word is never passed
     return (mass <= (uniform * mass[:, -1])[:, None]).sum(axis=1)
 
 

@@ -18,10 +18,11 @@ CELLS = 1 << 31
 
 
 def encode(documents: Mapping[str, Iterable[list[str]]]) -> dict[str, np.ndarray]:
-    """The canonical arrays of ``TextLoader`` from the words of each document of 'train', 'valid' and 'test'.
+    """The canonical arrays of ``TextLoader``.
 
-    New words are numbered by first appearance in the training documents, after ``SPECIALS``. Words that look like one
-    of these become ``<unk>``: were they kept, a document could end, or be masked, before its end.
+    From the words of each document of 'train', 'valid' and 'test'. New words are numbered by first
+    appearance in the training documents, after ``SPECIALS``. Words that look like one of these
+    become ``<unk>``: were they kept, a document could end, or be masked, before its end.
     """
     # As many keys as special entries, so its length is the next number.
     numbers = dict.fromkeys(SPECIALS, UNKNOWN)
@@ -55,7 +56,10 @@ def unpacked(entries: np.ndarray) -> tuple[str, ...]:
 
 
 def padded(flat: np.ndarray, offsets: np.ndarray, width: int) -> np.ndarray:
-    """Rows ``<s> words </s> <pad> ...``, (n, width) of flat's dtype, shortest first; equally long ones as they came."""
+    """Rows ``<s> words </s> <pad> ...``, (n, width) of flat's dtype, shortest first.
+
+    Equally long ones as they came.
+    """
     lengths = np.diff(offsets)
     order = np.argsort(lengths, kind="stable")
     rank = np.empty_like(order)
@@ -69,18 +73,20 @@ def padded(flat: np.ndarray, offsets: np.ndarray, width: int) -> np.ndarray:
 
 
 def make_text_splits(name: str, arrays: Mapping[str, np.ndarray]) -> Splits:
-    """Splits of the canonical arrays of ``TextLoader``: every split as wide as the longest document of all three.
+    """Splits of the canonical arrays of ``TextLoader``.
 
-    ``mean`` is the relative frequency of each entry of the vocabulary among the predicted tokens of the training
-    documents, their words and ends. Raises DataError where padding would take more than ``CELLS`` places.
+    Every split as wide as the longest document of all three. ``mean`` is the relative frequency of
+    each entry of the vocabulary among the predicted tokens of the training documents, their words
+    and ends. Raises DataError where padding would take more than ``CELLS`` places.
     """
     lengths = {split: np.diff(arrays[f"{split}_offsets"]) for split in SPLITS}
     width = max(int(n.max()) for n in lengths.values()) + 2
     most = max(len(n) for n in lengths.values())
     if width * most > CELLS:
         raise DataError(
-            f"{name}: {most:,} documents beside one of {width - 2:,} words: padded to the longest, they would "
-            f"take {width * most:.1e} places; allowed: {CELLS:.1e}; cut the longest documents"
+            f"{name}: {most:,} documents beside one of {width - 2:,} words: padded to the "
+            f"longest, they would take {width * most:.1e} places; allowed: {CELLS:.1e}; cut the "
+            "longest documents"
         )
 
     vocabulary = unpacked(arrays["vocabulary"])
@@ -98,10 +104,11 @@ def make_text_splits(name: str, arrays: Mapping[str, np.ndarray]) -> Splits:
 
 
 def with_entries(splits: Splits, n: int) -> Splits:
-    """Documents over the ``n`` most frequent entries of their vocabulary, SPECIALS among them; the rest is ``<unk>``.
+    """Documents over the ``n`` most frequent entries of their vocabulary, SPECIALS among them.
 
-    Frequent in the training documents; of equally frequent words the earlier stays. The order of the entries does.
-    Raises UserError where the data are no documents, or n leaves fewer than two words, or is more than all entries.
+    The rest is ``<unk>``. Frequent in the training documents; of equally frequent words the earlier
+    stays. The order of the entries does. Raises UserError where the data are no documents, or n
+    leaves fewer than two words, or is more than all entries.
     """
     entries = len(splits.vocabulary) if splits.tokens else 0
     check_entries(n, entries)
@@ -124,7 +131,10 @@ def with_entries(splits: Splits, n: int) -> Splits:
 
 
 def check_entries(n: int, entries: int) -> None:
-    """Raises UserError unless ``n`` of a vocabulary's ``entries`` can be kept; data without documents have none."""
+    """Raises UserError unless ``n`` of a vocabulary's ``entries`` can be kept.
+
+    Data without documents have none.
+    """
     least = len(SPECIALS) + 2
     if not least <= n <= entries:
         allowed = (
@@ -136,13 +146,19 @@ def check_entries(n: int, entries: int) -> None:
 
 
 def ids_of(words: Sequence[str], vocabulary: Sequence[str]) -> list[int]:
-    """``<s> words </s>`` as numbers, by the rule of ``encode``; words not in the vocabulary are ``<unk>``."""
+    """``<s> words </s>`` as numbers, by the rule of ``encode``.
+
+    Words not in the vocabulary are ``<unk>``.
+    """
     numbers = {word: i for i, word in enumerate(vocabulary) if i >= len(SPECIALS)}
     return [START, *(numbers.get(word, UNKNOWN) for word in words), END]
 
 
 def words_of(ids: Iterable[int], vocabulary: Sequence[str]) -> list[str]:
-    """The words of one row: what stands between ``<s>``, where there is one, and the first ``</s>`` or ``<pad>``."""
+    """The words of one row.
+
+    What stands between ``<s>``, where there is one, and the first ``</s>`` or ``<pad>``.
+    """
     words: list[str] = []
     for i in map(int, ids):
         if i in (END, PAD):
@@ -158,14 +174,20 @@ def text_of(ids: Iterable[int], vocabulary: Sequence[str]) -> str:
 
 
 def unknown_share(rows: np.ndarray) -> float:
-    """Of the words in padded rows (n, d), the share that are ``<unk>``; 0 where there is no word."""
+    """Of the words in padded rows (n, d), the share that are ``<unk>``.
+
+    0 where there is no word.
+    """
     words = np.count_nonzero((rows != PAD) & (rows != START) & (rows != END))
     return np.count_nonzero(rows == UNKNOWN) / words if words else 0.0
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of one split: documents, predicted tokens (words and ends), and the most of these in one document."""
+    """Of one split: documents, predicted tokens (words and ends).
+
+    And the most of these in one document.
+    """
 
     documents: int
     tokens: int

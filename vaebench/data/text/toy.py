@@ -1,4 +1,7 @@
-"""Sentences of a small grammar, made here: nothing to download, small enough for tests and first steps."""
+"""Sentences of a small grammar, made here.
+
+Nothing to download, small enough for tests and first steps.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,14 @@ from typing import ClassVar
 from vaebench.data.text.corpus import TextLoader
 
 SEED = 20190115
-"""Of the sentences: NumPy's RandomState, whose stream is frozen. Changing it, or any word below, changes the data."""
+"""Of the sentences: NumPy's RandomState, whose stream is frozen. Changing it, or any word below,
+changes the data."""
 
 DETERMINERS = ("the", "a", "every", "one")
 ADJECTIVES = ("small", "old", "red", "quiet", "happy", "green")
 NOUNS = (("dog", "hen", "farmer", "barn"), ("fish", "gull", "sailor", "ship"))
-"""Of the two subjects a sentence may have, so that there is something for a latent variable to know."""
+"""Of the two subjects a sentence may have, so that there is something for a
+latent variable to know."""
 PLACES = (("near", "behind"), ("under", "beside"))
 INTRANSITIVE = ("sleeps", "sings", "waits", "runs")
 TRANSITIVE = ("sees", "loves", "finds", "follows")
@@ -24,8 +29,8 @@ ADVERBS = ("often", "never", "today")
 class ToyText(TextLoader):
     """600/100/100 sentences of 3 to 12 words, 37 entries.
 
-    subject verb [object] [place] [adverb], all nouns and places of one subject matter; each optional part is there in
-    half of the sentences, and so is each adjective.
+    subject verb [object] [place] [adverb], all nouns and places of one subject matter; each
+    optional part is there in half of the sentences, and so is each adjective.
     """
 
     name = "toy_text"

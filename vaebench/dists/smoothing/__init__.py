@@ -1,14 +1,18 @@
-"""Smoothing transformations: continuous zeta in the place of bits z, so that gradients pass to their logits.
+"""Smoothing transformations.
 
-A smoothing takes logits l, q = sigmoid(l) = P(z = 1), and uniform noise u (uniforms, *shape of the result):
+Continuous zeta in the place of bits z, so that gradients pass to their logits.
+
+A smoothing takes logits l, q = sigmoid(l) = P(z = 1), and uniform noise u
+(uniforms, *shape of the result):
 
 - ``uniforms``, ``support``: noise per unit; the least and the greatest zeta;
 - ``sample(logit, u)``: zeta, differentiable in the logit at fixed noise;
 - ``bits(logit, u)``: hard bits, z = 1[u[0] > 1 - q], the limit of every smoothing.
 
-Overlapping ones (``isinstance(s, Overlapping)``) have densities of zeta given z besides: ``log_r0``, ``log_r1``,
-``log_ratio``, ``cdf0``, ``cdf1``, ``cdf``, ``log_density``, ``posterior_logit``, ``sample_given``. Exponential,
-logistic, spike-exponential, concrete and piecewise-linear have ``inverse_cdf(rho, logit)``.
+Overlapping ones (``isinstance(s, Overlapping)``) have densities of zeta given z besides:
+``log_r0``, ``log_r1``, ``log_ratio``, ``cdf0``, ``cdf1``, ``cdf``, ``log_density``,
+``posterior_logit``, ``sample_given``. Exponential, logistic, spike-exponential, concrete and
+piecewise-linear have ``inverse_cdf(rho, logit)``.
 """
 
 from __future__ import annotations

@@ -17,7 +17,10 @@ CLIP = 1e-5
 
 @dataclass(frozen=True)
 class Concrete(Smoothing):
-    """zeta = sigmoid(beta (l + logit(rho))); ``beta`` is an INVERSE temperature. zeta > 1/2 when z = 1."""
+    """zeta = sigmoid(beta (l + logit(rho))).
+
+    ``beta`` is an INVERSE temperature. zeta > 1/2 when z = 1.
+    """
 
     beta: float = 10.0
 
@@ -34,9 +37,11 @@ class Concrete(Smoothing):
         return self.inverse_cdf(u[0], logit)
 
     def log_density(self, zeta: Tensor, logit: Tensor) -> Tensor:
-        """log q(zeta), nats. GumBolt does not use it: it puts zeta into the log-probabilities of discrete bits.
+        """log q(zeta), nats.
 
-        Samples may round to 0 or 1; they are taken as the nearest number inside that the format can tell from it.
+        GumBolt does not use it: it puts zeta into the log-probabilities of discrete bits. Samples
+        may round to 0 or 1; they are taken as the nearest number inside that the format can tell
+        from it.
         """
         zeta = zeta.clamp(torch.finfo(zeta.dtype).tiny, 1.0 - torch.finfo(zeta.dtype).eps / 2)
         log_zeta = torch.log(zeta)

@@ -1,4 +1,7 @@
-"""The curves of Figure 5 of DVAE++ (Vahdat et al. 2018, arXiv 1802.04920): zeta against q at fixed noise."""
+"""The curves of Figure 5 of DVAE++ (Vahdat et al. 2018, arXiv 1802.04920).
+
+zeta against q at fixed noise.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,13 @@ TEMPERATURES: dict[str, tuple[str, tuple[float, ...]]] = {
 
 
 def inverse_cdf_curves(rho: float = 0.25, points: int = 199) -> list[dict[str, float | str]]:
-    """Rows (smoothing, temperature, q, zeta): the inverse distribution functions at ``rho``, three temperatures each.
+    """Rows (smoothing, temperature, q, zeta).
 
-    ``q`` runs over i / (points + 1), i = 1 .. points; ``temperature`` is beta, or the scale of the logistics. The paper
-    draws the two mixtures; its values of the temperatures are not known here, so they are this project's choice
-    (``TEMPERATURES``). Every curve tends to the step at q = 1 - rho. Raises ValueError for ``rho`` outside (0, 1) or
-    ``points`` below 1.
+    The inverse distribution functions at ``rho``, three temperatures each. ``q`` runs over i /
+    (points + 1), i = 1 .. points; ``temperature`` is beta, or the scale of the logistics. The paper
+    draws the two mixtures; its values of the temperatures are not known here, so they are this
+    project's choice (``TEMPERATURES``). Every curve tends to the step at q = 1 - rho. Raises
+    ValueError for ``rho`` outside (0, 1) or ``points`` below 1.
     """
     if not 0 < rho < 1:
         raise ValueError(f"rho={rho!r}: must lie between 0 and 1")

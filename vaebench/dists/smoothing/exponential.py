@@ -1,4 +1,7 @@
-"""Mixture of two truncated exponentials on [0, 1] (Vahdat et al. 2018, DVAE++, section 3 and appendix)."""
+"""Mixture of two truncated exponentials on [0, 1].
+
+Vahdat et al. 2018, DVAE++, section 3 and appendix.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ from vaebench.dists.smoothing.overlapping import Overlapping
 
 @dataclass(frozen=True)
 class Exponential(Overlapping):
-    """r0 = beta exp(-beta zeta) / (1 - exp(-beta)), r1(zeta) = r0(1 - zeta); Bernoulli as beta goes to infinity."""
+    """r0 = beta exp(-beta zeta) / (1 - exp(-beta)), r1(zeta) = r0(1 - zeta).
+
+    Bernoulli as beta goes to infinity.
+    """
 
     uniforms: ClassVar[int] = 1
 
@@ -49,9 +55,10 @@ class Exponential(Overlapping):
         return (-torch.log1p(-self.mass * u) / self.beta).clamp(0.0, 1.0)
 
     def inverse_cdf(self, rho: Tensor, logit: Tensor) -> Tensor:
-        """The zeta where the mixture's distribution function is ``rho``. No gradient passes; see ``sample``.
+        """The zeta where the mixture's distribution function is ``rho``.
 
-        With d = exp(-beta), m = exp(-beta zeta) solves (1 - q) m^2 + [rho - (1 - q) + d (q - rho)] m - q d = 0.
+        No gradient passes; see ``sample``. With d = exp(-beta), m = exp(-beta zeta) solves (1 - q)
+        m^2 + [rho - (1 - q) + d (q - rho)] m - q d = 0.
         """
         rho = rho.detach()
         logit = logit.detach()

@@ -1,7 +1,7 @@
 """Mixtures of two Gaussians on the real line (Vahdat, Andriyash & Macready 2018, DVAE#).
 
-``Gaussian`` is the smoothing with one fixed width. The functions at the end are the posterior for a prior with the
-Gaussian integral trick, whose shift and widths are trained.
+``Gaussian`` is the smoothing with one fixed width. The functions at the end are the posterior for a
+prior with the Gaussian integral trick, whose shift and widths are trained.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from vaebench.rng.noise import inside
 
 @dataclass(frozen=True)
 class Gaussian(Overlapping):
-    """r0 = N(0, sigma^2), r1 = N(1, sigma^2), sigma = beta^(-1/2); Bernoulli as beta goes to infinity."""
+    """r0 = N(0, sigma^2), r1 = N(1, sigma^2), sigma = beta^(-1/2).
+
+    Bernoulli as beta goes to infinity.
+    """
 
     support: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
 
@@ -54,14 +57,20 @@ class Gaussian(Overlapping):
         return self.sigma * torch.special.ndtri(inside(u))
 
     def sample_given(self, z: Tensor, u: Tensor) -> Tensor:
-        """zeta ~ r(. | z) from ``z`` of zeros and ones and uniforms ``u`` that broadcast to it. No gradient passes."""
+        """zeta ~ r(. | z) from ``z`` of zeros and ones and uniforms ``u`` that broadcast to it.
+
+        No gradient passes.
+        """
         return z.detach() + self.draw0(u.detach())
 
 
 def gaussian_mixture_log_density(
     zeta: Tensor, logit: Tensor, delta: Tensor, sigma: Tensor
 ) -> Tensor:
-    """log[(1 - q) N(zeta; delta, sigma^2) + q N(zeta; 1 + delta, sigma^2)], nats; gradients to all four arguments."""
+    """log[(1 - q) N(zeta; delta, sigma^2) + q N(zeta; 1 + delta, sigma^2)], nats.
+
+    Gradients to all four arguments.
+    """
     x = zeta - delta
     r0 = -0.5 * (x / sigma) ** 2
     r1 = -0.5 * ((x - 1.0) / sigma) ** 2
@@ -70,12 +79,13 @@ def gaussian_mixture_log_density(
 
 
 def gaussian_mixture_sample(logit: Tensor, delta: Tensor, sigma: Tensor, u: Tensor) -> Tensor:
-    """zeta from the density above and ``u`` (2, *shape); gradients to ``logit``, ``delta`` and ``sigma`` > 0.
+    """zeta from the density above and ``u`` (2, *shape).
 
-    Implicit differentiation of the mixture's distribution function at a fixed quantile, with x = zeta - delta:
-    d zeta / d delta = 1, d zeta / d logit as for every overlapping smoothing, and
-    d zeta / d sigma = [(1 - q) r0 x + q r1 (x - 1)] / (sigma q(zeta)) = (x - P(z = 1 | zeta)) / sigma.
-    The formula with zeta for x, as it is found in use, holds at delta = 0 only.
+    Gradients to ``logit``, ``delta`` and ``sigma`` > 0. Implicit differentiation of the mixture's
+    distribution function at a fixed quantile, with x = zeta - delta: d zeta / d delta = 1, d zeta /
+    d logit as for every overlapping smoothing, and d zeta / d sigma = [(1 - q) r0 x + q r1 (x - 1)]
+    / (sigma q(zeta)) = (x - P(z = 1 | zeta)) / sigma. The formula with zeta for x, as it is found
+    in use, holds at delta = 0 only.
     """
     free = logit.detach()
     shift = delta.detach()
@@ -91,11 +101,17 @@ def gaussian_mixture_sample(logit: Tensor, delta: Tensor, sigma: Tensor, u: Tens
 
 
 def _phi(x: Tensor) -> Tensor:
-    """The normal distribution function; torch's own loses the digits of its lower tail in float32."""
+    """The normal distribution function.
+
+    torch's own loses the digits of its lower tail in float32.
+    """
     return 0.5 * torch.special.erfc(-math.sqrt(0.5) * x)
 
 
 def _gap(zeta: Tensor, sigma: Tensor | float) -> Tensor:
-    """Phi(zeta / sigma) - Phi((zeta - 1) / sigma), symmetric about 1/2, by its left half, where nothing cancels."""
+    """Phi(zeta / sigma) - Phi((zeta - 1) / sigma).
+
+    Symmetric about 1/2; by its left half, where nothing cancels.
+    """
     left = 0.5 - (zeta - 0.5).abs()
     return _phi(left / sigma) - _phi((left - 1.0) / sigma)

@@ -1,4 +1,7 @@
-"""Mixture of two logistic distributions on the real line (Vahdat et al. 2018, DVAE++, appendix B)."""
+"""Mixture of two logistic distributions on the real line.
+
+Vahdat et al. 2018, DVAE++, appendix B.
+"""
 
 from __future__ import annotations
 
@@ -58,14 +61,18 @@ class Logistic(Overlapping):
         return self.scale * (torch.log(u) - torch.log1p(-u))
 
     def sample_given(self, z: Tensor, u: Tensor) -> Tensor:
-        """zeta ~ r(. | z) from ``z`` of zeros and ones and uniforms ``u`` that broadcast to it. No gradient passes."""
+        """zeta ~ r(. | z) from ``z`` of zeros and ones and uniforms ``u`` that broadcast to it.
+
+        No gradient passes.
+        """
         return z.detach() + self.draw0(u.detach())
 
     def inverse_cdf(self, rho: Tensor, logit: Tensor) -> Tensor:
-        """The zeta where the mixture's distribution function is ``rho``. No gradient passes; see ``sample``.
+        """The zeta where the mixture's distribution function is ``rho``.
 
-        With a = 1 / (2s), m = exp((1/2 - zeta) / s) solves, after division by exp(a), which overflows at small s,
-        rho exp(-a) m^2 + [(rho - q) exp(-2a) + rho - (1 - q)] m - (1 - rho) exp(-a) = 0.
+        No gradient passes; see ``sample``. With a = 1 / (2s), m = exp((1/2 - zeta) / s) solves,
+        after division by exp(a), which overflows at small s, rho exp(-a) m^2 + [(rho - q) exp(-2a)
+        + rho - (1 - q)] m - (1 - rho) exp(-a) = 0.
         """
         rho = inside(rho.detach())
         logit = logit.detach()

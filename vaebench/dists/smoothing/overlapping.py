@@ -1,9 +1,11 @@
-"""Overlapping smoothings: zeta ~ r(zeta | z) with two densities r0 = r(. | 0), r1 = r(. | 1) on the same support.
+"""Overlapping smoothings.
 
-Summed over z ~ Bernoulli(q), zeta has the mixture density q(zeta) = (1 - q) r0 + q r1 (Vahdat et al. 2018, DVAE++,
-section 3). However zeta was drawn, it is the point where the mixture's distribution function F = (1 - q) F0 + q F1
-reaches some rho; holding rho fixed, d zeta / d q = (F0 - F1) / q(zeta). So the two-step draw z, then zeta, has the law
-and the gradient of the inverse distribution function, which need not be known.
+zeta ~ r(zeta | z) with two densities r0 = r(. | 0), r1 = r(. | 1) on the same support. Summed over
+z ~ Bernoulli(q), zeta has the mixture density q(zeta) = (1 - q) r0 + q r1 (Vahdat et al. 2018,
+DVAE++, section 3). However zeta was drawn, it is the point where the mixture's distribution
+function F = (1 - q) F0 + q F1 reaches some rho; holding rho fixed, d zeta / d q = (F0 - F1) /
+q(zeta). So the two-step draw z, then zeta, has the law and the gradient of the inverse distribution
+function, which need not be known.
 """
 
 from __future__ import annotations
@@ -18,9 +20,9 @@ from vaebench.dists.smoothing.base import Smoothing
 
 
 class Overlapping(Smoothing):
-    """Base: a subclass gives ``log_r0``, ``cdf0`` and ``draw0``; by default r1(zeta) = r0(1 - zeta).
+    """Base: a subclass gives ``log_r0``, ``cdf0`` and ``draw0``.
 
-    Densities are in nats and per unit: nothing is summed.
+    By default r1(zeta) = r0(1 - zeta). Densities are in nats and per unit: nothing is summed.
     """
 
     uniforms: ClassVar[int] = 2
@@ -46,7 +48,10 @@ class Overlapping(Smoothing):
         return 1.0 - self.cdf0(1.0 - zeta)
 
     def gap(self, zeta: Tensor) -> Tensor:
-        """F0 - F1, positive; subclasses write it without the cancellation at the ends of the support."""
+        """F0 - F1, positive.
+
+        Subclasses write it without the cancellation at the ends of the support.
+        """
         return self.cdf0(zeta) - self.cdf1(zeta)
 
     def draw0(self, u: Tensor) -> Tensor:
@@ -68,7 +73,10 @@ class Overlapping(Smoothing):
         return logit + self.log_ratio(zeta)
 
     def sample_given(self, z: Tensor, u: Tensor) -> Tensor:
-        """zeta ~ r(. | z) from ``z`` of zeros and ones and uniforms ``u`` that broadcast to it. No gradient passes."""
+        """zeta ~ r(. | z) from ``z`` of zeros and ones and uniforms ``u`` that broadcast to it.
+
+        No gradient passes.
+        """
         x = self.draw0(u.detach())
         return torch.where(z > 0.5, 1.0 - x, x)
 
@@ -79,7 +87,8 @@ class Overlapping(Smoothing):
     def slope(self, zeta: Tensor, logit: Tensor) -> Tensor:
         """d zeta / d logit at a fixed quantile: q (1 - q) (F0 - F1) / q(zeta).
 
-        Taken as (F0 - F1) / [r0 / q + r1 / (1 - q)] with logarithms inside, so it fades out smoothly as q saturates.
+        Taken as (F0 - F1) / [r0 / q + r1 / (1 - q)] with logarithms inside, so it fades out
+        smoothly as q saturates.
         """
         log_inverse = torch.logaddexp(
             self.log_r0(zeta) - F.logsigmoid(logit), self.log_r1(zeta) - F.logsigmoid(-logit)

@@ -15,8 +15,8 @@ from vaebench.settings.validate import flag
 class PiecewiseLinear(Smoothing):
     """zeta = clip(1/2 + kappa (rho - (1 - q)), 0, 1), kappa = 0.25 beta / (q (1 - q) + 0.01).
 
-    P(zeta > 1/2) = q exactly, for zeta > 1/2 when and only when z = 1. By default the gradient flows through the slope
-    kappa too; ``stop_slope`` takes kappa as a constant.
+    P(zeta > 1/2) = q exactly, for zeta > 1/2 when and only when z = 1. By default the gradient
+    flows through the slope kappa too; ``stop_slope`` takes kappa as a constant.
     """
 
     beta: float = 4.0
@@ -27,7 +27,10 @@ class PiecewiseLinear(Smoothing):
         flag("smoothing.stop_slope", self.stop_slope)
 
     def inverse_cdf(self, rho: Tensor, logit: Tensor) -> Tensor:
-        """The quantile of ``rho``, nondecreasing; gradient to ``logit``, none where the clip acts."""
+        """The quantile of ``rho``, nondecreasing.
+
+        Gradient to ``logit``, none where the clip acts.
+        """
         kappa = 0.25 * self.beta / (torch.sigmoid(logit) * torch.sigmoid(-logit) + 0.01)
         if self.stop_slope:
             kappa = kappa.detach()

@@ -1,4 +1,7 @@
-"""Truncated exponentials with a uniform floor on [0, 1] (Vahdat, Andriyash & Macready 2018, DVAE#)."""
+"""Truncated exponentials with a uniform floor on [0, 1].
+
+Vahdat, Andriyash & Macready 2018, DVAE#.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ from vaebench.errors import UserError
 class UniformExponential(Overlapping):
     """r0 = (1 - eps) times the density of ``Exponential`` plus eps, r1(zeta) = r0(1 - zeta).
 
-    The floor bounds |Lambda| by about log(beta / eps). As beta goes to infinity, zeta becomes a Bernoulli variable
-    mixed with a uniform one of weight eps.
+    The floor bounds |Lambda| by about log(beta / eps). As beta goes to infinity, zeta becomes a
+    Bernoulli variable mixed with a uniform one of weight eps.
     """
 
     beta: float = 30.0
@@ -50,7 +53,10 @@ class UniformExponential(Overlapping):
         return (1.0 - self.eps) * self.peak.gap(zeta)
 
     def draw0(self, u: Tensor) -> Tensor:
-        """zeta ~ r0 from one uniform, which first chooses the part and then, rescaled, the place in it."""
+        """zeta ~ r0 from one uniform.
+
+        It first chooses the part and then, rescaled, the place in it.
+        """
         uniform = (u / self.eps).clamp(max=1.0)
         peak = self.peak.draw0(((u - self.eps) / (1.0 - self.eps)).clamp(0.0, 1.0))
         return torch.where(u < self.eps, uniform, peak)

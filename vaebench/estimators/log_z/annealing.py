@@ -1,11 +1,13 @@
-"""Annealed importance sampling of log Z (Neal 2001; for Boltzmann machines, Salakhutdinov & Murray 2008), both ways.
+"""Annealed importance sampling of log Z, both ways.
 
-Side 2 is summed out: with base biases c, f_t(z1) = exp F_t(z1), F_t = z1.((1-t) c1 + t b1) + sum softplus((1-t) c2 +
-t b2 + t z1 W), so that Z_0 = prod (1 + exp(c)) is known and Z_1 = Z. From exact samples of f_0, step i = 1 ... T first
-adds F_{t_i} - F_{t_{i-1}} to a chain's log-weight, then sweeps at t_i, which is i / T unless given. E[w] = Z / Z_0. A
-block sweep is reversible in z1, so the same steps backwards, from exact samples of the machine, give 1 / w with
-E[1 / w] = Z_0 / Z. Hence log mean w is too small on average, and -log mean (1 / w) of the reverse run too large
-(Grosse, Ghahramani & Adams 2015): they enclose log Z.
+Neal 2001; for Boltzmann machines Salakhutdinov & Murray 2008. Side 2 is summed out: with base
+biases c, f_t(z1) = exp F_t(z1), F_t = z1.((1-t) c1 + t b1) + sum softplus((1-t) c2 + t b2 + t z1
+W), so that Z_0 = prod (1 + exp(c)) is known and Z_1 = Z. From exact samples of f_0, step i = 1 ...
+T first adds F_{t_i} - F_{t_{i-1}} to a chain's log-weight, then sweeps at t_i, which is i / T
+unless given. E[w] = Z / Z_0. A block sweep is reversible in z1, so the same steps backwards, from
+exact samples of the machine, give 1 / w with E[1 / w] = Z_0 / Z. Hence log mean w is too small on
+average, and -log mean (1 / w) of the reverse run too large (Grosse, Ghahramani & Adams 2015): they
+enclose log Z.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ if TYPE_CHECKING:
 Base = str | tuple[Tensor, Tensor]
 
 MAX_FLOATS = {"cpu": 2**20, "cuda": 2**28}
-"""Chains x units x machines at a time: as fits the cache of a CPU, or fills a GPU and leaves room for six copies."""
+"""Chains x units x machines at a time: as fits the cache of a CPU, or fills a GPU and leaves room
+for six copies."""
 
 
 FACTORS = 64
@@ -45,12 +48,15 @@ MANY = 20_000
 """Numbers from which on ``dithered`` pays for its beginning."""
 
 WORTH = 1 << 32
-"""Multiplications of a machine from which on the kernels pay for their beginning, a second or two."""
+"""Multiplications of a machine from which on the kernels pay for their
+beginning, a second or two."""
 
 PAYS = 1 << 17
-"""Couplings of a machine up to which the kernels are faster than the library's products: their tables stay in a cache.
+"""Couplings of a machine up to which the kernels are faster than the library's products: their
+tables stay in a cache.
 
-With 100 chains 0.85 of its time at 300 + 300 units, 1.4 at 400 + 400, 3.2 at 600 + 600 (one thread).
+With 100 chains 0.85 of its time at 300 + 300 units, 1.4 at 400 + 400, 3.2 at
+600 + 600 (one thread).
 """
 
 
@@ -69,18 +75,20 @@ def ais(
     purpose: str = "eval",
     max_floats: int | None = None,
 ) -> LogZ:
-    """log Z of all machines by ``chains`` chains each over ``temperatures`` equal steps of ``sweeps`` block sweeps.
+    """log Z of all machines by ``chains`` chains each.
 
-    ``temperatures`` may be the inverse temperatures themselves, from 0 up to 1, both included, see ``spacing``.
-    ``base``: 'uniform' (c = 0), 'biases' (c = b, so that only W is switched on), or (c1, c2) that broadcast to b1, b2.
-    ``reverse``: also the upper bound. A tensor gives its samples of side 1, (k, *batch, n1), which should be exact or
-    the ends of a long chain. True draws ``chains`` exact ones by enumeration, or, when both sides are too large,
-    resamples the forward run's final states by their weights, without which they are too hot and the bound too low;
-    then ``upper_exact`` is False, as it is for samples given: a mode that the forward run missed is missing again, and
-    ``upper_error``, which takes chains as independent, is somewhat too small.
-    ``keep``: also the chains' states at t = 1, z1 and z2 (chains, *batch, n), and their log-weights.
-    ``first``: position of the first machine. A machine's noise depends on seed, purpose and its position only, so the
-    results do not depend on ``max_floats`` (but for a rare bit that rounding decides).
+    Over ``temperatures`` equal steps of ``sweeps`` block sweeps. ``temperatures`` may be the
+    inverse temperatures themselves, from 0 up to 1, both included, see ``spacing``. ``base``:
+    'uniform' (c = 0), 'biases' (c = b, so that only W is switched on), or (c1, c2) that broadcast
+    to b1, b2. ``reverse``: also the upper bound. A tensor gives its samples of side 1,
+    (k, *batch, n1), which should be exact or the ends of a long chain. True draws ``chains`` exact
+    ones by enumeration, or, when both sides are too large, resamples the forward run's final states
+    by their weights, without which they are too hot and the bound too low; then ``upper_exact`` is
+    False, as it is for samples given: a mode that the forward run missed is missing again, and
+    ``upper_error``, which takes chains as independent, is somewhat too small. ``keep``: also the
+    chains' states at t = 1, z1 and z2 (chains, *batch, n), and their log-weights. ``first``:
+    position of the first machine. A machine's noise depends on seed, purpose and its position only,
+    so the results do not depend on ``max_floats`` (but for a rare bit that rounding decides).
     Products are in the machine's precision, weights in float64. Raises ValueError on bad arguments.
     """
     times = _times(temperatures)
@@ -161,7 +169,8 @@ def ais(
 class _Annealing:
     """Chains of a group of m machines on their way between the base and the machine.
 
-    A subclass makes the sides (m, chains, n), from ``noise`` (m, chains, n1 + n2), and the log-weights.
+    A subclass makes the sides (m, chains, n), from ``noise``
+    (m, chains, n1 + n2), and the log-weights.
     """
 
     log_w: Tensor
@@ -177,7 +186,10 @@ class _Annealing:
         raise NotImplementedError
 
     def put(self, z1: Tensor, z2: Tensor | None = None) -> None:
-        """Take the bits ``z1`` (m, chains, n1) as side 1, and ``z2`` as side 2 if given: the next sweep makes it."""
+        """Take the bits ``z1`` (m, chains, n1) as side 1, and ``z2`` as side 2 if given.
+
+        The next sweep makes it.
+        """
         raise NotImplementedError
 
     def weigh(self, low: float, high: float) -> None:
@@ -197,7 +209,10 @@ class _Annealing:
         return self.log_w
 
     def backward(self, z1: Tensor, times: Sequence[float], sweeps: int) -> Tensor:
-        """log w of the path from the given samples ``z1`` (m, chains, n1) of the machine down to the base."""
+        """log w of the path from the given samples ``z1`` (m, chains, n1).
+
+        Down to the base, from samples of the machine.
+        """
         self.put(z1)
         count = len(times) - 1
         for done in steps("annealing from above", count, self):
@@ -224,7 +239,8 @@ class _Annealing:
 class _Chains(_Annealing):
     """All chains (m, chains, n) of a group of machines, with every buffer made once.
 
-    ``field`` is always z1 W + b2 - c2 of the present z1: the weight's two terms and the next conditional share it.
+    ``field`` is always z1 W + b2 - c2 of the present z1: the weight's two terms and the next
+    conditional share it.
     """
 
     def __init__(
@@ -277,15 +293,17 @@ class _Chains(_Annealing):
     def weigh(self, low: float, high: float) -> None:
         """log w += F_high - F_low at the present z1.
 
-        softplus(x) = relu(x) - log s(|x|), s the logistic function, of whose values in [1/2, 1] a product is taken
-        before the logarithm: one for many units. Terms are subtracted, or divided, before they are summed up.
+        softplus(x) = relu(x) - log s(|x|), s the logistic function, of whose values in [1/2, 1] a
+        product is taken before the logarithm: one for many units. Terms are subtracted, or divided,
+        before they are summed up.
         """
         torch.add(self.c2, self.field, alpha=high, out=self.high)
         torch.add(self.c2, self.field, alpha=low, out=self.low)
         self.log_w += torch.relu(self.high).sub_(torch.relu(self.low)).sum(-1)
         torch.sigmoid(self.low.abs_(), out=self.low)
         torch.sigmoid(self.high.abs_(), out=self.high)
-        # Each product by itself: one of ratios, all near 1, would be rounded down more often than up.
+        # Each product by itself: one of ratios, all near 1, would be rounded
+        # down more often than up.
         for low_part, high_part in zip(
             self.low.split(FACTORS, -1), self.high.split(FACTORS, -1), strict=True
         ):
@@ -391,7 +409,8 @@ def _samples(reverse: bool | Tensor, shape: torch.Size, n1: int) -> Tensor | Non
         return None
     if reverse.dim() != len(shape) + 2 or reverse.shape[1:] != (*shape, n1) or len(reverse) < 2:
         raise ValueError(
-            f"samples for the reverse run have the shape {tuple(reverse.shape)}, not (k, *batch, n1)"
+            "samples for the reverse run have the shape "
+            f"{tuple(reverse.shape)}, not (k, *batch, n1)"
         )
     return reverse.reshape(len(reverse), -1, n1).transpose(0, 1)
 

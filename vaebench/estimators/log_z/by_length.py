@@ -1,9 +1,10 @@
-"""log Z_L of a Replicated Softmax, one for every length of documents: by enumeration, and by annealing both ways.
+"""log Z_L of a Replicated Softmax, one for every length of documents.
 
-Annealing leads from W = a = 0 and visible biases c, where words are drawn from softmax(c) and log Z_L = H log 2 +
-L log sum_w exp(c_w), to the machine: at t couplings and hidden biases are t times theirs, the visible ones (1 - t) c +
-t b (Salakhutdinov & Hinton 2009). The chain is one of counts, the hidden units summed out: f_t(n) = exp(((1 - t) c +
-t b).n + sum_j softplus(t (L a_j + W_j.n))). See ``annealing`` for what the two directions enclose.
+By enumeration, and by annealing both ways. Annealing leads from W = a = 0 and visible biases c,
+where words are drawn from softmax(c) and log Z_L = H log 2 + L log sum_w exp(c_w), to the machine:
+at t couplings and hidden biases are t times theirs, the visible ones (1 - t) c + t b (Salakhutdinov
+& Hinton 2009). The chain is one of counts, the hidden units summed out: f_t(n) = exp(((1 - t) c + t
+b).n + sum_j softplus(t (L a_j + W_j.n))). See ``annealing`` for what the two directions enclose.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ STATES = 1024
 
 @torch.no_grad()
 def exact(model: ReplicatedSoftmax, lengths: Tensor) -> Tensor:
-    """log Z_L of each of the ``lengths`` (m,), (m,), nats, float64: log sum_h exp(L a.h) (sum_w exp(b_w + W_w.h))^L.
+    """log Z_L of each of the ``lengths`` (m,), (m,), nats, float64.
 
-    Raises ValueError for more than MAX_SIDE hidden units.
+    log sum_h exp(L a.h) (sum_w exp(b_w + W_w.h))^L. Raises ValueError for more than
+    MAX_SIDE hidden units.
     """
     units = len(model.p.hidden)
     if units > MAX_SIDE:
@@ -43,7 +45,10 @@ def exact(model: ReplicatedSoftmax, lengths: Tensor) -> Tensor:
 
 
 def _per_word(model: ReplicatedSoftmax) -> Tensor:
-    """a.h + log sum_w exp(b_w + W_w.h) of every hidden state, (2^units,), float64: L times it is log p(h) + log Z_L."""
+    """a.h + log sum_w exp(b_w + W_w.h) of every hidden state, (2^units,), float64.
+
+    L times it is log p(h) + log Z_L.
+    """
     out = []
     count = 2 ** len(model.p.hidden)
     for first in range(0, count, STATES):
@@ -61,8 +66,8 @@ def _states(model: ReplicatedSoftmax, first: int, end: int) -> Tensor:
 class Annealing:
     """``chains`` for each length, from the base to the machine.
 
-    ``times``: the inverse temperatures, from 0 up to 1, both included, see ``spacing``. ``base``: the visible biases c
-    at 0, (V,); None: those of the machine.
+    ``times``: the inverse temperatures, from 0 up to 1, both included, see ``spacing``. ``base``:
+    the visible biases c at 0, (V,); None: those of the machine.
     """
 
     times: Sequence[float]
@@ -84,12 +89,13 @@ def ais(
     reverse: bool = False,
     purpose: str = "logz",
 ) -> LogZ:
-    """log Z_L of each of the ``lengths`` (m,), whole numbers from 1, by annealed importance sampling, (m,).
+    """log Z_L of each of the ``lengths`` (m,), by annealed importance sampling, (m,).
 
-    ``reverse``: also the upper bound, from exact samples of the machine where its hidden units can be enumerated, else
-    from the forward run's last states, resampled by their weights: then ``upper_exact`` is False. The noise of a length
-    depends on the seed, the purpose and the length alone. Products are in the model's precision, weights in float64.
-    Raises ValueError for fewer than one temperature or two chains.
+    The lengths are whole numbers from 1. ``reverse``: also the upper bound, from exact samples of
+    the machine where its hidden units can be enumerated, else from the forward run's last states,
+    resampled by their weights: then ``upper_exact`` is False. The noise of a length depends on the
+    seed, the purpose and the length alone. Products are in the model's precision, weights in
+    float64. Raises ValueError for fewer than one temperature or two chains.
     """
     count = len(annealing.times) - 1
     if count < 1 or annealing.chains < 2:
@@ -122,7 +128,10 @@ def ais(
 
 
 def log_z0(biases: Tensor, units: int, lengths: Tensor) -> Tensor:
-    """log Z_L with these visible biases (V,), without couplings and hidden biases, (m,), float64."""
+    """log Z_L with these visible biases (V,), without couplings and hidden biases.
+
+    (m,), float64.
+    """
     return units * math.log(2) + lengths.double() * float(torch.logsumexp(biases.double(), 0))
 
 
@@ -191,7 +200,10 @@ class _Chains:
         return self.log_w
 
     def backward(self, x: Tensor) -> Tensor:
-        """log w of the path from samples ``x`` (chains, V) of the machine down to the base, (chains,)."""
+        """log w of the path from samples ``x`` (chains, V) of the machine down to the base.
+
+        (chains,).
+        """
         self.put(x)
         count = len(self.times) - 1
         for done in steps("annealing from above", count, self):

@@ -1,4 +1,7 @@
-"""log Z of restricted Boltzmann machines: exact, by annealed importance sampling, by parallel tempering."""
+"""log Z of restricted Boltzmann machines.
+
+Exact, by annealed importance sampling, by parallel tempering.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ __all__ = ["LogZ", "ais", "exact", "parallel_tempering"]
 
 @torch.no_grad()
 def exact(rbm: RBM) -> LogZ:
-    """log Z by enumerating the smaller side in float64. Raises ValueError when that has more than 20 units."""
+    """log Z by enumerating the smaller side in float64.
+
+    Raises ValueError when that has more than 20 units.
+    """
     value = boltzmann_exact.log_z(rbm.to(torch.float64))
     return LogZ(
         value,

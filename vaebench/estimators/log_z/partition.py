@@ -19,14 +19,16 @@ from vaebench.rng.noise import uniform_
 class LogZ:
     """log Z of every machine, (*batch), nats, float64, and how far to trust it.
 
-    ``error``: standard error of ``value`` (zero if exact). ``method``: one line saying what was done.
-    ``ess``: effective number of chains, (sum w)^2 / sum w^2; an estimate with few is worse than its error says.
-    ``sd``: standard deviation of log w over the chains, whose number is ``chains``.
-    ``upper``: estimate that is too large on average where ``value`` is too small, ``upper_error`` its standard error;
-    ``upper_exact`` is False if it rests on samples that are only approximately the machine's: then it may fail;
-    ``upper_ess`` is its effective number of chains.
-    ``z1``, ``z2``: final states (k, *batch, n), ``log_w`` (k, *batch) the log-weights they come with, if asked for.
-    ``temperatures``, ``swap_rates``: of tempering, one tensor per machine in the batch's order.
+    ``error``: standard error of ``value`` (zero if exact). ``method``: one line saying what was
+    done. ``ess``: effective number of chains, (sum w)^2 / sum w^2; an estimate with few is worse
+    than its error says. ``sd``: standard deviation of log w over the chains, whose number is
+    ``chains``.
+    ``upper``: estimate that is too large on average where ``value`` is too small, ``upper_error``
+    its standard error; ``upper_exact`` is False if it rests on samples that are only approximately
+    the machine's: then it may fail; ``upper_ess`` is its effective number of chains.
+    ``z1``, ``z2``: final states (k, *batch, n), ``log_w`` (k, *batch) the log-weights they come
+    with, if asked for. ``temperatures``, ``swap_rates``: of tempering, one tensor per machine in
+    the batch's order.
     """
 
     value: Tensor
@@ -79,7 +81,10 @@ def fill(noise: Tensor, makers: list[torch.Generator]) -> Tensor:
 
 
 def log_mean(log_w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Over axis 0: log mean w, its standard error by the jackknife over groups, and the effective sample size."""
+    """Over axis 0: log mean w, its standard error, and the effective sample size.
+
+    The error is by the jackknife over groups.
+    """
     k = log_w.shape[0]
     w = torch.exp(log_w - log_w.amax(0))
     error = jackknife.variance(jackknife.group_sums(log_w), k).sqrt()

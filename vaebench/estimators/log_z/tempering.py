@@ -1,14 +1,16 @@
 """Parallel tempering of Boltzmann machines, and log Z by bridges between neighbouring temperatures.
 
-Replicas at 0 = t_0 < ... < t_R = 1 share the path of annealing.py: side 2 summed out, f_t = exp F_t, base at t = 0,
-where every sweep is a fresh exact sample. Neighbours exchange states with probability min(1, exp(u(z_i) - u(z_{i+1}))),
-u = F_{t_{i+1}} - F_{t_i}, even and odd pairs in turn. The temperatures are placed so that all neighbours exchange alike
-often: rejections add up along the path to a barrier, of which each interval gets the same share (Syed, Bouchard-Cote,
-Deligiannidis & Doucet 2022). Vahdat et al. 2018 (DVAE++) evaluate log Z by tempering with an adaptive number of
+Replicas at 0 = t_0 < ... < t_R = 1 share the path of annealing.py: side 2 summed out, f_t = exp
+F_t, base at t = 0, where every sweep is a fresh exact sample. Neighbours exchange states with
+probability min(1, exp(u(z_i) - u(z_{i+1}))), u = F_{t_{i+1}} - F_{t_i}, even and odd pairs in turn.
+The temperatures are placed so that all neighbours exchange alike often: rejections add up along the
+path to a barrier, of which each interval gets the same share (Syed, Bouchard-Cote, Deligiannidis &
+Doucet 2022). Vahdat et al. 2018 (DVAE++) evaluate log Z by tempering with an adaptive number of
 temperatures; the details here are ours.
 
-Bridge (Bennett 1976): Z_{i+1} / Z_i = C E_i[sigmoid(u - log C)] / E_{i+1}[sigmoid(log C - u)] for every constant C, and
-best where C is the ratio itself. C comes from the runs that place the temperatures, so what follows is a plain average.
+Bridge (Bennett 1976): Z_{i+1} / Z_i = C E_i[sigmoid(u - log C)] / E_{i+1}[sigmoid(log C - u)] for
+every constant C, and best where C is the ratio itself. C comes from the runs that place the
+temperatures, so what follows is a plain average.
 """
 
 from __future__ import annotations
@@ -49,13 +51,15 @@ def parallel_tempering(
     first: int = 0,
     purpose: str = "eval",
 ) -> LogZ:
-    """log Z of every machine from ``chains`` independent ladders of replicas, ``sweeps`` block sweeps each.
+    """log Z of every machine from ``chains`` independent ladders of replicas.
 
-    ``base`` as for ``ais``. Temperatures are added, moved or taken away between rounds of ``pilot`` sweeps until the
-    exchange rates of all neighbours lie in ``band`` (one or two intervals may exceed it). ``burn``: sweeps before
-    averaging starts, default a tenth. The error is that of the mean over the ladders, which are independent: whatever
-    the correlation along a ladder is, it is in there. ``swap_rates`` are those of the run itself.
-    Machines run one after the other, each with noise of its own position. Raises ValueError on bad arguments.
+    ``sweeps`` block sweeps each. ``base`` as for ``ais``. Temperatures are added, moved or taken
+    away between rounds of ``pilot`` sweeps until the exchange rates of all neighbours lie in
+    ``band`` (one or two intervals may exceed it). ``burn``: sweeps before averaging starts, default
+    a tenth. The error is that of the mean over the ladders, which are independent: whatever the
+    correlation along a ladder is, it is in there. ``swap_rates`` are those of the run itself.
+    Machines run one after the other, each with noise of its own position. Raises ValueError on bad
+    arguments.
     """
     low, high = band
     if sweeps < 1 or chains < 2 or pilot < 2:
@@ -89,7 +93,10 @@ def parallel_tempering(
     value, error, rates, temperatures = zip(*out, strict=True)
     fit = all(float(r.min()) >= low for r in rates)
     counts = sorted(len(t) for t in temperatures)
-    method = f"parallel tempering, {counts[0]} to {counts[-1]} temperatures, {chains} ladders of {sweeps} sweeps"
+    method = (
+        f"parallel tempering, {counts[0]} to {counts[-1]} temperatures, {chains} "
+        f"ladders of {sweeps} sweeps"
+    )
     return LogZ(
         torch.stack(value).reshape(rbm.shape),
         torch.stack(error).reshape(rbm.shape),
@@ -100,7 +107,10 @@ def parallel_tempering(
 
 
 class _Ladder:
-    """Replicas z1 (chains, temperatures, n1) of one machine at inverse temperatures t (temperatures,)."""
+    """Replicas z1 (chains, temperatures, n1) of one machine.
+
+    Their inverse temperatures are t (temperatures,).
+    """
 
     def __init__(self, own: RBM, base: RBM, chains: int, generator: torch.Generator) -> None:
         self.own = own
@@ -131,13 +141,15 @@ class _Ladder:
     def step(self, number: int) -> tuple[Tensor, Tensor]:
         """A sweep of all replicas, then exchanges of every other pair.
 
-        Returns u of every interval before the exchange, at its lower and at its upper end, (chains, intervals).
+        Returns u of every interval before the exchange, at its lower and at its upper end,
+        (chains, intervals).
         """
         k, r, n1 = self.z1.shape
         at_low, at_high = self.move(self.uniform(k, r, len(self.own.b2)), self.uniform(k, r, n1))
         accept = self.uniform(k, r - 1) < torch.exp(at_low - at_high)
         accept &= torch.arange(r - 1, device=accept.device) % 2 == number % 2
-        # No two accepted pairs overlap, so the shifts up and down make a permutation of the replicas.
+        # No two accepted pairs overlap, so the shifts up and down make a
+        # permutation of the replicas.
         move = F.pad(accept.long(), (0, 1)) - F.pad(accept.long(), (1, 0))
         source = torch.arange(r, device=accept.device) + move
         self.z1 = self.z1.gather(1, source.unsqueeze(-1).expand(-1, -1, n1))
@@ -151,7 +163,10 @@ class _Ladder:
         return self.gain(field[:, :-1], slope[:, :-1]), self.gain(field[:, 1:], slope[:, 1:])
 
     def gain(self, field: Tensor, slope: Tensor) -> Tensor:
-        """u = F_high - F_low of every interval at states with these fields z1 W + d2 and slopes z1.d1."""
+        """u = F_high - F_low of every interval at states.
+
+        The states have these fields z1 W + d2 and slopes z1.d1.
+        """
         c2 = self.base.b2
         terms = F.softplus(c2 + self.high * field) - F.softplus(c2 + self.low * field)
         return terms.sum(-1).double() + (self.t[1:] - self.t[:-1]) * slope
@@ -174,7 +189,10 @@ class _Ladder:
         return bennett(at_low.flatten(0, 1), at_high.flatten(0, 1))
 
     def pilot(self, sweeps: int) -> tuple[Tensor, Tensor]:
-        """u at both ends of every interval, (steps, chains, intervals), of the latter half of ``sweeps``."""
+        """u at both ends of every interval, (steps, chains, intervals).
+
+        Of the latter half of ``sweeps``.
+        """
         pairs = []
         for i in range(sweeps):
             tick()
@@ -254,12 +272,18 @@ class _BitLadder(_Ladder):
 
 
 def exchange_rates(at_low: Tensor, at_high: Tensor) -> Tensor:
-    """Mean probability of an exchange, (intervals,), from u at the lower and upper ends, (..., chains, intervals)."""
+    """Mean probability of an exchange, (intervals,).
+
+    From u at the lower and upper ends, (..., chains, intervals).
+    """
     return torch.exp((at_low - at_high).clamp(max=0)).flatten(0, -2).mean(0)
 
 
 def respaced(t: Tensor, rates: Tensor, target: float) -> Tensor:
-    """New temperatures: as many as would exchange at the rate ``target``, with equal shares of the barrier."""
+    """New temperatures: as many as would exchange at the rate ``target``.
+
+    With equal shares of the barrier.
+    """
     barrier = F.pad((1 - rates).clamp(min=1e-6).cumsum(0), (1, 0))
     n = max(1, math.ceil(float(barrier[-1]) / (1 - target) - 1e-6))
     goals = barrier[-1] * torch.linspace(0, 1, n + 1, dtype=t.dtype, device=t.device)
@@ -270,9 +294,10 @@ def respaced(t: Tensor, rates: Tensor, target: float) -> Tensor:
 
 
 def bennett(at_low: Tensor, at_high: Tensor) -> Tensor:
-    """log Z_{i+1} / Z_i of every interval from u at samples of its ends, (samples, intervals), by bisection.
+    """log Z_{i+1} / Z_i of every interval from u, by bisection.
 
-    The root d of mean sigmoid(u_low - d) = mean sigmoid(d - u_high) lies between the smallest and the largest u.
+    u is at samples of its ends, (samples, intervals). The root d of mean sigmoid(u_low - d) = mean
+    sigmoid(d - u_high) lies between the smallest and the largest u.
     """
     both = torch.cat([at_low, at_high])
     left = both.amin(0)

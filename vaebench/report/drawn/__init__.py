@@ -1,6 +1,7 @@
-"""Figures that are functions of formulas alone: no data, no training; a file in conf/table/ names one: ``drawn: NAME``.
+"""Figures that are functions of formulas alone: no data, no training.
 
-To add one: a file here with a ``Drawing``, an entry of ``DRAWINGS``. Nothing heavy is imported until it is drawn.
+A file in conf/table/ names one: ``drawn: NAME``. To add one: a file here with a ``Drawing``, an
+entry of ``DRAWINGS``. Nothing heavy is imported until it is drawn.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class Drawn:
         name = self.figure.drawn
         if name not in DRAWINGS:
             raise UserError(
-                f"table {self.figure.name}: drawn: unknown figure {name!r}: {nearest(name, DRAWINGS)}"
+                f"table {self.figure.name}: drawn: unknown figure {name!r}: "
+                f"{nearest(name, DRAWINGS)}"
             )
         return DRAWINGS[name]
 
@@ -49,7 +51,8 @@ class Drawn:
         notes = [*self.figure.notes]
         if self.figure.ledger:
             notes.append(
-                f"where the paper is silent or differs (vaebench show table={self.figure.name} says why):"
+                "where the paper is silent or differs (vaebench show "
+                f"table={self.figure.name} says why):"
             )
             notes += [f"{entry.topic}: {entry.here}" for entry in self.figure.ledger]
         return Page(

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 Point = dict[str, Any]
-"""One line of a figure's CSV: column name -> text or number. All points of a figure have the same columns."""
+"""One line of a figure's CSV: column name -> text or number. All points of a figure
+have the same columns."""
 
 
 @dataclass(frozen=True)

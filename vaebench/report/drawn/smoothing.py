@@ -1,4 +1,7 @@
-"""Figure 5 of DVAE++ (Vahdat et al. 2018, arXiv 1802.04920): zeta against q at fixed noise, for every smoothing."""
+"""Figure 5 of DVAE++ (Vahdat et al. 2018, arXiv 1802.04920).
+
+zeta against q at fixed noise, for every smoothing.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,10 @@ NOTES = (
 
 
 def points() -> list[Point]:
-    """Rows (smoothing, setting, temperature, q, zeta) in the order of the panels; zeta to 6 decimals.
+    """Rows (smoothing, setting, temperature, q, zeta) in the order of the panels.
 
-    ``setting`` says what the temperature is: ``beta``, sharper where it is large, or ``scale``, where it is small.
+    zeta to 6 decimals. ``setting`` says what the temperature is: ``beta``, sharper where it is
+    large, or ``scale``, where it is small.
     """
     from vaebench.dists.smoothing.curves import TEMPERATURES, inverse_cdf_curves
 

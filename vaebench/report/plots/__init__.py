@@ -1,6 +1,7 @@
-"""Plots of trained runs, by name (``--figure``); a table's ``figure`` says which one is its paper's.
+"""Plots of trained runs, by name (``--figure``).
 
-To add one: a file here with a ``Plot``, an entry of ``PLOTS``, its name in ``vaebench.config.tables.PLOTS``.
+A table's ``figure`` says which one is its paper's. To add one: a file here with a ``Plot``, an
+entry of ``PLOTS``, its name in ``vaebench.config.tables.PLOTS``.
 """
 
 from __future__ import annotations
@@ -49,9 +50,10 @@ def plot(name: str) -> Plot:
 def image(
     name: str, frame: pd.DataFrame, kind: str, title: str, absent: Sequence[str] = ()
 ) -> bytes:
-    """What the plot collected, drawn as an image file of one of ``vaebench.report.images.SUFFIXES``.
+    """What the plot collected, drawn as an image file.
 
-    ``absent``: rows that belong here and have no run; the figure names them at its foot.
+    Of one of ``vaebench.report.images.SUFFIXES``. ``absent``: rows that belong here and have no
+    run; the figure names them at its foot.
 
     Raises UserError if there is nothing to draw.
     """
@@ -71,5 +73,8 @@ def image(
 
 
 def save_plot(name: str, frame: pd.DataFrame, path: Path, title: str) -> None:
-    """As ``image``, written to a png, svg or pdf file. Raises UserError for another suffix, or no right to write."""
+    """As ``image``, written to a png, svg or pdf file.
+
+    Raises UserError for another suffix, or no right to write.
+    """
     write_output(path, image(name, frame, images.kind_of(path), title))

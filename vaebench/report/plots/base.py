@@ -23,7 +23,8 @@ class Plot:
         collect: Gives the numbers of the runs of some cells at some seeds, as one frame.
         draw: Draws them on an empty figure.
         nothing: Why there may be no numbers, in words.
-        files: Names that a file of these numbers may have beside recorded results: ``RESULTS-NAME.csv``.
+        files: Names that a file of these numbers may have beside recorded results:
+            ``RESULTS-NAME.csv``.
         columns: Those that such a file must have.
         shown: Picks the lines of such a file that are drawn.
         from_frame: Gives the numbers from the results alone, if no such file is needed.
@@ -40,9 +41,10 @@ class Plot:
     of: tuple[str, ...] = ()
 
     def absent(self, table: Table, frame: pd.DataFrame) -> list[str]:
-        """Rows of a table that the plot would show, and of which ``frame`` has nothing, in the table's order.
+        """Rows of a table that the plot would show, and ``frame`` lacks.
 
-        A table that has none of the measures ``of`` is no help: then all its rows count.
+        In the table's order. A table that has none of the measures ``of`` is no help:
+        then all its rows count.
         """
         entries = table.trained()
         fitting = [row for row, column in entries if table.measure_of(column) in self.of]
@@ -53,7 +55,10 @@ class Plot:
 
 
 def runs_of(store: Store, cells: list[Cell], seeds: list[int]) -> list[tuple[Cell, int]]:
-    """Cells and seeds whose runs exist. If cells of a row share a run, only the first of them is named."""
+    """Cells and seeds whose runs exist.
+
+    If cells of a row share a run, only the first of them is named.
+    """
     first: dict[tuple[str, str, str], Cell] = {}
     for cell in cells:
         first.setdefault((cell.table, cell.row, cell.key), cell)

@@ -15,14 +15,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CURVE = ("seconds", "train_bound", "valid_bound")
-"""Bounds are positive nats, lower is better, as in results. ``train_bound`` lacks log Z where training does without."""
+"""Bounds are positive nats, lower is better, as in results. ``train_bound`` lacks log Z where
+training does without."""
 
 MORE = ("train_inner", "valid_kl", "valid_mi_batch", "valid_mi", "valid_active_units")
 """Columns of rules with inner loops, and of models with latents; not drawn."""
 
 
 def collect_curves(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
-    """Table, row, column, seed, update, then CURVE and what there is of MORE; see ``curve_files``."""
+    """Table, row, column, seed, update, then CURVE and what there is of MORE.
+
+    See ``curve_files``.
+    """
     return curve_files.collect(store, cells, seeds, CURVE, MORE)
 
 
@@ -49,7 +53,10 @@ def draw_curves(figure: Figure, frame: pd.DataFrame) -> None:
 
 
 def mean_curve(runs: pd.DataFrame, value: str = "valid_bound") -> pd.Series:
-    """Mean of ``value`` by update, over the updates that every seed has; NaN where any seed is not finite."""
+    """Mean of ``value`` by update, over the updates that every seed has.
+
+    NaN where any seed is not finite.
+    """
     wide = runs.pivot_table(
         index="update", columns="seed", values=value, aggfunc="last", dropna=False
     )

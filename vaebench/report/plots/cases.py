@@ -24,10 +24,11 @@ def collect_cases(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataF
 
 
 def draw_cases(figure: Figure, frame: pd.DataFrame) -> None:
-    """One panel per row, one colour per column: the lower bound, higher is better, on validation and training cases.
+    """One panel per row, one colour per column.
 
-    Means over the seeds, drawn only as far as every seed goes. A training value is the mean of the updates since the
-    validation before.
+    The lower bound, higher is better, on validation and training cases. Means over the seeds, drawn
+    only as far as every seed goes. A training value is the mean of the updates since the validation
+    before.
     """
     rows = list(dict.fromkeys(frame["row"]))
     columns = list(dict.fromkeys(frame["column"]))

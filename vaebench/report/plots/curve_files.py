@@ -1,6 +1,7 @@
 """The curves that runs keep: ``curve.csv``, a line per validation, bounds as positive nats.
 
-Files without the column ``unit`` are of runs by older versions. Their bounds have the opposite sign, and are turned.
+Files without the column ``unit`` are of runs by older versions. Their bounds have the opposite
+sign, and are turned.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ def collect(
     *,
     only: bool = False,
 ) -> pd.DataFrame:
-    """One line per validation: table, row, column, seed (whole numbers), update, then ``wanted``; unknown are NaN.
+    """One line per validation: table, row, column, seed (whole numbers), update, then ``wanted``.
 
-    Then those of ``more`` that any of the curves has.
+    Unknown are NaN. Then those of ``more`` that any of the curves has.
 
-    Runs without a curve have no lines. A last line that was cut off by a killed process is left out. Cells of a row
-    that share a run have one curve, that of the first. Raises UserError for a curve that is damaged or lacks a column;
-    with ``only`` the latter has no lines either.
+    Runs without a curve have no lines. A last line that was cut off by a killed process is left
+    out. Cells of a row that share a run have one curve, that of the first. Raises UserError for a
+    curve that is damaged or lacks a column; with ``only`` the latter has no lines either.
     """
     import pandas as pd
 
@@ -54,7 +55,10 @@ def collect(
 
 
 def whole(path: Path) -> pd.DataFrame:
-    """Every column of numbers of one ``curve.csv``; no rows where there is none. UserError where it is damaged."""
+    """Every column of numbers of one ``curve.csv``; no rows where there is none.
+
+    UserError where it is damaged.
+    """
     import pandas as pd
 
     header: list[str] = []

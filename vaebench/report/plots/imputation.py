@@ -1,4 +1,7 @@
-"""Per cent of the missing pixels that are wrong, against the steps of the chain that fills them in."""
+"""Per cent of the missing pixels that are wrong.
+
+Against the steps of the chain that fills them in.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""How much z carries, and how far q(z) is from the prior: KL = MI + KL(q(z) || p(z)) over training (He et al., Fig. 5).
+"""How much z carries, and how far q(z) is from the prior.
 
-As in the paper: only the validations that improved the bound; MI within batches, no less than 0; and KL - MI, no less
-than 0, in the place of KL(q(z) || p(z)).
+KL = MI + KL(q(z) || p(z)) over training (He et al., Fig. 5). As in the paper: only the validations
+that improved the bound; MI within batches, no less than 0; and KL - MI, no less than 0, in the
+place of KL(q(z) || p(z)).
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ LINES = {"kl": "KL(q(z|x) || p(z))", "mi": "MI", "rest": "KL - MI"}
 
 
 def collect(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
-    """Table, row, column, seed, update, then valid_bound, kl, mi, rest (nats); the improvements only.
+    """Table, row, column, seed, update, then valid_bound, kl, mi, rest (nats).
 
-    Runs without these, of models without latents, have no lines.
+    The improvements only. Runs without these, of models without latents, have no lines.
     """
     return improvements(curve_files.collect(store, cells, seeds, CURVE, only=True))
 

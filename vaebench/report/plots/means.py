@@ -1,7 +1,8 @@
-"""Posterior mean space: the model's mean across, the encoder's up; on the diagonal they agree (He et al. 2019).
+"""Posterior mean space: the model's mean across, the encoder's up.
 
-``means``: all cases at every snapshot and at the end (Figures 2 and 6). ``path``: single cases from snapshot to
-snapshot, those after inner loops included (Figure 3).
+On the diagonal they agree (He et al. 2019). ``means``: all cases at every snapshot and at the end
+(Figures 2 and 6). ``path``: single cases from snapshot to snapshot, those after inner loops
+included (Figure 3).
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ SHOWN = 6
 
 
 def collect(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
-    """Table, row, column, seed, then what means.csv has, of all runs with one. Raises UserError for a damaged one."""
+    """Table, row, column, seed, then what means.csv has, of all runs with one.
+
+    Raises UserError for a damaged one.
+    """
     import pandas as pd
 
     lines = []
@@ -37,7 +41,10 @@ def collect(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
 
 
 def _runs(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Title -> the run of the first seed, for every row, and for every column where rows have several."""
+    """Title -> the run of the first seed, for every row.
+
+    And for every column, where rows have several.
+    """
     several = frame.groupby("row")["column"].nunique().max() > 1
     found = {}
     for row, column in (
@@ -51,7 +58,10 @@ def _runs(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def draw(figure: Figure, frame: pd.DataFrame) -> None:
-    """One line of panels per row of the table, of its first seed; from left to right the snapshots and the end."""
+    """One line of panels per row of the table, of its first seed.
+
+    From left to right the snapshots and the end.
+    """
     runs = _runs(frame)
     rows = list(runs)
     found = {row: _stages(run) for row, run in runs.items()}
@@ -73,7 +83,10 @@ def draw(figure: Figure, frame: pd.DataFrame) -> None:
 
 
 def _stages(run: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Titles and points of a run's snapshots, then of its end. Snapshots after inner loops are left out."""
+    """Titles and points of a run's snapshots, then of its end.
+
+    Snapshots after inner loops are left out.
+    """
     kept = run[run["kind"] == ""]
     end = run[run["kind"] == SELECTED]
     stages = [
@@ -83,7 +96,10 @@ def _stages(run: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def draw_path(figure: Figure, frame: pd.DataFrame) -> None:
-    """One panel per row of the table, of its first seed: a line per case, a cross where it begins, dots for stages."""
+    """One panel per row of the table, of its first seed.
+
+    A line per case, a cross where it begins, dots for stages.
+    """
     rows = _runs(frame)
     figure.set_size_inches(1 + 3.4 * len(rows), 3.6)
     for panel, (row, run) in zip(
@@ -109,6 +125,9 @@ def draw_path(figure: Figure, frame: pd.DataFrame) -> None:
         )
 
 
-_NOTHING = "none of these runs has means.csv: it comes with train.snapshots, a scalar latent and an evaluation"
+_NOTHING = (
+    "none of these runs has means.csv: it comes with train.snapshots, a scalar "
+    "latent and an evaluation"
+)
 MEANS = Plot(collect, draw, _NOTHING, files=("means", "path"), columns=means_file.Point._fields)
 PATH = replace(MEANS, draw=draw_path)

@@ -17,7 +17,10 @@ MEASURES = ("iw_nll", "active_units")
 
 
 def collect(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
-    """Table, row, key, seed, iw_nll (nats), active_units: of the finished runs that have both, each once."""
+    """Table, row, key, seed, iw_nll (nats), active_units.
+
+    Of the finished runs that have both, each once.
+    """
     return of_frame(store.frame(cells, seeds))
 
 

@@ -1,7 +1,7 @@
 """Where tasks run: in this process, in several, or elsewhere.
 
-A new place is a file here with a ``Launcher``, and a line below. What carries jobs out elsewhere is a file with an
-``engine.Engine``.
+A new place is a file here with a ``Launcher``, and a line below. What carries jobs out elsewhere is
+a file with an ``engine.Engine``.
 """
 
 from __future__ import annotations

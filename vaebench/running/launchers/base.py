@@ -28,13 +28,17 @@ class Launched(NamedTuple):
 
 
 class Launcher(Protocol):
-    """Runs tasks somewhere. It returns when all have ended, or were stopped with their state saved."""
+    """Runs tasks somewhere.
+
+    It returns when all have ended, or were stopped with their state saved.
+    """
 
     def launch(self, tasks: Sequence[Task], say: Say, fail_fast: bool = False) -> Launched:
         """Run the tasks.
 
         Args:
-            tasks: what to run. Each locks its runs, so none is trained twice whatever else runs beside it.
+            tasks: what to run. Each locks its runs, so none is trained twice
+                whatever else runs beside it.
             say: is told of progress and of each outcome, see ``work.events.Say``.
             fail_fast: begin no further task after the first failure.
         """

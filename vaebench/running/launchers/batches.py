@@ -1,7 +1,8 @@
-"""What is written down of the jobs handed to an engine, so that a command finds those of one before it.
+"""What is written down of the jobs handed to an engine.
 
-A batch is a folder ``<results>/.jobs/<engine>/<batch>/`` with a note of the runs of each of its jobs, beside what the
-jobs write themselves (``launchers/carried.py``) and their logs.
+So a command finds those of one before it. A batch is a folder ``<results>/.jobs/<engine>/<batch>/``
+with a note of the runs of each of its jobs, beside what the jobs write themselves
+(``launchers/carried.py``) and their logs.
 """
 
 from __future__ import annotations
@@ -86,7 +87,10 @@ class Batches:
 
     @contextlib.contextmanager
     def one_at_a_time(self, stop: Stop) -> Iterator[None]:
-        """One command at a time looks what is in flight and hands over the rest. Stopped, it waits no longer."""
+        """One command at a time looks what is in flight and hands over the rest.
+
+        Stopped, it waits no longer.
+        """
         with contextlib.ExitStack() as stack:
             while not stop():
                 try:

@@ -1,7 +1,7 @@
-"""A task in a job elsewhere, and what it writes down for the command that waits: how far it is, what came of it.
+"""A task in a job elsewhere, and what it writes down for the command that waits.
 
-The files lie in a folder that the job and the command share, a pair for each job: ``<index>.progress`` and
-``<index>.outcomes``.
+How far it is, what came of it. The files lie in a folder that the job and the command share, a pair
+for each job: ``<index>.progress`` and ``<index>.outcomes``.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def carry_out(folder: Path, index: int, task: Task, should_stop: ShouldStop) -> 
     Args:
         folder: Where the files of the job are.
         index: Of the job in it.
-        task: To work on. A job that begins again does not throw away what it has done before (``Task.force``).
+        task: To work on. A job that begins again does not throw away what it has done before
+            (``Task.force``).
         should_stop: Whether to save the state and stop.
 
     Returns:
@@ -77,7 +78,10 @@ def read_progress(folder: Path, index: int) -> Progress | None:
 
 
 def read_outcomes(folder: Path, index: int, task: Task) -> list[Outcome] | None:
-    """What came of the runs of a job, as outcomes of ``task``; None while they are not at their end."""
+    """What came of the runs of a job, as outcomes of ``task``.
+
+    None while they are not at their end.
+    """
     content = _read(_outcomes(folder, index))
     if not isinstance(content, list):
         return None

@@ -1,8 +1,9 @@
-"""The launcher of tasks that an engine (Slurm, Ray) carries out as jobs: hands them over, watches, collects.
+"""The launcher of tasks that an engine (Slurm, Ray) carries out as jobs.
 
-What is handed over is written down first (``launchers/batches.py``), so that a command that is killed at any moment
-finds its jobs again: those that the engine still knows are waited for, and only the others are handed over anew.
-Whatever goes wrong there, the locks of the runs see to it that none is trained twice at the same time.
+Hands them over, watches, collects. What is handed over is written down first
+(``launchers/batches.py``), so that a command that is killed at any moment finds its jobs again:
+those that the engine still knows are waited for, and only the others are handed over anew. Whatever
+goes wrong there, the locks of the runs see to it that none is trained twice at the same time.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ ASK_SECONDS = 5.0
 """How often the engine is asked where its jobs stand."""
 
 GONE_SECONDS = 20.0
-"""How long a job may be unknown to the engine, or at its end, without outcomes: files may be late, and a job that is
-queued again is between two states for a moment."""
+"""How long a job may be unknown to the engine, or at its end, without outcomes: files may be late,
+and a job that is queued again is between two states for a moment."""
 
 FEW = 16
 """Of so many jobs that run at a time each is shown; of more only their number."""
@@ -48,7 +49,8 @@ class _Watched:
     Attributes:
         job: Which.
         folder: Of its batch.
-        tasks: What the command wants of it: its own task, or those of a command before whose runs it has.
+        tasks: What the command wants of it: its own task, or those of a command
+            before whose runs it has.
         adopted: Whether a command before has handed it over.
         dropped: Whether it was taken out of the queue.
         shown: What of its progress was told.
@@ -107,7 +109,7 @@ class Elsewhere:
             engine.close()
         return Launched(outcomes, stop())
 
-    # ---------------------------------------------------------------------------------------------- handing over
+    # --------------------------------------------------------------------------------- handing over
 
     def _hand_over(
         self, batches: Batches, tasks: Sequence[Task], say: Say, stop: Stop, take_back: bool = True
@@ -119,8 +121,9 @@ class Elsewhere:
             tasks: What is wanted.
             say: Told what is done.
             stop: Whether to end.
-            take_back: Whether what waits and asks for something else is handed over anew. A command does so once: two
-                that ask for different things would take the jobs from each other for ever.
+            take_back: Whether what waits and asks for something else is handed over anew. A command
+                does so once: two that ask for different things would take the jobs from each other
+                for ever.
 
         Returns:
             The jobs to be watched.
@@ -151,7 +154,8 @@ class Elsewhere:
                 some = counted(len(adopted), "job")
                 say(
                     Said(
-                        f"{some} of an earlier command in {self.engine.title}: waited for, not handed over again"
+                        f"{some} of an earlier command in {self.engine.title}: waited for, "
+                        "not handed over again"
                     )
                 )
             return [*adopted.values(), *self._submit(batches, rest, say)]
@@ -159,7 +163,10 @@ class Elsewhere:
     def _in_flight(
         self, batches: Batches
     ) -> tuple[Mapping[Job, State], dict[tuple[str, int], Job]]:
-        """The jobs that the engine still has, and by key and seed the one that has a run. Old notes are removed."""
+        """The jobs that the engine still has, and by key and seed the one that has a run.
+
+        Old notes are removed.
+        """
         notes = batches.noted()
         if not notes:
             return {}, {}
@@ -167,7 +174,8 @@ class Elsewhere:
         while (states := self.engine.states(batches.home, list(notes))) is None:
             if time.monotonic() > deadline:
                 raise UserError(
-                    f"{self.engine.title} does not say where jobs of an earlier command stand; try later"
+                    f"{self.engine.title} does not say where jobs of an earlier "
+                    "command stand; try later"
                 )
             time.sleep(1)
         live = {job: state for job, state in states.items() if state.live}
@@ -179,9 +187,10 @@ class Elsewhere:
     def _take_back(
         self, batches: Batches, flying: Mapping[Job, State], tasks: Sequence[Task], say: Say
     ) -> list[Job]:
-        """Take out of the queue the jobs that ask for something else than they would now, and have not begun.
+        """Take out of the queue jobs that have not begun and are out of date.
 
-        Only those whose runs are all wanted now. One that begins at this moment goes on.
+        Those that ask for something else than they would now. Only those whose runs are all wanted
+        now. One that begins at this moment goes on.
 
         Returns:
             Those that are gone.
@@ -210,13 +219,17 @@ class Elsewhere:
             some = counted(len(gone), "job")
             say(
                 Said(
-                    f"{some} of an earlier command had not begun and asked for {changes}: handed over anew"
+                    f"{some} of an earlier command had not begun and asked for "
+                    f"{changes}: handed over anew"
                 )
             )
         return gone
 
     def _once_settled(self, home: Path, jobs: Sequence[Job]) -> Collection[Job]:
-        """Those of some cancelled jobs that the engine still has, once each has gone or begun; all, if it is silent."""
+        """Those of some cancelled jobs that the engine still has, once each has gone or begun.
+
+        All, if it is silent.
+        """
         deadline = time.monotonic() + GONE_SECONDS
         live: Collection[Job] = jobs
         while True:
@@ -246,12 +259,15 @@ class Elsewhere:
             watched += [_Watched(Job(batch, i), folder, [task]) for i, task in enumerate(some)]
         return watched
 
-    # -------------------------------------------------------------------------------------------------- watching
+    # ------------------------------------------------------------------------------------- watching
 
     def _look(
         self, store: Store, batches: Batches, watched: list[_Watched], say: Say, stopping: bool
     ) -> tuple[list[Outcome], list[Task], list[_Watched]]:
-        """Look at all jobs once: outcomes of those that ended, tasks to be handed over again, and the jobs left."""
+        """Look at all jobs once.
+
+        Outcomes of those that ended, tasks to be handed over again, and the jobs left.
+        """
         self._ask(batches.home, watched, say)
         outcomes: list[Outcome] = []
         again: list[Task] = []
@@ -313,8 +329,9 @@ class Elsewhere:
     ) -> list[Outcome | Task] | None:
         """The outcomes of a job that has ended, as it should or not; None of one that goes on.
 
-        In the place of an outcome a task that is to be looked for again: its run was left by an earlier command's job,
-        not as this command wants it, or another command has taken the job back and handed the run over anew.
+        In the place of an outcome a task that is to be looked for again: its run was left by an
+        earlier command's job, not as this command wants it, or another command has taken the job
+        back and handed the run over anew.
         """
         found = carried.read_outcomes(w.folder, w.job.number, w.tasks[0])
         late = 0.0 if w.dropped or stopping else GONE_SECONDS
@@ -345,7 +362,10 @@ class Elsewhere:
                 else:
                     state = w.state or State("unknown", False, False)
                     how = f"{state.word}{f' ({state.why})' if state.why else ''}"
-                    reason = f"its job ended without a result: {how}; run again to go on from the last checkpoint"
+                    reason = (
+                        f"its job ended without a result: {how}; run again to go on "
+                        "from the last checkpoint"
+                    )
                     outcomes.append(self._with_log(w, Outcome(task, seed, Status.FAILED, reason)))
         return outcomes
 
@@ -356,7 +376,7 @@ class Elsewhere:
         log = self.engine.log(w.folder, w.job.number)
         return replace(outcome, reason=f"{outcome.reason}; log: {log}")
 
-    # ----------------------------------------------------------------------------------------------------- ending
+    # --------------------------------------------------------------------------------------- ending
 
     def _drop(self, home: Path, watched: list[_Watched]) -> None:
         """Begin nothing more: take what has not begun out of the queue."""
@@ -369,7 +389,10 @@ class Elsewhere:
     def _farewell(self, watched: list[_Watched]) -> str:
         left = "1 job goes" if len(watched) == 1 else f"{len(watched)} jobs go"
         ends = self.engine.cancelling([w.job for w in watched])
-        return f"no longer watching: {left} on in {self.engine.title}; the same command watches again, {ends}"
+        return (
+            f"no longer watching: {left} on in {self.engine.title}; the same command "
+            f"watches again, {ends}"
+        )
 
 
 def _counted(watched: Sequence[_Watched]) -> str:

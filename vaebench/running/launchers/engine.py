@@ -1,4 +1,7 @@
-"""What an engine (Slurm, Ray) is to the launcher: where its jobs stand, and what can be asked of it."""
+"""What an engine (Slurm, Ray) is to the launcher.
+
+Where its jobs stand, and what can be asked of it.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,10 @@ class Engine(Protocol):
         ...
 
     def states(self, home: Path, batches: Sequence[str]) -> Mapping[Job, State] | None:
-        """Where the jobs of batches stand. One that is missing has ended. None: the engine does not answer."""
+        """Where the jobs of batches stand. One that is missing has ended.
+
+        None: the engine does not answer.
+        """
         ...
 
     def cancel(self, home: Path, jobs: Sequence[Job]) -> None:
@@ -79,7 +85,10 @@ class Engine(Protocol):
         ...
 
     def stop(self, jobs: Sequence[Job]) -> None:
-        """Let jobs save their state and end; only of an engine that does not outlive the command."""
+        """Let jobs save their state and end.
+
+        Only of an engine that does not outlive the command.
+        """
         ...
 
     def log(self, folder: Path, index: int) -> Path:

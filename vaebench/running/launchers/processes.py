@@ -1,7 +1,7 @@
 """Several tasks at a time, in child processes.
 
-Each child has a pipe of its own and nothing is shared between children, so one that is killed, even in the middle of
-a message, takes nothing with it but its task.
+Each child has a pipe of its own and nothing is shared between children, so one that is killed, even
+in the middle of a message, takes nothing with it but its task.
 """
 
 from __future__ import annotations
@@ -86,7 +86,10 @@ def _in_children(
 
 
 def _free(workers: list[_Worker], jobs: int) -> _Worker | None:
-    """A worker without a task: one of those there are, else a new one while there are fewer than ``jobs``."""
+    """A worker without a task.
+
+    One of those there are, else a new one while there are fewer than ``jobs``.
+    """
     free = next((w for w in workers if not w.task), None)
     if free is None and len(workers) < jobs:
         free = _Worker()
@@ -113,8 +116,8 @@ class _Worker:
         self.alive = True
 
     def start(self) -> None:
-        # A Ctrl-C in a terminal goes to the whole group. The child is born with it blocked, for the seconds until it
-        # can ignore it: the parent alone decides what it means.
+        # A Ctrl-C in a terminal goes to the whole group. The child is born with it blocked, for the
+        # seconds until it can ignore it: the parent alone decides what it means.
         resource_tracker.ensure_running()  # would unblock, if it were to start within
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
@@ -135,7 +138,10 @@ class _Worker:
             self.pipe.send(None)
 
     def receive(self, say: Say) -> list[Outcome] | None:
-        """Pass one message on to ``say``; the outcomes of its task when that has ended, as it should or not."""
+        """Pass one message on to ``say``.
+
+        The outcomes of its task when that has ended, as it should or not.
+        """
         try:
             event = self.pipe.recv()
         except (EOFError, OSError):
@@ -192,7 +198,10 @@ def _serve(pipe: connection.Connection) -> None:
 
 
 def _now_and_then(ask: Callable[[], bool]) -> Callable[[], bool]:
-    """The same question, put every POLL_SECONDS at most: it may be asked thousands of times a second."""
+    """The same question, put every POLL_SECONDS at most.
+
+    It may be asked thousands of times a second.
+    """
     last = -math.inf
 
     def asked() -> bool:

@@ -1,4 +1,7 @@
-"""Ray: a job is a detached actor, which goes on when the command ends, and begins again when its node is lost."""
+"""Ray: a job is a detached actor that goes on when the command ends.
+
+It begins again when its node is lost.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,8 @@ SPACE = "vaebench"
 """Namespace of the actors."""
 
 RESTARTS = 20
-"""How often a job begins again after its process or its node was lost. Its runs go on from their checkpoints."""
+"""How often a job begins again after its process or its node was lost. Its runs go on
+from their checkpoints."""
 
 INSTALL = "pip install 'vaebench[ray]'"
 
@@ -46,12 +50,18 @@ class Ray:
 
     @property
     def outlives(self) -> bool:
-        """Jobs go on in a cluster that was there before the command, not in one that it has started."""
+        """Jobs go on in a cluster that was there before the command.
+
+        Not in one that it has started.
+        """
         self._connect()
         return not self._own
 
     def _connect(self) -> Any:
-        """Ray, connected: to the cluster that is asked for, the one that runs here, or one of its own."""
+        """Ray, connected: to the cluster that is asked for, or another.
+
+        Else to the one that runs here, or to one of its own.
+        """
         if self._ray is not None:
             return self._ray
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
@@ -92,7 +102,8 @@ class Ray:
         ray = self._connect()
         if self._own and (lack := self._lack()):
             raise UserError(
-                f"Ray: {lack} on this machine; run.cpus, run.gpus and run.memory say what a job asks for"
+                f"Ray: {lack} on this machine; run.cpus, run.gpus and run.memory "
+                "say what a job asks for"
             )
         asks = self._asks()
         memory = {"memory": asks["memory"]} if "memory" in asks else {}
@@ -174,7 +185,10 @@ class Ray:
 
 
 class Actor:
-    """A job in a process of its own. The work begins with it, so that it begins again wherever Ray restarts it."""
+    """A job in a process of its own.
+
+    The work begins with it, so that it begins again wherever Ray restarts it.
+    """
 
     def __init__(
         self, folder: Path, index: int, task: Task, place: str, environment: Mapping[str, str]
@@ -205,7 +219,10 @@ class Actor:
 
 
 def _knock(address: str) -> None:
-    """Raise OSError if nobody listens at the address of a cluster; Ray itself would ask for minutes."""
+    """Raise OSError if nobody listens at the address of a cluster.
+
+    Ray itself would ask for minutes.
+    """
     place: str | None = address.removeprefix("ray://")
     if address == "auto":
         with contextlib.suppress(ImportError, AttributeError):  # not a public part of Ray

@@ -1,4 +1,7 @@
-"""Slurm, through submitit: a batch is an array, and before its limit a job saves its state and is queued again."""
+"""Slurm, through submitit.
+
+A batch is an array, and before its limit a job saves its state and is queued again.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ INSTALL = "pip install 'vaebench[slurm]'"
 
 
 class Slurm:
-    """See ``engine.Engine``. Raises UserError if submitit is not installed, or Slurm is not here."""
+    """See ``engine.Engine``.
+
+    Raises UserError if submitit is not installed, or Slurm is not here.
+    """
 
     name = "slurm"
     title = "Slurm"
@@ -57,8 +63,8 @@ class Slurm:
         logging.getLogger("submitit").handlers.clear()
         if settings.grace >= 60 * settings.time_limit:
             raise UserError(
-                f"run.grace={settings.grace}: allowed: fewer seconds than the {settings.time_limit} minutes of "
-                "run.time_limit"
+                f"run.grace={settings.grace}: allowed: fewer seconds than the "
+                f"{settings.time_limit} minutes of run.time_limit"
             )
 
         self._settings = settings
@@ -122,7 +128,10 @@ class Slurm:
         }
 
     def states(self, home: Path, batches: Sequence[str]) -> Mapping[Job, State] | None:
-        """See ``Engine.states``. A job that lost its submitter before it had its task is cancelled."""
+        """See ``Engine.states``.
+
+        A job that lost its submitter before it had its task is cancelled.
+        """
         command = [
             "squeue",
             "--noheader",
@@ -179,7 +188,10 @@ class Slurm:
 
 
 class Carried:
-    """What a job calls: submitit keeps it, and keeps it again (``checkpoint``) before the job is queued again."""
+    """What a job calls: submitit keeps it.
+
+    It keeps it again (``checkpoint``) before the job is queued again.
+    """
 
     def __init__(self, folder: Path, index: int, task: Task) -> None:
         self.folder = folder
@@ -188,9 +200,11 @@ class Carried:
         self.place = os.getcwd()
 
     def __call__(self) -> None:
-        """Carry the task out. Told to stop before the limit (SIGUSR2): save, then be queued again, by submitit.
+        """Carry the task out.
 
-        SIGTERM, of ``scancel`` and of a preemption, saves and ends the job; Slurm queues a preempted one again.
+        Told to stop before the limit (SIGUSR2): save, then be queued again, by submitit. SIGTERM,
+        of ``scancel`` and of a preemption, saves and ends the job; Slurm queues a preempted one
+        again.
         """
         os.chdir(self.place)
         told: list[int] = []
@@ -211,7 +225,10 @@ class Carried:
 
 @contextlib.contextmanager
 def _signals(told: list[int]) -> Iterator[Mapping[signal.Signals, Any]]:
-    """Note SIGUSR2 and SIGTERM in ``told`` for the time of the block. Gives what was called at them before."""
+    """Note SIGUSR2 and SIGTERM in ``told`` for the time of the block.
+
+    Gives what was called at them before.
+    """
     before = {
         n: signal.signal(n, lambda number, _: told.append(number))
         for n in (signal.SIGUSR2, signal.SIGTERM)
@@ -228,7 +245,10 @@ def _name(batch: str) -> str:
 
 
 def _output(command: list[str]) -> str | None:
-    """What a command of Slurm prints; None where it fails, as it does while Slurm does not answer."""
+    """What a command of Slurm prints.
+
+    None where it fails, as it does while Slurm does not answer.
+    """
     try:
         return subprocess.run(
             command, capture_output=True, text=True, check=True, timeout=60

@@ -21,7 +21,9 @@ LATE = "vaebench: the time is over: saving the state and stopping\n"
 
 
 class Stop:
-    """Set by the first Ctrl-C or SIGTERM: everybody saves and ends. A second one raises KeyboardInterrupt.
+    """Set by the first Ctrl-C or SIGTERM: everybody saves and ends.
+
+    A second one raises KeyboardInterrupt.
 
     Args:
         text: What is told at the first.
