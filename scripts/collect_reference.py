@@ -2,7 +2,8 @@
 
 Per table and preset the results, the curves, and a figure's plot.
 
-python scripts/collect_reference.py [RESULTS_FOLDER] [--table NAME ...]        default: results/runs, all tables
+python scripts/collect_reference.py [RESULTS_FOLDER] [--table NAME ...]
+default: results/runs, all tables
 
 Only finished, failed and diverged runs are taken. What the files have of runs that are not in the
 folder stays, if the table still has the same training in that place; a file without any run in the

@@ -127,9 +127,9 @@ def main() -> None:
     found: dict[tuple[int, float], list[tuple[float, ...]]] = {s: [] for s in SETTINGS}
     with torch.no_grad():
         logits = model.decode([every])
-        shared = model.prior().negative_energy(*states) - torch.nn.functional.softplus(logits).sum(
-            -1
-        )
+        shared = model.prior().negative_energy(*states) - torch.nn.functional.softplus(
+            logits,
+        ).sum(-1)
         likelihoods = images @ logits.mT + shared
     for i, (x, terms) in enumerate(zip(images, likelihoods, strict=True)):
         batched = model.posterior(x.unsqueeze(0))

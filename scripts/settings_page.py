@@ -40,7 +40,8 @@ there are.
 
 ```
 vaebench show table=nvil_mnist        # what a table sets, and why
-vaebench run table=nvil_mnist --only "row=SBN 200" model=sbn optim.rate=1e-3 --dry-run   # an option and a key
+vaebench run table=nvil_mnist --only "row=SBN 200" model=sbn optim.rate=1e-3 --dry-run \
+  # an option and a key
 ```
 
 A list is written `"model.dims=[200,200]"`, nothing at all is `null`. Keys are written in full;

@@ -20,7 +20,8 @@ LIMIT = 2000
 FULL_DISK = f"""
 import resource, signal, sys
 from pathlib import Path
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then a write beyond the limit fails as it does on a full disk
+# Then a write beyond the limit fails as it does on a full disk.
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({LIMIT}, -1))
 folder = Path(sys.argv[1])
 """

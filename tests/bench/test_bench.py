@@ -340,9 +340,11 @@ def test_the_jax_loop_is_nvil(monkeypatch):
         draws = noise.update_block(pack.objective.draws(20, 784), [0], block, CPU)
         ours = (
             float(
-                pack.advance(noise.order_block(5000, 20, "replacement", [0], block), draws, None)[
-                    "bound"
-                ]
+                pack.advance(
+                    noise.order_block(5000, 20, "replacement", [0], block),
+                    draws,
+                    None,
+                )["bound"]
             )
             / 100
         )

@@ -174,7 +174,10 @@ def moving(folder: Path) -> None:
 
 
 BAD_FOLDERS = {
-    "colour": (in_colour("RGB"), r"001\.png: in colour \(mode RGB\); expected a grey or binary PNG"),
+    "colour": (
+        in_colour("RGB"),
+        r"001\.png: in colour \(mode RGB\); expected a grey or binary PNG",
+    ),
     "with alpha": (in_colour("RGBA"), r"001\.png: in colour \(mode RGBA\)"),
     "transparent": (in_colour("LA"), r"001\.png: has transparent pixels"),
     "one level transparent": (in_colour("L", transparency=0), r"001\.png: has transparent pixels"),

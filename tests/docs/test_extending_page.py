@@ -45,7 +45,8 @@ for command in json.loads(sys.argv[1]):
     words = shlex.split(command)
     print("$", command, flush=True)
     if words[0] == "pytest":
-        quiet = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+        quiet = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+        quiet += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
         code = pytest.main([*quiet, *words[1:]])
     else:
         run = next(iter(sorted(Path("results/runs").glob("digits-*wake*/seed-0"))), "RUN")

@@ -17,9 +17,11 @@ from vaebench.estimators.importance_weighted import importance
 
 def test_of_a_linear_gaussian_model_it_is_exact_up_to_its_noise():
     """A Gaussian posterior is fitted well: over 300 cases the mean error is below 0.02 nat."""
-    model = check.tiny({"name": "linear_gaussian", "dims": [2]}, seed=0, scale=0.5).requires_grad_(
-        False
-    )
+    model = check.tiny(
+        {"name": "linear_gaussian", "dims": [2]},
+        seed=0,
+        scale=0.5,
+    ).requires_grad_(False)
     x = torch.randn(
         300, check.VISIBLE, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
@@ -48,9 +50,11 @@ def test_of_a_vae_it_agrees_with_quadrature():
 
 
 def test_it_does_not_depend_on_the_cases_beside():
-    model = check.tiny({"name": "linear_gaussian", "dims": [2]}, seed=0, scale=0.5).requires_grad_(
-        False
-    )
+    model = check.tiny(
+        {"name": "linear_gaussian", "dims": [2]},
+        seed=0,
+        scale=0.5,
+    ).requires_grad_(False)
     x = torch.randn(
         150, check.VISIBLE, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
@@ -62,9 +66,11 @@ def test_it_does_not_depend_on_the_cases_beside():
 def test_with_few_samples_of_many_latents_it_reads_too_high():
     """The limit that the paper gives, below five dimensions: with 30 latents and 50
     samples the fit is worthless."""
-    model = check.tiny({"name": "linear_gaussian", "dims": [30]}, seed=0, scale=0.2).requires_grad_(
-        False
-    )
+    model = check.tiny(
+        {"name": "linear_gaussian", "dims": [30]},
+        seed=0,
+        scale=0.2,
+    ).requires_grad_(False)
     x = torch.randn(
         50, check.VISIBLE, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )

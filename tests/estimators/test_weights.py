@@ -14,9 +14,8 @@ CONFIG = {"name": "sbn", "dims": [2, 3]}
 
 
 def cases(n, dtype=torch.uint8):
-    return (torch.rand(n, check.VISIBLE, generator=torch.Generator().manual_seed(0)) < 0.4).to(
-        dtype
-    )
+    noise = torch.rand(n, check.VISIBLE, generator=torch.Generator().manual_seed(0))
+    return (noise < 0.4).to(dtype)
 
 
 def collect(model, x, samples, seed=0, **settings):

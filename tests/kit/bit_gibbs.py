@@ -61,8 +61,8 @@ def table(rule, x, statistics):
     buffers = {
         f"{path}.{n}": v
         for path, pair in statistics.items()
-        for n, v in zip(("mean", "variance"), pair)
-    }  # noqa: B905
+        for n, v in zip(("mean", "variance"), pair, strict=False)
+    }
     z = EVERY.unsqueeze(1).expand(-1, len(x), -1)
 
     class Joint(torch.nn.Module):

@@ -153,9 +153,13 @@ def assert_wake_sleep_is_unbiased(model, objective, x, info, dreams):
     """
     sizes = list(reversed(model["dims"]))
     states = [[part[None, None] for part in h.split(sizes)] for h in exact.states(sum(sizes))]
-    start, _, _ = pack_of(model, objective, x.to(torch.uint8)[None], "plain", kind=info.kind).seed(
-        0
-    )
+    start, _, _ = pack_of(
+        model,
+        objective,
+        x.to(torch.uint8)[None],
+        "plain",
+        kind=info.kind,
+    ).seed(0)
     rule = exact_rule(model, objective, start, info)
     of_model = {k: v for k, v in rule.named_parameters() if k.startswith("model.p.")}
     of_network = {k: v for k, v in rule.named_parameters() if k.startswith("model.q.")}

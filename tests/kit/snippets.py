@@ -63,8 +63,10 @@ from dataclasses import replace
 from vaebench.config import catalogue
 load, options = catalogue.load, catalogue.options
 def load_more(name):
-    table = load("nvil_autoreg" if name == "more_samples" else name)
-    return replace(table, name=name, base=(*table.base, "eval.bound_samples=7")) if name == "more_samples" else table
+    if name != "more_samples":
+        return load(name)
+    table = load("nvil_autoreg")
+    return replace(table, name=name, base=(*table.base, "eval.bound_samples=7"))
 catalogue.load = load_more
 catalogue.options = lambda group: options(group) + (["more_samples"] if group == "table" else [])
 """

@@ -28,7 +28,9 @@ presets:
     set: [optim.rate=1e-3, train.batch=30]
     note: chosen on validation
     columns: {WS: [optim.rate=2e-3]}
-    rows: {SBN 200: {"*": [train.batch=40, optim.rate=4e-3], WS: [optim.rate=5e-3]}, fDARN 200: {"*": []}}
+    rows:
+      SBN 200: {"*": [train.batch=40, optim.rate=4e-3], WS: [optim.rate=5e-3]}
+      fDARN 200: {"*": []}
     seeds: [4, 5]
   short:
     rows: {SBN 200: {WS: [train.updates=2000000]}}

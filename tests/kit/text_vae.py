@@ -30,9 +30,10 @@ def built(seed=0, scale=0.7, dtype=torch.float64, vocabulary=VOCABULARY, **setti
     """The model, every parameter N(0, scale^2)."""
     settings = {"latents": LATENTS, "embedding": EMBEDDING, "units": UNITS, **settings}
     return drawn(
-        TextVAE(DataInfo(torch.full((vocabulary,), 1 / vocabulary), Kind.TOKENS), **settings).to(
-            dtype
-        ),
+        TextVAE(
+            DataInfo(torch.full((vocabulary,), 1 / vocabulary), Kind.TOKENS),
+            **settings,
+        ).to(dtype),
         scale,
         seed,
     )

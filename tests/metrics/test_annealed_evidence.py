@@ -38,9 +38,11 @@ def made(model, cases=6, seed=0):
 
 @pytest.fixture
 def linear():
-    return check.tiny({"name": "linear_gaussian", "dims": [2]}, seed=0, scale=0.5).requires_grad_(
-        False
-    )
+    return check.tiny(
+        {"name": "linear_gaussian", "dims": [2]},
+        seed=0,
+        scale=0.5,
+    ).requires_grad_(False)
 
 
 def mean_ratio(log_weights, exact):
@@ -179,9 +181,11 @@ def test_as_a_measure_it_has_its_error_and_its_protocol(linear):
     assert "|samples:20|temperatures:100|" in found.signature
     assert set(found.extra) >= {"ess", "ess_min", "chains", "gap", "gap_error"}
 
-    sharp = check.tiny({"name": "linear_gaussian", "dims": [4]}, seed=0, scale=1.5).requires_grad_(
-        False
-    )
+    sharp = check.tiny(
+        {"name": "linear_gaussian", "dims": [4]},
+        seed=0,
+        scale=1.5,
+    ).requires_grad_(False)
     poor = measured(sharp, x, ais_temperatures=1, ais_chains=2)["ais_nll"]
     assert flags.kinds(poor.flags) == ("annealing",)
     assert "from below and from above" in poor.flags[0]

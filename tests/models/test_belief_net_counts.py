@@ -228,9 +228,10 @@ def test_a_document_without_a_pattern_has_the_mean_length():
     model = net(name="sbn", dims=[2])
     x, _ = model.sample_joint(noise.fixed(model.joint_noise(50), 0, "noise"))
     assert set(x.sum(-1).tolist()) == {2.0}
-    assert model.sample_visible([torch.zeros(4, 3, 2).double()], torch.rand(4, 3, 5)).sum(
-        -1
-    ).unique().tolist() == [5.0]
+    assert model.sample_visible(
+        [torch.zeros(4, 3, 2).double()],
+        torch.rand(4, 3, 5),
+    ).sum(-1).unique().tolist() == [5.0]
 
 
 def test_samples_of_a_large_vocabulary_stay_in_it():

@@ -16,9 +16,11 @@ D = check.VISIBLE
 
 @pytest.fixture
 def model():
-    return check.tiny({"name": "linear_gaussian", "dims": [2]}, seed=0, scale=0.5).requires_grad_(
-        False
-    )
+    return check.tiny(
+        {"name": "linear_gaussian", "dims": [2]},
+        seed=0,
+        scale=0.5,
+    ).requires_grad_(False)
 
 
 @pytest.fixture

@@ -84,9 +84,9 @@ def plain_m_step(x, r, prior):
 
 
 def plain_start(x, jitter, shrink):
-    means = (1 - shrink) * x[:COMPONENTS] + shrink * x.mean(0).astype(np.float32).astype(
-        float
-    ).clip(EDGE, 1 - EDGE)
+    means = (1 - shrink) * x[:COMPONENTS] + shrink * x.mean(0).astype(
+        np.float32,
+    ).astype(float).clip(EDGE, 1 - EDGE)
     return np.log(means / (1 - means)) + jitter, np.zeros(COMPONENTS)
 
 

@@ -26,9 +26,9 @@ def generator(seed=0):
 
 
 def machine_of(seed, scale=1.0):
-    draw = lambda *shape: (
-        scale * torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
-    )  # noqa: E731
+    def draw(*shape):
+        return scale * torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
+
     return RBM(draw(SIDE), draw(SIDE + 1), draw(SIDE, SIDE + 1))
 
 

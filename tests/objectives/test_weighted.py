@@ -26,9 +26,10 @@ def hermite(points: int, dims: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Nodes (points^dims, dims) and weights of a standard normal in so many dimensions."""
     e, w = (torch.from_numpy(v) for v in np.polynomial.hermite_e.hermegauss(points))
     grid = torch.cartesian_prod(*[e] * dims).reshape(-1, dims)
-    return grid, torch.cartesian_prod(*[w / math.sqrt(2 * math.pi)] * dims).reshape(-1, dims).prod(
-        -1
-    )
+    return grid, torch.cartesian_prod(*[w / math.sqrt(2 * math.pi)] * dims).reshape(
+        -1,
+        dims,
+    ).prod(-1)
 
 
 def normal(v, mean, log_sd):

@@ -26,9 +26,10 @@ def test_two_adams_of_pytorch_and_its_joint_clip():
     """For every seed, with groups that take turns: each keeps a count of its
     own, all share the norm."""
     generator = torch.Generator().manual_seed(0)
-    draw = lambda scale: {
-        k: scale * torch.randn(2, *s, generator=generator) for k, s in SHAPES.items()
-    }  # noqa: E731
+
+    def draw(scale):
+        return {k: scale * torch.randn(2, *s, generator=generator) for k, s in SHAPES.items()}
+
     rule = clipped(posterior_rate=0.03, clip=5.0)
     params = draw(1.0)
     theirs = [{k: v[r].clone().requires_grad_() for k, v in params.items()} for r in range(2)]

@@ -179,9 +179,10 @@ def some(seeds=2):
     generator = torch.Generator().manual_seed(3)
     shapes = {"model.p.w": (3, 4), "model.p.b": (3,), "model.q.w": (5,)}
     groups = {k: "model" if ".p." in k else "posterior" for k in shapes}
-    make = lambda scale: {
-        k: scale * torch.randn(seeds, *s, generator=generator) for k, s in shapes.items()
-    }  # noqa: E731
+
+    def make(scale):
+        return {k: scale * torch.randn(seeds, *s, generator=generator) for k, s in shapes.items()}
+
     return make(1.0), make(3.0), groups
 
 

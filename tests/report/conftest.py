@@ -8,7 +8,10 @@ import pytest
 
 from vaebench.config.tables import Column, Ledger, Row, Table, TablePreset
 
-SIGNATURE = "{metric}|data:{data}@8f3a12cd|split:test|points:{points}|samples:{samples}|select:valid_bound|recipe:1"
+SIGNATURE = (
+    "{metric}|data:{data}@8f3a12cd|split:test|points:{points}|samples:{samples}|"
+    "select:valid_bound|recipe:1"
+)
 
 PAPERS = "bound|data:mnist_static|split:test|points:all|samples:10|select:valid_bound|recipe:1"
 

@@ -51,7 +51,8 @@ SIX = [*SMALL, "--only", "SBN 200", "--seeds", "0-2", "train.updates=2000"]
 
 HOOK = """
 import os, sys
-if os.environ.get("TRAININGS") and any(w in " ".join(sys.orig_argv) for w in ("submitit", "default_worker")):
+words = " ".join(sys.orig_argv)
+if os.environ.get("TRAININGS") and ("submitit" in words or "default_worker" in words):
     import importlib.abc, importlib.util
 
     class Hook(importlib.abc.MetaPathFinder):

@@ -32,7 +32,9 @@ addEventListener("load", tell);
 an expression has found."""
 
 FRAME = """<!doctype html><iframe src="%s" width="%d" height="900"></iframe><pre></pre>
-<script>addEventListener("message", (e) => (document.querySelector("pre").textContent = e.data));</script>
+<script>
+addEventListener("message", (e) => (document.querySelector("pre").textContent = e.data));
+</script>
 """
 
 
@@ -76,9 +78,11 @@ def test_on_a_phone_figures_are_whole_and_their_names_below_them(folder, tmp_pat
     body = """
     const box = (element) => element.getBoundingClientRect();
     return [...document.querySelectorAll("figure.plot")].map((figure) => {
-      const [title, names] = [box(figure.querySelector(".xtitle")), box(figure.querySelector(".names"))];
+      const title = box(figure.querySelector(".xtitle"));
+      const names = box(figure.querySelector(".names"));
       const wide = document.documentElement;
-      return [title.right <= box(figure).right, title.bottom <= names.top, wide.scrollWidth <= wide.clientWidth];
+      const fits = wide.scrollWidth <= wide.clientWidth;
+      return [title.right <= box(figure).right, title.bottom <= names.top, fits];
     });"""
 
     found = found_in(folder / "table/lagging_synthetic.html", 375, body, tmp_path)
@@ -106,7 +110,8 @@ def test_a_column_of_times_is_sorted_by_time(folder, tmp_path):
     const table = document.querySelector("table.sortable");
     const place = [...table.tHead.rows[0].cells].findIndex((head) => head.textContent === "time");
     table.tHead.rows[0].cells[place].querySelector("button").click();
-    return [...table.tBodies[0].rows].map((row) => row.cells[place].textContent).filter((text) => text);"""
+    const texts = [...table.tBodies[0].rows].map((row) => row.cells[place].textContent);
+    return texts.filter((text) => text);"""
     units = {"s": 1, "min": 60, "h": 3600}
 
     found = found_in(folder / "table/nvil_recipe.html", 1200, body, tmp_path)

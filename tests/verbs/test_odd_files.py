@@ -94,9 +94,8 @@ def result(cell: Cell) -> dict:
     ]
     return {
         "schema": 1, "status": "done", "reason": "", "key": cell.key, "seed": 0,
-        "config": cell.config, "updates": 9,
-        "best_update": 5, "stopped_early": False, "seconds": 1.5, "pack": 1, "device": "cpu",
-        "engine": "plain",
+        "config": cell.config, "updates": 9, "best_update": 5, "stopped_early": False,
+        "seconds": 1.5, "pack": 1, "device": "cpu", "engine": "plain",
         "peak_memory_mb": 10.0, "versions": {"torch": "2"},
         "data": {"name": "digits", "hash": "ab", "hashes": {}},
         "updates_per_second": 6.0, "eval_seconds": 0.5, "measures": measures,

@@ -194,7 +194,9 @@ def run(
     yield (
         "x: of the plain engine's time. products: an update's matrix products alone, by the library"
     )
-    yield f"{'':42}{engine:>10}{'chains':>14}{'noise':>8}{'kernel':>18}{'chains':>18}{'products':>10}"
+    yield (
+        f"{'':42}{engine:>10}{'chains':>14}{'noise':>8}{'kernel':>18}{'chains':>18}{'products':>10}"
+    )
     for name, (model, objective) in families.items():
         kernel = with_kernels and has_kernel(
             {"model": model, "objective": objective, "optim": {"name": "adam"}}

@@ -147,4 +147,6 @@ def run(
             {"family": name, "unit": f"ms for {SAMPLES:,} samples of a case", **found, "rate": rate}
         )
         kernel = f"{found['kernel']:,.2f}" if "kernel" in found else "-"
-        yield f"{name:42}{found['plain']:>10,.2f}{kernel:>10}{found['products']:>10,.2f}{rate:>8.0%}"
+        yield (
+            f"{name:42}{found['plain']:>10,.2f}{kernel:>10}{found['products']:>10,.2f}{rate:>8.0%}"
+        )

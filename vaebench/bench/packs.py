@@ -42,9 +42,10 @@ def make_pack(
     ``descent`` None: SGD. ``start``: how parameters are initialised, None: small normal numbers.
     """
     pixels = np.random.default_rng(0).random((CASES, VISIBLE)) < 0.13
-    rule = objectives.build(objective, models.build(model, DataInfo(np.full(VISIBLE, 0.13)))).to(
-        device
-    )
+    rule = objectives.build(
+        objective,
+        models.build(model, DataInfo(np.full(VISIBLE, 0.13))),
+    ).to(device)
     descent = descent or {"name": "sgd", "rate": 3e-4}
     start = start or {"init": "normal", "init_scale": 0.1}
     return pack_of(

@@ -245,10 +245,8 @@ def updates_per_second(
             rate = speed(make_pack(model, objective, n, engine, device), seconds, device)
             ratios = f"x{rate / found['plain']:.1f}"
             if engine == "kernel":
-                ratios += (
-                    ", "
-                    f"x{rate / max(v for k, v in found.items() if k in ('plain', 'compiled 1')):.1f}"
-                )
+                best = max(v for k, v in found.items() if k in ("plain", "compiled 1"))
+                ratios += f", x{rate / best:.1f}"
             found[f"{engine} {n}"] = rate / n
             cells.append(f"{rate / n:,.0f} ({ratios})")
         if issubclass(models.model_class(model["name"]), BeliefNet):

@@ -133,9 +133,12 @@ def sampling(
 def linear_gaussian(device: str | torch.device = "cpu") -> Iterator[Line]:
     """The importance-weighted and ELBO machinery on a model whose answers are closed forms."""
     model = of_kind(LinearGaussian, tiny({"name": "linear_gaussian", "dims": [2]}, 5, device))
-    x = torch.randn(1, VISIBLE, generator=torch.Generator().manual_seed(2), dtype=torch.float64).to(
-        device
-    )
+    x = torch.randn(
+        1,
+        VISIBLE,
+        generator=torch.Generator().manual_seed(2),
+        dtype=torch.float64,
+    ).to(device)
     log_w = torch.cat(
         [part.log_w.reshape(-1) for part in stream(model, x.expand(DRAWS // 10, -1), 10, 0)]
     )

@@ -78,9 +78,11 @@ def ancestral_samples(name: str, model: Ancestral, p: Tensor, draws: int) -> Lin
     x, _ = model.sample_joint(
         double(noise.fixed(model.joint_noise(draws), 0, "check", device=p.device))
     )
-    probe = torch.randn(len(p), generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(
-        p.device
-    )
+    probe = torch.randn(
+        len(p),
+        generator=torch.Generator().manual_seed(1),
+        dtype=torch.float64,
+    ).to(p.device)
     place = (x.long() << torch.arange(bits, device=p.device)).sum(-1)
     return mean_line(f"{name}: ancestral samples", float((p * probe).sum()), probe[place])
 

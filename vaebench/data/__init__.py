@@ -41,15 +41,8 @@ if TYPE_CHECKING:
 DATA: dict[str, type[Loader]] = {
     cls.name: cls
     for cls in (
-        *(
-            MnistStatic,
-            MnistDynamic,
-            Omniglot,
-            OmniglotReconstructed,
-            Caltech101Silhouettes,
-            Digits,
-            Blank,
-        ),
+        *(MnistStatic, MnistDynamic, Omniglot, OmniglotReconstructed),
+        *(Caltech101Silhouettes, Digits, Blank),
         *(MnistGrey, FreyFace, DigitsGrey),
         OwnImages,
         *(Yahoo, YahooSmall, Yelp, SyntheticText, ToyText, OwnText),

@@ -5,7 +5,8 @@ Rezende et al. 2014, section 4.2.
 All in O(n), by the matrix inversion and determinant lemmas: with s = u^T
 D^-1 u and eta = 1 / (1 + s)
 
-    C = D^-1 - eta D^-1 u u^T D^-1,   log|C| = log eta - sum log d,   tr C = sum 1/d - eta sum u^2/d^2,
+    C = D^-1 - eta D^-1 u u^T D^-1,   log|C| = log eta - sum log d,
+    tr C = sum 1/d - eta sum u^2/d^2,
     R = D^-1/2 - eta / (1 + sqrt eta) D^-1 u u^T D^-1/2,   R R^T = C.
 
 The factor of R is the paper's (1 - sqrt eta) / s without its division by s, which is 0 where u is.

@@ -174,9 +174,9 @@ def drawn_images(model: Model, number: int, seed: int) -> Tensor:
     """
     if isinstance(model, Ancestral) and model.draws_bits:
         shapes = model.joint_noise(number)
-        return model.sample_joint(noise.fixed(shapes, seed, "made_code", device=model.mean.device))[
-            0
-        ]
+        return model.sample_joint(
+            noise.fixed(shapes, seed, "made_code", device=model.mean.device),
+        )[0]
     if not (isinstance(model, BoltzmannPrior) and isinstance(model, BinaryVisibles)):
         raise UserError(f"{type(model).__name__} makes no images of zeros and ones")
 

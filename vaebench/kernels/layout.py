@@ -17,9 +17,8 @@ from __future__ import annotations
 # the baseline's output weights. In work: logits and deltas, and what centring needs. In the noise:
 # where this block's begins, how far one update's is from the next one's, and how many numbers a
 # case has.
-WEIGHT, STRIDE, PARENTS, UNITS, WIDTH, BIAS, CHAIN, CHAIN_STRIDE, HIDDEN, OUT, DELTA, CENTRE = (
-    range(12)
-)
+(WEIGHT, STRIDE, PARENTS, UNITS, WIDTH, BIAS,
+ CHAIN, CHAIN_STRIDE, HIDDEN, OUT, DELTA, CENTRE) = range(12)  # fmt: skip
 NOISE, NOISE_STEP, UNIFORMS = 12, 13, 14
 BLOCK_COLUMNS = 15
 

@@ -56,8 +56,8 @@ def wake_sleep(
             block = blocks[layers + i]
             generate_logits(theta, work, ints, block, units[min(i + 1, layers)], 2 * batch, scratch)
             dream_layer(
-                theta, work, ints, block, dreamt[i], units[i], noise, t, batch, thresholds, scratch,
-                mass
+                theta, work, ints, block, dreamt[i], units[i], noise, t, batch, thresholds,
+                scratch, mass
             )  # fmt: skip
             score_layer(theta, work, ints, block, units[i], batch, scratch, rates[MODEL], logs)
             bound += logs.mean()

@@ -60,9 +60,8 @@ class LinearGaussian(SampledPosterior, Ancestral):
         return {f"p{i}": ("normal", (batch, n)) for i, n in enumerate(self.sizes)}
 
     def _posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return nn.functional.linear(x - self.mean, self.q["weight"], self.q["bias"]), self.q[
-            "log_sd"
-        ]
+        mean = nn.functional.linear(x - self.mean, self.q["weight"], self.q["bias"])
+        return mean, self.q["log_sd"]
 
     def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:
         """k reparameterised samples of Q(z | x): [z] with z (k, batch, n)."""

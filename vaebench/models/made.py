@@ -129,9 +129,8 @@ class MADE(Ensemble, Ancestral):
         uniform = inside(noise["p0"])
         x = torch.zeros_like(uniform)
         for pixel in self.positions[0].argsort().tolist():
-            x[:, pixel] = (uniform[:, pixel] < torch.sigmoid(self.logits(x, 0)[:, pixel])).to(
-                x.dtype
-            )
+            means = torch.sigmoid(self.logits(x, 0)[:, pixel])
+            x[:, pixel] = (uniform[:, pixel] < means).to(x.dtype)
         return x, []
 
 

@@ -44,6 +44,5 @@ class DVAESharp(WeightedObjective):
             (F.softplus(v + e) - F.softplus(v)).sum(-1)
             for v, e in zip(logits, evidence, strict=True)
         ]
-        return mean_field.log_partition(self.model.prior(), *self.model.sides(evidence)) - sum(
-            log_q
-        )
+        log_r = mean_field.log_partition(self.model.prior(), *self.model.sides(evidence))
+        return log_r - sum(log_q)

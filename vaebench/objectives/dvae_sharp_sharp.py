@@ -128,8 +128,7 @@ class DVAESharpSharp(RBMPriorObjective):
         prior = self.model.prior()
 
         def terms(z: list[Tensor]) -> tuple[Tensor, Tensor]:
-            return self.model.log_likelihood(x, z, tape), prior.negative_energy(
-                *z
-            ) - stopped.negative_energy(*z)
+            likelihood = self.model.log_likelihood(x, z, tape)
+            return likelihood, prior.negative_energy(*z) - stopped.negative_energy(*z)
 
         return weighted.bound(terms, [end.zeta1, end.zeta2], weight)

@@ -2,7 +2,8 @@
 
 And two estimators of its gradient.
 
-L = E log (1/K) sum_i w_i,  log w_i = log p(x | z_i) + gamma [log p(z_i) - log q(z_i | x)],  z_1 .. z_K ~ q(z | x)
+L = E log (1/K) sum_i w_i,  log w_i = log p(x | z_i) + gamma [log p(z_i) - log q(z_i | x)],
+z_1 .. z_K ~ q(z | x)
 
 (Vahdat, Andriyash & Macready 2020). gamma = 1 is the bound of Burda, Grosse & Salakhutdinov (2016),
 K = 1 the ELBO with a weighted KL. Let w~_i = w_i / sum w, the samples be differentiable functions
@@ -63,9 +64,8 @@ def bound(
     if estimator == "plain":
         likelihood, ratio = terms(list(z))
         log_w = likelihood + gamma * ratio
-        return torch.logsumexp(log_w, 0) - math.log(len(log_w)), (likelihood + ratio).detach().mean(
-            0
-        )
+        bound = torch.logsumexp(log_w, 0) - math.log(len(log_w))
+        return bound, (likelihood + ratio).detach().mean(0)
 
     if estimator != "doubly_reparameterized":
         raise ValueError(f"estimator {estimator!r} is not one of {ESTIMATORS}")

@@ -14,9 +14,9 @@ def joint_scale(grads: list[Tensor], clip: float | None) -> Tensor:
     seeds = grads[0].shape[0]
     if clip is None:
         return torch.ones(seeds, dtype=grads[0].dtype, device=grads[0].device)
-    norm = torch.stack([torch.linalg.vector_norm(g.reshape(seeds, -1), dim=1) for g in grads]).norm(
-        dim=0
-    )
+    norm = torch.stack(
+        [torch.linalg.vector_norm(g.reshape(seeds, -1), dim=1) for g in grads],
+    ).norm(dim=0)
     return torch.clamp(clip / (norm + 1e-6), max=1.0)
 
 

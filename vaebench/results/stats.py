@@ -216,7 +216,8 @@ def verdict(
     With d the difference of the mean from the published number and w the half-width of its 95 %
     confidence interval, by Student's t with n - 1 degrees of freedom for n seeds:
 
-    ``-``        nothing published, nothing measured, or the data or the evaluation are not the paper's
+    ``-``        nothing published, nothing measured, or the data or the evaluation are not
+                 the paper's
     ``n=1``      one seed: never a yes or a no from it
     ``yes``      |d| <= ``margin`` and w <= ``margin``, edges included
     ``better``   d < 0, |d| > ``margin`` and |d| > w

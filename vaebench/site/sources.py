@@ -171,9 +171,10 @@ def of_files(table: Table, sources: Sequence[str]) -> Results:
     )
     wanted = [source for source in sources if source != shipped.WORD or known]
     files = recorded.read_files(wanted, [table.name])
-    frame = recorded.under_own_names(files.frame if wanted else _empty(), table).reset_index(
-        drop=True
-    )
+    frame = recorded.under_own_names(
+        files.frame if wanted else _empty(),
+        table,
+    ).reset_index(drop=True)
 
     presets = [str(preset) for preset in dict.fromkeys(frame["preset"])]
     by_key = {key: cell for preset in presets for key, cell in _cells(table, preset).items()}

@@ -75,6 +75,11 @@ def _grey_noise(pack: Pack, batch: int, seed: int, update: int, made: int) -> Te
     if pack.kind is not Kind.GREY:
         return None
     shapes: Shapes = {"grey": ("uniform", (batch, pack.data.shape[1]))}
-    return noise.fixed(shapes, seed, "inner_binarize", update, made, device=pack.data.device)[
-        "grey"
-    ][None, None]
+    return noise.fixed(
+        shapes,
+        seed,
+        "inner_binarize",
+        update,
+        made,
+        device=pack.data.device,
+    )["grey"][None, None]

@@ -208,6 +208,8 @@ def _amat_block(text: bytes, width: int, path: Path, before: int) -> np.ndarray:
             )
         for value in values_found:
             if value not in (b"0", b"1"):
-                raise DataError(f"{path}: line {before + i + 1} has the value {value[:20].decode(errors='replace')!r}, "
-                                "expected 0 or 1")  # fmt: skip
+                raise DataError(
+                    f"{path}: line {before + i + 1} has the value "
+                    f"{value[:20].decode(errors='replace')!r}, expected 0 or 1"
+                )
     raise DataError(f"{path}: not lines of {width} values")

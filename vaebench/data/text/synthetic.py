@@ -83,8 +83,8 @@ class SyntheticText(TextLoader):
         made = super().splits(arrays, held_out, held_out_seed)
         if made.hash != HASH:
             log.warning(
-                "%s: this machine's arithmetic gave other sequences: expected %s, found %s; numbers made with them "
-                "compare only with their like",
+                "%s: this machine's arithmetic gave other sequences: expected %s, found %s; "
+                "numbers made with them compare only with their like",
                 self.name, HASH[:16], made.hash[:16],
             )  # fmt: skip
         return made
@@ -112,8 +112,8 @@ def draw_parameters(
 
     Between -5 and 5 from z to the logits.
     """
-    shapes = ((words, embedding), (4 * hidden, embedding + 2), (4 * hidden, hidden), (4 * hidden,),
-              (4 * hidden,), (hidden, 2), (words, hidden), (words, 2))  # fmt: skip
+    shapes = ((words, embedding), (4 * hidden, embedding + 2), (4 * hidden, hidden),
+              (4 * hidden,), (4 * hidden,), (hidden, 2), (words, hidden), (words, 2))  # fmt: skip
     scales = (SCALE,) * (len(shapes) - 1) + (SCALE_Z,)
     drawn = [2 * noise.random_sample(shape) - 1 for shape in shapes]  # exact in float64
     return Parameters._make(scale * p for scale, p in zip(scales, drawn, strict=True))

@@ -112,9 +112,8 @@ def with_entries(splits: Splits, n: int) -> Splits:
     """
     entries = len(splits.vocabulary) if splits.tokens else 0
     check_entries(n, entries)
-    common = np.argsort(-splits.mean[len(SPECIALS) :], kind="stable")[: n - len(SPECIALS)] + len(
-        SPECIALS
-    )
+    falling = np.argsort(-splits.mean[len(SPECIALS) :], kind="stable")
+    common = falling[: n - len(SPECIALS)] + len(SPECIALS)
     kept = np.concatenate([np.arange(len(SPECIALS)), np.sort(common)])
     number = np.full(entries, UNKNOWN, dtype=splits.train.dtype)
     number[kept] = np.arange(n)
