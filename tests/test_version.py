@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vaebench import models, objectives, optim
-from vaebench.config import catalogue, completions
+from vaebench.config import catalogue, completions, compose, options
 from vaebench.config.cells import GROUPS, VERSION, run_key
 from vaebench.config.compose import cells
 from vaebench.data.info import DataInfo
@@ -23,6 +23,17 @@ FILES = {
 }
 
 
+def forget():
+    """Read the files of options anew."""
+    for cached in (
+        options.section_of,
+        options.sections,
+        options.primary_sections,
+        compose._resolved,
+    ):
+        cached.cache_clear()
+
+
 @pytest.fixture
 def raised(conf):
     """Write ``version: N`` into the file of an option, in a copy of the shipped configuration."""
@@ -33,16 +44,10 @@ def raised(conf):
             line for line in path.read_text().splitlines() if not line.startswith(f"{VERSION}:")
         ]
         path.write_text("\n".join([*kept, f"{VERSION}: {number}", ""]))
-        for cached in (
-            cells.__globals__[name] for name in ("_option", "_resolved", "_defaults", "_primary")
-        ):
-            cached.cache_clear()
+        forget()
 
     yield raised
-    for cached in (
-        cells.__globals__[name] for name in ("_option", "_resolved", "_defaults", "_primary")
-    ):
-        cached.cache_clear()
+    forget()
 
 
 def cell(*overrides):
