@@ -97,6 +97,32 @@ def generate_logits(theta, work, ints, block, parents, batch, scratch):
 
 
 @kernel
+def sample_in_order(theta, work, ints, block, first, noise, noise_at, batch, thresholds, scratch):
+    """Add to the logits from ``first`` on what each unit's earlier ones give it, as they fall.
+
+    Nothing in a block without a chain.
+    """
+    if block[CHAIN] >= 0:
+        chain = theta, block[CHAIN], block[CHAIN_STRIDE]
+        stride, units = block[STRIDE], block[UNITS]
+        sample_chain(
+            work, first, stride, chain, noise, noise_at, batch, units, thresholds, ints, scratch
+        )
+
+
+@kernel
+def add_earlier(theta, work, ints, block, layer, batch, scratch):
+    """Add to the logits of a layer's listed units what the earlier ones give to each.
+
+    Nothing in a block without a chain.
+    """
+    if block[CHAIN] >= 0:
+        chain = theta, block[CHAIN], block[CHAIN_STRIDE]
+        first, stride, units = block[DELTA], block[STRIDE], block[UNITS]
+        add_chain(work, first, stride, chain, ints, layer[ONES], batch, units, scratch)
+
+
+@kernel
 def sample_layer(theta, work, ints, block, layer, noise, step, batch, thresholds, scratch, logs):
     """Sample a layer from its logits, and list its units that are 1.
 
@@ -104,11 +130,7 @@ def sample_layer(theta, work, ints, block, layer, noise, step, batch, thresholds
     """
     units, first, stride = block[UNITS], block[DELTA], block[STRIDE]
     noise_at = block[NOISE] + step * block[NOISE_STEP]
-    if block[CHAIN] >= 0:
-        chain = theta, block[CHAIN], block[CHAIN_STRIDE]
-        sample_chain(
-            work, first, stride, chain, noise, noise_at, batch, units, thresholds, ints, scratch
-        )
+    sample_in_order(theta, work, ints, block, first, noise, noise_at, batch, thresholds, scratch)
     at = layer[ONES_AT]
     for b in range(batch):
         ints[layer[ONES] + 2 * b] = at
@@ -130,11 +152,7 @@ def dream_layer(
     units, stride = block[UNITS], block[STRIDE]
     first = block[DELTA] + batch * stride
     noise_at = block[NOISE] + step * block[NOISE_STEP]
-    if block[CHAIN] >= 0:
-        chain = theta, block[CHAIN], block[CHAIN_STRIDE]
-        sample_chain(
-            work, first, stride, chain, noise, noise_at, batch, units, thresholds, ints, scratch
-        )
+    sample_in_order(theta, work, ints, block, first, noise, noise_at, batch, thresholds, scratch)
     at = layer[ONES_AT]
     for b in range(batch):
         ints[layer[ONES] + 2 * b] = at
@@ -154,9 +172,7 @@ def score_layer(theta, work, ints, block, layer, batch, scratch, rate, logs):
     The logits become ``rate`` (bit - probability). Of tokens, ``rate`` (count - its expectation).
     """
     units, first, stride = block[UNITS], block[DELTA], block[STRIDE]
-    if block[CHAIN] >= 0:
-        chain = theta, block[CHAIN], block[CHAIN_STRIDE]
-        add_chain(work, first, stride, chain, ints, layer[ONES], batch, units, scratch)
+    add_earlier(theta, work, ints, block, layer, batch, scratch)
     for b in range(batch):
         begin, end = ints[layer[ONES] + 2 * b], ints[layer[ONES] + 2 * b + 1]
         if layer[TOKENS]:
@@ -169,9 +185,7 @@ def score_layer(theta, work, ints, block, layer, batch, scratch, rate, logs):
 def drive_layer(theta, work, ints, block, layer, batch, scratch, rate):
     """As ``score_layer``, where no log-probabilities are asked for."""
     units, first, stride = block[UNITS], block[DELTA], block[STRIDE]
-    if block[CHAIN] >= 0:
-        chain = theta, block[CHAIN], block[CHAIN_STRIDE]
-        add_chain(work, first, stride, chain, ints, layer[ONES], batch, units, scratch)
+    add_earlier(theta, work, ints, block, layer, batch, scratch)
     for b in range(batch):
         begin, end = ints[layer[ONES] + 2 * b], ints[layer[ONES] + 2 * b + 1]
         drive_row(work, first + b * stride, units, ints, begin, end, rate)
