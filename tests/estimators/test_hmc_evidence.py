@@ -15,16 +15,17 @@ from vaebench.estimators.hmc_evidence import Chains, fitted, log_evidence
 from vaebench.estimators.importance_weighted import importance
 
 
+def linear_gaussian(cases):
+    """A model with Gaussian posteriors, and cases (n, d)."""
+    settings = {"name": "linear_gaussian", "dims": [2]}
+    model = check.tiny(settings, seed=0, scale=0.5).requires_grad_(False)
+    generator = torch.Generator().manual_seed(0)
+    return model, torch.randn(cases, check.VISIBLE, generator=generator, dtype=torch.float64)
+
+
 def test_of_a_linear_gaussian_model_it_is_exact_up_to_its_noise():
     """A Gaussian posterior is fitted well: over 300 cases the mean error is below 0.02 nat."""
-    model = check.tiny(
-        {"name": "linear_gaussian", "dims": [2]},
-        seed=0,
-        scale=0.5,
-    ).requires_grad_(False)
-    x = torch.randn(
-        300, check.VISIBLE, generator=torch.Generator().manual_seed(0), dtype=torch.float64
-    )
+    model, x = linear_gaussian(cases=300)
     exact = model.log_evidence(x)
     found, accepted = log_evidence(model, x, 0, Chains(samples=400))
     assert float((found - exact).mean()) == pytest.approx(0, abs=0.02)
@@ -50,14 +51,7 @@ def test_of_a_vae_it_agrees_with_quadrature():
 
 
 def test_it_does_not_depend_on_the_cases_beside():
-    model = check.tiny(
-        {"name": "linear_gaussian", "dims": [2]},
-        seed=0,
-        scale=0.5,
-    ).requires_grad_(False)
-    x = torch.randn(
-        150, check.VISIBLE, generator=torch.Generator().manual_seed(0), dtype=torch.float64
-    )
+    model, x = linear_gaussian(cases=150)
     whole, _ = log_evidence(model, x, 0, Chains(samples=5))
     part, _ = log_evidence(model, x[:130], 0, Chains(samples=5))
     torch.testing.assert_close(whole[:130], part)

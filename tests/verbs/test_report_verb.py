@@ -72,22 +72,23 @@ def test_report_formats(runs, tmp_path, capsys, format):
     assert target.read_text() == out
 
 
+def as_csv(runs, file):
+    """Words that write the results of a folder of runs into a file."""
+    return [
+        "report",
+        "table=small",
+        f"run.results={runs}",
+        "--format",
+        "csv",
+        "--output",
+        str(file),
+    ]
+
+
 def test_report_from_a_csv_is_the_report_of_the_runs(runs, conf, tmp_path, capsys):
     (conf / "table" / "other.yaml").write_text(SMALL)
     file = tmp_path / "all.csv"
-    assert (
-        call(
-            capsys,
-            "report",
-            "table=small",
-            f"run.results={runs}",
-            "--format",
-            "csv",
-            "--output",
-            str(file),
-        )[0]
-        == 0
-    )
+    assert call(capsys, *as_csv(runs, file))[0] == 0
     direct = call(capsys, "report", "table=small", f"run.results={runs}")[1]
     assert call(capsys, "report", "table=small", "--from", str(file)) == (0, direct, "")
     assert call(capsys, "report", "table=small", "preset=paper", "--from", str(file))[1] == direct
@@ -110,16 +111,7 @@ def test_report_from_a_csv_is_the_report_of_the_runs(runs, conf, tmp_path, capsy
 
 def test_rows_of_a_csv_that_the_table_does_not_have_are_named(runs, tmp_path, capsys):
     file = tmp_path / "all.csv"
-    call(
-        capsys,
-        "report",
-        "table=small",
-        f"run.results={runs}",
-        "--format",
-        "csv",
-        "--output",
-        str(file),
-    )
+    call(capsys, *as_csv(runs, file))
     file.write_text(file.read_text().replace("small,SBN 200,", "small,SBN 999,", 1))
     code, _, err = call(capsys, "report", "table=small", "--from", str(file))
     assert (code, err.count("\n")) == (0, 1)

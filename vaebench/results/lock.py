@@ -128,10 +128,8 @@ def holder_now(folder: Path) -> Holder | None:
     None for nobody, or a process of here that is gone. Raises OSError if the lock cannot be read.
     """
     holder = _holder_of(folder / NAME)
-    here = _this_process()
-    if holder is None or (holder.host, holder.space) != (here.host, here.space):
-        return holder
-    return holder if _alive(holder) else None
+    gone = holder is not None and _is_of_here(holder) and not _alive(holder)
+    return None if gone else holder
 
 
 # ------------------------------------------------------------------------------------------ take it
@@ -255,8 +253,7 @@ def _stale(path: Path, holder: Holder | None, draft: Path) -> str:
         left = silent > BREAK_SECONDS and not _held_by_earlier_version(path)
         return "it does not say who holds it" if left else ""
 
-    here = _this_process()
-    if (holder.host, holder.space) == (here.host, here.space):
+    if _is_of_here(holder):
         return "" if _alive(holder) else f"{holder} is gone"
     return (
         f"{holder} has shown no sign of life for {duration(silent)}"
@@ -315,6 +312,12 @@ def _holder_of(path: Path) -> Holder | None:
 def _this_process() -> Holder:
     process = os.getpid()
     return Holder(socket.gethostname(), _space(), process, _born(process), os.urandom(8).hex())
+
+
+def _is_of_here(holder: Holder) -> bool:
+    """Whether the system here knows a holder's process by its number."""
+    here = _this_process()
+    return (holder.host, holder.space) == (here.host, here.space)
 
 
 def _alive(holder: Holder) -> bool:
