@@ -47,7 +47,7 @@ def test_a_cell_in_a_line(outcome):
     ]  # fmt: skip
     assert summary(mixed) == (
         "done (seeds 0,2) bound 99.75; diverged (seed 1): at update 3; failed (seeds "
-        "3,4): no room in 1.7 min"
+        "3,4): no room (1.7 min)"
     )
 
 

@@ -183,7 +183,7 @@ ARGUMENTS: list[tuple[list[str], str]] = [
     (["ls", "runs", "run.results=file"], "run.results=file: not a folder"),
     (["rekey", "run.results=file"], "run.results=file: not a folder"),
     (["report", "table=nvil_mnist", "--from", "none.csv"], "no such file"),
-    (["report", "table=nvil_mnist", "--from", "folder"], "no such file"),
+    (["report", "table=nvil_mnist", "--from", "folder"], "a folder"),
     (["report", "table=nvil_mnist", "--from", "empty.csv"], "not a results CSV"),
     (["report", "table=nvil_mnist", "--from", "binary.csv"], "not a results CSV"),
     (["compare", "none.csv", "reference"], "none.csv: no such file"),

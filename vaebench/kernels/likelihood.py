@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import torch
 from numba import float32
 from torch import Tensor
 
@@ -55,18 +54,6 @@ def score_rows(x, logits, rows, units, scores):
                 logs += math.log(product(factors))
                 factors, waiting = one, 0
         scores[r] = total(sums) - (logs + math.log(product(factors)))
-
-
-def log_prob(x: Tensor, logits: Tensor) -> Tensor:
-    """log p(x), nats, (rows,), for zeros and ones ``x`` and ``logits`` (rows, n).
-
-    float32 on the CPU; no gradient.
-    """
-    rows, units = logits.shape
-    out = torch.empty(rows)
-    own = (v.detach().contiguous().numpy().reshape(-1) for v in (x, logits))
-    score_rows(*own, rows, units, out.numpy())
-    return out
 
 
 @kernel

@@ -172,9 +172,8 @@ def read_csv(path: Path | str) -> pd.DataFrame:
 
     path = Path(path)
     if not path.is_file():
-        raise UserError(
-            f"{path}: no such file; expected a results CSV as written by `vaebench report`"
-        )
+        wrong = "a folder" if path.is_dir() else "no such file"
+        raise UserError(f"{path}: {wrong}; expected a results CSV as written by `vaebench report`")
     try:
         # Spreadsheets begin it with a byte-order mark.
         with path.open(encoding="utf-8-sig", newline="") as f:

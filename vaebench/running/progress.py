@@ -112,6 +112,8 @@ def summary(outcomes: list[Outcome]) -> str:
     How many seeds ended how, the mean measure of those that succeeded, the time.
     """
     parts = []
+    took = duration(sum(o.seconds for o in outcomes))
+    explained = False
     for status in dict.fromkeys(o.status for o in outcomes):
         group = sorted((o for o in outcomes if o.status == status), key=lambda o: o.seed)
         text = (
@@ -127,7 +129,9 @@ def summary(outcomes: list[Outcome]) -> str:
         noticed = dict.fromkeys(o.flags for o in group if o.flags)
         text += f" (flagged: {'; '.join(noticed)})" if noticed else ""
         parts.append(text + "".join(f": {r}" for r in reasons))
-    return "; ".join(parts) + f" in {duration(sum(o.seconds for o in outcomes))}"
+        explained = bool(reasons)
+    # A reason is a sentence of its own, often an advice: "in 0.0 s" would read as a part of it.
+    return "; ".join(parts) + (f" ({took})" if explained else f" in {took}")
 
 
 def in_words(measure: str, config: dict[str, Any]) -> str:
