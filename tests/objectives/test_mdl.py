@@ -313,6 +313,29 @@ def test_settings_that_a_class_hands_on_are_known():
         objectives.build({"name": "mdl"}, model)
 
 
+@pytest.mark.parametrize("reduce", ["sum", "mean"])
+def test_weight_decay_pulls_every_parameter_to_zero(reduce):
+    """Its gradient is lambda times the parameter beside the sum or the mean, and the bound is
+    told without it."""
+    x = torch.tensor([[1.0, 0, 0, 1], [0, 1, 1, 1]], dtype=torch.float64)
+    plain = rule_of(check.MODELS["DARN 4"])
+    decayed = objectives.build(
+        {"name": "mdl", "reduce": reduce, "weight_decay": 0.3}, plain.model
+    ).double()
+    bare = objectives.build({"name": "mdl", "reduce": reduce}, plain.model).double()
+    drawn = noise.draw(bare.noise(2), torch.Generator().manual_seed(0))
+    drawn = {name: u.double() for name, u in drawn.items()}
+    parameters = list(bare.parameters())
+
+    without, _, told = bare({}, Batch(x), drawn)
+    with_it, _, told_too = decayed({}, Batch(x), drawn)
+    added = torch.autograd.grad(with_it - without, parameters)
+
+    for p, g in zip(parameters, added, strict=True):
+        torch.testing.assert_close(g, 0.3 * p.detach())
+    assert torch.equal(told["bound"], told_too["bound"])
+
+
 def test_it_refuses_an_autoregressive_coder():
     model = models.build(
         {"name": "darn", "dims": [3], "posterior": "autoregressive"},

@@ -25,6 +25,7 @@ from vaebench.models.belief_net import BeliefNet
 from vaebench.models.posterior import total
 from vaebench.objectives import reduction
 from vaebench.objectives.base import Batch, Objective, State, Step
+from vaebench.objectives.decay import check_decay, penalty
 
 
 class MDL(Objective):
@@ -37,20 +38,22 @@ class MDL(Objective):
         model: A belief net with a factorial or a deterministic posterior, which decides
             the kind of the codes.
         reduce: ``sum`` or ``mean`` over the examples of the batch.
+        weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``, added to the loss.
 
     Reference:
         Gregor, Danihelka, Mnih, Blundell & Wierstra 2014, Deep AutoRegressive Networks, sections 3
         and 4; the estimator as Gu, Levine, Sutskever & Mnih 2016, MuProp, state it.
     """
 
-    tiny = ({},)
+    tiny = ({}, {"weight_decay": 0.2})
 
     model: BeliefNet
 
-    def __init__(self, model: BeliefNet, reduce: str = "sum") -> None:
+    def __init__(self, model: BeliefNet, reduce: str = "sum", weight_decay: float = 0.0) -> None:
         super().__init__()
         self.model = model
         self.reduce = reduction.check(reduce)
+        self.weight_decay = check_decay(weight_decay)
 
     @staticmethod
     def trains(model: Model) -> bool:
@@ -90,7 +93,10 @@ class MDL(Objective):
         """One pure step; see the package docstring."""
         h, entropies = self.codes(batch.x, noise)
         gain = total([self.model.log_joint(batch.x, h), *entropies])
-        return -reduction.over_cases(gain, self.reduce), state, {"bound": gain.detach().mean()}
+        loss = -reduction.over_cases(gain, self.reduce)
+        if self.weight_decay:
+            loss = loss + penalty(self.model, self.weight_decay)
+        return loss, state, {"bound": gain.detach().mean()}
 
 
 def half(h: Tensor, logits: Tensor) -> Tensor:
