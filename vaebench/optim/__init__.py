@@ -39,13 +39,19 @@ OPTIMS: dict[str, type[Optimiser]] = {
 
 
 def build(config: dict[str, Any], largest: dict[str, float] | None = None) -> Optimiser:
-    """The optimiser of a cell's ``optim`` group; UserError for an unknown name, key or rate.
+    """Build the optimiser of a cell's ``optim`` group.
 
-    ``largest``: the objective's ``largest_rates``, which groups without a rate of
-    their own do not exceed.
+    Args:
+        config: The ``optim`` group: ``name`` and the optimiser's settings.
+        largest: The objective's ``largest_rates``, by group; groups without a rate of their own do
+            not exceed them.
+
+    Raises:
+        UserError: For an unknown name or key, or an impossible value.
     """
     if config["name"] not in OPTIMS:
         raise UserError(f"optim {config['name']!r}: {nearest(config['name'], OPTIMS)}")
+
     try:
         optimiser = OPTIMS[config["name"]](**settings_of(config))
     except (TypeError, ValueError) as e:

@@ -15,9 +15,9 @@ class Adagrad(Optimiser):
 
     Args:
         rate: The global step size. Steps do not depend on the scale of the loss.
-        posterior_rate: Of the inference network; None: the same.
+        posterior_rate: The rate of the inference network; None: the same.
         epsilon: Added to the root.
-        initial: What the sums of squares start at.
+        initial: Value at which the sums of squares start.
 
     Raises:
         UserError: For a rate or an epsilon that is not above 0, or an ``initial`` below 0.
@@ -39,7 +39,7 @@ class Adagrad(Optimiser):
         self.initial = from_zero("optim.initial", initial)
 
     def state(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The sum of squared gradients of every parameter."""
+        """Return the sums of squared gradients, at ``initial`` for every parameter."""
         return {f"squares/{k}": torch.full_like(v, self.initial) for k, v in params.items()}
 
     def move(self, update: Update) -> None:
@@ -47,7 +47,9 @@ class Adagrad(Optimiser):
         if fusable(update.params):
             self._fused(update)
             return
+
         grads = with_decay(update.grads, update.params, update.decay)
+
         for name in update.moving():
             g = grads[name]
             squares = update.state[f"squares/{name}"].addcmul_(g, g)
@@ -55,13 +57,13 @@ class Adagrad(Optimiser):
             update.params[name].addcdiv_(g, squares.sqrt().add_(self.epsilon), value=-rate)
 
     def _fused(self, update: Update) -> None:
-        """By PyTorch's own step, which passes over memory once; all seeds together."""
+        """Take PyTorch's fused step, which passes over memory once, for all seeds together."""
         for (rate, strength), chosen in alike(update.moving(), self.rates, update).items():
             adagrad(
                 [update.params[name] for name in chosen],
                 [update.grads[name].contiguous() for name in chosen],
                 [update.state[f"squares/{name}"] for name in chosen],
-                # Counts, of which nothing depends without a decay of the rate.
+                # Counts of updates, which only a decay of the rate would use.
                 [torch.zeros(()) for _ in chosen],
                 fused=True,
                 has_sparse_grad=False,

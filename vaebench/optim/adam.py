@@ -16,12 +16,11 @@ SCHEDULES: dict[str, list[tuple[float, float]]] = {
     "warm_steps": [(0.0, 0.1), (0.02, 1.0), (0.6, 1 / 3), (0.75, 0.1), (0.95, 1 / 33)],
     "iwae": [((3**i - 1) / (3**8 - 1), 10 ** (-i / 7)) for i in range(8)],
 }
-"""Name -> (share of the budget, factor of the rate from there on). ``steps`` is in the text of
-DVAE++ (times 0.3 at
+"""Name -> (share of the budget, factor of the rate from there on).
 
-600,000, 750,000 and 950,000 of a million updates); ``warm_steps`` is what its authors ran for DVAE#
-and DVAE##. ``iwae`` is that of Burda et al. (2016): 3^i passes over the data with the factor
-10^(-i/7), i = 0 to 7.
+``steps`` is in the text of DVAE++: times 0.3 at 600,000, 750,000 and 950,000 of a million updates.
+``warm_steps`` is what its authors ran for DVAE# and DVAE##. ``iwae`` is that of Burda et al.
+(2016): 3^i passes over the data with the factor 10^(-i/7), i = 0 to 7.
 """
 
 
@@ -29,7 +28,7 @@ class Adam(Optimiser):
     """Adam (Kingma & Ba 2015, algorithm 1) with a rate schedule in shares of the budget.
 
     Groups without a rate of their own learn at ``rate``. The state holds both moments of every
-    parameter and the number of updates done.
+    parameter and the number of updates done so far.
     """
 
     tiny = ({"rate": 0.05},)
@@ -52,12 +51,12 @@ class Adam(Optimiser):
         self.budget_free = not self.steps
 
     def state(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Both moments at 0 beside every parameter, and the count of updates."""
+        """Return both moments of every parameter and the count of updates, all 0."""
         device = next(iter(params.values())).device
         return {**self.moments.state(params), "count": torch.zeros((), device=device)}
 
     def factor(self, progress: Tensor) -> Tensor:
-        """Factor of the rates at a share of the budget, elementwise."""
+        """Return the factor of the rates at a share of the budget, elementwise."""
         out = torch.ones_like(progress)
         for start, value in self.steps:
             out = torch.where(progress >= start, value, out)
@@ -71,18 +70,19 @@ class Adam(Optimiser):
             self._by_parts(update)
 
     def _by_parts(self, update: Update) -> None:
-        """Operation by operation, all seeds at once: for compilers and graphs."""
+        """Take the step operation by operation, all seeds at once, for compilers and graphs."""
         state = update.state
         grads = with_decay(update.grads, update.params, update.decay)
         scale, least = self.moments.corrected(self.factor(update.progress), state["count"].add_(1))
+
         for name, p in update.params.items():
             step = self.moments.step(state, name, grads[name], least)
             p.sub_(step * across(self.rates[update.group_of[name]] * scale, p))
 
     def _fused(self, update: Update) -> None:
-        """By PyTorch's own step, which passes over memory once.
+        """Take PyTorch's fused step, which passes over memory once, seed by seed.
 
-        Seed by seed, since each has a count of its own.
+        The seeds cannot go together, since each has a count of its own.
         """
         params = update.params
         grads = update.grads
@@ -99,7 +99,7 @@ class Adam(Optimiser):
                     [state[f"first/{name}"][r] for name in names],
                     [state[f"second/{name}"][r] for name in names],
                     [],
-                    [state["count"][r].clone() for _ in names],  # it adds 1 to each
+                    [state["count"][r].clone() for _ in names],  # the step adds 1 to each
                     fused=True,
                     amsgrad=False,
                     beta1=self.moments.beta1,

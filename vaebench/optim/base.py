@@ -24,10 +24,10 @@ class Update(NamedTuple):
         state: What persists between updates, with the leading axis of the seeds.
         group_of: Name of a parameter -> its group.
         progress: Share of the budget that was done before, (seeds,).
-        only: The groups that move, None all. What is common to all (a joint norm)
-            still takes every gradient.
-        decay: Name of a parameter -> what is added to its gradient as a multiple of the parameter,
-            see ``adds_decay``.
+        only: The groups that move; None: all. What all groups share (a joint norm) still uses every
+            gradient.
+        decay: Name of a parameter -> multiple of the parameter that is added to its gradient; see
+            ``adds_decay``.
     """
 
     params: Tensors
@@ -39,16 +39,18 @@ class Update(NamedTuple):
     decay: Mapping[str, float]
 
     def moving(self) -> list[str]:
-        """Names of the parameters that move."""
+        """Return the names of the parameters that move."""
         return [
             name for name in self.params if self.only is None or self.group_of[name] in self.only
         ]
 
 
 class Verdict(NamedTuple):
-    """What an optimiser wants after a validation.
+    """What an optimiser asks for after a validation.
 
-    ``reload`` the best parameters so far, ``stop`` training, and why.
+    Attributes:
+        reload: Whether to load the best parameters so far.
+        stop: Why training is to stop; empty: it is to go on.
     """
 
     reload: bool = False
@@ -59,13 +61,13 @@ class Optimiser:
     """Base: how gradients change parameters, in place, with a rate for each parameter group.
 
     Attributes:
-        rates: Of every group.
+        rates: Learning rate of every group.
         budget_free: Whether updates do not depend on how many there will be.
-        adds_decay: Whether ``move`` adds ``decay`` to the gradients by itself; else it is given
-            gradients with it.
+        adds_decay: Whether ``move`` adds ``decay`` to the gradients by itself; otherwise it
+            receives gradients that include it.
         apart: Whether some groups may move while others stand still.
-        tiny: The settings with which the contract tests build it: half the squared length of a few
-            parameters must fall by a tenth within 20 updates.
+        tiny: Settings with which the contract tests build it. With them, half the squared length of
+            a few parameters must fall by a tenth within 20 updates.
     """
 
     tiny: ClassVar[Sequence[Mapping[str, Any]]]
@@ -75,7 +77,7 @@ class Optimiser:
     rates: dict[str, float]
 
     def state(self, params: Tensors) -> Tensors:
-        """What persists between updates, as it is before the first: nothing."""
+        """Return what persists between updates, as it is before the first: here nothing."""
         return {}
 
     def apply_(
@@ -88,13 +90,14 @@ class Optimiser:
         only: Collection[str] | None = None,
         decay: Mapping[str, float] | None = None,
     ) -> None:
-        """One update of ``params`` and ``state`` in place; for the arguments see ``Update``.
+        """Make one update of ``params`` and ``state`` in place; for the arguments see ``Update``.
 
         Raises:
-            ValueError: For a part of the groups, if they cannot move apart.
+            ValueError: If only some groups are to move, but they cannot move apart.
         """
         if only is not None and not self.apart:
             raise ValueError(f"{type(self).__name__} moves all groups at once")
+
         decay = decay or {}
         with torch.no_grad():
             if not self.adds_decay:
@@ -102,35 +105,42 @@ class Optimiser:
             self.move(Update(params, grads, state, group_of, progress, only, decay))
 
     def move(self, update: Update) -> None:
-        """What ``apply_`` does, without recording it for a gradient."""
+        """Do what ``apply_`` promises; it is called without gradient."""
         raise NotImplementedError
 
     def limit(self, largest: dict[str, float]) -> None:
-        """Bring the rates of groups that were given none of their own down to ``largest``.
+        """Lower the rates of groups that were given none of their own to ``largest``, by group.
 
-        Both are by group. For steps that are proportional to the gradient; here, for optimisers
-        that scale it, without effect.
+        This matters for steps that are proportional to the gradient. Here it does nothing, as is
+        right for optimisers that scale the gradient.
         """
 
     def validated(self, state: Tensors, loss: float, validation: int) -> tuple[Tensors, Verdict]:
-        """New state of one seed after its ``validation``-th validation, and what to do.
+        """Return the new state of one seed after a validation, and what is to be done.
 
-        Validations count from 0; there is no leading axis. ``loss``: the bound on the validation
-        cases, positive nats, lower is better.
+        Args:
+            state: Of this seed, without the leading axis.
+            loss: The bound on the validation cases, positive nats; lower is better.
+            validation: Number of the validation, from 0.
         """
         return state, Verdict()
 
 
 def rates_of(rate: float, **groups: float | None) -> dict[str, float]:
-    """Rate of every parameter group as a float, that of the model for None.
+    """Return the rate of every parameter group as a float.
+
+    Args:
+        rate: Of the generative model, the group ``model``.
+        **groups: Rates of the other groups; None: that of the model.
 
     Raises:
-        UserError: If one is not a finite number above 0.
+        UserError: If a rate is not a finite number above 0.
     """
     rates = {
         group: float(rate if value is None else value)
         for group, value in {"model": rate, **groups}.items()
     }
+
     for group, value in rates.items():
         if not (math.isfinite(value) and value > 0):
             raise UserError(
@@ -140,7 +150,7 @@ def rates_of(rate: float, **groups: float | None) -> dict[str, float]:
 
 
 def refuse_unrated(name: str, rates: Mapping[str, float], update: Update) -> None:
-    """Raise UserError, for the optimiser of that name, if a parameter group has no rate."""
+    """Raise a UserError that names the optimiser ``name`` if a parameter group has no rate."""
     unknown = {update.group_of[parameter] for parameter in update.params} - set(rates)
     if unknown:
         raise UserError(
@@ -149,15 +159,12 @@ def refuse_unrated(name: str, rates: Mapping[str, float], update: Update) -> Non
 
 
 def across(seeds: Tensor, p: Tensor) -> Tensor:
-    """Numbers of the packed seeds, (seeds,), as factors.
-
-    In a shape that multiplies a parameter (seeds, ...).
-    """
+    """Shape one number for each seed, (seeds,), so that it can multiply ``p`` (seeds, ...)."""
     return seeds.reshape((-1,) + (1,) * (p.dim() - 1))
 
 
 def with_decay(grads: Tensors, params: Tensors, decay: Mapping[str, float]) -> Tensors:
-    """The gradients, with ``decay`` times the parameter added to those that it names."""
+    """Return the gradients, plus ``decay`` times the parameter for the names in ``decay``."""
     if not decay:
         return grads
     return {**grads, **{name: grads[name].add(params[name], alpha=v) for name, v in decay.items()}}
@@ -166,7 +173,7 @@ def with_decay(grads: Tensors, params: Tensors, decay: Mapping[str, float]) -> T
 def alike(
     names: Iterable[str], rates: Mapping[str, float], update: Update
 ) -> dict[tuple[float, float], list[str]]:
-    """(rate, decay) -> the parameters that share both, which one fused step can take together."""
+    """Group parameters that one fused step can move together: (rate, decay) -> their names."""
     out: dict[tuple[float, float], list[str]] = {}
     for name in names:
         out.setdefault((rates[update.group_of[name]], update.decay.get(name, 0.0)), []).append(name)
@@ -176,6 +183,6 @@ def alike(
 def fusable(params: Tensors) -> bool:
     """Whether PyTorch's fused step can be taken.
 
-    float32 on a CPU, and nobody records what is done.
+    It can for float32 on a CPU, if neither the compiler nor torch.func traces the operations.
     """
     return all(kernels.plain(p) for p in params.values())

@@ -1,8 +1,7 @@
-"""Adam for each parameter group, one clip over all gradients, falling rates.
+"""Adam for each parameter group, one clip over all gradients, and rates that fall.
 
-The rates fall when validation stalls (He et al. 2019). The optimiser of that paper's images, whose
-authors keep one Adam for the inference network and one for the generative model, and make new ones
-after every fall of the rates.
+The rates fall when validation stalls. He et al. (2019) use it for images: they keep one Adam for
+the inference network and one for the generative model, and make new ones after every fall.
 """
 
 from __future__ import annotations
@@ -27,22 +26,21 @@ from vaebench.settings.validate import positive
 class ClippedAdam(Optimiser):
     """Adam (Kingma & Ba 2015) on gradients that were scaled to a joint norm of at most ``clip``.
 
-    Every group has a count of its own, so that a group that stands still while another one learns
-    is corrected for its own number of steps. After a fall of the rates the moments and counts start
-    anew.
+    Every group counts its own steps, so the bias correction is right for a group that stands still
+    while another one learns. After a fall of the rates the moments and counts start anew.
 
     Args:
-        rate: of the generative model.
-        posterior_rate: of the inference network; None: the same.
-        clip: largest joint norm, over all groups whichever move; None: no limit.
-        beta1: weight of the old value in the mean of the gradient.
-        beta2: the same, of its square.
-        epsilon: what is added to the root of that.
-        patience: validations without a new best until the rates fall.
-        first: no fall before so many validations are behind.
-        factor: of the rates at each fall.
-        decays: training ends with this fall.
-        reload: go on from the best parameters after a fall.
+        rate: Learning rate of the generative model.
+        posterior_rate: That of the inference network; None: the same.
+        clip: Largest joint norm, over all groups, whichever of them move; None: no limit.
+        beta1: Weight of the old value in the running mean of the gradient.
+        beta2: The same for the mean of its square.
+        epsilon: Added to the root of that mean.
+        patience: Validations without a new best until the rates fall.
+        first: Number of the first validation, from 0, that may lower the rates.
+        factor: Factor of the rates at each fall.
+        decays: Number of the fall with which training ends.
+        reload: Whether to go on from the best parameters after a fall.
     """
 
     tiny = ({"rate": 0.05, "clip": 1.0},)
@@ -67,10 +65,7 @@ class ClippedAdam(Optimiser):
         self.plateau = Plateau(patience, first, factor, decays, reload, lowest=True)
 
     def state(self, params: Tensors) -> Tensors:
-        """Both moments beside every parameter, the steps of every group.
-
-        And where the fall of the rates stands.
-        """
+        """Return both moments of every parameter, the steps of every group and Plateau's state."""
         device = next(iter(params.values())).device
         counts = {f"count/{group}": torch.zeros((), device=device) for group in self.rates}
         return {**self.moments.state(params), **counts, **self.plateau.state(device)}
@@ -79,7 +74,9 @@ class ClippedAdam(Optimiser):
         """See Optimiser."""
         refuse_unrated("clipped_adam", self.rates, update)
         state = update.state
+
         scale = joint_scale(list(update.grads.values()), self.clip)
+
         steps = {}
         for group, rate in self.rates.items():
             if update.only is None or group in update.only:
@@ -93,9 +90,10 @@ class ClippedAdam(Optimiser):
             p.sub_(self.moments.step(state, name, g, least) * across(size, p))
 
     def validated(self, state: Tensors, loss: float, validation: int) -> tuple[Tensors, Verdict]:
-        """See Plateau. With a fall of the rates Adam starts anew."""
+        """Do as Plateau does; if the rates fall, set the moments and counts to 0."""
         falls = float(state["falls"])
         state, verdict = self.plateau.after(state, loss, validation)
+
         if float(state["falls"]) > falls:
             anew = ("first/", "second/", "count/")
             state = {k: torch.zeros_like(v) if k.startswith(anew) else v for k, v in state.items()}

@@ -1,7 +1,4 @@
-"""Gradient descent with one clip over all gradients.
-
-The rates fall when validation stalls (He et al. 2019).
-"""
+"""Gradient descent with one clip over all gradients and rates that fall (He et al. 2019)."""
 
 from __future__ import annotations
 
@@ -20,12 +17,21 @@ from vaebench.settings.validate import positive
 
 
 class ClippedSGD(Optimiser):
-    """Gradients scaled so that their joint norm is at most ``clip``, then plain descent.
+    """Gradient descent without momentum, on gradients of a joint norm of at most ``clip``.
 
-    No momentum. The norm is over all parameters of a seed, whichever groups move: where the
-    inference network alone learns, its step is still shortened by the generative model's gradient.
-    ``posterior_rate`` null: as ``rate``. ``clip`` null: none. ``patience``, ``first``, ``factor``,
-    ``decays``, ``reload``: see Plateau.
+    The norm is over all parameters of a seed, whichever groups move. So if only the inference
+    network learns, the generative model's gradient still shortens its step. The rates fall when
+    validation stalls.
+
+    Args:
+        rate: Learning rate of the generative model.
+        posterior_rate: That of the inference network; None: the same.
+        clip: Largest joint norm; None: no limit.
+        patience: See Plateau, as for the following.
+        first: See Plateau.
+        factor: See Plateau.
+        decays: See Plateau.
+        reload: See Plateau.
     """
 
     tiny = ({"rate": 0.05, "clip": 1.0},)
@@ -46,17 +52,20 @@ class ClippedSGD(Optimiser):
         self.plateau = Plateau(patience, first, factor, decays, reload)
 
     def state(self, params: Tensors) -> Tensors:
-        """Where the fall of the rates stands; see Plateau."""
+        """Return the state of Plateau."""
         return self.plateau.state(next(iter(params.values())).device)
 
     def move(self, update: Update) -> None:
         """See Optimiser."""
         refuse_unrated("clipped_sgd", self.rates, update)
         scale = update.state["factor"] * joint_scale(list(update.grads.values()), self.clip)
+
+        # The factor is float64, so the step sizes are cast to every dtype of the parameters.
         kinds = {p.dtype for p in update.params.values()}
         steps = {
             (g, kind): (-rate * scale).to(kind) for g, rate in self.rates.items() for kind in kinds
         }
+
         for name in update.moving():
             p = update.params[name]
             step = steps[update.group_of[name], p.dtype]

@@ -7,13 +7,16 @@ from torch import Tensor
 
 
 def joint_scale(grads: list[Tensor], clip: float | None) -> Tensor:
-    """The factor that brings every seed's gradients down to ``clip``, (seeds,).
+    """Return the factors, (seeds,), that bring each seed's joint gradient norm to ``clip`` at most.
 
-    That is the joint norm of gradients (seeds, ...). None: they stay as they are.
+    Args:
+        grads: Gradients, (seeds, ...) each; the norm of a seed is over all of them.
+        clip: The largest norm; None: no limit, the factors are 1.
     """
     seeds = grads[0].shape[0]
     if clip is None:
         return torch.ones(seeds, dtype=grads[0].dtype, device=grads[0].device)
+
     norm = torch.stack(
         [torch.linalg.vector_norm(g.reshape(seeds, -1), dim=1) for g in grads],
     ).norm(dim=0)
@@ -21,10 +24,7 @@ def joint_scale(grads: list[Tensor], clip: float | None) -> Tensor:
 
 
 def clipped_jointly(tensors: list[Tensor], clip: float | None) -> list[Tensor]:
-    """Gradients of any shapes, scaled together to a joint norm of at most ``clip``.
-
-    None: as they are.
-    """
+    """Scale gradients of any shapes to a joint norm of at most ``clip``; None: no limit."""
     if clip is None:
         return tensors
     scale = joint_scale([v.unsqueeze(0) for v in tensors], clip)[0]

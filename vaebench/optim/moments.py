@@ -14,8 +14,8 @@ class Moments:
 
     Args:
         beta1: Weight of the old value in the mean of the gradient.
-        beta2: The same, of its square.
-        epsilon: What is added to the root of that.
+        beta2: The same for the mean of its square.
+        epsilon: Added to the root of that mean.
 
     Raises:
         UserError: For a weight outside [0, 1) or an epsilon that is not above 0.
@@ -30,24 +30,31 @@ class Moments:
         self.epsilon = positive("optim.epsilon", epsilon)
 
     def state(self, params: Tensors) -> Tensors:
-        """Both moments at 0 beside every parameter."""
+        """Return both moments of every parameter, all 0."""
         return {
             f"{m}/{k}": torch.zeros_like(v) for m in ("first", "second") for k, v in params.items()
         }
 
     def corrected(self, rate: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-        """The rate after ``count`` updates, and what is added to the root.
+        """Correct the rate and epsilon for moments that began at 0, after ``count`` updates.
 
-        For moments that began at 0. Both corrections in one rate: m / (1 - b1^t) / (sqrt(v / (1 -
-        b2^t)) + eps).
+        With the two results, ``rate * m / (sqrt(v) + epsilon)`` is the step with corrected moments,
+        rate (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon).
+
+        Returns:
+            The rate, and the number to be added to the root.
         """
         root = torch.sqrt(1 - self.beta2**count)
         return rate * root / (1 - self.beta1**count), self.epsilon * root
 
     def step(self, state: Tensors, name: str, gradient: Tensor, least: Tensor) -> Tensor:
-        """Take note of a gradient (seeds, ...), and the step without its rate.
+        """Enter a gradient (seeds, ...) in the moments, and return the step without its rate.
 
-        ``least`` (seeds,) of ``corrected``.
+        Args:
+            state: Of the optimiser; the moments of ``name`` change in place.
+            name: Name of the parameter.
+            gradient: (seeds, ...).
+            least: What is added to the root, (seeds,), from ``corrected``.
         """
         first = state[f"first/{name}"].lerp_(gradient, 1 - self.beta1)
         second = (

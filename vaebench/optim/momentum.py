@@ -9,19 +9,19 @@ from vaebench.optim.base import Optimiser, Update, across, rates_of
 from vaebench.settings.validate import flag, from_zero, one_of, share, whole
 
 SCHEDULES = ("constant", "linear")
-"""Of the rate, over the budget: as it is, or falling to 0 in a straight line."""
+"""Schedules of the rate over the budget: constant, or falling to 0 in a straight line."""
 
 
 class Momentum(Optimiser):
-    """Every parameter has a velocity v <- m v - rate g, and moves by it.
+    """Every parameter has a velocity v <- m v - rate g, and moves by v.
 
-    With ``nesterov`` by m v - rate g. The latter is Nesterov's method in the form of Sutskever et
-    al. (2013), its parameters taken at the point looked ahead to. The rate stands inside the
-    velocity: a new rate takes effect on new gradients alone.
+    With ``nesterov`` it moves by m v - rate g, where v is the new velocity. That is Nesterov's
+    method in the form of Sutskever et al. (2013), with the parameters taken at the point that it
+    looks ahead to. The rate stands inside the velocity, so a new rate affects only new gradients.
 
     Args:
-        rate: The generative model's.
-        posterior_rate: Of the inference network; None: the same.
+        rate: Learning rate of the generative model.
+        posterior_rate: That of the inference network; None: the same.
         momentum: m, once ``switch`` updates are done.
         start: m before that.
         switch: Updates done with ``start``; 0: none.
@@ -58,7 +58,7 @@ class Momentum(Optimiser):
         self.budget_free = not self.falls
 
     def state(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
-        """A velocity of 0 beside every parameter, and the count of updates."""
+        """Return the velocity of every parameter and the count of updates, all 0."""
         device = next(iter(params.values())).device
         velocities = {f"velocity/{k}": torch.zeros_like(v) for k, v in params.items()}
         return {**velocities, "count": torch.zeros((), device=device)}
@@ -79,4 +79,5 @@ class Momentum(Optimiser):
                 p.add_(velocity * weight).sub_(step)
             else:
                 p.add_(velocity)
+
         count.add_(1)

@@ -1,15 +1,14 @@
-"""Rates that fall when validation stalls, as He et al. (2019) did it.
+"""Rates that fall when validation stalls: reload the best, halve, stop after five (He et al. 2019).
 
-Reload the best, halve, stop after five. After every validation its loss is compared with a *bar*.
-At or below it the bar comes down to the loss and the count of failures to 0. Above it the count
-goes up; once it has reached ``patience``, and ``first`` validations are behind, the rates are
-multiplied by ``factor``, the bar rises to this loss, the count returns to 0 and the best parameters
-are loaded again. With the ``decays``-th fall training ends. The count runs before ``first`` as
-well, so that a fall can come at the first moment that allows one. The bar is not the best loss:
-after a fall it is the loss that caused it.
+After every validation its loss is compared with a *bar*. If the loss is at the bar or below it, the
+bar comes down to the loss and the count of failures becomes 0. If the loss is above, the count goes
+up. Once the count has reached ``patience``, and ``first`` validations are behind, the rates fall:
+they are multiplied by ``factor``, the bar rises to this loss, the count returns to 0 and the best
+parameters are loaded again. Training ends with the ``decays``-th fall.
 
-That is the rule for text. For images the bar is the lowest loss so far, which no
-fall raises (``lowest``).
+The count runs before ``first`` as well, so a fall can come at the first moment that allows one. The
+bar is not always the best loss: after a fall it is the loss that caused the fall. That is the rule
+for text. For images the bar is the lowest loss so far, and no fall raises it (``lowest``).
 """
 
 from __future__ import annotations
@@ -20,12 +19,21 @@ from vaebench.optim.base import Tensors, Verdict
 from vaebench.settings.validate import between, flag, whole
 
 BAR = 1e30
-"""Nats; where the bar starts: above every loss, however long the documents. (The
-authors' 1e4 is below some.)"""
+"""Start of the bar, in nats: above every loss, however long the documents are. (Some losses exceed
+the authors' 1e4.)"""
 
 
 class Plateau:
-    """The rule and its settings; where a seed stands is in the optimiser's state."""
+    """The rule and its settings; each seed's bar and counts are in the optimiser's state.
+
+    Args:
+        patience: Failures until the rates fall.
+        first: Number of the first validation, from 0, that may lower the rates.
+        factor: Factor of the rates at each fall.
+        decays: Number of the fall with which training ends.
+        reload: Whether the best parameters are loaded again after a fall.
+        lowest: Whether the bar stays at the lowest loss so far when the rates fall.
+    """
 
     def __init__(
         self,
@@ -44,21 +52,25 @@ class Plateau:
         self.lowest = lowest
 
     def state(self, device: torch.device) -> Tensors:
-        """``factor`` of the rates, ``bar``, ``stalled`` and ``falls`` so far.
+        """Return the state at the start: ``factor`` of the rates, ``bar``, ``stalled``, ``falls``.
 
-        ``stalled``: failures since the bar was passed.
+        ``stalled`` counts failures since the last success or fall, ``falls`` the falls so far.
         """
         start = {"factor": 1.0, "bar": BAR, "stalled": 0.0, "falls": 0.0}
         return {k: torch.tensor(v, dtype=torch.float64, device=device) for k, v in start.items()}
 
     def after(self, state: Tensors, loss: float, validation: int) -> tuple[Tensors, Verdict]:
-        """New state after the ``validation``-th validation, and what is to be done.
+        """Return the new state after a validation, and what is to be done.
 
-        Counted from 0; ``loss`` is what was validated.
+        Args:
+            state: Of one seed.
+            loss: The bound on the validation cases, positive nats.
+            validation: Number of the validation, from 0.
         """
         factor, bar, stalled, falls = (
             float(state[k]) for k in ("factor", "bar", "stalled", "falls")
         )
+
         verdict = Verdict()
         if loss > bar:
             stalled += 1
@@ -76,5 +88,6 @@ class Plateau:
         else:
             bar = loss
             stalled = 0.0
+
         new = {"factor": factor, "bar": bar, "stalled": stalled, "falls": falls}
         return {**state, **{k: torch.as_tensor(v).to(state[k]) for k, v in new.items()}}, verdict

@@ -8,10 +8,15 @@ from vaebench.optim.base import Optimiser, Update, rates_of
 class SGD(Optimiser):
     """Plain gradient descent of the loss at fixed rates: no momentum, no weight decay, no state.
 
-    ``rate`` is the generative model's. A group without a rate of its own follows the paper's rules:
-    the inference network (``posterior``) learns five times slower, the baselines at the model's
-    rate (Mnih & Gregor 2014, 4.1) or, if that is too large for them, at the largest that is stable
-    (see ``NVIL.largest_rates``).
+    Groups without a rate of their own follow the paper's rules (Mnih & Gregor 2014, section 4.1).
+    The inference network (``posterior``) learns five times slower than the model. The baselines
+    learn at the model's rate, or at the largest rate that is stable if the model's is larger (see
+    ``NVIL.largest_rates``).
+
+    Args:
+        rate: Learning rate of the generative model.
+        posterior_rate: That of the inference network.
+        baseline_rate: That of the baselines.
     """
 
     tiny = ({"rate": 0.05},)
@@ -24,6 +29,7 @@ class SGD(Optimiser):
             posterior=rate / 5 if posterior_rate is None else posterior_rate,
             baseline=baseline_rate,
         )
+        # Groups whose rate the user chose: ``limit`` leaves them alone.
         self.given = {"model"}
         self.given |= {"posterior"} if posterior_rate is not None else set()
         self.given |= {"baseline"} if baseline_rate is not None else set()

@@ -1,8 +1,8 @@
-"""The registry of model families.
+"""The registry of model families: where each is built, and its facts, known without torch.
 
-Where each is built, and what is known of it before torch is loaded. A model reads what stands here
-(``vaebench.models.base``), and so does whoever has only its name: the protocol of a measure, the
-report, the check, the benchmark. Nothing of it is said a second time.
+The models themselves read these facts (``vaebench.models.base``), and so does all code that has
+only a model's name: the protocol of a measure, the report, the check, the benchmark. They are
+stated here and nowhere else.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ class Family:
 
     Args:
         place: File of vaebench/models/ and class in it, such as ``belief_net.SBN``.
-        latent: What the latents are: ``binary``, ``gaussian`` or ``none``.
+        latent: Kind of the latents: ``binary``, ``gaussian`` or ``none``.
         takes: Kinds of examples that the models can be trained on; grey levels are bits to a model.
-        encoded: Whether q(z | x) is a Gaussian of which the mean is known, and the KL to the prior,
+        encoded: Whether q(z | x) is a Gaussian whose mean, and whose KL to the prior, are known
             without samples.
-        unnormalised: Which of ``prior``, ``posterior`` are Boltzmann machines whose log Z the
-            model's log-densities lack: how it is found is then part of the protocol. ``evidence``:
-            log p(x) itself lacks one.
-        base_rates: Whether the annealing of its log Z may begin at the base rates of what its
-            machine is over.
+        unnormalised: Parts whose log Z the model's log-densities lack, since they are Boltzmann
+            machines: ``prior``, ``posterior``, or ``evidence`` for log p(x) itself. How log Z is
+            found is then part of the protocol.
+        base_rates: Whether the annealing of log Z may begin at the base rates of the variables of
+            the Boltzmann machine.
         density: Whether p(x) is a density, so that its logarithm may be positive.
         bounded: Whether there is a bound on log p(x) without samples, from a posterior
             fitted to each example.
-        ordered: Whether log p(x) is known given an order of the parts of an example, and differs by
-            it: how many orders an evaluation takes is then part of the protocol.
+        ordered: Whether log p(x) is known only for a given order of the parts of an example, and
+            depends on it. The number of orders in an evaluation is then part of the protocol.
         ensemble: Whether p(x) is the mean over a stated number of orders or masks,
             ``eval.members``.
-        half: Where products may be bfloat16, of ``train`` and ``eval``: where that pays, and leaves
-            the likelihood in place.
+        half: In which of ``train`` and ``eval`` products may be bfloat16: where that saves time
+            and does not change the likelihood noticeably.
     """
 
     place: str
@@ -54,7 +54,7 @@ class Family:
 
     @property
     def exact(self) -> bool:
-        """Whether log p(x) is known: there is an NLL, and no bound."""
+        """Whether log p(x) is known, so that there is an NLL and no bound."""
         return self.latent == "none" and not self.unnormalised and not self.bounded
 
     @property
@@ -64,7 +64,7 @@ class Family:
 
     @property
     def draws_bits(self) -> bool:
-        """Whether samples of p(x) are zeros and ones: neither words nor real numbers."""
+        """Whether samples of p(x) are zeros and ones, and neither words nor real numbers."""
         return Kind.BITS in self.takes and not self.density
 
 
@@ -118,23 +118,20 @@ FAMILIES: dict[str, Family] = {
 """Every model by its name in ``conf/model/``."""
 
 UNKNOWN = Family("")
-"""What is assumed of a name that is not registered: results of other versions may have one."""
+"""Facts assumed of a name that is not registered, as results of other versions may have one."""
 
 
 def family(config: Mapping[str, Any]) -> Family:
-    """The family of the model of a cell's configuration."""
+    """Return the family of the model of a cell's configuration."""
     return FAMILIES.get(config.get("model", {}).get("name", ""), UNKNOWN)
 
 
 USUAL_LIKELIHOOD = "bernoulli"
-"""Of models that have a setting for it: what goes without saying."""
+"""The likelihood that is not named in a protocol, of models that have a setting for it."""
 
 
 def likelihood(config: Mapping[str, Any]) -> str:
-    """What p(x | z) of a cell's model is, where its settings choose it and not the usual one.
-
-    Else empty.
-    """
+    """Return the name of p(x | z) if a cell's settings choose an unusual one, else ''."""
     chosen = config.get("model", {}).get("likelihood", USUAL_LIKELIHOOD)
     return "" if chosen == USUAL_LIKELIHOOD else str(chosen)
 

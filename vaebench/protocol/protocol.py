@@ -8,21 +8,22 @@ from functools import cached_property
 class Protocol(str):
     """How a number was taken: its measure, and parts ``name:value``, with ``|`` between them.
 
-    For example
-    ``iw_nll|data:mnist_static@8f3a12cd|split:test|points:all|samples:1000|select:valid_bound|recipe:1``.
-    Two numbers may be compared when their protocols are equal; ``signature.signature`` makes them
-    from settings. One that is not known is the empty text.
+    Two numbers may be compared if their protocols are equal. ``signature.signature`` makes a
+    protocol from settings. An unknown protocol is the empty text.
+
+    Example:
+        ``iw_nll|data:mnist_static@8f3a12cd|split:test|points:all|samples:1000|select:valid_bound|recipe:1``
     """
 
     @cached_property
     def parts(self) -> dict[str, str]:
-        """The parts by their names, and ``measure``."""
+        """Name of a part -> its value; the first part is named ``measure``."""
         measure, *rest = self.split("|")
         return {"measure": measure, **dict(part.partition(":")[::2] for part in rest)}
 
     @property
     def measure(self) -> str:
-        """What was measured."""
+        """The name of what was measured."""
         return self.parts["measure"]
 
     @property
@@ -32,20 +33,17 @@ class Protocol(str):
 
     @property
     def of_other_data(self) -> bool:
-        """Whether the number is of other data than the model was trained on.
-
-        It belongs to no table.
-        """
+        """Whether the number is of other data than the training's, so that it fits no table."""
         return "trained" in self.parts
 
     @property
     def cases(self) -> int | None:
-        """How many cases were asked for; None for all."""
+        """Number of cases that were asked for; None for all."""
         points = self.parts.get("points", "all")
         return int(points) if points.isdecimal() else None
 
     def as_taken(self, cases: float) -> Protocol:
-        """The same, of all cases where more were asked for than the set has.
+        """Return the protocol with ``points:all`` if more cases were asked for than there are.
 
         Args:
             cases: How many the number was measured on; NaN if that is not known.
@@ -55,16 +53,17 @@ class Protocol(str):
         return self
 
     def taken_on(self, cases: float) -> str:
-        """On what the number was taken, if not on all test cases of the model's own data.
+        """Describe the cases of the number, if they are not all test cases of the model's own data.
 
-        ``50 cases``, ``valid``. For example ``data omniglot, train, 50 cases``. Validations and
-        times have one way to be taken, so nothing is said.
+        For example ``50 cases``, ``valid`` or ``data omniglot, train, 50 cases``. The text is empty
+        for validations and times of the model's own data: they are taken in one way only.
 
         Args:
             cases: How many it was taken on; NaN if that is not known.
         """
         taken = self.as_taken(cases)
         of_validation = taken.measure.startswith("valid_")
+
         words = []
         if taken.of_other_data:
             words.append(f"data {taken.data}")
@@ -73,16 +72,18 @@ class Protocol(str):
             words.append(split)
         if taken.cases is not None and not of_validation:
             words.append(f"{taken.cases} cases" if taken.cases != 1 else "1 case")
+
         return ", ".join(words)
 
     def matches(self, wanted: Protocol) -> bool:
-        """Whether the number was taken as settings ask for, which do not know the hash of the data.
+        """Whether the number was taken as settings ask for; the hash of the data is ignored.
 
-        A refinement's batch, which protocols did not always name, is that of the training, the same
-        for all numbers of a run; of a precision float32 goes without saying.
+        Older protocols do not name the batch of a refinement. It is that of the training, the same
+        for all numbers of a run, so it is taken to agree. A protocol without a precision means
+        float32.
 
         Args:
-            wanted: As configured, before any data were read.
+            wanted: The protocol as configured, before any data were read.
         """
         if self.of_other_data or self.parts.get("precision") != wanted.parts.get("precision"):
             return False
@@ -91,4 +92,4 @@ class Protocol(str):
 
 
 UNKNOWN = Protocol()
-"""That of a number of which nobody knows how it was taken."""
+"""The protocol of a number if nobody knows how it was taken."""

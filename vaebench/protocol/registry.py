@@ -7,18 +7,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Metric:
-    """What is measured of a trained model, under one name, in all models that have such a number.
+    """A number that is measured of trained models, under one name in all models that have it.
 
-    ``heading``: its column in a report, beside the measure of the table; empty: none. ``files``:
-    the files in vaebench/metrics/ that take it, each for the models to which it applies; none where
-    the training does. ``samples``: the setting that says how many samples per case it takes,
-    ``least`` the fewest from which there is a number. ``log_z``: whether the prior's log Z enters
-    it. ``timing``: whether it is a time, which is the machine's as much as the run's: shown where a
-    column asks for it, never judged. ``descriptive``: whether less is no better than more, so that
-    it has a difference from the published number and no verdict. ``likelihood``: whether log p(x |
-    z) enters it, and with that the precision in which it is computed. ``floor``: what it cannot
-    fall below where a case has a probability, and not a density. ``unit``: of its margin in a
-    table.
+    Args:
+        heading: Its column in a report, beside the measure of the table; empty: none.
+        files: The files in vaebench/metrics/ that take it, each for the models to which it applies;
+            empty if the training takes it.
+        samples: Group and name of the setting that says how many samples per case it takes.
+        log_z: Whether the log Z of a prior or a model enters it.
+        least: The fewest samples from which there is a number.
+        timing: Whether it is a time. A time depends on the machine as much as on the run, so it is
+            shown if a column asks for it, and never judged.
+        descriptive: Whether less is no better than more. It then has a difference from the
+            published number, but no verdict.
+        likelihood: Whether log p(x | z) enters it, so that it depends on the precision of products.
+        floor: What it cannot fall below if a case has a probability and not a density.
+        unit: The unit of its margin in a table.
     """
 
     heading: str
@@ -34,8 +38,8 @@ class Metric:
 
 
 def _of_tokens(heading: str, files: tuple[str, ...], samples: str) -> Metric:
-    """A perplexity of documents as counts, of which ``eval`` says how many ``samples`` it takes."""
-    of_machines = "length_nll" in files  # whose log Z enters it
+    """A perplexity of documents as counts; ``samples`` is the ``eval`` setting of its samples."""
+    of_machines = "length_nll" in files  # Boltzmann machines, whose log Z enters it
     return Metric(
         heading,
         files,
@@ -128,15 +132,15 @@ METRICS: dict[str, Metric] = {
 
 
 def heading(measure: str) -> str:
-    """What a report calls a measure."""
+    """Return what a report calls a measure: its heading, or else its name."""
     return (measure in METRICS and METRICS[measure].heading) or measure
 
 
 def is_descriptive(measure: str) -> bool:
-    """Whether a measure describes a model without saying how good it is: its KL, say."""
+    """Whether a measure describes a model without saying how good it is, as its KL does."""
     return measure in METRICS and METRICS[measure].descriptive
 
 
 def is_timing(measure: str) -> bool:
-    """Whether a measure is a time: of the training, on some machine, whatever is evaluated."""
+    """Whether a measure is a time of the training, which no evaluation setting changes."""
     return measure in METRICS and METRICS[measure].timing

@@ -1,7 +1,4 @@
-"""The signature of a measure, and the settings that it is made of.
-
-By it two numbers may be compared.
-"""
+"""The signature of a measure, which says whether two numbers may be compared, and its settings."""
 
 from __future__ import annotations
 
@@ -17,30 +14,30 @@ from vaebench.settings.kinds import shown
 from vaebench.settings.records import EvalSettings
 
 MI_BATCH = EvalSettings.mi_batch
-"""Cases of a batch within which a mutual information is taken, unless told otherwise: He et al.
-(2019), on text."""
+"""Default number of cases in a batch within which a mutual information is taken, as in He et al.
+(2019) on text."""
 
 
 FLOAT32 = EvalSettings.precision
-"""The precision that goes without saying."""
+"""The usual precision, which a protocol does not name."""
 
 
 TRAINED_ON = "trained_on"
-"""In a configuration: the data that a model was trained on, if it is evaluated on other data."""
+"""Key of a configuration: the data of the training, if a model is evaluated on other data."""
 
 
 def mi_batch(settings: dict[str, Any]) -> int:
-    """Cases of a batch within which a mutual information is taken, by the settings of ``eval``."""
+    """Return the cases of a batch for the mutual information, by the settings of ``eval``."""
     return settings.get("mi_batch") or MI_BATCH
 
 
 def orders(settings: dict[str, Any]) -> int:
-    """Orders of each example over which log p(x) is averaged, by the settings of ``eval``."""
+    """Return over how many orders of an example log p(x) is averaged, by the ``eval`` settings."""
     return settings.get("orders") or EvalSettings.orders
 
 
 def samples_of(config: dict[str, Any], measure: str) -> int | None:
-    """Samples per case of a measure by this configuration; None for a measure that takes none."""
+    """Return the samples per case of a measure as configured; None if the measure takes none."""
     metric = METRICS.get(measure)
     if metric is None or metric.samples is None or summed(config, measure):
         return None
@@ -49,19 +46,19 @@ def samples_of(config: dict[str, Any], measure: str) -> int | None:
 
 
 OF_LATENTS = ("bound_samples", "iw_samples", "hmc_samples")
-"""Settings of ``eval`` that are numbers of samples of the latents of an example."""
+"""Settings of ``eval`` that count samples of the latents of an example."""
 
 
 def _without_latents(config: dict[str, Any], key: str) -> bool:
-    """Whether a setting is a number of samples of latents, and the model has none."""
+    """Whether a setting counts samples of latents, but the model has no latents."""
     return key in OF_LATENTS and family(config).latent == "none"
 
 
 def evaluated(config: dict[str, Any], measure: str) -> list[str]:
-    """Measures without which a trained model is not evaluated as ``config`` asks.
+    """Return the measures without which a trained model is not evaluated as ``config`` asks.
 
-    ``measure`` is its table's. Those whose settings ``config`` may change, of all that the model
-    has: the others are taken beside them.
+    Only measures whose settings ``config`` may change are listed, and ``measure``, the one that the
+    table compares. All other measures of the model are taken along with these.
     """
     ev = config["eval"]
     model = family(config)
@@ -74,11 +71,11 @@ def evaluated(config: dict[str, Any], measure: str) -> list[str]:
         names = ["annealed_nll"]
         if any(part.startswith("logz:ais") for part in log_z_parts(config, "annealed_nll")):
             names.append("annealed_nll_reverse")
-        if Kind.COUNTS not in model.takes:  # of which every length has another
+        if Kind.COUNTS not in model.takes:  # with counts every document length has its own log Z
             names.append("log_z")
     else:
         names = ["bound", "kl"]
-        # A variance over cases.
+        # Active units are found by a variance over cases: one case is not enough.
         if ev["points"] != 1 and (ev["bound_samples"] > 1 or model.encoded):
             names.append("active_units")
         if ev["iw_samples"]:
@@ -98,19 +95,22 @@ def evaluated(config: dict[str, Any], measure: str) -> list[str]:
 
 
 def check_measure(measure: str, config: dict[str, Any]) -> None:
-    """Refuse settings of a cell under which the number that its table compares is not taken at all.
+    """Refuse settings of a cell under which ``measure``, which its table compares, is not taken.
 
-    That number is ``measure``. Raises UserError naming the setting: the samples of ``measure`` are
-    none, or fewer than it needs.
+    Raises:
+        UserError: If the samples of ``measure`` are none, or fewer than it needs. The message names
+            the setting.
     """
     metric = METRICS.get(measure)
     if metric is None or metric.samples is None:
         return
+
     group, name = metric.samples
     model = family(config)
     value = config[group].get(name)
-    if model.exact or _without_latents(config, name):  # whose measures need no samples
+    if model.exact or _without_latents(config, name):  # their measures need no samples
         return
+
     least = 1 if model.encoded else metric.least
     if value is None or value < least:
         raise UserError(
@@ -120,7 +120,11 @@ def check_measure(measure: str, config: dict[str, Any]) -> None:
 
 
 def check_precision(config: dict[str, Any]) -> None:
-    """Refuse an ``eval.precision`` by which the model is not evaluated. Raises UserError."""
+    """Refuse an ``eval.precision`` in which the model is not evaluated.
+
+    Raises:
+        UserError: If it is not float32, and the model's family does not allow that.
+    """
     precision = config["eval"].get("precision", FLOAT32)
     if precision != FLOAT32 and "eval" not in family(config).half:
         raise UserError(
@@ -131,22 +135,33 @@ def check_precision(config: dict[str, Any]) -> None:
 def signature(
     config: dict[str, Any], measure: str, samples: int | None, data_hash: str | None = None
 ) -> Protocol:
-    """The protocol of a measure: two numbers may be compared when their signatures are equal.
+    """Return the protocol of a measure; two numbers may be compared if their protocols are equal.
 
     For example
     ``iw_nll|data:mnist_static@8f3a12cd|split:test|points:all|samples:1000|select:valid_bound|recipe:1``.
-    Without ``data_hash`` it is the protocol as configured, before any data were read. Measures
-    named ``valid_*`` are taken on the validation cases, whatever ``eval`` says: on all, or on
-    ``objective.valid_points`` of them where each has a posterior to be annealed. Models that lack a
-    log Z have ``log_z_parts`` besides. A refined posterior has its ``refinement`` (``svi``), and
-    the batch of cases that are refined together, on which it depends (``svi_batch``). A
-    ``likelihood`` other than that of bits has its name. Models that read an example in an order
-    have the number of ``orders`` over which log p(x) is averaged, ensembles that of the ``members``
-    over which p(x) is. A likelihood whose products are not float32 has their ``precision``. An
-    annealed NLL has its ``temperatures``, an imputation which pixels are ``missing`` and its
-    ``steps``. Where not all training cases are used (``train.cases``) the split says how many. A
-    number of other data than the model was ``trained`` on names these too. A time has the data and
-    the recipe only.
+    A time has only its data and the recipe. All other measures have, besides:
+
+    - ``split`` and ``points``. Measures named ``valid_*`` are taken on the validation cases,
+      whatever ``eval`` says: on all, or on ``objective.valid_points`` of them if each has a
+      posterior to be annealed. If not all training cases are used (``train.cases``), the split says
+      how many.
+    - ``trained``: the data of the training, if the number is of other data.
+    - ``batch`` of a mutual information; ``temperatures`` of an annealed NLL; ``missing`` pixels and
+      ``steps`` of an imputation.
+    - ``members`` of an ensemble, over which p(x) is averaged.
+    - ``likelihood``, if it is not that of bits.
+    - ``svi``: the ``refinement`` of a posterior, and ``svi_batch``: how many cases are refined
+      together, on which the result depends.
+    - ``precision`` of the products in a likelihood, if it is not float32.
+    - ``orders`` over which log p(x) is averaged, of models that read an example in an order.
+    - ``log_z_parts``, of models that lack a log Z.
+
+    Args:
+        config: Configuration of a cell.
+        measure: Name of the measure.
+        samples: Samples per case; None: none.
+        data_hash: Hash of the data; without it the protocol is the one as configured, before any
+            data were read.
     """
     data = config["data"]
     ev = config["eval"]
@@ -155,9 +170,11 @@ def signature(
         if measure.startswith("valid_")
         else (ev["split"], ev["points"])
     )
+
     name = data["name"] + (f"@{data_hash[:8]}" if data_hash else "")
     if is_timing(measure):
         return Protocol(f"{measure}|data:{name}|recipe:{config['recipe']}")
+
     cases = config["train"].get("cases")
     part = f"split:{split}" + (f"-{cases}" if split == "train" and cases else "")
 
@@ -195,34 +212,32 @@ def signature(
 
 
 def members(config: dict[str, Any]) -> int:
-    """How many members of an ensemble are averaged.
-
-    Those asked for, or as many masks as the model has.
-    """
+    """Return how many members of an ensemble are averaged: no more than the model has masks."""
     asked: int = config["eval"].get("members", EvalSettings.members)
     masks: int | None = config["model"].get("masks")
     return asked if masks is None else min(asked, masks)
 
 
 def _missing(settings: EvalSettings) -> list[str]:
-    """Which pixels are missing, and the steps of the chain that fills them in."""
+    """Return the parts for the missing pixels and for the steps of the chain that fills them in."""
     kind = settings.imputation or "none"
     share = f"-{settings.missing:g}" if kind == "random" else ""
     return [f"missing:{kind}{share}", f"steps:{settings.imputation_steps}"]
 
 
 REFINEMENT = {"svi_rate": 1.0, "svi_momentum": 0.5, "svi_clip": 5.0}
-"""Settings of the steps that refine a posterior, with the values that go without saying."""
+"""Settings of the steps that refine a posterior, with their usual values."""
 
 
 def refinement(config: dict[str, Any]) -> str:
-    """How posteriors are refined.
+    """Return how posteriors are refined: the steps and unusual settings; '' if they are not.
 
-    The number of steps, and what is unusual in them, ``10,svi_rate=0.1``; empty: not.
+    For example ``10,svi_rate=0.1``.
     """
     objective = config.get("objective", {})
     if not objective.get("svi_steps"):
         return ""
+
     unusual = [
         f"{key}={shown(objective[key])}"
         for key, usual in REFINEMENT.items()
@@ -232,9 +247,9 @@ def refinement(config: dict[str, Any]) -> str:
 
 
 def valid_points(config: dict[str, Any]) -> int | None:
-    """Cases a validation takes, evenly spread; None: all.
+    """Return how many cases, evenly spread, a validation takes; None: all.
 
-    Only where each has a posterior to be annealed fewer.
+    It takes fewer than all only if each case has a posterior to be annealed.
     """
     return (
         config.get("objective", {}).get("valid_points") if "posterior" in lacking(config) else None

@@ -1,6 +1,6 @@
-"""All randomness of training, in blocks of updates.
+"""All randomness of training, drawn in blocks of updates.
 
-A block is a function of (seed, purpose, block) alone.
+A block is a function of (seed, purpose, block number) and nothing else.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from vaebench import kernels
 from vaebench.rng import seeds
 
 BLOCK = 100
-"""Updates per block where the objective does not say otherwise. Part of what a run is: another
-value would give other (equally good) numbers."""
+"""Updates per block, if the objective does not set its own number. Runs depend on it: another value
+would give other (equally good) results."""
 
 WORTH_A_KERNEL = 5_000
-"""Numbers from which on a kernel draws them faster than PyTorch, although the
-generator's state is copied."""
+"""The least count of numbers that a kernel draws faster than PyTorch, although it has to copy the
+generator's state."""
 
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
 
 LOW = ".low"
-"""What is added to a name for the lower digits of its noise."""
+"""Suffix of the name under which the lower digits of a noise are stored."""
 
 
 def _generator(device: torch.device, seed: int, purpose: str, *index: int) -> torch.Generator:
@@ -37,12 +37,20 @@ def _generator(device: torch.device, seed: int, purpose: str, *index: int) -> to
 def draw(
     shapes: Shapes, generator: torch.Generator, lead: tuple[int, ...] = ()
 ) -> dict[str, Tensor]:
-    """Noise name -> tensor (*lead, *shape) on the generator's device.
+    """Draw the noise that ``shapes`` describes, in its order.
 
-    In the order of ``shapes``, by their kinds. ``uniform`` on (0, 1); standard ``normal``;
-    ``dithered``: uniforms that are cheap to draw, for many chains beside each other, see there;
-    ``digits``: the same numbers by two tensors, that of the second named name + LOW. Raises
-    ValueError for another kind.
+    Args:
+        shapes: Noise name -> (kind, shape). The kinds are ``uniform`` on (0, 1); standard
+            ``normal``; ``dithered``: uniforms that are cheap to draw for many chains, see there;
+            ``digits``: the same numbers as two tensors, the second under the name + LOW.
+        generator: Its device is that of the noise.
+        lead: Leading axes of every tensor.
+
+    Returns:
+        Noise name -> tensor (*lead, *shape).
+
+    Raises:
+        ValueError: For another kind.
     """
     out: dict[str, Tensor] = {}
     for name, (kind, shape) in shapes.items():
@@ -56,22 +64,25 @@ def draw(
 
 
 def inside(u: Tensor) -> Tensor:
-    """Noise on [0, 1) moved into the open interval (0, 1); all but exact zeros stay as they are.
+    """Move noise on [0, 1] into the open interval (0, 1): only exact zeros and ones change.
 
-    A zero becomes the middle of the cell that it stands for: 2^-25 in float32. At exactly 0 a
-    comparison with sigmoid(logit) or its logarithm fires whatever the logit is, once in 2^24 draws,
-    and a hard sampler then returns bits of probability exp(-1000).
+    A zero becomes the middle of the cell that it stands for: 2^-25 in float32. Zeros come once in
+    2^24 draws. With a zero, a comparison with sigmoid(logit) or with its logarithm fires whatever
+    the logit is, and a hard sampler would return bits of probability exp(-1000).
     """
     return torch.where(u > 0, u, _least(u.dtype)).clamp(max=1.0 - torch.finfo(u.dtype).eps / 2)
 
 
 def _least(dtype: torch.dtype) -> float:
-    """What a zero is replaced by: half the step between the uniforms of a type."""
+    """Return what replaces a zero: half the step between the uniforms of a type."""
     return torch.finfo(dtype).eps / 4
 
 
 def uniform_(out: Tensor, generator: torch.Generator) -> Tensor:
-    """Fill ``out`` with uniforms on (0, 1), in place: the same numbers with and without kernels."""
+    """Fill ``out`` with uniforms on (0, 1), in place.
+
+    The numbers are the same with and without kernels.
+    """
     if _by_kernel(out, generator):
         from vaebench.kernels import twister
 
@@ -82,7 +93,7 @@ def uniform_(out: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _by_kernel(out: Tensor, generator: torch.Generator) -> bool:
-    """Whether a kernel draws faster. One that has to be loaded first does not."""
+    """Whether a kernel draws faster, which is not so if it would have to be loaded first."""
     on_cpu = out.device.type == generator.device.type == "cpu"
     fits = (
         on_cpu
@@ -94,22 +105,25 @@ def _by_kernel(out: Tensor, generator: torch.Generator) -> bool:
 
 
 def uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Uniforms on (0, 1), float32, on the generator's device: torch.rand without exact zeros."""
+    """Draw uniforms on (0, 1), float32, on the generator's device: torch.rand without zeros."""
     return uniform_(torch.empty(shape, device=generator.device), generator)
 
 
 class Digits(NamedTuple):
-    """``dithered`` noise as it is drawn.
+    """``dithered`` noise as it is drawn: upper and lower digits apart.
 
-    ``high`` (..., c, n) int16, its upper digits, and ``low`` (..., 1, n) floats. A quarter of the
-    memory traffic, for loops that take one number after the other.
+    It is for loops that take one number after the other, and needs a quarter of the memory traffic.
+
+    Attributes:
+        high: The upper digits, (..., c, n) int16.
+        low: The lower digits as floats, (..., 1, n), shared along c.
     """
 
     high: Tensor
     low: Tensor
 
     def uniforms(self) -> Tensor:
-        """The numbers, (..., c, n) float32.
+        """Return the numbers, (..., c, n) float32.
 
         Each is a multiple of 2^-24 below 1, which a float holds exactly.
         """
@@ -117,26 +131,33 @@ class Digits(NamedTuple):
 
 
 def digits(shape: tuple[int, ...], generator: torch.Generator) -> Digits:
-    """Digits of uniforms (..., c, n); see ``dithered``. On the CPU.
+    """Draw the digits of uniforms (..., c, n) on the CPU; see ``dithered``.
 
-    Raises ValueError for fewer than two axes.
+    Raises:
+        ValueError: For fewer than two axes.
     """
     if len(shape) < 2:
         raise ValueError(
             f"dithered noise of shape {shape}: needs an axis of chains and one of units"
         )
-    # The lowest bit is set: odd multiples of 2^-24 are neither 0 nor 1, and lie
+
+    # The lowest bit is set, because odd multiples of 2^-24 are neither 0 nor 1 and lie
     # symmetrically about 1/2.
     low = torch.randint(256, (*shape[:-2], 1, shape[-1]), generator=generator) | 1
+
     source = np.random.SFC64(int(torch.randint(2**63 - 1, (), generator=generator)))
     count = math.prod(shape)
     high = torch.from_numpy(_words(source, -(-count // 4)).view(np.int16))[:count].reshape(shape)
-    # From -2^15 up, hence the half.
+
+    # int16 begins at -2^15; the half moves the numbers to (0, 1).
     return Digits(high, low.to(torch.float32).mul_(2.0**-24).add_(0.5))
 
 
 def _words(source: np.random.SFC64, count: int) -> np.ndarray:
-    """The next words of a generator that is not used again: the same with and without kernels."""
+    """Return the next 64-bit words of a generator that is not used again afterwards.
+
+    The words are the same with and without kernels.
+    """
     if count >= WORTH_A_KERNEL and kernels.allowed() and kernels.loaded():
         from vaebench.kernels import sfc
 
@@ -145,27 +166,27 @@ def _words(source: np.random.SFC64, count: int) -> np.ndarray:
 
 
 def taken(noise: dict[str, Tensor], name: str) -> Tensor | Digits:
-    """The noise of that name, of either kind.
-
-    Whether it was drawn as ``dithered`` or as ``digits``.
-    """
+    """Return the noise of that name, whether it was drawn as ``dithered`` or as ``digits``."""
     low = noise.get(name + LOW)
     return noise[name] if low is None else Digits(noise[name], low)
 
 
 def dithered(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Uniforms (..., c, n) on (0, 1).
+    """Draw uniforms (..., c, n) on (0, 1) that are cheap, for c chains side by side.
 
-    Each by itself is uniform on (k + 1/2) 2^-23, k = 0 ... 2^23 - 1. On the CPU the upper 16 bits
-    of every number are its own, the lower 7 are shared along c. Numbers that differ in another
-    index than c's are independent, so a chain that takes but one row c of each (c, n), and so never
-    meets a shared digit twice, moves by its exact law. Any two chains are dependent through what
-    lies below 2^-16 alone.
+    Each number by itself is uniform on (k + 1/2) 2^-23, k = 0 ... 2^23 - 1. On the CPU the upper 16
+    bits of a number are its own; the lower 7 are shared along c. Numbers that differ in any index
+    but c's are independent. So a chain that takes only one row c of each (c, n) never meets a
+    shared digit twice, and moves by its exact law. Two chains depend on each other only through the
+    digits below 2^-16.
 
-    There it is a third of torch.rand's time, of which millions of numbers are most of an update: a
-    64-bit word makes four numbers, and SFC64 (numpy; its stream is the same in every version) makes
-    a word in half the time that torch's mt19937 takes. Elsewhere it is ``uniform``. Raises
-    ValueError for fewer than two axes.
+    On the CPU this takes a third of torch.rand's time. That matters where an update draws millions
+    of numbers, since drawing is then most of its time. One 64-bit word makes four numbers, and
+    numpy's SFC64, whose stream is the same in every version, makes a word in half the time of
+    torch's mt19937. On other devices the numbers are those of ``uniform``.
+
+    Raises:
+        ValueError: For fewer than two axes.
     """
     if len(shape) < 2:
         raise ValueError(
@@ -179,23 +200,23 @@ def dithered(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 
 
 def normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Standard normal numbers, float32, on the generator's device."""
+    """Draw standard normal numbers, float32, on the generator's device."""
     return torch.randn(*shape, generator=generator, device=generator.device)
 
 
 KINDS = {"uniform": uniform, "normal": normal, "dithered": dithered}
-"""Laws of noise: shape, generator -> float32 tensor of that shape on the generator's device."""
+"""Kinds of noise: (shape, generator) -> float32 tensor of that shape on the generator's device."""
 
 
 def fixed(
     shapes: Shapes, seed: int, purpose: str, *index: int, device: torch.device | str = "cpu"
 ) -> dict[str, Tensor]:
-    """Noise that depends on (seed, purpose, index) only, for validation and evaluation."""
+    """Draw noise that depends on (seed, purpose, index) only, for validation and evaluation."""
     return draw(shapes, _generator(torch.device(device), seed, purpose, *index))
 
 
 def fixed_(out: dict[str, Tensor], seed: int, purpose: str, *index: int) -> None:
-    """What ``fixed`` gives for noise that is uniform throughout, in place."""
+    """Fill ``out`` in place with what ``fixed`` draws, if all of its noise is uniform."""
     device = next(iter(out.values())).device
     generator = _generator(device, seed, purpose, *index)
     for v in out.values():
@@ -203,7 +224,7 @@ def fixed_(out: dict[str, Tensor], seed: int, purpose: str, *index: int) -> None
 
 
 def random_bits(shape: tuple[int, ...], seed: int, *index: int) -> Tensor:
-    """Bits of ``shape`` as uint8, a function of (seed, index) alone: where chains start."""
+    """Draw the bits at which chains start, of ``shape``, uint8: a function of (seed, index)."""
     return (fixed({"bits": ("uniform", shape)}, seed, "chains", *index)["bits"] < 0.5).to(
         torch.uint8
     )
@@ -216,9 +237,17 @@ def update_block(
     device: torch.device,
     length: int | None = None,
 ) -> dict[str, Tensor]:
-    """Noise of the updates block * length ... for all seeds of a pack.
+    """Draw the noise of the updates block * length ... for all seeds of a pack.
 
-    Name -> (length, seeds, *shape). ``length`` None: BLOCK, here and below.
+    Args:
+        shapes: See ``draw``.
+        run_seeds: The seeds of the pack.
+        block: Number of the block, from 0.
+        device: Device of the noise.
+        length: Updates per block; None: BLOCK, here and below.
+
+    Returns:
+        Noise name -> (length, seeds, *shape).
     """
     each = [
         draw(shapes, _generator(device, s, "noise", block), (length or BLOCK,)) for s in run_seeds
@@ -229,10 +258,19 @@ def update_block(
 def order_block(
     cases: int, batch: int, order: str, run_seeds: list[int], block: int, length: int | None = None
 ) -> Tensor:
-    """Row numbers of the training cases of each update of a block.
+    """Choose the training cases of every update of a block.
 
-    (length, seeds, batch), int64, on the CPU. ``replacement``: uniform draws. ``shuffle``: one
-    permutation of all cases after the other.
+    Args:
+        cases: How many training cases there are.
+        batch: Cases of one update and seed.
+        order: ``replacement``: uniform draws with replacement. ``shuffle``: one permutation of all
+            cases after the other.
+        run_seeds: The seeds of the pack.
+        block: Number of the block, from 0.
+        length: Updates per block.
+
+    Returns:
+        Row numbers (length, seeds, batch), int64, on the CPU.
     """
     length = length or BLOCK
     if order == "replacement":
@@ -242,6 +280,7 @@ def order_block(
             for s in run_seeds
         ]
     else:
+        # Position in the endless sequence of permutations at which the block begins.
         start = block * length * batch
         each = [
             _shuffled(cases, s, start, length * batch).reshape(length, batch) for s in run_seeds
@@ -250,7 +289,7 @@ def order_block(
 
 
 def _shuffled(cases: int, seed: int, start: int, count: int) -> Tensor:
-    """Positions start ... start + count of the endless sequence of permutations of a seed."""
+    """Return ``count`` entries of a seed's endless sequence of permutations, from ``start`` on."""
     parts = []
     position = start
     while position < start + count:
@@ -258,6 +297,7 @@ def _shuffled(cases: int, seed: int, start: int, count: int) -> Tensor:
         part = _permutation(cases, seed, epoch)[offset : offset + start + count - position]
         parts.append(part)
         position += len(part)
+
     return torch.cat(parts)
 
 
@@ -273,9 +313,10 @@ def binarize_block(
     device: torch.device,
     length: int | None = None,
 ) -> Tensor:
-    """Uniform noise (length, seeds, *shape).
+    """Draw the uniform noise by which grey training cases are binarized anew at every visit.
 
-    It binarizes grey training cases anew at each visit.
+    Returns:
+        Noise (length, seeds, *shape).
     """
     each = [
         torch.rand(
@@ -290,8 +331,8 @@ def binarize_block(
 
 
 def _beside(each: list[Tensor]) -> Tensor:
-    """Blocks (length, ...) of several seeds as (length, seeds, ...).
+    """Join blocks (length, ...) of several seeds to one (length, seeds, ...).
 
-    That of one seed is not copied.
+    The block of a single seed is not copied.
     """
     return each[0].unsqueeze(1) if len(each) == 1 else torch.stack(each, dim=1)

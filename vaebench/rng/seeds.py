@@ -1,13 +1,13 @@
-"""Seeds of random streams.
+"""Seeds of random streams: a pure function of (seed, purpose, index).
 
-A pure function of (seed, purpose, index), the same on every machine and version. The numbers drawn
-from a stream are the generator's: a CPU and a GPU draw different ones. torch's CPU generator uses
-the low 32 bits of a seed, so among the hundred thousands of streams of a long run a few pairs
-coincide; they belong to different updates, where that does no harm.
+These seeds are the same on every machine and in every version. The numbers that are drawn from a
+stream depend on the generator: a CPU and a GPU draw different ones. torch's CPU generator uses only
+the low 32 bits of a seed, so a few pairs coincide among the hundred thousands of streams of a long
+run. They belong to different updates, where that does no harm.
 
-Because every stream is re-derived from these three, there is no random state to save: a resumed run
-draws what the uninterrupted one would have drawn, and a seed packed beside others draws what it
-would have drawn alone.
+Since every stream is derived anew from these three, there is no random state to save. A resumed run
+draws what the uninterrupted one would have drawn, and a seed in a pack draws what it would have
+drawn alone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 
 LARGEST_SEED = 2**63 - 1
-"""Of a run: results hold seeds as whole numbers of 64 bits."""
+"""The largest seed of a run: results store seeds as 64-bit integers."""
 
 PURPOSES = (
     *(
@@ -39,10 +39,11 @@ PURPOSES = (
 
 
 def derive(seed: int, purpose: str, *index: int) -> int:
-    """A number in [0, 2^63) for a generator's seed.
+    """Derive the seed of a generator, a number in [0, 2^63).
 
-    Raises ValueError for a purpose that is not in PURPOSES, so that a typing error
-    cannot make a new stream.
+    Raises:
+        ValueError: For a purpose that is not in PURPOSES, so that a typing error cannot make a new
+            stream.
     """
     if purpose not in PURPOSES:
         raise ValueError(f"purpose {purpose!r} is not one of {PURPOSES}")

@@ -1,10 +1,9 @@
-"""Random orders and uniforms as a function of a seed and a place.
+"""Random orders and uniforms as a function of a seed and a place: noise of any length.
 
-Noise for examples whose length nobody knows ahead. Noise is declared before a batch is seen, in
-fixed shapes, and a document has as many words as it likes. So the noise of a document is two
-uniforms, which make the seed of a counter-based generator: the number of place t is a hash of
-(seed, t). The hash is that of SplitMix64 (Steele, Lea & Flood 2014), on the 64-bit integers of
-tensors, which wrap.
+Noise is declared in fixed shapes before a batch is seen, but the number of words of a document is
+not known then. So the noise of a document is two uniforms. They make the seed of a counter-based
+generator, whose number at place t is a hash of (seed, t). The hash is that of SplitMix64 (Steele,
+Lea & Flood 2014) on the 64-bit integers of tensors, which wrap.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 DIGITS = 24
-"""Bits of a float32 uniform."""
+"""Significant bits of a float32 uniform."""
 
 GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15
 FIRST = -4658895280553007687  # 0xBF58476D1CE4E5B9
@@ -21,35 +20,35 @@ SECOND = -7723592293110705685  # 0x94D049BB133111EB
 
 
 def seeds_of(uniforms: Tensor) -> Tensor:
-    """Seeds (...,) int64 below 2^48 from uniforms (..., 2) on (0, 1)."""
+    """Make seeds (...,) int64 below 2^48 from uniforms (..., 2) on (0, 1)."""
     high, low = (uniforms * 2.0**DIGITS).to(torch.int64).unbind(-1)
     return (high << DIGITS) | low
 
 
 def hashed(seed: Tensor, place: Tensor) -> Tensor:
-    """Numbers of all 64 bits, int64, one for each seed and place, which broadcast."""
+    """Hash each seed and place to a number of all 64 bits, int64; the two broadcast."""
     v = _mixed(seed) + (place + 1) * GOLDEN
     return _mixed(v)
 
 
 def uniforms(seed: Tensor, place: Tensor) -> Tensor:
-    """Numbers on (0, 1), float32, one for each seed and place.
+    """Return a number on (0, 1), float32, for each seed and place.
 
-    Odd multiples of 2^-24, which a float holds exactly.
+    The numbers are odd multiples of 2^-24, which a float holds exactly.
     """
     high = _shifted(hashed(seed, place), 64 - DIGITS + 1)
     return (high.to(torch.float32) + 0.5) * 2.0 ** (1 - DIGITS)
 
 
 def shuffled(group: Tensor, seed: Tensor) -> Tensor:
-    """Positions (n,) that put the members of each group in a random order.
+    """Return positions (n,) that put the members of each group in a random order.
 
-    The groups come one after the other.
+    The groups stay one after the other.
 
     Args:
-        group: Of every member, (n,) int64, ascending.
-        seed: Of every group, (groups,) int64. The order of a group depends on its
-            seed and its size alone.
+        group: The group of every member, (n,) int64, ascending.
+        seed: The seed of every group, (groups,) int64. The order of a group depends only on its
+            seed and its size.
     """
     place = torch.arange(len(group), device=group.device) - first_of(group, len(seed))[group]
     by_key = torch.argsort(hashed(seed[group], place))
@@ -57,7 +56,7 @@ def shuffled(group: Tensor, seed: Tensor) -> Tensor:
 
 
 def first_of(group: Tensor, groups: int) -> Tensor:
-    """Where each group begins, (groups,), in ``group`` (n,), which ascends."""
+    """Return where each group begins, (groups,), in the ascending ``group`` (n,)."""
     return torch.searchsorted(group.contiguous(), torch.arange(groups, device=group.device))
 
 
@@ -68,5 +67,5 @@ def _mixed(v: Tensor) -> Tensor:
 
 
 def _shifted(v: Tensor, bits: int) -> Tensor:
-    """Shifted to the right as if there were no sign."""
+    """Shift to the right as if there were no sign."""
     return (v >> bits) & ((1 << (64 - bits)) - 1)

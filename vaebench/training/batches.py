@@ -1,15 +1,15 @@
 """Which training cases an update sees, and how many updates make a pass over the data.
 
-A batch is a list of row numbers, (batch,) int64, filled up with -1 where there are fewer. Orders:
+A batch is a list of row numbers, (batch,) int64, filled up with -1 if there are fewer. Orders:
 
-- ``replacement``: rows drawn uniformly; ``shuffle``: one random permutation of
-  all rows after the other;
-- ``lengths``: documents of one length, in batches whose members never change, all batches once in a
-  pass, in random order (He et al. 2019); the last batch of a length is smaller;
-- ``buckets``: the same, of documents of neighbouring lengths: full batches, with padding, which
+- ``replacement``: rows are drawn uniformly.
+- ``shuffle``: one random permutation of all rows follows the other.
+- ``lengths``: a batch has documents of one length, and its members never change. All batches are
+  seen once in a pass, in random order (He et al. 2019). The last batch of a length is smaller.
+- ``buckets``: the same with documents of neighbouring lengths. Batches are full, and padded, which
   changes no likelihood.
 
-All of it is a function of (seed, update): there is nothing to save.
+All of it is a function of (seed, update), so there is nothing to save.
 """
 
 from __future__ import annotations
@@ -26,21 +26,32 @@ FIXED = ("lengths", "buckets")
 
 
 def check_order(order: str, data: str, tokens: bool) -> None:
-    """Raises UserError for an order that the data set ``data`` does not have.
+    """Refuse an order that the data set ``data`` does not have.
 
-    ``tokens``: its cases are documents.
+    Args:
+        order: One of the orders of this module.
+        data: Name of the data set.
+        tokens: Whether its cases are documents.
+
+    Raises:
+        UserError: For an order of documents if there are none.
     """
     if order in FIXED and not tokens:
         raise UserError(f"train.order={order}: for documents only, and data={data} has none")
 
 
 class Batches:
-    """The batches of a run: ``per_epoch`` of them in a pass over the data."""
+    """The batches of a run.
+
+    Attributes:
+        per_epoch: Number of batches in a pass over the data.
+    """
 
     def __init__(self, cases: int, batch: int, order: str, lengths: Tensor | None = None) -> None:
         self.cases = cases
         self.batch = batch
         self.order = order
+
         self.fixed: Tensor | None = None  # (batches, batch)
         if order in FIXED:
             if lengths is None:
@@ -49,19 +60,20 @@ class Batches:
         self.per_epoch = -(-cases // batch) if self.fixed is None else len(self.fixed)
 
     def block(self, run_seeds: list[int], block: int, length: int) -> Tensor:
-        """Rows of the updates block * length ... for every seed.
+        """Return the rows of the updates block * length ... of every seed.
 
-        (length, seeds, batch), on the CPU.
+        Their shape is (length, seeds, batch); they are on the CPU.
         """
         if self.fixed is None:
             return noise.order_block(self.cases, self.batch, self.order, run_seeds, block, length)
+
         numbers = noise.order_block(self.per_epoch, 1, "shuffle", run_seeds, block, length)[..., 0]
         return self.fixed[numbers]
 
     def any(self, seed: int, update: int, number: int) -> Tensor:
-        """The ``number``-th extra batch beside that of ``update``, uniform, (batch,).
+        """Draw the ``number``-th extra batch, (batch,), beside that of ``update``, uniformly.
 
-        Without repeats if shuffled.
+        If the order is ``shuffle``, no row occurs twice in it.
         """
         generator = torch.Generator().manual_seed(seeds.derive(seed, "inner_order", update, number))
         if self.fixed is None and self.order == "shuffle":

@@ -1,19 +1,17 @@
-"""What is written down while a pack of seeds trains.
-
-Times, curves, checkpoints, the best parameters, divergence.
+"""What is recorded while a pack of seeds trains: times, curves, checkpoints, best, divergence.
 
 Every seed has its own folder with
 
 - ``checkpoint.safetensors``: everything needed to go on, written at every validation and at least
   once a minute;
 - ``best.safetensors``: the parameters with the best validation bound so far;
-- ``curve.csv``: one line per validation, a view of what the checkpoint holds,
-  bounds as positive nats;
+- ``curve.csv``: one line per validation, a view of what the checkpoint holds, bounds as positive
+  nats;
 - ``snapshots/``: the parameters after the numbers of updates that ``train.snapshots`` lists.
 
-A process may die at any moment. The best parameters are written before the checkpoint that speaks
-of them, so a checkpoint never names a best that is not there; what was done after it is done again,
-with the same noise.
+A process may die at any moment. The best parameters are written before the checkpoint that refers
+to them, so a checkpoint never names a best that does not exist. Updates made after the checkpoint
+are made again, with the same noise.
 """
 
 from __future__ import annotations
@@ -40,23 +38,22 @@ from vaebench.training.run_state import RunState
 from vaebench.work.steps import Work
 
 SAVE_SECONDS = 60.0
-"""Upper limit, in seconds, of the updates lost when the process is killed, however rare the
+"""Upper limit, in seconds, of the work lost when the process is killed, however rare the
 validations are."""
 
 PATIENCE = 1.0
-"""Seconds that a validation may take before it is stopped within: one that
-ends so soon is let end."""
+"""Seconds after which a validation can be interrupted; a shorter one is finished first."""
 
 
 class Bookkeeping:
-    """The books of a pack's seeds.
+    """Keeps the records of a pack's seeds.
 
     Args:
-        states: where the seeds stand; changed in place.
-        pack: what trains them, in the same order.
-        valid: the validation examples (n, d).
-        settings: the cell's ``train`` settings.
-        should_stop: asked within validations that take long.
+        states: Where the seeds stand; changed in place.
+        pack: What trains them, in the same order.
+        valid: The validation examples, (n, d).
+        settings: The cell's ``train`` settings.
+        should_stop: Asked during validations that take long.
     """
 
     def __init__(
@@ -80,22 +77,22 @@ class Bookkeeping:
         return any(state.status == "running" for state in self.states)
 
     def account(self, sums: dict[str, list[float]], updates: int, end: int, seconds: float) -> None:
-        """Book ``updates`` updates of all seeds, up to number ``end``.
+        """Record ``updates`` updates of all seeds.
 
         Args:
-            sums: metric -> its sum over these updates, one number for each seed.
-            updates: how many there were.
-            end: the number of updates done after them.
-            seconds: what they took together.
+            sums: Metric -> its sum over these updates, one number for each seed.
+            updates: How many updates were made.
+            end: Updates done so far, with these.
+            seconds: Time that all seeds together took.
         """
         share = seconds / len(self.states)
         for r, state in enumerate(self.states):
             _account(state, {name: each[r] for name, each in sums.items()}, updates, end, share)
 
     def snapshot(self, update: int, kind: str = "") -> None:
-        """Keep the parameters of the running seeds for good, as those after so many updates.
+        """Keep the parameters of the running seeds for good, as those after ``update`` updates.
 
-        That is before any checkpoint of a later update: a run that was killed has all
+        This is done before any checkpoint of a later update, so a run that was killed has all
         snapshots of its past.
         """
         names = {name for name, _ in self.pack.objective.named_buffers()}
@@ -125,9 +122,9 @@ class Bookkeeping:
         self._saved = time.monotonic()
 
     def shown(self) -> dict[str, float]:
-        """What stands beside the progress.
+        """Return what is shown beside the progress: the mean of the best validation bounds, if any.
 
-        The mean of the best validation bounds, if there are any.
+        It is in positive nats.
         """
         best = [state.best_bound for state in self.states if state.best_update is not None]
         return {"valid_bound": sum(best) / len(best)} if best else {}
@@ -135,10 +132,13 @@ class Bookkeeping:
     # ----------------------------------------------------------------------------------- validation
 
     def _validate(self, r: int, state: RunState) -> None:
-        """The bound of the validation examples.
+        """Validate one seed: find its bound, extend its curve, react to the result, and save it.
 
-        Always with the same noise, so that checkpoints compare paired. Raises Interrupted if the
-        user stops a validation that takes long; the checkpoint is an earlier one.
+        The noise is always the same, so that checkpoints can be compared pairwise.
+
+        Raises:
+            Interrupted: If the user stops a validation that takes long. The checkpoint is then an
+                earlier one.
         """
         began = clock.seconds(self.valid.device)
         now = self._now(r, state)
@@ -150,6 +150,7 @@ class Bookkeeping:
             name: now.state[name] for name, _ in objective.named_buffers() if name in now.state
         }
         objective.load_state_dict({**now.params, **buffers}, strict=False)
+
         found = self._bound(state)
         value = found["valid_bound"]
         if not math.isfinite(value):
@@ -161,6 +162,7 @@ class Bookkeeping:
         )
         state.sums = {}
         state.count = 0
+
         improved = value < state.best_bound
         if improved:
             state.best_bound = value
@@ -174,6 +176,7 @@ class Bookkeeping:
             state.stop("trained", f"no improvement in {state.stalled} validations")
         state.seconds += clock.seconds(self.valid.device) - began
 
+        # The best is written first, so that no checkpoint names one that does not exist.
         if improved:
             checkpoint.write(state.best, Checkpoint(now.params, buffers, meta=state.meta()))
         self._react(r, state, found, now)
@@ -181,10 +184,11 @@ class Bookkeeping:
         write_curve(state)
 
     def _bound(self, state: RunState) -> dict[str, float]:
-        """``valid_bound``, positive nats, and what else a validation finds."""
+        """Return ``valid_bound``, positive nats, and what else a validation finds."""
         objective = self.pack.objective
         settings = {**objective.validation, "batch": self.settings["batch"]}
         samples = self.settings["valid_samples"]
+
         try:
             with Work(self.should_stop, patience=PATIENCE):
                 return validation(
@@ -195,9 +199,9 @@ class Bookkeeping:
             raise Interrupted(f"{where}; the state of update {state.saved} is saved") from None
 
     def _react(self, r: int, state: RunState, found: dict[str, float], now: Checkpoint) -> None:
-        """Let the objective and the optimiser answer.
+        """Let the objective and the optimiser react to a validation.
 
-        New state, the best parameters again, or the end.
+        They may change their state, load the best parameters again, or stop the training.
         """
         now.state = self.pack.objective.validated(now.state, found)
         now.opt, verdict = self.pack.optim.validated(
@@ -207,14 +211,16 @@ class Bookkeeping:
             best = checkpoint.read(state.best)
             now.params = best.params
             now.state = {**now.state, **best.state}
+
         if verdict.stop:
             state.stop("trained", verdict.stop)
+
         self.pack.put(r, now.params, now.state, now.opt)
 
     def _now(self, r: int, state: RunState) -> Checkpoint | None:
-        """The tensors of a seed.
+        """Return the tensors of a seed, or None if one is not finite.
 
-        None if one is not finite: then the seed has diverged, and is marked so.
+        In that case the seed is marked as diverged.
         """
         now = Checkpoint(*self.pack.seed(r))
         for tensors in (now.params, now.state, now.opt):
@@ -228,9 +234,9 @@ class Bookkeeping:
 def _account(
     state: RunState, sums: dict[str, float], updates: int, end: int, seconds: float
 ) -> None:
-    """Book updates of one seed.
+    """Record updates of one seed.
 
-    A sum that is not finite marks it as diverged and leaves its checkpoint alone.
+    If a sum is not finite, the seed is marked as diverged, and its checkpoint stays as it is.
     """
     if state.status != "running":
         return
@@ -257,7 +263,7 @@ def _diverge(state: RunState, what: str, update: int) -> None:
 
 
 def _means(state: RunState) -> dict[str, float]:
-    """The objective's metrics since the last validation; its bound of log p(x) as positive nats."""
+    """Return the mean metrics since the last validation, bounds on log p(x) as positive nats."""
     means = {f"train_{name}": v / state.count for name, v in state.sums.items()}
     return {name: -v if name in BOUNDS else v for name, v in means.items()}
 
@@ -269,15 +275,16 @@ def _save(state: RunState, now: Checkpoint) -> None:
 
 
 def write_curve(state: RunState) -> None:
-    """The curve as CSV beside the checkpoint, which holds it too.
+    """Write the curve as CSV beside the checkpoint, which holds it too.
 
-    Nothing before the first validation.
+    Nothing is written before the first validation.
     """
     if not state.curve:
         return
     text = io.StringIO()
-    # A run that goes on from the checkpoint of an earlier version may have columns that
-    # its first points lack.
+
+    # If a run goes on from the checkpoint of an earlier version, its first points may lack columns
+    # that later ones have.
     names = dict.fromkeys(name for point in state.curve for name in point)
     writer = csv.DictWriter(text, fieldnames=[*names, "unit"], lineterminator="\n")
     writer.writeheader()

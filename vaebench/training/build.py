@@ -1,7 +1,4 @@
-"""What a cell's settings are made into.
-
-Model, objective and optimiser, batches, the parameters to begin with.
-"""
+"""Make a cell's settings into a model, an objective, an optimiser, batches and first parameters."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ from vaebench.training.run_state import RunState
 
 
 class Trio(NamedTuple):
-    """Model, objective around it, and optimiser of a cell."""
+    """The model of a cell, the objective around it, and the optimiser."""
 
     model: Model
     objective: Objective
@@ -33,9 +30,14 @@ class Trio(NamedTuple):
 
 
 def trio(config: dict[str, Any], info: DataInfo) -> Trio:
-    """Build the three for data of which ``info`` is known.
+    """Build the three of a cell.
 
-    Raises UserError for what they do not take.
+    Args:
+        config: The cell's settings.
+        info: Facts about its data.
+
+    Raises:
+        UserError: For settings or data that they do not take.
     """
     model = models.build(config["model"], info)
     objective = objectives.build(config["objective"], model)
@@ -45,9 +47,10 @@ def trio(config: dict[str, Any], info: DataInfo) -> Trio:
 
 
 def load_model(config: dict[str, Any], info: DataInfo, found: Checkpoint) -> Model:
-    """The model of a cell with the parameters and buffers of a checkpoint.
+    """Build the model of a cell with the parameters and buffers of the checkpoint ``found``.
 
-    Raises as ``put`` does.
+    Raises:
+        UserError: As ``put`` does.
     """
     model = models.build(config["model"], info)
     put(model, found)
@@ -56,27 +59,35 @@ def load_model(config: dict[str, Any], info: DataInfo, found: Checkpoint) -> Mod
 
 
 def put(model: Model, found: Checkpoint) -> None:
-    """Give a model the parameters and buffers of a checkpoint (objective's names, ``model.*``).
+    """Give a model the parameters and buffers of a checkpoint, there named ``model.*``.
 
-    Raises UserError for a checkpoint of another model, and leaves this one as it is.
+    Raises:
+        UserError: For a checkpoint of another model; this one then stays as it is.
     """
     kept = {**found.params, **found.state}
     own = {k.removeprefix("model."): v for k, v in kept.items() if k.startswith("model.")}
+
     missing = {n for n, _ in model.named_parameters()} - set(own)
     if missing:
         raise UserError(
             f"the checkpoint does not fit its settings: it lacks {', '.join(sorted(missing))}"
         )
+
     wrong = [n for n, v in model.state_dict().items() if n in own and v.shape != own[n].shape]
     if wrong:
         raise UserError(
             f"the checkpoint does not fit its settings: other sizes of {', '.join(wrong)}"
         )
+
     model.load_state_dict(own, strict=False)
 
 
 def batches_of(config: dict[str, Any], splits: Splits) -> Batches:
-    """The batches of a cell's training. Raises UserError for an order that the data do not have."""
+    """Return the batches of a cell's training.
+
+    Raises:
+        UserError: For an order that the data do not have.
+    """
     cfg = config["train"]
     check_order(cfg["order"], splits.name, splits.tokens)
     lengths = lengths_of(torch.from_numpy(splits.train)) if splits.tokens else None
@@ -84,10 +95,7 @@ def batches_of(config: dict[str, Any], splits: Splits) -> Batches:
 
 
 def in_updates(config: dict[str, Any], batches: Batches, key: str) -> int:
-    """``train.updates`` or ``train.valid_every`` as a number of updates.
-
-    Whatever ``train.unit`` they are given in.
-    """
+    """Return ``train.updates`` or ``train.valid_every`` in updates, whatever ``train.unit`` is."""
     return _updates(config["train"][key], config["train"].get("unit", "updates"), batches)
 
 
@@ -96,12 +104,12 @@ def _updates(number: int, unit: str, batches: Batches) -> int:
 
 
 def too_short(config: dict[str, Any], batches: Batches) -> str:
-    """What is to be said of a budget that is over before the whole model is trained.
+    """Warn of a budget that ends before every part of a model is trained.
 
-    A model that is trained in parts.
+    This concerns objectives that train a model part by part.
 
     Returns:
-        A line; empty if there is nothing to be said.
+        One line for the user; empty if the budget is long enough.
     """
     rule = objectives.OBJECTIVES[config["objective"]["name"]]
     first = rule.first_parts(config["objective"], config["model"])
@@ -110,6 +118,7 @@ def too_short(config: dict[str, Any], batches: Batches) -> str:
 
     if _updates(first.length, first.unit, batches) < in_updates(config, batches, "updates"):
         return ""
+
     unit = config["train"].get("unit", "updates")
     given = config["objective"][first.setting.rpartition(".")[2]]
     return (
@@ -122,9 +131,12 @@ def too_short(config: dict[str, Any], batches: Batches) -> str:
 def start_or_load(
     state: RunState, objective: Objective, optimiser: Optimiser, config: dict[str, Any], cases: int
 ) -> tuple[Tensors, Tensors, Tensors]:
-    """Parameters, state of the objective and of the optimiser.
+    """Return parameters and the states of objective and optimiser, to begin with or to go on.
 
-    Of a checkpoint, or as they are at the start.
+    They come from the checkpoint, or are new if the seed is at update 0.
+
+    Raises:
+        UserError: If the checkpoint was reduced after the end of its run, or is damaged.
     """
     if state.shed:
         raise UserError(
@@ -133,7 +145,7 @@ def start_or_load(
         )
 
     if state.update:
-        # In the order of a fresh start, on which the rounding of sums depends.
+        # The parameters are in the order of a new run: the rounding of sums depends on it.
         c = checkpoint.read(state.last)
         try:
             return {k: c.params[k] for k, _ in objective.named_parameters()}, c.state, c.opt

@@ -1,6 +1,6 @@
 """Checkpoints: one safetensors file each, replaced whole, with a checksum.
 
-Loading one cannot run code.
+Loading a checkpoint cannot run code.
 """
 
 from __future__ import annotations
@@ -22,15 +22,20 @@ from vaebench.files import parse_json, write_atomic
 Tensors = dict[str, Tensor]
 
 META = "vaebench"
-"""The one entry of the file's metadata: checksum, a blank, and ``Checkpoint.meta`` as JSON. One,
-because safetensors writes several in any order, and equal states are to be equal files."""
+"""The only entry of the file's metadata: checksum, a blank, and ``Checkpoint.meta`` as JSON. There
+is only one, since safetensors writes several in any order, and equal states must give equal
+files."""
 
 
 @dataclass
 class Checkpoint:
-    """A seed's whole training state: tensors, and ``meta`` (JSON).
+    """The whole training state of a seed.
 
-    Update, curve, best, what was being averaged.
+    Attributes:
+        params: Parameters of the objective, which include the model's.
+        state: State of the objective.
+        opt: State of the optimiser.
+        meta: What JSON can hold: the update, the curve, the best bound, sums of metrics.
     """
 
     params: Tensors
@@ -40,7 +45,7 @@ class Checkpoint:
 
 
 def write(path: Path, checkpoint: Checkpoint) -> None:
-    """Save atomically. OSError (a full disk) leaves the old file intact."""
+    """Save atomically: an OSError, as from a full disk, leaves the old file intact."""
     parts = {"params": checkpoint.params, "state": checkpoint.state, "opt": checkpoint.opt}
     tensors = {
         f"{part}/{k}": v.detach().cpu().contiguous()
@@ -52,10 +57,10 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def checksum(tensors: Tensors, meta: str = "") -> str:
-    """Hex SHA-256 over the text ``meta`` and over name, type, shape and bytes of every tensor.
+    """Return the hex SHA-256 of ``meta`` and of name, type, shape and bytes of every tensor.
 
-    In the order of their names. The tensors are contiguous and on the CPU, as those of a checkpoint
-    that was read are.
+    The tensors are taken in the order of their names. They must be contiguous and on the CPU, as
+    those of a checkpoint that was read are.
     """
     digest = hashlib.sha256(f"{len(meta.encode())}\n{meta}\n".encode())
     for name in sorted(tensors):
@@ -66,9 +71,9 @@ def checksum(tensors: Tensors, meta: str = "") -> str:
 
 
 def read(path: Path) -> Checkpoint:
-    """Load to the CPU, and hold the content against the checksum.
+    """Load a checkpoint to the CPU, and compare its content with its checksum.
 
-    Files without one were written by earlier versions, and are taken as they are.
+    Files without a checksum were written by earlier versions, and are taken as they are.
 
     Raises:
         UserError: If the file is missing, cannot be read, is damaged, or is not a
@@ -79,9 +84,10 @@ def read(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as f:
             kept = (f.metadata() or {}).get(META, "null")
-            # Earlier versions wrote the JSON alone.
+            # Earlier versions wrote only the JSON.
             known, _, meta = ("", "", kept) if kept[:1] in "{n" else kept.partition(" ")
             out.meta = parse_json(meta)
+
             for key in f.keys():  # noqa: SIM118 - not a mapping
                 part, name = key.split("/", 1)
                 getattr(out, part)[name] = tensors[key] = f.get_tensor(key)
@@ -100,5 +106,5 @@ def read(path: Path) -> Checkpoint:
 
 
 def damaged(path: Path, why: str) -> UserError:
-    """The error for a checkpoint that cannot be used, and what to do about it."""
+    """Return the error for a checkpoint that cannot be used; it says what to do about it."""
     return UserError(f"{path}: not a usable checkpoint ({why}); vaebench run --force starts anew")

@@ -1,4 +1,4 @@
-"""Which engine trains a cell: by what is asked for, by what is there, and by what gains."""
+"""Which engine trains a cell: the one that is asked for and possible, or the fastest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vaebench.objectives import OBJECTIVES
 ENGINES = ("plain", "packed", "compiled", "kernel")
 
 WORTH_COMPILING = 20_000
-"""Updates from which a run gains more than a compiler takes, which is up to a minute."""
+"""Updates from which compiling saves more time than it takes, which is up to a minute."""
 
 
 def compiler_found() -> bool:
@@ -40,18 +40,20 @@ def choose_engine(
     kernel: bool = False,
     layers: bool = False,
 ) -> tuple[str, str]:
-    """The engine for ``run.engine``, and why it is not the one asked for, or ''.
-
-    ``run.engine``: auto, plain, compiled or kernel.
+    """Choose the engine for ``run.engine``.
 
     Args:
-        setting: what was asked for. ``auto``: the fastest for a run of so many updates.
-        updates: the budget; short runs do without a compiler.
-        device: on a GPU the plain engine is the packed one.
-        worth: whether the objective gains by torch.compile.
-        kernel: whether there are kernels for what is trained.
-        layers: whether these are of layers of the model, whose other engine is the
+        setting: ``run.engine``: plain, compiled or kernel; auto: the fastest for this budget.
+        updates: The budget; short runs do without a compiler.
+        device: On a GPU the packed engine takes the place of the plain one.
+        worth: Whether torch.compile makes the objective faster.
+        kernel: Whether there are kernels for what is trained.
+        layers: Whether these are kernels of layers of the model. The only other engine is then the
             plain one, on a GPU too.
+
+    Returns:
+        The engine, and why it is not the one asked for or the fastest one; '' if there is nothing
+        to say.
     """
     on_cpu = device.type == "cpu"
     plain = "plain" if on_cpu or layers else "packed"
@@ -64,8 +66,10 @@ def choose_engine(
     possible = kernel and on_cpu and not lack
     if layers:
         return ("kernel", "") if possible else ("plain", lack if on_cpu else "")
+
     if setting == "kernel" and possible:
         return "kernel", ""
+
     if updates < WORTH_COMPILING:
         best = plain
     elif possible:
@@ -75,15 +79,13 @@ def choose_engine(
 
     if setting == "kernel":
         return best, lack if lack and kernel and on_cpu else "there is none for this cell"
-    # Numba is a requirement: its lack is worth a line where it costs speed.
+
+    # Numba is a requirement, so tell the user if it is missing and that costs speed.
     return best, lack if lack and kernel and on_cpu and updates >= WORTH_COMPILING else ""
 
 
 def has_kernel(config: dict[str, Any], kind: Kind = Kind.BITS) -> bool:
-    """Whether there are kernels for what a cell's configuration trains.
-
-    On examples of this kind.
-    """
+    """Whether there are kernels for what a cell trains on this kind of examples."""
     rule = OBJECTIVES[config["objective"]["name"]]
     if rule.kernel == "all":
         fits = (
@@ -99,9 +101,12 @@ def has_kernel(config: dict[str, Any], kind: Kind = Kind.BITS) -> bool:
 
 
 def usable(engine: str, device: torch.device, kernel: bool) -> bool:
-    """Whether an engine that a run began with can go on with it here.
+    """Whether the engine with which a run began can go on with it on this machine.
 
-    ``kernel``: see ``choose_engine``.
+    Args:
+        engine: One of ENGINES.
+        device: Where the run is to go on.
+        kernel: Whether there are kernels for what is trained.
     """
     if engine == "kernel":
         return kernel and device.type == "cpu" and not kernels.missing()

@@ -7,17 +7,18 @@ import time
 import torch
 
 PROCESSOR = "processor"
-"""The clock that counts what this process has worked, which other programs hardly disturb."""
+"""The clock that counts the work of this process, which other programs hardly disturb."""
 
 
 def clock(device: torch.device) -> str:
-    """The clock of work on a device: PROCESSOR on a CPU with one thread, else '', that of the wall.
+    """Return the clock for work on a device: PROCESSOR on a CPU with one thread, else ''.
 
-    Several threads work more seconds than pass, and a processor that waits for a GPU works fewer.
+    The empty text means the wall clock. With several threads the processor works more seconds than
+    pass; if it waits for a GPU, it works fewer.
     """
     return PROCESSOR if device.type == "cpu" and torch.get_num_threads() == 1 else ""
 
 
 def seconds(device: torch.device) -> float:
-    """Seconds by the clock of a device, from an arbitrary beginning."""
+    """Return seconds by the clock of a device, counted from an arbitrary moment."""
     return time.process_time() if clock(device) else time.monotonic()

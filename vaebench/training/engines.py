@@ -1,20 +1,21 @@
-"""Packing seeds, and compilation.
+"""How an update is computed: seeds packed together, and the engines that train them.
 
-CUDA graphs are in ``graphs``, which library multiplies in ``nn.products``.
+CUDA graphs are in ``graphs``; ``nn.products`` chooses the library of matrix products.
 
 A ``Pack`` trains R seeds of one cell at once; every tensor it holds has a leading axis of R. Four
-engines make the same numbers within rounding:
+engines compute the same numbers up to rounding:
 
-- ``plain``: autograd, one seed after the other. The reference, and the fastest on a CPU
-  that has nothing else.
-- ``packed``: torch.func.vmap of the gradient over the seeds; what the compiled engine compiles.
+- ``plain``: autograd, one seed after the other. It is the reference, and the fastest on a CPU
+  without compiler and kernels.
+- ``packed``: torch.func.vmap of the gradient over the seeds; the compiled engine compiles this.
 - ``compiled``: the packed step through torch.compile.
-- ``kernel``: loops of our own on a CPU, see vaebench.kernels: the whole update of a belief net; of
-  models with a Boltzmann prior the chains, and of a Boltzmann posterior its couplings; of networks
-  of images the normalised layers; the rest is the plain engine's.
+- ``kernel``: loops of our own on a CPU, see vaebench.kernels. They make the whole update of a
+  belief net. In models with a Boltzmann prior they run the chains, with a Boltzmann posterior the
+  gradient of its couplings, and in networks of images the normalised layers; the plain engine does
+  the rest.
 
-On a GPU the packed or compiled step is captured whole in a CUDA graph, with
-data and noise resident.
+On a GPU the packed or compiled step is captured whole in a CUDA graph, with data and noise on the
+device.
 """
 
 from __future__ import annotations
@@ -46,35 +47,38 @@ log = logging.getLogger(__name__)
 def check_precision(objective: Objective, precision: str) -> None:
     """Refuse a ``train.precision`` that would change nothing, or spoil the gradient.
 
-    Raises UserError.
+    Raises:
+        UserError: If it is not float32, and the model or the objective does not allow that.
     """
     if precision == "float32":
         return
+
     if "train" not in objective.model.facts.half:
         raise UserError(
             f"train.precision={precision}: for models of images and of documents only; "
             "allowed here: float32"
         )
+
     if objective.no_half:
         raise UserError(f"train.precision={precision}: {objective.no_half}; allowed here: float32")
 
 
 class Pack:
-    """R seeds of an objective trained at once.
+    """R seeds of an objective, trained at once.
 
-    Batches of documents may differ in size: for them, and for objectives that are ``alone`` or
-    ``plain_only``, the engine is ``plain``.
+    The engine must be ``plain`` for documents, whose batches may differ in size, and for objectives
+    that are ``alone`` or ``plain_only``. Kernels of layers are allowed as well.
 
     Args:
-        objective: Gives structure and buffers only; its own parameter values are not used.
+        objective: Gives structure and buffers; its own parameter values are not used.
         optim: The optimiser.
-        params: Of every seed, name -> tensor; the pack keeps them stacked, (R, ...).
-        state: Of the objective, likewise.
-        opt: Of the optimiser, likewise.
+        params: Name -> parameter, for every seed; the pack keeps them stacked, (R, ...).
+        state: State of the objective, likewise.
+        opt: State of the optimiser, likewise.
         data: Training examples, (n, d).
-        kind: Of the examples.
+        kind: Kind of the examples.
         engine: One of ENGINES.
-        updates: The budget, of which a step is told its share.
+        updates: The budget; a step is told which share of it was used.
         precision: ``float32``, or ``bfloat16`` for models that take it.
 
     Raises:
@@ -140,11 +144,12 @@ class Pack:
         self._graph: Captured | None = None
 
     def draws(self, batch: int) -> Shapes:
-        """Noise of one update of so many cases: name -> (kind, shape)."""
+        """Return the noise of one update of ``batch`` cases: name -> (kind, shape)."""
         shapes = self.objective.draws(batch, self.data.shape[1])
         if self.engine != "kernel":
             return shapes
-        # Loops of our own take the same numbers digit by digit.
+
+        # Kernels take the same numbers as two tensors of digits, which saves memory traffic.
         return {
             name: (
                 "digits" if kind == "dithered" and name in self.objective.chain_noise else kind,
@@ -161,11 +166,18 @@ class Pack:
         first: int = 0,
         only: tuple[str, ...] | None = None,
     ) -> dict[str, Tensor]:
-        """Updates: ``index`` (T, R, batch), noise (T, R, ...).
+        """Make T updates.
 
-        Returns metrics (R,), summed over the updates. ``first`` updates were done before. ``only``:
-        the parameter groups that move (plain engine), None: all. Rows of ``index`` may end in -1
-        where a batch has fewer documents.
+        Args:
+            index: Row numbers of the training examples, (T, R, batch). Rows may end in -1 if a
+                batch has fewer documents.
+            noise: Name -> (T, R, ...).
+            binarize: Noise that makes grey examples binary, (T, R, batch, d); None for others.
+            first: Number of updates done before.
+            only: The parameter groups that move (plain engine); None: all.
+
+        Returns:
+            Metrics (R,), summed over the updates.
         """
         if self._kernel:
             return self._kernel.advance(index, noise, binarize, self.state)
@@ -189,43 +201,40 @@ class Pack:
         return total
 
     def seed_state(self, r: int) -> dict[str, Tensor]:
-        """The state of the r-th seed, as it stands; not a copy."""
+        """Return the state of the r-th seed itself, not a copy."""
         return {k: v[r] for k, v in self.state.items()}
 
     def put(
         self, r: int, params: dict[str, Tensor], state: dict[str, Tensor], opt: dict[str, Tensor]
     ) -> None:
-        """Set the values of the r-th seed that are given, by name; the others stay."""
+        """Set the given values of the r-th seed, by name; all others stay."""
         for part, given in ((self.params, params), (self.state, state), (self.opt, opt)):
             for name, v in given.items():
                 part[name][r].copy_(v)
 
     def seed(self, r: int) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
-        """Copies of the parameters, state and optimiser state of the r-th seed."""
+        """Return copies of the parameters, state and optimiser state of the r-th seed."""
         params, state, opt = (
             {k: v[r].clone() for k, v in p.items()} for p in (self.params, self.state, self.opt)
         )
         return params, state, opt
 
     def _batch(self, index: Tensor, binarize: Tensor | None, clock: Tensor) -> Batch:
-        """The batches of all seeds, each field (seeds, ...)."""
+        """Return the batches of all seeds, each field (seeds, ...)."""
         x = prepare(self.kind, self.data[index], binarize)
         return Batch(x, index, *self._clocks(index.shape[-1], clock))
 
     def _clocks(self, batch: int, clock: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What a step is told of the time, each (seeds,).
+        """Return how far training is: updates done, share of the budget, passes over the data.
 
-        Updates done, share of the budget, passes over the data.
+        Each has the shape (seeds,). The passes include the update that is being made.
         """
         update = clock.expand(self.size)
         passes = (update + 1).to(torch.float32) * (batch / len(self.data))
         return update, update.to(torch.float32) / self.updates, passes
 
     def _documents(self, index: Tensor, clock: Tensor) -> list[Batch]:
-        """The batch of each seed where the examples are documents.
-
-        A batch may have fewer of them.
-        """
+        """Return the batch of each seed if the examples are documents; a batch may have fewer."""
         out = []
         clocks = self._clocks(index.shape[-1], clock)
         for r in range(self.size):
@@ -250,9 +259,9 @@ class Pack:
 
     @contextlib.contextmanager
     def _lent(self, params: dict[str, Tensor]) -> Iterator[None]:
-        """``params`` in the places of the objective's own.
+        """Put ``params`` in the places of the objective's own parameters within a block.
 
-        As functional_call has it, which takes ten times as long.
+        ``functional_call`` does the same, but takes ten times as long.
         """
         own = [(place, key, place[key]) for place, key in self._places.values()]
         try:
@@ -328,22 +337,24 @@ class Pack:
 def _compiled(
     step: Callable[..., dict[str, Tensor]], device: torch.device
 ) -> Callable[..., dict[str, Tensor]]:
-    """The step as a program. On a GPU it is run once, to be captured (see ``graphs``)."""
+    """Compile a step. On a GPU it is then captured in a CUDA graph (see ``graphs``)."""
     if device.type != "cpu":
-        # A pack of another size or batch is another program; guards on sizes are cheaper than
-        # general code. The programs of earlier packs are dropped, or a process that trains many
-        # cells would run into their limit.
+        # Packs of another size or batch get a program of their own, since guards on sizes are
+        # cheaper than general code. The programs of earlier packs are dropped, or a process that
+        # trains many cells would run into the compiler's limit.
         torch.compiler.reset()
         return torch.compile(step, dynamic=False, fullgraph=True)
-    from vaebench.nn import compiled_products  # which loads the compiler
+
+    from vaebench.nn import compiled_products  # slow to import: it loads the compiler
 
     return Programs(step, compiled_products.options())
 
 
 def group_of(objective: Objective) -> dict[str, str]:
-    """Parameter name -> its group.
+    """Return the group of every parameter by the parameter's name.
 
-    Raises ValueError for a parameter that belongs to none, or to several.
+    Raises:
+        ValueError: For a parameter that belongs to no group, or to several.
     """
     out = {}
     for name, _ in objective.named_parameters():
@@ -357,15 +368,17 @@ def group_of(objective: Objective) -> dict[str, str]:
 
 
 def places_of(objective: nn.Module) -> dict[str, tuple[dict[str, Tensor], str]]:
-    """Parameter name -> the dictionary that holds it and its key there.
+    """Return where every parameter is held: name -> (dictionary, key in it).
 
-    ValueError for one that has two names.
+    Raises:
+        ValueError: For a parameter that has two names.
     """
     out = {}
     for prefix, module in objective.named_modules():
         for key, v in module._parameters.items():
             if v is not None:
                 out[f"{prefix}.{key}" if prefix else key] = module._parameters, key
+
     if set(out) != {name for name, _ in objective.named_parameters()}:
         raise ValueError(
             f"{type(objective).__name__} has a parameter of two names, which a step cannot replace"
@@ -382,7 +395,7 @@ def _stack(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def _beside(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """As ``_stack``; what a single seed has is not copied."""
+    """Stack as ``_stack`` does, but do not copy if there is a single seed."""
     return (
         {k: v.detach().unsqueeze(0) for k, v in parts[0].items()}
         if len(parts) == 1

@@ -1,8 +1,8 @@
-"""Inner loops: updates of some parameter groups before an update proper, on batches of their own.
+"""Inner loops: updates of some parameter groups, on own batches, before each outer update.
 
 Batches and noise are a function of (seed, update, number within the loop), and nothing of a loop is
-saved: a run that was killed inside one goes on from the update before and makes the same loop
-again.
+saved. A run that was killed within an inner loop goes on from the update before, and makes the same
+loop again.
 """
 
 from __future__ import annotations
@@ -30,11 +30,24 @@ def inner_updates(
     rows: Tensor,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Make the inner loop, if there is one, before ``update`` of the only seed of ``pack``.
+    """Make the inner loop, if there is one, before an update of the only seed of ``pack``.
 
-    Returns its length. ``rows`` (batch,) is the batch of the update proper, on which the loop
-    begins. ``loss`` in the metrics of a step is taken to be a mean over the documents of its batch.
-    Raises Interrupted when ``should_stop`` says so.
+    The metric ``loss`` of a step is taken to be a mean over the examples of its batch.
+
+    Args:
+        pack: Holds a single seed.
+        objective: Says whether there is an inner loop, and when it ends.
+        batches: Where the loop's batches come from.
+        seed: The seed of the run.
+        update: Number of the outer update that follows.
+        rows: The batch of that update, (batch,); the loop begins with it.
+        should_stop: Asked before every update of the loop.
+
+    Returns:
+        How many updates the loop made.
+
+    Raises:
+        Interrupted: If ``should_stop`` says so.
     """
     loop = objective.inner_loop(pack.seed_state(0))
     made = 0
@@ -52,8 +65,7 @@ def inner_updates(
         grey = _grey_noise(pack, len(rows), seed, update, made)
         metrics = pack.advance(rows[None, None], at_once, grey, update, only=loop.groups)
 
-        # The loop is told the sum of the loss over the batch, and of how many
-        # words (or pixels) it is.
+        # The loop is told the loss, summed over the batch, and the number of words or pixels in it.
         seen = rows[rows >= 0]
         words = (
             predicted(pack.data[seen])
@@ -68,12 +80,13 @@ def inner_updates(
 
 
 def _grey_noise(pack: Pack, batch: int, seed: int, update: int, made: int) -> Tensor | None:
-    """Noise (1, 1, batch, d) that binarizes the batch of one inner update anew.
+    """Return the noise that binarizes the batch of one inner update anew, (1, 1, batch, d).
 
-    None where examples are not grey.
+    It is None if the examples are not grey.
     """
     if pack.kind is not Kind.GREY:
         return None
+
     shapes: Shapes = {"grey": ("uniform", (batch, pack.data.shape[1]))}
     return noise.fixed(
         shapes,
