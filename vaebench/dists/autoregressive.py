@@ -1,10 +1,10 @@
 """Autoregressive Bernoulli units: P(h_j = 1 | h_<j) = sigmoid(a_j + sum_{k<j} R_jk h_k).
 
-Densities need one masked matrix product. Sampling is sequential in principle, unit after unit, but
-given the noise it is a fixed point: h = [noise < a + R h] with R strictly lower triangular has
-exactly one solution, the ancestral sample, and iterating the right-hand side reaches it. After t
-rounds the first t units are final, so n rounds always do; in practice a few do, because most units
-are decided by ``a``. The rounds stop when nothing changes any more, which is exact, not an
+A density needs one masked matrix product. Sampling goes unit after unit in principle, but given the
+noise it is a fixed point: h = [noise < a + R h] with R strictly lower triangular has exactly one
+solution, the ancestral sample, and iterating the right-hand side reaches it. After t rounds the
+first t units are final, so n rounds are always enough. In practice a few rounds are, because ``a``
+alone decides most units. The rounds stop as soon as nothing changes, which is exact and not an
 approximation.
 """
 
@@ -19,43 +19,44 @@ from vaebench.dists import bernoulli
 from vaebench.rng.noise import inside
 
 BLOCK = 64
-"""Units solved together; earlier blocks enter by one matrix product. Decides the speed
+"""Units that are solved together; earlier blocks enter by one matrix product. It changes the speed
 only, never the sample."""
 
 
 def strictly_lower(weight: Tensor) -> Tensor:
-    """``weight`` (n, n) with everything on and above the diagonal set to zero.
+    """Return ``weight`` (n, n) with everything on and above the diagonal set to zero.
 
-    Unit j sees only units k < j.
+    Unit j then sees only the units k < j.
     """
     return torch.tril(weight, -1)
 
 
 def logits(h: Tensor, a: Tensor, weight: Tensor) -> Tensor:
-    """Logits of every unit given the units before it.
+    """Return the logits of every unit given the units before it, (..., n).
 
-    ``h`` (..., n), ``a`` broadcasts to it, ``weight`` (n, n).
+    ``h`` is (..., n), ``a`` broadcasts to it, and ``weight`` is (n, n).
     """
     return a + h @ strictly_lower(weight).transpose(-1, -2)
 
 
 def log_prob(h: Tensor, a: Tensor, weight: Tensor) -> Tensor:
-    """log p(h), nats, summed over the last axis."""
+    """Return log p(h), nats, summed over the last axis."""
     return bernoulli.log_prob(h, logits(h, a, weight))
 
 
 def sample(a: Tensor, weight: Tensor, uniform: Tensor) -> Tensor:
-    """Ancestral samples (..., n) of zeros and ones from ``uniform`` noise on (0, 1) of that shape.
+    """Return ancestral samples (..., n) of zeros and ones from ``uniform`` noise of that shape.
 
-    A zero counts as the least noise above it (``noise.inside``). ``a`` broadcasts to the noise. No
-    gradient passes. Works under vmap and torch.compile.
+    The noise is uniform on (0, 1). A zero in it becomes a tiny positive number
+    (``noise.inside``). ``a`` broadcasts to the noise. No gradient passes. The function works under
+    vmap and torch.compile.
     """
     a = a.detach()
     weight = strictly_lower(weight.detach())
     uniform = inside(uniform.detach())
     a = a.expand(uniform.shape)
     flat = uniform.reshape(-1, uniform.shape[-1])
-    # A program that is written down runs where there is no operator of ours.
+    # An exported program runs where our own operator does not exist.
     solve = _rounds if torch.compiler.is_exporting() else _solve
     return solve(
         a.reshape(flat.shape).contiguous(), weight.contiguous(), flat.contiguous()
@@ -63,13 +64,15 @@ def sample(a: Tensor, weight: Tensor, uniform: Tensor) -> Tensor:
 
 
 def _rounds(a: Tensor, weight: Tensor, uniform: Tensor) -> Tensor:
-    """The fixed point of ``a`` and ``uniform`` (..., m, n).
+    """Return the fixed point h (..., m, n) of ``a`` and ``uniform``, both (..., m, n).
 
     ``weight`` (..., n, n) is strictly lower triangular.
     """
     n = a.shape[-1]
-    # u < sigmoid(s) is the same as logit(u) < s; computed once, it saves a sigmoid per round.
+    # u < sigmoid(s) is the same as logit(u) < s. The logit is computed once, which saves a sigmoid
+    # in each round.
     threshold = torch.log(uniform) - torch.log1p(-uniform)
+
     h = torch.empty_like(a)
     for start in range(0, n, BLOCK):
         end = min(start + BLOCK, n)
@@ -80,12 +83,13 @@ def _rounds(a: Tensor, weight: Tensor, uniform: Tensor) -> Tensor:
         block = (base > 0).to(a.dtype)
         for _ in range(end - start - 1):
             new = (base + block @ inner > 0).to(a.dtype)
-            # Comparing needs the host to wait for the device, which a captured graph cannot; there
-            # all rounds run.
+            # On a GPU all rounds run: to compare, the host would have to wait for the device, which
+            # a captured graph cannot do.
             if not a.is_cuda and not torch.compiler.is_exporting() and torch.equal(new, block):
                 break
             block = new
         h[..., start:end] = block
+
     return h
 
 

@@ -10,21 +10,22 @@ from vaebench.rng.noise import inside
 
 
 def log_prob(x: Tensor, logits: Tensor) -> Tensor:
-    """log p(x), nats, summed over the last axis.
+    """Return log p(x), nats, summed over the last axis.
 
-    ``x`` of zeros and ones and ``logits`` broadcast to (..., n).
+    ``x``, of zeros and ones, and ``logits`` broadcast to (..., n).
     """
     return (x * logits - F.softplus(logits)).sum(-1)
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """Entropy, nats, summed over the last axis: (..., n) -> (...)."""
+    """Return the entropy in nats, summed over the last axis: (..., n) -> (...)."""
     return -log_prob(torch.sigmoid(logits), logits)
 
 
 def sample(logits: Tensor, uniform: Tensor) -> Tensor:
-    """Zeros and ones from noise uniform on (0, 1): 1 with probability sigmoid(logits).
+    """Return zeros and ones from noise uniform on (0, 1), with P(1) = sigmoid(logits).
 
-    No gradient passes. A zero counts as the least noise above it (``noise.inside``).
+    No gradient passes. A zero in the noise becomes a tiny positive number
+    (``noise.inside``).
     """
     return (inside(uniform) < torch.sigmoid(logits.detach())).to(logits.dtype)

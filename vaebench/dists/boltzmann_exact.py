@@ -1,8 +1,8 @@
 """Exact answers for restricted Boltzmann machines by enumeration.
 
-Nats, in the machine's own precision. One side is enumerated, the other summed out in closed form:
-sum_z2 exp(-E) = exp(b1.z1) prod_j (1 + exp(b2 + z1 W)_j). States are taken in chunks, so memory
-stays bounded whatever the size.
+Values are in nats, in the machine's own precision. One side is enumerated, and the other is summed
+out in closed form: sum_z2 exp(-E) = exp(b1.z1) prod_j (1 + exp(b2 + z1 W)_j). States are taken in
+chunks, so memory stays bounded, whatever the size.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ from vaebench.rng.noise import inside
 from vaebench.work.steps import tick
 
 MAX_UNITS = 16
-"""Most units of both sides together, or of the side drawn, where a table of all
-states is held at once."""
+"""Largest number of units whose states are all held in one table: of both sides together
+(``log_probs``), or of the side that is drawn (``sample``)."""
 
 CHUNK = 2**23
-"""Floats of one chunk: states x machines x units of the other side."""
+"""Floats of one chunk: states x machines x units of the larger side."""
 
 
 class Moments(NamedTuple):
-    """Exact ``log_z`` (*batch), E[z1] (*batch, n1), and more.
+    """Exact log Z and the expected statistics.
 
-    Also E[z2] (*batch, n2) and E[z1 z2'] (*batch, n1, n2).
+    ``log_z`` (*batch), nats; ``mean1``, E[z1] (*batch, n1); ``mean2``, E[z2] (*batch, n2);
+    ``mean12``, E[z1 z2'] (*batch, n1, n2).
     """
 
     log_z: Tensor
@@ -41,36 +42,38 @@ class Moments(NamedTuple):
 
 
 def states(units: int, like: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
-    """Vectors of zeros and ones, (states, units), as ``like``.
+    """Return vectors of zeros and ones, (states, units), of the dtype and device of ``like``.
 
-    Those numbered ``start`` to ``stop``; by default all 2^units.
+    They are the states numbered ``start`` to ``stop`` - 1; by default all 2^units.
     """
     codes = torch.arange(start, 2**units if stop is None else stop, device=like.device)
     return ((codes[:, None] >> torch.arange(units, device=like.device)) & 1).to(like.dtype)
 
 
 def log_z(rbm: RBM, chunk: int | None = None) -> Tensor:
-    """log Z, (*batch).
+    """Return log Z, nats, (*batch).
 
-    Differentiable, under torch.func too; if all states fit into one chunk, to every order.
-    Otherwise to first order: the gradient is then the expected statistics, found in the same pass
-    over the states. ``chunk`` None: CHUNK. Raises ValueError when both sides have more than
-    MAX_SIDE units.
+    It is differentiable, under torch.func too: to every order if all states fit into one chunk,
+    else to first order. In the latter case the gradient is the expected statistics, found in the
+    same pass over the states. ``chunk``: floats of one chunk; None: CHUNK. Raises ValueError if
+    both sides have more than MAX_SIDE units.
     """
     rbm = _small_first(rbm)
     pieces = list(_pieces(rbm, chunk))
     if len(pieces) == 1:
         return torch.logsumexp(_log_weights(rbm, *pieces[0])[0], -1)
+
     m = _moments(rbm.detach(), pieces)
+    # Each term is zero in value; its derivative is the expected statistic.
     sums = ((p, mean) for p, mean in zip(rbm, m[1:], strict=True))
     b1, b2, w = ((p - p.detach()) * mean for p, mean in sums)
     return m.log_z + b1.sum(-1) + b2.sum(-1) + w.sum((-2, -1))
 
 
 def moments(rbm: RBM, chunk: int | None = None) -> Moments:
-    """log Z and the expected statistics, its gradient, without gradients of their own.
+    """Return log Z and its gradient, the expected statistics; no gradient passes through them.
 
-    Limits as of ``log_z``.
+    Limits are those of ``log_z``.
     """
     small = _small_first(rbm.detach())
     m = _moments(small, list(_pieces(small, chunk)))
@@ -80,47 +83,53 @@ def moments(rbm: RBM, chunk: int | None = None) -> Moments:
 
 
 def log_probs(rbm: RBM) -> tuple[Tensor, Tensor, Tensor]:
-    """Every joint state and its log p: z1 (states, n1), z2 (states, n2), (states, *batch).
+    """Return every joint state and its log p: z1 (states, n1), z2 (states, n2), (states, *batch).
 
-    A second way to all of the above, by no formula but the energy's. ValueError above MAX_UNITS
-    units in total.
+    This is a second way to all of the above, which uses the energy and no other formula. Raises
+    ValueError if there are more than MAX_UNITS units in total.
     """
     n1, n2 = rbm.w.shape[-2:]
     if n1 + n2 > MAX_UNITS:
         raise ValueError(f"{n1} + {n2} units cannot be tabulated; allowed: {MAX_UNITS} in total")
+
     z1, z2 = states(n1 + n2, rbm.w).split([n1, n2], 1)
     energy = rbm.b1 @ z1.mT + rbm.b2 @ z2.mT + torch.einsum("si,...ij,sj->...s", z1, rbm.w, z2)
+
     return z1, z2, (energy - torch.logsumexp(energy, -1, keepdim=True)).movedim(-1, 0)
 
 
 def sample(rbm: RBM, u: Tensor, u_other: Tensor) -> tuple[Tensor, Tensor]:
-    """Independent exact samples (z1, z2), (k, *batch, n).
+    """Return independent exact samples (z1, z2), (k, *batch, n).
 
-    The smaller side by inversion, then the other given it. ``u`` (k, *batch) and ``u_other`` (k,
-    *batch, n of the larger side; of side 2 if equal) are uniform on (0, 1). Raises ValueError when
-    the smaller side has more than MAX_UNITS units. No gradient passes.
+    The smaller side is drawn by inversion, then the other given it. ``u`` (k, *batch) and
+    ``u_other`` (k, *batch, units of the larger side; of side 2 if both are equal) are uniform on
+    (0, 1). Raises ValueError if the smaller side has more than MAX_UNITS units. No gradient passes.
     """
     small = _small_first(rbm.detach())
     n = small.b1.shape[-1]
     if n > MAX_UNITS:
         raise ValueError(f"a side of {n} units cannot be tabulated; allowed: {MAX_UNITS}")
+
     table = torch.cat(
         [_log_weights(small, *piece)[0] for piece in _pieces(small, None)], -1
     ).double()
     edges = torch.softmax(table, -1).cumsum(-1)
-    # The last edge is 1 only to rounding: noise above it must not pick a state beyond the last.
+    # Rounding may leave the last edge below 1, and noise above it must not pick a state beyond the
+    # last one.
     number = torch.searchsorted(edges, u.movedim(0, -1).double().contiguous(), right=True).clamp(
         max=2**n - 1
     )
+
     first = ((number.movedim(-1, 0)[..., None] >> torch.arange(n, device=u.device)) & 1).to(
         small.b1.dtype
     )
+
     other = (inside(u_other) > torch.sigmoid(-small.logits2(first))).to(first.dtype)
     return (first, other) if small.b1.shape == rbm.b1.shape else (other, first)
 
 
 def _small_first(rbm: RBM) -> RBM:
-    """The machine with its smaller side first; the same when both are equal."""
+    """Return the machine with its smaller side first; the machine itself if both are equal."""
     n1, n2 = rbm.w.shape[-2:]
     if min(n1, n2) > MAX_SIDE:
         raise ValueError(
@@ -130,16 +139,16 @@ def _small_first(rbm: RBM) -> RBM:
 
 
 def _pieces(rbm: RBM, chunk: int | None) -> Iterator[tuple[int, int]]:
-    """First and last + 1 state of every chunk."""
+    """Yield the first state and the last state + 1 of every chunk."""
     n1, n2 = rbm.w.shape[-2:]
     step = max(1, (chunk or CHUNK) // (max(1, math.prod(rbm.b1.shape[:-1])) * max(n1, n2)))
     return ((s, min(s + step, 2**n1)) for s in range(0, 2**n1, step))
 
 
 def _log_weights(rbm: RBM, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
-    """log sum_z2 exp(-E) (*batch, states), the states (states, n1), and logits.
+    """Return log sum_z2 exp(-E) (*batch, states), the states, and the logits of side 2.
 
-    The logits are of side 2, (*batch, states, n2).
+    The states are (states, n1) and the logits (*batch, states, n2).
     """
     z = states(rbm.b1.shape[-1], rbm.b1, start, stop)
     logits = z @ rbm.w + rbm.b2.unsqueeze(-2)
@@ -147,7 +156,7 @@ def _log_weights(rbm: RBM, start: int, stop: int) -> tuple[Tensor, Tensor, Tenso
 
 
 def _moments(rbm: RBM, pieces: list[tuple[int, int]]) -> Moments:
-    """The running log-sum and, weighted by each chunk's share of it, the running means."""
+    """Return the moments over all pieces: each piece's means weigh by its share of the sum."""
     out: Moments | None = None
     for piece in pieces:
         if not torch.compiler.is_compiling():
@@ -165,6 +174,7 @@ def _moments(rbm: RBM, pieces: list[tuple[int, int]]) -> Moments:
 
 
 def _merge(a: Moments, b: Moments) -> Moments:
+    # The share of ``b`` in the sum of both.
     share = torch.sigmoid(b.log_z - a.log_z)
     one = share.unsqueeze(-1)
     two = share[..., None, None]

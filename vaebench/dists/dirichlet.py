@@ -1,4 +1,4 @@
-"""Dirichlet distributions by their parameters, (..., k) above 0."""
+"""Dirichlet distributions, given by their positive parameters (..., k)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 def expected_log(parameters: Tensor) -> Tensor:
-    """E[log theta] under Dir(parameters), (..., k)."""
+    """Return E[log theta] under Dir(parameters), (..., k)."""
     return torch.digamma(parameters) - torch.digamma(parameters.sum(-1, keepdim=True))
 
 
 def kl(parameters: Tensor, prior: float) -> Tensor:
-    """KL(Dir(parameters) || Dir(prior, ..., prior)), (...), nats."""
+    """Return KL(Dir(parameters) || Dir(prior, ..., prior)), (...), nats."""
     k = parameters.shape[-1]
     log_q = torch.lgamma(parameters.sum(-1)) - torch.lgamma(parameters).sum(-1)
     one = torch.as_tensor(prior, dtype=parameters.dtype, device=parameters.device)

@@ -1,4 +1,4 @@
-"""Hamiltonian Monte Carlo for many chains beside each other.
+"""Hamiltonian Monte Carlo for many chains side by side.
 
 Duane, Kennedy, Pendleton & Roweth 1987; Neal 2011.
 """
@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 LogDensity = Callable[[Tensor], Tensor]
-"""States (..., n) -> log-densities (...), up to a constant; chains must not
-depend on one another."""
+"""Maps states (..., n) to log-densities (...), up to a constant; chains must not depend on one
+another."""
 
 
 class Moved(NamedTuple):
-    """After a transition: the ``state`` (..., n).
+    """Chains after a transition: new states, and acceptance probabilities of the proposals.
 
-    And with which ``probability`` (...) it was to be accepted.
+    ``state`` (..., n); ``probability`` (...) of acceptance.
     """
 
     state: Tensor
@@ -27,7 +27,7 @@ class Moved(NamedTuple):
 
 
 def slopes(log_density: LogDensity, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradient (..., n) and value (...) of the log-density at every state.
+    """Return the gradient (..., n) and the value (...) of the log-density at every state.
 
     Nothing is recorded for other gradients.
     """
@@ -49,13 +49,13 @@ def transition(
     momentum: Tensor,
     uniform: Tensor,
 ) -> Moved:
-    """One transition, which leaves the density invariant, whatever the step.
+    """Make one transition, which leaves the density invariant whatever the step size.
 
     Args:
-        log_density: Of what the chains sample.
+        log_density: What the chains sample from.
         z: States (..., n).
-        step: Of the leapfrog integrator; a tensor must broadcast to (..., 1).
-        leaps: Leapfrog steps.
+        step: Step size of the leapfrog integrator; a tensor must broadcast to (..., 1).
+        leaps: Number of leapfrog steps.
         momentum: Standard normals (..., n).
         uniform: Uniforms on (0, 1), (...).
     """
@@ -69,15 +69,16 @@ def transition(
         p = p + 0.5 * step * slope
 
     gain = after - 0.5 * p.square().sum(-1) - before + 0.5 * momentum.square().sum(-1)
-    # A trajectory that left all bounds is refused, as one of probability 0 is.
+    # A trajectory that diverged to NaN is refused, as if its probability were 0.
     probability = torch.nan_to_num(gain, nan=-torch.inf).clamp(max=0).exp()
+
     taken = (uniform < probability).unsqueeze(-1)
     return Moved(torch.where(taken, there, z), probability)
 
 
 def tuned(step: Tensor, probability: Tensor, target: float, speed: float) -> Tensor:
-    """A step nearer to that whose acceptance is ``target``.
+    """Return a step size nearer to that with the acceptance probability ``target``.
 
-    Longer where more is accepted, shorter where less is.
+    It is longer if more is accepted, shorter if less is.
     """
     return step * torch.exp(speed * (probability - target))

@@ -1,7 +1,4 @@
-"""Tokens that are drawn alike from one distribution over a vocabulary.
-
-A document as counts of its words.
-"""
+"""Tokens drawn independently from one distribution over a vocabulary: documents as word counts."""
 
 from __future__ import annotations
 
@@ -10,34 +7,34 @@ from torch import Tensor
 
 
 def log_prob(counts: Tensor, logits: Tensor) -> Tensor:
-    """Log-probability of a sequence of tokens with these counts, nats.
+    """Return the log-probability of a sequence of tokens with these counts, nats.
 
-    It is sum_w n_w log softmax(logits)_w. It is that of every order of the tokens, so there is no
-    multinomial coefficient: what perplexity is made of.
+    It is sum_w n_w log softmax(logits)_w, the same for every order of the tokens. There is no
+    multinomial coefficient, because perplexities are computed without it.
 
     Args:
         counts: How often each word occurs, (..., V).
-        logits: Of the words, (..., V); both broadcast.
+        logits: Logits of the words, (..., V). Both arguments broadcast.
 
     Returns:
-        (...).
+        The log-probabilities, (...).
     """
     tokens = counts.sum(-1)
     return (counts * logits).sum(-1) - tokens * torch.logsumexp(logits, -1)
 
 
 def sample(logits: Tensor, uniform: Tensor, tokens: Tensor | None = None) -> Tensor:
-    """Counts of tokens that are drawn from softmax(logits), by inverting its distribution function.
+    """Draw tokens from softmax(logits) by inverting its distribution function; return their counts.
 
     No gradient passes.
 
     Args:
-        logits: (..., V).
+        logits: Logits of the words, (..., V).
         uniform: A number on [0, 1) for each token, (..., T).
-        tokens: How many of the T are drawn, (...), whole numbers up to T; None: all.
+        tokens: How many of the T tokens are drawn, (...), whole numbers up to T; None: all.
 
     Returns:
-        (..., V), in the dtype of the logits.
+        Counts (..., V), in the dtype of the logits.
     """
     mass = torch.softmax(logits.detach().double(), -1).cumsum(-1)
     mass = mass.expand(*uniform.shape[:-1], mass.shape[-1]).contiguous()

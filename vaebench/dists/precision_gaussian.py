@@ -2,16 +2,16 @@
 
 Rezende et al. 2014, section 4.2.
 
-All in O(n), by the matrix inversion and determinant lemmas: with s = u^T
-D^-1 u and eta = 1 / (1 + s)
+All costs O(n), by the matrix inversion and determinant lemmas. With s = u^T D^-1 u and
+eta = 1 / (1 + s)
 
     C = D^-1 - eta D^-1 u u^T D^-1,   log|C| = log eta - sum log d,
     tr C = sum 1/d - eta sum u^2/d^2,
     R = D^-1/2 - eta / (1 + sqrt eta) D^-1 u u^T D^-1/2,   R R^T = C.
 
-The factor of R is the paper's (1 - sqrt eta) / s without its division by s, which is 0 where u is.
-Every function takes ``log_d`` and ``u`` (..., n), the logarithm of D's diagonal and the vector; u
-None means that there is none.
+The factor in R equals the paper's (1 - sqrt eta) / s, but does not divide by s, which is 0 where u
+is 0. Every function takes ``log_d`` and ``u`` (..., n): the logarithm of the diagonal of D, and the
+vector. If ``u`` is None, the precision is D alone.
 """
 
 from __future__ import annotations
@@ -23,29 +23,30 @@ from torch import Tensor
 
 
 def _eta(log_d: Tensor, u: Tensor) -> Tensor:
-    """1 / (1 + u^T D^-1 u), (..., 1)."""
+    """Return 1 / (1 + u^T D^-1 u), (..., 1)."""
     return 1 / (1 + (u.square() * torch.exp(-log_d)).sum(-1, keepdim=True))
 
 
 def transform(log_d: Tensor, u: Tensor | None, normal: Tensor) -> Tensor:
-    """R normal, (..., n): of covariance C for standard normals ``normal`` (..., n)."""
+    """Return R normal, (..., n), of covariance C for standard normals ``normal`` (..., n)."""
     scaled = normal * torch.exp(-0.5 * log_d)
     if u is None:
         return scaled
+
     eta = _eta(log_d, u)
     along = (u * scaled).sum(-1, keepdim=True)
     return scaled - eta / (1 + eta.sqrt()) * along * u * torch.exp(-log_d)
 
 
 def log_det(log_d: Tensor, u: Tensor | None) -> Tensor:
-    """log |C|, (...)."""
+    """Return log |C|, (...)."""
     if u is None:
         return -log_d.sum(-1)
     return -torch.log1p((u.square() * torch.exp(-log_d)).sum(-1)) - log_d.sum(-1)
 
 
 def trace(log_d: Tensor, u: Tensor | None) -> Tensor:
-    """tr C, (...)."""
+    """Return tr C, (...)."""
     inverse = torch.exp(-log_d)
     if u is None:
         return inverse.sum(-1)
@@ -53,7 +54,7 @@ def trace(log_d: Tensor, u: Tensor | None) -> Tensor:
 
 
 def log_prob(x: Tensor, mean: Tensor, log_d: Tensor, u: Tensor | None) -> Tensor:
-    """log N(x; mean, C), nats, (...), for ``x`` and ``mean`` (..., n)."""
+    """Return log N(x; mean, C), nats, (...), for ``x`` and ``mean`` (..., n)."""
     away = x - mean
     square = (away.square() * torch.exp(log_d)).sum(-1)
     if u is not None:
@@ -62,5 +63,5 @@ def log_prob(x: Tensor, mean: Tensor, log_d: Tensor, u: Tensor | None) -> Tensor
 
 
 def kl_standard(mean: Tensor, log_d: Tensor, u: Tensor | None) -> Tensor:
-    """KL(N(mean, C) || N(0, I)), nats, (...) (equation 20)."""
+    """Return KL(N(mean, C) || N(0, I)), nats, (...) (equation 20)."""
     return 0.5 * (mean.square().sum(-1) + trace(log_d, u) - log_det(log_d, u) - mean.shape[-1])

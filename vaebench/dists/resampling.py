@@ -1,4 +1,4 @@
-"""Weighted samples made equal ones."""
+"""Resampling: weighted samples become samples of equal weight."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ from torch import Tensor
 
 
 def parents(log_w: Tensor, u: Tensor) -> Tensor:
-    """Systematic resampling.
+    """Return the chain that each of R chains is to copy, by systematic resampling.
 
-    The chain that each of R chains is to copy, (..., R) int64 in ascending order. ``log_w``
-    (..., R) up to a constant, ``u`` (..., 1) uniform on [0, 1). With E = R w / sum w a chain gets E
-    copies on average, floor(E) or ceil(E) of them; so does any run of neighbours, which copies of
-    one chain always are. Equal weights leave every chain where it is, whatever ``u``.
+    ``log_w`` (..., R) are log-weights up to a constant, ``u`` (..., 1) is uniform on [0, 1). The
+    result is (..., R) int64 in ascending order. With E = R w / sum w, a chain gets E copies on
+    average, and floor(E) or ceil(E) of them. The same holds for any run of neighbouring chains,
+    and the copies of one chain are always neighbours. Equal weights leave every chain where it is,
+    whatever ``u``.
     """
     count = log_w.shape[-1]
     w = torch.exp(log_w - log_w.amax(-1, keepdim=True)).double()
     edges = w.cumsum(-1)
     edges = edges * (count / edges[..., -1:])
-    # The last edge is R only to rounding, and nowhere where training diverged: no
+
+    # Rounding may leave the last edge below R, and if training diverged it is NaN: never pick a
     # chain beyond the last.
+
     places = torch.arange(count, device=u.device) + u.double()
     return torch.searchsorted(edges, places, right=True).clamp(max=count - 1)

@@ -1,18 +1,19 @@
-"""Smoothing transformations.
+"""Smoothing transformations: continuous zeta in the place of bits z.
 
-Continuous zeta in the place of bits z, so that gradients pass to their logits.
+Gradients pass through zeta to the logits of the bits.
 
-A smoothing takes logits l, q = sigmoid(l) = P(z = 1), and uniform noise u
+A smoothing takes logits l, with q = sigmoid(l) = P(z = 1), and uniform noise u
 (uniforms, *shape of the result):
 
-- ``uniforms``, ``support``: noise per unit; the least and the greatest zeta;
+- ``uniforms``: the noise values per unit;
+- ``support``: the least and the greatest zeta;
 - ``sample(logit, u)``: zeta, differentiable in the logit at fixed noise;
 - ``bits(logit, u)``: hard bits, z = 1[u[0] > 1 - q], the limit of every smoothing.
 
-Overlapping ones (``isinstance(s, Overlapping)``) have densities of zeta given z besides:
+Overlapping smoothings (``isinstance(s, Overlapping)``) also have densities of zeta given z:
 ``log_r0``, ``log_r1``, ``log_ratio``, ``cdf0``, ``cdf1``, ``cdf``, ``log_density``,
 ``posterior_logit``, ``sample_given``. Exponential, logistic, spike-exponential, concrete and
-piecewise-linear have ``inverse_cdf(rho, logit)``.
+piecewise-linear smoothings have ``inverse_cdf(rho, logit)``.
 """
 
 from __future__ import annotations
@@ -60,14 +61,15 @@ SMOOTHINGS: dict[str, type[Smoothing]] = {
 
 
 def build(config: dict[str, Any]) -> Smoothing:
-    """The smoothing of a ``smoothing`` group, for example {"name": "exponential", "beta": 8.0}.
+    """Build the smoothing of a ``smoothing`` group, say {"name": "exponential", "beta": 8.0}.
 
-    Raises UserError for an unknown smoothing or key, or a value out of range.
+    Raises UserError for an unknown smoothing, an unknown key, or a value out of range.
     """
     name = str(config.get("name", ""))
     if name not in SMOOTHINGS:
         raise UserError(f"smoothing {name!r}: {nearest(name, SMOOTHINGS)}")
     cls = SMOOTHINGS[name]
+
     settings = {k: v for k, v in config.items() if k != "name"}
     known = [f.name for f in fields(cls)]
     for key in settings:

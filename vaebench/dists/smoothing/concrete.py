@@ -1,4 +1,4 @@
-"""Binary concrete relaxation, as in GumBolt (Khoshaman & Amin 2018)."""
+"""The binary concrete relaxation, as in GumBolt (Khoshaman & Amin 2018)."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ class Concrete(Smoothing):
         check_positive("beta", self.beta)
 
     def inverse_cdf(self, rho: Tensor, logit: Tensor) -> Tensor:
-        """The quantile of ``rho``, increasing; gradient to ``logit``."""
+        """Return the quantile of ``rho``, increasing in it; gradients pass to ``logit``."""
         rho = rho.clamp(CLIP, 1.0 - CLIP)
         return torch.sigmoid(self.beta * (logit + torch.log(rho) - torch.log1p(-rho)))
 
     def sample(self, logit: Tensor, u: Tensor) -> Tensor:
-        """zeta from ``u`` (1, *shape)."""
+        """Return zeta from ``u`` (1, *shape)."""
         return self.inverse_cdf(u[0], logit)
 
     def log_density(self, zeta: Tensor, logit: Tensor) -> Tensor:
-        """log q(zeta), nats.
+        """Return log q(zeta), nats.
 
         GumBolt does not use it: it puts zeta into the log-probabilities of discrete bits. Samples
-        may round to 0 or 1; they are taken as the nearest number inside that the format can tell
-        from it.
+        may round to 0 or 1. These are replaced by the nearest number inside (0, 1) that the format
+        can tell from them.
         """
         zeta = zeta.clamp(torch.finfo(zeta.dtype).tiny, 1.0 - torch.finfo(zeta.dtype).eps / 2)
         log_zeta = torch.log(zeta)

@@ -1,4 +1,4 @@
-"""Mixture of two truncated exponentials on [0, 1].
+"""A mixture of two truncated exponentials on [0, 1].
 
 Vahdat et al. 2018, DVAE++, section 3 and appendix.
 """
@@ -21,7 +21,7 @@ from vaebench.dists.smoothing.overlapping import Overlapping
 class Exponential(Overlapping):
     """r0 = beta exp(-beta zeta) / (1 - exp(-beta)), r1(zeta) = r0(1 - zeta).
 
-    Bernoulli as beta goes to infinity.
+    zeta becomes a Bernoulli variable as beta goes to infinity.
     """
 
     uniforms: ClassVar[int] = 1
@@ -55,7 +55,7 @@ class Exponential(Overlapping):
         return (-torch.log1p(-self.mass * u) / self.beta).clamp(0.0, 1.0)
 
     def inverse_cdf(self, rho: Tensor, logit: Tensor) -> Tensor:
-        """The zeta where the mixture's distribution function is ``rho``.
+        """Return the zeta at which the mixture's distribution function is ``rho``.
 
         No gradient passes; see ``sample``. With d = exp(-beta), m = exp(-beta zeta) solves (1 - q)
         m^2 + [rho - (1 - q) + d (q - rho)] m - q d = 0.
@@ -67,5 +67,5 @@ class Exponential(Overlapping):
         return (-log_m / self.beta).clamp(0.0, 1.0)
 
     def sample(self, logit: Tensor, u: Tensor) -> Tensor:
-        """zeta from ``u`` (1, *shape) by the inverse distribution function."""
+        """Return zeta from ``u`` (1, *shape) by the inverse distribution function."""
         return self.attach(self.inverse_cdf(u[0], logit), logit)

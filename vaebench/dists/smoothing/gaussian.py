@@ -1,7 +1,7 @@
 """Mixtures of two Gaussians on the real line (Vahdat, Andriyash & Macready 2018, DVAE#).
 
 ``Gaussian`` is the smoothing with one fixed width. The functions at the end are the posterior for a
-prior with the Gaussian integral trick, whose shift and widths are trained.
+prior with the Gaussian integral trick; their shift and widths are trained.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vaebench.rng.noise import inside
 class Gaussian(Overlapping):
     """r0 = N(0, sigma^2), r1 = N(1, sigma^2), sigma = beta^(-1/2).
 
-    Bernoulli as beta goes to infinity.
+    zeta becomes a Bernoulli variable as beta goes to infinity.
     """
 
     support: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
@@ -35,7 +35,7 @@ class Gaussian(Overlapping):
 
     @property
     def sigma(self) -> float:
-        """Standard deviation of either part."""
+        """Standard deviation of either Gaussian."""
         return self.beta**-0.5
 
     def log_r0(self, zeta: Tensor) -> Tensor:
@@ -57,9 +57,9 @@ class Gaussian(Overlapping):
         return self.sigma * torch.special.ndtri(inside(u))
 
     def sample_given(self, z: Tensor, u: Tensor) -> Tensor:
-        """zeta ~ r(. | z) from ``z`` of zeros and ones and uniforms ``u`` that broadcast to it.
+        """Return zeta ~ r(. | z) given ``z`` of zeros and ones.
 
-        No gradient passes.
+        The uniforms ``u`` broadcast to ``z``. No gradient passes.
         """
         return z.detach() + self.draw0(u.detach())
 
@@ -67,9 +67,9 @@ class Gaussian(Overlapping):
 def gaussian_mixture_log_density(
     zeta: Tensor, logit: Tensor, delta: Tensor, sigma: Tensor
 ) -> Tensor:
-    """log[(1 - q) N(zeta; delta, sigma^2) + q N(zeta; 1 + delta, sigma^2)], nats.
+    """Return log[(1 - q) N(zeta; delta, sigma^2) + q N(zeta; 1 + delta, sigma^2)], nats.
 
-    Gradients to all four arguments.
+    Gradients pass to all four arguments.
     """
     x = zeta - delta
     r0 = -0.5 * (x / sigma) ** 2
@@ -79,13 +79,13 @@ def gaussian_mixture_log_density(
 
 
 def gaussian_mixture_sample(logit: Tensor, delta: Tensor, sigma: Tensor, u: Tensor) -> Tensor:
-    """zeta from the density above and ``u`` (2, *shape).
+    """Return zeta, drawn from ``gaussian_mixture_log_density`` with ``u`` (2, *shape).
 
-    Gradients to ``logit``, ``delta`` and ``sigma`` > 0. Implicit differentiation of the mixture's
-    distribution function at a fixed quantile, with x = zeta - delta: d zeta / d delta = 1, d zeta /
-    d logit as for every overlapping smoothing, and d zeta / d sigma = [(1 - q) r0 x + q r1 (x - 1)]
-    / (sigma q(zeta)) = (x - P(z = 1 | zeta)) / sigma. The formula with zeta for x, as it is found
-    in use, holds at delta = 0 only.
+    Gradients pass to ``logit``, ``delta`` and ``sigma`` > 0. They come from differentiating the
+    mixture's distribution function implicitly at a fixed quantile. With x = zeta - delta:
+    d zeta / d delta = 1, d zeta / d logit is that of every overlapping smoothing, and
+    d zeta / d sigma = [(1 - q) r0 x + q r1 (x - 1)] / (sigma q(zeta)) = (x - P(z = 1 | zeta)) /
+    sigma. The formula with zeta in the place of x, which is also in use, holds only at delta = 0.
     """
     free = logit.detach()
     shift = delta.detach()
@@ -95,23 +95,25 @@ def gaussian_mixture_sample(logit: Tensor, delta: Tensor, sigma: Tensor, u: Tens
         -0.5 * (x / width) ** 2 - F.logsigmoid(free),
         -0.5 * ((x - 1.0) / width) ** 2 - F.logsigmoid(-free),
     )
+
     by_logit = math.sqrt(2.0 * math.pi) * width * _gap(x, width) * torch.exp(-log_inverse)
     by_sigma = (x - torch.sigmoid(free + (x - 0.5) / width**2)) / width
+
     return x + shift + by_logit * (logit - free) + (delta - shift) + by_sigma * (sigma - width)
 
 
 def _phi(x: Tensor) -> Tensor:
-    """The normal distribution function.
+    """Return the normal distribution function of ``x``.
 
-    torch's own loses the digits of its lower tail in float32.
+    torch's own function loses the digits of its lower tail in float32.
     """
     return 0.5 * torch.special.erfc(-math.sqrt(0.5) * x)
 
 
 def _gap(zeta: Tensor, sigma: Tensor | float) -> Tensor:
-    """Phi(zeta / sigma) - Phi((zeta - 1) / sigma).
+    """Return Phi(zeta / sigma) - Phi((zeta - 1) / sigma).
 
-    Symmetric about 1/2; by its left half, where nothing cancels.
+    It is symmetric about 1/2 and computed in the left half, where nothing cancels.
     """
     left = 0.5 - (zeta - 0.5).abs()
     return _phi(left / sigma) - _phi((left - 1.0) / sigma)

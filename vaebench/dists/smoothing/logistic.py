@@ -1,4 +1,4 @@
-"""Mixture of two logistic distributions on the real line.
+"""A mixture of two logistic distributions on the real line.
 
 Vahdat et al. 2018, DVAE++, appendix B.
 """
@@ -20,9 +20,10 @@ from vaebench.rng.noise import inside
 
 @dataclass(frozen=True)
 class Logistic(Overlapping):
-    """r0 and r1 are logistic densities of ``scale`` s around 0 and 1; Bernoulli as s goes to 0.
+    """r0 and r1 are logistic densities of ``scale`` s around 0 and 1.
 
-    The scale is not given in the paper; 0.1 is this project's default.
+    zeta becomes a Bernoulli variable as s goes to 0. The paper does not print the scale; 0.1 is
+    this project's default.
     """
 
     uniforms: ClassVar[int] = 1
@@ -61,18 +62,18 @@ class Logistic(Overlapping):
         return self.scale * (torch.log(u) - torch.log1p(-u))
 
     def sample_given(self, z: Tensor, u: Tensor) -> Tensor:
-        """zeta ~ r(. | z) from ``z`` of zeros and ones and uniforms ``u`` that broadcast to it.
+        """Return zeta ~ r(. | z) given ``z`` of zeros and ones.
 
-        No gradient passes.
+        The uniforms ``u`` broadcast to ``z``. No gradient passes.
         """
         return z.detach() + self.draw0(u.detach())
 
     def inverse_cdf(self, rho: Tensor, logit: Tensor) -> Tensor:
-        """The zeta where the mixture's distribution function is ``rho``.
+        """Return the zeta at which the mixture's distribution function is ``rho``.
 
-        No gradient passes; see ``sample``. With a = 1 / (2s), m = exp((1/2 - zeta) / s) solves,
-        after division by exp(a), which overflows at small s, rho exp(-a) m^2 + [(rho - q) exp(-2a)
-        + rho - (1 - q)] m - (1 - rho) exp(-a) = 0.
+        No gradient passes; see ``sample``. With a = 1 / (2s), m = exp((1/2 - zeta) / s) solves
+        rho exp(-a) m^2 + [(rho - q) exp(-2a) + rho - (1 - q)] m - (1 - rho) exp(-a) = 0. The
+        equation has been divided by exp(a), which overflows at small s.
         """
         rho = inside(rho.detach())
         logit = logit.detach()
@@ -81,5 +82,5 @@ class Logistic(Overlapping):
         return 0.5 - self.scale * log_positive_root(torch.log(rho) - a, b, torch.log1p(-rho) - a)
 
     def sample(self, logit: Tensor, u: Tensor) -> Tensor:
-        """zeta from ``u`` (1, *shape) by the inverse distribution function."""
+        """Return zeta from ``u`` (1, *shape) by the inverse distribution function."""
         return self.attach(self.inverse_cdf(u[0], logit), logit)

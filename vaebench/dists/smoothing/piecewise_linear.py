@@ -1,4 +1,4 @@
-"""Piecewise-linear relaxation (Andriyash, Vahdat & Macready 2018, arXiv 1810.00116)."""
+"""The piecewise-linear relaxation (Andriyash, Vahdat & Macready 2018, arXiv 1810.00116)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vaebench.settings.validate import flag
 class PiecewiseLinear(Smoothing):
     """zeta = clip(1/2 + kappa (rho - (1 - q)), 0, 1), kappa = 0.25 beta / (q (1 - q) + 0.01).
 
-    P(zeta > 1/2) = q exactly, for zeta > 1/2 when and only when z = 1. By default the gradient
+    P(zeta > 1/2) = q exactly, because zeta > 1/2 if and only if z = 1. By default the gradient
     flows through the slope kappa too; ``stop_slope`` takes kappa as a constant.
     """
 
@@ -27,9 +27,9 @@ class PiecewiseLinear(Smoothing):
         flag("smoothing.stop_slope", self.stop_slope)
 
     def inverse_cdf(self, rho: Tensor, logit: Tensor) -> Tensor:
-        """The quantile of ``rho``, nondecreasing.
+        """Return the quantile of ``rho``, nondecreasing in it.
 
-        Gradient to ``logit``, none where the clip acts.
+        Gradients pass to ``logit``, except where the clip acts.
         """
         kappa = 0.25 * self.beta / (torch.sigmoid(logit) * torch.sigmoid(-logit) + 0.01)
         if self.stop_slope:
@@ -37,5 +37,5 @@ class PiecewiseLinear(Smoothing):
         return (0.5 + kappa * excess(rho, logit)).clamp(0.0, 1.0)
 
     def sample(self, logit: Tensor, u: Tensor) -> Tensor:
-        """zeta from ``u`` (1, *shape)."""
+        """Return zeta from ``u`` (1, *shape)."""
         return self.inverse_cdf(u[0], logit)

@@ -16,15 +16,16 @@ from vaebench.dists.smoothing.overlapping import Overlapping
 class Power(Overlapping):
     """r0 = lambda zeta^(lambda - 1), lambda = 1 / beta, r1(zeta) = r0(1 - zeta).
 
-    Bernoulli as beta goes to infinity. The densities diverge at 0 and 1 and most of the mass lies
-    there: at beta 30, 57 % of r1 is within 2^-24 of 1, where float32 has no number but 1 itself. So
-    samples are clipped to [e, 1 - e] with e half the machine epsilon (2^-24 in float32), with no
-    gradient where the clip acts (there d zeta / d logit is below 2 beta e; Lambda still moves, but
-    where it is so large sigmoid(logit + Lambda), through which it counts, hardly does), and the
-    log-densities take zeta clipped in the same way. Within [e, 1 - e] densities are those of the
-    paper, exactly; hence |Lambda| <= (1 - lambda) log(1 / e - 1). Adding a constant of that size to
-    zeta inside the powers, the usual remedy, changes the densities everywhere and lets them
-    integrate to 0.42 at beta 30.
+    zeta becomes a Bernoulli variable as beta goes to infinity. The densities diverge at 0 and 1,
+    where most of the mass lies: at beta 30, 57 % of r1 is within 2^-24 of 1, where float32 has no
+    number but 1 itself. So samples are clipped to [e, 1 - e], with e half the machine epsilon
+    (2^-24 in float32), and the log-densities take zeta clipped in the same way.
+
+    There is no gradient where the clip acts. There d zeta / d logit is below 2 beta e. Lambda still
+    changes, but it counts only through sigmoid(logit + Lambda), nearly constant at so large a Lambda.
+    Within [e, 1 - e] the densities are exactly those of the paper; hence |Lambda| <= (1 - lambda)
+    log(1 / e - 1). The usual remedy adds a constant of the size of e to zeta inside the powers. It
+    changes the densities everywhere, and at beta 30 they then integrate to 0.42.
     """
 
     beta: float = 30.0
@@ -57,14 +58,14 @@ class Power(Overlapping):
         return u**self.beta
 
     def sample(self, logit: Tensor, u: Tensor) -> Tensor:
-        """zeta from ``u`` (2, *shape): z from u[0] as in ``bits``, then zeta given z from u[1].
+        """Return zeta from ``u`` (2, *shape): z by u[0] as in ``bits``, zeta given z by u[1].
 
-        Within [e, 1 - e].
+        The result lies within [e, 1 - e].
         """
         return clip(super().sample(logit, u))
 
 
 def clip(zeta: Tensor) -> Tensor:
-    """``zeta`` within [e, 1 - e]; no gradient where the clip acts."""
+    """Return ``zeta`` clipped to [e, 1 - e]; no gradient passes where the clip acts."""
     e = torch.finfo(zeta.dtype).eps / 2
     return zeta.clamp(e, 1.0 - e)

@@ -19,7 +19,7 @@ CLIP = 1e-7
 class SpikeExponential(Smoothing):
     """zeta = 0 for z = 0, density beta exp(beta zeta) / (exp(beta) - 1) for z = 1.
 
-    The two do not overlap.
+    The two distributions do not overlap.
     """
 
     beta: float = 5.0
@@ -28,38 +28,39 @@ class SpikeExponential(Smoothing):
         check_positive("beta", self.beta)
 
     def inverse_cdf(self, rho: Tensor, logit: Tensor) -> Tensor:
-        """0 for rho <= 1 - q, else log(1 + (exp(beta) - 1) (rho + q - 1) / q) / beta.
+        """Return the quantile of ``rho``; gradients pass to ``logit``.
 
-        Gradient to ``logit``.
+        It is 0 for rho <= 1 - q, else log(1 + (exp(beta) - 1) (rho + q - 1) / q) / beta.
         """
         logit = _clip(logit)
         above = excess(rho, logit)
         on = above > 0
-        # Where z = 0 the logarithm gets a 1 instead: a NaN in the branch not taken
-        # would spoil the gradient.
+        # If z = 0 the logarithm gets a 1 instead: a NaN in the branch not taken would spoil the
+        # gradient.
         v = torch.where(on, above / torch.sigmoid(logit), 1.0)
         x = self.beta + math.log(-math.expm1(-self.beta)) + torch.log(v)
-        # log(1 + exp(x)), exact also where softplus, beyond its threshold, is not.
+        # log(1 + exp(x)), exact also at large x, where softplus switches to a linear function.
+
         zeta = (-F.logsigmoid(-x) / self.beta).clamp(max=1.0)
         return torch.where(on, zeta, 0.0)
 
     def sample(self, logit: Tensor, u: Tensor) -> Tensor:
-        """zeta from ``u`` (1, *shape) by the inverse distribution function.
+        """Return zeta from ``u`` (1, *shape) by the inverse distribution function.
 
-        The path derivative, 0 where zeta is 0. It does not see the bits switch: the gradient of an
-        expectation needs further terms (Rolfe 2017, appendix).
+        The gradient is the path derivative, 0 where zeta is 0. It does not see the bits switch: the
+        gradient of an expectation needs further terms (Rolfe 2017, appendix).
         """
         return self.inverse_cdf(u[0], logit)
 
     def bits(self, logit: Tensor, u: Tensor) -> Tensor:
-        """z = 1[u[0] > 1 - q] with q clipped as in ``sample``.
+        """Return z = 1[u[0] > 1 - q] with q clipped as in ``sample``.
 
-        Always ``active(sample(logit, u))``.
+        It always equals ``active(sample(logit, u))``.
         """
         return super().bits(_clip(logit), u)
 
     def active(self, zeta: Tensor) -> Tensor:
-        """z, exactly: 1[zeta > 0], zeros and ones."""
+        """Return z exactly: 1[zeta > 0], zeros and ones."""
         return (zeta > 0).to(zeta.dtype)
 
 

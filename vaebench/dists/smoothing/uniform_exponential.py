@@ -22,7 +22,7 @@ class UniformExponential(Overlapping):
     """r0 = (1 - eps) times the density of ``Exponential`` plus eps, r1(zeta) = r0(1 - zeta).
 
     The floor bounds |Lambda| by about log(beta / eps). As beta goes to infinity, zeta becomes a
-    Bernoulli variable mixed with a uniform one of weight eps.
+    mixture of a Bernoulli variable and, with weight eps, a uniform one.
     """
 
     beta: float = 30.0
@@ -36,7 +36,7 @@ class UniformExponential(Overlapping):
 
     @property
     def peak(self) -> Exponential:
-        """The part that is not uniform."""
+        """The component that is not uniform."""
         return Exponential(self.beta)
 
     def log_r0(self, zeta: Tensor) -> Tensor:
@@ -53,9 +53,9 @@ class UniformExponential(Overlapping):
         return (1.0 - self.eps) * self.peak.gap(zeta)
 
     def draw0(self, u: Tensor) -> Tensor:
-        """zeta ~ r0 from one uniform.
+        """Return zeta ~ r0, drawn with one uniform number ``u``.
 
-        It first chooses the part and then, rescaled, the place in it.
+        The number first chooses the component and then, rescaled, the place in it.
         """
         uniform = (u / self.eps).clamp(max=1.0)
         peak = self.peak.draw0(((u - self.eps) / (1.0 - self.eps)).clamp(0.0, 1.0))
