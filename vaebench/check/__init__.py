@@ -1,1 +1,1 @@
-"""Estimators held against exact answers."""
+"""Estimators compared with exact answers."""

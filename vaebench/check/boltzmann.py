@@ -1,6 +1,6 @@
-"""log Z of Boltzmann machines, their posteriors and smoothed KLs.
+"""Checks of log Z of Boltzmann machines, of their posteriors and of smoothed KLs.
 
-Held against enumeration and quadrature.
+Estimates are compared with enumeration and quadrature.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vaebench.rng import noise, seeds
 
 
 def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
-    """All of them."""
+    """Yield all lines of this file."""
     yield from log_z(device)
     yield from boltzmann_posterior(device)
     for groups in (1, 2):
@@ -31,15 +31,16 @@ def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
 
 
 def log_z(device: str | torch.device = "cpu", side: int = 6) -> Iterator[Line]:
-    """Annealing both ways and tempering against enumeration.
+    """Check annealing in both directions and tempering against enumeration.
 
-    Strongly coupled, so that one sweep is far from enough.
+    The machine is so strongly coupled that one sweep is far from enough.
     """
     generator = torch.Generator().manual_seed(seeds.derive(0, "check"))
     shapes = ((side,), (side,), (side, side))
     rbm = RBM(
         *(1.5 * torch.randn(s, generator=generator, dtype=torch.float64).to(device) for s in shapes)
     )
+
     wanted = float(boltzmann_exact.log_z(rbm))
     found = logz.ais(rbm, 100, 2000, 0, base="uniform", reverse=True)
     yield Line("log Z, 6+6: annealed", wanted, float(found.value), float(found.error))
@@ -47,12 +48,16 @@ def log_z(device: str | torch.device = "cpu", side: int = 6) -> Iterator[Line]:
         yield Line(
             "log Z, 6+6: annealed, from above", wanted, float(found.upper), float(found.upper_error)
         )
+
     found = logz.parallel_tempering(rbm, 150, 100, 0, base="uniform", pilot=20)
     yield Line("log Z, 6+6: tempered", wanted, float(found.value), float(found.error))
 
 
 def boltzmann_posterior(device: str | torch.device = "cpu") -> Iterator[Line]:
-    """A Boltzmann posterior for every case, annealed: its NLL both ways, and the bound."""
+    """Check the NLL of a model with an annealed Boltzmann posterior for every example.
+
+    The importance weights are used plain, and with the weights of annealing.
+    """
     ((name, settings),) = RBMPosteriorVAE.tiny.items()
     model = of_kind(
         RBMPosteriorVAE, tiny({"name": "rbm_posterior", **settings}, 7, device, scale=0.3)
@@ -61,6 +66,7 @@ def boltzmann_posterior(device: str | torch.device = "cpu") -> Iterator[Line]:
     total = annealed_posterior.AnnealedSum(len(every), 4000, device, log_z=prior_log_z(model))
     for part in annealed_posterior.stream(model, every, 4000, 30, 0):
         total.add(part)
+
     wanted = -float(exact.log_evidence(model, every).detach().mean())
     for measure, w in (
         ("IW-NLL", total.plain.result()),
@@ -70,11 +76,12 @@ def boltzmann_posterior(device: str | torch.device = "cpu") -> Iterator[Line]:
 
 
 def smoothed_kl(groups: int, device: str | torch.device = "cpu", grid: int = 100) -> Iterator[Line]:
-    """DVAE++: KL(q(zeta, z | x) || p(zeta, z)) against exact answers.
+    """Check KL(q(zeta, z | x) || p(zeta, z)) of DVAE++ against exact answers.
 
-    At samples of zeta against sums over the bits, quadrature over zeta. Bits come first there and
-    zeta from r(zeta | z), so the posterior of the bits given zeta, which the rule needs, has no
-    part in it. The last group's bits are followed by nothing, so their zeta is not needed.
+    The KL at samples of zeta is compared with sums over the bits and quadrature over zeta. The
+    exact answer draws bits first and zeta from r(zeta | z). So it does not use the posterior of the
+    bits given zeta, which the objective needs. Nothing follows the last group's bits, so their zeta
+    is not needed.
     """
     model = tiny({**MODELS["RBM prior 2+2"], "groups": groups}, 8, device)
     rule = objectives.build(
@@ -82,6 +89,7 @@ def smoothed_kl(groups: int, device: str | torch.device = "cpu", grid: int = 100
     )
     if not isinstance(rule, DVAEPlusPlus):
         raise TypeError(f"{type(rule).__name__} is no DVAEPlusPlus")
+
     x = exact.states(VISIBLE)[5:6].to(device)
     missing = prior_log_z(rule.model)
     with torch.no_grad():
@@ -100,9 +108,9 @@ def smoothed_kl(groups: int, device: str | torch.device = "cpu", grid: int = 100
 
 
 def _hard_kl(rule: DVAEPlusPlus, x: Tensor, grid: int) -> float:
-    """E[log q(z | x, zeta) + E(z)], all bits summed over.
+    """Return E[log q(z | x, zeta) + E(z)], nats, summed over all bits.
 
-    Zeta of the first of two groups by midpoints of its noise.
+    If there are two groups, zeta of the first is integrated by midpoints of its noise.
     """
     model = rule.model
     kl = 0.0
@@ -112,6 +120,7 @@ def _hard_kl(rule: DVAEPlusPlus, x: Tensor, grid: int) -> float:
 
     u = (torch.arange(grid, dtype=torch.float64, device=x.device) + 0.5) / grid
     u = torch.cartesian_prod(u, u).unsqueeze(1)  # (grid^2, 1, 2)
+
     first = model.group_logits(0, seen, [])
     for z1 in exact.states(2).to(x.device):
         log_q1 = -nn.functional.softplus((1 - 2 * z1) * first).sum()

@@ -1,7 +1,7 @@
-"""The estimators of this package held against exact answers on tiny models.
+"""The estimators of this package compared with exact answers on tiny models.
 
-What `vaebench check` prints and tests run. Every line compares an estimate with the exact value of
-what it estimates, by its own standard error. All in float64.
+`vaebench check` prints these lines and the tests run them. Every line compares an estimate with the
+exact value of what it estimates, by its own standard error. All is in float64.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ NVIL_VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def run(device: str | torch.device = "cpu") -> Iterator[Line]:
-    """All lines, one after the other; under a minute."""
+    """Yield all lines, one after the other; this takes less than a minute."""
     yield from sampling(device)
     for name, config in MODELS.items():
         # Milder parameters: with a poor posterior the importance weights vary so much that their
@@ -75,9 +75,9 @@ def run(device: str | torch.device = "cpu") -> Iterator[Line]:
 
 
 def densities(name: str, model: SampledPosterior) -> Iterator[Line]:
-    """Probabilities sum to one; samples follow them.
+    """Check that probabilities sum to one and that samples follow them.
 
-    The bound and the importance weights have the right means.
+    Also check the means of the bound and of the importance weights.
     """
     device = model.mean.device
     every = exact.states(VISIBLE).to(device)
@@ -90,7 +90,7 @@ def densities(name: str, model: SampledPosterior) -> Iterator[Line]:
         yield ancestral_samples(name, model, log_p.exp(), DRAWS)
 
     missing = prior_log_z(model)
-    # One case many times: its samples are independent draws.
+    # One example many times: its samples are independent draws.
     repeated = every[5:6].expand(DRAWS // 10, -1)
     log_w = (
         torch.cat([part.log_w.reshape(-1) for part in stream(model, repeated.double(), 10, 0)])
@@ -100,6 +100,7 @@ def densities(name: str, model: SampledPosterior) -> Iterator[Line]:
         f"{name}: one-sample bound", float(exact.elbo(model, every[5:6]).detach()), log_w
     )
     yield mean_line(f"{name}: importance weight", float(log_p[5].exp()), log_w.exp())
+
     iw = importance(model, every[5:6].expand(200, -1), 1000, 0, log_z=missing)
     yield Line(f"{name}: IW-NLL, 1,000 samples", -float(log_p[5]), iw.nll, iw.error)
 
@@ -112,7 +113,7 @@ def _posterior_sums(model: SampledPosterior, x: Tensor) -> float:
 def sampling(
     device: str | torch.device = "cpu", units: int = 130, cases: int = 100
 ) -> Iterator[Line]:
-    """Autoregressive samples by fixed points are those drawn unit after unit.
+    """Check that autoregressive samples by fixed points equal those drawn unit after unit.
 
     The fixed points are solved block by block.
     """
@@ -121,6 +122,7 @@ def sampling(
     a, weight, normal = (
         torch.randn(s, generator=generator, dtype=torch.float64).to(device) for s in shapes
     )
+
     uniform = torch.special.ndtr(normal)
     same = autoregressive.sample(a, weight, uniform) == autoregressive_sample_by_units(
         a, weight, uniform
@@ -131,7 +133,7 @@ def sampling(
 
 
 def linear_gaussian(device: str | torch.device = "cpu") -> Iterator[Line]:
-    """The importance-weighted and ELBO machinery on a model whose answers are closed forms."""
+    """Check the importance-weighted NLL and the ELBO on a model with closed-form answers."""
     model = of_kind(LinearGaussian, tiny({"name": "linear_gaussian", "dims": [2]}, 5, device))
     x = torch.randn(
         1,
@@ -139,11 +141,14 @@ def linear_gaussian(device: str | torch.device = "cpu") -> Iterator[Line]:
         generator=torch.Generator().manual_seed(2),
         dtype=torch.float64,
     ).to(device)
+
     log_w = torch.cat(
         [part.log_w.reshape(-1) for part in stream(model, x.expand(DRAWS // 10, -1), 10, 0)]
     )
     yield mean_line("linear-Gaussian: one-sample bound", float(model.elbo(x).detach()), log_w)
-    with torch.no_grad():  # a posterior wide enough for weights of finite variance
+
+    # The posterior must be wide enough for importance weights of finite variance.
+    with torch.no_grad():
         model.q["weight"].zero_()
         model.q["bias"].zero_()
         model.q["log_sd"].fill_(0.3)
@@ -164,9 +169,9 @@ def linear_gaussian(device: str | torch.device = "cpu") -> Iterator[Line]:
 
 
 def autoregressive_sample_by_units(a: Tensor, weight: Tensor, uniform: Tensor) -> Tensor:
-    """Second implementation of ``dists.autoregressive.sample``.
+    """Return what ``dists.autoregressive.sample`` does, by a second implementation.
 
-    Unit after unit, as the definition says.
+    It goes unit after unit, as the definition says.
     """
     h = torch.zeros_like(uniform)
     weight = autoregressive.strictly_lower(weight)

@@ -1,6 +1,6 @@
-"""Belief nets of documents as counts against sums over every short document.
+"""Checks of belief nets on documents as counts, by sums over every short document.
 
-Densities, dreams, bound, perplexities.
+Densities, dreams, the bound and perplexities are compared.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MODELS = tiny_models(lambda cls: issubclass(cls, BeliefNet) and Kind.COUNTS in c
 
 
 def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
-    """All lines, a second."""
+    """Yield all lines; this takes a second."""
     info = DataInfo(np.full(WORDS, 0.7), Kind.COUNTS, longest=TOKENS)
     for name, config in MODELS.items():
         model = of_kind(BeliefNet, built(config, info, 11, 0.8, device))
@@ -42,14 +42,15 @@ def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
 
 
 def _of(name: str, model: BeliefNet) -> Iterator[Line]:
-    """Every sequence of so many tokens once.
+    """Check one model by every sequence of TOKENS tokens, and by one document many times.
 
-    The same document many times, whose samples are independent.
+    The repeated document gives independent samples.
     """
     every = _sequences().to(model.mean)
     log_p = exact.log_evidence(model, every)
     yield Line(f"{name}: sum of p over token sequences", 1.0, float(log_p.exp().sum()), 0.0)
 
+    # The mean of a random function of the words.
     probe = torch.randn(WORDS, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(
         every.device
     )
@@ -68,6 +69,6 @@ def _of(name: str, model: BeliefNet) -> Iterator[Line]:
 
 
 def _sequences() -> Tensor:
-    """The counts of every sequence of TOKENS words, a row for each."""
+    """Return the counts (rows, WORDS) of every sequence of TOKENS words, one row for each."""
     chosen = itertools.product(torch.eye(WORDS, dtype=torch.float64), repeat=TOKENS)
     return torch.stack([torch.stack(words).sum(0) for words in chosen])

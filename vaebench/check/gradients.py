@@ -1,4 +1,4 @@
-"""Gradients of objectives held against the exact ones of what they ascend, by enumeration."""
+"""Gradients of objectives compared with exact ones, found by enumeration."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ PER_PASS = 4_000
 
 
 class _Moments(NamedTuple):
-    """Sums over draws of a gradient: of its coordinates, of their squares.
+    """Sums over draws of a gradient.
 
-    And its part in the exact direction.
+    ``total`` sums its coordinates and ``square`` their squares; ``projected`` lists its components
+    along the exact gradient.
     """
 
     total: Tensor
@@ -39,10 +40,10 @@ class _Moments(NamedTuple):
 
 
 def gradients(name: str, objective: str, settings: dict[str, Any], model: Model) -> Iterator[Line]:
-    """The mean of an objective's gradient against the exact gradient of what it ascends.
+    """Compare the mean of an objective's gradient with the exact gradient of what it ascends.
 
-    One line for each group. Running statistics are held fixed, at values that matter. A batch of
-    three cases, one of them twice.
+    There is one line for each group of parameters. Running statistics are held fixed, at values
+    that matter. The batch has four rows: three examples, one of them twice.
     """
     device = model.mean.device
     rule = objectives.build({"name": objective, **settings}, model).double()
@@ -71,6 +72,7 @@ def gradients(name: str, objective: str, settings: dict[str, Any], model: Model)
         error = ((square / DRAWS - mean**2).clamp(min=0) / DRAWS).sqrt()
         free = error > 1e-12
         z = (mean - wanted[group])[free] / error[free]
+
         line = mean_line(
             f"{name}: gradient, {group}", float(wanted[group].norm()), torch.cat(projected)
         )
@@ -78,7 +80,10 @@ def gradients(name: str, objective: str, settings: dict[str, Any], model: Model)
 
 
 def frozen_state(rule: Objective) -> dict[str, Tensor]:
-    """A state that stays as it is: means and variances that differ by layer, and a decay of one."""
+    """Return a state that stays as it is.
+
+    Means and variances differ by layer. The decay of NVIL's statistics is set to one.
+    """
     state = {k: v.double() for k, v in rule.state().items()}
     if "variance" in state:
         n = len(state["mean"])
@@ -94,9 +99,9 @@ def frozen_state(rule: Objective) -> dict[str, Tensor]:
 def sampled_gradients(
     rule: Objective, state: dict[str, Tensor], x: Tensor, draws: int = DRAWS, stream_index: int = 0
 ) -> Iterator[dict[str, Tensor]]:
-    """Gradients of the objective (ascent direction) for independent noise.
+    """Yield gradients of the objective (ascent direction) for independent noise.
 
-    Group -> (PER_PASS, coordinates).
+    Each item maps a group to its gradients (PER_PASS, coordinates).
     """
     params = {k: v.detach() for k, v in rule.named_parameters()}
     group_of = fast.group_of(rule)
@@ -117,11 +122,11 @@ def sampled_gradients(
 
 
 def exact_gradients(rule: Objective, state: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
-    """Exact gradient of each group's own objective.
+    """Return the exact gradient of each group's own objective.
 
-    Flattened in the order of the parameters' names. With fixed statistics NVIL's inference layer i
-    follows the gradient of the bound divided by max(1, sqrt(v_i)). That of MDL does not follow a
-    bound: see ``_code_gradients``.
+    It is flattened in the order of the parameters' names. With fixed statistics, NVIL's inference
+    layer i follows the gradient of the bound divided by max(1, sqrt(v_i)). The gradient of MDL does
+    not follow a bound: see ``_code_gradients``. Raises ValueError if no exact gradient is known.
     """
     if isinstance(rule, NVIL):
         values = _grad(rule, exact.elbo(rule.model, x).sum())
@@ -167,12 +172,13 @@ def _grad(rule: nn.Module, value: Tensor) -> dict[str, Tensor]:
 
 
 def _baseline_gradients(rule: NVIL, state: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
-    """Minus the gradient of E_Q[(l_i - C_i - c_i)^2] / 2, by enumeration.
+    """Return minus the gradient of E_Q[(l_i - C_i - c_i)^2] / 2, by enumeration.
 
-    Divided by the signal's scale.
+    It is divided by the scale of the learning signal.
     """
     model = rule.model
     z = [h.to(x.device).expand(-1, len(x), -1) for h in exact.latent_states(model)]
+
     with torch.no_grad():
         log_p = model.log_joint_terms(x, z)
         log_q = model.log_posterior_terms(z, x)
@@ -191,10 +197,11 @@ def _baseline_gradients(rule: NVIL, state: dict[str, Tensor], x: Tensor) -> dict
 
 
 def _code_gradients(rule: MDL, x: Tensor) -> dict[str, Tensor]:
-    """What the inference network of one layer follows, by enumeration.
+    """Return the direction that MDL's inference network of one layer follows, by enumeration.
 
-    For the probability q of each bit: the slopes of log p(x, h) at 0 and at 1, half of both, the
-    other bits drawn; and the exact gradient of the entropy.
+    For the probability q of each bit it has two parts. One is half the sum of the slopes of
+    log p(x, h) with the bit at 0 and at 1, averaged over the other bits; the other is the exact
+    gradient of the entropy.
     """
     model = rule.model
     h = (
@@ -205,11 +212,13 @@ def _code_gradients(rule: MDL, x: Tensor) -> dict[str, Tensor]:
         .requires_grad_()
     )
     (slopes,) = torch.autograd.grad(model.log_joint(x, [h]).sum(), h)
+
     q = torch.sigmoid(model.q[0].logits(x - model.mean))
     with torch.no_grad():
         of_bits = torch.where(h > 0, q, 1 - q)
         weight = of_bits.prod(-1, keepdim=True)
         to_q = (weight * slopes / (2 * of_bits)).sum(0)
+
     entropy = -(q * q.log() + (1 - q) * (1 - q).log()).sum()
     values = _grad(rule, (to_q * q).sum() + entropy)
     return {k: v for k, v in values.items() if k.startswith("model.q.")}

@@ -1,6 +1,6 @@
-"""Estimators on images against exact answers.
+"""Checks of estimators on images against exact answers.
 
-Sums over every image of 2x2, quadrature over a scalar z.
+The exact answers are sums over every image of 2x2, and quadrature over a scalar z.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SIDE = 2
 
 
 def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
-    """All lines, some seconds."""
+    """Yield all lines; this takes some seconds."""
     every = torch.tensor(
         list(itertools.product([0.0, 1.0], repeat=SIDE**2)), dtype=torch.float64, device=device
     )
@@ -48,9 +48,9 @@ def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
 
 
 def _against_quadrature(name: str, model: ImageVAE, x: Tensor) -> Iterator[Line]:
-    """The one-sample bound and the importance-weighted NLL of one image.
+    """Check the one-sample bound and the importance-weighted NLL of one image by quadrature.
 
-    At the posterior that measures use.
+    They use the posterior that measures use: the encoder's, or the refined one.
     """
     grid = torch.arange(-12, 12, STEP, dtype=torch.float64, device=x.device)
     log_p = model.log_joint(x, [grid[:, None, None]])[:, 0].detach()
@@ -63,10 +63,11 @@ def _against_quadrature(name: str, model: ImageVAE, x: Tensor) -> Iterator[Line]
     ).log_prob(grid)
     bound = float((log_q.exp() * (log_p - log_q)).sum() * STEP)
 
-    # The samples of the steps differ from place to place, and so would the posteriors.
+    # The samples that refine a posterior differ from row to row, and so would the posteriors.
     if model.refinement is None:
         log_w = torch.cat([part.log_w.reshape(-1) for part in stream(model, many, 10, 0)])
         yield mean_line(f"{name}: one-sample bound", bound, log_w)
+
     iw = importance(model, many[:20], 1000, 0)
     yield Line(f"{name}: IW-NLL, 1,000 samples", -evidence, iw.nll, iw.error)
 

@@ -1,4 +1,4 @@
-"""Tiny models in float64 with random parameters, and what their samples are compared with."""
+"""Tiny models in float64 with random parameters, and the check of their samples."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ DRAWS = 40_000
 
 
 def of_kind(kind: type[M], model: Model) -> M:
-    """A model that is known to be of a kind. Raises TypeError if it is not."""
+    """Return ``model``, known to be of a kind. Raises TypeError if it is not."""
     if not isinstance(model, kind):
         raise TypeError(f"{type(model).__name__} is no {kind.__name__}")
     return model
 
 
 def tiny_models(wanted: Callable[[type[Model]], bool]) -> dict[str, dict[str, Any]]:
-    """The tiny models of all families whose class is wanted.
+    """Return the tiny models of all families whose class is wanted.
 
-    The name that is shown -> settings, with the family's.
+    The result maps the name that is shown to the settings, which include the family's name.
     """
     classes = {family: models.model_class(family) for family in FAMILIES}
     return {
@@ -50,14 +50,14 @@ def tiny_models(wanted: Callable[[type[Model]], bool]) -> dict[str, dict[str, An
 def built(
     config: dict[str, Any], info: DataInfo, seed: int, scale: float, device: str | torch.device
 ) -> Model:
-    """A model with parameters N(0, scale^2), in float64."""
+    """Return a model with parameters N(0, scale^2), in float64."""
     model = models.build(config, info).double()
     randomize(model, seed, scale)
     return model.to(device)
 
 
 def randomize(module: nn.Module, seed: int, scale: float = 0.8) -> None:
-    """Every parameter N(0, scale^2), in place."""
+    """Set every parameter to N(0, scale^2) noise, in place."""
     generator = torch.Generator().manual_seed(seeds.derive(seed, "check"))
     with torch.no_grad():
         for _, p in sorted(module.named_parameters()):
@@ -65,14 +65,14 @@ def randomize(module: nn.Module, seed: int, scale: float = 0.8) -> None:
 
 
 def double(draws: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same noise in float64."""
+    """Return the same noise in float64."""
     return {k: v.double() for k, v in draws.items()}
 
 
 def ancestral_samples(name: str, model: Ancestral, p: Tensor, draws: int) -> Line:
-    """Samples of a model of few bits against the probabilities ``p`` of ``exact.states``.
+    """Compare samples of a model of few bits with the probabilities ``p`` of ``exact.states``.
 
-    A random function's mean.
+    What is compared is the mean of a random function of the bits.
     """
     bits = len(p).bit_length() - 1
     x, _ = model.sample_joint(
@@ -83,6 +83,7 @@ def ancestral_samples(name: str, model: Ancestral, p: Tensor, draws: int) -> Lin
         generator=torch.Generator().manual_seed(1),
         dtype=torch.float64,
     ).to(p.device)
+
     place = (x.long() << torch.arange(bits, device=p.device)).sum(-1)
     return mean_line(f"{name}: ancestral samples", float((p * probe).sum()), probe[place])
 
@@ -90,12 +91,12 @@ def ancestral_samples(name: str, model: Ancestral, p: Tensor, draws: int) -> Lin
 def tiny(
     config: dict[str, Any], seed: int = 0, device: str | torch.device = "cpu", scale: float = 0.8
 ) -> Model:
-    """A model with VISIBLE visible units and parameters N(0, scale^2), in float64."""
+    """Return a model with VISIBLE visible units and parameters N(0, scale^2), in float64."""
     return built(config, DataInfo(torch.linspace(0.2, 0.7, VISIBLE).numpy()), seed, scale, device)
 
 
 def prior_log_z(model: LatentModel) -> float:
-    """log Z of the prior where the model's densities lack it, else 0."""
+    """Return log Z of the prior if the model's densities lack it, else 0."""
     return float(torch.as_tensor(exact.log_z(model, model.mean[None])[0]).detach())
 
 
@@ -104,5 +105,5 @@ MODELS = tiny_models(
         cls.facts.latent == "binary" and issubclass(cls, SampledPosterior) and cls is not RBMTarget
     )
 )
-"""Tiny models of binary units that can be enumerated: all of some data whose
-posterior can be sampled."""
+"""Tiny models of binary units that can be enumerated: all models of some data whose posterior can
+be sampled."""

@@ -1,4 +1,4 @@
-"""Models whose likelihood is exact against sums over every example of four bits."""
+"""Checks of models with an exact likelihood, by sums over every example of four bits."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ MODELS = tiny_models(lambda cls: cls.facts.exact and Kind.BITS in cls.facts.take
 
 
 def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
-    """All lines, some seconds."""
+    """Yield all lines; this takes some seconds."""
     for name, config in MODELS.items():
         model = of_kind(ExactModel, built(config, DataInfo(MEAN, shape=(2, 2)), 10, 0.8, device))
         yield from _densities(name, model.requires_grad_(False))
 
 
 def _densities(name: str, model: ExactModel) -> Iterator[Line]:
-    """Probabilities sum to one; samples follow them."""
+    """Check that probabilities sum to one and that samples follow them."""
     every = exact.states(VISIBLE).to(model.mean.device)
     p = model.score(every).exp()
     yield Line(f"{name}: sum of p(x)", 1.0, float(p.sum()), 0.0)

@@ -22,10 +22,10 @@ class Power(Overlapping):
     (2^-24 in float32), and the log-densities take zeta clipped in the same way.
 
     There is no gradient where the clip acts. There d zeta / d logit is below 2 beta e. Lambda still
-    changes, but it counts only through sigmoid(logit + Lambda), nearly constant at so large a Lambda.
-    Within [e, 1 - e] the densities are exactly those of the paper; hence |Lambda| <= (1 - lambda)
-    log(1 / e - 1). The usual remedy adds a constant of the size of e to zeta inside the powers. It
-    changes the densities everywhere, and at beta 30 they then integrate to 0.42.
+    changes, but it counts only through sigmoid(logit + Lambda), which is nearly constant at so
+    large a Lambda. Within [e, 1 - e] the densities are exactly those of the paper; hence |Lambda|
+    <= (1 - lambda) log(1 / e - 1). The usual remedy adds a constant of the size of e to zeta inside
+    the powers. It changes the densities everywhere, and at beta 30 they then integrate to 0.42.
     """
 
     beta: float = 30.0
