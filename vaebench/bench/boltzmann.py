@@ -1,8 +1,8 @@
-"""How fast models with a Boltzmann prior are updated.
+"""Speed of models with a Boltzmann prior, and of annealing log Z of that prior.
 
-And how fast log Z of their prior is annealed. An update takes tens of milliseconds, most of them
-for the chains of the prior, at the setting that the papers train with. Engines take turns, update
-by update, so that whatever else the machine does meets all of them alike.
+An update takes tens of milliseconds at the settings that the papers train with; most of them go to
+the chains of the prior. Engines take turns, update by update, so that whatever else the machine
+does disturbs all of them alike.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ FAMILIES: Families = {
 """Name -> model and objective."""
 
 BATCH = 100
-"""Cases of an update, as the papers have it; the optimiser is Adam."""
+"""Examples of an update, as in the papers; the optimiser is Adam."""
 
 LEAST_ROUNDS = 3
-"""Updates that a median is of, at least, however long they take."""
+"""Least number of updates behind a median, however long they take."""
 
 
 class Annealing(NamedTuple):
-    """Units of a side of the machine, steps and chains."""
+    """Settings of an annealing: units on each side of the machine, temperatures and chains."""
 
     side: int
     temperatures: int
@@ -65,14 +65,14 @@ class Annealing(NamedTuple):
 ANNEALINGS = {
     "log Z of an RBM 100+100, 1,000 temperatures, 1,024 chains": Annealing(100, 1000, 1024)
 }
-"""As it is done at every validation."""
+"""The annealing that is done at every validation."""
 
 
 class Cost(NamedTuple):
-    """Milliseconds of one update and seed.
+    """Milliseconds per update and seed.
 
-    Of them the prior's chains with their noise, and that noise alone. The last two are nan where
-    the prior has no chains.
+    ``update`` is the whole. ``chains`` is the share of the prior's chains with their noise, and
+    ``noise`` that of the noise alone; both are nan if the prior has no chains.
     """
 
     update: float
@@ -88,10 +88,10 @@ def costs(
     device: torch.device,
     seconds: float,
 ) -> dict[str, Cost]:
-    """The cost by each engine, medians of rounds in which all take their turn.
+    """Return the cost by each engine: medians of rounds in which all engines take their turn.
 
-    The chains' part is what an update takes longer than one with a single sweep of a single chain,
-    so that it is taken where they run, among all the rest.
+    The chains' share is the difference between an update and one with a single sweep of a single
+    chain. So the chains are timed where they run, within an update.
     """
     parts = {engine: _parts(model, objective, seeds, engine, device) for engine in engines}
     took = iter(
@@ -99,6 +99,7 @@ def costs(
             [work for works in parts.values() for work in works], seconds, device, LEAST_ROUNDS
         )
     )
+
     out = {}
     for engine, works in parts.items():
         whole, *rest = (1e3 / seeds * median(next(took)) for _ in works)
@@ -109,9 +110,10 @@ def costs(
 def _parts(
     model: dict[str, Any], objective: dict[str, Any], seeds: int, engine: str, device: torch.device
 ) -> list[Callable[[int], Any]]:
-    """An update, and where the prior has chains the same with a single sweep.
+    """Return what is timed: an update, and the parts of it if the prior has chains.
 
-    And the noise of both.
+    The parts are the same update with a single sweep of a single chain, and drawing the chains'
+    noise.
     """
 
     def pack(**more: int) -> Pack:
@@ -123,6 +125,7 @@ def _parts(
     update = partial(advance, whole, length=1, batch=BATCH)
     if not isinstance(whole.objective, RBMPriorObjective):
         return [update]
+
     shapes = {k: v for k, v in whole.draws(BATCH).items() if k in whole.objective.chain_noise}
     draw = partial(_draw, shapes, list(range(seeds)), device)
     return [
@@ -138,10 +141,10 @@ def _draw(shapes: noise.Shapes, seeds: list[int], device: torch.device, number: 
 
 
 def products(pack: Pack) -> Callable[[int], None]:
-    """An update's matrix products alone, by the library.
+    """Return a function that makes an update's matrix products alone, by the library.
 
-    Of the layers, both ways, and of the chains. Left out are those of sides of single cases, which
-    are no matrix products.
+    They are those of the layers, forwards and backwards, and of the chains. Products with the sides
+    of single examples are left out: they are no matrix products.
     """
     rule = pack.objective
     shapes = [
@@ -150,9 +153,11 @@ def products(pack: Pack) -> Callable[[int], None]:
         if isinstance(layer, torch.nn.Linear)
         for times in (3, _evaluations(rule) if ".decoder." in _name_of(rule, layer) else 0)
     ]
+
     if isinstance(rule, RBMPriorObjective):
         n1, n2 = rule.model.prior().w.shape
         shapes.append((rule.prior_chains, n1, n2, 2 * rule.prior_sweeps))
+
     work = [
         (torch.full((m, k), 0.5), torch.full((k, n), 0.5), torch.empty(m, n))
         for m, k, n, times in shapes
@@ -167,7 +172,7 @@ def products(pack: Pack) -> Callable[[int], None]:
 
 
 def _evaluations(rule: torch.nn.Module) -> int:
-    """How often a batch is decoded without a gradient."""
+    """Return how many times a batch is decoded without a gradient."""
     return rule.sweeps * rule.model.sizes[1] if isinstance(rule, BitGibbs) else 0
 
 
@@ -178,14 +183,16 @@ def _name_of(rule: torch.nn.Module, layer: torch.nn.Module) -> str:
 def run(
     families: Families, device: torch.device, seconds: float, packed: int, record: Record
 ) -> Iterator[str]:
-    """A line for each family.
+    """Yield a heading and a line for each family.
 
-    They are not worth compiling: packed on a GPU, else plain and by kernels.
+    These models are not worth compiling. On a GPU they are packed; on a CPU the plain engine and
+    the kernels are compared.
     """
     on_cpu = device.type == "cpu"
     seeds, engine = (1, "plain") if on_cpu else (packed, "packed")
     with_kernels = on_cpu and not kernels.missing()
     what = f", {seeds} seeds packed" if seeds > 1 else ""
+
     yield f"milliseconds per update and seed, batch {BATCH}, Adam, {VISIBLE} visible units{what}"
     yield (
         "chains: of the update, the prior's 1,000 chains of 40 sweeps, their noise "
@@ -197,6 +204,7 @@ def run(
     yield (
         f"{'':42}{engine:>10}{'chains':>14}{'noise':>8}{'kernel':>18}{'chains':>18}{'products':>10}"
     )
+
     for name, (model, objective) in families.items():
         kernel = with_kernels and has_kernel(
             {"model": model, "objective": objective, "optim": {"name": "adam"}}
@@ -208,16 +216,18 @@ def run(
         for key, cost in found.items():
             own = {k if key == engine else f"kernel {k}": v for k, v in cost._asdict().items()}
             numbers |= {k: v for k, v in own.items() if not math.isnan(v)}
+
         if on_cpu:
             numbers["products"] = _floor(
                 make_pack(model, objective, 1, "plain", device), seconds, device
             )
+
         record({"family": name, "unit": "ms per update and seed", **numbers})
         yield f"{name:42}" + _cells(numbers)
 
 
 def _floor(pack: Pack, seconds: float, device: torch.device) -> float:
-    """Milliseconds of the products, the median of rounds."""
+    """Return the milliseconds of the products alone, the median of rounds."""
     (times,) = in_turns([products(pack)], seconds / 2, device, LEAST_ROUNDS)
     return 1e3 * median(times)
 
@@ -227,6 +237,7 @@ def _cells(numbers: dict[str, float]) -> str:
     chains = numbers.get("chains")
     share = "-" if chains is None else f"{chains:,.1f} ({chains / update:.0%})"
     drawn = f"{numbers['noise']:,.1f}" if "noise" in numbers else "-"
+
     ratios = []
     for key in ("update", "chains"):
         own = numbers.get(f"kernel {key}")
@@ -236,7 +247,7 @@ def _cells(numbers: dict[str, float]) -> str:
 
 
 def _anneal(rbm: RBM, size: Annealing, wanted: bool, number: int) -> None:
-    """Another estimate at each call, with kernels if they are ``wanted``."""
+    """Make another estimate at each call, with kernels if they are ``wanted``."""
     with kernels.use(wanted):
         logz.ais(rbm, size.temperatures, size.chains, number, base="uniform")
 
@@ -244,24 +255,27 @@ def _anneal(rbm: RBM, size: Annealing, wanted: bool, number: int) -> None:
 def annealing(
     sizes: dict[str, Annealing], device: torch.device, seconds: float, record: Record
 ) -> Iterator[str]:
-    """A line for each annealing of log Z from the uniform distribution up.
+    """Yield a line for each annealing of log Z that starts at the uniform distribution.
 
-    The best of rounds that take turns.
+    The best of rounds counts; the engines take turns.
     """
     engines = (
         {"plain": False, "kernel": True}
         if device.type == "cpu" and not kernels.missing()
         else {"plain": False}
     )
+
     yield "milliseconds of annealing; x: of the plain code's time"
     yield f"{'':60}" + "".join(f"{name:>18}" for name in engines)
     for name, size in sizes.items():
         generator = torch.Generator().manual_seed(0)
         shapes = ((size.side,), (size.side,), (size.side, size.side))
         rbm = RBM(*(0.2 * torch.randn(*shape, generator=generator).to(device) for shape in shapes))
+
         works = [partial(_anneal, rbm, size, wanted) for wanted in engines.values()]
         took = in_turns(works, seconds, device, least=1)
         numbers = {engine: 1e3 * min(times) for engine, times in zip(engines, took, strict=True)}
+
         record({"family": name, "unit": "ms", **numbers})
         cells = f"{numbers['plain']:>18,.0f}"
         if "kernel" in numbers:

@@ -1,7 +1,8 @@
-"""How fast models of documents as counts are.
+"""Speed of models of documents as counts.
 
-Milliseconds of an update by each engine, and of a document's likelihood. Random documents of 100
-words, as frequent as Zipf has it, of 2,000 words: the size of 20 Newsgroups in the papers.
+Measured are the milliseconds of an update by each engine, and of a document's likelihood. Documents
+are random, with 100 words each from a vocabulary of 2,000, with Zipf's frequencies. That is the
+vocabulary of 20 Newsgroups in the papers.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ DESCENT = {"name": "sgd", "rate": 1e-4}
 
 
 def documents() -> torch.Tensor:
-    """Counts (CASES, VOCABULARY), uint8."""
+    """Return random counts (CASES, VOCABULARY), uint8."""
     words = np.random.default_rng(0).zipf(1.2, (CASES, WORDS)) % VOCABULARY
     counts = [np.bincount(row, minlength=VOCABULARY) for row in words]
     return torch.from_numpy(np.stack(counts).astype(np.uint8))
@@ -63,7 +64,7 @@ def documents() -> torch.Tensor:
 def packs_of(
     model: dict[str, Any], objective: dict[str, Any], device: torch.device
 ) -> dict[str, fast.Pack]:
-    """A pack of one seed for each engine that is worth its while here, the plain one first."""
+    """Return a pack of one seed for each engine that is useful here, the plain one first."""
     data = documents()
     info = DataInfo(data.float().mean(0).numpy(), Kind.COUNTS, longest=WORDS)
     rule = objectives.build(objective, models.build(model, info))
@@ -82,19 +83,20 @@ def packs_of(
 
 
 def scored(pack: fast.Pack, count: int, number: int = 0) -> None:
-    """The likelihood of ``count`` documents, or its bound; always the same."""
+    """Find the likelihood of the first ``count`` documents, or its bound."""
     exact_value(pack.objective.model, pack.data[:count])
 
 
 def run(
     families: Families, device: torch.device, seconds: float, record: Record = lambda found: None
 ) -> Iterator[str]:
-    """A heading and a line per family. The engines take turns; medians."""
+    """Yield a heading and a line per family. The engines take turns; medians are shown."""
     yield (
         f"milliseconds per update of {BATCH} counted documents of {WORDS} words, and per "
         "document of an NLL or bound"
     )
     yield f"{'':42}" + "".join(f"{engine:>10}" for engine in ENGINES) + f"{'document':>18}"
+
     for name, (model, objective) in families.items():
         packs = packs_of(model, objective, device)
         works = [partial(advance, pack, length=LENGTH, batch=BATCH) for pack in packs.values()]

@@ -1,7 +1,7 @@
-"""How fast models with Gaussian latents are trained, beside plain loops.
+"""Training speed of models with Gaussian latents, compared with plain loops.
 
-Loops of PyTorch and of JAX over the same update. Batches, networks and optimisers are those of the
-papers' tables.
+The loops do the same update in PyTorch and in JAX. Batches, networks and optimisers are those of
+the papers' tables.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ LENGTH = 20
 
 
 class Family(NamedTuple):
-    """What is measured: settings, and the cases of a batch.
+    """What is measured: settings, and the number of examples in a batch.
 
-    The model's say its nonlinearity, which the loops take.
+    The model's settings include its nonlinearity, which the loops use.
     """
 
     model: dict[str, Any]
@@ -54,22 +54,23 @@ FAMILIES = {
 
 
 def loss_of(family: Family, library: Library) -> Loss:
-    """The loss of a loop, by the library that it is written with."""
+    """Return the loss of a loop, written with ``library``."""
     return gaussian_losses.loss_of(family.objective["name"], family.model["nonlinearity"], library)
 
 
 def blocks(pack: fast.Pack, batch: int, number: int) -> None:
-    """``LENGTH`` updates, in blocks as long as in training."""
+    """Make ``LENGTH`` updates, in blocks as long as in training."""
     length = min(pack.objective.block or LENGTH, LENGTH)
     for i in range(LENGTH // length):
         advance(pack, number * (LENGTH // length) + i, length, batch)
 
 
 def works(family: Family, device: torch.device, jax: bool) -> dict[str, Callable[[int], object]]:
-    """Name -> a function that makes ``LENGTH`` updates, given the number of the block."""
+    """Map each name to a function that makes ``LENGTH`` updates, given the number of the block."""
     make = partial(
         make_pack, family.model, family.objective, 1, device=device, descent=family.optim
     )
+
     start = make("plain")
     found: dict[str, Callable[[int], object]] = {"plain": partial(blocks, start, family.batch)}
     if choice.compiler_found():
@@ -100,7 +101,7 @@ def run(
     record: Record = lambda found: None,
     jax: bool = False,
 ) -> Iterator[str]:
-    """A heading and a line per family; what stands in a line is measured in turns."""
+    """Yield a heading and a line per family; the entries of a line are measured in turns."""
     yield "milliseconds per update, noise included, beside loops as users would write them"
     heads = [
         "plain",
@@ -114,8 +115,10 @@ def run(
         todo = works(family, device, jax)
         times = in_turns(list(todo.values()), seconds, device)
         found = {key: 1e3 * median(took) / LENGTH for key, took in zip(todo, times, strict=True)}
+
         ours = min(found[key] for key in ("plain", "compiled") if key in found)
         theirs = min(found[key] for key in ("PyTorch loop", "JAX loop") if key in found)
         record({"family": name, "unit": "ms", **found, "ours / best loop": ours / theirs})
+
         cells = [f"{found[h]:,.2f}" if h in found else "-" for h in heads[:-1]]
         yield f"{name:42}" + "".join(f"{c:>18}" for c in [*cells, f"{ours / theirs:.2f}"])

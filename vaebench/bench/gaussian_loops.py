@@ -1,4 +1,4 @@
-"""Updates of models with Gaussian latents as users of PyTorch would write them, to compare with."""
+"""Updates of models with Gaussian latents as users of PyTorch would write them, for comparison."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def updates(
     batch: int,
     noise: tuple[int, int],
 ) -> Callable[[int], None]:
-    """A function that makes one update; ``noise``: samples of a case, and latents.
+    """Return a function that makes one update, and changes ``params``.
 
-    Changes ``params``.
+    ``noise``: samples of an example, and latents.
     """
     leaves = {k: v.requires_grad_() for k, v in params.items()}
     kind = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad}[optim["name"]]

@@ -1,7 +1,7 @@
-"""The losses of the loops beside which models with Gaussian latents are measured.
+"""Losses of the plain loops with which models with Gaussian latents are compared.
 
-Once for PyTorch and for JAX. Each takes parameters by the names that ours have, so that a test can
-hold its loss to ours.
+Each loss is written once for PyTorch and JAX. It takes parameters by the names of this package's
+models, so that a test can compare it with the package's own loss.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Any, NamedTuple
 
 Params = dict[str, Any]
 Loss = Callable[[Params, Any, Any], Any]
-"""Of parameters, cases (batch, d) and standard normals (k, batch, n): nats,
-the mean over the cases."""
+"""Takes parameters, examples (batch, d) and standard normals (k, batch, n). Gives nats, averaged
+over the examples."""
 
 
 class Library(NamedTuple):
-    """What the losses need of PyTorch or of JAX.
+    """What the losses need from PyTorch or from JAX.
 
     Attributes:
-        elementwise: Where ``exp``, ``sqrt`` and ``log1p`` are.
-        nonlinearities: Of hidden units, by name.
+        elementwise: The module that has ``exp``, ``sqrt`` and ``log1p``.
+        nonlinearities: Functions of hidden units, by name.
         linear: x weight' + bias, of ``x``, ``weight`` and ``bias`` or None.
-        logsumexp: Over the first axis.
-        cross_entropy: Of bits by their logits, element by element, nats.
+        logsumexp: The log-sum-exp over the first axis.
+        cross_entropy: The cross-entropy of bits and their logits, element by element, nats.
     """
 
     elementwise: Any
@@ -35,13 +35,13 @@ class Library(NamedTuple):
 
 
 def loss_of(objective: str, nonlinearity: str, library: Library) -> Loss:
-    """The loss of an objective, written down with a library.
+    """Return the loss of an objective, written with a library.
 
     Args:
         objective: ``vae`` (Kingma & Welling 2014, equation 10), ``iw_bound`` (Burda et al. 2016,
             equation 8), or ``free_energy`` with one layer of latents (Rezende et al. 2014, equation
             20).
-        nonlinearity: Of the hidden units.
+        nonlinearity: The nonlinearity of the hidden units.
         library: PyTorch or JAX.
     """
     xp = library.elementwise
@@ -61,7 +61,7 @@ def loss_of(objective: str, nonlinearity: str, library: Library) -> Loss:
         return library.cross_entropy(logits, x).sum(-1)
 
     def encoded(p: Params, x: Any, normal: Any) -> tuple[Any, Any, Any]:
-        """Mean and log-variance of the posterior, and samples of it."""
+        """Return the mean and the log-variance of the posterior, and samples of it."""
         h = hidden(p, x, "q")
         mean = head(p, h, "q.heads.mean")
         log_var = head(p, h, "q.heads.log_var")
@@ -82,6 +82,8 @@ def loss_of(objective: str, nonlinearity: str, library: Library) -> Loss:
         h = hidden(p, x, "q")
         mean = head(p, h, "q.heads.mean1")
         log_d = head(p, h, "q.heads.log_d1")
+
+        # Deviations, trace and log-determinant of a diagonal covariance; then of rank one more.
         inverse = xp.exp(-log_d)
         away = normal * xp.exp(-0.5 * log_d)
         trace = inverse.sum(-1)

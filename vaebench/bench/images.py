@@ -1,8 +1,9 @@
-"""How fast models of images are.
+"""Speed of models of images.
 
-Milliseconds of an update of 50 images, and of the NLL of one image. Beside them the same networks
-as one would write them down in PyTorch, and their convolutions alone. The sizes are those of He et
-al. (2019): a residual encoder, a decoder of 24 blocks of masked convolutions, images of 28x28.
+Measured are the milliseconds of an update of 50 images, and of the NLL of one image. The same
+networks, written directly in PyTorch, are measured too, and so are their convolutions alone. The
+sizes are those of He et al. (2019): a residual encoder, a decoder of 24 blocks of masked
+convolutions, images of 28x28.
 """
 
 from __future__ import annotations
@@ -31,19 +32,19 @@ LATENTS = 32
 SAMPLES = 500
 
 AT_ONCE = 100
-"""Samples of an image that are scored together by the code as written down."""
+"""Samples of an image that the plain PyTorch code scores together."""
 
 FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "image VAE, OMNIGLOT": ({"name": "image_vae"}, {"name": "vae"}),
     "PixelCNN, OMNIGLOT": ({"name": "pixel_cnn"}, {"name": "likelihood"}),
 }
-"""Name -> model, objective."""
+"""Name -> model and objective."""
 
 
 class Masked(nn.Conv2d):
     """A convolution whose whole filter is multiplied with a mask.
 
-    In the first layer that is of the image alone.
+    In the first layer the mask covers the image alone, not the channels of the code.
     """
 
     mask: Tensor
@@ -75,7 +76,7 @@ class Block(nn.Module):
 
 
 class Literal(nn.Module):
-    """The VAE, or PixelCNN where there are no ``latents``, in PyTorch's own layers."""
+    """The VAE in PyTorch's own layers, or PixelCNN if ``latents`` is 0."""
 
     def __init__(self, latents: int, channels: int = 64) -> None:
         super().__init__()
@@ -94,26 +95,29 @@ class Literal(nn.Module):
         )
 
     def decode(self, x: Tensor, z: Tensor | None) -> Tensor:
-        """Logits (rows, 784) of images (rows, 784) given codes (rows, latents)."""
+        """Return logits (rows, 784) of images (rows, 784) given codes (rows, latents)."""
         hidden = x.view(-1, 1, SIDE, SIDE)
         if z is not None and self.code is not None:
             hidden = torch.cat([hidden, self.code(z).view(-1, self.maps, SIDE, SIDE)], 1)
         hidden = self.first(hidden)
+
         seen = [hidden]
         for i, block in enumerate(self.blocks):
             if i >= 2:
                 hidden = hidden + self.skips[i - 2](seen[i - 2])
             hidden = block(hidden)
             seen.append(hidden)
+
         hidden = hidden + self.skips[-1](seen[len(self.skips) - 1])
         return self.head(hidden).flatten(1)
 
     def loss(self, x: Tensor) -> Tensor:
-        """What an update goes down, ()."""
+        """Return the loss that an update descends, ()."""
         if self.encoder is None:
             return F.binary_cross_entropy_with_logits(
                 self.decode(x, None), x, reduction="sum"
             ) / len(x)
+
         mean, log_var = self.encoder(x.view(-1, 1, SIDE, SIDE), {}).chunk(2, -1)
         z = mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)
         kl = 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(-1)
@@ -121,21 +125,25 @@ class Literal(nn.Module):
         return (nll + kl).mean()
 
     def update(self, x: Tensor, number: int) -> None:
-        """The gradient of the loss."""
+        """Compute the gradient of the loss."""
         torch.autograd.grad(self.loss(x), list(self.parameters()))
 
     @torch.no_grad()
     def score(self, x: Tensor, number: int) -> None:
-        """The NLL of one image (1, 784): by ``SAMPLES`` samples, some at once, or exact."""
+        """Compute the NLL of one image (1, 784).
+
+        It is exact without latents, else by ``SAMPLES`` samples, ``AT_ONCE`` of them together.
+        """
         if self.encoder is None:
             self.decode(x, None)
             return
+
         for _ in range(0, SAMPLES, AT_ONCE):
             self.decode(x.expand(AT_ONCE, -1), torch.randn(AT_ONCE, LATENTS, device=x.device))
 
 
 def images(count: int) -> Tensor:
-    """Random images (count, 784), uint8, as dense as MNIST's."""
+    """Return random images (count, 784), uint8, as dense as those of MNIST."""
     return torch.from_numpy(
         (np.random.default_rng(0).random((count, SIDE * SIDE)) < 0.13).astype(np.uint8)
     )
@@ -148,7 +156,7 @@ def make_pack(
     precision: str,
     device: torch.device,
 ) -> fast.Pack:
-    """A pack of one seed, initialised as in the paper, on ten batches of images."""
+    """Return a pack of one seed, initialised as in the paper, on ten batches of images."""
     info = DataInfo(np.full(SIDE * SIDE, 0.13), shape=(SIDE, SIDE))
     rule = objectives.build(objective, models.build(model, info))
     descent = {"name": "clipped_adam", "rate": 1e-3}
@@ -159,7 +167,7 @@ def make_pack(
 
 
 def scored(pack: fast.Pack, number: int = 0) -> None:
-    """The NLL of one image, as an evaluation finds it; always of the same one."""
+    """Compute the NLL of the pack's first image, as an evaluation does."""
     model = pack.objective.model
     x = pack.data[:1].float()
     if isinstance(model, ExactModel):
@@ -167,14 +175,15 @@ def scored(pack: fast.Pack, number: int = 0) -> None:
         return
     if not isinstance(model, GaussianPosterior):
         raise TypeError(f"{type(model).__name__} has no codes")
+
     z = torch.randn(SAMPLES, 1, LATENTS, device=x.device)
     model.score(x, [z])
 
 
 def convolutions(model: Literal, x: Tensor) -> float:
-    """Milliseconds of the convolutions alone of one pass there and back.
+    """Return the milliseconds of the convolutions alone, in one pass forwards and backwards.
 
-    Whole filters, layer after layer.
+    The filters are whole, and the layers are timed one after the other.
     """
     shapes: list[tuple[nn.Conv2d, torch.Size]] = []
 
@@ -213,7 +222,7 @@ def _there_and_back(
 
 
 def milliseconds(work: Callable[[int], None], seconds: float, device: torch.device) -> float:
-    """Of one call, the least of some."""
+    """Return the milliseconds of one call, the least of some."""
     (times,) = in_turns([work], seconds, device)
     return 1e3 * min(times)
 
@@ -224,12 +233,13 @@ def run(
     seconds: float,
     record: Record = lambda found: None,
 ) -> Iterator[str]:
-    """A heading and a line per family."""
+    """Yield a heading and two lines per family: an update, and an image."""
     cpu = device.type == "cpu"
     engines = [("plain", "float32")]
     if cpu and not kernels.missing():
         engines.append(("kernel", "float32"))
     engines.append((engines[-1][0], "bfloat16"))
+
     yield (
         f"milliseconds per update of {BATCH} images, and per image of its NLL: "
         f"{SAMPLES} samples, or exact"
@@ -244,15 +254,18 @@ def run(
     ]
     heads = ["literal", *labels, *(["convolutions"] if cpu else [])]
     yield f"{'':42}" + "".join(f"{h:>24}" for h in heads)
+
     for name, (model, objective) in families.items():
         literal = Literal(LATENTS if model["name"] == "image_vae" else 0).to(device)
         x = images(BATCH).float().to(device)
+
         with kernels.use(False):
             step = milliseconds(partial(literal.update, x), seconds, device)
             literal.eval()
             score = milliseconds(partial(literal.score, x[:1]), seconds, device)
             literal.train()
         found = {"update literal": step, "image literal": score}
+
         for label, (engine, precision) in zip(labels, engines, strict=True):
             pack = make_pack(model, objective, engine, precision, device)
             found[f"update {label}"] = milliseconds(
@@ -265,6 +278,7 @@ def run(
                 found[f"image {label}"] = milliseconds(partial(scored, pack), seconds, device)
         if cpu:
             found["update convolutions"] = convolutions(literal, x)
+
         record({"family": name, "unit": "ms", **found})
         for what in ("update", "image"):
             cells = []

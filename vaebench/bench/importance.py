@@ -1,6 +1,7 @@
-"""How fast the importance-weighted NLL of belief nets is: milliseconds for 1,000 samples of a case.
+"""Speed of the importance-weighted NLL of belief nets.
 
-Beside it the floor: the matrix products of these samples alone, by the library.
+Measured are the milliseconds for 1,000 samples of an example. The floor is measured too: the matrix
+products of these samples alone, by the library.
 """
 
 from __future__ import annotations
@@ -21,21 +22,21 @@ from vaebench.estimators.importance_weighted import importance
 from vaebench.models.belief_net import BeliefNet
 
 SAMPLES = 1000
-"""Samples of a case that a number is for."""
+"""The samples of an example to which the shown times refer."""
 
 CASES = 100
 VISIBLE = 784
 
 PLAIN_SAMPLES = 200
-"""Samples of each of the cases that the plain code draws in a round: enough for a
-time that can be measured."""
+"""Samples of each example that the plain code draws in a round: enough for a time that can be
+measured."""
 
 REPEATS = 100
-"""How often the products are made in a round, so that it takes about as
-long as one of the others."""
+"""How often the products are made in a round, so that it takes about as long as one of the others.
+"""
 
 LEAST_ROUNDS = 3
-"""Rounds, at least, of which the best is taken."""
+"""Least number of rounds of which the best counts."""
 
 
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -55,10 +56,11 @@ FAMILIES: dict[str, dict[str, Any]] = {
 
 
 def make_model(config: dict[str, Any], device: torch.device) -> BeliefNet:
-    """A belief net with small normal parameters, as at the beginning of training."""
+    """Return a belief net with small normal parameters, as at the beginning of training."""
     model = models.build(config, DataInfo(np.full(VISIBLE, 0.13))).requires_grad_(False)
     if not isinstance(model, BeliefNet):
         raise TypeError(f"{type(model).__name__} is no belief net")
+
     generator = torch.Generator().manual_seed(0)
     for p in model.parameters():
         p.copy_(0.1 * torch.randn(p.shape, generator=generator))
@@ -66,11 +68,11 @@ def make_model(config: dict[str, Any], device: torch.device) -> BeliefNet:
 
 
 def products(model: BeliefNet, device: torch.device) -> Callable[[int], None]:
-    """The matrix products of 1,000 samples of a case, each REPEATS times.
+    """Return a function that makes the matrix products of 1,000 samples, each REPEATS times.
 
-    These are the logits of all samples: of the generative model, and of the inference network above
-    its first layer, whose logits are the same for all samples of a case, like those that visible
-    units give each other.
+    They give the logits of all samples of an example: those of the generative model, and those of
+    the inference network above its first layer. The first layer's logits are the same for all
+    samples of an example, and so are those that visible units give each other.
     """
     full = partial(torch.full, fill_value=0.5, device=device)
     chains = [units.autoregressive for units in [*list(model.p)[1:], *model.q]]
@@ -90,16 +92,17 @@ def products(model: BeliefNet, device: torch.device) -> Callable[[int], None]:
 
 
 def score(model: BeliefNet, x: Tensor, samples: int, wanted: bool, number: int = 0) -> None:
-    """The NLL of the cases ``x``, with kernels if they are ``wanted`` and may be used."""
+    """Compute the NLL of the examples ``x``, with kernels if ``wanted`` and if they may be used."""
     with kernels.use(wanted):
         importance(model, x, samples, 0)
 
 
 def milliseconds(config: dict[str, Any], device: torch.device, seconds: float) -> dict[str, float]:
-    """``plain``, ``kernel`` (where there is one) and ``products``, ms for 1,000 samples of a case.
+    """Return the milliseconds for 1,000 samples of an example, by each way.
 
-    They take turns, and the best of each counts: what else the machine does disturbs them all
-    alike. The first turn compiles and does not count.
+    The ways are ``plain``, ``kernel`` (if there is one) and ``products``. They take turns and the
+    best of each counts, so whatever else the machine does disturbs them all alike. The first turn
+    compiles and does not count.
     """
     model = make_model(config, device)
     x = (
@@ -109,7 +112,8 @@ def milliseconds(config: dict[str, Any], device: torch.device, seconds: float) -
     )
     many = -(-weights.WORTH_KERNELS // CASES)
     multiply = products(model, device)
-    # What is done in a turn, and how many thousand samples of a case that is.
+
+    # The work of each turn, and how many thousand samples of an example it does.
     turns: dict[str, tuple[Callable[[int], None], float]] = {
         "plain": (partial(score, model, x, PLAIN_SAMPLES, False), CASES * PLAIN_SAMPLES / SAMPLES),
         "products": (multiply, REPEATS),
@@ -132,7 +136,7 @@ def run(
     seconds: float,
     record: Record = lambda found: None,
 ) -> Iterator[str]:
-    """A heading and a line per family."""
+    """Yield a heading and a line per family."""
     yield (
         f"milliseconds for {SAMPLES:,} importance samples of a case, noise included; products: "
         "their products alone"

@@ -1,7 +1,7 @@
-"""Updates of models with Gaussian latents as users of JAX would write them.
+"""Updates of models with Gaussian latents as users of JAX would write them, for comparison.
 
-One ``jit`` around a ``lax.scan``. The same as ``gaussian_loops`` has for PyTorch. JAX is an
-optional extra, see ``jax_loop``.
+This is ``gaussian_loops`` in JAX, as one ``jit`` around a ``lax.scan``. JAX is an optional extra,
+see ``jax_loop``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vaebench.bench.gaussian_losses import Library, Loss
 
 
 def library() -> Library:
-    """What the losses need. Raises UserError where JAX is not installed."""
+    """Return what the losses need from JAX. Raises UserError if JAX is not installed."""
     jax = jax_loop.load()
 
     def linear(x, weight, bias):
@@ -41,9 +41,9 @@ def updates(
     noise: tuple[int, int],
     length: int,
 ) -> Callable[[int], float]:
-    """A function that makes ``length`` updates and gives their mean loss, nats.
+    """Return a function that makes ``length`` updates and gives their mean loss, nats.
 
-    One ``jit`` around a ``lax.scan``.
+    It is one ``jit`` around a ``lax.scan``.
     """
     jax = jax_loop.load()
     jnp = jax.numpy

@@ -1,7 +1,7 @@
-"""The same NVIL step as a user of JAX would write it, to compare with.
+"""The same NVIL step as a user of JAX would write it, for comparison.
 
-One ``jit`` around a ``lax.scan``. JAX is an optional extra (``pip install "vaebench[jax]"``) and
-takes no part in anything else.
+It is one ``jit`` around a ``lax.scan``. JAX is an optional extra (``pip install "vaebench[jax]"``)
+and takes no part in anything else.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 from vaebench.errors import UserError
 
 HIDDEN, DECAY, RATE = 100, 0.8, 3e-4
-"""Units of a baseline, weight of the old statistics, rate of the model and the
-baselines; a fifth for the rest."""
+"""Units of a baseline, weight of the old statistics, and learning rate of the generative model and
+the baselines; the inference network has a fifth of that rate."""
 
 
 def load() -> Any:
-    """The jax module, on the CPU and in one thread. Raises UserError where it is not installed."""
+    """Load the jax module, on the CPU, in one thread. Raises UserError if it is not installed."""
     flags = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false"
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -36,10 +36,10 @@ def covers(model: dict[str, Any], objective: dict[str, Any]) -> bool:
 
 
 def updates(dims: list[int], data: Any, batch: int, length: int) -> Callable[[int], float]:
-    """``length`` updates of a net with layers ``dims``, deepest first.
+    """Return a function that makes ``length`` updates of a net with layers ``dims``, deepest first.
 
-    On random rows of ``data`` (n, d). Returns a function of the block's number that waits until all
-    is done and gives the mean bound, nats.
+    The updates use random rows of ``data`` (n, d). The function takes the block's number, waits
+    until all is done, and returns the mean bound, nats.
     """
     jax = load()
     jnp = jax.numpy
@@ -79,6 +79,7 @@ def updates(dims: list[int], data: Any, batch: int, length: int) -> Callable[[in
             below = (uniform < jax.nn.sigmoid(logits)).astype(jnp.float32)
             log_q.append(log_prob(below, logits))
             z.append(below)
+
         log_p = [log_prob(z[i], z[i + 1] @ w + b) for i, (w, b) in enumerate(params["p"])]
         log_p.append(log_prob(z[-1], params["prior"]))
 
@@ -87,6 +88,7 @@ def updates(dims: list[int], data: Any, batch: int, length: int) -> Callable[[in
         for p, q in zip(reversed(log_p[:-1]), reversed(log_q), strict=True):
             total = total + p - q
             signals.insert(0, total)
+
         s = jax.lax.stop_gradient(jnp.stack(signals) - jnp.stack(predicted))
         means = DECAY * state[0] + (1 - DECAY) * s.mean(1)
         variances = DECAY * state[1] + (1 - DECAY) * s.var(1)

@@ -1,4 +1,4 @@
-"""What every section of the bench shares: packs on random data, updates, and the clock."""
+"""What every section of the benchmark shares: packs on random data, updates, and the clock."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Families = dict[str, tuple[dict[str, Any], dict[str, Any]]]
 """Name -> settings of a model and of an objective."""
 
 Record = Callable[[dict[str, Any]], None]
-"""Takes what was measured of a family, as plain data."""
+"""Takes what was measured of one family, as plain data."""
 
 BATCH = 20
 VISIBLE = 784
@@ -37,9 +37,10 @@ def make_pack(
     descent: dict[str, Any] | None = None,
     start: dict[str, Any] | None = None,
 ) -> fast.Pack:
-    """A pack of ``seeds`` seeds on random binary data of MNIST's shape and density.
+    """Return a pack of ``seeds`` seeds on random binary data of MNIST's shape and density.
 
-    ``descent`` None: SGD. ``start``: how parameters are initialised, None: small normal numbers.
+    If ``descent`` is None, the optimiser is SGD. ``start`` says how parameters are initialised; if
+    None, with small normal numbers.
     """
     pixels = np.random.default_rng(0).random((CASES, VISIBLE)) < 0.13
     rule = objectives.build(
@@ -71,12 +72,14 @@ def pack_of(
     engine: str = "plain",
     precision: str = "float32",
 ) -> fast.Pack:
-    """A pack of a rule on some data; ``start``: how parameters are initialised."""
+    """Return a pack of a rule on some data; ``start`` says how parameters are initialised."""
     rates = optim.build(descent, rule.largest_rates(BATCH))
+
     params = []
     for seed in range(seeds):
         models.start(rule.cpu(), start, seed)
         params.append({k: v.detach().clone().to(device) for k, v in rule.named_parameters()})
+
     rule.to(device)
     states = [{k: v.to(device) for k, v in rule.state(s, len(data)).items()} for s in range(seeds)]
     parts = params, states, [rates.state(p) for p in params]
@@ -84,13 +87,15 @@ def pack_of(
 
 
 def advance(pack: fast.Pack, number: int, length: int, batch: int) -> None:
-    """Block ``number``, of ``length`` updates: draw its noise, train on it, wait until all is done.
+    """Train on block ``number``, of ``length`` updates, and wait until all is done.
 
-    Of the inference network alone where training is aggressive.
+    The block's noise is drawn first. If training is aggressive, only the groups of the inner loop,
+    the inference network, are updated.
     """
     device = pack.data.device
     seeds = list(range(pack.size))
     loop = pack.objective.inner_loop(pack.seed_state(0)) if pack.objective.alone else None
+
     draws = noise.update_block(pack.draws(batch), seeds, number, device, length)
     rows = noise.order_block(len(pack.data), batch, "replacement", seeds, number, length).to(device)
     pack.advance(rows, draws, None, only=None if loop is None else loop.groups)
@@ -100,16 +105,16 @@ def advance(pack: fast.Pack, number: int, length: int, batch: int) -> None:
 def in_turns(
     works: Sequence[Callable[[int], object]], seconds: float, device: torch.device, least: int = 2
 ) -> list[list[float]]:
-    """Seconds of every call of each work, which is given the number of its round.
+    """Return the seconds of every call of each work, which is given the number of its round.
 
-    The first round is not counted. They take turns, so that whatever else the machine does meets
-    all of them alike. What is done first compiles, captures and allocates.
+    The works take turns, so that whatever else the machine does disturbs all of them alike. The
+    first round is not counted, because it compiles, captures and allocates.
 
     Args:
-        works: What is measured.
-        seconds: There are rounds until those that count have taken so long.
-        device: Where the work is done, which is waited for.
-        least: Rounds that count, at least.
+        works: The functions that are timed.
+        seconds: Rounds go on until those that count have taken so long together.
+        device: The device of the work; the clock waits for it.
+        least: Least number of rounds that count.
     """
     took: list[list[float]] = [[] for _ in works]
     number = 0
@@ -124,6 +129,6 @@ def in_turns(
 
 
 def wait(device: torch.device) -> None:
-    """Wait until the device has done what it was given; a CPU has."""
+    """Wait until the device has done what it was given; a CPU already has."""
     if device.type == "cuda":
         torch.cuda.synchronize()

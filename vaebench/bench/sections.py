@@ -1,7 +1,7 @@
-"""How fast training is, of each model family by each engine, all measured in one run.
+"""Training speed of each model family by each engine, all measured in one run.
 
-Each kind of number is a section with a file of its own: the models that are updated hundreds of
-times in a second are here, the other sections in the other files of this room.
+Each kind of number is a section. The section of the models that make hundreds of updates per second
+is in this file; each other section has a file of its own in this folder.
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ FAMILIES: Families = {
     "VAE of two layers, ELBO": ({"name": "hierarchical_vae"}, {"name": "iw_bound", "samples": 1}),
     **bench_boltzmann.FAMILIES,
 }
-"""What is measured on binary examples of MNIST's size: models of the papers' sizes, with the rules
-that train them."""
+"""What is measured on binary examples of MNIST's size: models of the papers' sizes, with the
+objectives that train them."""
 
 
 def speed(pack: fast.Pack, seconds: float, device: torch.device) -> float:
-    """Seed-updates per second, drawing the noise included.
+    """Return seed-updates per second, including the drawing of noise.
 
     Compilation and the first block are not counted.
     """
@@ -83,29 +83,35 @@ def speed(pack: fast.Pack, seconds: float, device: torch.device) -> float:
 
 
 def _per_second(work: Callable[[int], Any], seconds: float, device: torch.device) -> float:
-    """Calls of ``work``, with a rising number, in a second; the first is not counted."""
+    """Return the calls of ``work`` per second.
+
+    Each call is given a rising number. The first call does not count.
+    """
     (times,) = in_turns([work], seconds, device, least=1)
     return len(times) / sum(times)
 
 
 def floor(pack: fast.Pack, seconds: float) -> float:
-    """Updates per second of an engine that did nothing but an update's matrix products.
+    """Return the updates per second of an engine that did only an update's matrix products.
 
-    Products by the library. Those of a case's logits, forwards, and of their weights' gradient.
+    The library makes the products. They are those of the logits, forwards, and those of the
+    weights' gradients.
     """
     rule = pack.objective
     device = pack.data.device
     sleep = isinstance(rule, WakeSleep)
-    # Inputs, outputs, times forwards, times for the gradient.
+    # For each weight matrix: inputs, outputs, products forwards, products for the gradient.
     shapes: list[tuple[int, int, int, int]] = []
     if not isinstance(rule.model, BeliefNet):
         raise TypeError(f"{type(rule.model).__name__} is no belief net")
+
     for units in [*rule.model.p, *rule.model.q]:
         own = [v.shape for v in (units.weight, units.autoregressive) if v is not None]
         shapes += [(inputs, outputs, 2 if sleep else 1, 1) for outputs, inputs in own]
     for net in getattr(rule, "baseline", None) or []:
         outputs, inputs = net.hidden.weight.shape
         shapes.append((inputs, outputs, 1, 1))
+
     full = partial(torch.full, fill_value=0.5, device=device)
     work = []
     for inputs, outputs, forwards, backwards in shapes:
@@ -132,7 +138,7 @@ def boltzmann(model: dict[str, Any]) -> bool:
 
 
 def chosen(only: str | None) -> Families:
-    """The families whose name has ``only`` in it, all for None."""
+    """Return the families whose name contains ``only``; all if it is None."""
     return _named(only, FAMILIES)
 
 
@@ -148,18 +154,18 @@ def run(
     jax: bool = False,
     record: Record = lambda found: None,
 ) -> Iterator[str]:
-    """A heading and one line per family, section by section.
+    """Yield a heading and one line per family, section by section.
 
     Args:
-        device: where.
-        seconds: time for each measurement.
-        packed: seeds packed together.
-        only: families with this in their name; None: all.
-        jax: measure a plain JAX loop beside them (see bench_jax), on the CPU.
-        record: is given what each line is made of.
+        device: Where the work is done.
+        seconds: Time for each measurement.
+        packed: Seeds that are packed together.
+        only: Measure families with this in their name; None: all.
+        jax: Measure a plain JAX loop too (see ``jax_loop``), on the CPU.
+        record: Receives the numbers of each line.
 
     Raises:
-        UserError: there is no such family, or no JAX.
+        UserError: If no family has such a name, or JAX is not installed, or not on the CPU.
     """
     if jax:
         if device.type != "cpu":
@@ -209,9 +215,9 @@ def updates_per_second(
     record: Record,
     jax: bool = False,
 ) -> Iterator[str]:
-    """The section of the models that are updated hundreds of times in a second.
+    """Yield the section of the models that make hundreds of updates per second.
 
-    Beside a plain autograd loop.
+    They are compared with a plain autograd loop.
     """
     yield f"updates per second and seed, batch {BATCH}, {VISIBLE} visible units"
     yield (
@@ -222,11 +228,13 @@ def updates_per_second(
         "kernel: x: relative to the best of compiled and plain too. products: an update's "
         "matrix products alone"
     )
+
     engines = [("packed", packed)] if device.type == "cuda" else []
     if device.type == "cuda" or choice.compiler_found():
         engines += [("compiled", n) for n in dict.fromkeys((1, packed))]
     if device.type == "cpu" and not kernels.missing():
         engines.append(("kernel", 1))
+
     heads = [
         "plain",
         *(f"{engine} {n}" for engine, n in engines),
@@ -235,6 +243,7 @@ def updates_per_second(
     ]
     widths = [26 if head.startswith("kernel") else 18 for head in heads]
     yield f"{'':42}" + "".join(f"{h:>{w}}" for h, w in zip(heads, widths, strict=True))
+
     for name, (model, objective) in families.items():
         found = {"plain": speed(make_pack(model, objective, 1, "plain", device), seconds, device)}
         cells = [f"{found['plain']:,.0f}"]
@@ -249,6 +258,7 @@ def updates_per_second(
                 ratios += f", x{rate / best:.1f}"
             found[f"{engine} {n}"] = rate / n
             cells.append(f"{rate / n:,.0f} ({ratios})")
+
         if issubclass(models.model_class(model["name"]), BeliefNet):
             found["products"] = floor(make_pack(model, objective, 1, "plain", device), seconds)
         cells.append(f"{found['products']:,.0f}" if "products" in found else "-")
@@ -258,6 +268,7 @@ def updates_per_second(
             found["jax"] = noise.BLOCK * _per_second(loop, seconds, device)
         if jax:
             cells.append(f"{found['jax']:,.0f}" if "jax" in found else "-")
+
         record({"family": name, "unit": "updates per second and seed", **found})
         yield f"{name:42}" + "".join(f"{c:>{w}}" for c, w in zip(cells, widths, strict=True))
 

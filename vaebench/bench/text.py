@@ -1,7 +1,8 @@
-"""How fast documents are.
+"""Speed of models of text.
 
-Milliseconds of an update, and of the importance-weighted NLL of one document. Random words, as
-frequent as Zipf has it, in documents of one length; the sizes are those of He et al. (2019).
+Measured are the milliseconds of an update, and of the importance-weighted NLL of one document.
+Documents are random words with Zipf's frequencies, all of one length. The sizes are those of He et
+al. (2019).
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ SAMPLES = 500
 
 
 class Size(NamedTuple):
-    """Entries of the vocabulary, words of a document, documents of an update, and more.
+    """Sizes of one data set, and the model's settings for it.
 
-    Settings of the model, and all documents.
+    ``vocabulary`` counts its entries, ``words`` those of a document, ``batch`` the documents of an
+    update, ``documents`` those of the whole training set.
     """
 
     vocabulary: int
@@ -61,7 +63,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 
 
 def documents(size: Size, count: int) -> torch.Tensor:
-    """Random documents (count, words + 2), int16."""
+    """Return random documents (count, words + 2), int16."""
     words = np.random.default_rng(0).zipf(1.2, (count, size.words)) % (size.vocabulary - 4) + 4
     ends = [np.full((count, 1), end) for end in (1, 2)]
     return torch.from_numpy(np.concatenate([ends[0], words, ends[1]], 1).astype(np.int16))
@@ -74,7 +76,7 @@ def make_pack(
     device: torch.device,
     precision: str = "float32",
 ) -> fast.Pack:
-    """A pack of one seed, initialised as in the paper, on ten batches of documents."""
+    """Return a pack of one seed, initialised as in the paper, on ten batches of documents."""
     settings = {
         k: v for k, v in size.model.items() if k != "latents" or model["name"] == "text_vae"
     }
@@ -82,6 +84,7 @@ def make_pack(
         objective,
         models.build({**model, **settings}, DataInfo(np.full(size.vocabulary, 1e-3), Kind.TOKENS)),
     )
+
     descent = {"name": "clipped_sgd", "rate": 1.0}
     start = {"init": "text", "init_scale": 0.01, "embedding_scale": 0.1}
     data = documents(size, 10 * size.batch)
@@ -89,9 +92,9 @@ def make_pack(
 
 
 def evaluated(pack: fast.Pack, count: int, number: int = 0) -> None:
-    """The importance-weighted NLL of ``count`` documents, or the exact one of a language model.
+    """Compute the NLL of the first ``count`` documents.
 
-    Always the same.
+    It is exact for a language model, else importance-weighted.
     """
     model = pack.objective.model
     x = pack.data[:count]
@@ -107,7 +110,7 @@ def run(
     seconds: float,
     record: Record = lambda found: None,
 ) -> Iterator[str]:
-    """A heading and a line per family."""
+    """Yield a heading and a line per family."""
     cuda = device.type == "cuda"
     yield (
         "milliseconds per update, and per document of its NLL: 500 importance samples, or "
@@ -122,10 +125,12 @@ def run(
     )
     heads = f"{'':42}{'update':>10}{'bfloat16':>18}{'document':>18}{'pass (s)':>12}"
     yield heads + (f"{'memory (MiB)':>14}" if cuda else "")
+
     for name, (key, model, objective) in families.items():
         size = SIZES[key]
         if cuda:
             torch.cuda.reset_peak_memory_stats(device)
+
         packs = [
             make_pack(size, model, objective, device, precision)
             for precision in ("float32", "bfloat16")
@@ -139,6 +144,7 @@ def run(
         step, half = (1e3 * median(times) for times in updates)
         (times,) = in_turns([partial(evaluated, packs[0], count)], seconds, device)
         scored = 1e3 * median(times) / count
+
         record(
             {
                 "family": name,
