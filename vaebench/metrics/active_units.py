@@ -15,32 +15,36 @@ from vaebench.results.stats import Measure
 
 
 class Active(Metric[ActiveUnits | ActiveMeans]):
-    """Their number."""
+    """The number of active units."""
 
     def applies(self, job: Job) -> bool:
-        """Models with latents.
+        """Whether the model has latents and their posterior means can be compared.
 
-        Two cases at least, and two samples where the mean has to be estimated.
+        At least two examples are needed, and two samples if the mean must be estimated.
         """
         if len(job.x) < 2 or not isinstance(job.model, LatentModel):
             return False
         return isinstance(job.model, GaussianPosterior) or job.settings["bound_samples"] > 1
 
     def collect(self, job: Job) -> ActiveUnits | ActiveMeans:
-        """Means of a Gaussian posterior are known, others are estimated from samples."""
+        """Return an object that gathers posterior means.
+
+        The means of a Gaussian posterior are known; others are estimated from samples.
+        """
         n = len(job.x)
         if isinstance(job.model, GaussianPosterior):
             return ActiveMeans(n)
         return ActiveUnits(n, job.settings["bound_samples"], job.model.sizes[1:], job.x.device)
 
     def measures(self, job: Job, collected: ActiveUnits | ActiveMeans) -> list[Measure]:
-        """Their number, in all and by layer, and what counts as active."""
+        """Return the number of active units, in all and by layer, and what counts as active."""
         settings: dict[str, Any] = {"threshold": THRESHOLD}
         if isinstance(collected, ActiveMeans):
             active = collected.active()
             settings |= {"at_threshold": "active", "ddof": DDOF, "of": "encoder means"}
         else:
             active = collected.result()
+
         samples = job.settings["bound_samples"]
         return [
             job.measure(

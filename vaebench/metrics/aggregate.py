@@ -15,15 +15,15 @@ class Aggregate(Metric[Gather]):
     """Mutual information over the whole split, and KL(q(z) || p)."""
 
     def applies(self, job: Job) -> bool:
-        """Models with a Gaussian posterior."""
+        """Whether the model has a Gaussian posterior."""
         return isinstance(job.model, GaussianPosterior)
 
     def collect(self, job: Job) -> Gather:
-        """Posterior and first sample of every case."""
+        """Return an object that gathers the posterior and the first sample of every example."""
         return Gather(len(job.x))
 
     def measures(self, job: Job, collected: Gather) -> list[Measure]:
-        """Both; their sum is the mean KL of the bound."""
+        """Return both measures; their sum is the mean KL of the bound."""
         p = collected.result()
         log_q = p.log_aggregate()
         mi = whole_set(p, log_q)

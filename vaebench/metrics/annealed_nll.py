@@ -21,15 +21,15 @@ from vaebench.settings.records import EvalSettings
 
 
 class AnnealedNLL(Metric[Annealed]):
-    """Minus the mean over cases of log p(x) by forward chains: in expectation above the NLL.
+    """Minus the mean of log p(x) over examples, by forward chains: in expectation above the NLL.
 
-    The gap of both directions, on cases that the model made, says by how much it may be.
+    The gap between both directions, on examples that the model made, shows by how much at most.
     """
 
     def applies(self, job: Job) -> bool:
-        """Models of vectors with real latents whose prior is sampled at once.
+        """Whether the model has vectors, real latents and a prior that is sampled at once.
 
-        Where chains are asked for.
+        The settings must ask for chains.
         """
         model = job.model
         real = model.facts.latent == "gaussian" and not model.facts.reads_documents
@@ -41,16 +41,17 @@ class AnnealedNLL(Metric[Annealed]):
         )
 
     def collect(self, job: Job) -> Annealed:
-        """The weights of all chains of every case."""
+        """Return the weights of all chains of every example."""
         settings = EvalSettings.of(job.settings)
         how = Annealing(temperatures=settings.ais_temperatures, chains=job.settings["ais_chains"])
         return log_evidence(cast(Dreaming, job.model), job.x, job.seed, how)
 
     def measures(self, job: Job, collected: Annealed) -> list[Measure]:
-        """One number, with the error over the chains."""
+        """Return one number, with the error over the chains."""
         chains = len(collected.log_weights)
         each = -log_mean(collected.log_weights)
         error = float(variance(group_sums(collected.log_weights), chains).mean() / len(each)) ** 0.5
+
         gaps = collected.gaps
         ess = collected.ess
         details: dict[str, Any] = {
@@ -61,6 +62,7 @@ class AnnealedNLL(Metric[Annealed]):
             "gap_error": float(gaps.std()) / math.sqrt(len(gaps)),
             "error_by": "jackknife",
         }
+
         return [job.measure("ais_nll", float(each.mean()), error, chains, each=each, **details)]
 
 

@@ -1,6 +1,6 @@
-"""What a metric is: from a job, and what it collects for it, to Measures.
+"""What a metric is: it collects numbers for a job and makes Measures of them.
 
-Numbers come from ``vaebench.estimators``.
+The numbers come from ``vaebench.estimators``.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ Collected = TypeVar("Collected")
 
 
 class Metric(ABC, Generic[Collected]):
-    """One file of this room, of which ``METRIC`` is the only instance.
+    """The base of all metrics; each file of this folder has one instance, ``METRIC``.
 
-    What it collects may be a ``Sums`` with ``samples``, a number, and ``add(part)``. Then it is
-    given the passes of the job's stream of posterior samples with the first so many samples of each
-    case: all metrics share one stream, and one that was stopped can be gone on with.
+    What a metric collects may be a ``Sums``, with a number of ``samples`` and ``add(part)``. Then
+    it receives the passes of the job's stream of posterior samples, up to the first ``samples``
+    samples of each example. All metrics share one stream, which can be stopped and resumed.
     """
 
     @abstractmethod
@@ -28,11 +28,11 @@ class Metric(ABC, Generic[Collected]):
 
     @abstractmethod
     def collect(self, job: Job) -> Collected:
-        """What the numbers are made of, or what gathers it from the stream."""
+        """Return what the numbers are made of, or an object that gathers it from the stream."""
 
     @abstractmethod
     def measures(self, job: Job, collected: Collected) -> list[Measure]:
-        """The Measures, when the stream has ended.
+        """Return the Measures, once the stream has ended.
 
-        The evaluation adds number of cases and protocol to them.
+        The evaluation adds the number of examples and the protocol.
         """

@@ -1,6 +1,6 @@
 """The variational bound by the paper's protocol, and the KL in it.
 
-Of documents as counts the perplexities besides.
+Documents as counts have perplexities too.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ class Bound(Metric[BoundSum]):
     """The bound as a positive number of nats, and the KL."""
 
     def applies(self, job: Job) -> bool:
-        """Every model with latents has a bound."""
+        """Whether the model has latents: every such model has a bound."""
         return isinstance(job.model, LatentModel)
 
     def collect(self, job: Job) -> BoundSum:
-        """Sums over the samples of every case."""
+        """Return sums over the samples of every example."""
         return BoundSum(len(job.x), job.settings["bound_samples"], job.x.device, log_z=job.log_z)
 
     def measures(self, job: Job, collected: BoundSum) -> list[Measure]:
-        """Both, with the KL of each layer, and the perplexities."""
+        """Return the bound, the KL with that of each layer, and the perplexities of documents."""
         b = collected.result()
         how = {"analytic": True} if b.analytic else {}
         names = document_perplexity.PER_DOCUMENT, document_perplexity.POOLED

@@ -1,4 +1,4 @@
-"""The perplexities beside a bound or an NLL of documents as counts."""
+"""The perplexities that go with a bound or an NLL of documents as counts."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from vaebench.results.stats import Measure
 
 PER_DOCUMENT = "document_perplexity"
 POOLED = "pooled_perplexity"
-"""From the bound, or from the NLL of a model that knows it."""
+"""Perplexities from the bound, or from the NLL of a model with an exact likelihood."""
 
 PER_DOCUMENT_IW = "iw_document_perplexity"
 POOLED_IW = "iw_pooled_perplexity"
-"""From the importance-weighted NLL."""
+"""Perplexities from the importance-weighted NLL."""
 
 
 def measures(
@@ -29,21 +29,23 @@ def measures(
     names: tuple[str, str],
     **more: Any,
 ) -> list[Measure]:
-    """Both perplexities of a job on documents as counts; none on other examples.
+    """Return both perplexities of a job on documents as counts; none on other examples.
 
     Args:
         job: What is measured.
-        nll: Of every document, (n,), nats, or a bound of it.
-        variance: Of every ``nll``, (n,), by which the error is known; None: it is not.
-        samples: Per document; None for an exact NLL.
-        names: Of the measures, per document and pooled.
-        more: What else their ``extra`` holds.
+        nll: The NLL of every document or a bound of it, (n,), nats.
+        variance: The variance of every ``nll``, (n,), which gives the error; None: no error.
+        samples: Samples per document; None for an exact NLL.
+        names: Names of the measures, per document and pooled.
+        more: Further entries of their ``extra``.
     """
     if job.model.info.kind is not Kind.COUNTS:
         return []
+
     tokens = job.x.sum(-1, dtype=torch.float64)
     of_tokens = {"tokens": int(tokens.sum()), "tokens_per_case": float(tokens.mean())}
     each = nll / tokens, nll
+
     found = []
     for name, perplexity, of_case in zip(names, (per_document, pooled), each, strict=True):
         p = perplexity(nll, tokens, variance)

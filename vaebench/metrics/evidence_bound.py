@@ -1,6 +1,6 @@
 """The bound of models whose posterior is fitted to each example, without samples.
 
-Of documents the perplexities too.
+Documents have perplexities too.
 """
 
 from __future__ import annotations
@@ -15,20 +15,23 @@ from vaebench.results.stats import Measure
 
 
 class EvidenceBound(Metric[Tensor]):
-    """Minus the mean over examples; there is no Monte Carlo error."""
+    """Minus the mean of the bound over examples; there is no Monte Carlo error."""
 
     def applies(self, job: Job) -> bool:
-        """Models that have such a bound."""
+        """Whether the model has such a bound."""
         return isinstance(job.model, BoundedModel)
 
     def collect(self, job: Job) -> Tensor:
-        """The bound on log p(x) of every example, (n,), nats."""
+        """Return the bound on log p(x) of every example, (n,), nats."""
         if not isinstance(job.model, BoundedModel):
             raise TypeError(f"{type(job.model).__name__} has no bound without samples")
         return job.model.evidence_bound(job.x).double()
 
     def measures(self, job: Job, collected: Tensor) -> list[Measure]:
-        """``spread``: the standard error of the mean over examples."""
+        """Return the bound and the perplexities.
+
+        ``spread`` is the standard error of the mean over examples.
+        """
         value = -float(collected.mean())
         bound = job.measure(
             "bound", value, None, None, each=-collected, spread=case_error(collected)

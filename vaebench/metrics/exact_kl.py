@@ -1,4 +1,4 @@
-"""Exact KL(q || p) of a machine, and how far it is from the least.
+"""Exact KL(q || p) of a machine, and by how much it exceeds the least possible KL.
 
 The machine is fitted to a distribution that can be enumerated.
 """
@@ -15,21 +15,21 @@ from vaebench.results.stats import Measure
 class ExactKL(Metric[dict[str, float]]):
     """The KL, and by how much it exceeds that of the best machine of its size.
 
-    Both without error.
+    Neither has an error.
     """
 
     def applies(self, job: Job) -> bool:
-        """Models of a machine and a known target."""
+        """Whether the model is a machine with a known target."""
         return isinstance(job.model, RBMTarget)
 
     def collect(self, job: Job) -> dict[str, float]:
-        """See ``rbm_fit``."""
+        """Return the numbers of ``rbm_fit``."""
         if not isinstance(job.model, RBMTarget):
             raise TypeError(f"{type(job.model).__name__} has no target that is known")
         return rbm_fit(job.model)
 
     def measures(self, job: Job, collected: dict[str, float]) -> list[Measure]:
-        """Both."""
+        """Return both measures."""
         return [
             job.measure(
                 "exact_kl", collected["exact_kl"], None, None, least=collected["kl_optimum"]

@@ -1,6 +1,6 @@
 """The exact NLL of models that can be enumerated or have no latents.
 
-Of documents the perplexities besides. Of an ensemble it is that of the mean of its first
+Documents have perplexities too. The NLL of an ensemble is that of the mean of its first
 ``eval.members`` members.
 """
 
@@ -19,21 +19,22 @@ from vaebench.settings.records import EvalSettings
 
 
 class ExactNLL(Metric[Tensor]):
-    """Minus the mean of log p(x), without error."""
+    """Minus the mean of log p(x) over examples, without error."""
 
     def applies(self, job: Job) -> bool:
-        """See ``enumeration.known``.
+        """Whether log p(x) is known exactly, see ``enumeration.known``.
 
-        Models that read an example in an order have another, ``order_nll``.
+        Models that read an example in an order have another metric, ``order_nll``.
         """
         if isinstance(job.model, OrderedModel):
             return False
         return isinstance(job.model, ExactModel) or enumeration.applies(job.model)
 
     def collect(self, job: Job) -> Tensor:
-        """log p(x) of every case, (n,), nats."""
+        """Return log p(x) of every example, (n,), nats."""
         if isinstance(job.model, Ensemble):
             return ensemble.log_evidence(job.model, job.x, EvalSettings.of(job.settings).members)
+
         with products_in(job.precision, job.x.device):
             known = enumeration.known(job.model, job.x)
         if known is None:
@@ -41,7 +42,10 @@ class ExactNLL(Metric[Tensor]):
         return known
 
     def measures(self, job: Job, collected: Tensor) -> list[Measure]:
-        """``spread``: the standard error of the mean over cases."""
+        """Return the NLL and the perplexities.
+
+        ``spread`` is the standard error of the mean over examples.
+        """
         nll = -float(collected.mean())
         found = [job.measure("nll", nll, None, None, each=-collected, spread=case_error(collected))]
         if job.model.facts.reads_documents:

@@ -1,6 +1,6 @@
-"""The NLL from posterior samples alone.
+"""The NLL from posterior samples alone (Kingma & Welling 2014, appendix D).
 
-Kingma & Welling 2014, appendix D; it stands beside the importance-weighted one.
+It is reported beside the importance-weighted NLL.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from vaebench.results.stats import Measure
 
 
 class HMCNLL(Metric[tuple[Tensor, Tensor]]):
-    """Minus the mean over cases of the estimated log p(x).
+    """Minus the mean of the estimated log p(x) over examples.
 
-    It is no bound, and reads too low with many latents.
+    It is no bound, and it is too low with many latents.
     """
 
     def applies(self, job: Job) -> bool:
-        """Models of vectors with a Gaussian posterior, where samples are asked for."""
+        """Whether the model has vectors and a Gaussian posterior, and samples are asked for."""
         wanted = job.settings.get("hmc_samples")
         return (
             bool(wanted)
@@ -30,12 +30,12 @@ class HMCNLL(Metric[tuple[Tensor, Tensor]]):
         )
 
     def collect(self, job: Job) -> tuple[Tensor, Tensor]:
-        """log p(x) of every case and the acceptance of its chain, (n,) each."""
+        """Return log p(x) of every example and the acceptance rate of its chain, (n,) each."""
         assert isinstance(job.model, GaussianPosterior)  # by ``applies``
         return log_evidence(job.model, job.x, job.seed, Chains(job.settings["hmc_samples"]))
 
     def measures(self, job: Job, collected: tuple[Tensor, Tensor]) -> list[Measure]:
-        """One number; its Monte Carlo error is not known from one run of the chains."""
+        """Return one number; one run of the chains does not show its Monte Carlo error."""
         values, accepted = collected
         samples = job.settings["hmc_samples"]
         acceptance = float(accepted.mean())

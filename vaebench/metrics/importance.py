@@ -1,6 +1,6 @@
 """The importance-weighted NLL of a model with a normalised posterior.
 
-Of documents the perplexities besides.
+Documents have perplexities too.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from vaebench.results.stats import Measure
 
 
 class ImportanceNLL(Metric[ImportanceSum]):
-    """The NLL with its curve over the number of samples."""
+    """The NLL, with its curve over the number of samples."""
 
     def applies(self, job: Job) -> bool:
-        """Models with a normalised posterior, where samples are asked for.
+        """Whether the model has a normalised posterior, and the settings ask for samples.
 
-        Of one that is a point all samples are the same, which leaves nothing to weigh.
+        If the posterior is a single point, all samples are the same and there is nothing to weigh.
         """
         if not job.settings["iw_samples"] or not isinstance(job.model, SampledPosterior):
             return False
         return not job.model.deterministic
 
     def collect(self, job: Job) -> ImportanceSum:
-        """Sums of weights of every case."""
+        """Return sums of the weights of every example."""
         return ImportanceSum(len(job.x), job.settings["iw_samples"], job.x.device, log_z=job.log_z)
 
     def measures(self, job: Job, collected: ImportanceSum) -> list[Measure]:
-        """The NLL, and of documents the perplexities."""
+        """Return the NLL and, for documents, the perplexities."""
         w = collected.result()
         each = collected.each()
         found = [job.with_log_z("iw_nll", w.nll, w.error, w.samples, each=each, **details(w))]
@@ -42,7 +42,7 @@ class ImportanceNLL(Metric[ImportanceSum]):
 
 
 def details(w: Importance) -> dict[str, object]:
-    """What a result keeps beside the value and its error."""
+    """Return what a result keeps besides the value and its error."""
     return {
         "curve": w.curve,
         "ess": w.ess,

@@ -1,6 +1,6 @@
 """How many of an image's missing pixels are filled in wrongly.
 
-Against the steps of the chain that fills them in.
+It is a function of the steps of the chain that fills them in.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ from vaebench.settings.records import EvalSettings
 
 
 class Imputation(Metric[Tensor]):
-    """The share of wrong pixels after the last step, and after every one before."""
+    """The share of missing pixels that are wrong after the last step, and after every step before."""
 
     def applies(self, job: Job) -> bool:
-        """Models of bits with a posterior that is sampled at once, where it is asked for."""
+        """Whether the model has bits and a posterior that is sampled at once.
+
+        The settings must ask for imputation.
+        """
         model = job.model
         decodes = (
             isinstance(model, SampledPosterior)
@@ -31,26 +34,29 @@ class Imputation(Metric[Tensor]):
         return bool(job.settings.get("imputation")) and decodes
 
     def collect(self, job: Job) -> Tensor:
-        """Shares of wrong pixels, (chains, steps + 1, n)."""
+        """Return the shares of wrong pixels, (chains, steps + 1, n)."""
         settings = EvalSettings.of(job.settings)
         kind = str(settings.imputation)
         hidden = missing(kind, settings.missing, job.model.info.shape, len(job.x), job.seed).to(
             job.x.device
         )
+
         count = settings.imputation_steps
         return errors(
             cast(Decoding, job.model), job.x, hidden, count, settings.imputation_chains, job.seed
         )
 
     def measures(self, job: Job, collected: Tensor) -> list[Measure]:
-        """Per cent of the missing pixels, mean over cases; the error is that over the chains."""
+        """Return the per cent of wrong pixels, a mean over examples; the error is over chains."""
         percent = 100 * collected
         each_chain = percent.mean(-1)
         chains = len(each_chain)
         mean = each_chain.mean(0)
         error = each_chain.std(0) / chains**0.5
+
         curve = {str(t): float(v) for t, v in enumerate(mean)}
         curve_error = {str(t): float(v) for t, v in enumerate(error)}
+
         each = percent[:, -1].mean(0)
         case_error = float(each.std()) / len(each) ** 0.5 if len(each) > 1 else None
         more: dict[str, Any] = {"curve": curve, "curve_error": curve_error, "spread": case_error}

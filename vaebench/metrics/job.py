@@ -1,4 +1,4 @@
-"""What is to be measured: a model, cases, settings, and what several metrics need of them."""
+"""What is measured: a model, examples, settings, and what several metrics need from them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from vaebench.work.steps import Stateful
 
 @dataclass(frozen=True)
 class Job:
-    """``x`` (n, d) are the cases, ``settings`` the ``eval`` group of a cell.
+    """One evaluation: ``x`` (n, d) are the examples, ``settings`` the ``eval`` group of a cell.
 
-    Computes nothing before it is asked.
+    Nothing is computed before it is asked for.
     """
 
     model: Model
@@ -34,28 +34,29 @@ class Job:
 
     @cached_property
     def normaliser(self) -> LogZ | None:
-        """log Z of the prior by the configured method; None where the prior is normalised."""
+        """log Z of the prior by the configured method; None if the prior is normalised."""
         if not isinstance(self.model, BoltzmannPrior):
             return None
         return log_z.of_prior(self.model, self.x, self.settings, self.seed, reverse=True)
 
     @property
     def log_z(self) -> float:
-        """What is to be subtracted from the model's log p(x, z), nats."""
+        """What must be subtracted from the model's log p(x, z), nats."""
         return float(self.normaliser.value) if self.normaliser else 0.0
 
     @property
     def boltzmann_posterior(self) -> bool:
-        """Whether the posterior of every case is a Boltzmann machine, unnormalised."""
+        """Whether the posterior of every example is a Boltzmann machine, unnormalised."""
         return isinstance(self.model, BoltzmannPosterior)
 
     def stream(
         self, samples: int, chunk: int | None = None, state: Stateful | None = None
     ) -> Iterator[weights.Pass]:
-        """``samples`` of the posterior of every case; ``chunk`` of them at a time, for speed only.
+        """Return the stream of ``samples`` posterior samples of every example.
 
-        ``state``: what the caller gathers from them, so that a stream which was
-        stopped can be gone on with.
+        A Boltzmann posterior has as many samples as the settings say. ``chunk`` of them come at a
+        time; it changes the speed only. ``state``: what the caller gathers from the samples, so
+        that a stream that was stopped can be resumed.
         """
         if isinstance(self.model, BoltzmannPosterior):
             samples = posterior_chains(self.settings)
@@ -63,8 +64,10 @@ class Job:
             return annealed_posterior.stream(
                 self.model, self.x, samples, temperatures, self.seed, chunk=chunk, state=state
             )
+
         if not isinstance(self.model, SampledPosterior):
             raise TypeError(f"{type(self.model).__name__} has no posterior to be sampled")
+
         return weights.stream(
             self.model,
             self.x,
@@ -77,7 +80,7 @@ class Job:
 
     @property
     def precision(self) -> str:
-        """In which the products of likelihoods are computed: ``float32`` or ``bfloat16``."""
+        """The format of the products in likelihoods: ``float32`` or ``bfloat16``."""
         return EvalSettings.of(self.settings).precision
 
     def measure(
@@ -91,10 +94,10 @@ class Job:
         each: Tensor | None = None,
         **extra: Any,
     ) -> Measure:
-        """A Measure whose error is a Monte Carlo error, None where it is unknown.
+        """Return a Measure whose error is a Monte Carlo error; None if it is unknown.
 
-        ``each``: the cases' values (n,) where ``value`` is their mean, which are
-        looked through for outliers.
+        ``each``: the examples' values (n,), if ``value`` is their mean. They are searched for
+        outliers.
         """
         if each is not None:
             extra |= noticed(each)
@@ -112,18 +115,18 @@ class Job:
     def with_log_z(
         self, name: str, value: float, error: float | None, samples: int, **extra: Any
     ) -> Measure:
-        """The same for a value in which the prior's log Z stands, if it lacks one."""
+        """Return the same for a value that contains the prior's log Z, if the model lacks it."""
         if self.normaliser:
             extra["log_z_error"] = float(self.normaliser.error)
         return self.measure(name, value, error, samples, **extra)
 
 
 def case_error(each: Tensor) -> float | None:
-    """Standard error of the mean over cases, as if they were drawn from a population.
+    """Return the standard error of the mean, as if the examples were drawn from a population.
 
-    None of a single one.
+    It is None for a single example.
 
     Args:
-        each: the cases' values, (n,).
+        each: The examples' values, (n,).
     """
     return float(each.std() / len(each) ** 0.5) if len(each) > 1 else None

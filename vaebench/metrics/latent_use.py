@@ -1,7 +1,7 @@
-"""How a model with a Gaussian posterior uses its latents, cheaply.
+"""How a model with a Gaussian posterior uses its latents, measured cheaply.
 
-One encoding and one sample of each case. For curves during training, and to decide when aggressive
-training of the inference network ends (He et al. 2019).
+Each example is encoded once and has one sample. The numbers make curves during training, and decide
+when aggressive training of the inference network ends (He et al. 2019).
 """
 
 from __future__ import annotations
@@ -29,23 +29,32 @@ def latent_use(
     parts: Sequence[Tensor] | None = None,
     batch_seed: int | None = None,
 ) -> dict[str, float]:
-    """``bound`` (lower is better), ``kl``, ``mi_batch``, ``mi``, ``aggregate_kl``.
+    """Return ``bound`` (lower is better), ``kl``, ``mi_batch``, ``mi``, ``aggregate_kl``, nats.
 
-    In nats; ``active_units`` as well. Of the cases ``x`` (n, d), two at least. ``parts``: rows of
-    the batches of ``mi_batch``; None: batches of 32. Always the same noise for the same seed and
-    purpose, so that the numbers of a curve compare. ``batch_seed``: of the samples by which
-    ``mi_batch`` is estimated; None: by those of all the rest.
+    ``active_units`` is returned too. The noise is always the same for the same seed and purpose, so
+    that the numbers of a curve can be compared.
+
+    Args:
+        model: The model.
+        x: Examples (n, d), at least two.
+        seed: Seed of the noise.
+        purpose: Purpose of the noise.
+        parts: Rows of the batches of ``mi_batch``; None: batches of MI_BATCH examples.
+        batch_seed: Seed of the samples that estimate ``mi_batch``; None: the samples of all other
+            numbers.
     """
     total = BoundSum(len(x), 1, x.device)
     gathered = Gather(len(x))
     for part in stream(model, x, 1, seed, purpose):
         total.add(part)
         gathered.add(part)
+
     found = total.result()
     p = gathered.result()
     log_q = p.log_aggregate()
     parts = batches(model, x, MI_BATCH) if parts is None else parts
     own = p if batch_seed is None else posteriors(model, x, batch_seed, purpose, known=p)
+
     return {
         "bound": -found.value,
         "kl": found.kl[0],

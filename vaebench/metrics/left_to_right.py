@@ -1,6 +1,6 @@
 """The NLL of topic models by particles.
 
-They pass over a document from left to right (Wallach et al. 2009).
+The particles pass over a document from left to right (Wallach et al. 2009).
 """
 
 from __future__ import annotations
@@ -15,25 +15,26 @@ from vaebench.models.lda import LDA
 from vaebench.results.stats import Measure
 
 NAMES = "left_to_right_perplexity", "left_to_right_pooled_perplexity"
-"""Of the perplexities per document and of all tokens."""
+"""Names of the perplexities per document and over all tokens."""
 
 
 class LeftToRight(Metric[Tensor]):
     """Minus the mean over documents of the estimated log p: a stochastic upper bound of the NLL."""
 
     def applies(self, job: Job) -> bool:
-        """Topic models, where particles are asked for."""
+        """Whether the model is a topic model, and the settings ask for particles."""
         return bool(job.settings.get("particles")) and isinstance(job.model, LDA)
 
     def collect(self, job: Job) -> Tensor:
-        """The estimate of every document, (n,), nats."""
+        """Return the estimate of log p of every document, (n,), nats."""
         assert isinstance(job.model, LDA)  # by ``applies``
         return log_evidence(job.model, job.x, job.settings["particles"], job.seed)
 
     def measures(self, job: Job, collected: Tensor) -> list[Measure]:
-        """``spread``: the standard error of the mean over documents.
+        """Return the NLL and the perplexities.
 
-        Its Monte Carlo error is seen by repeats alone.
+        ``spread`` is the standard error of the mean over documents. The Monte Carlo error is not
+        known from one evaluation; only repeats show it.
         """
         particles = job.settings["particles"]
         value = -float(collected.mean())

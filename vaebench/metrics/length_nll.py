@@ -1,8 +1,7 @@
-"""The NLL of a Replicated Softmax.
+"""The NLL of a Replicated Softmax, whose log Z depends on the length of a document.
 
-Its log Z is another one for every length of documents, annealed both ways. From the base up an
-estimate of log Z is too small on average, and so the NLL and the perplexity too good: see
-``rbm_nll``.
+log Z is annealed in both directions. From the base up an estimate of log Z is too small on average,
+so the NLL and the perplexity are too good: see ``rbm_nll``.
 """
 
 from __future__ import annotations
@@ -25,13 +24,14 @@ from vaebench.protocol.log_z import LOG_Z_DEFAULTS, log_z_method
 from vaebench.results.stats import Measure
 
 CASES = 1000
-"""Documents at a time."""
+"""Documents that are computed at a time."""
 
 
 class Annealed(NamedTuple):
-    """Free energies of the documents, (n,), float64.
+    """Free energies of the documents, and log Z of every length that occurs.
 
-    log Z of each length there is, and which is each document's.
+    ``free_energy`` (n,), float64; ``log_z``, an entry for each length; ``length`` (n,), the index
+    of each document's length in ``log_z``.
     """
 
     free_energy: Tensor
@@ -39,43 +39,48 @@ class Annealed(NamedTuple):
     length: Tensor
 
     def of_documents(self, each: Tensor) -> Tensor:
-        """What is known of every length, for every document, (n,)."""
+        """Return the entry of every document's length, (n,)."""
         return each[self.length]
 
     def variance(self, error: Tensor) -> Tensor:
-        """A variance of every document's log Z, (n,).
+        """Return a variance of every document's log Z, (n,), from the ``error`` of each length.
 
-        They add up as if these errors were independent. Documents of one length share its log Z,
-        and with it its error: n_L of them have n_L times its variance.
+        Its sum over documents is right although these errors are not independent. Documents of one
+        length share its log Z and so its error: each of n_L documents gets n_L times its variance.
         """
         count = torch.bincount(self.length, minlength=len(error)).double()
         return self.of_documents(count * error**2)
 
 
 class LengthNLL(Metric[Annealed]):
-    """Mean F + log Z_L over documents, from below and from above.
+    """Mean of F + log Z_L over documents, from below and from above.
 
-    And the perplexities from below.
+    The perplexities are those from below.
     """
 
     def applies(self, job: Job) -> bool:
-        """Replicated Softmax."""
+        """Whether the model is a Replicated Softmax."""
         return isinstance(job.model, ReplicatedSoftmax)
 
     def collect(self, job: Job) -> Annealed:
-        """Free energies in the model's precision, sums of them and of weights in float64."""
+        """Return free energies and log Z.
+
+        Free energies are in the model's precision; sums of them and of weights are in float64.
+        """
         if not isinstance(job.model, ReplicatedSoftmax):
             raise TypeError(f"{type(job.model).__name__} has one log Z for all examples")
         return annealed(job.model, job.x, job.settings, job.seed, reverse=True)
 
     def measures(self, job: Job, collected: Annealed) -> list[Measure]:
-        """``spread``: the standard error over documents.
+        """Return the NLL in both directions and the perplexities.
 
-        Of the effective chains the fewest that any length has.
+        ``spread`` is the standard error over documents. ``ess`` is the smallest effective number of
+        chains of any length.
         """
         found = collected.log_z
         nll = collected.free_energy + collected.of_documents(found.value)
         variance = collected.variance(found.error)
+
         cases = len(nll)
         trust: dict[str, Any] = {"lengths": len(found.value), "method": found.method}
         if found.ess is not None:
@@ -84,9 +89,11 @@ class LengthNLL(Metric[Annealed]):
                 "ess": float(found.ess.min()),
                 "ess_mean": float(found.ess.mean()),
             }
+
         if found.upper is not None and found.upper_error is not None:
             gap, gap_error = _largest_gap(found.upper - found.value, found.error, found.upper_error)
             trust |= {"gap": gap, "gap_error": gap_error}
+
         error = float(variance.sum().sqrt() / cases)
         own = {"spread": case_error(nll), "log_z_error": error, **trust}
         out = [job.measure("annealed_nll", float(nll.mean()), 0.0, None, each=nll, **own)]
@@ -107,9 +114,9 @@ class LengthNLL(Metric[Annealed]):
 
 
 def _largest_gap(gap: Tensor, error: Tensor, upper_error: Tensor) -> tuple[float, float]:
-    """Of all lengths that where the two directions differ by most, and its error.
+    """Return the largest gap between the two directions, and its error.
 
-    By most beyond three standard errors.
+    It is that of the length whose gap exceeds three standard errors by most.
     """
     of_gap = torch.hypot(error, upper_error)
     worst = int((gap.abs() - 3 * of_gap).argmax())
@@ -126,11 +133,11 @@ def annealed(
     reverse: bool = False,
     purpose: str = "logz",
 ) -> Annealed:
-    """Free energies of counts ``x`` (n, V), and log Z of the lengths.
+    """Return the free energies of counts ``x`` (n, V), and log Z of the lengths among them.
 
-    By the settings of ``eval``, for the lengths among them. ``logz_base``: ``base_rate``, words as
-    frequent as in the training data, or ``uniform``. UserError for tempering, and for 'exact' where
-    that is too large.
+    log Z is found by the ``eval`` settings. ``logz_base`` is ``base_rate``, words as frequent as in
+    the training data, or ``uniform``. Raises UserError for tempering, and for 'exact' if that is
+    too large.
     """
     settings = LOG_Z_DEFAULTS | settings
     energies = [model.free_energy(part.to(model.mean.dtype)).double() for part in x.split(CASES)]

@@ -1,4 +1,4 @@
-"""How the settings of an evaluation find the log Z that a model's densities lack."""
+"""How an evaluation finds, by its settings, the log Z that a model's densities lack."""
 
 from __future__ import annotations
 
@@ -29,17 +29,26 @@ def estimate(
     base: Base = "uniform",
     side: int | None = None,
 ) -> LogZ:
-    """log Z of one machine by ``logz_method`` and the other settings.
+    """Return log Z of one machine, by ``logz_method`` and the other settings.
 
-    ``reverse``: annealing from above too. Annealing and tempering begin at ``base``, that of a
-    prior at the uniform distribution: a machine whose biases favour states that its couplings
-    forbid is far from the one with its biases alone. ``side``: the units by which ``auto`` decides,
-    None: of the smaller side. Nothing else draws noise of the ``purpose``. UserError for 'exact'
-    where that is too large.
+    Args:
+        rbm: The machine.
+        settings: The ``eval`` settings; a missing one has its default.
+        seed: Seed of the noise.
+        reverse: Anneal from above too.
+        purpose: Purpose of the noise; nothing else draws noise of it.
+        base: Where annealing and tempering begin. For a prior it is the uniform distribution: a
+            machine whose biases favour states that its couplings forbid is far from the machine
+            with these biases alone.
+        side: The number of units by which ``auto`` decides; None: those of the smaller side.
+
+    Raises:
+        UserError: If the method is 'exact' and the machine is too large for it.
     """
     settings = LOG_Z_DEFAULTS | settings
     method = log_z_method(settings, min(rbm.w.shape[-2:]) if side is None else side)
     chains = settings["logz_chains"]
+
     if method == "ais":
         times = SPACINGS[settings["logz_spacing"]](settings["logz_temperatures"])
         return logz.ais(rbm, times, chains, seed, base=base, reverse=reverse, purpose=purpose)
@@ -47,6 +56,7 @@ def estimate(
         return logz.parallel_tempering(
             rbm, settings["logz_sweeps"], chains, seed, base=base, purpose=purpose
         )
+
     try:
         return logz.exact(rbm)
     except ValueError as e:
@@ -56,11 +66,11 @@ def estimate(
 
 
 CASES = 1000
-"""At a time."""
+"""Examples that are computed at a time."""
 
 SMOOTHING = 0.05
-"""Pseudo-ones for each training case, as Salakhutdinov & Murray (2008)
-counted: 5 in a batch of 100."""
+"""Pseudo-ones for each training example, as counted by Salakhutdinov & Murray (2008): 5 in a batch
+of 100."""
 
 
 def of_data(
@@ -71,12 +81,12 @@ def of_data(
     reverse: bool | Tensor = False,
     purpose: str = "logz",
 ) -> LogZ:
-    """log Z of a machine over the data, by ``logz_base``.
+    """Return log Z of a machine over the data, by the settings.
 
-    From the uniform distribution or from that of the base rates. The latter has no hidden biases,
-    and visible biases by which every pixel is on as often as in the training data: with a share
-    (mean + a) / (1 + a), a = SMOOTHING. Enumerated up to MAX_SIDE hidden units unless told
-    otherwise.
+    By ``logz_base``, annealing begins at the uniform distribution or at that of the base rates. The
+    latter has no hidden biases, and visible biases by which every pixel is on as often as in the
+    training data: with the probability (mean + a) / (1 + a), a = SMOOTHING. Machines of up to
+    MAX_SIDE hidden units are enumerated, unless the settings say otherwise.
     """
     rbm = model.machine().detach()
     base = _base(model.mean, settings)
@@ -94,9 +104,10 @@ def of_prior(
     reverse: bool = False,
     purpose: str = "logz",
 ) -> LogZ:
-    """log Z of a model's prior.
+    """Return log Z of a model's prior.
 
-    Base rates, of a deep belief net alone, are those of q(h1 | x) over the cases ``x``.
+    Annealing begins at the uniform distribution. For a deep belief net it may begin at base rates,
+    which are those of q(h1 | x) over the examples ``x``.
     """
     base: Base = "uniform"
     if isinstance(model, DBN):
@@ -109,7 +120,7 @@ def of_prior(
 
 
 def _base(mean: Tensor, settings: dict[str, Any]) -> Base:
-    """Where annealing of a machine begins whose side 1 is on as often as ``mean`` (n1,)."""
+    """Return where annealing begins for a machine whose side 1 is on as often as ``mean`` (n1,)."""
     if (LOG_Z_DEFAULTS | settings)["logz_base"] != "base_rate":
         return "uniform"
     share = (mean.double() + SMOOTHING) / (1 + SMOOTHING)
@@ -117,5 +128,5 @@ def _base(mean: Tensor, settings: dict[str, Any]) -> Base:
 
 
 def posterior_temperatures(settings: dict[str, Any]) -> int:
-    """Steps of annealing of a Boltzmann posterior by the ``eval`` settings."""
+    """Return the annealing steps of a Boltzmann posterior by the ``eval`` settings."""
     return (LOG_Z_DEFAULTS | settings)["posterior_temperatures"]

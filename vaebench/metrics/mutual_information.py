@@ -1,6 +1,6 @@
-"""Mutual information of a case and its latents, by evaluation batches.
+"""Mutual information of an example and its latents, by evaluation batches.
 
-As the published numbers of He et al. (2019).
+The published numbers of He et al. (2019) are computed in this way.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from vaebench.results.stats import Measure
 
 
 class MutualInformation(Metric[Gather]):
-    """The estimate by batches."""
+    """The mutual information, estimated by batches."""
 
     def applies(self, job: Job) -> bool:
-        """Models with a Gaussian posterior."""
+        """Whether the model has a Gaussian posterior."""
         return isinstance(job.model, GaussianPosterior)
 
     def collect(self, job: Job) -> Gather:
-        """Posterior and first sample of every case."""
+        """Return an object that gathers the posterior and the first sample of every example."""
         return Gather(len(job.x))
 
     def measures(self, job: Job, collected: Gather) -> list[Measure]:
-        """The estimate, with the size of its batches, their number and the ceiling."""
+        """Return the estimate, with the size of its batches, their number and the ceiling."""
         size = mi_batch(job.settings)
         parts = batches(job.model, job.x, size)
         found = batchwise(collected.result(), parts)

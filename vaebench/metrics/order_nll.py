@@ -1,6 +1,6 @@
-"""The NLL of models that are exact given an order: the mean over random ones.
+"""The NLL of models that are exact given an order: the mean over random orders.
 
-Of documents the perplexities besides.
+Documents have perplexities too.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ from vaebench.results.stats import Measure
 
 
 class OrderNLL(Metric[Tensor]):
-    """Minus the mean of log p(x | order) over ``eval.orders`` orders, and over the examples."""
+    """Minus the mean of log p(x | order) over ``eval.orders`` orders and over the examples."""
 
     def applies(self, job: Job) -> bool:
-        """Models that read an example in an order."""
+        """Whether the model reads an example in an order."""
         return isinstance(job.model, OrderedModel)
 
     def collect(self, job: Job) -> Tensor:
-        """log p(x | order) of every example and order, (orders, n), nats."""
+        """Return log p(x | order) of every example and order, (orders, n), nats."""
         if not isinstance(job.model, OrderedModel):
             raise TypeError(f"{type(job.model).__name__} reads an example in one order")
         return orders.log_evidence(job.model, job.x, signature.orders(job.settings), job.seed)
 
     def measures(self, job: Job, collected: Tensor) -> list[Measure]:
-        """``error``: what the choice of the orders leaves.
+        """Return the NLL and the perplexities.
 
-        ``spread``: the standard error of the mean over examples.
+        ``error`` comes from the choice of the orders. ``spread`` is the standard error of the mean
+        over examples.
         """
         each = -collected.mean(0)
         error = orders.mean_error(collected)

@@ -1,4 +1,4 @@
-"""The perplexity beside an NLL of documents."""
+"""The perplexity that goes with an NLL of documents."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from vaebench.results.stats import Measure
 def measure(
     job: Job, nll: float, error: float | None, samples: int | None, each: Tensor | None = None
 ) -> Measure:
-    """The Measure of a job whose mean NLL per document is known.
+    """Return the perplexity of a job whose mean NLL per document is known.
 
-    ``samples`` per document, None for an exact NLL. ``each``: the NLL of
-    every document, (n,), nats.
+    ``samples`` are per document, None for an exact NLL. ``each`` is the NLL of every document,
+    (n,), nats.
     """
     found = perplexity(nll, error, job.x)
     extra = {"tokens": found.tokens, "tokens_per_case": found.tokens / len(job.x)}

@@ -1,12 +1,14 @@
 """The NLL of a Boltzmann machine over the data.
 
-Its log Z is annealed both ways (Salakhutdinov & Murray 2008). From the base up the estimate of log
-Z is too small on average, and so the NLL too good: an annealing that fails looks like a better
-model. From samples of the machine down it is too large on average. The two enclose the NLL as far
-as the latter are samples. Their chains start at the cases, so that modes at the data, which the run
-from below may not find, are among them. Modes far from the data, where machines trained by short
-chains may have nearly all of their mass, are not: then the estimate from above is that of the
-data's modes alone, and lies below the one from below.
+Its log Z is annealed in both directions (Salakhutdinov & Murray 2008). From the base up, the
+estimate of log Z is too small on average, so the NLL is too good: an annealing that fails looks
+like a better model. From samples of the machine down, it is too large on average. The two enclose
+the NLL as far as the latter are samples of the machine.
+
+Their chains start at examples. So they include modes at the data, which the run from below may
+miss. They do not include modes far from the data, where machines trained by short chains may have
+nearly all of their mass. Then the estimate from above is that of the data's modes alone, and lies
+below the one from below.
 """
 
 from __future__ import annotations
@@ -29,41 +31,46 @@ from vaebench.rng import noise
 from vaebench.work.steps import Box, steps
 
 BURN = 1000
-"""Sweeps that chains take from the cases before they are annealed from above."""
+"""Sweeps that chains make from the examples before they are annealed from above."""
 
 CASES = 1000
-"""At a time."""
+"""Examples that are computed at a time."""
 
 
 class Annealed(NamedTuple):
-    """Free energies of the cases, (n,), float64, and log Z of the machine."""
+    """Free energies of the examples, (n,), float64, and log Z of the machine."""
 
     free_energy: Tensor
     log_z: LogZ
 
 
 class RBMNLL(Metric[Annealed]):
-    """Mean F(x) + log Z, from below and from above, and both log Z."""
+    """Mean of F(x) + log Z, from below and from above, and both values of log Z."""
 
     def applies(self, job: Job) -> bool:
-        """Boltzmann machines over the data."""
+        """Whether the model is a Boltzmann machine over the data."""
         return isinstance(job.model, BinaryRBM)
 
     def collect(self, job: Job) -> Annealed:
-        """Free energies in the model's precision, sums of them and of weights in float64."""
+        """Return free energies and log Z.
+
+        Free energies are in the model's precision; sums of them and of weights are in float64.
+        """
         model = job.model
         if not isinstance(model, BinaryRBM):
             raise TypeError(f"{type(model).__name__} is no Boltzmann machine over the data")
         energies = free_energies(model, job.x)
+
         settings = LOG_Z_DEFAULTS | job.settings
         annealed = log_z_method(settings, model.machine().b2.shape[-1]) == "ais"
         reverse = relaxed(model, job.x, settings["logz_chains"], job.seed) if annealed else False
         return Annealed(energies, log_z.of_data(model, settings, job.seed, reverse=reverse))
 
     def measures(self, job: Job, collected: Annealed) -> list[Measure]:
-        """``spread``: the standard error of the mean over cases.
+        """Return the NLL and log Z in both directions.
 
-        Free energies are exact: log Z alone has an error.
+        ``spread`` is the standard error of the mean over examples. Free energies are exact, so only
+        log Z has an error.
         """
         found = collected.log_z
         energy = float(collected.free_energy.mean())
@@ -93,6 +100,7 @@ class RBMNLL(Metric[Annealed]):
 
         if found.upper is None or found.upper_error is None:
             return out
+
         upper = float(found.upper)
         error = float(found.upper_error)
         more: dict[str, Any] = {"upper_exact": found.upper_exact is not False}
@@ -119,9 +127,10 @@ def _log_z(name: str, value: float, error: float, **extra: Any) -> Measure:
 
 
 def _trust(found: LogZ) -> dict[str, Any]:
-    """How far weights may be trusted.
+    """Return what shows how far the weights may be trusted.
 
-    Chains, how many of them carry the estimate, the deviation of log w.
+    These are the number of chains, how many of them carry the estimate, and the standard deviation
+    of log w. If they are not known, nothing is returned.
     """
     if found.ess is None or found.sd is None or found.chains is None:
         return {}
@@ -130,7 +139,7 @@ def _trust(found: LogZ) -> dict[str, Any]:
 
 @torch.no_grad()
 def free_energies(model: BinaryRBM, x: Tensor) -> Tensor:
-    """F of the cases ``x`` (n, d), (n,), float64."""
+    """Return F of the examples ``x`` (n, d), (n,), float64, nats."""
     return torch.cat(
         [model.free_energy(part.to(model.mean.dtype)).double() for part in x.split(CASES)]
     )
@@ -138,9 +147,9 @@ def free_energies(model: BinaryRBM, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def relaxed(model: BinaryRBM, x: Tensor, chains: int, seed: int) -> Tensor:
-    """``chains`` states (chains, d) after BURN sweeps from cases spread evenly over ``x``.
+    """Return ``chains`` states (chains, d) after BURN sweeps from examples.
 
-    Cases are taken again if they are too few.
+    The examples are spread evenly over ``x``. If they are too few, they are taken more than once.
     """
     started = examples.every_nth(x, chains)
     started = started.repeat(-(-chains // len(started)), 1)[:chains].to(model.mean.dtype)

@@ -1,6 +1,6 @@
-"""The NLL of models with a Boltzmann machine as posterior, from annealed samples.
+"""The NLL of models whose posterior is a Boltzmann machine, from annealed samples.
 
-Every case has a posterior of its own (DVAE##).
+Every example has a posterior of its own (DVAE##).
 """
 
 from __future__ import annotations
@@ -17,32 +17,35 @@ from vaebench.results.stats import Measure
 
 
 class AnnealedNLL(Metric[AnnealedSum]):
-    """The NLL by the states as they are, the paper's way, and by states and weights together."""
+    """The NLL by the states as they are, as in the paper, and by states and weights together."""
 
     def applies(self, job: Job) -> bool:
-        """Models with a Boltzmann posterior, where importance samples are asked for."""
+        """Whether the model has a Boltzmann posterior, and the settings ask for samples."""
         return bool(job.settings["iw_samples"]) and job.boltzmann_posterior
 
     def collect(self, job: Job) -> AnnealedSum:
-        """Sums of weights of all chains."""
+        """Return sums of the weights of all chains."""
         samples = job.settings["iw_samples"]
         chains = posterior_chains(job.settings)
         return AnnealedSum(len(job.x), samples, job.x.device, chains=chains, log_z=job.log_z)
 
     def measures(self, job: Job, collected: AnnealedSum) -> list[Measure]:
-        """Beside the first the error of log Z of a case's posterior.
+        """Return both NLLs.
 
-        Its mean and largest, and counts of modes.
+        The first also has the error of log Z of an example's posterior, its mean and its largest
+        value, and counts of modes.
         """
         if not isinstance(job.model, RBMPosteriorVAE):
             raise TypeError(
                 f"{type(job.model).__name__} has no Boltzmann posterior beside such a prior"
             )
+
         plain = collected.plain
         weighted = collected.weighted
         first = plain.result()
         second = weighted.result()
         sd = plain.sd
+
         annealing = {
             "posterior_log_z_error": float(sd.mean()),
             "posterior_log_z_error_max": float(sd.max()),

@@ -14,9 +14,9 @@ from vaebench.rng import seeds
 
 
 def repeat_seeds(seed: int, repeats: int) -> list[int]:
-    """Seeds of ``repeats`` evaluations, from 1.
+    """Return the seeds of ``repeats`` evaluations, at least 1.
 
-    The run's own first, so that it is what it would be alone.
+    The run's own seed comes first, so the first evaluation is the same as if it were alone.
     """
     if repeats < 1:
         raise ValueError(f"{repeats} repeats: at least 1")
@@ -24,17 +24,19 @@ def repeat_seeds(seed: int, repeats: int) -> list[int]:
 
 
 def together(each: Sequence[Sequence[Measure]]) -> list[Measure]:
-    """The measures of the first evaluation, which know besides what all evaluations gave.
+    """Return the measures of the first evaluation, with the values of all evaluations added.
 
-    ``extra["repeats"]``: ``values`` in order, their ``mean`` and ``variance`` (n - 1 degrees of
-    freedom); values that are not finite have neither. One evaluation is returned as it is. Raises
-    ValueError when the evaluations are not of the same measures.
+    ``extra["repeats"]`` has the ``values`` in order, their ``mean`` and their ``variance`` (n - 1
+    degrees of freedom). If a value is not finite, there is no mean and no variance. A single
+    evaluation is returned as it is. Raises ValueError if the evaluations have different measures.
     """
     if len(each) == 1:
         return list(each[0])
+
     names = [[m.name for m in measures] for measures in each]
     if any(other != names[0] for other in names):
         raise ValueError(f"evaluations differ in their measures: {names}")
+
     out = []
     for same in zip(*each, strict=True):
         values = [m.value for m in same]

@@ -1,6 +1,6 @@
-"""The bound on the validation cases that selects the checkpoint.
+"""The number on the validation examples that selects the checkpoint.
 
-Always with the same noise, so that they compare.
+Its noise is always the same, so that the values of one run can be compared.
 """
 
 from __future__ import annotations
@@ -31,16 +31,18 @@ from vaebench.rng import seeds
 def validation(
     model: Model, x: Tensor, samples: int, seed: int, update: int, settings: Mapping[str, Any]
 ) -> dict[str, float]:
-    """What a validation finds, by name: ``valid_bound``, positive nats, see ``validation_bound``.
+    """Return what a validation finds, by name.
 
-    With {"watch": True} also how the latents are used (``valid_kl``, ``valid_mi``, ..., see
-    ``latent_use``), and ``valid_mi_batch``, in batches of ``batch`` cases as in training, with
-    noise of its own after every ``update``: He et al. (2019) drew it anew, and compared.
+    ``valid_bound`` is always there, in positive nats, see ``validation_bound``. With {"watch":
+    True} there are also numbers of how the latents are used: ``valid_kl``, ``valid_mi``, ..., see
+    ``latent_use``. Of these ``valid_mi_batch`` uses batches of ``batch`` examples, as in training,
+    and new noise after every ``update``, because He et al. (2019) drew it anew and compared.
     """
     if not settings.get("watch"):
         return {"valid_bound": validation_bound(model, x, samples, seed, settings)}
     if not isinstance(model, GaussianPosterior):
         raise TypeError(f"{type(model).__name__} has no Gaussian posterior to be watched")
+
     parts = batches(model, x, settings["batch"])
     use = latent_use(model, x, seed, parts=parts, batch_seed=seeds.derive(seed, "watch", update))
     found = {f"valid_{k}": v for k, v in use.items()}
@@ -52,17 +54,22 @@ def validation(
 def validation_bound(
     model: Model, x: Tensor, samples: int, seed: int, settings: Mapping[str, Any]
 ) -> float:
-    """Mean over the cases ``x`` (n, d) of what selects the checkpoint.
+    """Return the mean over the examples ``x`` (n, d) of what selects the checkpoint.
 
-    Positive nats, lower is better. Normalised models: the bound with ``samples`` samples of each
-    case, by its one-sample terms. Models that lack the prior's log Z: the importance-weighted NLL,
-    hard bits, log Z exact or annealed by the objective's ``settings`` ``temperatures`` and
-    ``chains``. Boltzmann posteriors are annealed as well, over ``posterior_temperatures`` (100)
-    with ``posterior_chains`` (``samples``) chains, for ``points`` (all) cases spread evenly over
-    ``x``. With {"exact": True}, or without any setting for a log Z that is missing: by enumeration.
-    With {"masked": True}: the order-agnostic bound, with ``samples`` masks of each case. A
-    Boltzmann machine over the data: the NLL, log Z annealed from the base rates; of documents for
-    every length.
+    It is in positive nats, and lower is better. What it is depends on the model and on the
+    objective's ``settings``; the first of these that applies:
+
+    - With {"masked": True}: the order-agnostic bound, with ``samples`` masks of each example.
+    - With {"exact": True}, or if log Z of the prior is missing and there are no ``temperatures``:
+      the exact value by enumeration.
+    - A Boltzmann machine over the data: the NLL, with log Z annealed from the base rates by
+      ``temperatures`` and ``chains``; on documents, log Z of every length.
+    - A normalised prior: the bound by ``samples`` samples of each example and their one-sample
+      terms.
+    - A prior without log Z: the importance-weighted NLL with hard bits and ``samples`` samples. log
+      Z is exact or annealed by ``temperatures`` and ``chains``. A Boltzmann posterior is annealed
+      too, over ``posterior_temperatures`` (100) with ``posterior_chains`` (``samples``) chains, for
+      ``points`` (all) examples spread evenly over ``x``.
     """
     if settings.get("masked"):
         return masked_nll(model, x, samples, seed, "valid")
