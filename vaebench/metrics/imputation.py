@@ -18,7 +18,7 @@ from vaebench.settings.records import EvalSettings
 
 
 class Imputation(Metric[Tensor]):
-    """The share of missing pixels that are wrong after the last step, and after every step before."""
+    """The share of missing pixels that are wrong, after the last step and every step before."""
 
     def applies(self, job: Job) -> bool:
         """Whether the model has bits and a posterior that is sampled at once.
