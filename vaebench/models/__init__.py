@@ -1,7 +1,7 @@
-"""Model families. A model knows sampling and log-densities, nothing of training.
+"""Model families: sampling and log-densities, nothing of training.
 
-What the kinds of models have is in ``base``; which models there are, and where, in
-``vaebench.protocol.families``.
+``base`` has the kinds of models and what each kind offers. ``vaebench.protocol.families`` lists the
+models and where each is defined.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from vaebench.settings.kinds import shown
 
 
 def model_class(name: str) -> type[Model]:
-    """The class of a registered family. Raises UserError for an unknown name."""
+    """Return the class of a registered family. Raises UserError for an unknown name."""
     if name not in FAMILIES:
         raise UserError(f"model {name!r}: {nearest(name, FAMILIES)}")
     file, _, cls = FAMILIES[name].place.partition(".")
@@ -34,12 +34,12 @@ def model_class(name: str) -> type[Model]:
 
 
 def build(config: dict[str, Any], info: DataInfo) -> Model:
-    """The model of a cell's ``model`` group, its parameters not yet initialised.
+    """Build the model of a cell's ``model`` group; its parameters are not yet initialised.
 
     Args:
         config: The group: ``name``, and the settings of conf/model/NAME.yaml.
-        info: What is known of the data, such as ``splits.info``, or
-            ``DataInfo(mean)`` for a tiny model.
+        info: What is known of the data, such as ``splits.info``, or ``DataInfo(mean)`` for a tiny
+            model.
 
     Raises:
         UserError: If the model or a key is unknown, or a value is refused.
@@ -52,36 +52,39 @@ def build(config: dict[str, Any], info: DataInfo) -> Model:
         model = cls(info, **settings)
     except TypeError as e:
         raise UserError(f"model {config['name']}: {str(e).split(') ')[-1]}") from None
+
     model.settings = settings
     return model
 
 
 def unlike_default(model: Model, wanted: Callable[[Model], bool]) -> str:
-    """The setting that keeps a model from being what is ``wanted``.
+    """Find a setting that alone keeps a model from being what is ``wanted``.
 
-    With its default alone the model would be.
+    If only this setting had its default, the model would be.
 
     Returns:
-        ``model.KEY=VALUE``; empty if there is none.
+        ``model.KEY=VALUE`` of the first such setting; empty if there is none.
     """
     for name, value in model.settings.items():
         default = _default(type(model), name)
         if default is Parameter.empty or value == default:
             continue
+
         try:
             with torch.device("meta"):
                 other = type(model)(model.info, **{**model.settings, name: default})
         except UserError:  # the default does not go with the other settings
             continue
+
         if wanted(other):
             return f"model.{name}={shown(value)}"
     return ""
 
 
 def _default(cls: type[Model], name: str) -> Any:
-    """The default of a setting, of the class or of one that it hands its settings on to.
+    """Return the default of a setting, from the class or the nearest base class that takes it.
 
-    ``Parameter.empty``: none.
+    ``Parameter.empty``: it has no default.
     """
     for part in (part for part in cls.__mro__ if issubclass(part, Model)):
         parameters = signature(part).parameters
@@ -91,33 +94,35 @@ def _default(cls: type[Model], name: str) -> Any:
 
 
 def check_data(model: str, data: str, kind: Kind) -> None:
-    """Refuse a model for examples of a kind that it does not take.
+    """Refuse a data set whose examples are of a kind that the model does not take.
 
     Args:
         model: Name of the model.
         data: Name of the data set.
-        kind: Of its examples.
+        kind: The kind of its examples.
 
     Raises:
-        UserError: If it does not.
+        UserError: If the model does not take them.
     """
     takes = FAMILIES[model].takes
     if kind.seen in takes:
         return
+
     if kind is Kind.TOKENS:
         what = f"documents, which model={model} cannot read"
     elif Kind.TOKENS in takes:
         what = f"no documents, which model={model} needs"
     else:
         what = f"{kind} for examples; model={model} takes {' or '.join(takes)}"
+
     fitting = ", ".join(name for name, facts in FAMILIES.items() if kind.seen in facts.takes)
     raise UserError(f"data={data} has {what}; allowed with it: {fitting}")
 
 
 def start(module: nn.Module, config: dict[str, Any], seed: int) -> None:
-    """Initial parameters of ``module`` for one seed, in place.
+    """Initialise the parameters of ``module`` for one seed, in place.
 
-    ``module``: a model, or an objective with a model inside.
+    ``module`` is a model, or an objective with a model inside.
     """
     generator = torch.Generator().manual_seed(seeds.derive(seed, "init"))
     text = {key: config[key] for key in TEXT_KEYS if key in config}

@@ -1,7 +1,7 @@
-"""Belief nets of binary units with an inference network.
+"""Belief nets of binary units with an inference network: SBN, fDARN and DARN.
 
-SBN, fDARN and DARN (Mnih & Gregor 2014, sections 2, 4). The data are bits, or documents as counts
-(section 4.3): the layer of visibles is ``Units`` or ``Words``.
+Mnih & Gregor 2014, sections 2 and 4. The data are bits, or documents as counts (section 4.3). The
+layer of visibles is ``Units`` for bits and ``Words`` for counts.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from vaebench.rng.noise import Shapes
 class Units(nn.Module):
     """A layer of binary units given its parents.
 
-    Logits = W parent + b (+ strictly lower triangular R h). ``parents`` 0 makes a layer without
-    parents (a prior): then the logits are the biases.
+    The logits are W parent + b, plus R h with R strictly lower triangular if the layer is
+    ``chained`` (autoregressive). With ``parents`` 0 the layer has no parents (a prior), and its
+    logits are the biases.
     """
 
     def __init__(self, parents: int, units: int, chained: bool) -> None:
@@ -37,40 +38,40 @@ class Units(nn.Module):
         self.autoregressive = nn.Parameter(torch.zeros(units, units)) if chained else None
 
     def logits(self, parent: Tensor | None) -> Tensor:
-        """Logits from the parents alone, (..., units)."""
+        """Return the logits from the parents alone, (..., units)."""
         if self.weight is None or parent is None:
             return self.bias
         return nn.functional.linear(parent, self.weight, self.bias)
 
     def log_prob(self, h: Tensor, parent: Tensor | None) -> Tensor:
-        """log p(h | parent), nats; ``h`` (..., units) -> (...)."""
+        """Return log p(h | parent), nats; ``h`` (..., units) -> (...)."""
         a = self.logits(parent)
         if self.autoregressive is None:
             return bernoulli.log_prob(h, a)
         return autoregressive.log_prob(h, a, self.autoregressive)
 
     def sample(self, parent: Tensor | None, uniform: Tensor) -> Tensor:
-        """Zeros and ones of the shape of ``uniform`` (..., units)."""
+        """Draw zeros and ones of the shape of ``uniform`` (..., units)."""
         a = self.logits(parent)
         if self.autoregressive is None:
             return bernoulli.sample(a.expand(uniform.shape), uniform)
         return autoregressive.sample(a, self.autoregressive, uniform)
 
     def sample_like(self, x: Tensor, parent: Tensor | None, uniform: Tensor) -> Tensor:
-        """``sample`` of as large examples as ``x`` (..., units).
+        """Draw samples of the same sizes as the examples ``x`` (..., units).
 
-        Where examples differ in their size.
+        Examples of bits all have one size, so this is ``sample``. Documents differ in their size.
         """
         return self.sample(parent, uniform)
 
     @property
     def uniforms(self) -> int:
-        """Columns of the noise of ``sample``."""
+        """Number of uniforms that ``sample`` takes for each example."""
         return len(self.bias)
 
     @property
     def uniforms_like_data(self) -> int:
-        """Columns of the noise of ``sample_like`` for any example of the data.
+        """Number of uniforms with which ``sample_like`` can imitate any example of the data.
 
         Raises ValueError if that is unknown.
         """
@@ -80,18 +81,18 @@ class Units(nn.Module):
 class Thresholded(Units):
     """A layer of codes: h = [W parent + b > 0], the likelier value of every unit.
 
-    There is nothing random in it.
+    Nothing in it is random.
     """
 
     def log_prob(self, h: Tensor, parent: Tensor | None) -> Tensor:
-        """0 at the code of ``parent``, minus infinity elsewhere; ``h`` (..., units) -> (...)."""
+        """Return 0 at the code of ``parent``, else minus infinity; ``h`` (..., units) -> (...)."""
         same = (h == self._code(parent)).all(-1)
         return torch.zeros_like(h[..., 0]).masked_fill(~same, -torch.inf)
 
     def sample(self, parent: Tensor | None, uniform: Tensor) -> Tensor:
-        """The code, zeros and ones of the shape of ``uniform`` (..., units).
+        """Return the code: zeros and ones of the shape of ``uniform`` (..., units).
 
-        Whatever the values of ``uniform``.
+        The values of ``uniform`` do not matter.
         """
         return self._code(parent).expand(uniform.shape)
 
@@ -106,9 +107,9 @@ class Words(Units):
     All of its tokens are drawn from softmax(W parent + b).
 
     Args:
-        parents: Units above.
-        info: Of the data. A document that is sampled without a pattern has the mean number of
-            tokens, rounded.
+        parents: Number of units above.
+        info: What is known of the data. If a document is sampled without an example to imitate, it
+            has the mean number of tokens, rounded.
     """
 
     def __init__(self, parents: int, info: DataInfo) -> None:
@@ -117,17 +118,17 @@ class Words(Units):
         self.longest = info.longest
 
     def log_prob(self, h: Tensor, parent: Tensor | None) -> Tensor:
-        """Log-probability of the sequence of tokens, nats; counts ``h`` (..., V) -> (...)."""
+        """Return log p of the sequence of tokens, nats; counts ``h`` (..., V) -> (...)."""
         return multinomial.log_prob(h, self.logits(parent))
 
     def sample(self, parent: Tensor | None, uniform: Tensor) -> Tensor:
-        """Counts (..., V) of documents of T tokens each, for which there are uniforms (..., T)."""
+        """Draw counts (..., V) of documents with T tokens each, by uniforms (..., T)."""
         return multinomial.sample(self.logits(parent), uniform)
 
     def sample_like(self, x: Tensor, parent: Tensor | None, uniform: Tensor) -> Tensor:
-        """Counts (..., V) of documents of as many tokens as ``x`` (..., V) have, at most T.
+        """Draw counts (..., V) of documents with as many tokens as ``x`` (..., V) have, at most T.
 
-        Uniforms are (..., T).
+        The uniforms are (..., T).
         """
         return multinomial.sample(self.logits(parent), uniform, x.sum(-1))
 
@@ -145,27 +146,27 @@ class Words(Units):
 
 
 POSTERIORS = ("factorial", "autoregressive", "deterministic")
-"""What ``model.posterior`` may be."""
+"""Allowed values of ``model.posterior``."""
 
 
 class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
-    """P(x, h) = P(h_n) prod_i P(h_{i-1} | h_i).
+    """P(x, h) = P(h_n) prod_i P(h_{i-1} | h_i), with an inference network Q.
 
     Q(h | x) = prod_i Q(h_i | h_{i-1}), h_0 = x (equations 1 to 4). ``dims`` lists the DEEPEST layer
     first, as the paper does: [200, 200, 500] has 500 units next to the data. The input of the
-    inference network is centred by the training mean; the targets of P(x | h) stay zeros and ones,
+    inference network is centred by the training mean. The targets of P(x | h) stay zeros and ones,
     or counts.
 
     Args:
         info: What is known of the data.
         dims: Units of each layer.
         posterior: ``factorial``: units of a layer are independent given the layer below.
-            ``autoregressive``: a unit depends on those before it, too. ``deterministic``: Q is a
-            point, each unit at its likelier value; the bound is then log P(x, h), and the KL of a
-            layer minus the log-probability of its code.
+            ``autoregressive``: a unit also depends on those before it. ``deterministic``: Q is a
+            point, each unit at its likelier value. The bound is then log P(x, h), and the KL of a
+            layer is minus the log-probability of its code.
 
     Raises:
-        UserError: If ``dims`` are no layer sizes, or too many, or ``posterior`` is none of these.
+        UserError: If ``dims`` are not layer sizes, or too many, or ``posterior`` is none of these.
     """
 
     chained_prior = False
@@ -190,8 +191,10 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
             )
         if posterior not in POSTERIORS:
             raise UserError(f"model.posterior={posterior!r}: {nearest(str(posterior), POSTERIORS)}")
+
         super().__init__(info, dims[::-1])
         n = len(dims)
+
         chained = posterior == "autoregressive"
         layer = Thresholded if posterior == "deterministic" else Units
         hidden = [Units(self.sizes[i + 1], self.sizes[i], chained=False) for i in range(1, n)]
@@ -201,7 +204,7 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
         self.q = layer_list([layer(self.sizes[i], self.sizes[i + 1], chained) for i in range(n)])
 
     def _visibles(self) -> Units:
-        """The layer of the data, which its kind decides."""
+        """Build the layer of the data according to their kind."""
         if self.info.kind is Kind.COUNTS:
             return Words(self.sizes[1], self.info)
         return Units(self.sizes[1], self.sizes[0], self.chained_visibles)
@@ -218,37 +221,47 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
 
     @property
     def deterministic(self) -> bool:
-        """Whether the codes of an example are fixed by it, not drawn."""
+        """Whether each example determines its codes, so that nothing is drawn."""
         return isinstance(self.q[0], Thresholded)
 
     # ---------------------------------------------------------------------------------------- noise
 
     def posterior_noise(self, k: int, batch: int) -> Shapes:
-        """Noise of ``sample_posterior``: uniforms (k, batch, units) for each latent layer."""
+        """Declare the noise of ``sample_posterior``.
+
+        Uniforms (k, batch, units) for each latent layer.
+        """
         return {f"q{i}": ("uniform", (k, batch, n)) for i, n in enumerate(self.sizes[1:], start=1)}
 
     def joint_noise(self, batch: int) -> Shapes:
-        """Noise of ``sample_joint``: uniforms (batch, units) for each layer.
+        """Declare the noise of ``sample_joint``: uniforms (batch, units) for each layer.
 
-        Of counts the first for each token.
+        For counts the layer of the data has a uniform for each token.
         """
         return {f"p{i}": ("uniform", (batch, layer.uniforms)) for i, layer in enumerate(self.p)}
 
     def dream_noise(self, batch: int) -> Shapes:
-        """The same, of counts the first for the tokens of the longest document of the data."""
+        """Declare the noise of ``dream``, which is that of ``sample_joint`` for bits.
+
+        For counts the layer of the data has a uniform for each token of the longest document of the
+        data.
+        """
         return {**self.joint_noise(batch), "p0": ("uniform", (batch, self.p[0].uniforms_like_data))}
 
     # ------------------------------------------------------------------------------------ posterior
 
     def posterior_inputs(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
-        """What each layer of the inference network sees.
+        """Return the input of each layer of the inference network.
 
-        The centred data (batch, d), then the samples below.
+        These are the centred data (batch, d), then the samples of the layers below.
         """
         return [x - self.mean, *z[:-1]]
 
     def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:
-        """k samples of Q(h | x) for each case: layers (k, batch, n), the first next to the data."""
+        """Draw k samples of Q(h | x) for each example.
+
+        Returns layers (k, batch, n), the one next to the data first.
+        """
         z: list[Tensor] = []
         parent = x - self.mean
         for i, units in enumerate(self.q, start=1):
@@ -257,34 +270,44 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
         return z
 
     def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
-        """log Q(h_i | h_{i-1}) for i = 1..n, each (k, batch), nats."""
+        """Return log Q(h_i | h_{i-1}) for i = 1..n, each (k, batch), nats."""
         inputs = self.posterior_inputs(x, z)
         return [units.log_prob(h, v) for units, h, v in zip(self.q, z, inputs, strict=True)]
 
     # ---------------------------------------------------------------------------------------- joint
 
     def log_joint_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
-        """log P(h_{i-1} | h_i) for i = 1..n, then log P(h_n), each (k, batch), nats."""
+        """Return log P(h_{i-1} | h_i) for i = 1..n, then log P(h_n), each (k, batch), nats."""
         return [
             units.log_prob(h, v) for units, h, v in zip(self.p, [x, *z], [*z, None], strict=True)
         ]
 
     def sample_visible(self, z: Sequence[Tensor], uniform: Tensor) -> Tensor:
-        """Samples of P(x | h), bits of the shape of ``uniform`` (k, batch, d)."""
+        """Draw samples of P(x | h), bits of the shape of ``uniform`` (k, batch, d)."""
         return self.p[0].sample(z[0], uniform)
 
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
-        """Ancestral samples: x (batch, d) and layers (1, batch, n), the first next to the data."""
+        """Draw ancestral samples: x (batch, d) and layers (1, batch, n).
+
+        The layer next to the data comes first.
+        """
         h = self._sample_prior(noise)
         return self.p[0].sample(h[0], noise["p0"]), [v.unsqueeze(0) for v in h]
 
     def dream(self, x: Tensor, noise: Noise) -> tuple[Tensor, list[Tensor]]:
-        """The same, of counts documents of as many tokens as ``x`` (batch, d) have."""
+        """Draw ancestral samples, one for each of the examples ``x`` (batch, d).
+
+        They are those of ``sample_joint``, but documents as counts have as many tokens as those of
+        ``x``.
+        """
         h = self._sample_prior(noise)
         return self.p[0].sample_like(x, h[0], noise["p0"]), [v.unsqueeze(0) for v in h]
 
     def _sample_prior(self, noise: Noise) -> list[Tensor]:
-        """Latent layers (batch, n) from the top down; the first is next to the data."""
+        """Draw the latent layers (batch, n) from the top down.
+
+        Returns the layer next to the data first.
+        """
         parent: Tensor | None = None
         layers: list[Tensor] = []
         for i in reversed(range(1, len(self.p))):
@@ -295,7 +318,7 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
     # ------------------------------------------------------------------------------------- programs
 
     def programs(self, x: Tensor) -> dict[str, Program]:
-        """The encoder and the model by their noise, uniform on (0, 1), and the decoder."""
+        """Return the encoder and the sampler, which take uniforms on (0, 1), and the decoder."""
         rows = len(x)
         shapes = self.joint_noise(rows).values()
         noise = {f"u{i}": torch.rand(shape, dtype=x.dtype) for i, (_, shape) in enumerate(shapes)}
@@ -330,7 +353,7 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
 
 
 class SBN(BeliefNet):
-    """Sigmoid belief net: every layer factorial given the one above."""
+    """Sigmoid belief net: the units of every layer are independent given the layer above."""
 
     facts = FAMILIES["sbn"]
     tiny: ClassVar[Tiny] = {
@@ -342,7 +365,7 @@ class SBN(BeliefNet):
 
 
 class FDARN(BeliefNet):
-    """fDARN: an autoregressive prior over one latent layer, visibles factorial given it."""
+    """fDARN: an autoregressive prior over one latent layer; visibles independent given it."""
 
     facts = FAMILIES["fdarn"]
     tiny: ClassVar[Tiny] = {
@@ -354,7 +377,7 @@ class FDARN(BeliefNet):
 
 
 class DARN(FDARN):
-    """DARN: visibles autoregressive as well."""
+    """DARN: as fDARN, but the visibles are autoregressive too."""
 
     facts = FAMILIES["darn"]
     tiny: ClassVar[Tiny] = {

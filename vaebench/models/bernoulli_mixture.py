@@ -21,15 +21,15 @@ from vaebench.settings import validate
 class BernoulliMixture(ExactModel, Ancestral):
     """p(x) = sum_k w_k prod_i Bernoulli(x_i; mu_ki).
 
-    ``p.logits`` (components, d) are those of mu, w is the softmax of ``p.log_weights``
+    ``p.logits`` (components, d) are the logits of mu; w is the softmax of ``p.log_weights``
     (components,).
 
     Args:
         info: What is known of the data.
-        components: How many.
+        components: Number of components.
 
     Raises:
-        UserError: If that is no whole number from 1.
+        UserError: If that is not a whole number from 1.
     """
 
     facts = FAMILIES["bernoulli_mixture"]
@@ -45,17 +45,17 @@ class BernoulliMixture(ExactModel, Ancestral):
         )
 
     def log_joint(self, x: Tensor) -> Tensor:
-        """log p(x, component), (batch, components), nats."""
+        """Return log p(x, component), (batch, components), nats."""
         return log_joint(x, self.p["logits"], self.p["log_weights"])
 
     def log_evidence(
         self, x: Tensor, drop: Noise | None = None, tape: Tape | None = None
     ) -> Tensor:
-        """log p(x), (batch,), nats, differentiable."""
+        """Return log p(x), (batch,), nats, differentiable."""
         return torch.logsumexp(self.log_joint(x), -1)
 
     def joint_noise(self, batch: int) -> Shapes:
-        """Noise of ``sample_joint``.
+        """Declare the noise of ``sample_joint``.
 
         Uniforms (batch, 1) for the components and (batch, d) for the pixels.
         """
@@ -63,9 +63,9 @@ class BernoulliMixture(ExactModel, Ancestral):
 
     @torch.no_grad()
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
-        """Samples: x (batch, d).
+        """Draw samples x (batch, d).
 
-        The components are no latents: they are summed over wherever p(x) is taken.
+        No latents are returned: the components are summed out wherever p(x) is computed.
         """
         below = torch.softmax(self.p["log_weights"], 0).cumsum(0)
         component = (noise["component"] > below).sum(-1).clamp(max=self.components - 1)
@@ -73,12 +73,12 @@ class BernoulliMixture(ExactModel, Ancestral):
 
 
 def log_joint(x: Tensor, logits: Tensor, log_weights: Tensor) -> Tensor:
-    """log p(x, component) of a mixture, (batch, components), nats.
+    """Return log p(x, component) of a mixture, (batch, components), nats.
 
     Args:
         x: Examples, (batch, d).
-        logits: Of the means, (components, d).
-        log_weights: (components,), not normalised.
+        logits: Logits of the means, (components, d).
+        log_weights: Logarithms of the weights, (components,), not normalised.
     """
     constant = torch.log_softmax(log_weights, 0) - F.softplus(logits).sum(-1)
     return x @ logits.mT + constant

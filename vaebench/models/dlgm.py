@@ -1,6 +1,6 @@
-"""Deep latent Gaussian models (Rezende et al. 2014).
+"""Deep latent Gaussian models: layers of Gaussians between deterministic networks.
 
-Layers of Gaussians between deterministic networks.
+Rezende, Mohamed & Wierstra 2014.
 """
 
 from __future__ import annotations
@@ -45,22 +45,23 @@ class Generator(nn.Module):
 class DLGM(GaussianLayersModel):
     """xi_l ~ N(0, I); h_L = G_L xi_L, h_l = T_l(h_{l+1}) + G_l xi_l; x | h_1 ~ Bernoulli(T_0(h_1)).
 
-    The latents z are the xi, so that the prior of every layer is N(0, I). q(xi | x) = prod_l
-    N(mu_l(x), C_l(x)), with all moments of all layers from one recognition network. ``dims`` lists
-    the deepest layer first, as for belief nets.
+    The latents z are the xi, so that the prior of every layer is N(0, I). The posterior is q(xi |
+    x) = prod_l N(mu_l(x), C_l(x)); one recognition network gives the moments of all layers.
+    ``dims`` lists the deepest layer first, as for belief nets.
 
     Args:
         info: What is known of the data.
-        dims: Numbers of each stochastic layer, deepest first.
+        dims: Size of each stochastic layer, deepest first.
         hidden: Units of the hidden layers of T_0, the one next to h_1 first.
-        between: Those of every T_l between stochastic layers; empty: T_l is linear.
-        encoder: Those of the recognition network, the one next to the data first; empty: ``hidden``
-            in reverse order.
-        nonlinearity: Of all hidden units.
+        between: Units of the hidden layers of every T_l between stochastic layers; empty: T_l is
+            linear.
+        encoder: Units of the hidden layers of the recognition network, the one next to the data
+            first; empty: ``hidden`` in reverse order.
+        nonlinearity: Nonlinearity of all hidden units.
         covariance: ``diagonal``, or ``rank_one``: the precision is D + u u^T.
-        input_noise: In training, of what the recognition network sees: ``bit_flip`` or ``dropout``,
-            which sets to 0.
-        noise_rate: The probability of that for each bit.
+        input_noise: Noise in training on what the recognition network sees: ``none``, ``bit_flip``,
+            or ``dropout``, which sets bits to 0.
+        noise_rate: Probability that the noise hits a bit.
         visible_bias: See ``VisibleBias``.
 
     Raises:
@@ -98,14 +99,17 @@ class DLGM(GaussianLayersModel):
         layers = validate.sizes("model.dims", dims)[::-1]
         if not layers:
             raise UserError("model.dims=[]: a model has one stochastic layer at least")
+
         super().__init__(info, layers)
         validate.one_of("model.nonlinearity", nonlinearity, NONLINEARITIES)
         validate.one_of("model.covariance", covariance, COVARIANCES)
         validate.one_of("model.input_noise", input_noise, INPUT_NOISES)
         validate.between("model.noise_rate", noise_rate)
+
         above = validate.sizes("model.hidden", hidden)
         inner = validate.sizes("model.between", between)
         below = validate.sizes("model.encoder", encoder) or above[::-1]
+
         self.rank_one = covariance == "rank_one"
         self.input_noise = input_noise
         self.noise_rate = float(noise_rate)
@@ -121,6 +125,7 @@ class DLGM(GaussianLayersModel):
             between_layers,
             [nn.Linear(n, n, bias=False) for n in layers],
         )
+
         moments = ("mean", "log_d", "u") if self.rank_one else ("mean", "log_d")
         heads = {f"{name}{i}": n for i, n in enumerate(layers, 1) for name in moments}
         self.q = Heads(d, below, heads, nonlinearity)
@@ -131,28 +136,33 @@ class DLGM(GaussianLayersModel):
         return self.p.visible
 
     def decayed(self) -> list[Tensor]:
-        """The generative model's parameters alone have a prior (equation 20)."""
+        """Return the parameters of the generative model: only these have a prior (equation 20)."""
         return list(self.p.parameters())
 
     # ------------------------------------------------------------------------------------ posterior
 
     def dropout_noise(self, batch: int, width: int) -> Shapes:
-        """Noise on what the recognition network sees in training: uniforms (batch, d), or none."""
+        """Declare the noise on what the recognition network sees in training.
+
+        Uniforms (batch, width), or none.
+        """
         return {} if self.input_noise == "none" else {"drop_input": ("uniform", (batch, width))}
 
     def posterior(self, x: Tensor, drop: Noise | None = None) -> GaussianLayers:
-        """q(xi | x) of the examples ``x`` (batch, d).
+        """Return q(xi | x) of the examples ``x`` (batch, d).
 
-        ``drop``: noise on the input, for training.
+        ``drop`` is the noise on the input, given in training only.
         """
         if drop and self.input_noise != "none":
             hit = drop["drop_input"] < self.noise_rate
             x = torch.where(
                 hit, 1 - x if self.input_noise == "bit_flip" else torch.zeros_like(x), x
             )
+
         outputs = self.q(x)
         step = self.moments
         parts = [outputs[i : i + step] for i in range(0, len(outputs), step)]
+
         return GaussianLayers(
             [Layer(part[0], part[1], part[2] if self.rank_one else None) for part in parts]
         )
@@ -160,7 +170,7 @@ class DLGM(GaussianLayersModel):
     # ------------------------------------------------------------------------------------ generator
 
     def logits(self, z: Sequence[Tensor]) -> Tensor:
-        """Logits of p(x | xi), (k, batch, d), for layers ``z`` (k, batch, n).
+        """Return the logits of p(x | xi), (k, batch, d), for layers ``z`` (k, batch, n).
 
         The layer next to the data comes first.
         """
@@ -171,17 +181,17 @@ class DLGM(GaussianLayersModel):
         return self.p.visible(hidden)[0]
 
     def log_likelihood(self, x: Tensor, z: Sequence[Tensor]) -> Tensor:
-        """log p(x | xi), (k, batch), nats, differentiable."""
+        """Return log p(x | xi), (k, batch), nats, differentiable."""
         return bernoulli.log_prob(x, self.logits(z))
 
     def log_joint_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
-        """log p(x | xi), then log p(xi_l) of each layer, each (k, batch), nats."""
+        """Return log p(x | xi), then log p(xi_l) of each layer, each (k, batch), nats."""
         return [self.log_likelihood(x, z), *(log_standard(v) for v in z)]
 
     # ------------------------------------------------------------------------------------- programs
 
     def programs(self, x: Tensor) -> dict[str, Program]:
-        """Encoder and decoder."""
+        """Return encoder and decoder."""
         layers = {
             f"z{i}": torch.zeros(len(x), n, dtype=x.dtype) for i, n in enumerate(self.sizes[1:], 1)
         }
@@ -205,6 +215,6 @@ class DLGM(GaussianLayersModel):
     # -------------------------------------------------------------------------------------- samples
 
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
-        """Samples of the model: x (batch, d) and layers (1, batch, n)."""
+        """Draw samples of the model: x (batch, d) and layers (1, batch, n)."""
         z = [noise[f"p{i}"].unsqueeze(0) for i in range(1, len(self.sizes))]
         return self.sample_visible(z, noise["p0"].unsqueeze(0))[0], z

@@ -1,6 +1,6 @@
-"""DocNADE: a neural autoregressive model of documents.
+"""DocNADE, a neural autoregressive model of documents (Larochelle & Lauly 2012).
 
-Exact given an order of the words (Larochelle & Lauly 2012).
+Its likelihood is exact given an order of the words.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from vaebench.settings import validate
 ACTIVATIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh}
 
 FIXED_SEED = 0
-"""Of the order that is read without noise."""
+"""Seed of the order in which words are read if there is no noise."""
 
 
 class DocNADE(OrderedModel):
     """p(v_1, ..., v_L) = prod_i p(v_i | v_1, ..., v_{i-1}), the words of a document in some order.
 
-    h_i = g(c + sum_{j<i} W_{v_j}), and p(v_i | h_i) by a binary tree or a softmax. The probability
-    is that of the sequence of words: no multinomial coefficient. An empty document has probability
-    1, and L itself none.
+    h_i = g(c + sum_{j<i} W_{v_j}), and p(v_i | h_i) is given by a binary tree or a softmax. The
+    probability is that of the sequence of words, without a multinomial coefficient. The length L is
+    given: it has no probability of its own, and an empty document has probability 1.
 
     Args:
         info: What is known of the data: the vocabulary, and how often its words occur.
@@ -61,7 +61,7 @@ class DocNADE(OrderedModel):
     kernel_layers = True
 
     WORDS = 20_000
-    """That ``score`` takes at a time."""
+    """Number of words that ``score`` takes at a time."""
 
     def __init__(
         self,
@@ -74,38 +74,40 @@ class DocNADE(OrderedModel):
             raise UserError(
                 f"model.dims={list(dims)}: allowed: one number of hidden units, such as [50]"
             )
+
         super().__init__(info)
         units = validate.whole("model.dims", dims[0])
         validate.one_of("model.output", output, ("tree", "softmax"))
         validate.one_of("model.activation", activation, ACTIVATIONS)
         self.activation = activation
+
         rates = info.mean / max(float(info.mean.sum()), 1e-30)
         out = (
             WordTree(rates, units) if output == "tree" else Softmax(torch.from_numpy(rates), units)
         )
+
         words = nn.ParameterDict(
             {"embedding": torch.zeros(info.size, units), "bias": torch.zeros(units)}
         )
         self.p = nn.ModuleDict({"words": words, "output": out})
 
     def order_noise(self, batch: int) -> Shapes:
-        """Noise of a random order of each document: two uniforms."""
+        """Declare the noise of a random order of each document: two uniforms."""
         return {"order": ("uniform", (batch, 2))}
 
     def words(self, x: Tensor) -> Tensor:
-        """Words of each document, (batch,)."""
+        """Return the number of words of each document, (batch,)."""
         return x.sum(-1)
 
     def log_evidence(
         self, x: Tensor, drop: Noise | None = None, tape: Tape | None = None
     ) -> Tensor:
-        """log p of the words of each document in the order of the noise ``order``.
-
-        Or in a fixed one; (batch,), nats.
+        """Return log p of the words of each document in one order, (batch,), nats.
 
         Args:
             x: Counts, (batch, V).
-            drop: Noise of ``order_noise``; None: one order, which depends on the document alone.
+            drop: Noise of ``order_noise``, which decides the order; None: a fixed order, which
+                depends on the document alone.
             tape: Not used.
         """
         word, document = counts.words_of(x)
@@ -114,23 +116,24 @@ class DocNADE(OrderedModel):
         return self.log_sequences(word[shuffles.shuffled(document, seed)], document, len(x))
 
     def log_sequences(self, word: Tensor, document: Tensor, documents: int) -> Tensor:
-        """log p of sequences of words, (documents,), nats.
+        """Return log p of sequences of words, (documents,), nats.
 
         Args:
             word: The words of all documents in a row, (n,), in the order in which they are read.
-            document: That of each word, (n,), ascending.
-            documents: How many there are.
+            document: The document of each word, (n,), ascending.
+            documents: Number of documents.
         """
         embedding = self.words_before["embedding"]
         bias = self.words_before["bias"]
         out = self.output
+
         if isinstance(out, WordTree) and self._by_kernel():
             first = shuffles.first_of(document, documents + 1)
             arrays = (embedding, bias, out.weight, out.bias, word, first, out.path, out.turn)
             return _Loops.apply(*arrays, self.activation == "tanh")  # type: ignore[no-untyped-call]
 
-        # The sum of the words before each: a running sum over all documents less that where its
-        # document begins. In float64, since it runs over many documents.
+        # For each word, sum the embeddings of the words before it in its document: a running sum
+        # over all documents, minus its value where the document begins. It is long, hence float64.
         embedded = F.embedding(word, embedding).double()
         before = embedded.cumsum(0) - embedded
         first = shuffles.first_of(document, documents)[document]
@@ -152,16 +155,16 @@ class DocNADE(OrderedModel):
 
     @property
     def output(self) -> WordTree | Softmax:
-        """What gives log p(word | hidden units)."""
+        """The layer that gives log p(word | hidden units)."""
         part = self.p["output"]
         assert isinstance(part, (WordTree, Softmax))
         return part
 
     @torch.no_grad()
     def score(self, x: Tensor, order: Noise | None = None) -> Tensor:
-        """``log_evidence`` of any number of documents, (n,).
+        """Return ``log_evidence`` of any number of documents, (n,).
 
-        Without gradient and in bounded memory.
+        No gradient passes, and memory is bounded.
         """
         out = []
         first = 0
@@ -174,7 +177,7 @@ class DocNADE(OrderedModel):
 
 
 class _Loops(torch.autograd.Function):
-    """log p of sequences by loops of our own, (sequences,)."""
+    """log p of sequences by kernels, (sequences,)."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
@@ -188,6 +191,7 @@ class _Loops(torch.autograd.Function):
         arrays = [
             v.detach().numpy() for v in (word, first, embedding, hidden, weight, bias, path, turn)
         ]
+
         doc_nade.log_probabilities(*arrays, tanh, out.numpy())
         return out
 
@@ -200,6 +204,7 @@ class _Loops(torch.autograd.Function):
         arrays = [
             v.detach().numpy() for v in (word, first, embedding, hidden, weight, bias, path, turn)
         ]
+
         found = [torch.zeros_like(v) for v in (embedding, hidden, weight, bias)]
         doc_nade.derivatives(
             *arrays, ctx.tanh, slopes[0].contiguous().numpy(), *(v.numpy() for v in found)
@@ -226,5 +231,5 @@ class Softmax(nn.Module):
         self.bias.copy_(self.start_bias)
 
     def log_prob(self, h: Tensor, words: Tensor) -> Tensor:
-        """log p(word | h), (n,), nats, for hidden units ``h`` (n, units) and ``words`` (n,)."""
+        """Return log p(word | h), (n,), nats, of ``words`` (n,) given units ``h`` (n, units)."""
         return -F.cross_entropy(F.linear(h, self.weight, self.bias), words, reduction="none")

@@ -1,6 +1,6 @@
-"""The evidence lower bound of a batch by samples.
+"""The evidence lower bound of a batch, estimated by samples (Kingma & Welling 2014).
 
-Its KL is weighted, and exact or by samples too (Kingma & Welling 2014).
+Its KL has a weight, and is exact or estimated by the same samples.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from vaebench.nn.batch_norm import Tape
 
 
 class Draws(NamedTuple):
-    """What is random in one evaluation of the bound of a batch.
+    """The noise of one evaluation of the bound of a batch.
 
     Attributes:
         normal: Standard normals (k, batch, n), which make the samples of z.
-        drop: Noise of dropout, empty for none.
+        drop: Noise of dropout; empty: no dropout.
     """
 
     normal: Tensor
@@ -27,7 +27,7 @@ class Draws(NamedTuple):
 
 
 class Elbo(NamedTuple):
-    """Of a batch, in nats.
+    """The bound of a batch, in nats.
 
     Attributes:
         loss: Mean over the batch of -E_q log p(x | z) + weight KL(q || p), ().
@@ -49,17 +49,19 @@ def elbo(
     tape: Tape | None = None,
     sampled_kl: bool = False,
 ) -> Elbo:
-    """The bound at a Gaussian posterior; gradients pass to its moments and to the generative model.
+    """Evaluate the bound at a Gaussian posterior.
+
+    Gradients pass to the posterior's moments and to the generative model.
 
     Args:
         model: Gives log p(x | z).
         x: Examples, (batch, d).
         q: The posterior of every example.
-        draws: Of this evaluation.
-        weight: Of the KL.
+        draws: The noise of this evaluation.
+        weight: The weight of the KL.
         tape: See ``GaussianPosterior.log_likelihood``.
-        sampled_kl: Whether the KL is taken at the samples, log q(z | x) - log p(z),
-            instead of in closed form.
+        sampled_kl: Whether the KL is estimated by the samples, log q(z | x) - log p(z), instead of
+            in closed form.
 
     Reference:
         Kingma & Welling 2014, equation 7; with ``sampled_kl`` equation 6.

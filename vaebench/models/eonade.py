@@ -1,4 +1,4 @@
-"""Deep NADEs that know every order of the pixels, and their ensembles.
+"""Deep NADEs for every order of the pixels, and their ensembles.
 
 Uria, Murray & Larochelle 2014.
 """
@@ -22,22 +22,22 @@ from vaebench.settings import validate
 
 
 class EoNADE(Ensemble, Ancestral):
-    """One network for p(x_i | x_o) of every pixel i given any set o of observed ones.
+    """One network for p(x_i | x_o) of every pixel i given any set o of observed pixels.
 
-    So a likelihood for every order. The first layer sees the observed pixels and, through weights
-    of its own, which ones are observed; ReLU layers follow. A probability p is squeezed to (1 -
-    squeeze) p + squeeze / 2. The k-th likelihood is that of the k-th random order, which is the
-    same for all models of so many pixels.
+    So it has a likelihood for every order. The first layer sees the observed pixels and, through
+    weights of its own, which pixels are observed; ReLU layers follow. A probability p is squeezed
+    to (1 - squeeze) p + squeeze / 2. The k-th likelihood is that of the k-th random order, which is
+    the same for all models with this number of pixels.
 
-    Parameters: ``p.weight0`` (d, units) of the pixels and ``p.mask`` (d, units) of their being
+    Parameters: ``p.weight0`` (d, units) of the pixels, ``p.mask`` (d, units) of whether they are
     observed, ``p.weightL`` (units, units) of the layers above, ``p.hiddenL`` their biases,
     ``p.output`` (d, units), ``p.bias`` (d,).
 
     Args:
         info: What is known of the data.
-        units: Of every hidden layer.
-        layers: How many of these.
-        squeeze: By how much probabilities are kept from 0 and 1, from 0 to below 1.
+        units: Units of every hidden layer.
+        layers: Number of hidden layers.
+        squeeze: How far probabilities are kept from 0 and 1, from 0 to below 1.
 
     Raises:
         UserError: For a setting out of its range.
@@ -55,7 +55,7 @@ class EoNADE(Ensemble, Ancestral):
     SCORED: ClassVar[int] = 25
 
     PIXELS: ClassVar[int] = 16
-    """Pixels whose hidden units are computed at once where a likelihood is evaluated."""
+    """Number of pixels whose hidden units are computed at once in ``log_member``."""
 
     def __init__(
         self, info: DataInfo, units: int = 500, layers: int = 2, squeeze: float = 1e-4
@@ -64,6 +64,7 @@ class EoNADE(Ensemble, Ancestral):
         validate.whole("model.units", units)
         self.layers = validate.whole("model.layers", layers)
         self.squeeze = validate.share("model.squeeze", squeeze)
+
         d = info.size
         self.p = nn.ParameterDict({"mask": torch.zeros(d, units)})
         for layer in range(layers):
@@ -73,9 +74,9 @@ class EoNADE(Ensemble, Ancestral):
         self.p["bias"] = torch.zeros(d)
 
     def start(self, generator: torch.Generator) -> None:
-        """Biases by which the pixels are on as often as in the training data.
+        """Set the output biases so that pixels are on as often as in the training data.
 
-        All else is as ``init`` has it.
+        All other parameters start as ``init`` says.
         """
         with torch.no_grad():
             self.p["bias"].copy_(logit_of_mean(self.mean))
@@ -83,13 +84,14 @@ class EoNADE(Ensemble, Ancestral):
     def masked_log_likelihood(
         self, x: Tensor, observed: Tensor, layers: int | None = None, output: Tensor | None = None
     ) -> Tensor:
-        """sum_{i not in o} log p(x_i | x_o), (batch,), nats, differentiable.
+        """Return sum_{i not in o} log p(x_i | x_o), (batch,), nats, differentiable.
 
         Args:
             x: Examples, (batch, d).
             observed: 1 where a pixel is in o, else 0, (batch, d).
-            layers: Of a net of the first so many hidden layers alone; None: of all.
-            output: Its weights from the last of these to the pixels, (d, units); None: the model's.
+            layers: Number of hidden layers that are used, from the first on; None: all.
+            output: Weights from the last of these layers to the pixels, (d, units); None: the
+                model's.
         """
         sums = (x * observed) @ self.p["weight0"] + observed @ self.p["mask"] + self.p["hidden0"]
         weight = self.p["output"] if output is None else output
@@ -99,16 +101,16 @@ class EoNADE(Ensemble, Ancestral):
     def order_agnostic(
         self, x: Tensor, observed: Tensor, layers: int | None = None, output: Tensor | None = None
     ) -> Tensor:
-        """d / (d - |o|) sum_{i not in o} log p(x_i | x_o), (batch,), nats, differentiable.
+        """Return d / (d - |o|) sum_{i not in o} log p(x_i | x_o), (batch,), nats, differentiable.
 
-        Arguments as above. Over random sets o as ``observed`` draws them its expectation is the
-        mean of log p(x) over all orders.
+        The arguments are those of ``masked_log_likelihood``. Over random sets o as the function
+        ``observed`` draws them, the expectation is the mean of log p(x) over all orders.
         """
         hidden = (1 - observed).sum(-1)
         return x.shape[-1] / hidden * self.masked_log_likelihood(x, observed, layers, output)
 
     def log_member(self, x: Tensor, member: int | Tensor) -> Tensor:
-        """log p(x) by the order of that number, (batch,), nats, differentiable."""
+        """Return log p(x) by the order of that number, (batch,), nats, differentiable."""
         order = self.order(int(member))
         ordered = x[:, order]
         weight = self.p["weight0"][order]
@@ -118,6 +120,7 @@ class EoNADE(Ensemble, Ancestral):
 
         before = self.p["hidden0"].expand(len(x), -1)
         total = x.new_zeros(len(x))
+        # Hidden units of PIXELS steps at a time; terms.cumsum - terms sums the pixels before each.
         for start in range(0, len(order), self.PIXELS):
             part = slice(start, start + self.PIXELS)
             seen = ordered[:, part]
@@ -126,37 +129,40 @@ class EoNADE(Ensemble, Ancestral):
             logits = (self._above(sums) * output[part]).sum(-1) + bias[part]
             total = total + self._log_prob(seen, logits).sum(-1)
             before = before + terms.sum(1)
+
         return total
 
     def order(self, member: int) -> Tensor:
-        """The pixels (d,) in the order of that number, from 0."""
+        """Return the pixels (d,) in the order of that number, from 0."""
         return pixel_order(self.sizes[0], "random", member).to(self.mean.device)
 
     def joint_noise(self, batch: int) -> Shapes:
-        """Noise of ``sample_joint``.
+        """Declare the noise of ``sample_joint``.
 
-        A uniform (batch, d) for every pixel, in the order of the pixels.
+        Uniforms (batch, d), one for every pixel, in the order in which the pixels are drawn.
         """
         return {"p0": ("uniform", (batch, self.sizes[0]))}
 
     @torch.no_grad()
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
-        """Samples by the first order: x (batch, d), drawn pixel by pixel; there are no latents."""
+        """Draw samples by the first order: x (batch, d), pixel by pixel; there are no latents."""
         uniform = inside(noise["p0"])
         x = torch.empty_like(uniform)
         sums = self.p["hidden0"].expand(len(uniform), -1)
+
         for i, pixel in enumerate(self.order(0).tolist()):
             logit = self._above(sums) @ self.p["output"][pixel] + self.p["bias"][pixel]
             on = torch.exp(self._log_prob(torch.ones_like(logit), logit))
             bit = (uniform[:, i] < on).to(uniform.dtype)
             sums = sums + bit.unsqueeze(-1) * self.p["weight0"][pixel] + self.p["mask"][pixel]
             x[:, pixel] = bit
+
         return x, []
 
     def _above(self, sums: Tensor, layers: int | None = None) -> Tensor:
-        """The last hidden layer, of the first ``layers`` or of all.
+        """Return the last hidden layer, (..., units), of the first ``layers`` or of all.
 
-        From what the first is given, both (..., units).
+        ``sums`` (..., units) is the input of the first layer's nonlinearity.
         """
         hidden = torch.relu(sums)
         for layer in range(1, layers or self.layers):
@@ -164,7 +170,7 @@ class EoNADE(Ensemble, Ancestral):
         return hidden
 
     def _log_prob(self, x: Tensor, logits: Tensor) -> Tensor:
-        """log of the squeezed probability of every pixel, elementwise."""
+        """Return the log of the squeezed probability of every pixel, elementwise."""
         if not self.squeeze:
             return x * logits - F.softplus(logits)
         p = torch.sigmoid((2 * x - 1) * logits)
@@ -172,15 +178,15 @@ class EoNADE(Ensemble, Ancestral):
 
 
 def mask_noise(batch: int, d: int) -> Shapes:
-    """Noise of ``observed``: uniforms (batch, d) and (batch, 1)."""
+    """Declare the noise of ``observed``: uniforms (batch, d) and (batch, 1)."""
     return {"order": ("uniform", (batch, d)), "position": ("uniform", (batch, 1))}
 
 
 def observed(noise: Noise) -> Tensor:
-    """Random sets of observed pixels, as ones, (batch, d).
+    """Draw random sets of observed pixels, marked by ones, (batch, d).
 
-    Their number is uniform on 0 ... d - 1, all sets alike. The pixels with the least numbers of an
-    example's ``order`` are observed.
+    Their size is uniform on 0 ... d - 1, and all sets of one size are equally likely. The pixels
+    with the smallest numbers in an example's ``order`` are observed.
     """
     order = noise["order"]
     number = (noise["position"] * order.shape[-1]).long().clamp(max=order.shape[-1] - 1)

@@ -18,50 +18,53 @@ from vaebench.rng.noise import Shapes
 class GaussianLayersModel(VisibleBias, SampledPosterior, Ancestral, BinaryVisibles, MeanVisibles):
     """A model of bits whose latents are Gaussian layers z_1, ..., z_L.
 
-    They are sampled by standard normals, one for each.
+    Each latent is sampled by one standard normal.
     """
 
     reparameterised = True
 
     @abstractmethod
     def logits(self, z: Sequence[Tensor]) -> Tensor:
-        """Logits of p(x | z), (k, batch, d), for layers ``z`` (k, batch, n).
+        """Return the logits of p(x | z), (k, batch, d), for layers ``z`` (k, batch, n).
 
         The layer next to the data comes first.
         """
 
     @abstractmethod
     def posterior(self, x: Tensor) -> Posterior:
-        """q(z | x) of the examples ``x`` (batch, d)."""
+        """Return q(z | x) of the examples ``x`` (batch, d)."""
 
     def posterior_noise(self, k: int, batch: int) -> Shapes:
-        """Noise of ``sample_posterior``: standard normals (k, batch, n) for each layer."""
+        """Declare the noise of ``sample_posterior``.
+
+        Standard normals (k, batch, n) for each layer.
+        """
         return {f"q{i}": ("normal", (k, batch, n)) for i, n in enumerate(self.sizes[1:], 1)}
 
     def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:
-        """k reparameterised samples of q(z | x).
+        """Draw k reparameterised samples of q(z | x).
 
-        Layers (k, batch, n), the one next to the data first.
+        Returns layers (k, batch, n), the one next to the data first.
         """
         return self.posterior(x).sample(k, noise)
 
     def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
-        """log q of each layer, (k, batch) each, nats.
+        """Return log q of each layer, given those below if it depends on them.
 
-        Given those below, where it depends on them.
+        The terms are (k, batch) each, nats.
         """
         return self.posterior(x).log_prob_terms(z)
 
     def visible_mean(self, z: Sequence[Tensor]) -> Tensor:
-        """E[x | z], (k, batch, d), numbers in (0, 1)."""
+        """Return E[x | z], (k, batch, d), numbers in (0, 1)."""
         return torch.sigmoid(self.logits(z))
 
     def sample_visible(self, z: Sequence[Tensor], uniform: Tensor) -> Tensor:
-        """Samples of p(x | z), bits of the shape of ``uniform`` (k, batch, d)."""
+        """Draw samples of p(x | z), bits of the shape of ``uniform`` (k, batch, d)."""
         return bernoulli.sample(self.logits(z), uniform)
 
     def joint_noise(self, batch: int) -> Shapes:
-        """Noise of ``sample_joint``.
+        """Declare the noise of ``sample_joint``.
 
         Uniforms (batch, d), and standard normals (batch, n) for each layer.
         """

@@ -1,6 +1,6 @@
 """The VAE of Kingma & Welling (2014).
 
-Gaussian latents, multilayer perceptrons as encoder and decoder.
+It has Gaussian latents, and multilayer perceptrons as encoder and decoder.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ LIKELIHOODS = ("bernoulli", "gaussian", "cross_entropy")
 
 
 class GaussianVAE(VisibleBias, GaussianPosterior, Ancestral, BinaryVisibles, MeanVisibles):
-    """z ~ N(0, I), x | z by a decoder; q(z | x) a diagonal Gaussian by an encoder.
+    """z ~ N(0, I), a decoder for x | z, and an encoder for the diagonal Gaussian q(z | x).
 
     Args:
         info: What is known of the data.
-        latents: n, numbers of a code.
-        encoder: Units of the encoder's hidden layers, the one next to the
-            data first; empty: linear.
-        decoder: Those of the decoder, the one next to the code first; empty: the encoder's in
-            reverse order.
-        nonlinearity: Of the hidden units.
+        latents: n, the size of a code.
+        encoder: Units of the encoder's hidden layers, the one next to the data first; empty:
+            linear.
+        decoder: Units of the decoder's hidden layers, the one next to the code first; empty: the
+            encoder's in reverse order.
+        nonlinearity: Nonlinearity of the hidden units.
         likelihood: ``bernoulli``: p(x | z) of bits, by their logits. ``gaussian``: a density with
             means in (0, 1), a sigmoid of a linear output, and log-variances that are linear
-            outputs. ``cross_entropy``: the Bernoulli formula at grey levels in [0, 1], which is no
-            likelihood of these: it is another kind of number.
-        visible_bias: Of the logits, see ``VisibleBias``.
+            outputs. ``cross_entropy``: the Bernoulli formula at grey levels in [0, 1], which is not
+            a likelihood of these, so its values are another kind of number.
+        visible_bias: How the bias of the logits starts, see ``VisibleBias``.
 
     Raises:
         UserError: For a bad setting, or grey levels with ``bernoulli``.
@@ -94,6 +94,7 @@ class GaussianVAE(VisibleBias, GaussianPosterior, Ancestral, BinaryVisibles, Mea
         above = validate.sizes("model.decoder", decoder) or below[::-1]
         self.likelihood = likelihood
         self.visible_bias = check_visible_bias(visible_bias)
+
         d, n = self.sizes
         outputs = {"mean": d, "log_var": d} if likelihood == "gaussian" else {"logits": d}
         self.p = Heads(n, above, outputs, nonlinearity)
@@ -112,7 +113,7 @@ class GaussianVAE(VisibleBias, GaussianPosterior, Ancestral, BinaryVisibles, Mea
     # ------------------------------------------------------------------------------------ posterior
 
     def encode(self, x: Tensor, tape: Tape | None = None) -> Moments:
-        """Mean and log-variance of q(z | x), (batch, n) each."""
+        """Return mean and log-variance of q(z | x), (batch, n) each."""
         mean, log_var = self.q(x)
         return mean, log_var
 
@@ -121,7 +122,7 @@ class GaussianVAE(VisibleBias, GaussianPosterior, Ancestral, BinaryVisibles, Mea
     def log_likelihood(
         self, x: Tensor, z: Sequence[Tensor], drop: Noise | None = None, tape: Tape | None = None
     ) -> Tensor:
-        """log p(x | z), (k, batch), nats, differentiable. There is no dropout."""
+        """Return log p(x | z), (k, batch), nats, differentiable. There is no dropout."""
         outputs = self.p(z[0])
         if self.likelihood == "gaussian":
             logit, log_var = outputs
@@ -131,7 +132,7 @@ class GaussianVAE(VisibleBias, GaussianPosterior, Ancestral, BinaryVisibles, Mea
     # ------------------------------------------------------------------------------------- programs
 
     def programs(self, x: Tensor) -> dict[str, Program]:
-        """Encoder and decoder."""
+        """Return encoder and decoder."""
         z = torch.zeros(len(x), self.sizes[1], dtype=x.dtype)
 
         def decode(z: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -151,25 +152,25 @@ class GaussianVAE(VisibleBias, GaussianPosterior, Ancestral, BinaryVisibles, Mea
     # -------------------------------------------------------------------------------------- samples
 
     def visible_mean(self, z: Sequence[Tensor]) -> Tensor:
-        """E[x | z], (k, batch, d), numbers in (0, 1)."""
+        """Return E[x | z], (k, batch, d), numbers in (0, 1)."""
         return torch.sigmoid(self.p(z[0])[0])
 
     def sample_visible(self, z: Sequence[Tensor], uniform: Tensor) -> Tensor:
-        """Samples of p(x | z), bits of the shape of ``uniform`` (k, batch, d)."""
+        """Draw samples of p(x | z), bits of the shape of ``uniform`` (k, batch, d)."""
         if not self.draws_bits:
             raise UserError("model.likelihood=gaussian: data given z are real numbers, no bits")
         return bernoulli.sample(self.p(z[0])[0], uniform)
 
     def joint_noise(self, batch: int) -> Shapes:
-        """Noise of ``sample_joint``.
+        """Declare the noise of ``sample_joint``.
 
-        A number (batch, d) for every pixel, standard normals (batch, n).
+        A number (batch, d) for every pixel, uniform or normal, and standard normals (batch, n).
         """
         kind = "uniform" if self.draws_bits else "normal"
         return {"p0": (kind, (batch, self.sizes[0])), "p1": ("normal", (batch, self.sizes[1]))}
 
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
-        """Samples of the model: x (batch, d) and [z (1, batch, n)]."""
+        """Draw samples of the model: x (batch, d) and [z (1, batch, n)]."""
         z = noise["p1"]
         outputs = self.p(z)
         if self.draws_bits:

@@ -1,6 +1,6 @@
 """VAEs with several stochastic layers, each given the next (Burda et al. 2016).
 
-Diagonal Gaussians by perceptrons.
+All layers are diagonal Gaussians whose moments come from multilayer perceptrons.
 """
 
 from __future__ import annotations
@@ -34,10 +34,7 @@ class Generator(nn.Module):
 
 
 class Encoders(nn.Module):
-    """The inference half: from the data to the moments of z_1.
-
-    And from every z_l to those of z_l+1.
-    """
+    """The inference half: from the data to the moments of z_1, from every z_l to those of z_l+1."""
 
     def __init__(self, layers: Iterable[Heads]) -> None:
         super().__init__()
@@ -45,12 +42,12 @@ class Encoders(nn.Module):
 
 
 class UpwardPosterior(Posterior):
-    """q(z_1 | x) q(z_2 | z_1) ....
+    """q(z_1 | x) q(z_2 | z_1) ..., from the data upwards.
 
-    The moments of the first layer are computed once, of the others at samples.
+    The moments of the first layer are computed once, those of the others for each sample.
 
     Args:
-        encoders: From the data or a layer to the moments of the next layer.
+        encoders: Networks from the data or a layer to the moments of the next layer.
         x: Examples, (batch, d).
     """
 
@@ -59,7 +56,7 @@ class UpwardPosterior(Posterior):
         self.others = encoders[1:]
 
     def sample(self, k: int, noise: Noise) -> list[Tensor]:
-        """Gradients pass to all moments.
+        """Draw k samples of each layer, through which gradients pass to all moments.
 
         Noise ``q1``, ``q2``, ...: standard normals (k, batch, n).
         """
@@ -71,7 +68,7 @@ class UpwardPosterior(Posterior):
         return z
 
     def log_prob_terms(self, z: Sequence[Tensor]) -> list[Tensor]:
-        """log q(z_1 | x), log q(z_2 | z_1), ..., (k, batch) each, nats."""
+        """Return log q(z_1 | x), log q(z_2 | z_1), ..., (k, batch) each, nats."""
         moments = [
             self.first,
             *(encoder(below) for encoder, below in zip(self.others, z[:-1], strict=True)),
@@ -85,16 +82,18 @@ class UpwardPosterior(Posterior):
 class HierarchicalVAE(GaussianLayersModel):
     """z_L ~ N(0, I), z_l | z_l+1 a diagonal Gaussian, x | z_1 Bernoulli.
 
-    q(z_1 | x), q(z_l+1 | z_l) diagonal Gaussians. Between two layers, and between the data and z_1,
-    lie ``depth`` deterministic layers, in both directions the same number of units. ``dims`` lists
-    the deepest layer first, as for belief nets.
+    q(z_1 | x) and q(z_l+1 | z_l) are diagonal Gaussians. Between two stochastic layers, and between
+    the data and z_1, there are ``depth`` deterministic layers, with the same number of units in
+    both directions. ``dims`` lists the deepest layer first, as for belief nets.
 
     Args:
         info: What is known of the data.
-        dims: Numbers of each stochastic layer, deepest first.
-        hidden: Units of every deterministic layer just below each of these, deepest first.
-        depth: Deterministic layers there; 0: all means, log-variances and logits are linear.
-        nonlinearity: Of the hidden units.
+        dims: Size of each stochastic layer, deepest first.
+        hidden: For each stochastic layer, units of the deterministic layers just below it, deepest
+            first.
+        depth: Number of deterministic layers there; 0: all means, log-variances and logits are
+            linear.
+        nonlinearity: Nonlinearity of the hidden units.
         visible_bias: See ``VisibleBias``.
 
     Raises:
@@ -123,11 +122,13 @@ class HierarchicalVAE(GaussianLayersModel):
         if not layers:
             raise UserError("model.dims=[]: a model has one stochastic layer at least")
         super().__init__(info, layers)
+
         units = validate.sizes("model.hidden", hidden)[::-1]
         if len(units) != len(layers):
             raise UserError(
                 f"model.hidden={list(hidden)}: must be as many numbers as model.dims={list(dims)}"
             )
+
         validate.whole("model.depth", depth, least=0)
         validate.one_of("model.nonlinearity", nonlinearity, NONLINEARITIES)
         self.visible_bias = check_visible_bias(visible_bias)
@@ -150,17 +151,17 @@ class HierarchicalVAE(GaussianLayersModel):
     # ------------------------------------------------------------------------------------ posterior
 
     def posterior(self, x: Tensor) -> UpwardPosterior:
-        """q(z | x) of the examples ``x`` (batch, d)."""
+        """Return q(z | x) of the examples ``x`` (batch, d)."""
         return UpwardPosterior(list(self.q.layers), x)
 
     # ------------------------------------------------------------------------------------ generator
 
     def logits(self, z: Sequence[Tensor]) -> Tensor:
-        """Logits of p(x | z_1), (k, batch, d)."""
+        """Return the logits of p(x | z_1), (k, batch, d)."""
         return self.p.visible(z[0])[0]
 
     def log_joint_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
-        """log p(x | z_1), log p(z_1 | z_2), ..., log p(z_L), each (k, batch), nats."""
+        """Return log p(x | z_1), log p(z_1 | z_2), ..., log p(z_L), each (k, batch), nats."""
         terms = [bernoulli.log_prob(x, self.logits(z))]
         for net, here, above in zip(self.p.between, z[:-1], z[1:], strict=True):
             mean, log_var = net(above)
@@ -170,7 +171,7 @@ class HierarchicalVAE(GaussianLayersModel):
     # ------------------------------------------------------------------------------------- programs
 
     def programs(self, x: Tensor) -> dict[str, Program]:
-        """Encoder and decoder, and both networks between each two stochastic layers."""
+        """Return encoder and decoder, and both networks between each two stochastic layers."""
         layers = [torch.zeros(len(x), n, dtype=x.dtype) for n in self.sizes[1:]]
 
         def moments(net: Heads) -> Callable[[Tensor], tuple[Tensor, ...]]:
@@ -183,6 +184,7 @@ class HierarchicalVAE(GaussianLayersModel):
             "encoder": Program(moments(self.q.layers[0]), {"x": x}, "mean and log-variance of z1"),
             "decoder": Program(decode, {"z1": layers[0]}, "logits of x"),
         }
+
         for i in range(1, len(layers)):
             up = moments(self.q.layers[i])
             down = moments(self.p.between[i - 1])
@@ -192,12 +194,13 @@ class HierarchicalVAE(GaussianLayersModel):
             found[f"decoder{i + 1}"] = Program(
                 down, {"z": layers[i]}, f"mean and log-variance of z{i}"
             )
+
         return found
 
     # -------------------------------------------------------------------------------------- samples
 
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
-        """Samples of the model: x (batch, d) and layers (1, batch, n)."""
+        """Draw samples of the model: x (batch, d) and layers (1, batch, n)."""
         deepest = len(self.sizes) - 1
         z = [noise[f"p{deepest}"]]
         for i in reversed(range(1, deepest)):

@@ -1,7 +1,7 @@
-"""VAE of images: a residual encoder and a decoder that sees the pixels before each one.
+"""VAE of images: a residual encoder, and a decoder in which each pixel sees those before it.
 
-He et al. 2019, section 5.1. z ~ N(0, I); p(x | z) a PixelCNN that is given z; q(z | x) a diagonal
-Gaussian whose mean and log-variance are outputs of a residual network.
+He et al. 2019, section 5.1. z ~ N(0, I); p(x | z) is a PixelCNN that is given z; q(z | x) is a
+diagonal Gaussian whose mean and log-variance are outputs of a residual network.
 """
 
 from __future__ import annotations
@@ -35,24 +35,25 @@ from vaebench.settings import validate
 class ImageVAE(GaussianPosterior, Ancestral, BinaryVisibles):
     """A VAE of images of bits.
 
-    Both networks have batch normalisation: given a tape they normalise by the batch, and write its
-    statistics there; without one by the running averages.
+    Both networks have batch normalisation. Given a tape, they normalise by the batch and write its
+    statistics there; without one they normalise by the running averages.
 
     Args:
-        info: of data whose examples have a shape of two axes.
-        latents: n, numbers of a code.
-        decoder: ``masked``, the network of He et al., or ``gated``, a gated
-            PixelCNN without a blind spot.
-        maps: channels that a code is turned into.
-        channels: of the decoder's layers; None: as published.
-        kernels: sizes of the decoder's filters, odd, layer by layer; empty: as published.
-        encoder_channels: of the encoder's residual blocks, each of which halves the image.
-        features: of the encoder's last convolution.
+        info: What is known of the data, whose examples have a shape of two axes.
+        latents: n, the size of a code.
+        decoder: ``masked``, the network of He et al., or ``gated``, a gated PixelCNN without a
+            blind spot.
+        maps: Number of channels that a code is turned into.
+        channels: Channels of the decoder's layers; None: as published.
+        kernels: Sizes of the decoder's filters, odd, layer by layer; empty: as published.
+        encoder_channels: Channels of the encoder's residual blocks, each of which halves the image.
+        features: Features of the encoder's last convolution.
 
     Raises:
-        UserError: for a bad setting.
+        UserError: For a bad setting.
 
-    Reference: He et al. 2019, appendix B.2.
+    Reference:
+        He et al. 2019, appendix B.2.
     """
 
     facts = FAMILIES["image_vae"]
@@ -83,6 +84,7 @@ class ImageVAE(GaussianPosterior, Ancestral, BinaryVisibles):
         widths = validate.sizes("model.encoder_channels", encoder_channels)
         if not widths:
             raise UserError("model.encoder_channels=[]: the encoder has one block at least")
+
         self.shape = shape
         self.p = images.build_decoder(info, latents, decoder, maps, channels, kernels)
         self.q = ResNet(shape, 2 * latents, widths, validate.whole("model.features", features))
@@ -91,7 +93,10 @@ class ImageVAE(GaussianPosterior, Ancestral, BinaryVisibles):
     # ------------------------------------------------------------------------------------ posterior
 
     def encode(self, x: Tensor, tape: Tape | None = None) -> Moments:
-        """Mean and log-variance of q(z | x), (batch, n) each, for images ``x`` (batch, h w)."""
+        """Return mean and log-variance of q(z | x), (batch, n) each.
+
+        ``x`` (batch, h w) are images.
+        """
         image = x.view(-1, 1, *self.shape).contiguous(memory_format=torch.channels_last)
         mean, log_var = self.q(image, tape).chunk(2, -1)
         return mean, log_var
@@ -101,18 +106,21 @@ class ImageVAE(GaussianPosterior, Ancestral, BinaryVisibles):
     def log_likelihood(
         self, x: Tensor, z: Sequence[Tensor], drop: Noise | None = None, tape: Tape | None = None
     ) -> Tensor:
-        """log p(x | z), (k, batch), nats, differentiable. There is no dropout."""
+        """Return log p(x | z), (k, batch), nats, differentiable. There is no dropout."""
         return bernoulli.log_prob(x, self.p(x, z[0], tape))
 
     @torch.no_grad()
     def score(self, x: Tensor, z: Sequence[Tensor]) -> Tensor:
-        """``log_likelihood`` for evaluation, (k, batch), nats: without gradient, memory bounded."""
+        """Return ``log_likelihood`` for evaluation, (k, batch), nats.
+
+        No gradient passes, and memory is bounded.
+        """
         return images.score(self.p, x, z[0])
 
     # ------------------------------------------------------------------------------------- programs
 
     def programs(self, x: Tensor) -> dict[str, Program]:
-        """Encoder and decoder."""
+        """Return encoder and decoder."""
         z = torch.zeros(len(x), self.sizes[1], dtype=x.dtype)
 
         def decode(x: Tensor, z: Tensor) -> Tensor:
@@ -128,17 +136,20 @@ class ImageVAE(GaussianPosterior, Ancestral, BinaryVisibles):
     # -------------------------------------------------------------------------------------- samples
 
     def sample_visible(self, z: Sequence[Tensor], uniform: Tensor) -> Tensor:
-        """Samples of p(x | z), pixel by pixel, bits of the shape of ``uniform`` (k, batch, h w)."""
+        """Draw samples of p(x | z), pixel by pixel.
+
+        Returns bits of the shape of ``uniform`` (k, batch, h w).
+        """
         return images.sample(self.p, z[0], uniform)
 
     def joint_noise(self, batch: int) -> Shapes:
-        """Noise of ``sample_joint``.
+        """Declare the noise of ``sample_joint``.
 
         A uniform (batch, h w) for every pixel, standard normals (batch, n).
         """
         return {"p0": ("uniform", (batch, self.sizes[0])), "p1": ("normal", (batch, self.sizes[1]))}
 
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
-        """Samples of the model: x (batch, h w) and [z (1, batch, n)]."""
+        """Draw samples of the model: x (batch, h w) and [z (1, batch, n)]."""
         z = [noise["p1"].unsqueeze(0)]
         return self.sample_visible(z, noise["p0"].unsqueeze(0))[0], z

@@ -1,6 +1,6 @@
 """What the models of images share.
 
-Their networks by name, the settings of these, scores and samples pixel by pixel.
+Their networks by name and the settings of these, log-likelihoods, and samples pixel by pixel.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ DECODERS: dict[str, type[ImageDecoder]] = {"masked": PixelDecoder, "gated": Gate
 """``model.decoder`` -> network."""
 
 PIXELS = {"cpu": 16 * 784, "cuda": 4096 * 784}
-"""Of the images that are scored at once without gradient; on a CPU so few that their maps stay near
-the processor."""
+"""Pixels scored at once without gradient. On a CPU there are so few that their feature maps stay in
+the caches.
+"""
 
 
 def image_shape(info: DataInfo) -> tuple[int, int]:
-    """Height and width of the images.
+    """Return height and width of the images.
 
-    Raises UserError where an example is no image of one channel.
+    Raises UserError if an example is not an image of one channel.
     """
     if len(info.shape) != 2:
         raise UserError(f"examples of shape {info.shape}: this model needs images, height x width")
@@ -48,13 +49,15 @@ def build_decoder(
     channels: int | None,
     kernels: Sequence[int],
 ) -> ImageDecoder:
-    """The decoder of a model's settings; see ``ImageVAE``."""
+    """Build the decoder from a model's settings; see ``ImageVAE``."""
     validate.one_of("model.decoder", decoder, DECODERS)
-    own: dict[str, Any] = {}  # what is not given is as the network has it
+
+    own: dict[str, Any] = {}  # the network has defaults for all else
     if filters := validate.sizes("model.kernels", kernels, odd=True):
         own["kernels"] = filters
     if len(filters) == 1:
         raise UserError(f"model.kernels={list(filters)}: a decoder has two layers at least")
+
     if channels is not None:
         own["channels"] = validate.whole("model.channels", channels)
     return DECODERS[decoder](image_shape(info), latents, validate.whole("model.maps", maps), **own)
@@ -62,21 +65,24 @@ def build_decoder(
 
 @torch.no_grad()
 def score(decoder: ImageDecoder, x: Tensor, z: Tensor | None) -> Tensor:
-    """log p(x | z), (k, batch), nats, without gradient and in bounded memory.
+    """Return log p(x | z), (k, batch), nats, without gradient and in bounded memory.
 
     What does not depend on the code is computed once for every image.
 
     Args:
-        decoder: the network.
-        x: (batch, h w), bits.
-        z: codes (k, batch, n); None: there are none, k = 1.
+        decoder: The network.
+        x: Bits, (batch, h w).
+        z: Codes (k, batch, n); None: there are none, and k = 1.
     """
     batch = len(x)
     k = 1 if z is None else len(z)
     rows = max(1, PIXELS.get(x.device.type, PIXELS["cuda"]) // x.shape[1])
     out = x.new_empty(k * batch)
     codes = None if z is None else z.reshape(k * batch, -1)
+
+    # With one sample a pass over the images alone would save nothing.
     seen = None if k == 1 else torch.cat([decoder.image_part(part) for part in x.split(rows)])
+
     for start in range(0, k * batch, rows):
         tick()
         chosen = torch.arange(start, min(start + rows, k * batch), device=x.device) % batch
@@ -84,15 +90,21 @@ def score(decoder: ImageDecoder, x: Tensor, z: Tensor | None) -> Tensor:
         if codes is not None:
             hidden = hidden + decoder.code_part(codes[start : start + rows])
         out[start : start + rows] = bernoulli.log_prob(x[chosen], decoder.rest(hidden))
+
     return out.view(k, batch)
 
 
 @torch.no_grad()
 def sample(decoder: ImageDecoder, z: Tensor | None, uniform: Tensor) -> Tensor:
-    """Images given codes, pixel by pixel in raster order.
+    """Draw images given codes, pixel by pixel in raster order; memory is bounded.
 
-    Bits of the shape of ``uniform`` (k, batch, h w). ``z`` is (k, batch, n), or None where the
-    decoder takes no code. Memory is bounded.
+    Args:
+        decoder: The network.
+        z: Codes (k, batch, n); None: the decoder takes no code.
+        uniform: Noise (k, batch, h w).
+
+    Returns:
+        Bits of the shape of ``uniform``.
     """
     every = uniform.flatten(0, 1)
     codes = None if z is None else z.flatten(0, 1)
@@ -105,14 +117,15 @@ def sample(decoder: ImageDecoder, z: Tensor | None, uniform: Tensor) -> Tensor:
 
 
 def _sample(decoder: ImageDecoder, codes: Tensor | None, uniform: Tensor) -> Tensor:
-    """As ``sample``, of images side by side: codes (rows, n), uniforms (rows, h w).
+    """Draw images beside each other, from codes (rows, n) and uniforms (rows, h w).
 
-    Only the row of a pixel is computed, under what the layers were given in the rows above.
+    For each pixel only its row is computed. What the layers were given in the rows above is kept.
     """
     height, width = decoder.shape
     given = None if codes is None else decoder.code_part(codes)
     above = RowsAbove()
     x = torch.zeros_like(uniform)
+
     for row in range(height):
         pixels = slice(row * width, (row + 1) * width)
         part = None if given is None else given[:, :, row : row + 1]
@@ -123,12 +136,14 @@ def _sample(decoder: ImageDecoder, codes: Tensor | None, uniform: Tensor) -> Ten
             logits = _row(decoder, x[:, pixels], part, above)
             x[:, pixel] = bernoulli.sample(logits[:, column], uniform[:, pixel])
 
+        # The row is complete: keep what it gives to the rows below.
         above.keeping = True
         _row(decoder, x[:, pixels], part, above)
+
     return x
 
 
 def _row(decoder: ImageDecoder, x: Tensor, given: Tensor | None, above: RowsAbove) -> Tensor:
-    """Logits (rows, w) of a row of images ``x`` (rows, w)."""
+    """Return the logits (rows, w) of one row of images ``x`` (rows, w)."""
     hidden = decoder.image_part(x, above)
     return decoder.rest(hidden if given is None else hidden + given, above=above)

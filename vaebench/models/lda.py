@@ -20,17 +20,17 @@ from vaebench.settings import validate
 
 
 class LDA(BoundedModel):
-    """theta ~ Dir(alpha), then for each word a topic k ~ theta and the word ~ topic k.
+    """theta ~ Dir(alpha); then for each word a topic k ~ theta, and the word ~ topic k.
 
-    Topics ~ Dir(eta). The one parameter is that of the posterior Dir(lambda_k) over each topic.
-    What is measured is the model whose topics are the posterior's means: p(w | theta) = sum_k
+    Topics ~ Dir(eta). The only parameter is lambda, of the posterior Dir(lambda_k) over each topic.
+    Measures take the model whose topics are the means of this posterior: p(w | theta) = sum_k
     theta_k lambda_kw / sum_v lambda_kv.
 
     Args:
         info: What is known of the data: the size of the vocabulary.
-        dims: Topics, in a list of one number.
-        document_prior: alpha, of each topic; None: 1 / topics.
-        topic_prior: eta, of each word; None: 1 / topics.
+        dims: Number of topics, in a list of one number.
+        document_prior: alpha, the same for each topic; None: 1 / topics.
+        topic_prior: eta, the same for each word; None: 1 / topics.
 
     Raises:
         UserError: For a setting that is out of range.
@@ -46,14 +46,15 @@ class LDA(BoundedModel):
     }
 
     CHUNK = 500
-    """Documents that ``evidence_bound`` takes at a time."""
+    """Number of documents that ``evidence_bound`` takes at a time."""
 
     ITERATIONS = 500
-    """Most updates of the posterior of a document. Any number of them gives a
-    bound, more a tighter one."""
+    """Upper limit on the updates of a document's posterior. Any number of them gives a bound;
+    more give a tighter one.
+    """
 
     TOLERANCE = 1e-4
-    """Mean change of gamma, in words, below which a document's posterior is left as it is."""
+    """Updates of a posterior stop if the mean change of gamma, in words, is no larger."""
 
     def __init__(
         self,
@@ -74,21 +75,24 @@ class LDA(BoundedModel):
         return 1 / self.topics if value is None else validate.positive(key, value)
 
     def posterior_of_topics(self) -> Tensor:
-        """lambda, (topics, V). No step leads below eta but by rounding."""
+        """Return lambda, (topics, V).
+
+        Learning keeps it at eta or above, except for rounding, which is undone here.
+        """
         return self.p.counts.clamp(min=self.eta)
 
     def mean_topics(self) -> Tensor:
-        """The posterior's mean of p(word | topic), (topics, V)."""
+        """Return the posterior mean of p(word | topic), (topics, V)."""
         counts = self.posterior_of_topics()
         return counts / counts.sum(-1, keepdim=True)
 
     @torch.no_grad()
     def evidence_bound(self, x: Tensor) -> Tensor:
-        """E_q[log p(words, theta, z) - log q], (n,), nats, float64.
+        """Return E_q[log p(words, theta, z) - log q] given the mean topics, (n,), nats, float64.
 
-        Given the mean topics, for counts ``x`` (n, V). q(theta) = Dir(gamma) is fitted to each
-        document, q(z) is optimal given that. The probability is that of the sequence of words,
-        without a multinomial coefficient.
+        ``x`` (n, V) are counts. q(theta) = Dir(gamma) is fitted to each document, and q(z) is
+        optimal given that. The probability is that of the sequence of words, without a multinomial
+        coefficient.
         """
         topics = self.mean_topics().double()
         return torch.cat([self._bound(part.double(), topics) for part in x.split(self.CHUNK)])
@@ -98,23 +102,27 @@ class LDA(BoundedModel):
         return bound_given(x, gamma, topics, self.alpha)
 
     def fitted(self, x: Tensor, topics: Tensor) -> Tensor:
-        """gamma of q(theta) = Dir(gamma) for each document of counts ``x`` (n, V), (n, topics).
-
-        By coordinate ascent.
+        """Fit q(theta) = Dir(gamma) to each document by coordinate ascent.
 
         Args:
-            x: Counts, of the dtype of ``topics``.
+            x: Counts (n, V), of the dtype of ``topics``.
             topics: p(word | topic), or exp E[log p(word | topic)], (topics, V).
+
+        Returns:
+            gamma, (n, topics).
         """
         gamma = x.new_ones(len(x), len(topics))
         open_ = torch.arange(len(x), device=x.device)
+
         for _ in range(self.ITERATIONS):
             before = gamma[open_]
             after = self.alpha + shares(x[open_], before, topics)
             gamma[open_] = after
+            # Only the documents that have not converged are updated again.
             open_ = open_[(after - before).abs().mean(-1) > self.TOLERANCE]
             if not len(open_):
                 break
+
         return gamma
 
 
@@ -122,15 +130,16 @@ class Topics(nn.Module):
     """The parameters of the posterior over topics: pseudo-counts (topics, V)."""
 
     SHAPE = 100
-    """The first counts are Gamma(SHAPE, 1 / SHAPE): of mean 1 and standard deviation
-    0.1, as in scikit-learn."""
+    """The first counts are drawn from Gamma(SHAPE, 1 / SHAPE), with mean 1 and standard deviation
+    0.1, as in scikit-learn.
+    """
 
     def __init__(self, topics: int, vocabulary: int) -> None:
         super().__init__()
         self.counts = nn.Parameter(torch.ones(topics, vocabulary))
 
     def start(self, generator: torch.Generator) -> None:
-        """Set random counts: a Gamma of a whole shape is a sum of exponentials."""
+        """Set random counts: a Gamma variable with a whole shape is a sum of exponential ones."""
         self.counts.zero_()
         for _ in range(self.SHAPE):
             self.counts.add_(
@@ -139,27 +148,27 @@ class Topics(nn.Module):
 
 
 def shares(x: Tensor, gamma: Tensor, topics: Tensor) -> Tensor:
-    """Expected number of words of each topic in each document, (n, topics).
+    """Return the expected number of words of each topic in each document, (n, topics).
 
-    Under the optimal q(z) given ``gamma``.
+    The expectation is over the optimal q(z) given ``gamma``.
     """
     weight = dirichlet.expected_log(gamma).exp()
     return weight * (_ratio(x, weight, topics) @ topics.mT)
 
 
 def statistics(x: Tensor, gamma: Tensor, topics: Tensor) -> Tensor:
-    """Expected number of times that each topic made each word, (topics, V).
+    """Return how often each topic is expected to have made each word, (topics, V).
 
-    In all documents ``x`` (n, V).
+    The numbers are sums over all documents ``x`` (n, V).
     """
     weight = dirichlet.expected_log(gamma).exp()
     return topics * (weight.mT @ _ratio(x, weight, topics))
 
 
 def bound_given(x: Tensor, gamma: Tensor, topics: Tensor, alpha: float) -> Tensor:
-    """The bound of each document, (n,), nats, at q(theta) = Dir(gamma) and the optimal q(z)."""
+    """Return the bound of each document, (n,), nats, at Dir(gamma) and the optimal q(z)."""
     mixed = dirichlet.expected_log(gamma).exp() @ topics
-    # Words that are not there add nothing, whatever their probability.
+    # Words that do not occur add nothing, even if their probability is 0.
     words = torch.where(x > 0, x * torch.log(mixed), 0.0)
     return words.sum(-1) - dirichlet.kl(gamma, alpha)
 

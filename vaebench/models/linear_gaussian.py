@@ -1,6 +1,6 @@
 """Linear-Gaussian model (probabilistic PCA) with a linear-Gaussian posterior.
 
-The exact answers are known.
+Its log p(x) and its bound are known exactly.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from vaebench.rng.noise import Shapes
 
 
 class LinearGaussian(SampledPosterior, Ancestral):
-    """z ~ N(0, I), x | z ~ N(W z + b, s^2 I).
+    """z ~ N(0, I), x | z ~ N(W z + b, s^2 I), with Q(z | x) = N(A (x - mean) + a, diag(t^2)).
 
-    Q(z | x) = N(A (x - mean) + a, diag(t^2)). s and t are learned.
+    All parameters are learned, s and t as well.
     """
 
     facts = FAMILIES["linear_gaussian"]
@@ -41,8 +41,10 @@ class LinearGaussian(SampledPosterior, Ancestral):
             raise UserError(
                 f"model.dims={dims}: linear_gaussian takes one latent layer, such as [2]"
             )
+
         super().__init__(info, dims)
         d, n = self.sizes
+
         self.p = nn.ParameterDict(
             # (d, n), (d,), (1,)
             {"weight": torch.zeros(d, n), "bias": torch.zeros(d), "log_sd": torch.zeros(1)}
@@ -52,11 +54,11 @@ class LinearGaussian(SampledPosterior, Ancestral):
         )
 
     def posterior_noise(self, k: int, batch: int) -> Shapes:
-        """Noise of ``sample_posterior``: standard normals (k, batch, n)."""
+        """Declare the noise of ``sample_posterior``: standard normals (k, batch, n)."""
         return {"q1": ("normal", (k, batch, self.sizes[1]))}
 
     def joint_noise(self, batch: int) -> Shapes:
-        """Noise of ``sample_joint``: standard normals (batch, d) and (batch, n)."""
+        """Declare the noise of ``sample_joint``: standard normals (batch, d) and (batch, n)."""
         return {f"p{i}": ("normal", (batch, n)) for i, n in enumerate(self.sizes)}
 
     def _posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,15 +66,15 @@ class LinearGaussian(SampledPosterior, Ancestral):
         return mean, self.q["log_sd"]
 
     def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:
-        """k reparameterised samples of Q(z | x): [z] with z (k, batch, n)."""
+        """Draw k reparameterised samples of Q(z | x): [z] with z (k, batch, n)."""
         return [gaussian.sample(*self._posterior(x), noise["q1"])]
 
     def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
-        """[log Q(z | x)], (k, batch), nats."""
+        """Return [log Q(z | x)], (k, batch), nats."""
         return [gaussian.log_prob(z[0], *self._posterior(x))]
 
     def log_joint_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
-        """[log p(x | z), log p(z)], each (k, batch), nats."""
+        """Return [log p(x | z), log p(z)], each (k, batch), nats."""
         decoded = nn.functional.linear(z[0], self.p["weight"], self.p["bias"])
         zero = torch.zeros((), dtype=z[0].dtype, device=z[0].device)
         return [
@@ -81,13 +83,13 @@ class LinearGaussian(SampledPosterior, Ancestral):
         ]
 
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
-        """Ancestral samples: x (batch, d) and [z (1, batch, n)]."""
+        """Draw ancestral samples: x (batch, d) and [z (1, batch, n)]."""
         z = noise["p1"]
         decoded = nn.functional.linear(z, self.p["weight"], self.p["bias"])
         return gaussian.sample(decoded, self.p["log_sd"], noise["p0"]), [z.unsqueeze(0)]
 
     def programs(self, x: Tensor) -> dict[str, Program]:
-        """Encoder and decoder."""
+        """Return encoder and decoder."""
 
         def encode(x: Tensor) -> tuple[Tensor, Tensor]:
             mean, log_sd = self._posterior(x)
@@ -103,29 +105,32 @@ class LinearGaussian(SampledPosterior, Ancestral):
         }
 
     def log_evidence(self, x: Tensor) -> Tensor:
-        """Exact log p(x) = log N(x; b, W W^T + s^2 I), (batch,), nats."""
+        """Return the exact log p(x) = log N(x; b, W W^T + s^2 I), (batch,), nats."""
         w = self.p["weight"]
         d = self.sizes[0]
         cov = w @ w.T + torch.exp(2 * self.p["log_sd"]) * torch.eye(
             d, dtype=w.dtype, device=w.device
         )
+
         chol = torch.linalg.cholesky(cov)
         r = torch.linalg.solve_triangular(chol, (x - self.p["bias"]).T, upper=False)
         return -0.5 * (r * r).sum(0) - chol.diagonal().log().sum() - 0.5 * d * math.log(2 * math.pi)
 
     def elbo(self, x: Tensor) -> Tensor:
-        """Exact E_Q[log p(x, z) - log Q(z | x)], (batch,), nats.
+        """Return the exact E_Q[log p(x, z) - log Q(z | x)], (batch,), nats.
 
-        Differentiable in every parameter.
+        It is differentiable in every parameter.
         """
         mean, log_t = self._posterior(x)
         w = self.p["weight"]
         log_s = self.p["log_sd"]
         d = self.sizes[0]
+
         t2 = torch.exp(2 * log_t)
         misfit = (x - nn.functional.linear(mean, w, self.p["bias"])).square().sum(-1) + (
             w.square() * t2
         ).sum()
+
         data = -0.5 * misfit * torch.exp(-2 * log_s) - d * log_s - 0.5 * d * math.log(2 * math.pi)
         kl = 0.5 * (mean.square() + t2 - 1 - 2 * log_t).sum(-1)
         return data - kl

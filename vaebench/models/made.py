@@ -20,30 +20,29 @@ from vaebench.settings import validate
 
 
 class MADE(Ensemble, Ancestral):
-    """A net from x to the logits of x.
+    """A net from x to the logits of x, whose masks make it autoregressive.
 
-    Masks cut every path from a pixel to itself and to earlier ones. A member is a mask: an order of
-    the pixels and, for every hidden unit, a degree m, from the least degree in the layer before it
-    to d - 1. The unit sees pixels of a position up to m, and is seen by those of a later one.
+    Masks cut every path from a pixel to itself and to earlier pixels. A member is a mask: an order
+    of the pixels and, for every hidden unit, a degree m, from the least degree in the layer before
+    it to d - 1. The unit sees pixels at positions up to m, and is seen by those at later positions.
 
     Parameters: ``p.weightL`` (units, inputs) and ``p.hiddenL`` of the hidden layers, ``p.output``
     (d, units), ``p.bias`` (d,), and with ``direct`` ``p.direct`` (d, d), from pixels to pixels.
 
     Args:
         info: What is known of the data.
-        units: Of every hidden layer, ReLU.
-        layers: How many of these.
-        masks: How many members there are. Training takes them in turn,
-            another one for every update.
+        units: Units of every hidden layer, which are ReLU.
+        layers: Number of hidden layers.
+        masks: Number of members. Training takes them in turn, another one for every update.
         direct: Whether pixels also see earlier ones without a hidden layer between.
-        mask_seed: Which masks: the same for every seed of a table.
+        mask_seed: Decides the masks, which are the same for every seed of a table.
 
     Raises:
         UserError: For a setting out of its range.
 
     Reference:
-        Germain et al. 2015, MADE: Masked Autoencoder for Distribution
-        Estimation, equations 8 to 13.
+        Germain et al. 2015, MADE: Masked Autoencoder for Distribution Estimation, equations 8 to
+        13.
     """
 
     facts = FAMILIES["made"]
@@ -90,14 +89,15 @@ class MADE(Ensemble, Ancestral):
         )
 
     def logits(self, x: Tensor, member: int | Tensor) -> Tensor:
-        """Logits of every pixel given those before it in the order of a member, (batch, d).
+        """Return the logits of every pixel given those before it in a member's order, (batch, d).
 
-        ``x`` (batch, d).
+        ``x`` is (batch, d).
         """
         number = torch.as_tensor(member, device=x.device).reshape(1)
         positions = self.positions.index_select(0, number)[0]
         degrees = self.degrees.index_select(0, number)[0]
 
+        # A unit sees what has a degree no larger than its own; a pixel, what has a smaller one.
         hidden = x
         before = positions
         for layer in range(self.layers):
@@ -110,22 +110,23 @@ class MADE(Ensemble, Ancestral):
         )
         if "direct" in self.p:
             logits = logits + F.linear(x, self.p["direct"] * (positions.unsqueeze(-1) > positions))
+
         return logits
 
     def log_member(self, x: Tensor, member: int | Tensor) -> Tensor:
-        """log p(x) by the mask of that number, (batch,), nats, differentiable.
+        """Return log p(x) by the mask of that number, (batch,), nats, differentiable.
 
-        The number may be a tensor ().
+        The number may be a tensor, ().
         """
         return bernoulli.log_prob(x, self.logits(x, member))
 
     def joint_noise(self, batch: int) -> Shapes:
-        """Noise of ``sample_joint``: a uniform (batch, d) for every pixel."""
+        """Declare the noise of ``sample_joint``: a uniform (batch, d) for every pixel."""
         return {"p0": ("uniform", (batch, self.sizes[0]))}
 
     @torch.no_grad()
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
-        """Samples by the first mask: x (batch, d), drawn pixel by pixel; there are no latents."""
+        """Draw samples by the first mask: x (batch, d), pixel by pixel; there are no latents."""
         uniform = inside(noise["p0"])
         x = torch.zeros_like(uniform)
         for pixel in self.positions[0].argsort().tolist():
@@ -135,15 +136,19 @@ class MADE(Ensemble, Ancestral):
 
 
 def mask_degrees(d: int, units: int, layers: int, seed: int, member: int) -> tuple[Tensor, Tensor]:
-    """Positions of the pixels, (d,), and degrees of the hidden units, (layers, units).
+    """Draw the mask of one member.
 
-    Numbers from 1, of one member. They are drawn by NumPy's RandomState, whose stream is frozen: a
-    trained model would be nothing with other masks.
+    NumPy's RandomState draws it, whose stream is frozen: a trained model would be useless with
+    other masks.
+
+    Returns:
+        Positions of the pixels, (d,), and degrees of the hidden units, (layers, units), all from 1.
     """
     draw = np.random.RandomState(seeds.derive(seed, "pixel_order", member) % 2**32)
     positions = draw.permutation(d) + 1
     degrees = np.empty((layers, units), np.int64)
     least = 1
+
     for layer in range(layers):
         degrees[layer] = draw.randint(least, max(d, least + 1), units)
         least = int(degrees[layer].min())

@@ -1,4 +1,4 @@
-"""The neural autoregressive distribution estimator, with its exact likelihood.
+"""The neural autoregressive distribution estimator, whose likelihood is exact.
 
 Larochelle & Murray 2011.
 """
@@ -26,25 +26,25 @@ ORDERS = ("raster", "random")
 
 
 class NADE(ExactModel, Ancestral):
-    """p(x) = prod_d p(x_d | x_<d).
+    """p(x) = prod_d p(x_d | x_<d), an autoregressive model with shared weights.
 
-    p(x_d = 1 | x_<d) = sigmoid(b_d + V_d . sigmoid(c + sum_{e<d} x_e W_e)). Pixels come in one
+    p(x_d = 1 | x_<d) = sigmoid(b_d + V_d . sigmoid(c + sum_{e<d} x_e W_e)). The pixels have one
     fixed order. Row d of ``p.weight`` (W), of ``p.output`` (V) and of ``p.bias`` (b) belongs to the
-    d-th pixel in that order, ``p.hidden`` is c.
+    d-th pixel in that order; ``p.hidden`` is c.
 
     Args:
         info: What is known of the data.
-        units: Hidden units.
+        units: Number of hidden units.
         tied: Whether V is W.
-        order: Of the pixels: ``raster``, as they stand in an example, or ``random``.
-        order_seed: Which random order: the same for every seed of a table.
+        order: Order of the pixels: ``raster``, as they stand in an example, or ``random``.
+        order_seed: Decides the random order, which is the same for every seed of a table.
 
     Raises:
         UserError: For a setting out of its range.
 
     Reference:
-        Larochelle & Murray 2011, The Neural Autoregressive Distribution
-        Estimator, equations 10 and 11.
+        Larochelle & Murray 2011, The Neural Autoregressive Distribution Estimator, equations 10 and
+        11.
     """
 
     facts = FAMILIES["nade"]
@@ -77,7 +77,7 @@ class NADE(ExactModel, Ancestral):
         self.register_buffer("order", pixel_order(d, order, order_seed), persistent=False)
 
     def start(self, generator: torch.Generator) -> None:
-        """The authors' initial values: weights uniform on +-1/d, biases 0."""
+        """Set the authors' initial values: weights uniform on +-1/d, biases 0."""
         d = self.sizes[0]
         for name in ("weight", "output"):
             if name in self.p:
@@ -91,9 +91,9 @@ class NADE(ExactModel, Ancestral):
         return self.p["output"] if "output" in self.p else self.p["weight"]
 
     def logits(self, x: Tensor) -> Tensor:
-        """Logits of every pixel given those before it, (batch, d), in the order of the pixels.
+        """Return the logits of every pixel given those before it, (batch, d).
 
-        So is ``x``.
+        Both ``x`` (batch, d) and the result are in the model's order of the pixels.
         """
         sums = running_sum.logits(x, self.p["weight"], self.p["hidden"], self.output)
         return sums + self.p["bias"]
@@ -101,23 +101,24 @@ class NADE(ExactModel, Ancestral):
     def log_evidence(
         self, x: Tensor, drop: Noise | None = None, tape: Tape | None = None
     ) -> Tensor:
-        """log p(x), (batch,), nats, differentiable in the parameters."""
+        """Return log p(x), (batch,), nats, differentiable in the parameters."""
         ordered = x[:, self.order]
         return bernoulli.log_prob(ordered, self.logits(ordered))
 
     def joint_noise(self, batch: int) -> Shapes:
-        """Noise of ``sample_joint``.
+        """Declare the noise of ``sample_joint``.
 
-        A uniform (batch, d) for every pixel, in the order of the pixels.
+        Uniforms (batch, d), one for every pixel, in the order in which the pixels are drawn.
         """
         return {"p0": ("uniform", (batch, self.sizes[0]))}
 
     @torch.no_grad()
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
-        """Samples: x (batch, d), drawn pixel by pixel; there are no latents."""
+        """Draw samples x (batch, d), pixel by pixel; there are no latents."""
         uniform = inside(noise["p0"])
         sums = self.p["hidden"].expand(len(uniform), -1)
         x = torch.empty_like(uniform)
+
         for i, pixel in enumerate(self.order.tolist()):
             logit = torch.sigmoid(sums) @ self.output[i] + self.p["bias"][i]
             bit = (uniform[:, i] < torch.sigmoid(logit)).to(uniform.dtype)
@@ -127,10 +128,10 @@ class NADE(ExactModel, Ancestral):
 
 
 def pixel_order(d: int, order: str, seed: int = 0) -> Tensor:
-    """The d pixels in a ``raster`` or ``random`` order, (d,) int64.
+    """Return the d pixels in a ``raster`` or ``random`` order, (d,) int64.
 
-    Which random one is a function of ``seed``. It is drawn by NumPy's RandomState, whose stream is
-    frozen: a trained model would be nothing in another order.
+    ``seed`` decides the random order. NumPy's RandomState draws it, whose stream is frozen: a
+    trained model would be useless with another order.
     """
     if order == "raster":
         return torch.arange(d)

@@ -1,4 +1,4 @@
-"""PixelCNN: the decoder of ``image_vae`` without a code, whose likelihood is exact.
+"""PixelCNN: the decoder of ``image_vae`` without a code. Its likelihood is exact.
 
 The baseline of He et al. 2019.
 """
@@ -45,14 +45,14 @@ class PixelCNN(ExactModel, Ancestral):
     def log_evidence(
         self, x: Tensor, drop: Noise | None = None, tape: Tape | None = None
     ) -> Tensor:
-        """log p(x), (batch,), nats, differentiable; with a tape by the statistics of the batch.
+        """Return log p(x), (batch,), nats, differentiable. There is no dropout.
 
-        No dropout.
+        With a tape, batch normalisation uses the statistics of the batch.
         """
         return bernoulli.log_prob(x, self.p(x, None, tape))[0]
 
     def programs(self, x: Tensor) -> dict[str, Program]:
-        """The decoder."""
+        """Return the decoder."""
 
         def decode(x: Tensor) -> Tensor:
             return self.p(x)[0]
@@ -61,13 +61,16 @@ class PixelCNN(ExactModel, Ancestral):
 
     @torch.no_grad()
     def score(self, x: Tensor) -> Tensor:
-        """``log_evidence`` for evaluation, (n,), nats: without gradient, memory bounded."""
+        """Return ``log_evidence`` for evaluation, (n,), nats.
+
+        No gradient passes, and memory is bounded.
+        """
         return images.score(self.p, x.to(self.mean.dtype), None)[0]
 
     def joint_noise(self, batch: int) -> Shapes:
-        """Noise of ``sample_joint``: a uniform (batch, h w) for every pixel."""
+        """Declare the noise of ``sample_joint``: a uniform (batch, h w) for every pixel."""
         return {"p0": ("uniform", (batch, self.sizes[0]))}
 
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
-        """Samples: x (batch, h w), drawn pixel by pixel; there are no latents."""
+        """Draw samples x (batch, h w), pixel by pixel; there are no latents."""
         return images.sample(self.p, None, noise["p0"].unsqueeze(0))[0], []

@@ -1,7 +1,7 @@
 """The posterior q(z | x) of a batch of examples, which every measure samples.
 
-The encoder's, or a refined one. A model makes one by its method ``posterior`` (``models.base``); a
-refined posterior is a ``Gaussian`` as well.
+It is the encoder's, or a refined one. A model makes it in its method ``posterior``
+(``models.base``). A refined posterior is a ``Gaussian`` too.
 """
 
 from __future__ import annotations
@@ -20,27 +20,30 @@ Noise = dict[str, Tensor]
 
 
 class Posterior(ABC):
-    """q(z | x) of a batch of examples: normalised, and sampled at once."""
+    """q(z | x) of a batch of examples: normalised, and sampled without a chain."""
 
     @abstractmethod
     def sample(self, k: int, noise: Noise) -> list[Tensor]:
-        """k samples for each example.
+        """Draw k samples for each example.
 
-        Layers (k, batch, n), by the noise that the model's ``posterior_noise`` names.
+        Returns layers (k, batch, n). The model's ``posterior_noise`` declares the noise.
         """
 
     @abstractmethod
     def log_prob_terms(self, z: Sequence[Tensor]) -> list[Tensor]:
-        """log q of each layer given the one below, or of all in one term, each (k, batch), nats."""
+        """Return log q of each layer given the one below, or of all layers as one term.
+
+        The terms are (k, batch) each, nats.
+        """
 
     def log_prob(self, z: Sequence[Tensor]) -> Tensor:
-        """log q(z | x), (k, batch), nats."""
+        """Return log q(z | x), (k, batch), nats."""
         return total(self.log_prob_terms(z))
 
     def exact_kl(self) -> list[Tensor] | None:
-        """KL of each layer to the prior, (batch,) each, nats.
+        """Return the KL of each layer to the prior, (batch,) each, nats.
 
-        Where it is known without samples; else None.
+        None if it is not known without samples.
         """
         return None
 
@@ -58,29 +61,30 @@ class Gaussian(Posterior):
         self.log_var = log_var
 
     def sample(self, k: int, noise: Noise) -> list[Tensor]:
-        """Through samples gradients pass to mean and variance.
+        """Draw k samples, through which gradients pass to mean and variance.
 
         Noise ``q1``: standard normals (k, batch, n).
         """
         return [gaussian.sample(self.mean, 0.5 * self.log_var, noise["q1"])]
 
     def log_prob_terms(self, z: Sequence[Tensor]) -> list[Tensor]:
-        """[log q(z | x)], (k, batch), nats."""
+        """Return [log q(z | x)], (k, batch), nats."""
         return [gaussian.log_prob(z[0], self.mean, 0.5 * self.log_var)]
 
     def kl(self) -> Tensor:
-        """KL(q(z | x) || N(0, I)), exact, (batch,), nats."""
+        """Return KL(q(z | x) || N(0, I)), exact, (batch,), nats."""
         return gaussian.kl_standard(self.mean, self.log_var)
 
     def exact_kl(self) -> list[Tensor]:
-        """[``kl``], in float64."""
+        """Return [``kl``], computed in float64."""
         return [gaussian.kl_standard(self.mean.double(), self.log_var.double())]
 
 
 class Layer(NamedTuple):
-    """A Gaussian of one layer.
+    """The Gaussian of one layer, each field (batch, n).
 
-    Its mean, the log of the precision's diagonal, and its vector, (batch, n) each.
+    Its mean, the log of D and the vector u of its precision D + u u^T. ``u`` is None if the
+    precision is diagonal.
     """
 
     mean: Tensor
@@ -91,10 +95,10 @@ class Layer(NamedTuple):
 class GaussianLayers(Posterior):
     """Independent Gaussians over several layers.
 
-    Each has N(0, I) as its prior and a precision D + u u^T.
+    Each has the prior N(0, I) and a precision D + u u^T.
 
     Args:
-        layers: The one next to the data first.
+        layers: The Gaussians, that of the layer next to the data first.
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:
@@ -102,11 +106,11 @@ class GaussianLayers(Posterior):
 
     @property
     def mean(self) -> Tensor:
-        """That of the layer next to the data, (batch, n)."""
+        """The mean of the layer next to the data, (batch, n)."""
         return self.layers[0].mean
 
     def sample(self, k: int, noise: Noise) -> list[Tensor]:
-        """Gradients pass to all that a layer has.
+        """Draw k samples of each layer, through which gradients pass to all fields of the layer.
 
         Noise ``q1``, ``q2``, ...: standard normals (k, batch, n).
         """
@@ -116,15 +120,15 @@ class GaussianLayers(Posterior):
         ]
 
     def log_prob_terms(self, z: Sequence[Tensor]) -> list[Tensor]:
-        """log q of each layer, (k, batch), nats."""
+        """Return log q of each layer, (k, batch), nats."""
         return [precision_gaussian.log_prob(v, *q) for v, q in zip(z, self.layers, strict=True)]
 
     def kl_terms(self) -> list[Tensor]:
-        """KL of each layer to N(0, I), exact, (batch,), nats; differentiable."""
+        """Return the KL of each layer to N(0, I), exact, (batch,), nats; differentiable."""
         return [precision_gaussian.kl_standard(*q) for q in self.layers]
 
     def exact_kl(self) -> list[Tensor]:
-        """``kl_terms`` in float64."""
+        """Return ``kl_terms``, computed in float64."""
         doubles = [
             Layer(q.mean.double(), q.log_d.double(), None if q.u is None else q.u.double())
             for q in self.layers
@@ -133,11 +137,11 @@ class GaussianLayers(Posterior):
 
 
 def log_standard(z: Tensor) -> Tensor:
-    """log N(z; 0, I), (...), nats, for ``z`` (..., n)."""
+    """Return log N(z; 0, I), (...), nats, for ``z`` (..., n)."""
     zero = torch.zeros((), dtype=z.dtype, device=z.device)
     return gaussian.log_prob(z, zero, zero)
 
 
 def total(terms: Sequence[Tensor]) -> Tensor:
-    """The sum of the terms of a log-density."""
+    """Return the sum of the terms of a log-density."""
     return sum(terms[1:], start=terms[0])

@@ -23,10 +23,10 @@ class BinaryRBM(EnergyModel):
 
     Args:
         info: What is known of the data.
-        units: Hidden units.
+        units: Number of hidden units.
 
     Raises:
-        UserError: If ``units`` is no whole number from 1.
+        UserError: If ``units`` is not a whole number from 1.
     """
 
     facts = FAMILIES["rbm"]
@@ -45,19 +45,19 @@ class BinaryRBM(EnergyModel):
         )
 
     def machine(self) -> RBM:
-        """The machine with x as side 1 and h as side 2; gradients pass to its parameters."""
+        """Return the machine with x as side 1 and h as side 2; gradients pass to its parameters."""
         return RBM(self.p["visible"], self.p["hidden"], self.p["weight"])
 
     def decayed(self) -> list[Tensor]:
-        """The couplings alone: biases do not decay."""
+        """Return the couplings alone: biases do not decay."""
         return [self.p["weight"]]
 
     def free_energy(self, x: Tensor) -> Tensor:
-        """F(x), (batch,), nats, of bits ``x`` (batch, d)."""
+        """Return F(x), (batch,), nats, of bits ``x`` (batch, d)."""
         return self.machine().free_energy1(x)
 
     def gibbs_noise(self, steps: int, batch: int) -> Shapes:
-        """Uniforms (steps, batch, units) and (steps, batch, d)."""
+        """Declare the noise of ``gibbs``: uniforms (steps, batch, units) and (steps, batch, d)."""
         d, units = self.p["weight"].shape
         return {
             "hidden": ("dithered", (steps, batch, units)),
@@ -66,5 +66,8 @@ class BinaryRBM(EnergyModel):
 
     @torch.no_grad()
     def gibbs(self, x: Tensor, noise: Noise) -> Tensor:
-        """Steps from ``x`` (batch, d): the hidden bits given x, then new x given these."""
+        """Run Gibbs steps from ``x`` (batch, d) and return the last x, (batch, d).
+
+        A step draws the hidden bits given x, then new x given these.
+        """
         return self.machine().gibbs(x, noise["hidden"], noise["visible"])[0]

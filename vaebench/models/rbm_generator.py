@@ -1,8 +1,8 @@
-"""A generative model with few binary latents and a Boltzmann prior.
+"""A generative model with few binary latents, a Boltzmann prior and an exact posterior.
 
-Its posterior is exact, by enumeration. The generative half of DVAE## without an inference network
-(Vahdat, Andriyash & Macready 2020, appendix E: 16 bits, so that everything can be summed). With the
-true posterior as q the one-sample bound is log p(x) itself, whatever the sample.
+The posterior is found by enumeration. The model is the generative half of DVAE## without an
+inference network (Vahdat, Andriyash & Macready 2020, appendix E: 16 bits, so that everything can be
+summed). With the true posterior as q the one-sample bound is log p(x) itself, whatever the sample.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from vaebench.protocol.families import FAMILIES
 from vaebench.rng.noise import Shapes
 
 CHUNK = 2**25
-"""Floats of a table of states and cases held at once, and of the states decoded at once."""
+"""Upper limit, in floats, on a table of states and examples and on the states decoded at once."""
 
 
 class RBMGenerator(RBMPriorModel, SampledPosterior):
     """p(z) a Boltzmann machine over two halves of ``latents`` bits, p(x | z) factorial Bernoulli.
 
-    No parameters of q. Densities are those of measures: hard bits and the running averages of batch
-    normalisation. Every call that needs the posterior runs over all 2^latents states; what they
-    decode to is kept between calls without gradient. Raises UserError for more bits than
-    ``boltzmann_exact.MAX_UNITS``.
+    q has no parameters. Densities are those that measures take: of hard bits, with the running
+    averages of batch normalisation. Every call that needs the posterior runs over all 2^latents
+    states. What these decode to is kept between calls without gradient. Raises UserError for more
+    bits than ``boltzmann_exact.MAX_UNITS``.
     """
 
     facts = FAMILIES["rbm_generator"]
@@ -61,41 +61,43 @@ class RBMGenerator(RBMPriorModel, SampledPosterior):
     # ------------------------------------------------------------------------------------ posterior
 
     def posterior_noise(self, k: int, batch: int) -> Shapes:
-        """Noise of ``sample_posterior``: one uniform (k, batch) for each sample."""
+        """Declare the noise of ``sample_posterior``: one uniform (k, batch) for each sample."""
         return {"q1": ("uniform", (k, batch))}
 
     @torch.no_grad()
     def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:
-        """k exact samples of p(z | x) for each case, by inversion: [(k, batch, latents)]."""
+        """Draw k exact samples of p(z | x) for each example by inversion: [(k, batch, latents)]."""
         units = self.sizes[1]
         numbers = []
+
         for rows in self._rows(x):
             edges = torch.softmax(self.table(x[rows]).double(), -1).cumsum(-1)
             u = noise["q1"][:, rows].T.double().contiguous()
-            # The last edge is 1 only to rounding: noise above it must not pick a
-            # state beyond the last.
+            # The last edge is 1 except for rounding. Noise above it must not pick a state beyond
+            # the last.
             numbers.append(torch.searchsorted(edges, u, right=True).clamp(max=2**units - 1))
+
         number = torch.cat(numbers).T.unsqueeze(-1)
         return [((number >> torch.arange(units, device=x.device)) & 1).to(x.dtype)]
 
     def log_marginal(self, x: Tensor) -> Tensor:
-        """log sum_z exp(-E(z)) p(x | z) = log p(x) + log Z of ``x`` (batch, d), (batch,), nats.
+        """Return log sum_z exp(-E(z)) p(x | z) = log p(x) + log Z, (batch,), nats.
 
-        Differentiable.
+        ``x`` is (batch, d). The result is differentiable.
         """
         return torch.cat([torch.logsumexp(self.table(x[rows]), -1) for rows in self._rows(x)])
 
     def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
-        """log p(z | x) as one term, (k, batch), nats."""
+        """Return log p(z | x) as one term, (k, batch), nats."""
         return [self.log_joint(x, z) - self.log_marginal(x)]
 
     # ---------------------------------------------------------------------------------- enumeration
 
     def table(self, x: Tensor) -> Tensor:
-        """log p(x, z) + log Z of every state in ``boltzmann_exact.states``' order.
+        """Return log p(x, z) + log Z of every state z, (batch, 2^latents), nats.
 
-        (batch, 2^latents), nats. A product with the decoded states: sum_i x_i l_i - softplus(l_i)
-        is linear in x.
+        The states are in the order of ``boltzmann_exact.states``. One matrix product with the
+        decoded states is enough, since sum_i x_i l_i - softplus(l_i) is linear in x.
         """
         logits, constant = self._decoded()
         return product(x, logits, constant)
@@ -105,11 +107,14 @@ class RBMGenerator(RBMPriorModel, SampledPosterior):
         return (slice(start, start + step) for start in range(0, len(x), step))
 
     def _decoded(self) -> tuple[Tensor, Tensor]:
-        """Logits of every state, (states, d), and -E(z) - sum_i softplus(l_i), (states,)."""
+        """Return the logits l of every state, (states, d), and a constant, (states,).
+
+        The constant is -E(z) - sum_i softplus(l_i).
+        """
         if torch.is_grad_enabled():
             return self._decode_all()
-        # Compared by value, so nothing that changes parameters needs to know: it takes thousands of
-        # times less than decoding does.
+        # The parameters are compared by value, so that no code that changes them must report it.
+        # This is thousands of times cheaper than decoding.
         now = list(self.p.state_dict().values())
         if self._kept is None or not _equal(self._kept[0], now):
             self._kept = None  # frees the old before the new is made
@@ -121,24 +126,33 @@ class RBMGenerator(RBMPriorModel, SampledPosterior):
         step = max(1, CHUNK // max(self.sizes[0], self.p.decoder.net.outputs))
         logits = []
         constant = []
+
         for start in range(0, count, step):
             z = [boltzmann_exact.states(self.sizes[1], self.mean, start, min(start + step, count))]
             logits.append(self.decode(z))
             softplus = -bernoulli.log_prob(torch.zeros_like(self.mean), logits[-1])
             constant.append(self.prior().negative_energy(*self.sides(z)) - softplus)
+
         return torch.cat(logits), torch.cat(constant)
 
     # ------------------------------------------------------------------------------------- sampling
 
     def frozen(self, statistics: Tape) -> Callable[[Tensor, Tensor], Tensor]:
-        """(x, z) -> log p(x, z) + log Z, (batch,).
+        """Return a function (x, z) -> log p(x, z) + log Z, (batch,), of the present parameters.
 
-        As it is now and with batch normalisation by ``statistics``. For many evaluations without
-        gradient: the normalisation is folded into the kernels. ``statistics`` maps the path of a
-        layer to mean and variance, as a tape does; ``x`` (batch, d), ``z`` (batch, latents).
+        It is for many evaluations without gradient: batch normalisation goes by ``statistics`` and
+        is folded into the weights.
+
+        Args:
+            statistics: Path of a layer -> mean and variance, as on a tape.
+
+        Returns:
+            A function of ``x`` (batch, d) and ``z`` (batch, latents).
         """
         net = self.p.decoder.net
         output = self.p.decoder.output
+
+        # Fold the normalisation into each layer: tanh(BN(h W + b)) = tanh(h W' + b').
         hidden = []
         for dense, norm in zip(net.dense, net.norms, strict=True):
             mean, variance = statistics[norm.path]
@@ -161,7 +175,10 @@ class RBMGenerator(RBMPriorModel, SampledPosterior):
 
 
 def _log_prob() -> Callable[[Tensor, Tensor], Tensor]:
-    """log p(x) of Bernoulli units with given logits, (batch,), without gradient."""
+    """Return a function for log p(x) of Bernoulli units with given logits, (batch,).
+
+    No gradient passes. A kernel computes it if there is one for the arrays.
+    """
     if not kernels.allowed():
         return bernoulli.log_prob
     from vaebench.kernels import likelihood

@@ -1,9 +1,9 @@
-"""DVAE##: a Boltzmann machine for every case as the posterior (Vahdat, Andriyash & Macready 2020).
+"""DVAE##: the posterior of each example is a Boltzmann machine of its own.
 
-q(z | x) = exp(-E_x(z)) / Z_x over the same two sides as the prior. The encoder gives all biases and
-couplings of the machine of a case. It has no ancestral order, so there is no sampling at once:
-samples come from Markov chains (in training persistent ones, for measures annealed ones), and log
-Z_x is unknown without an estimate.
+Vahdat, Andriyash & Macready 2020. q(z | x) = exp(-E_x(z)) / Z_x over the same two sides as the
+prior. The encoder gives all biases and couplings of the machine of an example. The machine has no
+ancestral order, so it cannot be sampled directly: samples come from Markov chains (in training
+persistent ones, for measures annealed ones), and log Z_x must be estimated.
 """
 
 from __future__ import annotations
@@ -25,15 +25,17 @@ from vaebench.protocol.families import FAMILIES
 from vaebench.settings import validate
 
 COUPLING = 1.5
-"""Standard deviation of a coupling of spins times sqrt(n1), at the start: strong
-enough for several modes."""
+"""Standard deviation of a coupling of spins at the start, times sqrt(n1). It is large enough for
+several modes.
+"""
 
 
 class Encoder(nn.Module):
-    """x -> the machine of each case: hidden layers, then a linear layer to n1 + n2 + n1 n2 numbers.
+    """From x to the machine of each example: hidden layers, then a linear output layer.
 
-    They are fields h1, h2 and couplings J of spins +-1, J = 1.5 BN(.) / sqrt(n1) with a
-    normalisation of its own; ``from_spins`` turns them into those of bits.
+    The n1 + n2 + n1 n2 outputs are fields h1, h2 and couplings J of spins +-1. The couplings have a
+    normalisation of their own, J = 1.5 BN(.) / sqrt(n1). ``from_spins`` turns all into biases and
+    couplings of bits.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Encoder(nn.Module):
         factor = COUPLING / math.sqrt(self.n1)
         if tape is not None and out.dim() == 2 and kernels.plain(out) and kernels.allowed():
             return self._by_kernel(out, factor, tape)
+
         h1, h2, j = out.split([self.n1, self.n2, self.n1 * self.n2], -1)
         j = factor * self.couplings(j, tape)
         return from_spins(h1, h2, j.reshape(*j.shape[:-1], self.n1, self.n2))
@@ -65,10 +68,10 @@ class Encoder(nn.Module):
 
 
 def from_spins(h1: Tensor, h2: Tensor, j: Tensor) -> RBM:
-    """The machine over bits z of a machine over spins s = 2 z - 1.
+    """Turn a machine over spins s = 2 z - 1 into the same machine over bits z.
 
-    Of the latter -E = h1.s1 + h2.s2 + s1' J s2 + constant. ``h1`` (*batch, n1), ``h2``
-    (*batch, n2), ``j`` (*batch, n1, n2): W = 4 J, b1 = 2 (h1 - J 1), b2 = 2 (h2 - J' 1).
+    The spins have -E = h1.s1 + h2.s2 + s1' J s2 + constant, with ``h1`` (*batch, n1), ``h2``
+    (*batch, n2), ``j`` (*batch, n1, n2). Then W = 4 J, b1 = 2 (h1 - J 1), b2 = 2 (h2 - J' 1).
     """
     return RBM(2.0 * (h1 - j.sum(-1)), 2.0 * (h2 - j.sum(-2)), 4.0 * j)
 
@@ -76,11 +79,11 @@ def from_spins(h1: Tensor, h2: Tensor, j: Tensor) -> RBM:
 class RBMPosteriorVAE(RBMPriorModel, BoltzmannPosterior):
     """Binary latents with a Boltzmann prior and posterior.
 
-    Each case has a posterior of its own, over the same sides as the prior. One group of ``latents``
-    bits; side 1 is their first half, in the prior and in the posterior. Encoder and decoder have
-    ``layers`` hidden layers of ``units`` tanh units. Wherever samples are taken, [z] with z
-    (k, batch, latents) and [z1, z2] by sides will do. There is no ``sample_posterior``: it takes a
-    chain; see ``posterior``.
+    Each example has a posterior of its own, over the same sides as the prior. There is one group of
+    ``latents`` bits; its first half is side 1, in the prior and in the posterior. Encoder and
+    decoder have ``layers`` hidden layers of ``units`` tanh units. Methods that take samples accept
+    [z] with z (k, batch, latents), or [z1, z2] by sides. There is no ``sample_posterior``, since
+    sampling takes a chain; see ``posterior``.
     """
 
     facts = FAMILIES["rbm_posterior"]
@@ -101,19 +104,22 @@ class RBMPosteriorVAE(RBMPriorModel, BoltzmannPosterior):
         name_norms(self)
 
     def posterior(self, x: Tensor, tape: Tape | None = None) -> RBM:
-        """The posterior's machines of the cases ``x`` (batch, d).
+        """Return the machines that are the posteriors of the examples ``x`` (batch, d).
 
-        Batched (batch,), unnormalised.
+        They are batched (batch,) and unnormalised.
         """
         return self.q(x - self.mean, tape)
 
     def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
-        """-E_x(z) = log q(z | x) + log Z_x, (k, batch), nats.
+        """Return -E_x(z) = log q(z | x) + log Z_x, (k, batch), nats.
 
         Measures subtract the log Z of ``posterior(x)``.
         """
         return [self.posterior(x).negative_energy(*self.sides(z))]
 
     def decayed(self) -> list[Tensor]:
-        """As for the other models, but for the scale of the couplings, which keeps their size."""
+        """Return what decays in the other models, except the scale of the couplings.
+
+        That scale sets the size of the couplings, which is to be kept.
+        """
         return [p for p in super().decayed() if p is not self.q.couplings.scale]

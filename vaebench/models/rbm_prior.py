@@ -16,7 +16,7 @@ from vaebench.dists.rbm import RBM
 class RBMPrior(nn.Module):
     """p(z) = exp(b1.z1 + b2.z2 + z1' W z2) / Z over two sides of n/2 units.
 
-    Every parameter starts at 0. The units come in groups, side 1 is the first half of them all.
+    Every parameter starts at 0. The units come in groups; the first half of all units is side 1.
     """
 
     def __init__(self, units: int) -> None:
@@ -28,15 +28,15 @@ class RBMPrior(nn.Module):
         self.w = nn.Parameter(torch.zeros(half, units - half))
 
     def start(self, generator: torch.Generator) -> None:
-        """Initial parameters: the uniform distribution."""
+        """Set all parameters to 0, which is the uniform distribution."""
         for p in self.parameters():
             nn.init.zeros_(p)
 
     def machine(self) -> RBM:
-        """The machine, through which gradients pass to the parameters."""
+        """Return the machine, through which gradients pass to the parameters."""
         return RBM(self.b1, self.b2, self.w)
 
     def sides(self, z: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Groups (k, batch, n_i) as the two sides of the machine."""
+        """Split groups (k, batch, n_i) into the two sides of the machine."""
         whole = z[0] if len(z) == 1 else torch.cat(list(z), -1)
         return whole[..., : self.first], whole[..., self.first :]

@@ -1,8 +1,8 @@
-"""A Boltzmann machine that is fitted to a known distribution: the experiment of Figure 5 of DVAE##.
+"""A Boltzmann machine fitted to a known distribution: the experiment of Figure 5 of DVAE##.
 
-(Vahdat, Andriyash & Macready 2020, appendix.) p(z) is a fixed mixture of factorial Bernoullis, q(z)
-a free machine; training minimises KL(q || p), which a handful of bits lets one enumerate. There are
-no data: a case is one more sample of the same q, and log p(x, z) is log p(z).
+Vahdat, Andriyash & Macready 2020, appendix. p(z) is a fixed mixture of factorial Bernoullis, q(z) a
+free machine. Training minimises KL(q || p), which can be enumerated since there are few bits. There
+are no data: each example asks for one more sample of the same q, and log p(x, z) is log p(z).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from vaebench.settings import validate
 WEIGHTS = ("equal", "dirichlet")
 
 MOST_BITS = boltzmann_exact.MAX_UNITS // 2
-"""Units of a side: every state is tabulated."""
+"""Upper limit on the units of a side: every state is tabulated."""
 
 
 class FreeMachine(nn.Module):
@@ -41,11 +41,11 @@ class FreeMachine(nn.Module):
 
 
 class RBMTarget(SampledPosterior):
-    """q a machine of ``side`` + ``side`` bits; p(z) = sum_c alpha_c prod_i Bernoulli(z_i; mu_ci).
+    """A machine q of ``side`` + ``side`` bits, and a mixture p of factorial Bernoullis.
 
-    mu_ci is ``low`` or 1 - ``low`` by a random pattern, a function of the number ``mixture`` alone.
-    ``weights``: 'equal' for alpha_c = 1 / components, 'dirichlet' for one draw from the flat
-    Dirichlet, by ``mixture`` too.
+    p(z) = sum_c alpha_c prod_i Bernoulli(z_i; mu_ci). mu_ci is ``low`` or 1 - ``low`` by a random
+    pattern, a function of the number ``mixture`` alone. ``weights``: 'equal' for alpha_c = 1 /
+    components, 'dirichlet' for one draw from the flat Dirichlet, which ``mixture`` decides too.
     """
 
     facts = FAMILIES["rbm_target"]
@@ -94,33 +94,33 @@ class RBMTarget(SampledPosterior):
         self.q = FreeMachine(side)
 
     def machine(self) -> RBM:
-        """q as a machine without batch, through which gradients pass."""
+        """Return q as a machine without a batch, through which gradients pass."""
         return RBM(self.q.b1, self.q.b2, self.q.w)
 
     def target(self, z1: Tensor, z2: Tensor) -> Tensor:
-        """log p(z), (...), nats, for sides (..., side) of bits.
+        """Return log p(z), (...), nats, for sides (..., side) of bits.
 
-        Or of values in between, put into the same formula.
+        The same formula is used for values between 0 and 1.
         """
         z = torch.cat([z1, z2], -1)
         return torch.logsumexp(z @ self.slopes.mT + self.offsets, -1)
 
     def kl(self) -> Tensor:
-        """Exact KL(q || p), (), nats, by enumeration; differentiable."""
+        """Return the exact KL(q || p), (), nats, by enumeration; differentiable."""
         z1, z2, log_q = boltzmann_exact.log_probs(self.machine())
         return (log_q.exp() * (log_q - self.target(z1, z2))).sum()
 
     # ------------------------------------------------------------------------- what every model has
 
     def posterior_noise(self, k: int, batch: int) -> Shapes:
-        """Noise of ``sample_posterior``.
+        """Declare the noise of ``sample_posterior``.
 
         Uniforms (k, batch) for side 1, (k, batch, side) for side 2.
         """
         return {"q1": ("uniform", (k, batch)), "q2": ("uniform", (k, batch, self.side))}
 
     def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:
-        """k independent exact samples of q beside each case: [z (k, batch, 2 side)]."""
+        """Draw k independent exact samples of q for each example: [z (k, batch, 2 side)]."""
         lead = noise["q1"].shape
         flat = boltzmann_exact.sample(
             self.machine(), noise["q1"].reshape(-1), noise["q2"].reshape(-1, self.side)
@@ -128,7 +128,7 @@ class RBMTarget(SampledPosterior):
         return [torch.cat(flat, -1).reshape(*lead, -1)]
 
     def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
-        """[log q(z)], (k, batch), nats."""
+        """Return [log q(z)], (k, batch), nats."""
         whole = torch.cat(list(z), -1)
         z1, z2 = (v.reshape(-1, self.side) for v in whole.split(self.side, -1))
         rbm = self.machine()
@@ -137,10 +137,10 @@ class RBMTarget(SampledPosterior):
         ]
 
     def log_joint_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
-        """[0, log p(z)], each (k, batch), nats: the data have no part in it."""
+        """Return [0, log p(z)], each (k, batch), nats: the data do not matter."""
         log_p = self.target(*torch.cat(list(z), -1).split(self.side, -1))
         return [torch.zeros_like(log_p), log_p]
 
     def log_joint(self, x: Tensor, z: Sequence[Tensor]) -> Tensor:
-        """log p(z), (k, batch), nats."""
+        """Return log p(z), (k, batch), nats."""
         return self.log_joint_terms(x, z)[1]

@@ -1,9 +1,9 @@
 """Binary latents with a Boltzmann prior and a hierarchical inference network.
 
-DVAE, DVAE++, DVAE#, GumBolt, PWL. The model is the discrete one. How training relaxes its bits is a
-matter of the learning rule, which calls ``encode``, ``group_logits`` and ``decode`` with values
-between 0 and 1; sampling and log-densities here, which measures use, are those of hard bits, with
-the running averages of batch normalisation.
+This is the model of DVAE, DVAE++, DVAE#, GumBolt and PWL. It is discrete. How training relaxes the
+bits is up to the objective, which calls ``encode``, ``group_logits`` and ``decode`` with values
+between 0 and 1. Measures use the sampling and log-densities here, which are those of hard bits,
+with the running averages of batch normalisation.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ CONTEXTS = ("none", "shared")
 
 
 class Decoder(nn.Module):
-    """Logits of p(x | z): hidden layers, a linear output.
+    """Logits of p(x | z): hidden layers, a linear output, and the logits of the data's mean.
 
-    And the data's own logits as a constant offset.
+    The latter are a constant offset.
     """
 
     offset: Tensor
@@ -89,33 +89,37 @@ class RBMPriorModel(BoltzmannPrior, BinaryVisibles):
         self.p = Generator(self.mean, latents, units, decoder_layers, momentum)
 
     def prior(self) -> RBM:
-        """The prior's machine, unnormalised."""
+        """Return the prior's machine, unnormalised."""
         return self.p.prior.machine()
 
     def sides(self, z: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Groups (k, batch, n_i) as the two sides of the prior's machine."""
+        """Split groups (k, batch, n_i) into the two sides of the prior's machine."""
         return self.p.prior.sides(z)
 
     def decode(self, z: Sequence[Tensor], tape: Tape | None = None) -> Tensor:
-        """Logits of p(x | z), (k, batch, d), for groups of bits or of values between 0 and 1."""
+        """Return the logits of p(x | z), (k, batch, d).
+
+        The groups ``z`` are bits or values between 0 and 1.
+        """
         return self.p.decoder(torch.cat(list(z), -1), tape)
 
     def sample_visible(self, z: Sequence[Tensor], uniform: Tensor) -> Tensor:
-        """Samples of p(x | z), bits of the shape of ``uniform`` (k, batch, d)."""
+        """Draw samples of p(x | z), bits of the shape of ``uniform`` (k, batch, d)."""
         return bits(self.decode(z), uniform)
 
     def log_likelihood(self, x: Tensor, z: Sequence[Tensor], tape: Tape | None = None) -> Tensor:
-        """log p(x | z), (k, batch), nats."""
+        """Return log p(x | z), (k, batch), nats."""
         return bernoulli.log_prob(x, self.decode(z, tape))
 
     def log_joint_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
-        """log p(x | z) and -E(z) = log p(z) + log Z, each (k, batch), nats."""
+        """Return log p(x | z) and -E(z) = log p(z) + log Z, each (k, batch), nats."""
         return [self.log_likelihood(x, z), self.prior().negative_energy(*self.sides(z))]
 
     def decayed(self) -> list[Tensor]:
-        """What weight decay applies to.
+        """Return the parameters that weight decay applies to.
 
-        Kernels of all nets, scales of batch normalisation, the prior's couplings.
+        These are the weights of all nets, the scales of batch normalisation and the prior's
+        couplings.
         """
         return [p for name, p in self.named_parameters() if p.dim() > 1 or name.endswith(".scale")]
 
@@ -123,7 +127,7 @@ class RBMPriorModel(BoltzmannPrior, BinaryVisibles):
 class Inference(nn.Module):
     """The inference network.
 
-    A net that all groups share, if there is one, a net for each group, and its output.
+    It has a net that all groups share (or None), and for each group a net and its output layer.
     """
 
     def __init__(
@@ -141,10 +145,10 @@ class Inference(nn.Module):
 class RBMVAE(RBMPriorModel, SampledPosterior):
     """q(z | x) = prod_i q(z_i | x, z_<i) over ``groups`` groups of equal size.
 
-    Each is factorial Bernoulli. ``context``: 'none' gives every group a net of its own on [x, z_<i]
-    with ``layers`` hidden layers; 'shared' gives all groups one net c(x) with that many, and every
-    group a linear layer on [c(x), z_<i] (Vahdat et al. 2020, Table 5). The decoder has as many
-    hidden layers as the inference network. ``latents`` counts the bits of all groups.
+    Each factor is a factorial Bernoulli. ``context``: 'none' gives every group a net of its own on
+    [x, z_<i] with ``layers`` hidden layers. 'shared' gives all groups one net c(x) with that many,
+    and every group a linear layer on [c(x), z_<i] (Vahdat et al. 2020, Table 5). The decoder has as
+    many hidden layers as the inference network. ``latents`` counts the bits of all groups.
     """
 
     facts = FAMILIES["rbm_vae"]
@@ -188,9 +192,11 @@ class RBMVAE(RBMPriorModel, SampledPosterior):
                 f"model.latents={latents!r}: must be a whole number of bits that "
                 f"groups={groups!r} divides"
             )
+
         validate.one_of("model.context", context, CONTEXTS)
         size = latents // groups
         super().__init__(info, [size] * groups, units, layers, layers, momentum)
+
         before = [info.size + i * size for i in range(groups)]
         shared = None
         hidden = layers
@@ -206,9 +212,9 @@ class RBMVAE(RBMPriorModel, SampledPosterior):
     # ------------------------------------------------------------------------------------ posterior
 
     def encode(self, x: Tensor, tape: Tape | None = None) -> Tensor:
-        """What every group sees of ``x`` (batch, d).
+        """Return what every group sees of ``x`` (batch, d), (batch, m).
 
-        Its context, or the centred data, (batch, m).
+        This is the shared context, or the centred data if there is none.
         """
         centred = x - self.mean
         return centred if self.q.context is None else self.q.context(centred, tape)
@@ -216,21 +222,27 @@ class RBMVAE(RBMPriorModel, SampledPosterior):
     def group_logits(
         self, i: int, seen: Tensor, before: Sequence[Tensor], tape: Tape | None = None
     ) -> Tensor:
-        """Logits of q(z_i | x, z_<i): (batch, n) for the first group, (k, batch, n) for the others.
+        """Return the logits of q(z_i | x, z_<i).
 
-        ``seen`` is ``encode``'s; ``before`` the groups below, (k, batch, n) each, bits or values
-        between 0 and 1.
+        Args:
+            i: Number of the group, from 0.
+            seen: What ``encode`` returned.
+            before: The groups before it, (k, batch, n) each, bits or values between 0 and 1.
+            tape: Given in training, for batch normalisation.
+
+        Returns:
+            (batch, n) for the first group, (k, batch, n) for the others.
         """
         if before:
             seen = torch.cat([seen.expand(len(before[0]), *seen.shape), *before], -1)
         return self.q.outputs[i](self.q.nets[i](seen, tape))
 
     def posterior_noise(self, k: int, batch: int) -> Shapes:
-        """Noise of ``sample_posterior``: uniforms (k, batch, n) for each group."""
+        """Declare the noise of ``sample_posterior``: uniforms (k, batch, n) for each group."""
         return {f"q{i}": ("uniform", (k, batch, n)) for i, n in enumerate(self.sizes[1:], start=1)}
 
     def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:
-        """k samples of q(z | x) for each case: groups of bits (k, batch, n)."""
+        """Draw k samples of q(z | x) for each example: groups of bits (k, batch, n)."""
         seen = self.encode(x)
         z: list[Tensor] = []
         for i in range(len(self.q.outputs)):
@@ -238,7 +250,10 @@ class RBMVAE(RBMPriorModel, SampledPosterior):
         return z
 
     def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
-        """log q(z | x) as one term (the prior does not fall into groups), (k, batch), nats."""
+        """Return log q(z | x), (k, batch), nats.
+
+        It is one term, since the prior does not fall into groups.
+        """
         seen = self.encode(x)
         return [
             total(

@@ -1,6 +1,6 @@
 """The model of DVAE# with the Gaussian integral.
 
-Its smoothed bits are Gaussian mixtures that the network shapes.
+Its smoothed bits are mixtures of Gaussians whose shape the network gives.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from vaebench.protocol.families import FAMILIES
 
 
 class Widths(nn.Module):
-    """Trained standard deviations of ``units`` Gaussians, the same for every case.
+    """Trained standard deviations of ``units`` Gaussians, the same for every example.
 
-    |0.2 v| + 0.05, v = 1 at first.
+    They are |0.2 v| + 0.05, with v = 1 at first.
     """
 
     def __init__(self, units: int) -> None:
@@ -30,7 +30,7 @@ class Widths(nn.Module):
         self.v = nn.Parameter(torch.ones(units))
 
     def start(self, generator: torch.Generator) -> None:
-        """Initial parameters: widths of 0.25."""
+        """Set initial parameters: widths of 0.25."""
         nn.init.ones_(self.v)
 
     def forward(self) -> Tensor:
@@ -38,7 +38,7 @@ class Widths(nn.Module):
 
 
 class MixtureInference(Inference):
-    """An inference network with an output more for each group, the shifts, and its widths."""
+    """An inference network with shifts, one more output for each group, and with widths."""
 
     def __init__(self, plain: Inference, units: int) -> None:
         super().__init__(plain.context, plain.nets, plain.outputs)
@@ -49,11 +49,11 @@ class MixtureInference(Inference):
 class RBMVAEGaussian(RBMVAE):
     """RBMVAE with a mixture of two Gaussians for each group i.
 
-    q(zeta_i | x, zeta_<i) = (1 - q) N(delta, sigma^2) + q N(1 + delta, sigma^2). q and delta = 0.5
-    (sigmoid(a) - 0.5), between -1/4 and 1/4, are outputs of the group's net; every unit has its own
-    sigma, a parameter (Vahdat, Andriyash & Macready 2018, DVAE#). Sampling and log-densities, which
-    measures use, are those of hard bits as in RBMVAE; delta and sigma do not enter them. Settings
-    are RBMVAE's.
+    q(zeta_i | x, zeta_<i) = (1 - q) N(delta, sigma^2) + q N(1 + delta, sigma^2). The group's net
+    gives q and delta = 0.5 (sigmoid(a) - 0.5), between -1/4 and 1/4. Every unit has its own sigma,
+    a parameter (Vahdat, Andriyash & Macready 2018, DVAE#). Measures use the sampling and
+    log-densities of RBMVAE, those of hard bits, which delta and sigma do not enter. Settings are
+    RBMVAE's.
     """
 
     facts = FAMILIES["rbm_vae_gaussian"]
@@ -69,10 +69,16 @@ class RBMVAEGaussian(RBMVAE):
     def group_mixture(
         self, i: int, seen: Tensor, before: Sequence[Tensor], tape: Tape | None = None
     ) -> Tensor:
-        """Logits of q, delta and sigma of group i, stacked.
+        """Return the logits of q, delta and sigma of group i, stacked.
 
-        (3, batch, n) for the first, (3, k, batch, n) for others. ``seen`` is ``encode``'s;
-        ``before`` the groups below, (k, batch, n) each, any real values.
+        Args:
+            i: Number of the group, from 0.
+            seen: What ``encode`` returned.
+            before: The groups before it, (k, batch, n) each, any real values.
+            tape: Given in training, for batch normalisation.
+
+        Returns:
+            (3, batch, n) for the first group, (3, k, batch, n) for the others.
         """
         if before:
             seen = torch.cat([seen.expand(len(before[0]), *seen.shape), *before], -1)

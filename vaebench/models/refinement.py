@@ -1,8 +1,8 @@
-"""Refining a Gaussian posterior example by example.
+"""Refining a Gaussian posterior example by example, from where the encoder ends.
 
-Stochastic variational inference from where the encoder ends. Semi-amortised inference (Kim et al.
-2018): gradient steps with momentum on the mean and log-variance of q(z | x), each with a fresh
-sample. The refined posterior takes the encoder's place, in training as in every measure.
+Semi-amortised inference (Kim et al. 2018) by stochastic variational inference: gradient steps with
+momentum on the mean and log-variance of q(z | x), each with a fresh sample. The refined posterior
+takes the place of the encoder's, in training and in every measure.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Steps:
     """How a posterior is refined.
 
     Args:
-        count: gradient steps.
-        rate: of the steps.
-        momentum: share of the last step that is kept.
-        clip: largest norm of the gradient of all means of a batch, and of all its log-variances;
+        count: Number of gradient steps.
+        rate: Step size.
+        momentum: Share of the last step that is kept.
+        clip: Largest norm of the gradient of all means of a batch, and of all its log-variances;
             None: no limit.
     """
 
@@ -42,9 +42,9 @@ class Steps:
 
     @classmethod
     def of(cls, objective: Mapping[str, Any]) -> Steps | None:
-        """Those of a cell's objective, by the settings ``svi_*``.
+        """Return the steps that a cell's objective sets by ``svi_*``.
 
-        None where a posterior is not refined.
+        None if posteriors are not refined.
         """
         if not objective.get("svi_steps"):
             return None
@@ -52,14 +52,17 @@ class Steps:
 
 
 def shrink(grads: Sequence[Tensor], clip: float | None) -> list[Tensor]:
-    """Gradients clipped one by one: each tensor is scaled to a norm of at most ``clip``."""
+    """Clip gradients one by one: scale each tensor to a norm of at most ``clip``."""
     return [clipped_jointly([g], clip)[0] for g in grads]
 
 
 class Path(NamedTuple):
     """The course of a refinement.
 
-    Moments before every step, the unclipped gradients there, the moments at the end.
+    Attributes:
+        before: Moments before every step.
+        grads: The gradients there, not clipped.
+        end: Moments at the end.
     """
 
     before: list[Moments]
@@ -80,15 +83,15 @@ def refine(
     """Refine the posteriors of a batch.
 
     Args:
-        model: gives log p(x | z).
-        x: (batch, d).
-        start: the encoder's mean and log-variance, (batch, n) each.
-        draws: of every step.
-        weight: of the KL.
-        steps: how.
-        tapes: of every step; empty: none.
-        differentiable: whether gradients pass through the steps, to ``start`` and the parameters;
-            then every layer must have a second derivative (``nn.second_order``).
+        model: Gives log p(x | z).
+        x: Examples, (batch, d).
+        start: The encoder's mean and log-variance, (batch, n) each.
+        draws: The noise of every step.
+        weight: The weight of the KL.
+        steps: How the posteriors are refined.
+        tapes: A tape for every step; empty: none.
+        differentiable: Whether gradients pass through the steps, to ``start`` and the parameters.
+            Then every layer must have a second derivative (``nn.second_order``).
 
     Returns:
         The path. Without ``differentiable`` no gradient passes.
@@ -98,6 +101,7 @@ def refine(
     speed = (torch.zeros_like(now[0]), torch.zeros_like(now[1]))
     before: list[Moments] = []
     grads: list[Moments] = []
+
     for k in range(steps.count):
         tick()
         with torch.enable_grad():
@@ -112,20 +116,22 @@ def refine(
         now = (now[0] + steps.rate * speed[0], now[1] + steps.rate * speed[1])
         if not differentiable:
             now = _leaves(now)
+
     return Path(before, grads, now)
 
 
 class Refinement:
-    """Refines the posteriors of examples to be evaluated, in batches as they were trained.
+    """Refines the posteriors of examples to be evaluated, in batches of the size used in training.
 
-    A model's ``refinement``. The samples of the steps depend on ``seed`` and on the place within a
-    batch alone, so all measures see the same posterior of an example. There is no dropout,
-    normalisation uses the running averages, and the KL has weight 1.
+    This is a model's ``refinement``. The samples of the steps depend only on ``seed`` and on the
+    place in a batch, so that all measures see the same posterior of an example. There is no
+    dropout, normalisation uses the running averages, and the KL has weight 1.
 
     Args:
-        steps: how.
-        batch: examples whose gradients are clipped together, and over which the loss is a mean.
-        seed: of the samples.
+        steps: How the posteriors are refined.
+        batch: Number of examples whose gradients are clipped together, and over which the loss is a
+            mean.
+        seed: Seed of the samples.
     """
 
     def __init__(self, steps: Steps, batch: int, seed: int = 0) -> None:
@@ -134,11 +140,11 @@ class Refinement:
         self.seed = seed
 
     def plain(self) -> dict[str, Any]:
-        """Its settings as plain values, for a file; see ``restore``."""
+        """Return the settings as plain values, for a file; see ``restore``."""
         return {**asdict(self.steps), "batch": self.batch, "seed": self.seed}
 
     def __call__(self, model: GaussianPosterior, x: Tensor, found: Gaussian) -> Gaussian:
-        """The posteriors (n, latents) of the examples ``x`` (n, d), refined from ``found``.
+        """Return the posteriors (n, latents) of the examples ``x`` (n, d), refined from ``found``.
 
         No gradient passes.
         """
@@ -147,22 +153,24 @@ class Refinement:
             noise.fixed({"q1": ("normal", shape)}, self.seed, "refine", k, device=x.device)["q1"]
             for k in range(self.steps.count)
         ]
+
         ends = []
         for part, mean, log_var in zip(
             *(v.split(self.batch) for v in (x, found.mean, found.log_var)), strict=True
         ):
             draws = [Draws(normal[:, : len(part)].to(mean.dtype), {}) for normal in normals]
             ends.append(refine(model, part, (mean, log_var), draws, 1.0, self.steps).end)
+
         mean, log_var = (torch.cat(parts).detach() for parts in zip(*ends, strict=True))
         return Gaussian(mean, log_var)
 
 
 def whole_batches(model: Model, cases: int, least: int = 1) -> int:
-    """How many neighbouring cases to ask for the posterior of at once.
+    """Return how many neighbouring examples to infer the posteriors of at once: about ``cases``.
 
-    About ``cases``, at least ``least``. A multiple of ``least``; of a model whose posteriors are
-    refined a multiple of the batch in which they are. For the posterior of a case depends on those
-    beside it: cut anywhere else, it would hang on the size of a pass.
+    It is a multiple of ``least``. If the model's posteriors are refined, it is a multiple of the
+    batch in which they are refined instead: the refined posterior of an example depends on the
+    others in its batch, so any other cut would make it depend on how many are evaluated at once.
     """
     unit = least
     if isinstance(model, GaussianPosterior) and isinstance(model.refinement, Refinement):
@@ -178,7 +186,7 @@ def attach(model: Model, config: Mapping[str, Any]) -> None:
 
 
 def restore(model: Model, settings: Mapping[str, Any] | None) -> None:
-    """Give a model the refinement whose ``plain`` settings these are; None: it has none."""
+    """Give a model the refinement with these ``plain`` settings; None: it has none."""
     if settings is not None and isinstance(model, GaussianPosterior):
         steps = Steps(**{field.name: settings[field.name] for field in fields(Steps)})
         model.refinement = Refinement(steps, settings["batch"], settings["seed"])

@@ -21,27 +21,27 @@ from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
 
 LEAST_RATE = 1e-6
-"""Least share of a word in the visible biases at the start."""
+"""Smallest share of a word in the visible biases at the start."""
 
 
 class ReplicatedSoftmax(EnergyModel):
-    """p(v_1, ..., v_L, h) = exp(b.n + L a.h + n' W h) / Z_L.
+    """p(v_1, ..., v_L, h) = exp(b.n + L a.h + n' W h) / Z_L, for documents of L words.
 
-    For documents of L words, n their counts, h bits. One set of weights is shared by all words, and
-    the hidden biases are scaled by L. So there is a model for every length, with a Z_L of its own,
-    a sum over the V^L sequences of words. The hidden units are summed out: F(n) = -b.n - sum_j
-    softplus(L a_j + W_j.n).
+    n are the counts of the words, h bits. All words share one set of weights, and the hidden biases
+    are scaled by L. So there is a model for every length, with a Z_L of its own, which is a sum
+    over the V^L sequences of words. The hidden units are summed out: F(n) = -b.n - sum_j softplus(L
+    a_j + W_j.n).
 
     Args:
         info: What is known of the data: the vocabulary, and how often its words occur.
-        units: Hidden units.
+        units: Number of hidden units.
 
     Raises:
-        UserError: If ``units`` is no whole number from 1.
+        UserError: If ``units`` is not a whole number from 1.
 
     Reference:
-        Salakhutdinov & Hinton 2009, Replicated Softmax: an Undirected Topic
-        Model, equations 3 to 6.
+        Salakhutdinov & Hinton 2009, Replicated Softmax: an Undirected Topic Model, equations 3 to
+        6.
     """
 
     facts = FAMILIES["replicated_softmax"]
@@ -54,28 +54,31 @@ class ReplicatedSoftmax(EnergyModel):
         self.p = Parameters(info, units)
 
     def decayed(self) -> list[Tensor]:
-        """The couplings alone: biases do not decay."""
+        """Return the couplings alone: biases do not decay."""
         return [self.p.weight]
 
     def hidden_logits(self, x: Tensor) -> Tensor:
-        """L a + n' W, the logits of the hidden units given counts ``x`` (batch, V).
+        """Return L a + n' W, the logits of the hidden units, (batch, units).
 
-        Their shape: (batch, units).
+        ``x`` (batch, V) are the counts n.
         """
         return x @ self.p.weight + x.sum(-1, keepdim=True) * self.p.hidden
 
     def free_energy(self, x: Tensor) -> Tensor:
-        """F, (batch,), nats, of counts ``x`` (batch, V): that of any sequence of these words."""
+        """Return F, (batch,), nats, of counts ``x`` (batch, V).
+
+        It is that of any sequence of these words.
+        """
         return -(x @ self.p.visible) - F.softplus(self.hidden_logits(x)).sum(-1)
 
     def word_logits(self, h: Tensor) -> Tensor:
-        """b + W h, the logits of every word given bits ``h`` (..., units), (..., V)."""
+        """Return b + W h, the logits of every word given bits ``h`` (..., units), (..., V)."""
         return F.linear(h, self.p.weight) + self.p.visible
 
     def gibbs_noise(self, steps: int, batch: int) -> Shapes:
-        """Uniforms (steps, batch, units).
+        """Declare the noise of ``gibbs``.
 
-        And two for the words of each document, (steps, batch, 2).
+        Uniforms (steps, batch, units), and two for the words of each document, (steps, batch, 2).
         """
         units = len(self.p.hidden)
         return {
@@ -85,23 +88,25 @@ class ReplicatedSoftmax(EnergyModel):
 
     @torch.no_grad()
     def gibbs(self, x: Tensor, noise: Noise) -> Tensor:
-        """Steps from counts ``x`` (batch, V).
+        """Run Gibbs steps from counts ``x`` (batch, V).
 
-        Hidden bits given the words, then as many words given these.
+        A step draws the hidden bits given the words, then as many words given these bits.
         """
         length = x.sum(-1)
         place = torch.arange(int(length.max()) if len(x) else 0, device=x.device)
+
         for uniform, words in zip(noise["hidden"], noise["words"], strict=True):
             h = (uniform < torch.sigmoid(self.hidden_logits(x))).to(x.dtype)
+            # Two uniforms are the seed of the uniforms of all words of a document.
             each = shuffles.uniforms(shuffles.seeds_of(words).unsqueeze(-1), place)
             x = multinomial.sample(self.word_logits(h), each, length)
         return x
 
 
 def log_shares(mean: Tensor) -> Tensor:
-    """Logarithms of the words' shares, (V,), of which ``mean`` (V,) are the mean counts.
+    """Return the logarithms of the words' shares, (V,), none below LEAST_RATE.
 
-    None below LEAST_RATE.
+    ``mean`` (V,) are the mean counts of the words.
     """
     return torch.log((mean / mean.sum().clamp(min=1e-30)).clamp(min=LEAST_RATE))
 
@@ -121,5 +126,8 @@ class Parameters(nn.Module):
         )
 
     def start(self, generator: torch.Generator) -> None:
-        """Set the visible biases to the words' shares; the generator is not used."""
+        """Set the visible biases to the logarithms of the words' shares.
+
+        The generator is not used.
+        """
         self.visible.copy_(self.start_visible)

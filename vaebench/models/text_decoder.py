@@ -1,8 +1,8 @@
 """LSTM language model, with or without a code z.
 
 p(w_1 ... w_n </s> | z), the decoder of He et al. 2019. The code sets the initial state, c_0 = W z
-and h_0 = tanh(c_0), and stands beside the word at the input of every step (section 5.1 of the paper
-and its appendix B). Projections have no bias.
+and h_0 = tanh(c_0), and is appended to the word at the input of every step (section 5.1 of the
+paper and its appendix B). Projections have no bias.
 """
 
 from __future__ import annotations
@@ -22,22 +22,25 @@ from vaebench.work.steps import Box, steps, tick
 Drop = dict[str, Tensor]
 
 ROWS = {"cpu": 512, "cuda": 1 << 14}
-"""Sequences that advance together without gradient, about: with fewer the weights
-are fetched too often."""
+"""Number of sequences that advance together without gradient, roughly. With fewer the weights would
+be fetched too often.
+"""
 
 LOGITS = {"cpu": 1 << 18, "cuda": 1 << 28}
-"""Logits held at once without gradient, in floats; on a CPU so few that they
-stay near the processor."""
+"""Upper limit on the logits held at once without gradient, in floats. On a CPU they are so few that
+they stay in the caches.
+"""
 
 INPUTS = {"cpu": 1 << 25, "cuda": 1 << 28}
-"""Input gates of all steps of a group of documents, in floats."""
+"""Upper limit on the input gates of all steps of a group of documents, in floats."""
 
 
 class TextDecoder(nn.Module):
-    """Words and a code of ``latents`` (0: none) to the next word.
+    """From words and a code of size ``latents`` (0: none) to the next word.
 
-    ``frozen_last_row``: the row of the embedding of the vocabulary's last word has no gradient and
-    stays as it was initialised, as happens in the authors' code, which declares it to be padding.
+    If ``frozen_last_row`` is set, the row of the embedding of the vocabulary's last word has no
+    gradient and stays as it was initialised. The authors' code does this, since it declares that
+    word to be padding.
     """
 
     def __init__(
@@ -56,10 +59,12 @@ class TextDecoder(nn.Module):
         for key, rate in (("dropout_in", dropout_in), ("dropout_out", dropout_out)):
             validate.share(f"model.{key}", rate)
         validate.flag("model.frozen_last_row", frozen_last_row)
+
         self.rates = {
             "drop_in": (float(dropout_in), embedding),
             "drop_out": (float(dropout_out), units),
         }
+
         self.frozen = vocabulary - 1 if frozen_last_row else None
         self.embedding = nn.Parameter(torch.zeros(vocabulary, embedding))
         self.lstm = LSTM(embedding + latents, units)
@@ -67,16 +72,16 @@ class TextDecoder(nn.Module):
         self.output = nn.Parameter(torch.zeros(vocabulary, units))
 
     def dropout_noise(self, batch: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Noise of ``drop`` for documents up to ``width`` tokens.
+        """Declare the noise of ``drop`` for documents of up to ``width`` tokens.
 
-        Uniforms, of the rates that are not 0.
+        Uniforms for each dropout rate that is not 0.
         """
         return {
             k: ("uniform", (batch, width - 1, n)) for k, (rate, n) in self.rates.items() if rate
         }
 
     def first_state(self, rows: int, z: Tensor | None) -> State:
-        """State before the first word, each (rows, units), for codes ``z`` (rows, n)."""
+        """Return the state before the first word, each (rows, units), for codes ``z`` (rows, n)."""
         if z is None or self.initial is None:
             zeros = self.embedding.new_zeros(rows, self.lstm.units)
             return zeros, zeros.clone()
@@ -84,9 +89,11 @@ class TextDecoder(nn.Module):
         return torch.tanh(c), c
 
     def logits(self, words: Tensor, z: Tensor | None) -> Tensor:
-        """Logits of every next word, (batch, width - 1, V).
+        """Return the logits of every next word, (batch, width - 1, V).
 
-        After ``words`` (batch, width) of any length. ``z`` (batch, n): a code for each document.
+        Args:
+            words: Token numbers, (batch, width), of any width; the last is only predicted.
+            z: A code for each document, (batch, n); None: no codes.
         """
         x = F.embedding(words[:, :-1].t(), self.embedding)
         if z is not None:
@@ -97,14 +104,17 @@ class TextDecoder(nn.Module):
     def log_likelihood(
         self, documents: Documents, z: Tensor | None, drop: Drop | None = None
     ) -> Tensor:
-        """log p(document | z), (k, batch), nats, summed over words and ``</s>``.
+        """Return log p(document | z), (k, batch), nats, summed over words and ``</s>``.
 
-        ``z`` (k, batch, n) or None, k = 1. ``drop``: uniforms as ``dropout_noise`` names them, or
-        longer ones; a unit is kept where they reach the rate, and scaled by 1 / (1 - rate). All
-        samples of a document share its mask. None: no dropout.
+        Under autocast only the products of the softmax, which are most of the work, are in
+        bfloat16.
 
-        Under autocast the products of the softmax, which are most of the work, are
-        bfloat16, and nothing else.
+        Args:
+            documents: The documents.
+            z: Codes (k, batch, n); None: no codes, and k = 1.
+            drop: Uniforms as ``dropout_noise`` declares them, or for more steps; None: no dropout.
+                A unit is kept if its uniform reaches the rate, and is scaled by 1 / (1 - rate). All
+                samples of a document share its mask.
         """
         device = documents.tokens.device
         half = is_half(device)
@@ -129,21 +139,23 @@ class TextDecoder(nn.Module):
             x, self.first_state(batch, None if z is None else z.reshape(k * batch, -1))
         )
         h = self._dropped("drop_out", h.unflatten(1, (k, batch)), drop).reshape(-1, self.lstm.units)
+
         targets = tokens[1:].unsqueeze(1).expand(-1, k, -1).reshape(-1)
         if documents.even:
             terms = log_probs(h, self.output, targets, half)
-        else:  # the softmax is most of the work, so padding has no part in it
+        else:  # the softmax is most of the work, so padding is left out
             real = (targets != PAD).nonzero().squeeze(1)
             found = log_probs(
                 h.index_select(0, real), self.output, targets.index_select(0, real), half
             )
             terms = found.new_zeros(len(targets)).index_put((real,), found)
+
         return terms.view(steps, k, batch).sum(0)
 
     def _dropped(self, name: str, v: Tensor, drop: Drop | None) -> Tensor:
-        """``v`` (steps, [k,] batch, n) without the units that are dropped.
+        """Return ``v`` (steps, [k,] batch, n) without the units that are dropped.
 
-        Those whose noise (batch, steps or more, n) is below the rate.
+        These are the units whose noise (batch, steps or more, n) is below the rate.
         """
         rate, _ = self.rates[name]
         if drop is None or not rate:
@@ -155,20 +167,24 @@ class TextDecoder(nn.Module):
 
     @torch.no_grad()
     def score(self, documents: Documents, z: Tensor | None) -> Tensor:
-        """``log_likelihood`` without gradient and without dropout, (k, batch), nats.
+        """Return ``log_likelihood`` without gradient and without dropout, (k, batch), nats.
 
-        By groups of documents of like lengths, and of samples if one document has many. What
-        samples have in common is computed once, and memory is bounded, whatever k and batch.
+        Groups of documents of similar lengths are scored together, and groups of samples if one
+        document has many. What samples have in common is computed once. Memory is bounded for any k
+        and batch.
         """
         kind = "cuda" if documents.tokens.is_cuda else "cpu"
         k = 1 if z is None else len(z)
         batch = len(documents.lengths)
         rows = ROWS[kind]
         room = INPUTS[kind] // (4 * self.lstm.units * max(1, documents.steps))
+
+        # Groups of documents, the longest first, and within a group its samples in parts.
         lengths, order = torch.sort(documents.lengths, descending=True, stable=True)
         group = max(1, min(rows // k, room))
         groups = zip(order.split(group), lengths.split(group), strict=True)
         parts = [(*same, first) for same in groups for first in range(0, k, rows)]
+
         scored = Box(out=self.output.new_empty(k, batch))
         prepared = None
         for number in steps("documents", len(parts), scored):
@@ -179,28 +195,37 @@ class TextDecoder(nn.Module):
                 # (steps, group, 4 units)
                 inputs = self.lstm.input_gates(F.embedding(tokens[:-1], self.embedding))
                 prepared = chosen
+
             codes = None if z is None else z[first : first + rows, chosen].transpose(0, 1)
             scored.out[first : first + rows, chosen] = self._score_group(
                 tokens[1:], inputs, counts, codes
             ).t()
+
         return scored.out
 
     def _score_group(
         self, targets: Tensor, inputs: Tensor, counts: list[int], z: Tensor | None
     ) -> Tensor:
-        """log p of documents, longest first, and samples ``z`` (documents, k, n): (documents, k).
+        """Return log p of documents given each of their samples, (documents, k), nats.
 
-        ``targets`` (steps, documents); ``inputs``: the words' part of the gates; ``counts``: steps
-        of every document. Per step only the recurrent product and the softmax are left; documents
-        that have ended drop out of both.
+        The longest document comes first. Only the recurrent product and the softmax are computed
+        step by step; documents that have ended drop out of both.
+
+        Args:
+            targets: The words to predict, (steps, documents).
+            inputs: The words' part of the gates.
+            counts: Number of steps of every document.
+            z: Codes (documents, k, n); None: no codes, and k = 1.
         """
         n = len(counts)
         k = 1 if z is None else z.shape[1]
         flat = None if z is None else z.reshape(n * k, -1)
         h, c = (v.view(n, k, -1) for v in self.first_state(n * k, flat))
+
         codes = None
         if flat is not None:
             codes = self.lstm.input_gates(flat, self.embedding.shape[1], bias=False).view(n, k, -1)
+
         gates = inputs.new_empty(n, k, inputs.shape[-1])
         total = inputs.new_zeros(n, k)
         live = n
@@ -208,18 +233,20 @@ class TextDecoder(nn.Module):
             tick()
             while counts[live - 1] <= t:
                 live -= 1
+
             if codes is None:
                 gates[:live] = inputs[t, :live, None]
             else:
                 torch.add(codes[:live], inputs[t, :live, None], out=gates[:live])
             self.lstm.step_(*(v[:live].view(live * k, -1) for v in (gates, h, c)))
             total[:live] += self._log_probs_of(targets[t, :live], h[:live])
+
         return total
 
     def _log_probs_of(self, words: Tensor, h: Tensor) -> Tensor:
-        """log p of one word for each document, ``words`` (n,), after states ``h`` (n, k, units).
+        """Return log p of one word for each document given states, (n, k), nats.
 
-        (n, k), nats.
+        ``words`` is (n,), the states ``h`` are (n, k, units).
         """
         rows = h.flatten(0, 1)
         kind = "cuda" if h.is_cuda else "cpu"
@@ -229,9 +256,9 @@ class TextDecoder(nn.Module):
 
     @torch.no_grad()
     def next_word(self, tokens: Tensor, z: Tensor | None, state: State) -> tuple[Tensor, State]:
-        """log p of every word that may follow, (rows, V), nats.
+        """Return log p of every word that may follow, (rows, V), nats, and the new state.
 
-        And the new state, after ``tokens`` (rows,).
+        ``tokens`` (rows,) are the last words so far.
         """
         h, c = (v.clone() for v in state)
         gates = self.lstm.input_gates(F.embedding(tokens, self.embedding))

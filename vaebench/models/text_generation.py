@@ -1,9 +1,9 @@
 """Documents from a text decoder.
 
-Greedy search, beam search, ancestral sampling, the path between two codes. Every function takes a
-model of ``text_vae`` or ``text_lm``, and codes ``z`` (rows, n), None for the latter. Documents end
-with ``</s>`` or are cut off after ``longest`` predicted tokens. Nothing is forbidden: a model that
-gives them mass may write ``<pad>`` or ``<s>``.
+Greedy search, beam search, ancestral sampling, and the path between two codes. Every function takes
+a model of ``text_vae`` or ``text_lm``, and codes ``z`` (rows, n), None for the latter. Documents
+end with ``</s>`` or are cut off after ``longest`` predicted tokens. No token is forbidden: a model
+that gives probability to ``<pad>`` or ``<s>`` may write them.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from vaebench.models.text_vae import TextVAE
 from vaebench.nn.lstm import State
 
 TextModel = TextVAE | TextLM
-"""Models whose documents are read off word by word."""
+"""Models that write documents word by word."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """``tokens`` without ``<s>`` and with ``</s>``, where that was reached.
+    """A document that a model has written.
 
-    ``log_p`` of them given z, nats.
+    Attributes:
+        tokens: Its tokens, without ``<s>``, with ``</s>`` if that was reached.
+        log_p: Their log-probability given z, nats.
     """
 
     tokens: tuple[int, ...]
@@ -45,9 +47,9 @@ class Document:
 
 
 def greedy(model: TextModel, z: Tensor | None, longest: int) -> list[Document]:
-    """For every code the document that takes the most probable word at every step.
+    """Write a document for every code, taking the most probable word at every step.
 
-    One document without codes.
+    Without codes it is one document.
     """
     return _by_words(
         model, z, 1 if z is None else len(z), longest, lambda t, log_p: log_p.argmax(-1)
@@ -55,14 +57,14 @@ def greedy(model: TextModel, z: Tensor | None, longest: int) -> list[Document]:
 
 
 def sample(model: TextModel, z: Tensor | None, uniform: Tensor) -> list[Document]:
-    """Ancestral samples of p(x | z).
+    """Draw ancestral samples of p(x | z).
 
-    One for each row of the noise ``uniform`` (rows, longest) on [0, 1).
+    There is one for each row of the noise ``uniform`` (rows, longest) on [0, 1).
     """
 
     def draw(t: int, log_p: Tensor) -> Tensor:
-        # Inverse of the distribution function, relative to its last value,
-        # which is 1 but for rounding.
+        # Inverse of the distribution function, relative to its last value, which is 1 except for
+        # rounding.
         ladder = log_p.double().exp().cumsum(-1)
         rung = torch.searchsorted(ladder, uniform[:, t, None].double() * ladder[:, -1:], right=True)
         return rung.squeeze(1).clamp(max=log_p.shape[-1] - 1)
@@ -71,9 +73,9 @@ def sample(model: TextModel, z: Tensor | None, uniform: Tensor) -> list[Document
 
 
 def path(first: Tensor, last: Tensor, points: int) -> Tensor:
-    """Codes at equal distances on the line between two codes (n,), both ends included.
+    """Return codes at equal distances on the line between two codes (n,), (points, n).
 
-    (points, n).
+    Both ends are included. Raises ValueError for fewer than two points.
     """
     if points < 2:
         raise ValueError(f"{points} points: a path has at least its two ends")
@@ -83,12 +85,12 @@ def path(first: Tensor, last: Tensor, points: int) -> Tensor:
 
 @torch.no_grad()
 def beam(model: TextModel, z: Tensor | None, width: int, longest: int) -> list[Document]:
-    """For every code the most probable document that a beam of ``width`` finds.
+    """Find, for every code, the most probable document within a beam of ``width``.
 
-    One document without codes. At every step the ``width`` best continuations of all beginnings are
-    kept; those that end leave the beam. What ended goes before what was cut off, however
-    improbable. There is no correction for length. Width 1 is ``greedy``; a beam that nothing falls
-    out of finds the most probable document of all.
+    Without codes it is one document. At every step the ``width`` best continuations of all
+    beginnings are kept; those that end leave the beam. A document that has ended is preferred to
+    one that was cut off, however improbable. There is no correction for length. Width 1 is
+    ``greedy``; a beam so wide that nothing is dropped finds the most probable document of all.
     """
     if width < 1:
         raise ValueError(f"a beam of width {width}: must be at least 1")
@@ -107,31 +109,37 @@ def _by_words(
     longest: int,
     choose: Callable[[int, Tensor], Tensor],
 ) -> list[Document]:
-    """``choose(t, log_p)`` picks the next word of every row from log-probabilities (rows, V)."""
+    """Write documents word by word.
+
+    ``choose(t, log_p)`` picks the next word of every row from log-probabilities (rows, V).
+    """
     state = model.p.first_state(rows, z)
     word = torch.full((rows,), START, device=model.mean.device)
     open_ = torch.ones_like(word, dtype=torch.bool)
     written = []
     log_p = model.mean.new_zeros(rows, dtype=torch.float64)
+
     for t in range(longest):
         after, state = model.p.next_word(word, z, state)
         word = choose(t, after)
         log_p += after.gather(1, word.unsqueeze(1)).squeeze(1) * open_
         written.append(word)
         open_ = open_ & (word != END)
+
         if not open_.any():
             break
+
     tokens = torch.stack(written, 1).tolist() if written else [[] for _ in range(rows)]
     return [Document(_cut(row), p) for row, p in zip(tokens, log_p.tolist(), strict=True)]
 
 
 def _cut(tokens: list[int]) -> tuple[int, ...]:
-    """Up to the first ``</s>``, which is kept."""
+    """Return the tokens up to the first ``</s>``, which is kept."""
     return tuple(tokens[: tokens.index(END) + 1] if END in tokens else tokens)
 
 
 def _beam(model: TextModel, z: Tensor | None, width: int, longest: int) -> Document:
-    """``beam`` for one code (1, n)."""
+    """Return the document of ``beam`` for one code (1, n)."""
     state: State = model.p.first_state(1, z)
     word = torch.full((1,), START, device=model.mean.device)
     scores = model.mean.new_zeros(1, dtype=torch.float64)
@@ -148,8 +156,8 @@ def _beam(model: TextModel, z: Tensor | None, width: int, longest: int) -> Docum
         word = place % after.shape[1]
         grown = [(*begun[i], w) for i, w in zip(parent.tolist(), word.tolist(), strict=True)]
 
-        # Best first, and probabilities only fall: what is no better than a document that has ended
-        # cannot be the best.
+        # Continuations come best first, and probabilities only fall. So what is no better than a
+        # document that has ended cannot become the best.
         live = 0
         for tokens, p in zip(grown, scores.tolist(), strict=True):
             if best and p <= best.log_p:
@@ -167,4 +175,5 @@ def _beam(model: TextModel, z: Tensor | None, width: int, longest: int) -> Docum
         word = word[:live]
         parent = parent[:live]
         state = (state[0][parent], state[1][parent])
+
     return best or Document(begun[0], float(scores[0]))

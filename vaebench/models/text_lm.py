@@ -1,7 +1,7 @@
-"""LSTM language model of documents, the decoder of ``text_vae`` without a code.
+"""LSTM language model of documents: the decoder of ``text_vae`` without a code.
 
-The LSTM-LM of He et al. 2019. It has no latents, so its log p(x) is exact and there is nothing to
-sample but documents.
+This is the LSTM-LM of He et al. 2019. It has no latents, so log p(x) is exact and only documents
+can be sampled.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from vaebench.rng.noise import Shapes
 
 
 class TextLM(ExactModel):
-    """Of the data only the size of the vocabulary matters here.
+    """An LSTM language model.
 
-    The settings are those of the decoder of ``TextVAE``. The LSTM starts from a state of zeros.
-    Raises UserError for bad settings.
+    Of the data only the size of the vocabulary matters. The settings are those of the decoder of
+    ``TextVAE``. The LSTM starts from a state of zeros. Raises UserError for bad settings.
     """
 
     facts = FAMILIES["text_lm"]
@@ -45,21 +45,24 @@ class TextLM(ExactModel):
         )
 
     def dropout_noise(self, batch: int, width: int) -> Shapes:
-        """Noise of ``drop`` for documents (batch, width).
+        """Declare the noise of ``drop`` for documents (batch, width).
 
-        Uniforms ``drop_in`` and ``drop_out``, where there is any.
+        Uniforms ``drop_in`` and ``drop_out``, each only if its rate is not 0.
         """
         return self.p.dropout_noise(batch, width)
 
     def log_evidence(self, x: Tensor, drop: Drop | None = None, tape: Tape | None = None) -> Tensor:
-        """Exact log p(x), (batch,), nats: the sum over words and ``</s>``.
+        """Return the exact log p(x), (batch,), nats: the sum over words and ``</s>``.
 
-        With ``drop`` that of a thinned net.
+        With ``drop`` it is that of a thinned net.
         """
         return self.p.log_likelihood(tokens.read(x), None, drop)[0]
 
     def programs(self, x: Tensor) -> dict[str, Program]:
-        """The decoder, for documents of the width of ``x``; shorter ones are padded with 0."""
+        """Return the decoder, for documents of the width of ``x``.
+
+        Shorter ones are padded with 0.
+        """
 
         def decode(x: Tensor) -> Tensor:
             return self.p.logits(x, None)
@@ -70,8 +73,8 @@ class TextLM(ExactModel):
 
     @torch.no_grad()
     def score(self, x: Tensor) -> Tensor:
-        """``log_evidence`` for evaluation, (n,), nats.
+        """Return ``log_evidence`` for evaluation, (n,), nats.
 
-        No gradient, memory bounded whatever the number of documents.
+        No gradient passes, and memory is bounded for any number of documents.
         """
         return self.p.score(tokens.read(x), None)[0]

@@ -1,8 +1,8 @@
 """VAE of documents with an LSTM encoder and an LSTM decoder.
 
-He et al. 2019, section 5.1; Bowman et al. 2016. z ~ N(0, I); p(x | z) an LSTM language model that
-is given z (``text_decoder``); q(z | x) a diagonal Gaussian whose mean and log-variance are linear
-in the last state of another LSTM, which reads the document from ``<s>`` to ``</s>``.
+He et al. 2019, section 5.1; Bowman et al. 2016. z ~ N(0, I). p(x | z) is an LSTM language model
+that is given z (``text_decoder``). q(z | x) is a diagonal Gaussian whose mean and log-variance are
+linear in the last state of another LSTM, which reads the document from ``<s>`` to ``</s>``.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from vaebench.settings import validate
 
 
 class TextEncoder(nn.Module):
-    """Documents to ``outputs`` numbers each.
+    """From documents to ``outputs`` numbers each.
 
-    An embedding of its own, an LSTM, a projection without bias.
+    It has an embedding of its own, an LSTM, and a projection without bias.
     """
 
     def __init__(self, vocabulary: int, embedding: int, units: int, outputs: int) -> None:
@@ -40,9 +40,9 @@ class TextEncoder(nn.Module):
         self.output = nn.Parameter(torch.zeros(outputs, units))
 
     def forward(self, documents: tokens.Documents) -> Tensor:
-        """(batch, outputs), from the state after every document's own ``</s>``.
+        """Return (batch, outputs), from the state after every document's own ``</s>``.
 
-        In float32, autocast or not.
+        It is computed in float32, with or without autocast.
         """
         with products_in("float32", documents.tokens.device):
             out, (h, _) = self.lstm(F.embedding(documents.tokens.t(), self.embedding))
@@ -50,12 +50,12 @@ class TextEncoder(nn.Module):
 
 
 class TextVAE(GaussianPosterior):
-    """Of the data only the size of the vocabulary matters here.
+    """A VAE of documents ``x`` (batch, d), see ``tokens``.
 
-    ``latents`` n; ``embedding`` and ``units`` of both LSTMs; ``dropout_in`` and ``dropout_out``:
-    rates of the decoder's words and outputs, in training only; ``frozen_last_row``: see
-    ``TextDecoder``. ``x`` (batch, d) are documents, see ``tokens``. Raises UserError for bad
-    settings.
+    Of the data only the size of the vocabulary matters. ``latents`` is n; ``embedding`` and
+    ``units`` are those of both LSTMs; ``dropout_in`` and ``dropout_out`` are the rates of the
+    decoder's words and outputs, in training only; for ``frozen_last_row`` see ``TextDecoder``.
+    Raises UserError for bad settings.
     """
 
     facts = FAMILIES["text_vae"]
@@ -84,15 +84,15 @@ class TextVAE(GaussianPosterior):
     # ------------------------------------------------------------------------------------ posterior
 
     def encode(self, x: Tensor, tape: Tape | None = None) -> Moments:
-        """Mean and log-variance of q(z | x), (batch, n) each.
+        """Return mean and log-variance of q(z | x), (batch, n) each.
 
-        There is no dropout in the encoder; no tape is used.
+        There is no dropout in the encoder, and no tape is used.
         """
         mean, log_var = self.q(tokens.read(x)).chunk(2, -1)
         return mean, log_var
 
     def programs(self, x: Tensor) -> dict[str, Program]:
-        """Encoder and decoder, for documents of the width of ``x``.
+        """Return encoder and decoder, for documents of the width of ``x``.
 
         Shorter ones are padded with 0.
         """
@@ -114,25 +114,25 @@ class TextVAE(GaussianPosterior):
     # ------------------------------------------------------------------------------------ generator
 
     def dropout_noise(self, batch: int, width: int) -> Shapes:
-        """Noise of ``drop`` for documents (batch, width).
+        """Declare the noise of ``drop`` for documents (batch, width).
 
-        Uniforms ``drop_in`` and ``drop_out``, where there is any.
+        Uniforms ``drop_in`` and ``drop_out``, each only if its rate is not 0.
         """
         return self.p.dropout_noise(batch, width)
 
     def log_likelihood(
         self, x: Tensor, z: Sequence[Tensor], drop: Drop | None = None, tape: Tape | None = None
     ) -> Tensor:
-        """log p(x | z), (k, batch), nats: the sum over words and ``</s>``.
+        """Return log p(x | z), (k, batch), nats: the sum over words and ``</s>``.
 
-        ``drop``: see ``TextDecoder``.
+        ``drop``: see ``TextDecoder.log_likelihood``.
         """
         return self.p.log_likelihood(tokens.read(x), z[0], drop)
 
     @torch.no_grad()
     def score(self, x: Tensor, z: Sequence[Tensor]) -> Tensor:
-        """``log_likelihood`` for evaluation, (k, batch), nats.
+        """Return ``log_likelihood`` for evaluation, (k, batch), nats.
 
-        No gradient, memory bounded whatever k and batch.
+        No gradient passes, and memory is bounded for any k and batch.
         """
         return self.p.score(tokens.read(x), z[0])

@@ -1,6 +1,6 @@
 """Documents as rows of token numbers.
 
-``<s>``, words, ``</s>``, then padding up to the width of the batch.
+A row is ``<s>``, words, ``</s>``, then padding up to the width of the batch.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from vaebench.nn.tokens import lengths_of
 
 
 class Documents(NamedTuple):
-    """``tokens`` (batch, width), int64, cut to the longest document.
+    """A batch of documents.
 
-    ``lengths`` (batch,) with ``<s>`` and ``</s>``. ``even``: all of one length, so
-    that there is no padding.
+    Attributes:
+        tokens: Token numbers (batch, width), int64, cut to the longest document.
+        lengths: Tokens of each document, (batch,), ``<s>`` and ``</s>`` included.
+        even: Whether all have the same length, so that there is no padding.
     """
 
     tokens: Tensor
@@ -26,14 +28,16 @@ class Documents(NamedTuple):
 
     @property
     def steps(self) -> int:
-        """Predictions of the longest document: every token but its first."""
+        """Number of predictions in the longest document: every token but its first."""
         return self.tokens.shape[1] - 1
 
 
 def read(x: Tensor) -> Documents:
-    """Rows ``x`` (batch, d) of token numbers in any dtype; padding stands at the end of a row only.
+    """Read rows ``x`` (batch, d) of token numbers, in any dtype.
 
-    Whatever a model makes of them depends neither on d nor on the padding.
+    Padding may stand at the end of a row only.
+
+    What a model computes from the result depends neither on d nor on the padding.
     """
     words = x.long()
     lengths = lengths_of(words)

@@ -1,7 +1,4 @@
-"""How the bias of the layer next to the data begins.
-
-As all parameters do, or where the data are on average.
-"""
+"""How the bias of the layer next to the data starts: like all parameters, or at the data's mean."""
 
 from __future__ import annotations
 
@@ -16,10 +13,10 @@ from vaebench.settings import validate
 
 
 class VisibleBias(Model):
-    """A model with a ``visible_bias``.
+    """A model with a setting ``visible_bias``.
 
-    ``init``, drawn as all others are, or ``mean``, the logit of the training mean. That is at least
-    0.001 away from 0 and 1, as in IWAE (Burda et al. 2016).
+    ``init``: the bias is drawn as all other parameters are. ``mean``: it is the logit of the
+    training mean, which is kept at least 0.001 away from 0 and 1, as in IWAE (Burda et al. 2016).
     """
 
     visible_bias: str
@@ -30,9 +27,9 @@ class VisibleBias(Model):
         """The network whose first head gives the logits of the mean of x."""
 
     def start(self, generator: torch.Generator) -> None:
-        """Initial values that are not drawn as all others.
+        """Set the visible bias to the data's mean if ``visible_bias`` says so.
 
-        The visible bias, if it is to follow the data.
+        All other parameters are drawn elsewhere; the generator is not used.
         """
         if self.visible_bias == "mean":
             first, *_ = self.visible.heads.values()
@@ -40,5 +37,5 @@ class VisibleBias(Model):
 
 
 def check_visible_bias(visible_bias: str) -> str:
-    """The setting itself. Raises UserError for an unknown one."""
+    """Return the setting itself. Raises UserError for an unknown one."""
     return validate.one_of("model.visible_bias", visible_bias, ("init", "mean"))
