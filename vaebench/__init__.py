@@ -1,12 +1,12 @@
 """vaebench: the published tables of classic variational models, each one command.
 
-The way of the data is one direction:
+Data flow in one direction:
 
     conf/table/*.yaml -> compose -> Cells -> data -> model + objective -> train -> evaluate -> store
     -> report / compare
 
-From Python, ``import vaebench as vb``, the names of ``__all__``: see docs/python.md. Each is loaded
-when it is first asked for, so the import itself loads nothing.
+From Python, ``import vaebench as vb`` offers the names of ``__all__``: see docs/python.md. Each is
+loaded when it is first asked for, so the import itself loads nothing.
 """
 
 __version__ = "0.1.0"
@@ -23,7 +23,7 @@ __all__ = [
     "tables",
 ]
 
-TYPE_CHECKING = False  # typing's own would have to be imported
+TYPE_CHECKING = False  # typing.TYPE_CHECKING would need an import
 if TYPE_CHECKING:
     from vaebench import estimators
     from vaebench.api.parts import build_model, load_data, load_model

@@ -1,6 +1,6 @@
 """The command ``vaebench``, and ``python -m vaebench``.
 
-Ctrl-C, as SIGTERM, is one line at any moment.
+Ctrl-C or SIGTERM prints one line and no traceback, at any moment.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import sys
 
 
 def main() -> int:
-    """Run the command of ``sys.argv``; returns its exit code.
+    """Run the command of ``sys.argv`` and return its exit code.
 
-    Nothing is imported above but what Python has loaded itself, because Ctrl-C during an
-    import is a traceback.
+    The top of this file only imports what Python has already loaded, because Ctrl-C during an
+    import prints a traceback.
     """
     try:
         _interrupted_by_sigterm()
@@ -25,13 +25,13 @@ def main() -> int:
         code = 130
         try:
             os.write(2, b"vaebench: interrupted\n")
-        except OSError:  # closed or full: the code says it
+        except OSError:  # stderr is closed or full: the exit code is all that is left to say it
             return code
     return code
 
 
 def _interrupted_by_sigterm() -> None:
-    """Let SIGTERM be what Ctrl-C is, unless whoever started the command lets it be ignored."""
+    """Make SIGTERM act like Ctrl-C, unless the process was started with SIGTERM ignored."""
     import signal
 
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
@@ -39,9 +39,9 @@ def _interrupted_by_sigterm() -> None:
 
 
 def _end_with(code: int) -> None:
-    """Let a signal end the process with the command's code.
+    """Let a further signal end the process with the command's own exit code.
 
-    All is done, only the interpreter's own end is to come.
+    All work is done by now; only the interpreter still has to shut down.
     """
     import signal
 

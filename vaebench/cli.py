@@ -1,6 +1,6 @@
-"""The command ``vaebench``.
+"""The command ``vaebench``: verbs, errors, exit codes.
 
-Finds the verb, builds the parser of that verb alone, turns errors into lines and codes. Exit codes:
+It finds the verb, builds the parser of that verb alone, and turns errors into lines and exit codes:
 0 done, 1 something failed or differs, 2 usage or configuration, 130 interrupted. Results go to
 stdout, everything else to stderr. A verb is a module ``vaebench/verbs/<verb>.py`` with ``HELP``,
 ``configure(parser)`` and ``run(args) -> int``; nothing heavy is imported until a verb runs.
@@ -110,11 +110,11 @@ VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
         ('eval "$(vaebench completion bash)"',),
     ),
 }
-"""Verb -> (one line of help, examples), in the order of a user's first day."""
+"""Verb -> (one line of help, examples), in the order in which a new user needs them."""
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with one line instead of a usage block when something is wrong."""
+    """An argparse parser whose errors are one line, without a usage block."""
 
     def error(self, message: str) -> NoReturn:
         wrong = message.removeprefix("unrecognized arguments: ").split()[0]
@@ -123,13 +123,15 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
+    """Run one command and return its exit code."""
     if "_ARGCOMPLETE" in os.environ:
         from vaebench.verbs.completion import autocomplete
 
         autocomplete(_completion_parser())
+
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments or os.environ.get("VAEBENCH_DEBUG", "0") not in ("", "0")
+
     with streams.safe():
         return _guarded(lambda: _with_messages(arguments), debug)
 
@@ -140,11 +142,11 @@ def _with_messages(arguments: list[str]) -> int:
 
 
 def _guarded(command: Callable[[], int], debug: bool) -> int:
-    """The exit code of a command, its errors as one line each on stderr."""
+    """Run a command and return its exit code; an error is printed to stderr as one line."""
     try:
         try:
             code = command()
-        except SystemExit as e:  # argparse, after --help and --version
+        except SystemExit as e:  # argparse ends so after --help and --version
             code = e.code if isinstance(e.code, int) else 0
         sys.stdout.flush()
         return code
@@ -172,11 +174,11 @@ def _guarded(command: Callable[[], int], debug: bool) -> int:
 
 
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
-"""Errors of a path that a person has named: no permission, or no path at all."""
+"""Errors of a path that the user named: no permission, or an impossible path."""
 
 
 def _unexpected(error: Exception) -> tuple[int, str]:
-    """The exit code and the line of an error that no verb has foreseen."""
+    """Return the exit code and the line of an error that no verb has foreseen."""
     if isinstance(error, OSError) and error.errno in REFUSED and error.filename is not None:
         return 2, f"{os.fsdecode(error.filename)}: {error.strerror}"
     return 1, f"{type(error).__name__}: {error} (set VAEBENCH_DEBUG=1 for the traceback)"
@@ -192,11 +194,13 @@ def _dispatch(arguments: list[str]) -> int:
 
     if verb not in VERBS:
         raise UserError(f"unknown verb {verb!r}: {nearest(verb, VERBS)}")
+
     at = arguments.index(verb)
     _top_parser().parse_args(arguments[:at])
+
     module = importlib.import_module(f"vaebench.verbs.{verb}")
     parser = _configured(Parser(prog=f"vaebench {verb}", **_about(verb, module)), module)
-    # Intermixed: overrides and options may stand in any order.
+    # Intermixed, because overrides and options may come in any order.
     return int(module.run(parser.parse_intermixed_args(arguments[at + 1 :])) or 0)
 
 
@@ -249,14 +253,15 @@ def _top_parser() -> argparse.ArgumentParser:
 
 
 def _completion_parser() -> argparse.ArgumentParser:
-    """Every verb by name, and in full the one on the command line.
+    """Return the parser that argcomplete walks through.
 
-    What argcomplete walks through.
+    It has every verb by name, and all arguments of the verb on the command line.
     """
     parser = _top_parser()
     verbs = parser.add_subparsers(dest="verb", parser_class=Parser)
     words = os.environ.get("COMP_LINE", "").split()[1:]
     asked = next((word for word in words if not word.startswith("-")), None)
+
     for verb in VERBS:
         sub = verbs.add_parser(verb)
         if verb == asked:
@@ -274,7 +279,7 @@ def _say(text: str) -> None:
 
 @contextlib.contextmanager
 def _messages() -> Iterator[None]:
-    """Log records and warnings as one line each on stderr, for the time of a command."""
+    """Print log records and warnings as one line each on stderr, during a command."""
     import logging
     import warnings
 
@@ -289,9 +294,11 @@ def _messages() -> Iterator[None]:
     handler = Lines()
     root = logging.getLogger()
     ours = logging.getLogger("vaebench")
+
     before = root.handlers[:]
     level = ours.level
     warn = warnings.showwarning
+
     root.handlers = [handler]
     ours.setLevel(logging.INFO)
     warnings.showwarning = show
@@ -304,9 +311,10 @@ def _messages() -> Iterator[None]:
 
 
 def _release_stdout() -> None:
-    """After an error: what still waits would be reported again at Python's exit.
+    """Drop what is still waiting for stdout, after an error.
 
-    What waits for a closed pipe or a full disk.
+    Output that cannot be written, to a closed pipe or a full disk, would be reported again when
+    Python exits.
     """
     try:
         sys.stdout.flush()

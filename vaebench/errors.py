@@ -1,4 +1,4 @@
-"""The errors a user may meet.
+"""The errors that a user may meet.
 
 Each is one line that says what was wrong and what is allowed.
 """
@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Iterable
 
 TYPO = 0.7
-"""How near a word must be to a short one to be taken for it, as in ``difflib``."""
+"""How similar a short word must be to a known one to count as a typing error, as in ``difflib``."""
 
 
 class UserError(Exception):
@@ -20,7 +20,7 @@ class UserError(Exception):
 
 
 class DataError(UserError):
-    """A data file is missing, truncated or altered, and no source could mend it."""
+    """A data file is missing, truncated or altered, and no other source has a good copy."""
 
 
 class Interrupted(Exception):
@@ -28,7 +28,7 @@ class Interrupted(Exception):
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str:
-    """The tail of an error line: the nearest right word if one is near, then all that is allowed.
+    """Return the tail of an error line: the nearest right word, if any, then all that is allowed.
 
     >>> nearest("nvil_mnits", ["nvil_mnist", "other"])
     "did you mean 'nvil_mnist'? allowed: nvil_mnist, other"
@@ -38,7 +38,7 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
 
 
 def likely(word: str, allowed: Iterable[str], cutoff: float = 0.5) -> str:
-    """``did you mean ...? `` where a right word is near, or begins with ``word``; '' otherwise.
+    """Return ``did you mean ...? `` if a right word is near or begins with ``word``, else ''.
 
     >>> likely("eval.iw", ["eval.split", "eval.iw_samples"])
     "did you mean 'eval.iw_samples'? "

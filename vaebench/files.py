@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and JSON that somebody else may have written."""
+"""Writing files whole or not at all, and reading JSON that somebody else may have written."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from vaebench.errors import UserError
 def write_atomic(path: Path, content: str | bytes, sync: bool = True) -> None:
     """Write a file so that it is either the old or the new one, whatever happens.
 
-    Creates the folder. Everything that vaebench writes comes through here, as finished bytes: a
-    library that writes to a disk itself may not survive a full disk (HDF5 does not).
+    The folder is created. Everything that vaebench writes comes through here as finished bytes,
+    because a library that writes to the disk itself may crash if it is full (HDF5 does).
 
     Args:
         path: The file.
-        content: All of it.
+        content: Its whole content.
         sync: Wait until the disk has it, so that it survives a loss of power. That takes
             milliseconds: too long for very many files that can be made again.
 
     Raises:
-        OSError: If it cannot be written; the old file is as it was then, and nothing else is left.
+        OSError: If it cannot be written. The old file is unchanged then, and nothing else is left.
     """
     data = content.encode() if isinstance(content, str) else content
     if path.exists() and not path.is_file():
-        # A device or a pipe, such as /dev/stdout: written to, never replaced.
+        # A device or a pipe, such as /dev/stdout, is written to and never replaced.
         path.write_bytes(data)
         return
 
@@ -47,7 +47,7 @@ def write_atomic(path: Path, content: str | bytes, sync: bool = True) -> None:
 
 
 def write_output(path: Path, content: str | bytes, sync: bool = True) -> None:
-    """As ``write_atomic``, of a file that the user asked for.
+    """Write a file that the user asked for, as ``write_atomic`` does.
 
     Raises UserError if it cannot be written.
     """
@@ -58,9 +58,9 @@ def write_output(path: Path, content: str | bytes, sync: bool = True) -> None:
 
 
 def carried(name: str) -> Path | None:
-    """A folder that a wheel carries inside the package and a checkout has beside it.
+    """Return a folder that a wheel has inside the package and a checkout has beside it.
 
-    None if this has neither.
+    None if this installation has neither.
     """
     package = Path(__file__).resolve().parent
     return next(
@@ -69,9 +69,9 @@ def carried(name: str) -> Path | None:
 
 
 def parse_json(content: str | bytes) -> Any:
-    """What JSON text holds.
+    """Return the value of JSON text.
 
-    Raises ValueError for any text that is none, however deep it is nested.
+    Raises ValueError for all other text, however deeply it is nested.
     """
     try:
         return json.loads(content)
@@ -80,9 +80,9 @@ def parse_json(content: str | bytes) -> Any:
 
 
 def jsonable(value: Any) -> Any:
-    """Plain JSON values: NaN and infinities become None, tuples lists.
+    """Return plain JSON values: NaN and infinities become None, tuples lists, paths text.
 
-    NumPy or torch scalars become numbers.
+    NumPy or torch scalars become numbers, their arrays lists.
     """
     if isinstance(value, dict):
         return {str(k): jsonable(v) for k, v in value.items()}

@@ -1,4 +1,4 @@
-"""How quantities and lists are written for people, the same everywhere."""
+"""Quantities and lists as they are written for people, the same everywhere."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from collections.abc import Sequence
 from typing import Any
 
 BESIDE = 30
-"""Characters that the last column of a list needs to stand beside the others."""
+"""Width, in characters, that the last column of a list needs to be put beside the others."""
 
 
 def duration(seconds: float) -> str:
-    """``4.2 s``, ``42 s``, ``3.5 min`` or ``2.1 h``."""
+    """Return seconds as ``4.2 s``, ``42 s``, ``3.5 min`` or ``2.1 h``."""
     if seconds < 100:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def counted(number: int, noun: str) -> str:
-    """``1 run``, ``2 runs``."""
+    """Return a number with its noun: ``1 run``, ``2 runs``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what an error of another library says."""
+    """Return the first line of another library's error."""
     return str(error).strip().partition("\n")[0]
 
 
 def shortened(text: str, most: int = 60) -> str:
-    """The text, cut where it is longer than ``most`` characters."""
+    """Return the text, cut if it is longer than ``most`` characters."""
     return text if len(text) <= most else f"{text[:most]}..."
 
 
 def aligned(rows: Sequence[Sequence[object]], indent: str = "") -> str:
-    """Lines of left-aligned columns, two spaces apart, without trailing blanks."""
+    """Return lines of left-aligned columns, two spaces apart, without trailing blanks."""
     texts = [[str(value) for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     return "\n".join(
@@ -43,15 +43,16 @@ def aligned(rows: Sequence[Sequence[object]], indent: str = "") -> str:
 
 
 def listed(rows: Sequence[Sequence[object]], width: int | None, tail: int = 1) -> str:
-    """``aligned``.
+    """Return the rows as ``aligned`` does, or with the last columns wrapped if that is too wide.
 
-    Where that is wider than ``width`` the last ``tail`` columns, or more if need be, are wrapped.
-    They stand beside the others or, where there is no room, below them. Nothing is cut off and no
-    word is broken, for it may be a path. The first row is the header.
+    If the lines are wider than ``width``, the last ``tail`` columns, or more if need be, are
+    wrapped. They are put beside the others or, if there is no room, below them. Nothing is cut off
+    and no word is broken, because it may be a path. The first row is the header.
     """
     whole = aligned(rows)
     if width is None or max(map(len, whole.splitlines())) <= width:
         return whole
+
     heads = aligned([row[:-tail] for row in rows]).splitlines()
     lead = max(map(len, heads)) + 2
     if lead - 2 > width and tail < len(rows[0]) - 1:
@@ -70,15 +71,17 @@ def listed(rows: Sequence[Sequence[object]], width: int | None, tail: int = 1) -
                 *(" " * lead + line for line in wrapped[1:]),
             ]
             continue
+
         lines.append(head)
         if row is rows[0]:
             lines += [f"    {'  '.join(texts)}"] if tail > 1 else []
             continue
         for text in texts:
-            # Of very many lines most are short.
+            # Fast path: of very many lines most need no wrapping.
             if len(text) <= width - 4 and text == " ".join(text.split()):
                 lines.append(f"    {text}")
                 continue
+
             lines += textwrap.wrap(
                 text, width, initial_indent="    ", subsequent_indent="      ", **whole_words
             )

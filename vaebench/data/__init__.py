@@ -2,10 +2,10 @@
 
     load({"name": "mnist_static", "held_out": None, "held_out_seed": 0}) -> Splits
 
-``DATA`` is the registry: config name -> loader class. ``root`` is the folder of downloaded and
-prepared files (else $VAEBENCH_DATA, else the user's cache folder), ``mirror`` a folder of source
-files that is looked in first (else $VAEBENCH_MIRROR). NumPy, h5py and the rest are loaded when they
-are first needed.
+``DATA`` is the registry: config name -> loader class. Two arguments recur. ``root`` is the folder
+of downloaded and prepared files (default: $VAEBENCH_DATA, else the user's cache folder). ``mirror``
+is a folder of source files that is looked in first (default: $VAEBENCH_MIRROR). NumPy, h5py and the
+rest are loaded when they are first needed.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ def _class(name: Any) -> type[Loader]:
 
 
 def settle(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A cell's ``data`` group with what its files decide filled in.
+    """Return a cell's ``data`` group, completed with what its files decide.
 
-    Of the user's own, where they are and their digest. Raises UserError for an unknown name and for
-    own files that are not named or not there.
+    For the user's own files these are their absolute paths and their digest. Raises UserError if
+    the name is unknown, or if own files are not named or do not exist.
     """
     return _class(config.get("name")).settle(config)
 
@@ -69,13 +69,23 @@ def settle(config: Mapping[str, Any]) -> dict[str, Any]:
 def load(
     config: Mapping[str, Any], mirror: str | Path | None = None, root: str | Path | None = None
 ) -> Splits:
-    """The splits of a cell's ``data`` group.
+    """Return the splits that a cell's ``data`` group asks for.
 
-    {name, held_out, held_out_seed}, perhaps {mirror}, and what others it has. Prepared first where
-    that has not been done, from the mirror, the cache or the network. ``held_out`` null keeps the
-    data set's own validation split; n pools train and validation and holds n cases out at random,
-    the same ones for every seed of a run. ``entries`` of documents: see ``tokens.with_entries``.
-    Raises UserError for a wrong setting, DataError when a file is missing, truncated or altered.
+    A data set that is not prepared yet is prepared first, from the mirror, the cache or the
+    network.
+
+    Args:
+        config: {name, held_out, held_out_seed}, perhaps {mirror}, and further settings of the data
+            set. If ``held_out`` is null, the data set's own validation split is kept. Otherwise
+            training and validation examples are pooled and ``held_out`` of them are held out at
+            random, the same ones for every seed of a run. ``entries`` of documents: see
+            ``tokens.with_entries``.
+        mirror: The folder of source files; it goes before the one in ``config``.
+        root: The folder of downloaded and prepared files.
+
+    Raises:
+        UserError: If a setting is wrong.
+        DataError: If a file is missing, truncated or altered.
     """
     from vaebench.data.prepare import prepare
 
@@ -85,6 +95,7 @@ def load(
     splits = loader.splits(arrays, config.get("held_out"), config.get("held_out_seed", 0))
     if config.get("entries") is None:
         return splits
+
     from vaebench.data.text.tokens import with_entries
 
     return with_entries(splits, config["entries"])
@@ -93,9 +104,7 @@ def load(
 def check(
     config: Mapping[str, Any], cases: int | None = None, root: str | Path | None = None
 ) -> None:
-    """Refuse what ``load`` would refuse.
-
-    By what is known of a data set without reading or fetching it.
+    """Refuse what ``load`` would refuse, as far as this is known without reading or fetching data.
 
     Args:
         config: A cell's ``data`` group.
@@ -103,14 +112,15 @@ def check(
         root: As in ``load``.
 
     Raises:
-        UserError: If more cases are held out, more are trained on or more entries
-            are kept than there are.
+        UserError: If more examples are held out, more are trained on, or more entries are kept
+            than there are.
         DataError: If the data are not prepared yet and the mirror is no folder.
     """
     config = settle(config)
     loader = _class(config.get("name")).of(config)
     held_out = config.get("held_out")
     entries = config.get("entries")
+
     loader.check_held_out(held_out)
     if loader.sizes:
         from vaebench.data.splits import check_cases
@@ -131,14 +141,14 @@ def check(
         from vaebench.data.prepare import prepared_path
 
         if not prepared_path(loader, cache_root(root)).is_file():
-            # Refuses the mirror.
+            # The mirror is not a folder: this raises the DataError that says so.
             fetch(next(iter(loader.sources.values())), mirror, cache_root(root))
 
 
 def get(name: str, mirror: str | Path | None = None, root: str | Path | None = None) -> Status:
     """Fetch and prepare a data set so that it loads without a network.
 
-    Raises UserError, DataError.
+    Raises UserError if the name is unknown, DataError if a file is missing or altered.
     """
     from vaebench.data.inventory import status_of
     from vaebench.data.prepare import prepare
@@ -152,10 +162,10 @@ def get(name: str, mirror: str | Path | None = None, root: str | Path | None = N
 def verify(
     name: str, mirror: str | Path | None = None, root: str | Path | None = None
 ) -> list[Check]:
-    """Hold every local file of a data set, and its prepared file, against its SHA-256.
+    """Check every local file of a data set, and its prepared file, against its SHA-256.
 
-    Nothing is written or fetched. One Check per file; ``str(check)`` is a line for people. Raises
-    UserError for an unknown name.
+    Nothing is written or fetched. There is one Check per file; ``str(check)`` is a line for people.
+    Raises UserError if the name is unknown.
     """
     from vaebench.data.inventory import verify_one
 
@@ -163,7 +173,7 @@ def verify(
 
 
 def status(mirror: str | Path | None = None, root: str | Path | None = None) -> list[Status]:
-    """What is there of every data set, in the order of ``DATA``; quick, for no content is read."""
+    """Return what is on disk of each data set, in the order of ``DATA``; no content is read."""
     from vaebench.data.inventory import status_of
 
     return [status_of(cls(), mirror_root(mirror), cache_root(root)) for cls in DATA.values()]

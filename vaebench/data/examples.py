@@ -1,6 +1,6 @@
-"""Examples as a model sees them.
+"""Examples as a model sees them, made from the prepared arrays.
 
-Made of the prepared arrays, in training anew at every visit, for evaluation once.
+In training they are made anew at every visit, for evaluation once.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TRAINING_STREAM = 2
-"""Of the noise that makes grey training examples binary for evaluation; those of
-the files are 0 and 1."""
+"""Stream of the noise that makes grey training examples binary for evaluation. Streams 0 and 1 are
+those of the files."""
 
 
 def prepare(kind: Kind, rows: Tensor, noise: Tensor | None = None) -> Tensor:
-    """Training examples as a step is given them.
+    """Return training examples as a step gets them.
 
     Args:
-        kind: Of the examples.
-        rows: Of the prepared array, (..., d), in its dtype.
-        noise: For grey examples uniforms on [0, 1) of the same shape; a pixel is 1 where they are
+        kind: Kind of the examples.
+        rows: Rows of the prepared array, (..., d), in its dtype.
+        noise: For grey examples, uniforms on [0, 1) of the same shape; a pixel is 1 if its noise is
             below grey / 255.
 
     Returns:
-        Documents as they are, for models read token numbers of any dtype; all
-        others (..., d) float32.
+        Documents as they are, because models read token numbers of any dtype; all
+        others as (..., d) float32.
     """
     if kind is Kind.TOKENS:
         return rows
@@ -40,13 +40,14 @@ def prepare(kind: Kind, rows: Tensor, noise: Tensor | None = None) -> Tensor:
         return rows.float()
     if noise is None:
         raise ValueError("grey examples are made binary by noise, and there is none")
+
     return binarized(rows, noise).float()
 
 
 def binarized(rows: Tensor, noise: Tensor) -> Tensor:
-    """Which pixels of grey ``rows`` (..., d) are 1, bool.
+    """Return which pixels of grey ``rows`` (..., d) are 1, as bool.
 
-    Those whose ``noise``, on [0, 1), is below grey / 255.
+    A pixel is 1 if its ``noise``, on [0, 1), is below grey / 255.
     """
     return noise * 255.0 < rows.float()
 
@@ -55,9 +56,9 @@ Rows = TypeVar("Rows", "np.ndarray", "Tensor")
 
 
 def every_nth(x: Rows, points: int | None) -> Rows:
-    """``points`` of the examples ``x``, spread evenly: every tenth of ten times as many.
+    """Return ``points`` of the examples ``x``, spread evenly: of ten times as many, every tenth.
 
-    All if there are fewer.
+    If there are no more than ``points``, or ``points`` is None or 0, all are returned.
     """
     if not points or points >= len(x):
         return x
@@ -65,20 +66,21 @@ def every_nth(x: Rows, points: int | None) -> Rows:
 
 
 def fixed(splits: Splits, split: str, places: np.ndarray | None = None) -> np.ndarray:
-    """Examples of a split for evaluation, where every visit must see the same.
+    """Return examples of a split for evaluation, the same ones at every call.
 
     Args:
         splits: The data.
         split: ``train``, ``valid`` or ``test``.
-        places: Which of the split, (n,); None: all.
+        places: Places within the split, (n,); None for all.
 
     Returns:
         (n, d) in the dtype of the data. Grey training examples are made binary once and for all:
-        each has its own noise, whichever others are asked for.
+        the noise of each depends on its place alone, not on the other places.
     """
     every = getattr(splits, split)
     places = np.arange(len(every)) if places is None else places
     chosen = every[places]
+
     if splits.kind is Kind.GREY and split == "train":
         return binarize_once(chosen, TRAINING_STREAM, places)
     return chosen

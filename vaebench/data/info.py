@@ -1,4 +1,4 @@
-"""What a model is told of the data that it is built for."""
+"""What a model is told about the data that it is built for."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from vaebench.data.kinds import Kind
 class DataInfo:
     """What is known of a data set before a model sees its examples.
 
-    ``Splits.info`` has it of a data set.
+    ``Splits.info`` returns it for a data set.
 
     Args:
-        mean: Training mean, (d,), anything NumPy makes an array of; kept as float32. Of documents
-            the relative frequencies of the vocabulary, (V,); of counts the mean count of each of
-            its words.
-        kind: Of the examples.
-        shape: Of one example, such as (28, 28): its product is d. Empty: (d,), or
+        mean: Training mean, (d,), anything that NumPy makes an array of; kept as float32. For
+            documents: the relative frequencies of the vocabulary, (V,). For counts: the mean count
+            of each word.
+        kind: Kind of the examples.
+        shape: Shape of one example, such as (28, 28); its product is d. If empty, it is (d,), or
             unknown for documents.
-        longest: Of counts, the tokens of the longest training document; 0 where that is not known.
+        longest: For counts, the tokens of the longest training document; 0 if not known.
 
     Raises:
         ValueError: If an example of ``shape`` does not have d numbers.
@@ -41,6 +41,7 @@ class DataInfo:
         set_field(self, "mean", np.asarray(mean, dtype=np.float32))
         if self.kind is Kind.TOKENS:
             return
+
         if not self.shape:
             set_field(self, "shape", (len(self.mean),))
         if math.prod(self.shape) != len(self.mean):
@@ -50,10 +51,10 @@ class DataInfo:
 
     @property
     def size(self) -> int:
-        """d, the numbers of one example; of documents V, the entries of the vocabulary."""
+        """d, the numbers of one example; for documents V, the entries of the vocabulary."""
         return len(self.mean)
 
     @property
     def vocabulary(self) -> int:
-        """Entries of the vocabulary, of documents and of counts; else 0."""
+        """Entries of the vocabulary of documents and counts; 0 for all other data."""
         return len(self.mean) if self.kind in (Kind.TOKENS, Kind.COUNTS) else 0

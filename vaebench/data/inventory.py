@@ -1,6 +1,6 @@
-"""What is on disk of each data set, and whether it is good.
+"""What is on disk of each data set, and whether it is intact.
 
-The rows behind ``vaebench data ls`` and ``verify``.
+These are the rows behind ``vaebench data ls`` and ``verify``.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from vaebench.data.prepare import contents, prepared_path, read
 class Status:
     """One data set as ``vaebench data ls`` shows it.
 
-    Only names and sizes are looked at, no content.
+    It is found by names and sizes alone; no content is read.
 
-    needed, present : file names at the source; ``present`` are those with a copy in the mirror or
-    the cache. Of the
-        user's own files, the settings that name them.
-    prepared : ready to be loaded without any of the needed files.
-    path : the prepared file, or where it will be; None for data that come with a library, or are
-    made when needed. bytes : what the prepared file and the cached downloads take on disk; the
-    mirror is not counted.
+    Attributes:
+        needed: File names at the source; for the user's own files, the settings that name them.
+        present: Those of ``needed`` with a copy in the mirror or the cache.
+        prepared: Whether the data can be loaded without any of the needed files.
+        path: The prepared file, or where it will be; None for data that come with a library or are
+            made when needed.
+        bytes: What the prepared file and the cached downloads take on disk, without the mirror.
     """
 
     name: str
@@ -42,9 +42,9 @@ class Status:
 
     @property
     def state(self) -> str:
-        """In words: ready to be loaded, its files are here, or some are missing.
+        """The state in words: ready to be loaded, files present, or some files missing.
 
-        Files that are here are prepared at the first use.
+        Files that are present are prepared at the first use.
         """
         if self.prepared:
             return "ready"
@@ -56,7 +56,7 @@ class Status:
     def where(self) -> str:
         """The prepared file.
 
-        Until there is one the names of the files that are needed, or ``embedded``.
+        Before it exists: the names of the files that are needed, or ``embedded`` if none are.
         """
         if self.prepared and self.path is not None:
             return str(self.path)
@@ -65,9 +65,9 @@ class Status:
 
 @dataclass(frozen=True)
 class Check:
-    """One file held against its SHA-256.
+    """The check of one file against its SHA-256.
 
-    ``state``: 'ok', 'bad' or 'absent'; ``detail`` says what is wrong.
+    ``state`` is 'ok', 'bad' or 'absent'; ``detail`` says what is wrong.
     """
 
     data: str
@@ -82,9 +82,9 @@ class Check:
 
 
 def lines(found: Iterable[Status]) -> list[tuple[str, ...]]:
-    """A header and a line for each data set.
+    """Return a header and a line for each data set.
 
-    Its name, its state, its megabytes on disk, its files.
+    A line has the name, the state, the megabytes on disk and the files.
     """
     rows: list[tuple[str, ...]] = [("DATA", "STATE", "MB", "FILES")]
     for status in found:
@@ -93,9 +93,10 @@ def lines(found: Iterable[Status]) -> list[tuple[str, ...]]:
 
 
 def status_of(loader: Loader, mirror: Path | None, root: Path) -> Status:
-    """What is there of one data set."""
+    """Return what is on disk of one data set."""
     if loader.asks:
         return Status(loader.name, loader.asks, loader.asks, True, None, 0)
+
     sources = loader.sources.values()
     copies = {
         s.name: local_copies(s, mirror, root) or local_archives(s, mirror, root) for s in sources
@@ -103,12 +104,15 @@ def status_of(loader: Loader, mirror: Path | None, root: Path) -> Status:
     cached = {
         p for s in sources for p in (*local_copies(s, None, root), *local_archives(s, None, root))
     }
+
     path = prepared_path(loader, root) if loader.kept else None
     if path is not None and not loader.sources and not path.is_file():
-        path = None  # nothing is missing: it is made when it is first needed
+        path = None  # nothing is missing: the data are made when they are first needed
+
     ready = path is None or path.is_file()
     if path is not None and ready:
         cached.add(path)
+
     present = tuple(name for name, found in copies.items() if found)
     return Status(
         loader.name, tuple(copies), present, ready, path, sum(p.stat().st_size for p in cached)
@@ -116,9 +120,9 @@ def status_of(loader: Loader, mirror: Path | None, root: Path) -> Status:
 
 
 def verify_one(loader: Loader, mirror: Path | None, root: Path) -> list[Check]:
-    """Every local copy of the needed files, then the prepared file.
+    """Check every local copy of the needed files, then the prepared file.
 
-    Each is read through and held against its SHA-256.
+    Each is read as a whole and held against its SHA-256.
     """
     if loader.asks:
         return [
@@ -141,7 +145,7 @@ def verify_one(loader: Loader, mirror: Path | None, root: Path) -> list[Check]:
             checks.append(Check(loader.name, str(path), "bad" if wrong else "ok", detail))
 
     if not loader.kept:
-        loader.arrays({})  # holds what the library ships against its SHA-256
+        loader.arrays({})  # this holds what the library ships against its SHA-256
         checks.append(Check(loader.name, "embedded", "ok"))
         return checks
 

@@ -1,4 +1,4 @@
-"""What the numbers of an example are."""
+"""The kinds of data: what the numbers of an example are."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ class Kind(StrEnum):
 
     @property
     def seen(self) -> Kind:
-        """The kind of what a model is given."""
+        """The kind of the examples that a model is given."""
         return Kind.BITS if self is Kind.GREY else self

@@ -1,6 +1,6 @@
-"""What a data set tells about itself.
+"""The base classes of data sets: what a data set says about itself.
 
-A new one is a subclass in its own file and a line in ``vaebench.data.DATA``.
+A new data set is a subclass in its own file and a line in ``vaebench.data.DATA``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from vaebench.data.files.sources import Source
 from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
 
-# numpy is loaded with the first array, so that listing the data sets starts at once.
+# NumPy is loaded with the first array, so that listing the data sets starts at once.
 if TYPE_CHECKING:
     import numpy as np
 
@@ -21,21 +21,24 @@ if TYPE_CHECKING:
 
 
 class Loader:
-    """Sources -> canonical arrays (prepared once, kept on disk) -> Splits (made at every load).
+    """A data set: sources -> canonical arrays -> Splits.
 
-    name : config name.
-    version : raised whenever ``arrays`` would give something else; prepared files of other versions
-    are not used. sources : the files needed, by a short name; none where the data come with a
-    library, are made here, or are the
-        user's own.
-    keep : whether the arrays are kept on disk although there are no sources, because making them
-    takes long. empty : whether there are no data to learn from: the model fits a distribution it
-    knows.
-    asks : settings without which nothing can be loaded, as the user writes them.
-    kind : of its examples.
-    shape : of one example; empty where only the files know.
-    entries : of documents, how many the vocabulary has, the special ones among them; None where
-    only the files know.
+    The arrays are prepared once and kept on disk; Splits are made of them at every load.
+
+    Attributes:
+        name: Name in the configuration.
+        version: Raised whenever ``arrays`` would return something else; prepared files of other
+            versions are not used.
+        sources: The files needed, by a short name; empty if the data come with a library, are made
+            here, or are the user's own.
+        keep: Whether the arrays are kept on disk although there are no sources, because making them
+            takes long.
+        empty: Whether there are no data to learn from, and the model fits a known distribution.
+        asks: Settings without which nothing can be loaded, as the user writes them.
+        kind: Kind of the examples.
+        shape: Shape of one example; empty if only the files know.
+        entries: Size of a documents' vocabulary, special entries included; None if only the files
+            know.
     """
 
     name: ClassVar[str]
@@ -50,17 +53,17 @@ class Loader:
 
     @classmethod
     def settle(cls, config: Mapping[str, Any]) -> dict[str, Any]:
-        """The ``data`` group of a cell with what its files decide filled in. Raises UserError."""
+        """Return a cell's ``data`` group, completed with what its files decide, or UserError."""
         return dict(config)
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Loader:
-        """The loader with the settings of a cell's ``data`` group. Raises UserError."""
+        """Return the loader with the settings of a cell's ``data`` group. Raises UserError."""
         return cls()
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Cases of 'train', 'valid' and 'test' as prepared; empty where only the files know."""
+        """Examples in 'train', 'valid' and 'test' as prepared; empty if only the files know."""
         return {}
 
     @property
@@ -70,13 +73,13 @@ class Loader:
 
     @property
     def stem(self) -> str:
-        """The name of the prepared file, its version apart."""
+        """The name of the prepared file, without its version."""
         return self.name
 
     def check_held_out(self, held_out: int | None) -> None:
-        """Raises UserError where so many cases cannot be held out.
+        """Raise UserError if so many examples cannot be held out.
 
-        As far as ``sizes`` are known.
+        Nothing is checked if ``sizes`` is not known.
         """
         if held_out is not None and self.sizes:
             pool = self.sizes["train"] + self.sizes["valid"]
@@ -87,26 +90,28 @@ class Loader:
                 )
 
     def arrays(self, files: dict[str, Path]) -> dict[str, np.ndarray]:
-        """The canonical arrays from the checked files of ``sources``.
+        """Return the canonical arrays, made from the checked files of ``sources``.
 
         'train', 'valid' and 'test' are among them.
         """
         raise NotImplementedError
 
     def splits(self, arrays: dict[str, Any], held_out: int | None, held_out_seed: int) -> Splits:
-        """Splits from the canonical arrays, the first axis of each being the cases.
+        """Return splits made from the canonical arrays, whose first axis is the examples.
 
-        ``held_out`` None keeps the data set's own validation split; n pools train and validation in
-        file order and holds n of them out at random. The test split is never touched. Raises
-        UserError for an impossible n.
+        If ``held_out`` is None, the data set's own validation split is kept. Otherwise training and
+        validation are pooled in file order, and ``held_out`` of them are held out at random. The
+        test split is never touched. Raises UserError if so many cannot be held out.
         """
         raise NotImplementedError
 
 
 class GreyLoader(Loader):
-    """A data set of grey cases, the last of whose training cases validate.
+    """A data set of grey examples; the last of its training examples are used for validation.
 
-    rows : cases in the files for training and test; valid : how many of the former validate.
+    Attributes:
+        rows: Number of examples in the files for training and test.
+        valid: Number of training examples used for validation.
     """
 
     kind = Kind.GREY
@@ -123,9 +128,9 @@ class GreyLoader(Loader):
 
 
 class PooledLoader(Loader):
-    """A data set whose cases are alike in all splits.
+    """A data set whose examples are of the same kind in all splits.
 
-    Held-out ones come from training and validation together.
+    Held-out examples are drawn from training and validation together.
     """
 
     rows: ClassVar[dict[str, int]] = {}
@@ -146,10 +151,11 @@ class PooledLoader(Loader):
             held = held_out_mask(len(pool), held_out, held_out_seed)
             train = pool[~held]
             valid = pool[held]
+
         return self.made(train, valid, arrays["test"])
 
     def made(self, train: np.ndarray, valid: np.ndarray, test: np.ndarray) -> Splits:
-        """Splits of these canonical arrays, (n, d) each."""
+        """Return the splits of these canonical arrays, (n, d) each."""
         raise NotImplementedError
 
 
@@ -165,7 +171,7 @@ class BinaryLoader(PooledLoader):
 class IntensityLoader(PooledLoader):
     """A data set of grey levels as they are.
 
-    Canonical splits (n, d) uint8 of 0 to ``top``, used as levels / top.
+    The canonical splits are (n, d) uint8 from 0 to ``top``, and are used as levels / top.
     """
 
     kind = Kind.INTENSITY

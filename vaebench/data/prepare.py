@@ -1,6 +1,6 @@
 """Prepared data: the canonical arrays of a data set in one HDF5 file.
 
-Written once, checked at every read.
+The file is written once and checked at every read.
 """
 
 from __future__ import annotations
@@ -21,31 +21,33 @@ from vaebench.files import write_atomic
 log = logging.getLogger(__name__)
 
 _ROWS = 1000
-"""Of a chunk, where the arrays have cases."""
+"""Rows of a chunk, for arrays with a row for each example."""
 
 _NUMBERS = 1 << 16
-"""Of a chunk, where the arrays are flat."""
+"""Numbers of a chunk, for flat arrays."""
 
 
 def prepared_path(loader: Loader, root: Path) -> Path:
-    """Where the prepared arrays of a data set are kept."""
+    """Return where the prepared arrays of a data set are kept."""
     return root / "prepared" / f"{loader.stem}-v{loader.version}.h5"
 
 
 def prepare(loader: Loader, mirror: Path | None, root: Path) -> dict[str, np.ndarray]:
-    """The canonical arrays.
+    """Return the canonical arrays, read from the prepared file.
 
-    Read from the prepared file, which is written first where there is no good one. Of several
-    processes one prepares while the others wait. Raises DataError when no source has a needed file,
-    or when the prepared file cannot be written.
+    If there is no intact prepared file, it is written first. If several processes want it, one
+    prepares and the others wait. Raises DataError if no source has a needed file, or if the
+    prepared file cannot be written.
     """
     if not loader.kept:
         return loader.arrays({})
+
     path = prepared_path(loader, root)
     if path.is_file() and not isinstance(
         found := read(loader, path, contents(loader, mirror, root)), str
     ):
         return found
+
     from filelock import FileLock
 
     lock = FileLock(path.with_suffix(".lock"))
@@ -70,9 +72,10 @@ def _prepare_locked(
             return found
         log.warning("%s: %s; preparing it anew", path, found)
 
-    # Of a process that was killed: the lock is ours.
+    # Left by a process that was killed: the lock is ours, so none of these is being written.
     for left in path.parent.glob(f".{path.stem}.*.tmp"):
         left.unlink(missing_ok=True)
+
     files = {key: fetch(source, mirror, root) for key, source in loader.sources.items()}
     arrays = loader.arrays(files)
     made_of = {
@@ -83,10 +86,10 @@ def _prepare_locked(
 
 
 def contents(loader: Loader, mirror: Path | None, root: Path) -> dict[str, str]:
-    """SHA-256 of the copies here of the files for which none is known beforehand.
+    """Return the SHA-256 of local files whose digest is not known beforehand.
 
-    Files that are not here are left out. A prepared file that was made of
-    other content is not used.
+    Files that are not here are left out. A prepared file that was made of other content is not
+    used.
     """
     found = {}
     for source in loader.sources.values():
@@ -96,21 +99,22 @@ def contents(loader: Loader, mirror: Path | None, root: Path) -> dict[str, str]:
             found[source.name] = digest_of(copies[0], source.unzipped)
         except (OSError, *UNREADABLE):
             found[source.name] = "unreadable"
+
     return found
 
 
 def read(
     loader: Loader, path: Path, here: dict[str, str] | None = None
 ) -> dict[str, np.ndarray] | str:
-    """The arrays in a prepared file, or, where they cannot be used, a few words that say why.
+    """Return the arrays of a prepared file, or a few words that say why they cannot be used.
 
-    ``here``: the ``contents`` on this machine that it should have been made of.
+    ``here`` has the ``contents`` on this machine that the file should have been made of.
     """
     import h5py
 
     try:
-        # never changed in place, so HDF5's own lock, which fails on some file
-        # systems, is not needed
+        # The file is never changed in place, so HDF5's own lock is not needed. It fails on some
+        # file systems.
         with h5py.File(path, "r", locking=False) as file:
             if file.attrs["version"] != loader.version or json.loads(
                 file.attrs["sources"]
@@ -134,9 +138,9 @@ def read(
 def write(
     loader: Loader, arrays: dict[str, np.ndarray], path: Path, made_of: dict[str, str] | None = None
 ) -> None:
-    """Write the prepared file whole or not at all. Raises DataError when it cannot be written.
+    """Write the prepared file whole or not at all. Raises DataError if it cannot be written.
 
-    ``made_of``: the SHA-256 of the files used for which none was known beforehand.
+    ``made_of`` has the SHA-256 of those used files whose digest was not known beforehand.
     """
     content = _hdf5(loader, arrays, made_of or {})
     try:
@@ -146,9 +150,9 @@ def write(
 
 
 def _hdf5(loader: Loader, arrays: dict[str, np.ndarray], made_of: dict[str, str]) -> bytes:
-    """The prepared file, made in memory.
+    """Return the content of the prepared file, made in memory.
 
-    HDF5 crashes the process when it cannot close a file on a full disk.
+    HDF5 crashes the process if it cannot close a file on a full disk.
     """
     import h5py
 
@@ -158,6 +162,7 @@ def _hdf5(loader: Loader, arrays: dict[str, np.ndarray], made_of: dict[str, str]
             file.create_dataset(
                 key, data=array, chunks=chunks, compression="gzip", compression_opts=4
             )
+
         file.attrs["name"] = loader.name
         file.attrs["version"] = loader.version
         file.attrs["sha256"] = json.dumps({key: array_hash(array) for key, array in arrays.items()})

@@ -1,6 +1,6 @@
-"""Splits: the prepared cases as a run uses them, their hashes.
+"""Splits: the prepared examples as a run uses them, with their hashes.
 
-And which cases are held out for validation.
+Which examples are held out for validation is decided here too.
 """
 
 from __future__ import annotations
@@ -18,24 +18,26 @@ from vaebench.errors import UserError
 
 @dataclass(frozen=True)
 class Splits:
-    """Train, validation and test cases of one data set, each (n, d).
+    """Train, validation and test examples of one data set, each (n, d).
 
-    name : config name, e.g. 'mnist_static'.
-    train, valid, test : by ``kind``. Bits are uint8; of grey data ``train`` alone is grey.
-    Intensities are float32.
-        Tokens are int16 or int32, a row being <s> 1, words, </s> 2, then padding 0, and the rows
-        sorted by length. Counts are uint8 or int16, how often each word of the vocabulary is in a
-        document, from 1 token a document.
-    kind : of the examples.
-    mean : float32 (d,), mean of ``train`` in [0, 1]; of documents float32 (V,), the relative
-    frequency of each entry of
-        the vocabulary among the words and ends of ``train``; of counts their means.
-    hashes : 'train', 'valid', 'test' -> hex SHA-256 of the array as used
-    (dtype, shape and bytes all enter); of
-        documents and counts 'vocabulary' too.
-    shape : shape of one case, for pictures of it; its product is d.
-    vocabulary : of documents and counts, the V entries by number; else empty.
-    longest : of counts, the tokens of the longest of ``train``; else 0.
+    Attributes:
+        name: Name in the configuration, e.g. 'mnist_static'.
+        train: The training examples, by ``kind``. Bits are uint8. Grey levels are uint8, or float32
+            in 0..255. Intensities are float32. Tokens are int16 or int32; a row is <s> 1, words,
+            </s> 2, then padding 0, and the rows are sorted by length. Counts are uint8 or int16:
+            how often each word of the vocabulary is in a document, which has at least 1 token.
+        valid: The validation examples, as ``train``; but of grey data they are bits.
+        test: The test examples, as ``valid``.
+        kind: Kind of the examples.
+        mean: float32 (d,), mean of ``train``, of grey data and bits in [0, 1]. For documents
+            float32 (V,): the relative frequency of each entry of the vocabulary among the words and
+                ends of
+            ``train``. For counts: their means.
+        hashes: 'train', 'valid', 'test' -> hex SHA-256 of the array as used (dtype, shape and bytes
+            all enter); for documents and counts also 'vocabulary'.
+        shape: Shape of one example, for pictures of it; its product is d.
+        vocabulary: The V entries of documents and counts by number; empty for other data.
+        longest: For counts, the tokens of the longest document of ``train``; else 0.
     """
 
     name: str
@@ -51,12 +53,12 @@ class Splits:
 
     @property
     def info(self) -> DataInfo:
-        """What a model is told of them."""
+        """What a model is told about the data."""
         return DataInfo(self.mean, self.kind, () if self.tokens else self.shape, self.longest)
 
     @property
     def picture(self) -> tuple[int, int]:
-        """Height and width of a picture of an example; what is no image stands in one row."""
+        """Height and width of an example's picture; an example that is no image is one row."""
         return (
             (self.shape[0], self.shape[1]) if len(self.shape) == 2 else (1, math.prod(self.shape))
         )
@@ -70,19 +72,19 @@ class Splits:
     def hash(self) -> str:
         """One hex SHA-256 over the three splits.
 
-        And over the vocabulary of documents and counts.
+        The vocabulary of documents and counts enters too.
         """
         return self.hash_of("train", "valid", "test")
 
     def hash_of(self, *splits: str) -> str:
-        """One hex SHA-256 over some splits, and over the vocabulary of documents and counts."""
+        """Return one hex SHA-256 over some splits, and the vocabulary of documents and counts."""
         parts = (*splits, *(("vocabulary",) if self.vocabulary else ()))
         lines = [f"{part}:{self.hashes[part]}" for part in parts]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def array_hash(array: np.ndarray) -> str:
-    """Hex SHA-256 of an array: dtype, shape and bytes (row-major, little-endian) all enter."""
+    """Return the hex SHA-256 of an array: dtype, shape and bytes (row-major, little-endian)."""
     little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
     digest = hashlib.sha256(f"{little.dtype.str} {little.shape}\n".encode())
     digest.update(little.data)
@@ -97,9 +99,9 @@ def make_splits(
     shape: tuple[int, ...],
     kind: Kind = Kind.BITS,
 ) -> Splits:
-    """Splits of bits or grey levels with their mean and hashes filled in."""
+    """Make splits of bits or grey levels, with their mean and hashes filled in."""
     top = 255 if kind is Kind.GREY else 1
-    # whole numbers are summed, so that the mean is the same on every machine
+    # Whole numbers are summed, so that the mean is the same on every machine.
     mean = (train.sum(axis=0, dtype=np.int64) / (top * len(train))).astype(np.float32)
     hashes = {"train": array_hash(train), "valid": array_hash(valid), "test": array_hash(test)}
     return Splits(name, train, valid, test, kind, mean, hashes, shape)
@@ -113,14 +115,15 @@ def make_intensity_splits(
     shape: tuple[int, ...],
     top: int = 255,
 ) -> Splits:
-    """Splits of intensities, levels / ``top`` as float32.
+    """Make splits of intensities, levels / ``top`` as float32.
 
-    From levels (n, d) uint8 of 0 to ``top``.
+    The levels are (n, d) uint8 from 0 to ``top``.
     """
     mean = (train.sum(axis=0, dtype=np.int64) / (top * len(train))).astype(np.float32)
     train, valid, test = (
         levels.astype(np.float32) / np.float32(top) for levels in (train, valid, test)
     )
+
     hashes = {"train": array_hash(train), "valid": array_hash(valid), "test": array_hash(test)}
     return Splits(name, train, valid, test, Kind.INTENSITY, mean, hashes, shape)
 
@@ -128,11 +131,11 @@ def make_intensity_splits(
 def make_grey_splits(
     name: str, train: np.ndarray, valid: np.ndarray, test: np.ndarray, shape: tuple[int, ...]
 ) -> Splits:
-    """Splits of grey data, whose ``train`` is uint8 levels 0..255, or float32 levels in [0, 1]."""
+    """Make splits of grey data; ``train`` is uint8 levels 0..255 or float32 levels in [0, 1]."""
     if train.dtype == np.uint8:
         return make_splits(name, train, valid, test, shape, Kind.GREY)
 
-    # Whole numbers are summed here too; a float32 in [0, 1] is good to 2^-24 at least.
+    # Here too whole numbers are summed; they hold a float32 in [0, 1] to 2^-24 at least.
     scale = 1 << 24
     whole = np.rint(train * np.float32(scale)).astype(np.int32)
     mean = (whole.sum(axis=0, dtype=np.int64) / (scale * len(train))).astype(np.float32)
@@ -143,10 +146,10 @@ def make_grey_splits(
 
 
 def with_cases(splits: Splits, n: int | None) -> Splits:
-    """The splits with ``n`` of the training cases alone, spread evenly over them.
+    """Return the splits with only ``n`` of the training examples, spread evenly over them.
 
-    None: as they are. Mean, hashes and vocabulary stay those of the whole. Raises UserError where
-    there are fewer cases.
+    None returns them as they are. Mean, hashes and vocabulary stay those of all examples. Raises
+    UserError if there are fewer examples.
     """
     if n is None:
         return splits
@@ -155,15 +158,24 @@ def with_cases(splits: Splits, n: int | None) -> Splits:
 
 
 def check_cases(n: int | None, most: int) -> None:
-    """Raises UserError where ``train.cases`` asks for more than the ``most`` there are."""
+    """Raise UserError if ``train.cases`` asks for more than the ``most`` examples there are."""
     if n is not None and n > most:
         raise UserError(f"train.cases={n}: allowed: null, or a whole number from 1 to {most}")
 
 
 def held_out_mask(pool: int, n: int, seed: int) -> np.ndarray:
-    """Which n of ``pool`` cases are held out: (pool,) bool, a function of (pool, n, seed) alone.
+    """Draw which ``n`` of ``pool`` examples are held out.
 
-    Raises UserError unless 1 <= n < pool and the seed is a whole number from 0.
+    Args:
+        pool: Number of examples.
+        n: Number of examples to hold out.
+        seed: Seed of the draw.
+
+    Returns:
+        (pool,) bool, a function of the three numbers alone.
+
+    Raises:
+        UserError: Unless 1 <= n < pool and the seed is a whole number from 0.
     """
     if type(n) is not int or not 1 <= n < pool:
         raise UserError(
@@ -171,16 +183,17 @@ def held_out_mask(pool: int, n: int, seed: int) -> np.ndarray:
         )
     if type(seed) is not int or seed < 0:
         raise UserError(f"data.held_out_seed={seed!r}: allowed: a whole number from 0")
+
     mask = np.zeros(pool, dtype=bool)
     mask[random_order(pool, np.random.SeedSequence(seed))[:n]] = True
     return mask
 
 
 def random_order(n: int, seed: np.random.SeedSequence) -> np.ndarray:
-    """A random permutation of n cases: (n,) int.
+    """Return a random permutation of n examples, (n,) int.
 
-    Sorted uniforms rather than Generator.permutation, whose algorithm NumPy is free to change
-    between releases.
+    Uniforms are sorted, because NumPy may change the algorithm of Generator.permutation between
+    releases.
     """
     uniform = np.random.Generator(np.random.PCG64(seed)).random(n)
     return np.argsort(uniform, kind="stable")

@@ -1,4 +1,4 @@
-"""What every data set of documents as counts has in common."""
+"""What all data sets of documents as counts have in common."""
 
 from __future__ import annotations
 
@@ -23,19 +23,21 @@ COUNTS = (RAW, LOG)
 
 
 class CountsLoader(Loader):
-    """Documents as counts.
+    """A data set of documents as counts.
 
-    Canonical arrays, as prepared, sparse and raw, in file order:
+    Its canonical arrays, as prepared, are sparse, raw and in file order:
 
-    'train', 'valid', 'test' : (n,) uint16, the words of each document, numbered from 0.
-    'train_counts', ... : (n,) uint16, how often each is in it.
-    'train_offsets', ... : (documents + 1,) int64; document i has the places ``offsets[i]`` to
-    ``offsets[i + 1]``. 'vocabulary' : uint8, the words in UTF-8 with line feeds between.
+    - 'train', 'valid', 'test': (n,) uint16, the words of each document, numbered from 0.
+    - 'train_counts', ...: (n,) uint16, how often each of them occurs.
+    - 'train_offsets', ...: (documents + 1,) int64; document i has the places ``offsets[i]`` to
+      ``offsets[i + 1]``.
+    - 'vocabulary': uint8, the words in UTF-8 with line feeds between.
 
     ``Splits`` then has dense rows (n, V), uint8 or int16.
 
-    words : how many the vocabulary has; 0 where only the files know.
-    documents : how many there are in each split; none where only the files know.
+    Attributes:
+        words: Size of the vocabulary; 0 if only the files know.
+        documents: Number of documents in each split; empty if only the files know.
 
     Args:
         counts: ``raw``, or ``log1p``: every count n is replaced by round(log(1 + n)), half up.
@@ -63,13 +65,14 @@ class CountsLoader(Loader):
         return dict(self.documents)
 
     def read(self, files: dict[str, Path]) -> tuple[dict[str, Documents], tuple[str, ...]]:
-        """The documents of 'train', 'valid' and 'test', and the vocabulary. Raises DataError."""
+        """Return the documents of 'train', 'valid' and 'test', and the vocabulary; or DataError."""
         raise NotImplementedError
 
     def arrays(self, files: dict[str, Path]) -> dict[str, np.ndarray]:
-        """Raises DataError for files that are not of the format.
+        """Return the canonical arrays.
 
-        And for numbers other than the expected.
+        Raises DataError if the files are not of the format, or if the number of words or documents
+        is not the expected one.
         """
         from vaebench.data.counts.sparse import to_arrays
 
@@ -79,12 +82,14 @@ class CountsLoader(Loader):
             raise DataError(
                 f"{where}: a vocabulary of {len(vocabulary):,} words, expected {self.words:,}"
             )
+
         for split, expected in self.documents.items():
             if (found := len(documents[split])) != expected:
                 raise DataError(
                     f"{files.get(split, self.name)}: {found:,} documents for {split}, "
                     f"expected {expected:,}"
                 )
+
         return to_arrays(documents, vocabulary)
 
     def splits(self, arrays: dict[str, Any], held_out: int | None, held_out_seed: int) -> Splits:
@@ -94,9 +99,9 @@ class CountsLoader(Loader):
 
 
 def parted(documents: Documents, valid: int) -> dict[str, Documents]:
-    """Training documents of which ``valid``, spread evenly over them, are for validation.
+    """Split training documents into 'train' and 'valid'.
 
-    'train' and 'valid'.
+    ``valid`` documents, spread evenly over all, are for validation.
     """
     import numpy as np
 

@@ -1,10 +1,10 @@
 """Files of documents as counts, and of their vocabularies, read strictly.
 
-What is not the format is an error of one line, with the number of the file's line.
+A file that breaks its format is an error of one line, with the number of the file's line.
 
-Two formats. ``label id:count id:count ...``, a document a line, ids from 1: as 20 Newsgroups comes
-with NVDM. And the token files of LYRL2004, as RCV1-v2 comes: ``.I`` and the number of a story,
-``.W``, lines of tokens, a blank line.
+There are two formats. 20 Newsgroups, as released with NVDM, has a document a line,
+``label id:count id:count ...``, with ids from 1. RCV1-v2 comes as the token files of LYRL2004:
+``.I`` and the number of a story, ``.W``, lines of tokens, a blank line.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from vaebench.data.counts.sparse import Documents
 
 MOST = 32_767
-"""Most occurrences of one word in one document: what 16 bits hold."""
+"""Most occurrences of one word in one document; they are kept in 16 bits."""
 
 STORY = ".I"
-"""What a story of a token file begins with."""
+"""What each story of a token file begins with."""
 
 WORDS = ".W"
-"""What the tokens of a story begin with."""
+"""What the tokens of each story begin with."""
 
 
 def read_counts(path: Path, vocabulary: int) -> Documents:
-    """The documents in a text, plain or gzipped, of lines ``label id:count id:count ...``.
+    """Read documents from a text, plain or gzipped, of lines ``label id:count id:count ...``.
 
     Labels are not used.
 
@@ -43,9 +43,9 @@ def read_counts(path: Path, vocabulary: int) -> Documents:
         The documents in file order, words numbered from 0.
 
     Raises:
-        DataError: If a document has no word, a word twice or none of the vocabulary, a count is no
-            whole number from 1, or the file cannot be read. One line with the file and the number
-            of the line.
+        DataError: If a document has no word, a word twice or a word outside the vocabulary, if a
+            count is not a whole number from 1, or if the file cannot be read. One line with the
+            file and the number of the line.
     """
     from vaebench.data.counts.sparse import Documents
 
@@ -63,16 +63,19 @@ def read_counts(path: Path, vocabulary: int) -> Documents:
             raise DataError(
                 f"{at} is a document without words, expected label id:count id:count ..."
             )
+
         ids = []
         for pair in pairs:
             word, count = _pair(pair, at, vocabulary)
             ids.append(word - 1)
             counts.append(count)
+
         if len(set(ids)) < len(ids):
             twice = next(word for word in ids if ids.count(word) > 1)
             raise DataError(
                 f"{at} has the word {twice + 1} twice, expected one count for each word"
             )
+
         words.extend(ids)
         offsets.append(len(words))
 
@@ -82,7 +85,7 @@ def read_counts(path: Path, vocabulary: int) -> Documents:
 
 
 def _pair(pair: str, at: str, vocabulary: int) -> tuple[int, int]:
-    """Id and count. Raises DataError, which begins with ``at``."""
+    """Return the id and the count of ``id:count``. Raises DataError, which begins with ``at``."""
     word, colon, count = pair.partition(":")
     if not colon or not _whole(word):
         raise DataError(
@@ -101,7 +104,7 @@ def _pair(pair: str, at: str, vocabulary: int) -> tuple[int, int]:
 
 
 def _whole(text: str) -> bool:
-    """Whether this is a whole number of no more digits than any id or count has."""
+    """Whether ``text`` is a whole number with no more digits than an id or a count may have."""
     return text.isascii() and text.isdigit() and len(text) <= 12
 
 
@@ -110,13 +113,13 @@ def _short(text: str) -> str:
 
 
 def read_vocabulary(path: Path) -> tuple[str, ...]:
-    """The words in a text of lines ``word`` or ``word frequency``, the first being word 1.
+    """Read a vocabulary from a text of lines ``word`` or ``word frequency``; the first is word 1.
 
     Frequencies are not used.
 
     Raises:
-        DataError: If a line has no word, a word stands twice, there is none, or
-            the file cannot be read.
+        DataError: If a line has no word or a word is there twice, if there are fewer than two
+            words, or if the file cannot be read.
     """
     found: dict[str, int] = {}
     for number, line in lines_of(path):
@@ -131,13 +134,14 @@ def read_vocabulary(path: Path) -> tuple[str, ...]:
                 f"{path}: line {number} has the word {_short(word)} of line {found[word]} again"
             )
         found[word] = number
+
     if len(found) < 2:
         raise DataError(f"{path}: {len(found)} words, expected a vocabulary of two or more")
     return tuple(found)
 
 
 def read_stories(path: Path) -> Iterator[list[str]]:
-    """The tokens of every story of a token file of LYRL2004, plain or gzipped, in file order.
+    """Yield the tokens of every story of a token file of LYRL2004, plain or gzipped, in file order.
 
     A story without tokens is an empty list.
 
@@ -155,6 +159,7 @@ def read_stories(path: Path) -> Iterator[list[str]]:
                 raise DataError(f"{at}: story {name} has no {WORDS} before the next one")
             if name:
                 yield tokens
+
             name = line[len(STORY) :].strip()
             tokens = []
             inside = False

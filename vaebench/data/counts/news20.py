@@ -1,8 +1,8 @@
-"""20 Newsgroups as counts of 2,000 words.
+"""20 Newsgroups as counts of 2,000 words, as released with NVDM.
 
-As released with NVDM (Miao, Yu & Blunsom 2016; github.com/ysmiao/nvdm). These are not the documents
-of Salakhutdinov & Hinton (2009), which NVIL, DocNADE and Replicated Softmax were measured on: those
-are 11,314 and 7,531, their words are stemmed and without function words.
+Source: Miao, Yu & Blunsom 2016; github.com/ysmiao/nvdm. These are not the documents of
+Salakhutdinov & Hinton (2009), which NVIL, DocNADE and Replicated Softmax were measured on: those
+are 11,314 and 7,531 documents, and their words are stemmed and without function words.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from vaebench.data.counts.sparse import Documents
 
 VALID = 100
-"""Training documents that validate, spread evenly over the file, which is in the
+"""Training documents used for validation, spread evenly over the file, which is in the
 order of the 20 groups."""
 
 
 class News20(CountsLoader):
-    """11,168/100/7,505 documents of 1 to 4,741 tokens, 2,000 words.
+    """20 Newsgroups: 11,168/100/7,505 documents of 1 to 4,741 tokens, 2,000 words.
 
-    The words are unstemmed, function words among them.
+    The words are not stemmed, and function words are among them.
     """
 
     name = "news20"

@@ -1,6 +1,6 @@
-"""Documents of the user as counts.
+"""The user's own documents as counts.
 
-data=word_counts data.train=FILE data.test=FILE data.vocabulary=FILE.
+``data=word_counts data.train=FILE data.test=FILE data.vocabulary=FILE``
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from vaebench.data.counts.sparse import Documents
 
 VALID = 100
-"""Training documents that validate where no others are named; a tenth of them, if there are fewer
-than a thousand."""
+"""Training documents used for validation if the user names none; a tenth of them, if there are
+fewer than a thousand."""
 
 
 class OwnCounts(CountsLoader):
-    """Files in the format of 20 Newsgroups, and the vocabulary they are of.
+    """The user's files in the format of 20 Newsgroups, with their vocabulary.
 
-    Lines ``label id:count id:count ...``. Without ``data.valid`` some of the training documents,
-    spread evenly over the file, validate. What the files hold decides what a run is, not where they
-    lie: ``settle`` writes their common digest into ``data.content``, and the prepared file is named
-    by it.
+    Their lines are ``label id:count id:count ...``. Without ``data.valid`` some of the training
+    documents, spread evenly over the file, are used for validation. A run is identified by the
+    content of the files, not by their place: ``settle`` writes their common digest into
+    ``data.content``, and the prepared file is named by it.
     """
 
     name = "word_counts"
@@ -45,10 +45,10 @@ class OwnCounts(CountsLoader):
 
     @classmethod
     def settle(cls, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Absolute paths and ``content``.
+        """Return the group with absolute paths and ``content`` filled in.
 
-        Raises UserError where a file is not named, DataError where it is not there. Where
-        ``content`` is known and no file is here any more, it is left to the prepared file.
+        If ``content`` is known and no file exists any more, the prepared file is relied upon.
+        Raises UserError if a file is not named, DataError if it does not exist.
         """
         missing = [
             f"data.{key}=FILE" for key in cls.files if key != "valid" and not config.get(key)
@@ -62,11 +62,13 @@ class OwnCounts(CountsLoader):
             for key in cls.files
             if config.get(key)
         }
+
         content = config.get("content")
         if not own.gone(content, paths):
             found = own.content_of(paths)
             own.refuse_changed(content, found, paths)
             content = found
+
         return {**config, **{key: str(path) for key, path in paths.items()}, "content": content}
 
     @classmethod
@@ -89,9 +91,11 @@ class OwnCounts(CountsLoader):
             for key, path in files.items()
             if key != "vocabulary"
         }
-        for split, part in parts.items():  # variances over a split need two
+
+        for split, part in parts.items():  # a variance over a split needs two documents
             if len(part) < 2:
                 raise DataError(f"{files[split]}: a single document, expected two or more")
+
         if "valid" not in parts:
             n = len(parts["train"])
             if n < 4:
@@ -100,4 +104,5 @@ class OwnCounts(CountsLoader):
                     "name data.valid=FILE"
                 )
             parts |= parted(parts["train"], max(2, min(VALID, n // 10)))
+
         return parts, vocabulary

@@ -1,8 +1,8 @@
 """Reuters RCV1-v2 as counts of its 10,000 most frequent words, from the token files of LYRL2004.
 
 Lewis, Yang, Rose & Li (2004): RCV1, a new benchmark collection for text categorization research.
-The tokens are stemmed and without stop words as distributed. Split and vocabulary after
-Salakhutdinov & Hinton (2009), who do not say which documents are for testing: these are others.
+As distributed, the tokens are stemmed and without stop words. Split and vocabulary follow
+Salakhutdinov & Hinton (2009). They do not say which documents are for testing: ours are others.
 """
 
 from __future__ import annotations
@@ -25,17 +25,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SEED = 2009
-"""Of the random split into documents for training and for testing."""
+"""Seed of the random split into documents for training and for testing."""
 
 
 class Rcv1(CountsLoader):
-    """804,414 stories; 10,000 words.
+    """Reuters RCV1-v2: 804,414 stories, 10,000 words.
 
-    Of them 10,000 at random are for testing and 100 of the others for validation. The words are the
-    most frequent ones of the stories that are not for testing; of equally frequent ones the first
-    in the order of their characters. Stories that hold none of them are left out, and their number
-    is reported. Dense rows take 8 GB of memory, 16 GB if a word occurs more than 255 times in a
-    story.
+    Of the stories 10,000, chosen at random, are for testing, and 100 of the others for validation.
+    The words are the most frequent ones of the stories that are not for testing. Ties go to the
+    word that sorts first. Stories with none of the words are left out, and their number is
+    reported. Dense rows take 8 GB of memory, 16 GB if a word occurs more than 255 times in a story.
     """
 
     name = "rcv1"
@@ -59,11 +58,12 @@ class Rcv1(CountsLoader):
                 self.name,
                 int((~there).sum()),
             )
+
         parts = parted(documents.chosen(~tested & there), self.valid)
         return {**parts, "test": documents.chosen(tested & there)}, vocabulary
 
     def _tokens(self, files: dict[str, Path]) -> tuple[np.ndarray, np.ndarray, list[str]]:
-        """Numbers of stems, where each story begins, and the stems by number. Raises DataError."""
+        """Return the stems' numbers, where each story begins, and the stems. Raises DataError."""
         import numpy as np
 
         numbers: dict[str, int] = {}
@@ -85,22 +85,22 @@ class Rcv1(CountsLoader):
 def most_frequent(
     tokens: np.ndarray, offsets: np.ndarray, stems: list[str], counted: np.ndarray, words: int
 ) -> tuple[tuple[str, ...], Documents]:
-    """The vocabulary of the most frequent words, and the documents as counts of these.
+    """Return the most frequent words as the vocabulary, and the documents as counts of these words.
 
     Args:
         tokens: Numbers of stems, (n,).
         offsets: (documents + 1,); document i has the tokens from ``offsets[i]`` to
             ``offsets[i + 1]``.
-        stems: By number.
-        counted: (documents,) bool, the documents in which the words are to be frequent.
-        words: How many.
+        stems: The stems by number.
+        counted: (documents,) bool, the documents that the frequencies are taken from.
+        words: Size of the vocabulary.
 
     Returns:
-        The words, the most frequent one first; of equally frequent ones the first in the order of
-        their characters. And all documents, of which some may be left without a word.
+        The words, the most frequent one first; ties go to the word that sorts first. And all
+        documents, of which some may be left without a word.
 
     Raises:
-        DataError: If the counted documents have fewer words.
+        DataError: If the counted documents have fewer different words.
     """
     import numpy as np
 
@@ -114,6 +114,7 @@ def most_frequent(
         )
     order = np.lexsort((np.array(stems), -frequency))[:words]
 
+    # Keep the tokens of the vocabulary alone, and count them up to each story's new beginning.
     number = np.full(len(stems), -1, dtype=np.int32)
     number[order] = np.arange(words)
     kept = number[tokens]

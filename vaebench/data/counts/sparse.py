@@ -1,4 +1,4 @@
-"""Documents as counts in memory and on disk: for each the words that are in it, and how often."""
+"""Documents as counts, in memory and on disk: the words of each document, and how often."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True, eq=False)
 class Documents:
-    """Documents of a vocabulary, one behind the other.
+    """Documents of a vocabulary, stored one after the other.
 
-    words : uint16 (n,), or int32 where the vocabulary has more than 65,536 words; words are
-    numbered from 0. counts : uint16 (n,), from 1: how often the word is in the document.
-    offsets : int64 (documents + 1,); document i has the places from ``offsets[i]`` to
-    ``offsets[i + 1]``.
+    Attributes:
+        words: uint16 (n,), or int32 if the vocabulary has more than 65,536 words; words are
+            numbered from 0.
+        counts: uint16 (n,), from 1: how often the word is in the document.
+        offsets: int64 (documents + 1,); document i has the places from ``offsets[i]`` to
+            ``offsets[i + 1]``.
     """
 
     words: np.ndarray
@@ -31,7 +33,7 @@ class Documents:
 
     @classmethod
     def of(cls, words: Any, counts: Any, offsets: Any) -> Documents:
-        """Documents of whole numbers in anything NumPy makes an array of."""
+        """Return documents made of whole numbers, in anything that NumPy makes an array of."""
         ids = np.asarray(words, dtype=np.int64)
         narrow = np.uint16 if not len(ids) or int(ids.max()) < 1 << 16 else np.int32
         return cls(
@@ -42,12 +44,14 @@ class Documents:
 
     @classmethod
     def of_tokens(cls, tokens: np.ndarray, offsets: np.ndarray) -> Documents:
-        """Documents of token sequences.
+        """Return the documents of these token sequences.
 
-        ``tokens`` (n,) words from 0, document i from ``offsets[i]`` on.
+        ``tokens`` (n,) are words from 0; document i begins at ``offsets[i]``.
         """
         lengths = np.diff(offsets)
         size = int(tokens.max()) + 1 if len(tokens) else 1
+
+        # One number for each pair of document and word, so that one sort counts them all.
         places = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths) * size + tokens
         distinct, counts = np.unique(places, return_counts=True)
         documents = np.bincount(distinct // size, minlength=len(lengths))
@@ -63,7 +67,7 @@ class Documents:
         return running[self.offsets[1:]] - running[self.offsets[:-1]]
 
     def chosen(self, places: np.ndarray) -> Documents:
-        """The documents at these ``places``, (n,) bool or whole numbers, in this order."""
+        """Return the documents at ``places``, (n,) bool or whole numbers, in this order."""
         rows = np.arange(len(self))[places]
         sizes = (self.offsets[1:] - self.offsets[:-1])[rows]
         offsets = np.concatenate([[0], np.cumsum(sizes)])
@@ -72,15 +76,15 @@ class Documents:
         return Documents(self.words[at], self.counts[at], offsets)
 
     def with_log_counts(self) -> Documents:
-        """Every count n as log(1 + n), rounded half up.
+        """Return the documents with every count n replaced by log(1 + n), rounded half up.
 
-        1 for n of 1 to 3, 2 for 4 to 11, never 0.
+        That is 1 for n of 1 to 3, 2 for 4 to 11, and never 0.
         """
         rounded = np.floor(0.5 + np.log1p(self.counts.astype(np.float64)))
         return Documents(self.words, rounded.astype(np.uint16), self.offsets)
 
     def dense(self, vocabulary: int, dtype: Any) -> np.ndarray:
-        """(documents, vocabulary) of ``dtype``."""
+        """Return the counts as dense rows, (documents, vocabulary) of ``dtype``."""
         rows = np.zeros((len(self), vocabulary), dtype=dtype)
         document = np.repeat(np.arange(len(self)), np.diff(self.offsets))
         rows[document, self.words] = self.counts
@@ -88,7 +92,7 @@ class Documents:
 
 
 def joined(first: Documents, second: Documents) -> Documents:
-    """The documents of both, the first's in front."""
+    """Return the documents of both, the first's in front."""
     words = np.concatenate([first.words, second.words])
     counts = np.concatenate([first.counts, second.counts])
     return Documents(
@@ -99,7 +103,7 @@ def joined(first: Documents, second: Documents) -> Documents:
 def to_arrays(
     documents: Mapping[str, Documents], vocabulary: tuple[str, ...]
 ) -> dict[str, np.ndarray]:
-    """The canonical arrays of ``CountsLoader``."""
+    """Return the canonical arrays of ``CountsLoader``."""
     arrays = {"vocabulary": packed(vocabulary)}
     for split in SPLITS:
         part = documents[split]
@@ -112,7 +116,7 @@ def to_arrays(
 
 
 def of_arrays(arrays: Mapping[str, np.ndarray], split: str) -> Documents:
-    """The documents of a split in the canonical arrays."""
+    """Return the documents of one split of the canonical arrays."""
     return Documents(arrays[split], arrays[f"{split}_counts"], arrays[f"{split}_offsets"])
 
 
@@ -123,16 +127,17 @@ def make_count_splits(
     held_out: int | None,
     held_out_seed: int,
 ) -> Splits:
-    """Splits of the canonical arrays of ``CountsLoader``.
+    """Make splits from the canonical arrays of ``CountsLoader``.
 
-    Dense rows (n, V), a byte a count where that is enough.
+    The rows are dense, (n, V), with one byte for each count if that is enough.
 
     Args:
-        name: Of the data set.
+        name: Name of the data set.
         arrays: The canonical arrays.
         log_counts: Whether counts are replaced by round(log(1 + n)).
-        held_out: None, or how many training and validation documents at random are for validation.
-        held_out_seed: Which.
+        held_out: None, or the number of documents that are drawn at random from training and
+            validation together, to validate.
+        held_out_seed: Seed of that draw.
 
     Raises:
         UserError: If so many cannot be held out.
@@ -148,7 +153,7 @@ def make_count_splits(
 
     vocabulary = unpacked(arrays["vocabulary"])
     most = max(int(part.counts.max()) for part in parts.values())
-    # torch knows no 16 bits without a sign.
+    # torch has no unsigned 16-bit integers to compute with.
     dtype = np.uint8 if most <= np.iinfo(np.uint8).max else np.int16
     train, valid, test = (parts[split].dense(len(vocabulary), dtype) for split in SPLITS)
 

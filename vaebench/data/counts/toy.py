@@ -1,6 +1,6 @@
 """Short documents as counts, from two topics each.
 
-Made here, small enough for tests and first steps.
+They are made here, small enough for tests and first steps.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from vaebench.data.counts.sparse import Documents
 
 SEED = 20140201
-"""Of NumPy's RandomState, whose stream is frozen: changing it, or any number
+"""Seed of NumPy's RandomState, whose stream is frozen. Changing it, or any number
 below, changes the data."""
 
 TOPICS = 4
 SHORTEST = 4
 LONGEST = 20
-"""Tokens of a document."""
+"""Limits of the number of tokens of a document."""
 
 
 class ToyCounts(CountsLoader):
-    """400/100/100 documents of 4 to 20 tokens, 24 words.
+    """400/100/100 synthetic documents of 4 to 20 tokens, 24 words.
 
-    Each document mixes two of four topics; a topic has six words of its own, and one
-    token in ten is any word.
+    Each document mixes two of four topics. A topic has six words of its own, and one token in ten
+    is any word.
     """
 
     name = "toy_counts"
@@ -47,7 +47,7 @@ class ToyCounts(CountsLoader):
 
 
 def documents(number: int, words: int, seed: int) -> Documents:
-    """``number`` documents of a vocabulary of ``words``, which the four topics divide."""
+    """Draw ``number`` documents of a vocabulary of ``words``, which the four topics divide."""
     import numpy as np
 
     from vaebench.data.counts.sparse import Documents
@@ -61,6 +61,8 @@ def documents(number: int, words: int, seed: int) -> Documents:
     n = offsets[-1]
     first = uniform(n) < weight
     topic = np.where(first, np.repeat(topics[:, 0], lengths), np.repeat(topics[:, 1], lengths))
+
+    # A token is a word of its topic, or, one time in ten, any word.
     own = words // TOPICS
     tokens = topic * own + (own * uniform(n)).astype(int)
     anything = (words * uniform(n)).astype(int)

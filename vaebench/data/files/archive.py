@@ -1,6 +1,6 @@
-"""One file out of a .tar.gz from outside, which is never trusted.
+"""Taking one file out of a .tar.gz that comes from outside and is never trusted.
 
-Nothing in it decides where anything is written.
+Nothing in the archive decides where anything is written.
 """
 
 from __future__ import annotations
@@ -12,15 +12,24 @@ from pathlib import Path, PurePosixPath
 from vaebench.data.files.content import BLOCK, UNREADABLE
 
 LARGEST = 1 << 30
-"""Most bytes of a member."""
+"""Most bytes of one member of an archive."""
 
 
 def take(archive: Path, name: str, to: Path) -> str:
     """Copy the one regular member called ``name`` into the new file ``to``.
 
-    In whatever folder of the archive it is. Links, devices and other members are passed over. ''
-    where that was done, else what is wrong with the archive. Raises OSError where ``to`` cannot be
-    written.
+    Its folder within the archive does not matter. Links, devices and other members are skipped.
+
+    Args:
+        archive: The .tar.gz file.
+        name: File name of the member.
+        to: The file to write; it must not exist.
+
+    Returns:
+        '' if the member was copied, else what is wrong with the archive.
+
+    Raises:
+        OSError: If ``to`` cannot be written.
     """
     try:
         file = archive.open("rb")

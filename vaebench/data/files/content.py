@@ -15,9 +15,9 @@ UNREADABLE = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
 def open_content(path: Path) -> BinaryIO:
-    """The file open for reading, unzipped where its first bytes say gzip.
+    """Open a file for reading, unzipped if its first bytes are those of gzip.
 
-    Its name is not trusted.
+    The name of the file is not trusted.
     """
     with path.open("rb") as f:
         zipped = f.read(2) == b"\x1f\x8b"
@@ -25,7 +25,10 @@ def open_content(path: Path) -> BinaryIO:
 
 
 def digest_of(path: Path, unzipped: bool = False, algorithm: str = "sha256") -> str:
-    """Hex digest of the file, or of its unzipped content. Raises OSError, or one of UNREADABLE."""
+    """Return the hex digest of a file, or of its unzipped content.
+
+    Raises OSError, or one of UNREADABLE.
+    """
     digest = hashlib.new(algorithm, usedforsecurity=False)
     with open_content(path) if unzipped else path.open("rb") as f:
         while block := f.read(BLOCK):
@@ -34,7 +37,7 @@ def digest_of(path: Path, unzipped: bool = False, algorithm: str = "sha256") -> 
 
 
 def digest_as_last_changed(path: Path) -> str:
-    """SHA-256 of the unzipped content, read once for as long as the file does not change.
+    """Return the SHA-256 of the unzipped content, computed again only if the file has changed.
 
     A table asks for it once for each of its cells. Raises OSError, or one of UNREADABLE.
     """

@@ -1,7 +1,7 @@
-"""Finding a data file: in the mirror, in the cache, else by download.
+"""Finding a data file: in the mirror, in the cache, or by download.
 
-Every copy is held against its SHA-256. Where no digest is on record, against the number of its
-documents; the loader holds it against more.
+Every copy is checked against its SHA-256. If no digest is on record, it is checked against its
+number of documents, and the loader checks more.
 
 The cache folder is laid out as a mirror is, ``<folder>/<file>``, so that one user's cache can be
 another's mirror.
@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 MIRROR_ENV = "VAEBENCH_MIRROR"
 CACHE_ENV = "VAEBENCH_DATA"
 TIMEOUT = (5.0, 10.0)
-"""Seconds to wait for a connection, and for the next bytes; offline this is all
-that a source may cost."""
+"""Seconds to wait for a connection, and for the next bytes. Without a network a source costs no
+more than this."""
 
 _NOT_WRITABLE = {
     errno.ENOSPC,
@@ -40,26 +40,27 @@ _NOT_WRITABLE = {
 
 
 def cache_root(root: Path | str | None = None) -> Path:
-    """The folder of downloaded and prepared files.
+    """Return the folder of downloaded and prepared files.
 
-    The argument, else $VAEBENCH_DATA, else the user's cache.
+    It is the argument, else $VAEBENCH_DATA, else the user's cache folder.
     """
     chosen = root or os.environ.get(CACHE_ENV)
     if chosen:
         return Path(chosen).expanduser()
+
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("vaebench"))
 
 
 def mirror_root(mirror: Path | str | None = None) -> Path | None:
-    """The folder looked in first: the argument, else $VAEBENCH_MIRROR, else None."""
+    """Return the folder that is looked in first: the argument, else $VAEBENCH_MIRROR, else None."""
     chosen = mirror or os.environ.get(MIRROR_ENV)
     return Path(chosen).expanduser() if chosen else None
 
 
 def local_copies(source: Source, mirror: Path | None, root: Path) -> list[Path]:
-    """Existing copies of the file, the mirror's first; only their names are looked at."""
+    """Return existing copies of the file, the mirror's first; only names are looked at."""
     places = [p for p in (mirror, root) if p is not None]
     return [
         f
@@ -70,18 +71,18 @@ def local_copies(source: Source, mirror: Path | None, root: Path) -> list[Path]:
 
 
 def local_archives(source: Source, mirror: Path | None, root: Path) -> list[Path]:
-    """Existing copies of the archive that holds the file, the mirror's first.
+    """Return existing copies of the archive that holds the file, the mirror's first.
 
-    Only their names are looked at.
+    Only names are looked at.
     """
     places = [p for p in (mirror, root) if p is not None and source.archive]
     return [f for place in places if (f := place / source.folder / source.archive).is_file()]
 
 
 def mistake(path: Path, source: Source) -> str:
-    """What is wrong with this copy of the file.
+    """Return what is wrong with this copy of the file.
 
-    '' when its SHA-256, or its number of documents, is as expected.
+    '' if its SHA-256, or its number of documents, is as expected.
     """
     try:
         if not source.digest:
@@ -99,17 +100,21 @@ def mistake(path: Path, source: Source) -> str:
 
 
 def _documents(path: Path) -> int:
-    """Lines that are not blank, ended by line feeds, carriage returns or both."""
+    """Count the lines that are not blank, ended by line feeds, carriage returns or both."""
     with open_content(path) as f:
         return sum(bool(part.strip()) for line in f for part in line.split(b"\r"))
 
 
 def fetch(source: Source, mirror: Path | None, root: Path) -> Path:
-    """A local copy of the file with the right content.
+    """Return a local copy of the file with the right content.
 
-    The mirror's, the cache's, or a fresh download into the cache. A file that comes in an archive
-    is taken out of a copy of that, too, into the cache. Mirror files are only read. Raises
-    DataError: one line with the file, what was expected of it and every place tried.
+    It is the mirror's, the cache's, or a fresh download into the cache. A file that comes in an
+    archive may also be taken out of a local copy of the archive, into the cache. Files of the
+    mirror are only read.
+
+    Raises:
+        DataError: If no source has a good copy. One line with the file, what was expected of it and
+            every place tried.
     """
     tried: list[str] = []
     if mirror is not None and not mirror.is_dir():
@@ -170,20 +175,20 @@ def download(url: str, to: Path) -> None:
 
     pooch.get_logger().setLevel(logging.WARNING)
     downloader = pooch.HTTPDownloader(timeout=TIMEOUT, chunk_size=1 << 16)
-    # The hash is checked by the caller: pooch's own check cannot say which hash it found of
-    # unzipped content.
+    # The caller checks the hash: of unzipped content, pooch's own check cannot say which hash it
+    # found.
     pooch.retrieve(url, known_hash=None, fname=to.name, path=to.parent, downloader=downloader)
 
 
 class _WrongContent(Exception):
-    """What arrived whole, or lies in an archive, is not the file that was expected."""
+    """A file that arrived whole, or is in an archive, is not the one that was expected."""
 
 
 @contextlib.contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """A temporary folder in ``folder``.
+    """Make a temporary folder in ``folder``, for the time of the context.
 
-    Raises DataError where that is full or cannot be written.
+    Raises DataError if ``folder`` is full or cannot be written.
     """
     import tempfile
 
@@ -192,7 +197,7 @@ def _scratch(folder: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as scratch:
             yield Path(scratch)
     except OSError as e:
-        # requests' errors are OSErrors without an errno of the file system
+        # Errors of requests are OSErrors too, but without an errno of the file system.
         if e.errno in _NOT_WRITABLE:
             raise DataError(
                 f"cannot write to {folder}: {e.strerror}; set {CACHE_ENV} to a folder with space"
@@ -201,9 +206,9 @@ def _scratch(folder: Path) -> Iterator[Path]:
 
 
 def _download_checked(url: str, source: Source, root: Path) -> Path:
-    """Download into a temporary folder beside the target and move it in place if it is good.
+    """Download into a temporary folder beside the target, and move the file in place if it is good.
 
-    The target is what was there until the content is known to be right.
+    The target stays as it was until the content is known to be right.
     """
     folder = root / source.folder
     log.info("downloading %s", url)
@@ -212,14 +217,15 @@ def _download_checked(url: str, source: Source, root: Path) -> Path:
         download(url, arrived)
         if not source.archive:
             return _settled(arrived, source, folder)
+
         target = _taken(arrived, source, scratch, folder)
-        # The other files in it need not be fetched again.
+        # Keep the archive: the other files in it need not be fetched again.
         os.replace(arrived, folder / source.archive)
         return target
 
 
 def _unpacked(archive: Path, source: Source, root: Path) -> Path:
-    """The file out of a local archive, in the cache."""
+    """Take the file out of a local archive, into the cache."""
     with _scratch(root / source.folder) as scratch:
         return _taken(archive, source, scratch, root / source.folder)
 
@@ -239,13 +245,14 @@ def _settled(arrived: Path, source: Source, folder: Path) -> Path:
         raise _WrongContent(wrong)
     with arrived.open("rb+") as f:
         os.fsync(f.fileno())
+
     target = folder / source.name
     os.replace(arrived, target)
     return target
 
 
 def _reason(error: Exception) -> tuple[str, bool]:
-    """Why a download failed, in a few words, and whether that speaks for a network that is down."""
+    """Return why a download failed, in a few words, and whether the network seems to be down."""
     import requests
 
     if isinstance(error, requests.HTTPError) and error.response is not None:

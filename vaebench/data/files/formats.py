@@ -1,6 +1,6 @@
-"""Reading the file formats that data sets come in.
+"""Readers of the file formats that data sets come in.
 
-Strict: what is not exactly the format is a DataError.
+They are strict: a file that is not exactly of its format is a DataError.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ UBYTE = 0x08
 
 
 def read_idx(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
-    """The uint8 array in an idx file, gzipped or plain.
+    """Read the uint8 array in an idx file, gzipped or plain.
 
-    The format of http://yann.lecun.com/exdb/mnist/. ``shape`` is the shape that is expected, with
-    None where any size will do. Raises DataError for a wrong magic number, shape or length, and for
-    a truncated file.
+    Format: http://yann.lecun.com/exdb/mnist/. ``shape`` is the shape that is expected, with None
+    where any size will do. Raises DataError if the magic number, the shape or the length is wrong,
+    or if the file is truncated.
     """
     try:
         with open_content(path) as f:
@@ -39,9 +39,11 @@ def read_idx(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
                 raise DataError(
                     f"{path}: {header[3]} dimensions in the idx header, expected {len(shape)}"
                 )
+
             sizes = f.read(4 * len(shape))
             if len(sizes) < 4 * len(shape):
                 raise DataError(f"{path}: truncated in the idx header")
+
             found = tuple(int(n) for n in np.frombuffer(sizes, dtype=">u4"))
             if any(want is not None and want != n for want, n in zip(shape, found, strict=True)):
                 wanted = " x ".join("any" if n is None else str(n) for n in shape)
@@ -50,8 +52,8 @@ def read_idx(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
                 )
             length = math.prod(found)
             content = bytearray()
-            # one byte too many is asked for, so that trailing bytes are noticed; a bad header
-            # cannot fill the memory
+            # At most one byte more than expected is read: enough to notice trailing bytes, and a
+            # bad header cannot fill the memory.
             while len(content) <= length and (
                 block := f.read(min(BLOCK, length + 1 - len(content)))
             ):
@@ -66,11 +68,11 @@ def read_idx(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
 
 
 def read_mat(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """The named arrays of real numbers in a MATLAB file, gzipped or plain.
+    """Read named arrays of real numbers from a MATLAB file, gzipped or plain.
 
-    Formats 4 to 7; 7.3 is another. ``shapes`` maps the name of a variable to the shape that is
-    expected; other variables are skipped. Raises DataError for a truncated or damaged file, and for
-    a variable that is missing, not an array of real numbers, or of another shape.
+    Formats 4 to 7 are read, 7.3 is not. ``shapes`` maps the name of a variable to the shape that is
+    expected; other variables are skipped. Raises DataError if the file is truncated or damaged, or
+    if a variable is missing, not an array of real numbers, or of another shape.
     """
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadWarning
@@ -78,7 +80,7 @@ def read_mat(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.nda
     try:
         with open_content(path) as f, warnings.catch_warnings():
             warnings.simplefilter("error", MatReadWarning)  # two variables of one name
-            # All is read, so that gzip checks it.
+            # The whole content is read first, so that gzip checks all of it.
             found = loadmat(io.BytesIO(f.read()), variable_names=list(shapes))
     except OSError as e:
         if e.errno is not None:  # of the file system, not of the content
@@ -107,9 +109,9 @@ def _not_mat(path: Path, error: Exception) -> DataError:
 
 
 class _ArraysAlone(pickle.Unpickler):
-    """An unpickler that knows the three names by which NumPy writes an array.
+    """An unpickler that only knows the names by which NumPy writes an array.
 
-    It refuses every other.
+    It refuses all others.
     """
 
     def find_class(self, module: str, name: str) -> Any:
@@ -127,15 +129,15 @@ class _ArraysAlone(pickle.Unpickler):
 
 
 def _unfilled(cls: type, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """What NumPy's own function of this purpose returns: an array, still to be given its state."""
+    """Return an array that is still to be given its state, as NumPy's ``_reconstruct`` does."""
     return np.ndarray.__new__(np.ndarray, shape, dtype)
 
 
 def read_pickled(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """The uint8 array in a pickle of a list of that one array; nothing in the file is ever run.
+    """Read the uint8 array in a pickle of a list of that one array; nothing in the file is run.
 
-    Raises DataError for a truncated or damaged file, one that asks for anything but an array of
-    numbers, and an array of another type or shape.
+    Raises DataError if the file is truncated or damaged, if it asks for anything but an array of
+    numbers, or if the array has another type or shape.
     """
     try:
         with open_content(path) as f:
@@ -146,6 +148,7 @@ def read_pickled(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 
     if not isinstance(found, list) or len(found) != 1 or not isinstance(found[0], np.ndarray):
         raise DataError(f"{path}: not a list of one array")
+
     (array,) = found
     if array.dtype != np.uint8 or array.shape != shape:
         have, want = (" x ".join(map(str, of)) for of in (array.shape, shape))
@@ -154,19 +157,22 @@ def read_pickled(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def upright(cases: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Pictures (n, height * width) row by row, as everywhere here.
+    """Turn pictures (n, height * width) stored column by column into ones stored row by row.
 
-    From ones column by column, as MATLAB has them.
+    MATLAB has them column by column; everywhere here they are row by row.
     """
     height, width = shape
     return cases.reshape(-1, width, height).swapaxes(1, 2).reshape(len(cases), height * width)
 
 
 def read_amat(path: Path, width: int) -> np.ndarray:
-    """The binary cases in an .amat text, gzipped or plain: (rows, width) uint8 of 0 and 1.
+    """Read the binary examples in an .amat text, gzipped or plain.
 
     Every line holds ``width`` times 0 or 1 with one blank between. Raises DataError naming the
     first bad line.
+
+    Returns:
+        (rows, width) uint8 of 0 and 1.
     """
     line = 2 * width
     blocks: list[np.ndarray] = []
@@ -175,7 +181,7 @@ def read_amat(path: Path, width: int) -> np.ndarray:
     try:
         with open_content(path) as f:
             while text := f.read(size):
-                # only the very last line may lack its line feed
+                # Only the very last line may lack its line feed.
                 text = text + b"\n" if len(text) % line == line - 1 else text
                 blocks.append(_amat_block(text, width, path, rows))
                 rows += len(blocks[-1])
@@ -188,7 +194,7 @@ def read_amat(path: Path, width: int) -> np.ndarray:
 
 
 def _amat_block(text: bytes, width: int, path: Path, before: int) -> np.ndarray:
-    """The cases of a block of whole lines, ``before`` lines into the file."""
+    """Return the examples of a block of whole lines that ``before`` lines of the file precede."""
     if len(text) % (2 * width) == 0:
         characters = np.frombuffer(text, dtype=np.uint8).reshape(-1, 2 * width)
         values = characters[:, 0::2]

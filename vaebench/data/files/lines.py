@@ -12,17 +12,17 @@ _BOM = b"\xef\xbb\xbf"
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines of a UTF-8 text, plain or gzipped.
+    """Yield the lines of a UTF-8 text, plain or gzipped.
 
-    (number from 1, line without its end), ended by LF, CR or both. Raises DataError where it cannot
-    be read, is no such text or holds a NUL; a byte order mark is no part of it.
+    Each is its number, from 1, and the line without its end: LF, CR or both. A byte order mark is
+    dropped. Raises DataError if the file cannot be read, is no such text or holds a NUL.
     """
     number = 0
     try:
         with open_content(path) as f:
             for raw in f:
                 raw = raw.removeprefix(_BOM) if number == 0 else raw
-                # only here does a carriage return not precede a line feed
+                # With the end of the line removed, any carriage return left is itself an end.
                 for part in raw.removesuffix(b"\n").removesuffix(b"\r").split(b"\r"):
                     number += 1
                     yield number, _decoded(path, number, part)

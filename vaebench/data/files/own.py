@@ -1,4 +1,4 @@
-"""What a user's own files hold: one digest, which goes into a run's settings and is kept to."""
+"""The content of a user's own files as one digest, which a run's settings keep."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from vaebench.errors import DataError
 
 
 def gone(content: Any, paths: Mapping[str, Path]) -> bool:
-    """Whether the content is known and none of the files is here any more.
+    """Whether the content is known and none of the files exists any more.
 
-    The prepared file is what is left.
+    Only the prepared file is left then.
     """
     return bool(content) and not any(path.exists() for path in paths.values())
 
 
 def refuse_changed(content: Any, found: str, paths: Mapping[str, Path]) -> None:
-    """Raise DataError naming the files if a known content is not what they hold now.
+    """Raise DataError naming the files if they do not hold the known content.
 
-    They are named by their setting of ``data``.
+    Each is named with its setting of ``data``. Nothing is known if ``content`` is empty.
     """
     if content and found != content:
         named = " ".join(f"data.{name}={path}" for name, path in paths.items())
@@ -34,12 +34,12 @@ def refuse_changed(content: Any, found: str, paths: Mapping[str, Path]) -> None:
 def content_of(
     paths: Mapping[str, Path], head: Iterable[str] = (), folder: str = "a folder"
 ) -> str:
-    """One hex SHA-256 over what files hold, plain or gzipped alike.
+    """Return one hex SHA-256 over what files hold, plain or gzipped alike.
 
     Args:
-        paths: By their setting of ``data``.
-        head: Lines that say how they are read, if there are several ways.
-        folder: What is said of a folder in the place of a file.
+        paths: The files, by their setting of ``data``.
+        head: Lines that say how the files are read, if there are several ways.
+        folder: What the error says if a folder is in the place of a file.
 
     Raises:
         DataError: If a file is missing, damaged or cannot be read.
@@ -60,5 +60,5 @@ def content_of(
 
 
 def digest(lines: Iterable[str]) -> str:
-    """Hex SHA-256 over lines of text."""
+    """Return the hex SHA-256 of lines of text."""
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,8 +1,8 @@
-"""Reading images: .npy and .npz files, and folders of grey PNGs.
+"""Readers of images: .npy and .npz files, and folders of grey PNGs.
 
-Strict, and nothing is ever unpickled. However they are stored, the same images come out as the same
-array, in the narrowest of three forms: ``bool`` for bits, ``uint8`` for levels 0..255 that are
-multiples of 1/255, ``float32`` for other levels in [0, 1].
+They are strict, and nothing is ever unpickled. The same images come out as the same array, however
+they are stored. It has the narrowest of three forms: ``bool`` for bits, ``uint8`` for levels 0..255
+that are multiples of 1/255, ``float32`` for other levels in [0, 1].
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vaebench.errors import DataError
 _NPY = b"\x93NUMPY"
 _ZIP = b"PK"
 _PNG = b"\x89PNG"
-"""The first bytes of a file, by which it is known; its name is not trusted."""
+"""The first bytes of each kind of file. They decide the kind; the file's name is not trusted."""
 
 _TOP = {"1": 1, "L": 255, "I;16": 65_535, "I": 65_535}
 """Mode of a grey PNG, as Pillow calls it -> its highest level. Only PNGs of 16
@@ -27,9 +27,9 @@ bits are opened as ``I``."""
 
 
 def array_names(path: Path) -> tuple[str, ...]:
-    """Names of the arrays in an .npz file; none of an .npy file or of a folder.
+    """Return the names of the arrays in an .npz file; () for an .npy file or a folder.
 
-    Raises DataError.
+    Raises DataError if the file cannot be read.
     """
     if path.is_dir() or _first_bytes(path)[:2] != _ZIP:
         return ()
@@ -41,19 +41,18 @@ def array_names(path: Path) -> tuple[str, ...]:
 
 
 def read_images(path: Path, name: str) -> np.ndarray:
-    """The images in a file or a folder.
+    """Read the images in a file or a folder.
 
     Args:
-        path: An .npy file, an .npz file, or a folder of PNGs, which are taken in
-            the order of their names.
-        name: Which array of an .npz file is wanted; a file with a single
-            array may call it anything.
+        path: An .npy file, an .npz file, or a folder of PNGs, which are taken in the order of
+            their names.
+        name: Name of the wanted array in an .npz file; the only array of a file may have any name.
 
     Returns:
         (n, height, width), bool, uint8 or float32.
 
     Raises:
-        DataError: If these are no grey or binary images of one size.
+        DataError: If these are not grey or binary images of one size.
     """
     if path.is_dir():
         return _from_folder(path)
@@ -93,7 +92,7 @@ def _from_npz(path: Path, name: str) -> np.ndarray:
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Array name -> its file in the archive."""
+    """Return array name -> its file in the archive."""
     infos = archive.infolist()
     return {
         info.filename.removesuffix(".npy"): info for info in infos if info.filename.endswith(".npy")
@@ -101,9 +100,9 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 
 def _npy(content: bytes, where: str) -> np.ndarray:
-    """The array of numbers in the bytes of an .npy file.
+    """Return the array of numbers in the bytes of an .npy file.
 
-    Objects are refused, so nothing is unpickled.
+    Python objects are refused, so nothing is unpickled.
     """
     stream = io.BytesIO(content)
     readers = {
@@ -134,7 +133,7 @@ def _npy(content: bytes, where: str) -> np.ndarray:
 
 
 def _images(array: np.ndarray, where: str) -> np.ndarray:
-    """The images that an array of numbers holds, in their narrowest form."""
+    """Return the images that an array of numbers holds, in their narrowest form."""
     if array.ndim == 4 and array.shape[-1] == 1:
         array = array[..., 0]
     found = " x ".join(map(str, array.shape)) or "a single number"
@@ -172,7 +171,7 @@ def _check_range(array: np.ndarray, top: int, where: str) -> None:
 
 
 def _from_folder(folder: Path) -> np.ndarray:
-    """The PNGs of a folder by name; hidden files and files of other kinds are left alone."""
+    """Read the PNGs of a folder in the order of their names; hidden and other files are skipped."""
     try:
         files = sorted(
             f for f in folder.iterdir() if f.suffix.lower() == ".png" and not f.name.startswith(".")
@@ -197,7 +196,7 @@ def _from_folder(folder: Path) -> np.ndarray:
                 f"{file}: {sizes[0]} pixels, but {files[0].name} has {sizes[1]}; expected one size"
             )
 
-    # Programs that make PNGs small choose the bits of each, so those of one folder may differ.
+    # Programs that shrink PNGs choose the bits of each file, so those of one folder may differ.
     top = max(tops)
     kept = np.dtype(np.uint16 if top > 255 else np.uint8)
     levels = np.stack(
@@ -210,7 +209,7 @@ def _from_folder(folder: Path) -> np.ndarray:
 
 
 def _read_png(file: Path) -> tuple[np.ndarray, int]:
-    """Levels (height, width) of a grey PNG, and the level of white."""
+    """Return the levels (height, width) of a grey PNG, and the level of white."""
     from PIL import Image
 
     try:
@@ -239,9 +238,9 @@ def _read_png(file: Path) -> tuple[np.ndarray, int]:
 
 
 def _of_levels(levels: np.ndarray, top: int) -> np.ndarray:
-    """Images of whole numbers from 0 to ``top``, in their narrowest form.
+    """Return images of whole numbers from 0 to ``top`` in their narrowest form.
 
-    Nothing but 0 and 1 is bits.
+    If there are only 0 and 1, they are bits, whatever ``top`` is.
     """
     if levels.max() <= 1:
         return levels != 0
@@ -252,7 +251,7 @@ def _of_levels(levels: np.ndarray, top: int) -> np.ndarray:
 
 
 def _narrowed(levels: np.ndarray) -> np.ndarray:
-    """The levels in [0, 1], float32, in their narrowest form."""
+    """Return float32 levels in [0, 1] in their narrowest form."""
     whole = np.rint(levels * np.float32(255)).astype(np.uint8)
     if not (whole / np.float32(255) == levels).all():
         return levels
@@ -279,7 +278,7 @@ def _content(path: Path) -> bytes:
 
 
 def _damaged(where: Path | str, kind: str, error: Exception) -> DataError:
-    # Of the file system, not of the content.
+    # An error of the file system, not of the content.
     if isinstance(error, OSError) and error.errno is not None:
         return DataError(f"{where}: cannot be read ({error.strerror})")
     why = " ".join(str(error).split()) or type(error).__name__

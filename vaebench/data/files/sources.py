@@ -1,7 +1,7 @@
-"""Where the data files come from.
+"""The sources of the data files.
 
-One entry per file, with its SHA-256 and every known source in order of preference. A file is known
-by its content, never by the place it came from: any copy with the right SHA-256 will do.
+One entry for each file, with its SHA-256 and every known source in order of preference. A file is
+known by its content, never by the place it came from: any copy with the right SHA-256 will do.
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ from dataclasses import dataclass
 class Source:
     """One file of a data set.
 
-    folder : folder inside a mirror and inside the cache.
-    name : file name at the source.
-    sha256 : hex digest of the file, or of its unzipped content where ``unzipped`` is True.
-    urls : tried in this order.
-    md5 : counts where no SHA-256 is known (then ''): good against accidents, weak against intent.
-    unzipped : the file serves plain as ``name`` and gzipped as ``name.gz`` alike; the container's
-    own hash is free. documents : counts where no digest is known at all: how many lines of this
-    text are not blank; 0: not even that is
-        known. The loader then holds what it reads against all else that is known of it, and a
-        prepared file remembers which content it was made of.
-    archive : name of the .tar.gz that ``urls`` serve, with ``name`` somewhere in it; '' where they
-    serve the file. A
-        copy of the archive in ``folder`` will do too. Its own digest is free: what is taken out of
-        it is checked.
+    Attributes:
+        folder: Folder inside a mirror and inside the cache.
+        name: File name at the source.
+        sha256: Hex digest of the file, or of its unzipped content if ``unzipped`` is True; '' if
+            none is known.
+        urls: Addresses, tried in this order.
+        unzipped: Whether the file may be plain as ``name`` or gzipped as ``name.gz``; the digest is
+            that of the unzipped content.
+        md5: Used if no SHA-256 is known: good against accidents, weak against intent.
+        documents: Used if no digest is known: number of lines that are not blank; 0 if not even
+            this is known. The loader then checks what it reads against all else that is known of
+            it, and a prepared file remembers which content it was made of.
+        archive: Name of the .tar.gz that ``urls`` serve, with ``name`` somewhere in it; '' if they
+            serve the file itself. A copy of the archive in ``folder`` will do too. The archive has
+            no digest of its own: what is taken out of it is checked.
     """
 
     folder: str
@@ -40,17 +41,17 @@ class Source:
 
     @property
     def algorithm(self) -> str:
-        """Which digest the file is held against: 'sha256' or 'md5'."""
+        """The digest that the file is checked against: 'sha256' or 'md5'."""
         return "sha256" if self.sha256 or not self.md5 else "md5"
 
     @property
     def digest(self) -> str:
-        """The hex digest that is expected; '' where none is known and ``documents`` counts."""
+        """The hex digest that is expected; '' if none is known: then ``documents`` is used."""
         return self.sha256 or self.md5
 
     @property
     def expected(self) -> str:
-        """What a copy is held against, in words."""
+        """What a copy is checked against, in words."""
         if self.digest:
             return f"{self.algorithm} {self.digest}"
         return (
@@ -93,7 +94,7 @@ BINARIZED_MNIST = {
     ),
 }
 """Larochelle's fixed binarization of MNIST (Salakhutdinov & Murray 2008):
-text, one case per line."""
+text, one example a line."""
 
 MNIST = {
     "train": _mnist(
@@ -129,7 +130,7 @@ OMNIGLOT_RECONSTRUCTED = {
     ),
 }
 """A reconstruction of the 28x28 OMNIGLOT of Burda, Grosse & Salakhutdinov (2016):
-MATLAB. From a mirror alone."""
+MATLAB. It only comes from a mirror."""
 
 CALTECH101_SILHOUETTES = {
     "split1": Source(
@@ -158,7 +159,7 @@ pickle of one NumPy array."""
 
 
 def _text(folder: str, split: str, drive: str, sha256: str = "", documents: int = 0) -> Source:
-    """A file of He et al.'s archive on Google Drive, whose digest is not on record."""
+    """Return a file of He et al.'s archive on Google Drive, which has no digest on record."""
     places = ("drive.usercontent.google.com/download", "drive.google.com/uc")
     urls = tuple(f"https://{place}?id={drive}&export=download&confirm=t" for place in places)
     name = f"{folder}.{split}.txt"
@@ -178,9 +179,9 @@ YAHOO = {
         "yahoo", "test", _YAHOO, "ad843c4363adbdd07d8055d9bf121e5f23c285760df43a0031b89d8538293075"
     ),
 }
-"""Yahoo answers (Yang, Hu, Salakhutdinov & Berg-Kirkpatrick 2017): text, one document per line.
+"""Yahoo answers (Yang, Hu, Salakhutdinov & Berg-Kirkpatrick 2017): text, one document a line.
 
-Of the training file no digest is on record.
+The training file has no digest on record.
 """
 
 YELP = {
@@ -188,7 +189,7 @@ YELP = {
     "valid": _text("yelp", "valid", _YELP, documents=10_000),
     "test": _text("yelp", "test", _YELP, documents=10_000),
 }
-"""Yelp reviews (Yang et al. 2017): text, ``label<TAB>document`` per line.
+"""Yelp reviews (Yang et al. 2017): text, ``label<TAB>document`` a line.
 No digest is on record."""
 
 
@@ -208,10 +209,10 @@ NEWS20 = {
         "vocab.new", "afbe73140a0d39578e6ae33914e049e6587768c088a0501392afda20ca3c85a8"
     ),
 }
-"""20 Newsgroups as counts of 2,000 words, as released with NVDM: text, ``label id:count ...`` per
+"""20 Newsgroups as counts of 2,000 words, as released with NVDM: text, ``label id:count ...`` a
 line, ids from 1.
 
-MD5 0b1c3c2f78564029bad750d592e67300, ef2a6090ee05a1f64da8b3c1da918be3 and
+The MD5 of the three files: 0b1c3c2f78564029bad750d592e67300, ef2a6090ee05a1f64da8b3c1da918be3 and
 a66cbb7fa9ff781d3c3fc9ee43bda365.
 """
 

@@ -1,28 +1,34 @@
-"""Binarizing grey evaluation cases once and for all, the same on every machine."""
+"""Binarization of grey evaluation examples, once and for all and the same on every machine."""
 
 from __future__ import annotations
 
 import numpy as np
 
 SEED = 1867
-"""Of the evaluation noise. Changing it changes the prepared data: raise the version of the data
-sets that use it."""
+"""Seed of the evaluation noise. Changing it changes the prepared data: raise the version of the
+data sets that use it."""
 
 _BLOCK = 1000
 
 
 def binarize_once(grey: np.ndarray, stream: int, positions: np.ndarray) -> np.ndarray:
-    """Binary cases (n, d) uint8 from grey ones (n, d), levels of any dtype from 0 to 255.
+    """Binarize grey examples: a pixel is 1 if its noise u < grey/255.
 
-    x = 1 where u < grey/255. ``stream`` numbers the file the cases come from and ``positions`` (n,)
-    their places in that file. Row p of the noise of a stream belongs to place p, so a case comes
-    out the same whichever others are binarized with it. As 0 <= u < 1, grey 0 is never 1 and grey
-    255 always is.
+    Row p of a stream's noise belongs to place p of the file, so an example comes out the same
+    whichever others are binarized with it. As 0 <= u < 1, grey 0 is never 1 and grey 255 always is.
+
+    Args:
+        grey: Grey levels (n, d) of any dtype, from 0 to 255.
+        stream: Number of the noise stream, one for each file.
+        positions: Places of the examples in their file, (n,).
+
+    Returns:
+        (n, d) uint8 of 0 and 1.
     """
     d = grey.shape[1]
-    # Generator.random takes the top 53 bits of each number PCG64 yields: exact arithmetic, one
-    # number per value, so the stream is the same on every machine and does not depend on the size
-    # of the blocks it is drawn in.
+    # Generator.random takes the top 53 bits of each number of PCG64: exact arithmetic, one number
+    # for each value. So the stream is the same on every machine, whatever the size of the blocks
+    # it is drawn in.
     noise = np.random.Generator(np.random.PCG64(np.random.SeedSequence([SEED, stream])))
     out = np.empty(grey.shape, dtype=np.uint8)
     end = int(positions.max()) + 1 if len(positions) else 0

@@ -1,6 +1,6 @@
-"""No data at all: blank cases, for models that fit a distribution they know.
+"""Blank examples instead of data, for models that fit a known distribution.
 
-A case is a place for a Markov chain.
+Each example is a place for a Markov chain.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     import numpy as np
 
 CASES = 100
-"""In each split; Figure 5 of DVAE## does not say how many chains it ran."""
+"""Examples in each split; Figure 5 of DVAE## does not say how many chains it ran."""
 
 
 class Blank(BinaryLoader):
-    """100/100/100 cases of a single pixel that is 0."""
+    """100/100/100 examples of a single pixel that is 0."""
 
     name = "blank"
     shape = (1, 1)

@@ -1,4 +1,4 @@
-"""Caltech-101 Silhouettes: outlines of objects, binary as they come."""
+"""Caltech-101 Silhouettes: outlines of objects, which are binary in the file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Caltech101Silhouettes(BinaryLoader):
     """Split 1 of the 28x28 silhouettes of Marlin, Swersky, Chen & de Freitas (2010).
 
     4,100/2,264/2,307 x 784. Object pixels are 0 and the background is 1, as in the file; some
-    authors' loaders invert them. The file has the pixels column by column; here every case is
+    authors' loaders invert them. The file has the pixels column by column; here every example is
     turned upright, row by row.
     """
 

@@ -1,6 +1,6 @@
 """Handwritten digits, 8x8, that come with scikit-learn.
 
-Nothing to download, small enough for tests and first steps.
+Nothing is downloaded, and they are small enough for tests and first steps.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     import numpy as np
 
 SEED = 1998
-"""Of the permutation that splits the cases."""
+"""Seed of the permutation that splits the examples."""
 
 
 RAW_SHA256 = "f4196bc3555039c2e854165db83844ec65b8f9ec65a8885feb758b9d8e4d89c4"
-"""Of the grey levels as scikit-learn has them."""
+"""SHA-256 of the grey levels as scikit-learn has them."""
 
 ROWS = {"train": 1_200, "valid": 297, "test": 300}
 
 
 def levels() -> dict[str, np.ndarray]:
-    """The three splits as grey levels 0 to 16, (n, 64) uint8, put in a fixed random order."""
+    """Return the splits as grey levels 0 to 16, (n, 64) uint8, put in a fixed random order."""
     import numpy as np
     from sklearn.datasets import load_digits
 
@@ -44,7 +44,7 @@ def levels() -> dict[str, np.ndarray]:
 class Digits(BinaryLoader):
     """The optical digits of Alpaydin & Kaynak (1998) as scikit-learn has them: 1,200/297/300 x 64.
 
-    Grey levels 0..16, binarized at half intensity (8 and above is 1).
+    Their grey levels 0..16 are binarized at half intensity: 8 and above is 1.
     """
 
     name = "digits"
@@ -58,7 +58,7 @@ class Digits(BinaryLoader):
 
 
 class DigitsGrey(IntensityLoader):
-    """The same cases in the same order, grey as they are: level / 16."""
+    """The digits of ``Digits``, in the same order, but grey as they are: level / 16."""
 
     name = "digits_grey"
     shape = (8, 8)

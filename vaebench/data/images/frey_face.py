@@ -1,6 +1,6 @@
 """Frey Face: 1,965 images of one face, 28x20, grey.
 
-From a video by B. Frey, made public by S. Roweis.
+They are from a video by B. Frey, made public by S. Roweis.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     import numpy as np
 
 SEED = 1965
-"""Of the permutation that splits the images: neighbours in the video are nearly the same image."""
+"""Seed of the permutation that splits the images: neighbours in the video are nearly the same."""
 
 
 class FreyFace(IntensityLoader):
-    """Level / 255, in a fixed random order: 1,500/100/365 x 560.
+    """Frey Face, level / 255, in a fixed random order: 1,500/100/365 x 560.
 
-    No paper says how it splits them. The 365 for testing are as many as in code of AEVB's first
-    author (``dpkingma/nips14-ssl``: 1,600 and 365, shuffled, level / 256); 100 of the others
-    validate.
+    No paper says how it splits them. The number of 365 for testing is that of code of AEVB's first
+    author (``dpkingma/nips14-ssl``: 1,600 and 365, shuffled, level / 256). Of the others 100 are
+    used for validation.
     """
 
     name = "frey_face"

@@ -1,6 +1,6 @@
 """MNIST: in Larochelle's fixed binarization, or as grey levels.
 
-These are binarized anew at each visit, or taken as they are.
+The grey levels are binarized anew at each visit, or taken as they are.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class MnistStatic(BinaryLoader):
     """Larochelle's fixed binarization (Salakhutdinov & Murray 2008): 50,000/10,000/10,000 x 784.
 
-    Its cases do not stand in MNIST's order: never pair them with labels by index.
+    Its examples are not in MNIST's order: never pair them with labels by index.
     """
 
     name = "mnist_static"
@@ -42,10 +42,11 @@ class MnistStatic(BinaryLoader):
 
 
 class MnistDynamic(GreyLoader):
-    """Grey MNIST: train 50,000 x 784 grey levels.
+    """Grey MNIST, binarized anew at each visit: 50,000/10,000/10,000 x 784.
 
-    Validation (the last 10,000 training images) and test binary. Evaluation cases are binarized
-    once with fixed noise, training cases by the training loop at each visit.
+    Training examples stay grey, and the training loop binarizes them at each visit. The last 10,000
+    training images are for validation; they and the test images are binarized once, with fixed
+    noise.
     """
 
     name = "mnist_dynamic"
@@ -96,7 +97,7 @@ class MnistDynamic(GreyLoader):
 class MnistGrey(IntensityLoader):
     """MNIST's pixels as they are, level / 255, in all splits.
 
-    The last 10,000 training images validate.
+    The last 10,000 training images are used for validation.
     """
 
     name = "mnist_grey"

@@ -1,4 +1,4 @@
-"""Many images as one: put in rows, with lines between."""
+"""Many images put together into one: in rows, with lines between them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ LINE = 0.5
 
 
 def mosaic(pictures: np.ndarray, group: int = 1, line: float = LINE) -> np.ndarray:
-    """Images beside each other as one.
+    """Put images beside each other into one.
 
     Args:
         pictures: (down, across, height, width).
-        group: Columns that belong together: the line between groups is three pixels
-            wide, others are of one.
-        line: Value of the lines.
+        group: Columns that belong together: the line between groups is three pixels wide, other
+            lines one.
+        line: Value of the pixels of a line.
 
     Returns:
-        (rows, columns) of pixels, ``line`` where a line is.
+        (rows, columns) of pixels.
     """
     down, across, height, width = pictures.shape
     lefts = [i * (width + 1) + (i // group) * (2 if group > 1 else 0) for i in range(across)]
@@ -31,7 +31,7 @@ def mosaic(pictures: np.ndarray, group: int = 1, line: float = LINE) -> np.ndarr
 
 
 def rows_of(pictures: np.ndarray, across: int) -> np.ndarray:
-    """Images (n, ...) in rows of ``across``, (down, across, ...).
+    """Arrange images (n, ...) in rows of ``across``, (down, across, ...).
 
     The last row is filled up with zeros.
     """

@@ -16,21 +16,24 @@ if TYPE_CHECKING:
     from vaebench.data.splits import Splits
 
 SEED = 1
-"""Of the evaluation noise: NumPy's RandomState, the seed of Vahdat et al. (2018). Changing it
+"""Seed of the evaluation noise, in NumPy's RandomState, as in Vahdat et al. (2018). Changing it
 changes the data."""
 
 
 class Chardata(GreyLoader):
-    """The form of Burda, Grosse & Salakhutdinov (2016), a MATLAB file.
+    """OMNIGLOT in the form of Burda, Grosse & Salakhutdinov (2016), a MATLAB file.
 
-    23,000 for training, 1,345 for validation. ``data`` and ``testdata`` hold one case per column,
-    pixels from 0 (paper) to 1 (ink), column by column; here every case is turned upright, row by
-    row. The last 1,345 training cases validate. Training cases stay grey and are binarized by the
-    training loop at each visit. Their levels are any numbers in [0, 1], no multiples of 1/255, so
-    ``Splits.train`` is float32 (n, d) in 0..255: as bytes, an image would have lost 0.012 of its 65
-    expected ones. Validation and test are binarized once, x = 1 where u < grey, with u drawn from
-    one RandomState(1), whose stream is frozen: first for the validation cases, then for the test
-    cases. Other held-out cases get its first numbers too.
+    23,000 examples for training, 1,345 for validation. ``data`` and ``testdata`` hold one example a
+    column, with pixels from 0 (paper) to 1 (ink), column by column; here every example is turned
+    upright, row by row. The last 1,345 training examples are used for validation.
+
+    Training examples stay grey, and the training loop binarizes them at each visit. Their levels
+    are any numbers in [0, 1], no multiples of 1/255, so ``Splits.train`` is float32 (n, d) in
+    0..255: as bytes, an image would have lost 0.012 of its 65 expected ones.
+
+    Validation and test are binarized once, x = 1 if u < grey, with u drawn from one RandomState(1),
+    whose stream is frozen: first for the validation examples, then for the test examples. Other
+    held-out examples also get its first numbers.
     """
 
     sources: ClassVar[dict[str, Source]]
@@ -90,8 +93,8 @@ class OmniglotReconstructed(Chardata):
     """A reconstruction of Burda et al.'s chardata.mat from OMNIGLOT.
 
     OMNIGLOT: Lake, Salakhutdinov & Tenenbaum 2015. Train and validation have the original's counts,
-    but about 0.4 % of the images differ, and there are 8,115 test cases instead of 8,070. Numbers
-    made with it are therefore never called OMNIGLOT's. It is published nowhere: a mirror has to
+    but about 0.4 % of the images differ, and there are 8,115 test examples instead of 8,070.
+    Numbers made with it are therefore never called OMNIGLOT's. It is not published: a mirror has to
     have it.
     """
 
@@ -101,10 +104,10 @@ class OmniglotReconstructed(Chardata):
 
 
 def _binarize_in_turn(*greys: np.ndarray) -> list[np.ndarray]:
-    """Binary cases uint8 from grey ones in [0, 1].
+    """Binarize grey examples in [0, 1]; the results are uint8.
 
-    Every array takes the next numbers of one RandomState(SEED). As 0 <= u < 1, grey 0 is never 1
-    and grey 1 always is.
+    Each array takes the next numbers of one RandomState(SEED). As 0 <= u < 1, grey 0 is never 1 and
+    grey 1 always is.
     """
     import numpy as np
 

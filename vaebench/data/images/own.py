@@ -1,4 +1,4 @@
-"""Images of the user: data=images data.train=PATH data.valid=PATH data.test=PATH."""
+"""The user's own images: data=images data.train=PATH data.valid=PATH data.test=PATH."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SPLITS = ("train", "valid", "test")
 
 GREY = ("dynamic", "threshold")
-"""What is made of grey images: bits anew at every visit, or bits at half intensity."""
+"""What grey images are turned into: bits drawn anew at every visit, or bits at half intensity."""
 
 TRAIN_STREAM = 0
 TEST_STREAM = 1
@@ -36,11 +36,11 @@ NO_VALID = (
 
 @dataclass(frozen=True)
 class Found:
-    """What the images of one split are.
+    """What is known of the images of one split.
 
     Attributes:
         digest: Hex SHA-256 of the images, however they are stored.
-        count: How many there are.
+        count: Number of images.
         shape: (height, width).
         bits: Whether every pixel is black or white.
     """
@@ -52,19 +52,20 @@ class Found:
 
 
 class OwnImages(Loader):
-    """Three files or folders of grey or binary images.
+    """The user's own grey or binary images.
 
-    Or one .npz file with arrays train, valid and test. Grey training images are binarized by the
-    training loop at each visit, the others once, with the noise of ``mnist_dynamic``: grey MNIST,
-    brought as own images, is ``mnist_dynamic``. ``data.grey=threshold``: a pixel is 1 from half
-    intensity. Canonical arrays are (n, height, width), of ``pictures.read_images``.
+    They are three files or folders, or one .npz file with arrays train, valid and test. The
+    training loop binarizes grey training images at each visit; the others are binarized once, with
+    the noise of ``mnist_dynamic``. So grey MNIST as the user's own images is ``mnist_dynamic``.
+    With ``data.grey=threshold`` a pixel is 1 from half intensity. Canonical arrays are
+    (n, height, width), of ``pictures.read_images``.
 
-    If there are validation images, they validate, and ``settle`` makes ``data.held_out`` null: what
-    a table holds out of its own data says nothing of these. If there are none, the array 'valid' is
-    missing, and ``data.held_out`` of the training images validate.
+    If there are validation images, they are used, and ``settle`` makes ``data.held_out`` null: the
+    number that a table holds out of its own data says nothing about these. If there are none, the
+    array 'valid' is missing, and ``data.held_out`` of the training images are used for validation.
 
-    What the files hold decides what a run is, not where they lie: ``settle`` writes the digest of
-    all images into ``data.content``, and the prepared file is named by it.
+    A run is identified by the content of the files, not by their place: ``settle`` writes the
+    digest of all images into ``data.content``, and the prepared file is named by it.
     """
 
     name = "images"
@@ -89,13 +90,13 @@ class OwnImages(Loader):
 
     @classmethod
     def settle(cls, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Absolute paths, ``content``, and ``held_out`` null if there are validation images.
+        """Return absolute paths, ``content``, and ``held_out`` null if there are validation images.
 
-        Where ``content`` is known and none of the files is here any more, it is left to the
-        prepared file.
+        If ``content`` is known and none of the files exists any more, the prepared file is relied
+        upon.
 
         Raises:
-            UserError: If images are not named, or none are left to validate on.
+            UserError: If images are not named, or none are left for validation.
             DataError: If a file is missing or damaged, holds no grey images, or is not what it was.
         """
         paths = _paths(config)
@@ -152,9 +153,9 @@ class OwnImages(Loader):
             )
 
     def arrays(self, files: dict[str, Path]) -> dict[str, np.ndarray]:
-        """Raises DataError where the files are gone or were changed.
+        """Read the images.
 
-        Changed since their content was looked at.
+        Raises DataError if the files are gone, or if they changed after their digest was taken.
         """
         from vaebench.data.files.pictures import read_images
 
@@ -195,9 +196,9 @@ class OwnImages(Loader):
         return make_grey_splits(self.name, train, valid, test, shape)
 
     def _bits(self, images: np.ndarray, stream: int, places: np.ndarray) -> np.ndarray:
-        """Binary images (n, d) uint8.
+        """Return binary images (n, d) uint8.
 
-        ``places`` (n,): their places among the images that share the stream.
+        ``places`` (n,) are their places among the images that share the stream.
         """
         import numpy as np
 
@@ -215,16 +216,16 @@ class OwnImages(Loader):
 
 
 def content_of(found: Mapping[str, Found]) -> str:
-    """One hex SHA-256 over the images of all splits."""
+    """Return one hex SHA-256 over the images of all splits."""
     return own.digest(f"{split}:{found[split].digest}" for split in SPLITS if split in found)
 
 
 def found_in(paths: Mapping[str, Path], held_out: Any) -> dict[str, Found]:
-    """What the images of each split are.
+    """Return what is known of the images of each split.
 
     Args:
         paths: Split -> the file or folder that is named for it.
-        held_out: ``data.held_out``; if it is null, there have to be validation images.
+        held_out: ``data.held_out``; if it is null, there must be validation images.
 
     Raises:
         UserError: If there are no validation or no test images.
@@ -247,13 +248,13 @@ def found_in(paths: Mapping[str, Path], held_out: Any) -> dict[str, Found]:
             raise DataError(
                 f"{where}: images of {size} pixels, but those to train on have {height} x {width}"
             )
-        if about.count < 2:  # variances over a split need two
+        if about.count < 2:  # a variance over a split needs two images
             raise DataError(f"{where}: a single image, expected two or more")
     return found
 
 
 def _paths(config: Mapping[str, Any]) -> dict[str, Path]:
-    """The files and folders that are named. Raises UserError where there are none to train on."""
+    """Return the files and folders that are named. Raises UserError if there is no training one."""
     if not config.get("train"):
         raise UserError(
             "data=images: your own images: name them, data.train=PATH data.valid=PATH "
@@ -264,9 +265,10 @@ def _paths(config: Mapping[str, Any]) -> dict[str, Path]:
 
 
 def _places(paths: Mapping[str, Path]) -> dict[str, Path]:
-    """Where the images of each split are.
+    """Return where the images of each split are.
 
-    What is named for it, else the .npz file of the training images.
+    That is the path named for the split, else the .npz file of the training images. Raises
+    DataError if a named path does not exist.
     """
     from vaebench.data.files.pictures import array_names
 
@@ -283,7 +285,7 @@ def _places(paths: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def _state(path: Path) -> tuple[object, ...]:
-    """By which a changed file or folder is known without reading it."""
+    """Return names, sizes and times, which tell a changed file or folder without reading it."""
     try:
         if path.is_dir():
             with os.scandir(path) as entries:
@@ -299,7 +301,10 @@ def _stamp(stat: os.stat_result) -> tuple[int, int]:
 
 @lru_cache(maxsize=64)
 def _found(path: Path, split: str, state: tuple[object, ...]) -> Found:
-    """Of files as they were last changed; a table asks for it once for each of its cells."""
+    """Return what the images of a file are; ``state`` makes the cache forget a changed file.
+
+    A table asks for this once for each of its cells.
+    """
     from vaebench.data.files.pictures import read_images
 
     return _about(read_images(path, split))

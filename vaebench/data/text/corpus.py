@@ -1,9 +1,9 @@
-"""Text: files of documents, one a line, read strictly.
+"""Documents as text: files with one document a line, read strictly.
 
-And what every data set of documents has in common. The vocabulary begins with ``SPECIALS`` and goes
-on with every new word of the training documents, by first appearance (He et al. 2019, ICLR). Words
-are what ``str.split`` gives, so any Unicode blank parts them; lines end at a line feed, a carriage
-return or both, and at nothing else. A word of another split that is not in the vocabulary is
+All data sets of documents share this. The vocabulary begins with ``SPECIALS``; every new word of
+the training documents follows, in the order of first appearance (He et al. 2019, ICLR). Words are
+what ``str.split`` returns, so any Unicode blank separates them. A line ends at a line feed, a
+carriage return or both, and nowhere else. A word of another split that is not in the vocabulary is
 ``<unk>``.
 """
 
@@ -31,13 +31,18 @@ _FRAME = frozenset(SPECIALS) - {SPECIALS[UNKNOWN]}
 
 
 def read_documents(path: Path, labels: bool = False) -> Iterator[list[str]]:
-    """The words of each document of a UTF-8 text, plain or gzipped, in file order.
+    """Yield the words of each document of a UTF-8 text, plain or gzipped, in file order.
 
-    Empty lines are dropped. ``labels``: whether every line is ``label<TAB>document``; the label is
-    skipped. A byte order mark and the carriage returns of Windows are no part of the text. A
-    document that holds ``<pad>``, ``<s>`` or ``</s>`` as words of its own is read, with one warning
-    for the file, for there they would be taken for the frame: see ``encode``. Raises DataError, one
-    line with the file and the number of the line, where this is no such text.
+    Empty lines are dropped, as are a byte order mark and the carriage returns of Windows. Words
+    ``<pad>``, ``<s>`` and ``</s>`` in a document would be taken for the frame, so ``encode`` reads
+    them as ``<unk>``; here they cause one warning for the file.
+
+    Args:
+        path: The file.
+        labels: Whether each line is ``label<TAB>document``; the label is skipped.
+
+    Raises:
+        DataError: If this is no such text. One line with the file and the number of the line.
     """
     count = 0
     framed = 0
@@ -48,6 +53,7 @@ def read_documents(path: Path, labels: bool = False) -> Iterator[list[str]]:
         words = _document(path, number, line, labels).split()
         if not words:
             continue
+
         count += 1
         if not _FRAME.isdisjoint(words):
             framed += 1
@@ -68,7 +74,7 @@ def read_documents(path: Path, labels: bool = False) -> Iterator[list[str]]:
 
 
 def _document(path: Path, number: int, line: str, labels: bool) -> str:
-    """What follows the label, or the whole line."""
+    """Return what follows the label, or the whole line."""
     label, tab, document = line.partition("\t")
     if not labels:
         if tab:
@@ -89,20 +95,24 @@ def _document(path: Path, number: int, line: str, labels: bool) -> str:
 
 
 class TextLoader(Loader):
-    """Documents as token numbers.
+    """A data set of documents as token numbers.
 
-    Canonical arrays, as prepared: words alone, in file order, without frame or padding. 'train',
-    'valid', 'test' : (tokens,) int16, or int32 where the vocabulary has more than 32,767 entries.
-    'train_offsets', ... : (documents + 1,) int64; document i is
-    ``train[train_offsets[i]:train_offsets[i + 1]]``. 'vocabulary' : uint8, the entries in UTF-8
-    with line feeds between.
+    Its canonical arrays, as prepared, have the words alone, in file order, without frame or
+    padding:
+
+    - 'train', 'valid', 'test': (tokens,) int16, or int32 if the vocabulary has more than 32,767
+      entries.
+    - 'train_offsets', ...: (documents + 1,) int64; document i is
+      ``train[train_offsets[i]:train_offsets[i + 1]]``.
+    - 'vocabulary': uint8, the entries in UTF-8 with line feeds between.
 
     ``Splits`` then has rows ``<s> words </s> <pad> ...``, sorted by length: see
     vaebench.data.text.tokens.
 
-    labels : whether lines are ``label<TAB>document``.
-    documents : how many there must be of each split; none where any number will do.
-    entries : how many entries the vocabulary must have; None where any number will do.
+    Attributes:
+        labels: Whether lines are ``label<TAB>document``.
+        documents: Required number of documents in each split; empty if any number will do.
+        entries: Required size of the vocabulary; None if any size will do.
     """
 
     kind = Kind.TOKENS
@@ -115,13 +125,14 @@ class TextLoader(Loader):
         return dict(self.documents)
 
     def read(self, files: dict[str, Path]) -> dict[str, Iterable[list[str]]]:
-        """The documents of each split, from the files."""
+        """Return the documents of each split, read from the files."""
         return {split: read_documents(files[split], self.labels) for split in SPLITS}
 
     def arrays(self, files: dict[str, Path]) -> dict[str, np.ndarray]:
-        """Raises DataError for a file that is no such text, and for one-word texts.
+        """Return the canonical arrays.
 
-        And for numbers other than the expected.
+        Raises DataError if a file is no such text, if the text has fewer than two different words,
+        or if the number of documents or entries is not the expected one.
         """
         from vaebench.data.text.tokens import encode, unpacked
 
@@ -134,16 +145,19 @@ class TextLoader(Loader):
                 f"{where}: {'no word' if not n else 'a single word'} to learn: "
                 "nothing is left to predict"
             )
-        for split in SPLITS:  # variances over a split need two
+
+        for split in SPLITS:  # a variance over a split needs two documents
             if len(arrays[f"{split}_offsets"]) - 1 < 2:
                 raise DataError(
                     f"{files.get(split, split)}: a single document, expected two or more"
                 )
+
         for split, expected in self.documents.items():
             if (found := len(arrays[f"{split}_offsets"]) - 1) != expected:
                 raise DataError(
                     f"{files.get(split, split)}: {found:,} documents, expected {expected:,}"
                 )
+
         if self.entries is not None and entries != self.entries:
             raise DataError(
                 f"{where}: not {self.name}'s training documents: a vocabulary of {entries:,} "
@@ -159,9 +173,9 @@ class TextLoader(Loader):
             )
 
     def splits(self, arrays: dict[str, Any], held_out: int | None, held_out_seed: int) -> Splits:
-        """The splits as the files have them.
+        """Return the splits as the files have them.
 
-        Raises UserError where documents are to be held out.
+        Raises UserError if documents are to be held out.
         """
         from vaebench.data.text.tokens import make_text_splits
 

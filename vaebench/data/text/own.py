@@ -1,4 +1,4 @@
-"""Documents of the user: data=text data.train=FILE data.valid=FILE data.test=FILE."""
+"""The user's own documents: data=text data.train=FILE data.valid=FILE data.test=FILE."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from vaebench.errors import UserError
 
 
 class OwnText(TextLoader):
-    """Three files, one document a line, of which the training file gives the vocabulary.
+    """Three files of the user, one document a line; the training file defines the vocabulary.
 
-    ``data.labels=true``: lines are ``label<TAB>document``. What the files hold decides what a run
-    is, not where they lie: ``settle`` writes their common digest into ``data.content``, and the
-    prepared file is named by it.
+    With ``data.labels=true`` lines are ``label<TAB>document``. A run is identified by the content
+    of the files, not by their place: ``settle`` writes their common digest into ``data.content``,
+    and the prepared file is named by it.
     """
 
     name = "text"
@@ -33,10 +33,10 @@ class OwnText(TextLoader):
 
     @classmethod
     def settle(cls, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Absolute paths and ``content``.
+        """Return the group with absolute paths and ``content`` filled in.
 
-        Raises UserError where a file is not named, DataError where it is not there. Where
-        ``content`` is known and no file is here any more, it is left to the prepared file.
+        If ``content`` is known and no file exists any more, the prepared file is relied upon.
+        Raises UserError if a file is not named, DataError if it does not exist.
         """
         paths = _paths(config)
         content = config.get("content")

@@ -1,9 +1,9 @@
-"""Entries of every vocabulary that are no words, and the splits that documents are read into."""
+"""The entries of every vocabulary that are not words, and the splits of documents."""
 
 from __future__ import annotations
 
 PAD, START, END, UNKNOWN = range(4)
-"""Their numbers."""
+"""Numbers of the special entries."""
 
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 """The first entries of every vocabulary."""

@@ -1,6 +1,6 @@
 """The synthetic sequences of He et al. (2019, Section 3 and Appendix B.1).
 
-An LSTM that knows a z of two dimensions.
+An LSTM generates them from a z of two dimensions.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ WORDS = 1_000
 HIDDEN = 100
 EMBEDDING = 100
 CENTRES = ((2.0, 2.0), (2.0, -2.0), (-2.0, 2.0), (-2.0, -2.0))
-"""Of the four normal distributions, of unit variance and equal weight, that z comes from."""
+"""Means of the four normal distributions, of unit variance and equal weight, that z comes from."""
 SCALE = 1.0
 SCALE_Z = 5.0
-"""Parameters are uniform between -SCALE and SCALE; those that lead from z straight to
-the logits have SCALE_Z."""
+"""Parameters are uniform between -SCALE and SCALE; for those that lead from z straight to
+the logits it is SCALE_Z."""
 HASH = "ea797c75542d1ed9de2edfba744c9b8d04ef514fe9633eb6e53f22b8897206db"
-"""Of the splits, wherever they were made."""
+"""SHA-256 of the splits; it is the same on every machine."""
 
 _BLOCK = 2_000
 
 
 class Parameters(NamedTuple):
-    """Of the LSTM, float64; gates in the order input, forget, cell, output.
+    """Parameters of the LSTM, float64; the gates are in the order input, forget, cell, output.
 
-    embedding (V, E), from_input (4H, E + 2), from_hidden (4H, H), two biases (4H,), from_z (H, 2),
-    to_words (V, H), z_to_words (V, 2).
+    Shapes: embedding (V, E), from_input (4H, E + 2), from_hidden (4H, H), two biases (4H,), from_z
+    (H, 2), to_words (V, H), z_to_words (V, 2).
     """
 
     embedding: np.ndarray
@@ -57,11 +57,11 @@ class Parameters(NamedTuple):
 class SyntheticText(TextLoader):
     """16,000/2,000/2,000 sequences of 10 words, 1,004 entries; the words are the numbers 0 to 999.
 
-    The paper's seed, not its random numbers: those of NumPy's RandomState, whose stream is frozen,
-    with arithmetic in float64. For two machines to part, a uniform number has to lie within their
-    rounding errors, about 1e-12, of a boundary between two words, which for any of the 180,000
-    draws has a probability of about 1e-6. The hash of the sequences is known, and another one is
-    reported. Making them takes seconds, so they are kept on disk.
+    The seed is the paper's, but the random numbers are not: they are those of NumPy's RandomState,
+    whose stream is frozen, with arithmetic in float64. Two machines differ only if a uniform number
+    lies within their rounding errors, about 1e-12, of a boundary between two words. For the 180,000
+    draws together the probability is about 1e-6. The hash of the sequences is known, and a
+    different one is reported. Making them takes seconds, so they are kept on disk.
     """
 
     name = "synthetic_text"
@@ -74,7 +74,7 @@ class SyntheticText(TextLoader):
         documents = [list(map(str, row)) for row in tokens.tolist()]
         parts: dict[str, Iterable[list[str]]] = {}
         start = 0
-        for split, n in SEQUENCES.items():  # in the order they were made
+        for split, n in SEQUENCES.items():  # in the order in which they were made
             parts[split] = documents[start : start + n]
             start += n
         return parts
@@ -91,14 +91,16 @@ class SyntheticText(TextLoader):
 
 
 def generate(count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """All 20,000 sequences, or the first ``count``.
+    """Generate all 20,000 sequences, or the first ``count``.
 
-    Tokens (n, 10) int64 from 0, and z (n, 2) they were made from.
+    Returns:
+        Tokens (n, 10) int64 from 0, and the z (n, 2) that they were made from.
     """
     import numpy as np
 
     noise = np.random.RandomState(SEED)
     parameters = draw_parameters(noise, WORDS, HIDDEN, EMBEDDING)
+
     n = sum(SEQUENCES.values())
     z = draw_z(noise, n)
     uniform = noise.random_sample((n, LENGTH))
@@ -108,9 +110,10 @@ def generate(count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
 def draw_parameters(
     noise: np.random.RandomState, words: int, hidden: int, embedding: int
 ) -> Parameters:
-    """Uniform between -1 and 1, embeddings and biases too.
+    """Draw the parameters of the LSTM.
 
-    Between -5 and 5 from z to the logits.
+    They are uniform between -1 and 1, embeddings and biases too, but between -5 and 5 from z to the
+    logits.
     """
     shapes = ((words, embedding), (4 * hidden, embedding + 2), (4 * hidden, hidden),
               (4 * hidden,), (4 * hidden,), (hidden, 2), (words, hidden), (words, 2))  # fmt: skip
@@ -120,7 +123,7 @@ def draw_parameters(
 
 
 def draw_z(noise: np.random.RandomState, n: int) -> np.ndarray:
-    """(n, 2) from the mixture."""
+    """Draw n points (n, 2) from the mixture."""
     import numpy as np
 
     centre = np.array(CENTRES)[(len(CENTRES) * noise.random_sample(n)).astype(int)]
@@ -128,10 +131,10 @@ def draw_z(noise: np.random.RandomState, n: int) -> np.ndarray:
 
 
 def sample(p: Parameters, z: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """Sequences (n, length) int64, given z (n, 2).
+    """Draw sequences (n, length) int64, given z (n, 2).
 
-    By inverting distribution functions at ``uniform`` (n, length). The first token is uniform over
-    the words. Then c = A z and h = tanh(c) before the first step, each step reads the last token's
+    The distribution functions are inverted at ``uniform`` (n, length). The first token is uniform
+    over the words. Before the first step c = A z and h = tanh(c). Each step reads the last token's
     embedding and z, and the next token has the logits U h + Z z (Appendix B.1).
     """
     import numpy as np
@@ -144,14 +147,17 @@ def _sample(p: Parameters, z: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     import numpy as np
 
     words, embedding = p.embedding.shape
-    # What each token adds to the gates, (V, 4H)
+    # Only what depends on h has to be computed at each step. by_token: (V, 4H).
     by_token = p.embedding @ p.from_input[:, :embedding].T
     by_z = z @ p.from_input[:, embedding:].T + (p.bias_input + p.bias_hidden)
     logits_z = z @ p.z_to_words.T
+
     c = z @ p.from_z.T
     h = np.tanh(c)
+
     tokens = np.empty(uniform.shape, dtype=np.int64)
     tokens[:, 0] = words * uniform[:, 0]
+
     for t in range(1, uniform.shape[1]):
         gates = by_token[tokens[:, t - 1]] + by_z + h @ p.from_hidden.T
         i, f, g, o = np.split(gates, 4, axis=1)
@@ -162,15 +168,15 @@ def _sample(p: Parameters, z: np.ndarray, uniform: np.ndarray) -> np.ndarray:
 
 
 def _inverted(logits: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """The words (n,) at which the distribution functions pass ``uniform`` (n,).
+    """Return the words (n,) at which the distribution functions pass ``uniform`` (n,).
 
-    Those of softmax(logits), (n, V).
+    The distributions are softmax(logits), with logits (n, V).
     """
     import numpy as np
 
     mass = np.cumsum(np.exp(logits - logits.max(axis=1, keepdims=True)), axis=1)
-    # as u <= 1 - 2^-53, u * total is less than the total, rounded too: the
-    # last word is never passed
+    # As u <= 1 - 2^-53, even the rounded u * total is less than the total: the last word is never
+    # passed.
     return (mass <= (uniform * mass[:, -1])[:, None]).sum(axis=1)
 
 

@@ -14,20 +14,21 @@ from vaebench.data.text.specials import END, PAD, SPECIALS, SPLITS, START, UNKNO
 from vaebench.errors import DataError, UserError
 
 CELLS = 1 << 31
-"""Most places in the padded rows of one split: 4 GB as int16."""
+"""Most places in the padded rows of one split: they take 4 GB as int16."""
 
 
 def encode(documents: Mapping[str, Iterable[list[str]]]) -> dict[str, np.ndarray]:
-    """The canonical arrays of ``TextLoader``.
+    """Return the canonical arrays of ``TextLoader``.
 
-    From the words of each document of 'train', 'valid' and 'test'. New words are numbered by first
-    appearance in the training documents, after ``SPECIALS``. Words that look like one of these
-    become ``<unk>``: were they kept, a document could end, or be masked, before its end.
+    ``documents`` has the words of each document of 'train', 'valid' and 'test'. New words are
+    numbered by first appearance in the training documents, after ``SPECIALS``. Words that look like
+    one of these become ``<unk>``: if they were kept, a document could end, or be masked, too early.
     """
-    # As many keys as special entries, so its length is the next number.
+    # Each special entry is a key too, so len(numbers) is the number of the next new word.
     numbers = dict.fromkeys(SPECIALS, UNKNOWN)
     flat: dict[str, array[int]] = {}
     offsets: dict[str, array[int]] = {}
+
     for split in SPLITS:
         ids, ends = flat[split], offsets[split] = array("i"), array("q", [0])
         for words in documents[split]:
@@ -46,24 +47,25 @@ def encode(documents: Mapping[str, Iterable[list[str]]]) -> dict[str, np.ndarray
 
 
 def packed(vocabulary: Iterable[str]) -> np.ndarray:
-    """A vocabulary as one uint8 array; no word holds a line feed."""
+    """Return a vocabulary as one uint8 array; no word holds a line feed."""
     return np.frombuffer("\n".join(vocabulary).encode(), dtype=np.uint8)
 
 
 def unpacked(entries: np.ndarray) -> tuple[str, ...]:
-    """The vocabulary in a ``packed`` array."""
+    """Return the vocabulary in a ``packed`` array."""
     return tuple(entries.tobytes().decode().split("\n"))
 
 
 def padded(flat: np.ndarray, offsets: np.ndarray, width: int) -> np.ndarray:
-    """Rows ``<s> words </s> <pad> ...``, (n, width) of flat's dtype, shortest first.
+    """Return rows ``<s> words </s> <pad> ...``, (n, width) of flat's dtype, shortest first.
 
-    Equally long ones as they came.
+    Rows of equal length keep their order.
     """
     lengths = np.diff(offsets)
     order = np.argsort(lengths, kind="stable")
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
+
     rows = np.full((len(lengths), width), PAD, dtype=flat.dtype)
     rows[:, 0] = START
     column = np.arange(1, len(flat) + 1) - np.repeat(offsets[:-1], lengths)
@@ -73,11 +75,11 @@ def padded(flat: np.ndarray, offsets: np.ndarray, width: int) -> np.ndarray:
 
 
 def make_text_splits(name: str, arrays: Mapping[str, np.ndarray]) -> Splits:
-    """Splits of the canonical arrays of ``TextLoader``.
+    """Make splits from the canonical arrays of ``TextLoader``.
 
-    Every split as wide as the longest document of all three. ``mean`` is the relative frequency of
-    each entry of the vocabulary among the predicted tokens of the training documents, their words
-    and ends. Raises DataError where padding would take more than ``CELLS`` places.
+    All splits are as wide as the longest document of the three. ``mean`` is the relative frequency
+    of each entry of the vocabulary among the predicted tokens of the training documents: their
+    words and ends. Raises DataError if padding would take more than ``CELLS`` places.
     """
     lengths = {split: np.diff(arrays[f"{split}_offsets"]) for split in SPLITS}
     width = max(int(n.max()) for n in lengths.values()) + 2
@@ -104,22 +106,27 @@ def make_text_splits(name: str, arrays: Mapping[str, np.ndarray]) -> Splits:
 
 
 def with_entries(splits: Splits, n: int) -> Splits:
-    """Documents over the ``n`` most frequent entries of their vocabulary, SPECIALS among them.
+    """Keep the ``n`` most frequent entries of the documents' vocabulary, SPECIALS among them.
 
-    The rest is ``<unk>``. Frequent in the training documents; of equally frequent words the earlier
-    stays. The order of the entries does. Raises UserError where the data are no documents, or n
-    leaves fewer than two words, or is more than all entries.
+    All other words become ``<unk>``. Frequencies are those of the training documents; of equally
+    frequent words the earlier one is kept. The order of the entries stays. Raises UserError if the
+    data are not documents, if n leaves fewer than two words, or if n is more than all entries.
     """
     entries = len(splits.vocabulary) if splits.tokens else 0
     check_entries(n, entries)
+
     falling = np.argsort(-splits.mean[len(SPECIALS) :], kind="stable")
     common = falling[: n - len(SPECIALS)] + len(SPECIALS)
     kept = np.concatenate([np.arange(len(SPECIALS)), np.sort(common)])
     number = np.full(entries, UNKNOWN, dtype=splits.train.dtype)
     number[kept] = np.arange(n)
+
     rows = {split: number[getattr(splits, split)] for split in SPLITS}
+
+    # The frequencies of all dropped words add up in that of <unk>.
     mean = np.zeros(n, dtype=np.float64)
     np.add.at(mean, number, splits.mean.astype(np.float64))
+
     vocabulary = tuple(splits.vocabulary[i] for i in kept)
     hashes = {split: array_hash(v) for split, v in rows.items()} | {
         "vocabulary": array_hash(packed(vocabulary))
@@ -130,9 +137,9 @@ def with_entries(splits: Splits, n: int) -> Splits:
 
 
 def check_entries(n: int, entries: int) -> None:
-    """Raises UserError unless ``n`` of a vocabulary's ``entries`` can be kept.
+    """Raise UserError unless ``n`` of a vocabulary's ``entries`` can be kept.
 
-    Data without documents have none.
+    ``entries`` is 0 for data that are not documents.
     """
     least = len(SPECIALS) + 2
     if not least <= n <= entries:
@@ -145,18 +152,18 @@ def check_entries(n: int, entries: int) -> None:
 
 
 def ids_of(words: Sequence[str], vocabulary: Sequence[str]) -> list[int]:
-    """``<s> words </s>`` as numbers, by the rule of ``encode``.
+    """Return ``<s> words </s>`` as numbers, by the rule of ``encode``.
 
-    Words not in the vocabulary are ``<unk>``.
+    Words that are not in the vocabulary are ``<unk>``.
     """
     numbers = {word: i for i, word in enumerate(vocabulary) if i >= len(SPECIALS)}
     return [START, *(numbers.get(word, UNKNOWN) for word in words), END]
 
 
 def words_of(ids: Iterable[int], vocabulary: Sequence[str]) -> list[str]:
-    """The words of one row.
+    """Return the words of one row.
 
-    What stands between ``<s>``, where there is one, and the first ``</s>`` or ``<pad>``.
+    They are between ``<s>``, if there is one, and the first ``</s>`` or ``<pad>``.
     """
     words: list[str] = []
     for i in map(int, ids):
@@ -168,14 +175,14 @@ def words_of(ids: Iterable[int], vocabulary: Sequence[str]) -> list[str]:
 
 
 def text_of(ids: Iterable[int], vocabulary: Sequence[str]) -> str:
-    """The same as a text, with a blank between two words."""
+    """Return the words of one row as a text, with a blank between two words."""
     return " ".join(words_of(ids, vocabulary))
 
 
 def unknown_share(rows: np.ndarray) -> float:
-    """Of the words in padded rows (n, d), the share that are ``<unk>``.
+    """Return the share of ``<unk>`` among the words in padded rows (n, d).
 
-    0 where there is no word.
+    It is 0 if there is no word.
     """
     words = np.count_nonzero((rows != PAD) & (rows != START) & (rows != END))
     return np.count_nonzero(rows == UNKNOWN) / words if words else 0.0
@@ -183,9 +190,12 @@ def unknown_share(rows: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of one split: documents, predicted tokens (words and ends).
+    """Sizes of one split of documents.
 
-    And the most of these in one document.
+    Attributes:
+        documents: Number of documents.
+        tokens: Number of predicted tokens, which are words and ends.
+        longest: Number of predicted tokens in the longest document.
     """
 
     documents: int
@@ -194,6 +204,6 @@ class Statistics:
 
 
 def statistics(rows: np.ndarray) -> Statistics:
-    """Counts of padded rows (n, d)."""
+    """Return the sizes of padded rows (n, d)."""
     lengths = np.count_nonzero(rows != PAD, axis=1) - 1
     return Statistics(len(rows), int(lengths.sum()), int(lengths.max()))

@@ -1,6 +1,6 @@
 """Sentences of a small grammar, made here.
 
-Nothing to download, small enough for tests and first steps.
+Nothing is downloaded, and they are small enough for tests and first steps.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import ClassVar
 from vaebench.data.text.corpus import TextLoader
 
 SEED = 20190115
-"""Of the sentences: NumPy's RandomState, whose stream is frozen. Changing it, or any word below,
-changes the data."""
+"""Seed of the sentences, in NumPy's RandomState, whose stream is frozen. Changing it, or any word
+below, changes the data."""
 
 DETERMINERS = ("the", "a", "every", "one")
 ADJECTIVES = ("small", "old", "red", "quiet", "happy", "green")
 NOUNS = (("dog", "hen", "farmer", "barn"), ("fish", "gull", "sailor", "ship"))
-"""Of the two subjects a sentence may have, so that there is something for a
-latent variable to know."""
+"""Nouns of the two subject matters that a sentence may have, so that there is something for a
+latent variable to know. ``PLACES`` has the prepositions of the same two."""
 PLACES = (("near", "behind"), ("under", "beside"))
 INTRANSITIVE = ("sleeps", "sings", "waits", "runs")
 TRANSITIVE = ("sees", "loves", "finds", "follows")
@@ -29,8 +29,9 @@ ADVERBS = ("often", "never", "today")
 class ToyText(TextLoader):
     """600/100/100 sentences of 3 to 12 words, 37 entries.
 
-    subject verb [object] [place] [adverb], all nouns and places of one subject matter; each
-    optional part is there in half of the sentences, and so is each adjective.
+    A sentence is ``subject verb [object] [place] [adverb]``, with all nouns and places of one
+    subject matter. Half of the sentences have an object, half a place, half an adverb, and half of
+    the nouns have an adjective.
     """
 
     name = "toy_text"
@@ -45,7 +46,7 @@ class ToyText(TextLoader):
 
 
 def sentence(uniform: Callable[[], float]) -> list[str]:
-    """The words of one sentence; ``uniform`` gives the next number in [0, 1)."""
+    """Return the words of one sentence; ``uniform`` returns the next number in [0, 1)."""
 
     def pick(words: Sequence[str]) -> str:
         return words[int(len(words) * uniform())]

@@ -1,6 +1,6 @@
-"""Yahoo answers: the whole set, and a small one.
+"""Yahoo answers: the whole data set, and a small one.
 
-The latter for when only its validation and test files are at hand.
+The small one is for users who only have the validation and test files.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from vaebench.data.files.sources import YAHOO, Source
 from vaebench.data.text.corpus import TextLoader, read_documents
 
 TENTH = 10
-"""One in so many documents of the validation file validates in ``yahoo_small``,
-beginning with this one."""
+"""In ``yahoo_small`` one in so many documents of the validation file is used for validation,
+beginning with the tenth."""
 
 
 class Yahoo(TextLoader):
     """The documents of Yang et al. (2017), as used by He et al. (2019).
 
-    100,000/10,000/10,000, 20,001 entries. Questions and answers, lower case, 20 to 200 words each;
-    rare words are ``_UNK``, an ordinary word here.
+    100,000/10,000/10,000 documents, 20,001 entries. They are questions and answers in lower case,
+    20 to 200 words each. Rare words are ``_UNK``, an ordinary word here.
     """
 
     name = "yahoo"
@@ -31,12 +31,12 @@ class Yahoo(TextLoader):
 
 
 class YahooSmall(TextLoader):
-    """Yahoo's validation file parted: every tenth document validates, the others train.
+    """Yahoo's validation file in two parts: every tenth document validates, the others train.
 
-    9,000/1,000/10,000. The file is in the order of its ten topics, a thousand documents each: its
-    last thousand alone would be one topic that the training documents hardly know. Every tenth is a
-    hundred of each. The vocabulary is that of its own training documents, 16,699 entries, so
-    numbers made with it are never put beside Yahoo's. The test documents are Yahoo's.
+    9,000/1,000/10,000 documents. The file is in the order of its ten topics, a thousand documents
+    each. Its last thousand alone would be one topic that the training documents hardly have; every
+    tenth document is a hundred of each topic. The vocabulary, of 16,699 entries, is that of its own
+    training documents, so its numbers are never put beside Yahoo's. The test documents are Yahoo's.
     """
 
     name = "yahoo_small"

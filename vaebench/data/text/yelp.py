@@ -11,8 +11,8 @@ from vaebench.data.text.corpus import TextLoader
 class Yelp(TextLoader):
     """The documents of Yang et al. (2017), as used by He et al. (2019).
 
-    100,000/10,000/10,000, 19,997 entries. Every line has a label, which is not used. Rare words are
-    ``_UNK``, an ordinary word here.
+    100,000/10,000/10,000 documents, 19,997 entries. Every line has a label, which is not used. Rare
+    words are ``_UNK``, an ordinary word here.
     """
 
     name = "yelp"
