@@ -1,4 +1,4 @@
 """vaebench from Python: tables, runs, and the parts they are made of.
 
-``vaebench`` itself offers its functions.
+The package ``vaebench`` itself offers these functions.
 """

@@ -1,4 +1,4 @@
-"""The parts of a run by themselves: prepared data, a model to train, a model that was exported."""
+"""The parts of a run: prepared data, a model to train, a model that was exported."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 
 
 def load_data(name: str, **settings: Any) -> Splits:
-    """The train, validation and test cases of a data set, fetched and prepared if need be.
+    """Return the train, validation and test examples of a data set.
+
+    They are fetched and prepared if need be.
 
     Args:
-        name: As ``vaebench ls data`` has it.
-        settings: Those of conf/data/NAME.yaml, such as ``held_out=100`` or ``mirror="folder"``.
+        name: A name that ``vaebench ls data`` shows.
+        settings: Settings of conf/data/NAME.yaml, such as ``held_out=100`` or ``mirror="folder"``.
 
     Returns:
-        ``Splits`` with ``train``, ``valid``, ``test``, arrays (n, d), and what
-        there is to know of them.
+        ``Splits`` with ``train``, ``valid``, ``test``, arrays (n, d), and what is known of them.
 
     Raises:
         UserError: If the name or a setting is refused.
@@ -38,16 +39,16 @@ def load_data(name: str, **settings: Any) -> Splits:
 
 
 def build_model(name: str, data: Splits, *, seed: int = 0, **settings: Any) -> nn.Module:
-    """A model for some data, with the parameters that training of this seed would begin with.
+    """Build a model for some data, with the parameters that training with this seed begins with.
 
     Args:
-        name: As ``vaebench ls models`` has it.
-        data: From ``load_data``; the training mean enters the model.
-        seed: Of the initial parameters.
-        settings: Those of conf/model/NAME.yaml, such as ``dims=[200]``.
+        name: A name that ``vaebench ls models`` shows.
+        data: Splits from ``load_data``; the training mean enters the model.
+        seed: Seed of the initial parameters.
+        settings: Settings of conf/model/NAME.yaml, such as ``dims=[200]``.
 
     Returns:
-        A ``torch.nn.Module``; what it offers is written in ``vaebench.models``.
+        A ``torch.nn.Module``; ``vaebench.models`` says what it offers.
 
     Raises:
         UserError: If the name or a setting is refused, or the model cannot read such data.
@@ -62,13 +63,13 @@ def build_model(name: str, data: Splits, *, seed: int = 0, **settings: Any) -> n
 
 
 def load_model(path: Path | str) -> nn.Module:
-    """The model of a file that ``Run.export`` wrote, without its data or its run.
+    """Load the model of a file that ``Run.export`` wrote, without its data or its run.
 
     Returns:
         A ``torch.nn.Module`` on the CPU, whose parameters take gradients.
 
     Raises:
-        UserError: If the file cannot be read or is no such file.
+        UserError: If the file cannot be read, or was not written by ``Run.export``.
     """
     import torch
 
@@ -104,9 +105,10 @@ def load_model(path: Path | str) -> nn.Module:
 
 
 def _info_of(content: dict[str, Any]) -> DataInfo:
-    """What the model of an exported file was told of its data.
+    """Return what the model of an exported file was told about its data.
 
-    Older files do not say of which kind they are.
+    Older files do not say of which kind the data are: then it is the first kind that the model
+    takes.
     """
     from vaebench.data.info import DataInfo
     from vaebench.data.kinds import Kind

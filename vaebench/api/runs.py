@@ -1,4 +1,4 @@
-"""A trained run from Python: what it is of, its numbers, its model, and what the model makes."""
+"""A trained run from Python: its settings, its numbers, its model, and what the model makes."""
 
 from __future__ import annotations
 
@@ -29,38 +29,40 @@ if TYPE_CHECKING:
 
 
 def load_run(folder: Path | str, *entry: str) -> Run:
-    """The run in a folder ``results/runs/NAME/seed-0``, finished or not.
+    """Return the run in a folder ``results/runs/NAME/seed-0``, finished or not.
 
-    ``Reproduction.runs()`` lists them. ``load_run("nvil_mnist", "fDARN 200")`` is a trained model
-    that vaebench ships, by its table and row.
+    ``Reproduction.runs()`` lists the folders. ``load_run("nvil_mnist", "fDARN 200")`` is a trained
+    model that vaebench ships, by its table and row.
 
     Args:
         folder: The folder, or the name of a table.
-        entry: The row, and the column, of a shipped model of that table; none where
-            the table has one alone.
+        entry: The row, and the column, of a shipped model of that table; none if the table has only
+            one.
 
     Raises:
-        UserError: If it is not a run's folder, or a damaged one, or there is no such shipped model.
+        UserError: If the folder is not a run's or is damaged, or if there is no such shipped model.
     """
     names = [words.name("folder", folder, Path), *(words.name("entry", part) for part in entry)]
+
     place = Path(folder).expanduser()
     tables = catalogue.options("table")
     if entry or (names[0] in tables and not place.exists()):
         place = shipped_models.of_entry(names)
     else:
         shipped_models.check_table(Path(), names, tables)
+
     note, seed = read_note(place)
     return Run(place, note, seed)
 
 
 class Run:
-    """One cell at one seed. What is read or computed is so when it is first asked for.
+    """One cell at one seed. Files are read, and results computed, when they are first asked for.
 
     Attributes:
-        folder: Where its files are.
+        folder: Folder of its files.
         config: The whole configuration: data, model, objective, optim, train, eval, run.
-        row: Of the table for which it was made.
-        column: Of the table for which it was made.
+        row: Row of the table for which it was made.
+        column: Column of the table for which it was made.
         seed: Its seed.
     """
 
@@ -77,25 +79,22 @@ class Run:
 
     @property
     def result(self) -> dict[str, Any]:
-        """What stands in ``result.json``; empty where there is none yet."""
+        """The content of ``result.json``; empty if there is none yet."""
         return result_file.read(self.folder / run_files.RESULT) or {}
 
     @property
     def status(self) -> str:
-        """done, trained (and not evaluated), diverged, failed or partial."""
+        """The state of the run: done, trained (and not evaluated), diverged, failed or partial."""
         return str(self.result.get("status", "partial"))
 
     @property
     def measures(self) -> list[Measure]:
-        """What was measured: each with name, value, unit, error.
-
-        And the protocol by which it was taken.
-        """
+        """What was measured: each with its name, value, unit, error and protocol."""
         return result_file.readable_measures(self.result)
 
     @property
     def curve(self) -> pd.DataFrame:
-        """A line per validation; bounds are positive nats."""
+        """The training curve, with a line for each validation; bounds are positive nats."""
         from vaebench.report.plots.curve_files import whole
 
         return whole(self.folder / run_files.CURVE)
@@ -104,15 +103,15 @@ class Run:
     def model(self) -> Model:
         """The model with the selected parameters, on the CPU, without gradients.
 
-        UserError if nothing is trained.
+        Raises UserError if nothing is trained.
         """
         return self._trained.model
 
     @property
     def data(self) -> Splits:
-        """The data it was trained on.
+        """The data that the model was trained on.
 
-        UserError if they are others now, DataError if they cannot be had.
+        Raises UserError if they have changed since, DataError if they cannot be had.
         """
         return self._trained.splits
 
@@ -125,21 +124,22 @@ class Run:
     def evaluate(self, *overrides: str, **settings: Any) -> list[Measure]:
         """Evaluate the model again with other settings, as ``vaebench eval`` does.
 
-        What is found is kept in the run. A shipped model is copied to your runs first, and this run
-        is the copy from then on.
+        The measures are kept in the run. A shipped model is copied to your runs first, and this
+        object refers to the copy from then on.
 
         Args:
-            overrides: As the command takes them, such as "eval=iw", "run.device=cuda" or
+            overrides: Settings as the command takes them, such as "eval=iw", "run.device=cuda" or
                 "data.mirror=DIR"; "data=NAME" evaluates on other data of the same kind and shape;
                 "run.results=DIR" is where a shipped model is copied to.
-            settings: Those of ``eval``, such as ``iw_samples=4000``.
+            settings: Settings of ``eval``, such as ``iw_samples=4000``.
 
         Returns:
-            The measures that were taken so; those of other settings stay in ``measures``.
+            The measures that were taken with these settings; those of other settings stay in
+            ``measures``.
 
         Raises:
-            UserError: If a setting is refused, nothing is trained yet, or
-                another process has the run.
+            UserError: If a setting is refused, nothing is trained yet, or another process has the
+                run.
         """
         from vaebench.running.machine import threads_kept
         from vaebench.running.reevaluate import in_own_runs, opened, stored
@@ -151,23 +151,25 @@ class Run:
         root = results_root(dict(text.split("=", 1) for text in overrides).get("run.results"))
         run = in_own_runs(asked, root)
         self.folder = run.folder
+
         with threads_kept(), opened(run) as session:
             session.evaluate_only(nobody)
             on = session.examined
+
         if on.own:
             return [m for m in self.measures if is_current(run.cell, m)]
         data = f"|data:{on.splits.name}@{on.splits.hash[:8]}|"
         return [m for m in self.measures if m.signature.of_other_data and data in m.signature]
 
     def sample(self, n: int = 10, *, seed: int = 0) -> np.ndarray | list[str]:
-        """Cases that the model makes.
+        """Draw examples from the model.
 
         Args:
-            n: How many.
-            seed: Of all that is drawn.
+            n: Number of examples.
+            seed: Seed of all that is drawn.
 
         Returns:
-            Images (n, d), uint8 of 0 and 1; of a model of documents, n texts.
+            Images (n, d), uint8 of 0 and 1; or n texts, if the model is one of documents.
         """
         from vaebench.evaluation import generation
 
@@ -181,19 +183,19 @@ class Run:
     def reconstruct(
         self, x: np.ndarray | Tensor | Sequence[str], *, seed: int = 0
     ) -> np.ndarray | list[str]:
-        """Cases through the posterior and back.
+        """Pass examples through the posterior and back.
 
         Args:
             x: Images (n, d) of 0 and 1, such as ``run.data.test[:5]``; documents as texts, or
                 (n, d) token numbers.
-            seed: Of all that is drawn.
+            seed: Seed of all that is drawn.
 
         Returns:
-            For each image one drawn from p(x | z), z ~ q(z | x), (n, d) uint8; for each document
-            the text that greedy search reads off the posterior's mean.
+            For each image one drawn from p(x | z), with z ~ q(z | x), (n, d) uint8. For each
+            document the text that greedy search finds at the posterior's mean.
 
         Raises:
-            UserError: If ``x`` is of another shape or kind.
+            UserError: If ``x`` has another shape or kind.
         """
         import torch
 
@@ -216,12 +218,12 @@ class Run:
         return _bits(generation.images_again(self.model, images, seed))
 
     def export(self, path: Path | str | None = None) -> nn.Module:
-        """The trained model by itself.
+        """Return the trained model by itself, as a ``torch.nn.Module`` of your own.
 
-        A ``torch.nn.Module`` of your own, and a file with its state.
+        With ``path`` its settings and state are written too.
 
         Args:
-            path: Where settings and ``state_dict`` are written, as plain values and tensors that
+            path: File for the settings and the ``state_dict``, plain values and tensors that
                 ``torch.load(path, weights_only=True)`` reads without vaebench; ``vb.load_model``
                 makes the model of them. None: no file.
 
@@ -238,18 +240,18 @@ class Run:
         return copy.deepcopy(self.model).requires_grad_(True)
 
     def export_programs(self, folder: Path | str) -> dict[str, Path]:
-        """Functions of the trained model as programs that run where vaebench is not installed.
+        """Write functions of the trained model as programs that run without vaebench.
 
         Each is a file NAME.pt2 of ``torch.export``: ``torch.export.load(file).module()`` is a
         ``torch.nn.Module`` with the trained parameters, for batches of any size. A refined
-        posterior (SA-VAE) is not in them: the encoder gives where its refinement begins.
+        posterior (SA-VAE) is not among them: the encoder returns where its refinement begins.
 
         Args:
-            folder: Where the files are written; made if need be.
+            folder: Folder for the files; it is created if need be.
 
         Returns:
-            Name -> file: ``decoder``; of models with latents ``encoder``; of
-            belief nets ``sample``.
+            Name -> file: ``decoder``; for models with latents ``encoder``; for belief nets
+            ``sample``.
 
         Raises:
             UserError: If nothing is trained yet, the model has no such programs, or a

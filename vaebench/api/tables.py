@@ -1,4 +1,4 @@
-"""Published tables from Python: what there is, one at a preset, the results that vaebench ships."""
+"""Published tables from Python: their list, one table at a preset, the shipped results."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Names = str | Iterable[str] | None
-"""Some rows or columns by name; None for all."""
+"""Names of some rows or columns; None for all."""
 
 Seeds = int | Iterable[int] | None
-"""Some seeds; None for the usual ones."""
+"""One or several seeds; None for the usual ones."""
 
 ONE_PROCESS = "run.jobs=1"
-"""Unless told otherwise: processes of their own would import the user's script again."""
+"""The default here: each further process would import the user's script again."""
 
 
 def tables() -> dict[str, str]:
-    """The name of every table with its title.
+    """Return the name of every table with its title.
 
     >>> "nvil_mnist" in tables()
     True
@@ -42,10 +42,10 @@ def tables() -> dict[str, str]:
 
 
 def table(name: str, *overrides: str, preset: str = "paper") -> Reproduction | Drawing:
-    """One table at a preset, or a figure of formulas.
+    """Return one table at a preset, or a figure of formulas.
 
     Args:
-        name: As ``tables()`` has it.
+        name: A name that ``tables()`` has.
         overrides: Settings as the command takes them, such as "optim.rate=1e-3", "data=digits" or
             "run.results=DIR".
         preset: How much is run, such as "quick", "short" or "paper".
@@ -68,18 +68,18 @@ def table(name: str, *overrides: str, preset: str = "paper") -> Reproduction | D
 
 
 def reference(name: str, preset: str | None = None) -> pd.DataFrame:
-    """The results of a table that vaebench ships, a line per run and metric.
+    """Return the results of a table that vaebench ships, a line for each run and metric.
 
     Args:
-        name: As ``tables()`` has it.
-        preset: One preset; None for all that there are.
+        name: A name that ``tables()`` has.
+        preset: One preset; None for all presets with results.
 
     Returns:
-        The columns of ``vaebench report --format csv``; of a figure drawn from formulas the points
-        of its curves.
+        The columns of ``vaebench report --format csv``; for a figure drawn from formulas, the
+        points of its curves.
 
     Raises:
-        UserError: If there is no such table, or nothing is shipped of it.
+        UserError: If there is no such table, or nothing is shipped for it.
     """
     import pandas as pd
 
@@ -92,17 +92,16 @@ def reference(name: str, preset: str | None = None) -> pd.DataFrame:
         if place is None or not (place / f"{name}.csv").is_file():
             raise UserError(f"{shipped.WORD}: no points of the figure {name}")
         return pd.read_csv(place / f"{name}.csv")
+
     frame = recorded.read(shipped.files([name], None if preset is None else [preset]))
     return recorded.under_own_names(frame, table).reset_index(drop=True)
 
 
 class Reproduction:
-    """A table at a preset, perhaps with settings changed.
-
-    What there is to run, and what came of it.
+    """A table at a preset, perhaps with changed settings: its cells, its runs, its results.
 
     Attributes:
-        table: What the table's file says: rows, columns, published numbers, ledger.
+        table: Content of the table's file: rows, columns, published numbers, ledger.
         preset: How much is run.
         overrides: The settings that were changed.
     """
@@ -111,7 +110,7 @@ class Reproduction:
         self.table = table
         self.preset = preset
         self.overrides = overrides
-        self.cells()  # what is refused is known before anything is run
+        self.cells()  # what would be refused is refused now, before anything is run
 
     def __repr__(self) -> str:
         return f"<table {self.table.name}, preset {self.preset.name}>"
@@ -123,18 +122,18 @@ class Reproduction:
 
     @property
     def rows(self) -> list[str]:
-        """Names of the rows of which something is trained."""
+        """Names of the rows in which something is trained."""
         return list(dict.fromkeys(row for row, _ in self.table.trained()))
 
     @property
     def columns(self) -> list[str]:
-        """Names of the columns of which something is trained."""
+        """Names of the columns in which something is trained."""
         return list(dict.fromkeys(column for _, column in self.table.trained()))
 
     def cells(self, rows: Names = None, columns: Names = None) -> list[Cell]:
-        """The cells of some rows and columns, each with its whole configuration.
+        """Return the cells of some rows and columns, each with its whole configuration.
 
-        UserError for an unknown name.
+        Raises UserError if a name is unknown.
         """
         return compose.cells(
             self.table, self.preset, (ONE_PROCESS, *self.overrides), words.only(rows, columns)
@@ -152,16 +151,16 @@ class Reproduction:
     ) -> pd.DataFrame:
         """Train and evaluate what is not done yet, as ``vaebench run`` does.
 
-        Progress goes to the standard error.
+        Progress is written to the standard error.
 
         Args:
-            rows: Their names; None for all.
-            columns: Their names; None for all.
-            seeds: None for those of the preset or the table.
-            force: Throw away the runs there are and start anew.
+            rows: Names of rows; None for all.
+            columns: Names of columns; None for all.
+            seeds: Seeds; None for those of the preset or the table.
+            force: Delete the existing runs and start anew.
             evaluate: False trains only, as ``--no-eval`` does; the same call without it evaluates.
             minutes: Save the state and stop after so long, as ``--minutes`` does; the same call
-                goes on. None: no end.
+                continues. None: no limit.
 
         Returns:
             The results of these cells at these seeds. A run that failed has a line with its status
@@ -169,7 +168,7 @@ class Reproduction:
 
         Raises:
             UserError: If settings, data or the time are refused. Nothing is trained then.
-            KeyboardInterrupt: After Ctrl-C. The state is saved; the same call goes on from there.
+            KeyboardInterrupt: After Ctrl-C. The state is saved; the same call continues from there.
         """
         from vaebench.results.earlier_runs import refuse_outdated
         from vaebench.running.execute import execute, plan
@@ -179,6 +178,7 @@ class Reproduction:
 
         words.flag("force", force)
         words.flag("evaluate", evaluate)
+
         chosen = self.cells(rows, columns)
         wanted = self._seeds(seeds)
         store = self._store(chosen)
@@ -189,6 +189,7 @@ class Reproduction:
 
         with threads_kept():
             launched = execute(todo, force, until=until)
+
         for o in bad(launched.outcomes):
             log.warning("%s seed %d %s: %s", o.task.cell, o.seed, o.status, o.reason)
         if launched.stopped:
@@ -197,10 +198,11 @@ class Reproduction:
             todo, launched, minutes, "the same call", "the same call with evaluate=True"
         ):
             log.warning("%s", line)
+
         return store.frame(chosen, wanted)
 
     def runs(self, rows: Names = None, columns: Names = None, seeds: Seeds = None) -> list[Path]:
-        """The folders of the runs there are, for ``load_run``, in the order of the cells."""
+        """Return the folders of the existing runs, for ``load_run``, in the order of the cells."""
         chosen = self.cells(rows, columns)
         store = self._store(chosen)
         wanted = store.seeds(chosen) if seeds is None else self._seeds(seeds)
@@ -210,12 +212,12 @@ class Reproduction:
     def results(
         self, rows: Names = None, columns: Names = None, seeds: Seeds = None
     ) -> pd.DataFrame:
-        """The results there are, a line per run and metric.
+        """Return the results so far, a line for each run and metric.
 
         Args:
-            rows: Their names; None for all.
-            columns: Their names; None for all.
-            seeds: None for all that are found.
+            rows: Names of rows; None for all.
+            columns: Names of columns; None for all.
+            seeds: Seeds; None for all that have runs.
         """
         chosen = self.cells(rows, columns)
         store = self._store(chosen)
@@ -230,17 +232,18 @@ class Reproduction:
         *,
         results: pd.DataFrame | None = None,
     ) -> str:
-        """The table beside the published numbers.
+        """Return the table with the measured beside the published numbers.
 
         Args:
             format: text, md, latex, html or csv.
-            rows: Their names; None for all.
-            columns: Their names; None for all.
-            seeds: None for all that are found.
-            results: Other results of this table than those of the runs, such as ``reference()``.
+            rows: Names of rows; None for all.
+            columns: Names of columns; None for all.
+            seeds: Seeds; None for all that have runs.
+            results: Results of this table to show instead of those of the runs, such as
+                ``reference()``.
 
         Raises:
-            UserError: For an unknown format or name.
+            UserError: If the format or a name is unknown.
         """
         from vaebench import report
 
@@ -255,9 +258,9 @@ class Reproduction:
         return report.render(shown, frame, format)
 
     def reference(self) -> pd.DataFrame:
-        """The results of this table at this preset that vaebench ships.
+        """Return the results of this table at this preset that vaebench ships.
 
-        UserError if there are none.
+        Raises UserError if there are none.
         """
         return reference(self.name, self.preset.name)
 
@@ -271,10 +274,10 @@ class Reproduction:
 
 
 class Drawing:
-    """A figure of formulas: nothing is trained, so there are neither settings nor runs.
+    """A figure of formulas: nothing is trained, so it has neither settings nor runs.
 
     Attributes:
-        figure: What its file says: title, paper, ledger.
+        figure: Content of its file: title, paper, ledger.
     """
 
     def __init__(self, figure: Figure) -> None:
@@ -289,24 +292,24 @@ class Drawing:
         return self.figure.name
 
     def results(self) -> pd.DataFrame:
-        """The points of its curves."""
+        """Return the points of its curves."""
         return self._drawn().points()
 
     def report(self, format: str = "text") -> str:
-        """The figure's short table; ``format``: text, md, latex, html or csv.
+        """Return the figure's short table; ``format`` is text, md, latex, html or csv.
 
-        UserError for another one.
+        Raises UserError for any other format.
         """
         from vaebench import report
 
         return report.written([self._drawn()], format)
 
     def reference(self) -> pd.DataFrame:
-        """The points that vaebench ships."""
+        """Return the points that vaebench ships."""
         return reference(self.name)
 
     def run(self, *_: object, **__: object) -> NoReturn:
-        """Raises UserError: there is nothing to train."""
+        """Raise UserError, because there is nothing to train."""
         raise UserError(
             f"{self.name}: drawn from formulas, nothing is trained; results() has its points"
         )

@@ -1,4 +1,4 @@
-"""What is given in Python as the words of a command line, which are checked in one place."""
+"""Arguments from Python as the words of a command line, so that both are checked in one place."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from vaebench.settings.kinds import shown
 
 
 def flag(name: str, given: bool) -> bool:
-    """An argument that is True or False.
+    """Return an argument that must be True or False.
 
-    UserError for all else, ``"no"`` too, which Python would take for True.
+    Raises UserError for all else, also for ``"no"``, which Python would take for True.
     """
     if not isinstance(given, bool):
         raise UserError(f"{name}={given!r}: allowed: True or False")
@@ -20,7 +20,7 @@ def flag(name: str, given: bool) -> bool:
 
 
 def name(argument: str, given: Any, *others: type) -> str:
-    """An argument that is a name, or one of ``others``, as text. UserError for all else."""
+    """Return a name, or a value of type ``others``, as text. Raises UserError for all else."""
     if not isinstance(given, (str, *others)):
         allowed = "a name" if not others else f"a name or a {others[0].__name__}"
         raise UserError(f"{argument}={given!r}: allowed: {allowed}")
@@ -28,19 +28,19 @@ def name(argument: str, given: Any, *others: type) -> str:
 
 
 def overrides(group: str, settings: Mapping[str, Any]) -> list[str]:
-    """``dims=(20, 10)`` as ``model.dims=[20,10]``, None as null, True as true."""
+    """Return settings as overrides: ``model.dims=[20,10]`` for ``dims=(20, 10)``, null for None."""
     return [f"{group}.{name}={_shown(value)}" for name, value in settings.items()]
 
 
 def only(rows: str | Iterable[str] | None, columns: str | Iterable[str] | None) -> list[str]:
-    """The choice of rows and columns as ``--only`` takes it; None chooses all of them."""
+    """Return the choice of rows and columns as ``--only`` takes it; None chooses all of them."""
     return [f"row={name}" for name in _several(rows)] + [
         f"column={name}" for name in _several(columns)
     ]
 
 
 def seeds(chosen: int | Iterable[int] | None) -> str | None:
-    """Seeds as ``--seeds`` takes them; None where none were chosen."""
+    """Return seeds as ``--seeds`` takes them; None if none were chosen."""
     if chosen is None:
         return None
     return ",".join(map(str, chosen)) if isinstance(chosen, Iterable) else str(chosen)

@@ -1,1 +1,1 @@
-"""What a setting may be, is where nothing is said, and was called before."""
+"""Settings: what each may be, its default, and its earlier names."""

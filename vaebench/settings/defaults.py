@@ -14,7 +14,7 @@ from vaebench.files import carried
 
 @lru_cache(maxsize=1)
 def conf_dir() -> Path:
-    """The folder of the shipped configuration. Raises UserError if it is missing."""
+    """Return the folder of the shipped configuration. Raises UserError if it is missing."""
     place = carried("conf")
     if place is None:
         raise UserError("the configuration is missing; install vaebench again")
@@ -22,7 +22,7 @@ def conf_dir() -> Path:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The mapping in a file of conf/. Raises UserError where it is no YAML or no mapping."""
+    """Return the mapping in a file of conf/. Raises UserError if it is not YAML or no mapping."""
     try:
         content = yaml.load(
             path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -36,43 +36,43 @@ def read(path: Path) -> dict[str, Any]:
 
 @lru_cache(maxsize=256)
 def of_option(group: str, name: str) -> dict[str, Any]:
-    """The settings of an option with their defaults, conf/<group>/<name>.yaml.
+    """Return the settings of an option with their defaults, from conf/<group>/<name>.yaml.
 
-    None where it is not shipped. The mapping is shared: it is never changed.
+    {} if the option is not shipped. The mapping is shared: it must not be changed.
     """
     path = conf_dir() / group / f"{name}.yaml"
-    # A name with a slash is no option's.
+    # A name with a slash would be a file elsewhere, not an option.
     known = path.parent == conf_dir() / group and path.is_file()
     return read(path) if known else {}
 
 
 @lru_cache(maxsize=1)
 def of_cell() -> dict[str, Any]:
-    """The primary file, conf/cell.yaml. The mapping is shared: it is never changed."""
+    """Return the primary file, conf/cell.yaml. The mapping is shared: it must not be changed."""
     return read(conf_dir() / "cell.yaml")
 
 
 def of_section(name: str) -> dict[str, Any]:
-    """The settings of ``train`` or ``run`` with their defaults.
+    """Return the settings of ``train`` or ``run`` with their defaults.
 
-    The mapping is shared: it is never changed.
+    The mapping is shared: it must not be changed.
     """
     return of_cell()[name]
 
 
 def results_root(chosen: str | None = None) -> Path:
-    """The folder of the run directories.
+    """Return the folder of the run directories.
 
-    The override ``run.results=DIR``, else the default of conf/cell.yaml. Raises UserError if there
-    is something else in its place.
+    It is that of the override ``run.results=DIR``, else the default of conf/cell.yaml. Raises
+    UserError if something else is in its place.
     """
     return folder_of_runs(Path(chosen or of_section("run")["results"]).expanduser())
 
 
 def folder_of_runs(root: Path) -> Path:
-    """The folder ``root``, which need not be there yet.
+    """Return the folder ``root``, which need not exist yet.
 
-    Raises UserError where a file is in its place or in its way.
+    Raises UserError if a file is in its place, or in the place of a folder above it.
     """
     try:
         there = next((place for place in (root, *root.parents) if place.exists()), None)

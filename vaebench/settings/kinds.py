@@ -1,6 +1,6 @@
-"""What one setting may be.
+"""Kinds of settings: how a value is read, and what is allowed.
 
-How a value is read, and what is allowed in the words of its error line.
+What is allowed is put in the words of the error line.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 from vaebench.errors import UserError
 
 MANY = 1_000_000_000
-"""Most updates, cases and other things that are counted off one by one."""
+"""Most updates, examples and other things that are counted one by one."""
 
 
 @dataclass(frozen=True)
@@ -23,23 +23,24 @@ class SettingKind:
 
     Attributes:
         words: What is allowed, as the error line says it.
-        read: A value as it is used (2e6 as 2000000 where whole numbers are wanted); ValueError for
-            one that is not allowed.
+        read: Returns a value as it is used (2e6 as 2000000 if whole numbers are wanted). Raises
+            ValueError if the value is not allowed.
     """
 
     words: str
     read: Callable[[Any], Any]
 
     def check(self, key: str, value: Any, text: str = "") -> Any:
-        """The value as it is used.
+        """Return the value as it is used.
 
         Args:
             key: The dotted name of the setting.
-            value: What it is to be.
-            text: How the user wrote it, ``KEY=VALUE``, perhaps behind the place where it stands.
+            value: The value to check.
+            text: The setting as the user wrote it, ``KEY=VALUE``, perhaps preceded by its place.
 
         Raises:
-            UserError: Naming the setting, the value and what is allowed.
+            UserError: If the value is not allowed. The line names the setting, the value and what
+                is allowed.
         """
         try:
             return self.read(value)
@@ -48,17 +49,17 @@ class SettingKind:
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Whether ``value`` is a finite number; true and false are none."""
+    """Whether ``value`` is a finite number; true and false are not numbers."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False
     try:
         return math.isfinite(value)
-    except OverflowError:  # a whole number beyond every float
+    except OverflowError:  # a whole number too large for a float
         return False
 
 
 def shown(value: Any) -> str:
-    """The value as one would write it in an override."""
+    """Return the value as one would write it in an override."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -85,7 +86,7 @@ def whole(least: float = -math.inf, most: float = math.inf) -> SettingKind:
 
 
 def number(above: float = -math.inf) -> SettingKind:
-    """Finite numbers, perhaps above a bound; whole ones count."""
+    """Finite numbers, perhaps above a bound; whole numbers are allowed and become floats."""
 
     def read(value: Any) -> float:
         if not is_number(value) or value <= above:
@@ -125,7 +126,7 @@ def share() -> SettingKind:
 
 
 def any_number() -> SettingKind:
-    """Finite numbers, whole ones as such: where no default says which of the two is wanted."""
+    """Finite numbers, for settings whose default does not tell whole from real; 2.0 becomes 2."""
 
     def read(value: Any) -> float:
         if not is_number(value):
@@ -202,14 +203,14 @@ def some(*names: str) -> SettingKind:
 
 
 def or_null(kind: SettingKind) -> SettingKind:
-    """The same, or nothing at all."""
+    """Values of a kind, or null."""
     return SettingKind(
         f"null or {kind.words}", lambda value: None if value is None else kind.read(value)
     )
 
 
 def either(name: str, kind: SettingKind) -> SettingKind:
-    """The same, or one word."""
+    """Values of a kind, or one word."""
     return SettingKind(
         f"{name} or {kind.words}", lambda value: value if value == name else kind.read(value)
     )
@@ -221,7 +222,7 @@ def anything() -> SettingKind:
 
 
 def like(default: Any) -> SettingKind:
-    """Values of the type of a default. Without one, null, a number is wanted."""
+    """Values of the same type as a default. If the default is null, a number or null."""
     if default is None:
         return or_null(any_number())
     if isinstance(default, list):

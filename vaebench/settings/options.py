@@ -1,6 +1,6 @@
-"""What options of the command line may be, one kind each.
+"""What options of the command line may be, one kind for each.
 
-Functions that take the same values hold them to the same.
+Functions that take the same values check them by the same kinds.
 """
 
 from __future__ import annotations
@@ -9,46 +9,46 @@ from vaebench.rng.seeds import LARGEST_SEED
 from vaebench.settings.kinds import MANY, between, choice, either, from_zero, number, share, whole
 
 MINUTES = between(0, 1e6)
-"""That ``run`` is given: up to two years."""
+"""Minutes that ``run`` may take: up to two years."""
 
 TOLERANCE = from_zero("a number of nats from 0")
-"""That ``compare`` leaves two results."""
+"""Difference that ``compare`` allows between two results."""
 
 SECONDS = number(above=0)
-"""Of a measurement of ``bench``."""
+"""Seconds of one measurement of ``bench``."""
 
 PACK = whole(1, 10_000)
 """Seeds that ``bench`` packs together; more would only fill the memory."""
 
 SEED = whole(0, LARGEST_SEED)
-"""Of what is drawn from a model."""
+"""Seed of what is drawn from a model."""
 
 NUMBER = whole(1, 1_000_000)
-"""Of cases that are drawn."""
+"""Number of examples that are drawn."""
 
 TEST = whole(1, MANY)
-"""Of cases of a test set; how many there are is known with the data."""
+"""Number of test examples; how many there are is only known with the data."""
 
 CODE = choice("mean", "sample")
-"""Of a posterior, what a case is passed through."""
+"""Which code of its posterior an example is passed through: the mean or a sample."""
 
 WIDTH = whole(1, 1000)
-"""Of a beam."""
+"""Width of a beam."""
 
 LONGEST = whole(1, 100_000)
-"""Tokens of a document."""
+"""Most tokens of a document."""
 
 PATH = whole(2, MANY)
-"""Codes on the way from one document to another."""
+"""Number of codes on the way from one document to another."""
 
 TRAVERSE = whole(1, 100)
-"""Latents that are moved one by one."""
+"""Number of latents that are moved one by one."""
 
 STEPS = whole(2, 100)
-"""Values of a moved latent."""
+"""Number of values that a moved latent takes."""
 
 AROUND = whole(0, MANY)
-"""A test image."""
+"""Place of a test image."""
 
 IMPUTE = either("square", share())
-"""Missing pixels."""
+"""Missing pixels: a square, or a share of all."""

@@ -1,8 +1,8 @@
 """The settings of ``data``, ``train``, ``eval`` and ``run``.
 
-Each declared once, with its type and its range. What they are where nothing is said stands in
-conf/, in one file for each option. An option may leave out a key, and a run of an earlier version
-may lack one: the default here is then what the code did without it.
+Each is declared once, with its type and its range. Their default values are in conf/, in one file
+for each option. An option may leave out a key, and a run of an earlier version may lack one. Then
+the default given here applies: it is what the code did before the setting existed.
 
 The settings of models, objectives and optimisers are the keyword arguments of their constructors,
 which check them.
@@ -35,14 +35,14 @@ SAMPLES = 1_000_000
 """Most samples, chains, temperatures and sweeps: a thousand times what any paper here uses."""
 
 WIDTH = 100_000
-"""Most units of a layer, and most cases of a batch: several times the largest that is published."""
+"""Most units of a layer, and most examples of a batch: several times the largest published."""
 
 SEVERAL = 10_000
 """Most seeds in a pack, repeated evaluations and snapshots."""
 
 PROCESSES = max(64, 4 * (os.cpu_count() or 1))
-"""Most threads and most jobs. Many more threads than cores hang; a run of a larger machine must
-still be readable."""
+"""Most threads and most jobs. Many more threads than cores hang, but a run made on a larger machine
+must still be readable."""
 
 SPLIT = choice("test", "valid", "train")
 PRECISION = choice("float32", "bfloat16")
@@ -58,7 +58,7 @@ SBATCH = several(
 
 
 def _is(kind: SettingKind, default: Any) -> Any:
-    """A setting: what it may be, and what it is where it is left out."""
+    """Return a field for a setting: its kind, and its value if the setting is left out."""
     return field(default=default, metadata={"kind": kind})
 
 
@@ -68,16 +68,16 @@ class Section:
 
     @classmethod
     def of(cls, section: Mapping[str, Any]) -> Self:
-        """The record of a section.
+        """Return the record of a section.
 
-        Keys that are none of its own, such as ``name``, are left aside.
+        Keys that the record does not have, such as ``name``, are ignored.
         """
         return cls(**{f.name: section[f.name] for f in fields(cls) if f.name in section})
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSettings(Section):
-    """Where data are, and which of their cases are for what. See conf/data/."""
+    """Where data are, and which of their examples are used for what. See conf/data/."""
 
     held_out: int | None = _is(or_null(COUNT), None)
     held_out_seed: int = _is(whole(0, LARGEST_SEED), 0)
@@ -142,7 +142,7 @@ class EvalSettings(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings(Section):
-    """How a cell is carried out; nothing of it is part of what a run is. See conf/cell.yaml."""
+    """How a cell is carried out; none of this identifies a run. See conf/cell.yaml."""
 
     device: str = _is(word(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N"), "auto")
     threads: int = _is(whole(1, PROCESSES), 1)

@@ -1,6 +1,6 @@
 """Earlier names of tables and options.
 
-An earlier name is refused by a line that gives the present one.
+An earlier name is refused with a line that says the present one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RENAMED: dict[str, dict[str, str]] = {
 
 
 def unknown(group: str, name: str, known: Collection[str]) -> str:
-    """The line for a name that is not among the ``known`` ones of its group.
+    """Return the line for a name that is not among the ``known`` ones of its group.
 
     >>> unknown("objective", "dvaess", ["dvae_sharp_sharp"])
     "objective 'dvaess' is called 'dvae_sharp_sharp' now"
@@ -45,9 +45,9 @@ def unknown(group: str, name: str, known: Collection[str]) -> str:
 def with_present_names(
     config: dict[str, Any], known: Mapping[str, Collection[str]]
 ) -> dict[str, Any]:
-    """A stored configuration with the present names of its options.
+    """Return a stored configuration with the present names of its options.
 
-    ``known``: the options of each group.
+    ``known`` has the options of each group.
     """
     out = dict(config)
     for group, names in RENAMED.items():

@@ -1,4 +1,4 @@
-"""The checks with which components hold the arguments of their constructors.
+"""The checks that components apply to the arguments of their constructors.
 
 Components are models, objectives and optimisers.
 """
@@ -13,9 +13,9 @@ from vaebench.settings.kinds import is_number
 
 
 def whole(key: str, value: Any, least: int = 1) -> int:
-    """``value`` if it is a whole number from ``least``.
+    """Return ``value`` if it is a whole number from ``least``.
 
-    Raises UserError naming the setting ``key`` otherwise.
+    Otherwise raise UserError naming the setting ``key``.
     """
     if type(value) is not int or value < least:
         raise UserError(f"{key}={value!r}: must be a whole number from {least}")
@@ -23,9 +23,9 @@ def whole(key: str, value: Any, least: int = 1) -> int:
 
 
 def positive(key: str, value: Any) -> float:
-    """``value`` as a float if it is a finite number above 0.
+    """Return ``value`` as a float if it is a finite number above 0.
 
-    Raises UserError naming the setting ``key`` otherwise.
+    Otherwise raise UserError naming the setting ``key``.
     """
     if not is_number(value) or value <= 0:
         raise UserError(f"{key}={value!r}: must be a positive number")
@@ -33,9 +33,9 @@ def positive(key: str, value: Any) -> float:
 
 
 def from_zero(key: str, value: Any) -> float:
-    """``value`` as a float if it is a finite number from 0.
+    """Return ``value`` as a float if it is a finite number from 0.
 
-    Raises UserError naming the setting ``key`` otherwise.
+    Otherwise raise UserError naming the setting ``key``.
     """
     if not is_number(value) or value < 0:
         raise UserError(f"{key}={value!r}: must be a number from 0")
@@ -43,9 +43,9 @@ def from_zero(key: str, value: Any) -> float:
 
 
 def share(key: str, value: Any) -> float:
-    """``value`` as a float if it is in [0, 1).
+    """Return ``value`` as a float if it is in [0, 1).
 
-    Raises UserError naming the setting ``key`` otherwise.
+    Otherwise raise UserError naming the setting ``key``.
     """
     if not is_number(value) or not 0 <= value < 1:
         raise UserError(f"{key}={value!r}: must be at least 0 and below 1")
@@ -53,9 +53,9 @@ def share(key: str, value: Any) -> float:
 
 
 def between(key: str, value: Any) -> float:
-    """``value`` as a float if it is in (0, 1).
+    """Return ``value`` as a float if it is in (0, 1).
 
-    Raises UserError naming the setting ``key`` otherwise.
+    Otherwise raise UserError naming the setting ``key``.
     """
     if not is_number(value) or not 0 < value < 1:
         raise UserError(f"{key}={value!r}: must be a number above 0 and below 1")
@@ -63,16 +63,16 @@ def between(key: str, value: Any) -> float:
 
 
 def flag(key: str, value: Any) -> bool:
-    """``value`` if it is true or false; raises UserError naming the setting ``key`` otherwise."""
+    """Return ``value`` if it is true or false, else raise UserError naming the setting ``key``."""
     if type(value) is not bool:
         raise UserError(f"{key}={value!r}: must be true or false")
     return value
 
 
 def one_of(key: str, value: Any, allowed: Iterable[str]) -> str:
-    """``value`` if it is ``allowed``.
+    """Return ``value`` if it is ``allowed``.
 
-    Raises UserError naming the setting ``key`` and the nearest words otherwise.
+    Otherwise raise UserError naming the setting ``key`` and the nearest words.
     """
     words = list(allowed)
     if value not in words:
@@ -81,9 +81,9 @@ def one_of(key: str, value: Any, allowed: Iterable[str]) -> str:
 
 
 def sizes(key: str, values: Any, odd: bool = False) -> tuple[int, ...]:
-    """A list of whole numbers from 1, odd ones where asked for.
+    """Return a list of whole numbers from 1 as a tuple; with ``odd`` all must be odd.
 
-    Raises UserError naming the setting ``key``.
+    Raises UserError naming the setting ``key`` for anything else.
     """
     listed = list(values) if isinstance(values, (list, tuple)) else values
     good = isinstance(listed, list) and all(

@@ -1,4 +1,4 @@
-"""A whole configuration of a cell held to what its settings may be."""
+"""Checks of a cell's whole configuration against what its settings may be."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ WIDE = ("samples", "chains", "sweeps", "temperatures", "units", "points")
 """Last words of the names of an objective's settings that multiply its memory."""
 
 NULLABLE = ("objective.grow", "objective.svi_clip", "objective.valid_points", "optim.clip")
-"""Settings of components with a number as default that may be null as well, as
-their constructors say."""
+"""Settings of components with a number as default that may also be null, as their constructors
+say."""
 
 RATE = number(above=0)
 
 
 def kind_of(key: str, default: Any) -> SettingKind:
-    """What a setting may be.
+    """Return what a setting may be.
 
-    As declared, and of a component as its default is, which the component checks further.
+    Settings that are not declared are those of components: their kind is that of the default, and
+    the component checks them further.
     """
     if key in KINDS:
         return KINDS[key]
@@ -32,11 +33,11 @@ def kind_of(key: str, default: Any) -> SettingKind:
 
 
 def check_cell(config: dict[str, Any]) -> None:
-    """Refuse a cell's configuration (nested plain dicts) whose settings are out of range.
+    """Refuse a cell's configuration (nested plain dicts) if a setting is out of range.
 
-    Keys that the chosen options do not have are skipped. Every ``optim`` key that ends in ``rate``
-    must be a finite number above 0, or null, but for ``rate`` itself. Raises UserError naming the
-    key, the value and the range.
+    Keys that the chosen options do not have are skipped. ``optim.rate`` must be a finite number
+    above 0; other ``optim`` keys that end in ``_rate`` may also be null. Raises UserError naming
+    the key, the value and the range.
     """
     for key, kind in KINDS.items():
         group, _, name = key.rpartition(".")
@@ -53,9 +54,10 @@ def check_cell(config: dict[str, Any]) -> None:
 
 
 def _check_size(group: str, name: str, value: Any) -> None:
-    """Refuse a size beyond what any machine could hold; all else the component checks itself."""
-    if name.endswith("rate"):  # a number that may be written without a point
+    """Refuse a size too large for any machine; all else is checked by the component itself."""
+    if name.endswith("rate"):  # not a size, though it may be written without a point
         return
+
     most = WIDTH if group == "model" else SAMPLES if name.rpartition("_")[2] in WIDE else MANY
     numbers = value if isinstance(value, list) else [value]
     if any(type(n) is int and n > most for n in numbers):

@@ -41,13 +41,13 @@ class Samples:
 
 
 Sampler = Callable[[Path], Samples]
-"""Gives samples of the run in a folder."""
+"""Returns samples of the run in a folder."""
 
 
 def plotly_script() -> str:
-    """Plotly's script, which ships with its Python package.
+    """Return Plotly's script, which comes with its Python package.
 
-    Raises UserError if that is not installed.
+    Raises UserError if the package is not installed.
     """
     try:
         from plotly.offline import get_plotlyjs
@@ -60,7 +60,7 @@ def plotly_script() -> str:
 
 @dataclass(frozen=True)
 class TableView:
-    """What the index and the page of a table say of it."""
+    """What the index and the page of a table show of it."""
 
     results: Results
     rows: list[ReportRow]
@@ -90,7 +90,7 @@ class TableView:
 
 
 def view(results: Results) -> TableView:
-    """A table with its rows and their states."""
+    """Return a table with its rows and their states."""
     rows = summarize(results.table, results.frame)
     return TableView(results, rows, states(results.table, rows))
 
@@ -99,10 +99,10 @@ def build(folder: Path, results: Sequence[Results], samples: Sampler | None = No
     """Write the pages below ``folder``.
 
     Args:
-        folder: Made if it is not there. Files of an earlier site in it are replaced,
-            others are left alone.
+        folder: Created if it does not exist. Files of an earlier site in it are replaced, others
+            are left alone.
         results: The tables, in the order of the index.
-        samples: Gives samples of a run's model; None for pages without them.
+        samples: Returns samples of a run's model; None for pages without them.
 
     Returns:
         The number of pages.
@@ -125,14 +125,15 @@ def build(folder: Path, results: Sequence[Results], samples: Sampler | None = No
     pages.filters.update(time=_time, count=_count, figure=_json)
 
     def write(name: str, content: str | bytes) -> None:
-        """Write a file of the site; one that is there and would be the same keeps its time."""
+        """Write a file of the site, unless it is there already with the same content."""
         data = content.encode() if isinstance(content, str) else content
         path = folder / name
         if not (path.is_file() and path.read_bytes() == data):
             write_output(path, data, sync=False)
 
-    # What is of all tables comes first: it needs their results, but no curves.
+    # Pages about all tables come first: they need the results, but no curves.
     views = [view(results[i]) for i in steps("tables summed up", len(results))]
+
     boards = leaderboard.boards(results)
     write(PLOTLY, script)
     write("style.css", _own("style.css"))
@@ -140,15 +141,17 @@ def build(folder: Path, results: Sequence[Results], samples: Sampler | None = No
     write("index.html", pages.get_template("index.html").render(views=views, at="."))
     write("leaderboard.html", pages.get_template("leaderboard.html").render(boards=boards, at="."))
 
-    # Of tables that share a run the last one has its page.
+    # If tables share a run, its page belongs to the last of them.
     shown_in = {run: view.name for view in views for run in view.results.runs()}
     for i in steps("tables written", len(views)):
         each = views[i]
         curves = each.results.curves()
         write(f"table/{each.name}.html", _table_page(pages, each, curves))
+
         wanted = [run for run in each.results.runs() if shown_in[run] == each.name]
         for name, content in _run_pages(pages, each.results, curves, wanted, samples):
             write(name, content)
+
     return 2 + len(views) + len(shown_in)
 
 
@@ -172,9 +175,9 @@ def _table_page(pages: Environment, shown: TableView, curves: Curves) -> str:
 
 
 def _commands(table: str, presets: Iterable[str]) -> list[str]:
-    """The commands that make and report what is shown, of each preset.
+    """Return the commands that make and report what is shown, for each preset.
 
-    Of the paper's where nothing is.
+    If nothing is shown, they are those of the paper's preset.
     """
     named = [[f"preset={preset}"] if preset != "paper" else [] for preset in dict.fromkeys(presets)]
     return [
@@ -185,7 +188,7 @@ def _commands(table: str, presets: Iterable[str]) -> list[str]:
 
 
 def _listed(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """A line for each run of a table, with the name of its page."""
+    """Return a line for each run of a table, with the name of its page."""
     once = frame.drop_duplicates(["key", "seed"])
     wanted = ("row", "column", "preset", "seed", "status", "updates", "seconds", "device")
     return [
@@ -198,7 +201,7 @@ def _listed(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def page_of(run: Run) -> str:
-    """The file of a run's page, below the folder of the site."""
+    """Return the file of a run's page, below the folder of the site."""
     key, seed = run
     return f"run/{slug(key)}-seed-{seed}.html"
 
@@ -210,20 +213,23 @@ def _run_pages(
     wanted: Sequence[Run],
     samples: Sampler | None,
 ) -> Iterator[tuple[str, str | bytes]]:
-    """Name and content of the pages of some runs of a table, and of the pictures on them."""
+    """Yield name and content of the pages of some of a table's runs, and of their pictures."""
     template = pages.get_template("run.html")
     settings = {key: _settings(cell.config) for key, cell in results.cells.items()}
+
     by_run: dict[Run, list[Record]] = {}
     columns: dict[tuple[str, ...], dict[str, None]] = {}
     for line in records(results.frame):
         by_run.setdefault((line["key"], line["seed"]), []).append(line)
         columns.setdefault((line["key"], line["preset"], line["row"]), {})[line["column"]] = None
+
     curve_of = {
         (preset, c.row, c.column, c.seed): c for preset, runs in curves.items() for c in runs
     }
 
     for i in steps("runs", len(wanted)):
         run = wanted[i]
+
         key, seed = run
         first = by_run[run][0]
         cell = results.cells.get(key)
@@ -233,7 +239,7 @@ def _run_pages(
         ]
         yield from zip(files, drawn.pictures, strict=True)
 
-        # Columns that share a run have its curve under the first of them.
+        # Columns that share a run have its curve under the first of these columns.
         preset = first["preset"]
         row = first["row"]
         under = [curve_of.get((preset, row, column, seed)) for column in columns[key, preset, row]]
@@ -254,7 +260,7 @@ def _run_pages(
 
 
 def _measures(lines: Iterable[Record]) -> list[dict[str, str]]:
-    """The measures of one run, each once, though several columns of a table may show it."""
+    """Return the measures of one run, each once, even if several columns of a table show it."""
     wanted = (
         "metric",
         "value",
@@ -266,15 +272,17 @@ def _measures(lines: Iterable[Record]) -> list[dict[str, str]]:
         "signature",
         "flags",
     )
+
     once: dict[tuple[str, str], Record] = {}
     for line in lines:
         if line["metric"]:
             once.setdefault((line["metric"], line["signature"]), line)
+
     return [{name: _shown(line[name]) for name in wanted} for line in once.values()]
 
 
 def _shown(value: Any) -> str:
-    """A cell of the frame as text: nothing for what is unknown, six digits for real numbers."""
+    """Return a cell of the frame as text: '' if unknown, six digits for real numbers."""
     if value is None or value != value:
         return ""
     return (
@@ -285,11 +293,12 @@ def _shown(value: Any) -> str:
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, str]:
-    """Dotted name -> value, execution left out."""
+    """Return dotted name -> value of the settings, without those of execution."""
     out = {}
     for section, value in config.items():
         if section == "run":
             continue
+
         inner = value if isinstance(value, Mapping) else {"": value}
         out.update(
             {f"{section}.{key}".rstrip("."): json.dumps(each) for key, each in inner.items()}
@@ -315,12 +324,12 @@ def _command(first: Record, changed: Sequence[str]) -> str:
 
 
 def slug(text: str) -> str:
-    """A name of a file, and of an element, that needs no escapes."""
+    """Return ``text`` as a name of a file, or of an element, that needs no escapes."""
     return re.sub(r"[^\w-]+", "-", text).strip("-")
 
 
 def _known(value: float | None) -> TypeGuard[float]:
-    """Whether a number of the frame is there: None and NaN stand for one that is not."""
+    """Whether a number of the frame is known, which None and NaN are not."""
     return value is not None and value == value
 
 
@@ -333,7 +342,7 @@ def _time(seconds: float | None) -> str:
 
 
 def _json(spec: Any) -> str:
-    """A figure as JSON that may stand inside an HTML script element."""
+    """Return a figure as JSON that is safe inside an HTML script element."""
     text = json.dumps(spec, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 

@@ -12,14 +12,14 @@ from vaebench.site.sources import Curve
 Spec = dict[str, Any]
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f", "#7f7f7f")
-"""Okabe and Ito's, which people with any colour vision tell apart on white and on black."""
+"""Colours of Okabe and Ito. People with any colour vision tell them apart on white and black."""
 
 DASHES = ("solid", "dash", "dot", "dashdot")
-"""How lines are drawn when every colour is taken."""
+"""Line styles; the next one is used each time all colours are taken."""
 
 
 def curves(runs: Sequence[Curve], title: str = "validation bound (nats)") -> Spec | None:
-    """Curves against updates, one line a run, one look a row and column.
+    """Draw curves against updates: one line for each run, one look for each row and column.
 
     None if there is nothing to draw.
     """
@@ -29,6 +29,7 @@ def curves(runs: Sequence[Curve], title: str = "validation bound (nats)") -> Spe
         turn, place = divmod(looks.setdefault((row, column), len(looks)), len(COLOURS))
         if not points:
             continue
+
         name = f"{row} / {column}"
         traces.append(
             {
@@ -53,11 +54,11 @@ def curves(runs: Sequence[Curve], title: str = "validation bound (nats)") -> Spe
 
 
 def differences(table: Table, rows: Iterable[ReportRow]) -> Spec | None:
-    """Ours minus the published number, a line an entry, with the margin as a band.
+    """Draw ours minus the published number, a line for each entry, with the margin as a band.
 
-    None if nothing can be compared. The bar of ours is its standard error over seeds, of one seed
-    the error of its evaluation; that of the published number is the standard deviation over the
-    paper's runs, where it is printed.
+    The bar of ours is its standard error over seeds, or the error of its evaluation if there is one
+    seed. The bar of the published number is the standard deviation over the paper's runs, if it is
+    printed. None if nothing can be compared.
     """
     compared = [r for r in rows if r.difference is not None and r.ours is not None]
     if not compared:
@@ -133,5 +134,5 @@ def _beside(row: ReportRow) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text as Plotly shows it: its own markup is taken out of names."""
+    """Return a name as Plotly shows it, with its markup escaped."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("%{", "% {")

@@ -1,4 +1,4 @@
-"""Models of all tables on the same data, ranked within one kind of number."""
+"""Leaderboards: models of all tables on the same data, ranked within one kind of number."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from vaebench.report.select import (
 from vaebench.site.sources import Results
 
 MEASURES = ("nll", "iw_nll", "bound")
-"""What models are ranked by: exact, importance-weighted, bound. Lower is better."""
+"""What models are ranked by: NLL (exact), importance-weighted NLL, bound. Lower is better."""
 
 NO_KIND = ("recipe", "select")
 """Parts of a protocol that belong to the training: models that differ in them may
-stand beside one another."""
+still be compared."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class Place:
 
     Attributes:
         table: The first table that has it.
-        row: Of that table.
-        column: Of that table.
-        preset: By which it was trained.
+        row: Its row of that table.
+        column: Its column of that table.
+        preset: The preset by which it was trained.
         key: The name of its runs.
         number: Its mean over seeds.
-        updates: Mean over its seeds; None if it is not known.
+        updates: Mean number of updates over its seeds; None if not known.
     """
 
     table: str
@@ -54,7 +54,7 @@ class Board:
 
     Attributes:
         data: Name of the data.
-        kind: The protocol, without the hash of the data and what is of training.
+        kind: The protocol, without the hash of the data and without the parts of training.
         places: The models, the lowest number first.
     """
 
@@ -64,7 +64,7 @@ class Board:
 
 
 def boards(results: Iterable[Results]) -> list[Board]:
-    """A board for every data set and kind of number; runs that tables share stand there once."""
+    """Return a board for each data set and kind of number; runs that tables share appear once."""
     found: dict[tuple[str, str], dict[str, Place]] = {}
     for result in results:
         for (row, column, preset, key, signature), alike in _alike(result).items():
@@ -72,6 +72,7 @@ def boards(results: Iterable[Results]) -> list[Board]:
             number = estimate(rows)
             if number is None or number.faulty:
                 continue
+
             updates = mean_of(row["updates"] for row in alike)
             place = Place(result.table.name, row, column, preset, key, number, updates)
             found.setdefault(_kind(Protocol(signature)), {}).setdefault(key, place)
@@ -83,7 +84,7 @@ def boards(results: Iterable[Results]) -> list[Board]:
 
 
 def _alike(result: Results) -> dict[tuple[str, ...], list[Record]]:
-    """The rows of finished runs by row, column, preset, key and signature."""
+    """Group the rows of finished runs by row, column, preset, key and signature."""
     found: dict[tuple[str, ...], list[Record]] = {}
     for row in only_current(records(result.frame)):
         if row["status"] == "done" and row["metric"] in MEASURES:
@@ -93,7 +94,7 @@ def _alike(result: Results) -> dict[tuple[str, ...], list[Record]]:
 
 
 def _kind(signature: Protocol) -> tuple[str, str]:
-    """The data, and what else makes numbers comparable, as one line."""
+    """Return the data, and what else makes numbers comparable, as one line."""
     parts = dict(signature.parts)
     data = parts.pop("data", "")
     measure = parts.pop("measure")

@@ -12,13 +12,13 @@ from vaebench.report import images
 from vaebench.site.build import Samples
 
 NUMBER = 16
-"""Samples of each model."""
+"""Number of samples of each model."""
 
 
 def of_run(folder: Path) -> Samples:
-    """Samples of the run in a folder, as one picture or as documents.
+    """Return samples of the run in a folder, as one picture or as documents.
 
-    None of a model that makes neither.
+    They are empty if the model makes neither.
     """
     try:
         trained = trained_run.load(folder)
@@ -27,8 +27,10 @@ def of_run(folder: Path) -> Samples:
             how = generation.Decoding("sample", longest=splits.shape[0])
             found = generation.drawn(trained.model, NUMBER, 0, how)
             return Samples(documents=[text_of(d.words, splits.vocabulary) for d in found])
+
         x = generation.drawn_images(trained.model, NUMBER, 0)
     except UserError:
         return Samples()
+
     picture = mosaic(rows_of(x.numpy().reshape(len(x), *splits.picture), 8))
     return Samples(pictures=[images.image(lambda canvas: images.pixels(canvas, picture), "png")])

@@ -1,4 +1,4 @@
-"""The results that a site shows: of the runs of a folder, or of results files."""
+"""The results that a site shows: those of the runs in a folder, or of results files."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ CURVES = "bound"
 """The plot whose points are the curves of a page."""
 
 MOST = 400
-"""Points of a curve that are drawn: every second one, every third one and so on if there
-are more, and the last."""
+"""Most points of a curve that are drawn. If there are more, it is every second one, every third
+one and so on, and the last."""
 
 Run = tuple[str, int]
-"""Key and seed."""
+"""Key and seed of a run."""
 
 
 class Curve(NamedTuple):
@@ -50,20 +50,20 @@ class Curve(NamedTuple):
 
 
 Curves = dict[str, list[Curve]]
-"""By preset."""
+"""The curves by preset."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """What there is of one table.
+    """The results of one table.
 
     Attributes:
         table: The table.
         frame: The results of all presets, in the long format.
-        curves: Reads the curves of the runs. Those of all tables together may
-            be too many to be kept.
+        curves: Reads the curves of the runs. It is a function because those of all tables together
+            may be too many for the memory.
         cells: Key -> the cell of that name, at the preset by which it was run.
-        folders: The folders of the runs, if they are here.
+        folders: The folders of the runs, if they are on this machine.
     """
 
     table: Table
@@ -78,7 +78,7 @@ class Results:
 
 
 def thinned(points: Sequence[tuple[int, float]], most: int = MOST) -> list[tuple[int, float]]:
-    """At most ``most`` of the points, evenly, with the last one."""
+    """Return at most ``most`` of the points, evenly spaced, and the last one."""
     step = max(1, math.ceil(len(points) / most))
     kept = list(points[::step])
     if points and kept[-1] is not points[-1]:
@@ -99,18 +99,18 @@ def _curve(row: str, column: str, seed: int, points: Iterable[tuple[int, float]]
 
 
 def presets_in(root: Path) -> set[str]:
-    """The presets by which the runs below ``root`` were made.
+    """Return the presets by which the runs below ``root`` were made.
 
-    What cannot be read is passed over.
+    Runs that cannot be read are skipped.
     """
     with index.opened(Store(root)) as known:
         return known.presets()
 
 
 def left_out(root: Path, results: Sequence[Results]) -> int:
-    """How many runs below ``root`` none of the results has.
+    """Return how many runs below ``root`` are in none of the results.
 
-    Of changed settings, or of tables that are not shown.
+    Such runs have changed settings, or belong to tables that are not shown.
     """
     shown = {run for result in results for run in result.folders}
     with index.opened(Store(root)) as known:
@@ -118,13 +118,14 @@ def left_out(root: Path, results: Sequence[Results]) -> int:
 
 
 def of_store(table: Table, root: Path, presets: Collection[str]) -> Results:
-    """The results of the runs below ``root`` that belong to a table at one of ``presets``."""
+    """Return the results of the runs below ``root`` that belong to a table at these presets."""
     import pandas as pd
 
     store = Store(root)
     frames = []
     by_key: dict[str, Cell] = {}
     chosen: dict[str, tuple[list[Cell], list[int]]] = {}
+
     for preset in (name for name in catalogue.presets_of(table) if name in presets):
         some = cells(table, catalogue.load_preset(preset), [f"run.results={root}"])
         seeds = store.seeds(some)
@@ -146,7 +147,7 @@ def of_store(table: Table, root: Path, presets: Collection[str]) -> Results:
 
 
 def _of_runs(store: Store, cells: list[Cell], seeds: list[int]) -> Iterator[Curve]:
-    """The curves of the runs of some cells; one that is damaged counts as none, with a warning."""
+    """Yield the curves of some cells' runs; a damaged one is left out, with a warning."""
     for cell, seed in runs_of(store, cells, seeds):
         try:
             points = curve_files.bounds(store.run_dir(cell.key, seed) / run_files.CURVE)
@@ -161,15 +162,16 @@ def _of_runs(store: Store, cells: list[Cell], seeds: list[int]) -> Iterator[Curv
 
 
 def of_files(table: Table, sources: Sequence[str]) -> Results:
-    """The results of a table in files; the word ``reference`` stands for the shipped ones.
+    """Return the results of a table in files; the word ``reference`` stands for the shipped ones.
 
-    Raises UserError for a file that cannot be read. A file without the table is passed over.
+    Raises UserError if a file cannot be read. A file without the table is skipped.
     """
     place = shipped.folder()
     known = place is not None and any(
         shipped.recorded_presets(name, place) for name in shipped.behind(table.name)
     )
     wanted = [source for source in sources if source != shipped.WORD or known]
+
     files = recorded.read_files(wanted, [table.name])
     frame = recorded.under_own_names(
         files.frame if wanted else _empty(),
@@ -178,6 +180,7 @@ def of_files(table: Table, sources: Sequence[str]) -> Results:
 
     presets = [str(preset) for preset in dict.fromkeys(frame["preset"])]
     by_key = {key: cell for preset in presets for key, cell in _cells(table, preset).items()}
+
     return Results(
         table, frame, lambda: {p: list(_recorded(files, table, frame, p)) for p in presets}, by_key
     )
@@ -186,18 +189,19 @@ def of_files(table: Table, sources: Sequence[str]) -> Results:
 def _recorded(
     files: recorded.Files, table: Table, frame: pd.DataFrame, preset: str
 ) -> Iterator[Curve]:
-    """The curves that were recorded beside the results of a preset."""
+    """Yield the curves that were recorded beside the results of a preset."""
     chosen = frame[frame["preset"] == preset].reset_index(drop=True)
     try:
         points = files.points(CURVES, chosen, table)
     except UserError:  # nothing was recorded
         return
+
     for (row, column, seed), run in points.groupby(["row", "column", "seed"], sort=False):
         yield _curve(row, column, int(seed), zip(run["update"], run["valid_bound"], strict=True))
 
 
 def _cells(table: Table, preset: str) -> dict[str, Cell]:
-    """The cells of a preset by their keys; none of a preset that is gone."""
+    """Return the cells of a preset by their keys; none if the preset no longer exists."""
     if preset not in catalogue.presets_of(table):
         return {}
     return {cell.key: cell for cell in cells(table, catalogue.load_preset(preset))}

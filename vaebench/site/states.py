@@ -1,4 +1,4 @@
-"""How far a table is: one state for each entry that is trained here."""
+"""The progress of a table: one state for each entry that is trained here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vaebench.report.summary import DIVERGED, NOT_DIVERGED, ReportRow
 
 
 class State(StrEnum):
-    """What is known of one entry of a table. The first that fits holds, in this order."""
+    """What is known of one entry of a table. Of several that apply, the first one counts."""
 
     REPRODUCED = "reproduced"
     MISSED = "missed"
@@ -36,11 +36,12 @@ MEANING: Mapping[State, str] = {
 
 
 def states(table: Table, rows: Iterable[ReportRow]) -> dict[tuple[str, str], State]:
-    """(row, column) -> state of every entry that is trained here, in the order of the table."""
+    """Return (row, column) -> state of each entry trained here, in the order of the table."""
     found: dict[tuple[str, str], list[State]] = {entry: [] for entry in table.trained()}
     for row in rows:
         if (row.row, row.column) in found:
             found[row.row, row.column].append(state(row))
+
     order = list(State)
     return {
         entry: min(some, key=order.index, default=State.NOT_RUN) for entry, some in found.items()
@@ -48,7 +49,7 @@ def states(table: Table, rows: Iterable[ReportRow]) -> dict[tuple[str, str], Sta
 
 
 def state(row: ReportRow) -> State:
-    """The state of one entry at one preset."""
+    """Return the state of one entry at one preset."""
     word = row.verdict.partition(",")[0]
     if row.label or not row.comparable:
         return State.OTHER if row.n or word in (DIVERGED, NOT_DIVERGED) else State.NOT_RUN
@@ -62,7 +63,7 @@ def state(row: ReportRow) -> State:
 
 
 def counts(found: Mapping[tuple[str, str], State]) -> dict[State, int]:
-    """How many entries have each state; all states are there."""
+    """Count the entries in each state; states without entries are there too."""
     out = dict.fromkeys(State, 0)
     for each in found.values():
         out[each] += 1

@@ -1,8 +1,7 @@
-"""Trackers: where curves, pictures and final measures of a run are written besides its folder.
+"""Trackers: where a run's curves, pictures and final measures are written besides its folder.
 
-``run.track`` names them; none is used that is not named. They are told of what the run has stored
-already, so they never change a run, and one that fails is dropped with a warning while the run goes
-on.
+``run.track`` names them; no others are used. A tracker only gets what the run has already stored,
+so it never changes a run. A tracker that fails is dropped with a warning, and the run goes on.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ TRACKERS: dict[str, tuple[str, str, str]] = {
 
 
 def check(names: Iterable[str]) -> None:
-    """Raises UserError for a tracker whose package is not installed."""
+    """Raise UserError if the package of a tracker is not installed."""
     for name in names:
         package = TRACKERS[name][2]
         if find_spec(package) is None:
@@ -34,7 +33,7 @@ def check(names: Iterable[str]) -> None:
 
 
 def begin(name: str, subject: Subject) -> Tracker:
-    """The tracker ``name`` of a run. Whatever its package raises is raised."""
+    """Start the tracker ``name`` of a run. Whatever its package raises is passed on."""
     module, cls, _ = TRACKERS[name]
     found: type[Tracker] = getattr(import_module(module), cls)
     return found(subject)

@@ -1,4 +1,4 @@
-"""What a tracker is, and what it is told of the run that it follows."""
+"""The base class of trackers, and the description of the run that they follow."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from vaebench.results.stats import Measure
 
 @dataclass(frozen=True)
 class Subject:
-    """The run that is followed.
+    """The run that a tracker follows.
 
     Attributes:
-        table: Name of the table that asked for it.
-        row: Of the table.
-        column: Of the table.
-        seed: Of the run.
+        table: Name of the table that asked for the run.
+        row: Row of the table.
+        column: Column of the table.
+        seed: Seed of the run.
         key: The run's name in the results folder, without the seed.
         folder: The run's folder.
         root: Folder for the files of trackers that keep many runs together.
         config: All settings, section -> key -> value.
-        update: Number of updates behind it when tracking begins; 0 for a new run.
+        update: Number of updates made before tracking begins; 0 for a new run.
     """
 
     table: str
@@ -46,7 +46,7 @@ class Subject:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings by dotted name."""
+        """The settings by dotted name, such as ``optim.rate``."""
         out: dict[str, Any] = {}
         for section, value in self.config.items():
             if isinstance(value, Mapping):
@@ -57,30 +57,30 @@ class Subject:
 
 
 class Tracker(ABC):
-    """Is told of one run.
+    """A place that gets the points, pictures and measures of one run.
 
-    A run that goes on is told of again by a new tracker, from where the last one ended.
+    If a run is continued, a new tracker follows it from where the last one ended.
     """
 
     @abstractmethod
     def __init__(self, subject: Subject) -> None:
-        """Open what is written to."""
+        """Open the place that is written to."""
 
     @abstractmethod
     def point(self, update: int, values: Mapping[str, float]) -> None:
-        """One validation: its number of updates, and name -> value (bounds as positive nats)."""
+        """Write one validation: its update, and name -> value (bounds as positive nats)."""
 
     @abstractmethod
     def image(self, name: str, update: int, pixels: np.ndarray) -> None:
-        """A picture, grey (height, width) with values in [0, 1]."""
+        """Write a picture, grey (height, width) with values in [0, 1]."""
 
     @abstractmethod
     def text(self, name: str, update: int, lines: Sequence[str]) -> None:
-        """Documents, one a line."""
+        """Write documents, one a line."""
 
     @abstractmethod
     def finish(self, status: str, update: int, measures: Sequence[Measure]) -> None:
-        """How the run ended, and its final measures."""
+        """Write how the run ended, and its final measures."""
 
     def close(self) -> None:  # noqa: B027  (not every tracker has something to close)
-        """Nothing more comes from this process. Called also if the run was stopped or failed."""
+        """Close the place. This is called at the end, even if the run was stopped or failed."""

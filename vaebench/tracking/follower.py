@@ -1,4 +1,4 @@
-"""One run and its trackers: each is told every point of the curve once, and cannot harm the run."""
+"""The trackers of one run: each gets every point of the curve once, and cannot harm the run."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from vaebench.tracking.pictures import Pictures
 log = logging.getLogger(__name__)
 
 BESIDE = ("update", "unit")
-"""Columns of the curve that are no values."""
+"""Columns of the curve that are not values."""
 
 
 class Follower:
     """The trackers of one run.
 
-    A tracker that raises is dropped with a warning, and the run goes on. How many points each was
-    told stands in ``tracked.json`` in the run's folder, so that a run that goes on tells the new
-    ones alone.
+    A tracker that raises is dropped with a warning, and the run goes on. ``tracked.json`` in the
+    run's folder holds how many points each tracker got, so that a continued run only sends the new
+    ones.
 
     Args:
         names: Names of trackers.
@@ -43,17 +43,19 @@ class Follower:
                 self._trackers[name] = tracking.begin(name, subject)
 
     def curve(self, points: Sequence[Mapping[str, Any]]) -> None:
-        """Tell the points of the curve that have not been told yet. They are on disk already."""
+        """Send the points of the curve that have not been sent yet. They are on disk already."""
         for name, tracker in list(self._trackers.items()):
             told = self._told.get(name, 0)
             if told >= len(points):
                 continue
+
             with self._careful(name):
                 for point in points[told:]:
                     values = {
                         key: float(value) for key, value in point.items() if key not in BESIDE
                     }
                     tracker.point(int(point["update"]), values)
+
                 self._note(name, len(points))
 
     def ended(
@@ -63,28 +65,30 @@ class Follower:
         measures: Sequence[Measure],
         pictures: Callable[[], Pictures],
     ) -> None:
-        """Tell the result, which is stored already, with pictures of what the model makes.
+        """Send the result, which is stored already, with pictures of what the model makes.
 
         Args:
-            status: Of the run.
+            status: Status of the run.
             update: Number of updates behind the evaluated parameters.
             measures: The final measures.
-            pictures: Makes the pictures; called if anybody is to see them. UserError for a model
-                that makes none.
+            pictures: Makes the pictures; only called if there is a tracker. It may raise UserError,
+                for a model that makes none.
         """
         if not self._trackers:
             return
+
         try:
             shown = pictures()
         except UserError:
             shown = Pictures()
+
         for name, tracker in list(self._trackers.items()):
             with self._careful(name):
                 _show(tracker, update, shown)
                 tracker.finish(status, update, measures)
 
     def close(self) -> None:
-        """Close the trackers that there are."""
+        """Close the trackers that are still open."""
         for name, tracker in list(self._trackers.items()):
             with self._careful(name):
                 tracker.close()
@@ -115,7 +119,7 @@ def _show(tracker: Tracker, update: int, shown: Pictures) -> None:
 
 
 def _read(subject: Subject) -> dict[str, int]:
-    """Tracker -> number of points told so far; nothing if the file is not there or damaged."""
+    """Return tracker -> number of points sent so far; {} if the file is missing or damaged."""
     try:
         found = parse_json((subject.folder / run_files.TRACKED).read_bytes())
     except (OSError, ValueError):

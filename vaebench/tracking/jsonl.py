@@ -15,10 +15,10 @@ from vaebench.tracking.base import Subject, Tracker
 
 
 class Jsonl(Tracker):
-    """Appends to ``track.jsonl``.
+    """Writes to ``track.jsonl``.
 
-    Every line has ``event`` (begin, point, image, text, end), ``time`` (seconds since 1970) and
-    ``update``. Images are not in it; its line says that there was one, and its size.
+    Each line has ``event`` (begin, point, image, text, end), ``time`` (seconds since 1970) and
+    ``update``. The pixels of an image are not written; its line only gives its name and shape.
     """
 
     def __init__(self, subject: Subject) -> None:

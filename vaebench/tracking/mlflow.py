@@ -1,6 +1,6 @@
-"""``run.track=mlflow``: to ``MLFLOW_TRACKING_URI``.
+"""``run.track=mlflow``: writes to the MLflow server ``MLFLOW_TRACKING_URI``.
 
-Else to a database ``mlflow.db`` beside the runs.
+Without this variable it writes to a database ``mlflow.db`` beside the runs.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from vaebench.tracking.base import Subject, Tracker
 from vaebench.tracking.names import as_key
 
 KEY = "vaebench.run"
-"""Tag by which a run that goes on finds what was logged of it."""
+"""Tag by which a continued run finds what was logged of it before."""
 
 LONGEST = 500
-"""Characters of a parameter that every store of MLflow takes."""
+"""Longest parameter, in characters, that every store of MLflow takes."""
 
 
 class MLflow(Tracker):
     """One MLflow experiment for each table, one MLflow run for each run."""
 
     def __init__(self, subject: Subject) -> None:
-        # It tells of every table of its database.
+        # MLflow logs a line for every table of its database.
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         subject.root.mkdir(parents=True, exist_ok=True)
 
-        # Two processes that make the same database, or the same experiment, at once
-        # stumble over one another.
+        # Two processes that create the same database, or the same experiment, at once get in each
+        # other's way.
         with FileLock(subject.root / ".mlflow.lock"):
             local = f"sqlite:///{subject.root.absolute() / 'mlflow.db'}"
             self._client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or local)
@@ -69,6 +69,7 @@ class MLflow(Tracker):
         found = self._client.get_experiment_by_name(name)
         if found is not None:
             return str(found.experiment_id)
+
         artifacts = (
             None
             if os.environ.get("MLFLOW_TRACKING_URI")
@@ -88,9 +89,11 @@ class MLflow(Tracker):
             KEY: key,
         }
         run = self._client.create_run(experiment, tags=tags)
+
         params = [Param(name, str(value)[:LONGEST]) for name, value in subject.settings.items()]
         facts = [
             RunTag(name, str(getattr(subject, name))) for name in ("table", "row", "column", "seed")
         ]
+
         self._client.log_batch(run.info.run_id, params=params, tags=facts)
         return str(run.info.run_id)

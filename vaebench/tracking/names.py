@@ -1,4 +1,4 @@
-"""Names of rows and columns as other programs allow them."""
+"""Names of rows and columns, changed to what other programs allow."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import re
 
 
 def as_folder(text: str) -> str:
-    """``text`` as the name of one folder: letters, digits, ``.``, ``+``, ``=`` and ``-``.
+    """Return ``text`` as the name of one folder.
 
-    Others become ``-``.
+    Letters, digits, ``_``, ``.``, ``+``, ``=`` and ``-`` are kept; others become ``-``.
     """
     return re.sub(r"[^\w.+=-]+", "-", text).strip("-.") or "-"
 
 
 def as_key(text: str) -> str:
-    """``text`` as a metric of MLflow: letters, digits, ``_``, ``-``, ``.``, ``/`` and space.
+    """Return ``text`` as the name of a metric of MLflow.
 
-    Others become ``_``.
+    Letters, digits, ``_``, ``-``, ``.``, ``/`` and space are kept; others become ``_``.
     """
     return re.sub(r"[^\w\-./ ]", "_", text)

@@ -1,6 +1,6 @@
 """What a trained model makes, for trackers to show.
 
-Samples, and test cases beside what comes back of them.
+These are samples, and test examples with their reconstructions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vaebench.evaluation.generation import Decoding
 from vaebench.models.base import Model
 
 SAMPLES = 16
-"""Images, or documents, of each kind."""
+"""Number of images, or documents, of each kind."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Pictures:
 
 @torch.no_grad()
 def pictures(model: Model, splits: Splits, seed: int) -> Pictures:
-    """Samples of a model, and test cases with their reconstructions.
+    """Return samples of a model, and test examples with their reconstructions.
 
-    Raises UserError for a model that makes neither images of bits nor documents.
+    Raises UserError if the model makes neither images of bits nor documents.
     """
     model = model.to("cpu")
     if splits.tokens:
@@ -55,5 +55,5 @@ def pictures(model: Model, splits: Splits, seed: int) -> Pictures:
 
 
 def grid(x: Tensor, shape: tuple[int, int]) -> np.ndarray:
-    """Images ``x`` (n, d) as one, four a line, a black line between; what is left over is black."""
+    """Put images ``x`` (n, d) together, four a line, with black lines and black empty places."""
     return mosaic(rows_of(x.reshape(len(x), *shape).numpy(), 4), line=0.0)

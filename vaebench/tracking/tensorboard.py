@@ -1,6 +1,6 @@
 """``run.track=tensorboard``: event files below ``tensorboard/`` beside the runs.
 
-For ``tensorboard --logdir``.
+``tensorboard --logdir`` shows them.
 """
 
 from __future__ import annotations

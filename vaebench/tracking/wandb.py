@@ -1,6 +1,6 @@
 """``run.track=wandb``: Weights & Biases.
 
-Its own environment variables hold: ``WANDB_MODE=offline`` sends nothing.
+Its own environment variables apply: ``WANDB_MODE=offline`` sends nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from vaebench.results.stats import Measure
 from vaebench.tracking.base import Subject, Tracker
 
 PROJECT = "vaebench"
-"""Used unless WANDB_PROJECT names another one."""
+"""The project, unless WANDB_PROJECT names another one."""
 
 
 class WeightsAndBiases(Tracker):
@@ -31,7 +31,7 @@ class WeightsAndBiases(Tracker):
             project=None if wandb.Settings().project else PROJECT,
             group=f"{subject.table} / {subject.row} / {subject.column}",
             name=subject.name,
-            id=sha256(key.encode()).hexdigest()[:16],  # a run that goes on goes on there
+            id=sha256(key.encode()).hexdigest()[:16],  # a continued run finds its W&B run again
             resume="allow",
             config=subject.settings,
             dir=str(subject.root),

@@ -1,1 +1,1 @@
-"""Long work: loops that can be stopped and gone on with, and how far they are."""
+"""Long work: loops that can be stopped and continued, and how far they are."""

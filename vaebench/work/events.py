@@ -1,4 +1,4 @@
-"""What a worker says while it works, and how it hears that it is to stop."""
+"""What a worker reports while it works, and how it learns that it must stop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vaebench.formatting import duration
 
 
 class Event:
-    """Something that a worker says.
+    """Something that a worker reports.
 
     How a run ended is an event too: see ``running.tasks.Outcome``.
     """
@@ -17,7 +17,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Advanced(Event):
-    """So many more updates of one seed are made."""
+    """So many more updates of one seed have been made."""
 
     updates: int
 
@@ -31,20 +31,20 @@ class Spared(Event):
 
 @dataclass(frozen=True)
 class Said(Event):
-    """A line for the person, to be shown at once."""
+    """A line for the user, to be shown at once."""
 
     line: str
 
 
 @dataclass(frozen=True)
 class Working(Event):
-    """How far the work in hand is.
+    """How far the present work is.
 
     Attributes:
         who: The cell and its seeds.
         line: How far they are, as a whole line.
-        beside: What of it stands beside a progress bar, which shows counts, rate and time left
-            itself. None: the line.
+        beside: The text beside a progress bar, which itself shows counts, rate and time left.
+            None: the line.
     """
 
     who: str
@@ -53,29 +53,31 @@ class Working(Event):
 
 
 Say = Callable[[Event], None]
-"""Is told of every event, in the process of the worker."""
+"""A function that gets every event, in the process of the worker."""
 
 ShouldStop = Callable[[], bool]
-"""Whether the user has asked to stop: asked often, it answers at once."""
+"""Whether the user has asked to stop. It is called often, so it returns at once."""
 
 
 def nobody(event: Event) -> None:
-    """A ``Say`` that tells nobody."""
+    """Ignore an event: the ``Say`` for when nobody listens."""
 
 
 def never() -> bool:
-    """A ``ShouldStop`` of work that nobody stops."""
+    """Return False: the ``ShouldStop`` of work that nobody stops."""
     return False
 
 
 def training(
     who: str, update: int, of: int, shown: dict[str, float], rate: float | None
 ) -> Working:
-    """How far a training is after ``update`` of ``of`` updates, ``rate`` of them per second."""
+    """Say how far training is: ``update`` of ``of`` updates, ``rate`` of them per second."""
     values = "".join(f", {name} {value:.2f}" for name, value in shown.items())
     line = f"training, update {update:,} of {of:,}{values}"
+
     if rate:
         line += (
             f", {rate:,.{0 if rate >= 10 else 2}f} updates/s, {duration((of - update) / rate)} left"
         )
+
     return Working(who, line, values.removeprefix(", "))

@@ -1,17 +1,17 @@
-"""Long loops that can be stopped between two steps and gone on with later.
+"""Long loops that can be stopped between two steps and continued later.
 
-They tell how far they are.
+They also report how far they are.
 
 A function that may take seconds writes its loops as ``for i in steps("what it does", total,
-state):`` instead of ``for i in range(total):``, or calls ``tick()`` in them. Both do nothing more
-than that until a caller opens a ``Work``:
+state):`` instead of ``for i in range(total):``, or calls ``tick()`` in them. Neither has any effect
+until a caller opens a ``Work``:
 
     with Work(should_stop, keep=file.write, kept=file.read()):
         long_function()
 
-Then every step asks ``should_stop``, and a stop raises Interrupted with the state of all open loops
-kept. The same block, run again with what was kept, passes over the steps that were done and ends
-with the same numbers, bit for bit.
+Then every step asks ``should_stop``. If it is True, the state of all open loops is kept and
+Interrupted is raised. The same block, run again with what was kept, skips the steps that were done
+and ends with the same numbers, bit for bit.
 """
 
 from __future__ import annotations
@@ -31,33 +31,33 @@ KEEP_SECONDS = 60.0
 """Upper limit, in seconds, of the work lost when the process is killed."""
 
 TELL_SECONDS = 0.5
-"""How often a person is told how far the work is."""
+"""Seconds between two reports of how far the work is."""
 
 
 class Stateful(Protocol):
     """What a loop changes, as plain values and tensors (also in lists, tuples and dicts).
 
-    A step may change it only after the last ``tick`` or ``steps`` within that step: what is kept in
-    the middle of a step is taken to be the state before it. Once the loop has ended only a later
-    loop with the same state may change it.
+    A step may change it only after the last ``tick`` or ``steps`` within that step, because a state
+    kept in the middle of a step counts as the state before it. After the loop only a later loop
+    with the same state may change it.
     """
 
     def state(self) -> dict[str, Any]:
-        """All that the steps so far have changed. It is read at once, so it need not be a copy."""
+        """Return all that the steps so far changed. It is read at once and need not be a copy."""
 
     def load(self, kept: dict[str, Any]) -> None:
-        """Take over what ``state`` gave."""
+        """Take over what ``state`` returned."""
 
 
 class Box(SimpleNamespace):
-    """A state of named values, the attributes: ``box = Box(total=zeros, found=[])``."""
+    """A state of named values, as attributes: ``box = Box(total=zeros, found=[])``."""
 
     def state(self) -> dict[str, Any]:
-        """All attributes."""
+        """Return all attributes."""
         return dict(self.__dict__)
 
     def load(self, kept: dict[str, Any]) -> None:
-        """Replace the attributes."""
+        """Replace the attributes by those of ``kept``."""
         self.__dict__.update(kept)
 
 
@@ -83,21 +83,22 @@ class _Loop:
     at: int = 0
     began: float = field(default_factory=lambda: time.monotonic())
     names: dict[str, int] = field(default_factory=dict)
-    """How many loops of a name were opened within the present step."""
+    """Loop name -> how many loops with it were opened within the present step."""
 
 
 class Work:
-    """A block of long work, see the module.
+    """A block of long work; see the module.
 
     Args:
-        should_stop: asked between steps. When it says True, Interrupted is raised.
-        patience: seconds from the beginning in which it is not asked: work that
-            ends so soon is let end.
-        keep: called with the state of all loops and the seconds spent, at a stop and every
+        should_stop: Called between steps. If it returns True, Interrupted is raised.
+        patience: Seconds from the beginning in which it is not called, so that work that ends
+            within them does.
+        keep: Called with the state of all loops and the seconds spent, at a stop and every
             KEEP_SECONDS. None: nothing is kept.
-        kept: what an earlier block of the same work has kept; its seconds are ``spent``.
-        clock: by which seconds are spent; None: the one on the wall.
-        tell: called with how far the work is, in words, every TELL_SECONDS.
+        kept: What an earlier block of the same work has kept.
+        spent: Seconds that the earlier block had spent.
+        clock: The clock that measures the seconds spent; None: wall-clock time.
+        tell: Called with how far the work is, in words, every TELL_SECONDS.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class Work:
         self._root = _Loop("", "", 1, None)
         self._open = [self._root]
         self._ended: dict[str, _Loop] = {}
+
         now = time.monotonic()
         self._asked_from = now + patience
         self._clock = clock or time.monotonic
@@ -134,11 +136,11 @@ class Work:
 
     @property
     def seconds(self) -> float:
-        """Seconds spent, those of earlier blocks of the same work included."""
+        """Seconds spent, including those of earlier blocks of the same work."""
         return self._clock() - self._began
 
     def check(self) -> None:
-        """What happens between two steps. Raises Interrupted."""
+        """Stop, save or report between two steps, if it is due. Raises Interrupted for a stop."""
         now = time.monotonic()
         if now >= self._asked_from and self._should_stop():
             self._save()
@@ -147,12 +149,13 @@ class Work:
         if self._keep is not None and now - self._saved > KEEP_SECONDS:
             self._save()
             self._saved = time.monotonic()
+
         if self._tell is not None and now - self._told >= TELL_SECONDS:
             self._told = now
             self._tell(self._words())
 
     def loop(self, name: str, total: int, state: Stateful | None) -> Iterator[int]:
-        """See ``steps``."""
+        """Yield the numbers of the steps, as described for ``steps``."""
         loop = self._begin(name, total, state)
         try:
             while loop.at < total:
@@ -184,7 +187,7 @@ class Work:
     def _next_step(self, loop: _Loop) -> None:
         """Forget the loops that ended within the step before.
 
-        The state of ``loop`` has what came of them.
+        Their outcome is part of the state of ``loop`` by now.
         """
         loop.names.clear()
         if self._ended:
@@ -196,6 +199,7 @@ class Work:
     def _save(self) -> None:
         if self._keep is None:
             return
+
         loops = [*self._ended.values(), *self._open]
         entries = [
             Kept(v.path, v.at, v.total, v.state.state()) for v in loops if v.state is not None
@@ -203,25 +207,28 @@ class Work:
         self._keep(entries, self.seconds)
 
     def _counts(self) -> str:
-        """The open loops with their counts, the outermost first."""
+        """Return the open loops with their counts, the outermost first."""
         return ", ".join(f"{v.name} {v.at:,}/{v.total:,}" for v in self._open[1:] if v.total > 1)
 
     def _words(self) -> str:
-        """The counts, and the time that is left of the outermost loop."""
+        """Return the counts, and the time left of the outermost loop."""
         left = self._left()
         return self._counts() + (f", {duration(left)} left" if left is not None else "")
 
     def _left(self) -> float | None:
-        """Seconds until the outermost loop ends, at the pace it has had.
+        """Return the seconds until the outermost loop ends, at its pace so far.
 
-        None before anything is done.
+        None before anything is done, or if no loop of more than one step is open.
         """
         loops = [v for v in self._open if v.total > 1]
         if not loops:
             return None
+
+        # The share of the work that is done: each loop adds the share within its present step.
         done = 0.0
         for loop in reversed(loops):
             done = (loop.at + done) / loop.total
+
         outer = loops[0]
         here = done - outer.first / outer.total
         if here <= 0:
@@ -233,24 +240,24 @@ _current: ContextVar[Work | None] = ContextVar("work", default=None)
 
 
 def steps(name: str, total: int, state: Stateful | None = None) -> Iterator[int]:
-    """The numbers 0 ... ``total`` - 1, one for each step of a loop.
+    """Yield the numbers 0 ... ``total`` - 1, one for each step of a loop.
 
-    Within a ``Work`` from where it was stopped.
+    Within a ``Work`` that continues, the numbers start where the loop was stopped.
 
     Args:
-        name: what the loop does, as a person reads it before a count.
-        total: how many steps there are, the same whenever the loop is run.
-        state: what the steps change. None: the loop can be stopped, but begins anew
-            when the work goes on.
+        name: What the loop does, as a person reads it before a count.
+        total: Number of steps, the same whenever the loop is run.
+        state: What the steps change. None: the loop can be stopped, but begins anew when the
+            work is continued.
     """
     work = _current.get()
     return iter(range(total)) if work is None else work.loop(name, total, state)
 
 
 def tick() -> None:
-    """Between two parts of a step that takes long.
+    """Allow a stop between two parts of a step that takes long.
 
-    Raises Interrupted when the user asked to stop.
+    Raises Interrupted if the user asked to stop.
     """
     work = _current.get()
     if work is not None:
