@@ -1,1 +1,1 @@
-"""Tables, cells and their settings, from YAML and the command line. Without torch."""
+"""Tables, cells and their settings, from YAML and the command line, without torch."""

@@ -1,6 +1,6 @@
 """The shipped configuration, conf/, read by name.
 
-Tables, presets, and the options of every config group.
+It has tables, presets, and the options of every config group.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from vaebench.settings.renamed import unknown
 
 
 def options(group: str) -> list[str]:
-    """Names of the options of a config group ('table', 'preset', 'data', ...), sorted."""
+    """Return the names of a config group's options ('table', 'preset', 'data', ...), sorted."""
     return sorted(p.stem for p in (conf_dir() / group).glob("*.yaml"))
 
 
 def about(group: str, name: str) -> str:
-    """What the first line of conf/<group>/<name>.yaml says, if it is a comment; else nothing."""
+    """Return the first line of conf/<group>/<name>.yaml if it is a comment, else ''."""
     first = (conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8").split("\n", 1)[0]
     return first.lstrip("# ") if first.startswith("#") else ""
 
 
 def load_yaml(group: str, name: str) -> dict[str, Any]:
-    """The mapping in conf/<group>/<name>.yaml.
+    """Return the mapping in conf/<group>/<name>.yaml.
 
-    UserError with the nearest right name where there is none.
+    If there is no such file, raise UserError with the nearest right name.
     """
     if name not in options(group):
         raise UserError(unknown(group, name, options(group)))
@@ -39,7 +39,7 @@ def load_yaml(group: str, name: str) -> dict[str, Any]:
 
 
 def load(name: str) -> Table | Figure:
-    """conf/table/<name>.yaml, checked against the schema.
+    """Return conf/table/<name>.yaml, checked against the schema.
 
     Raises UserError naming the file and the key.
     """
@@ -58,7 +58,7 @@ def load(name: str) -> Table | Figure:
 def _check_links(table: Table) -> None:
     """Refuse a row ``trained_by`` an entry that cannot train it.
 
-    One that is missing, measures something else, or is trained elsewhere itself.
+    Such an entry is missing, measures something else, or is itself trained by another one.
     """
     others = {
         name: _exhibit(name)
@@ -75,6 +75,7 @@ def _check_links(table: Table) -> None:
                 f"{at}{entry} is itself trained by "
                 f"{other.links[entry.row, entry.column]}; name that"
             )
+
         here = table.measure_of(column)
         there = other.measure_of(entry.column)
         if here != there:
@@ -82,7 +83,7 @@ def _check_links(table: Table) -> None:
 
 
 def _exhibit(name: str) -> Table | Figure:
-    """A table by itself, whatever it names of other files."""
+    """Return a table without checking what it names in other files."""
     raw = load_yaml("table", name)
     ledger = raw.pop("ledger", None)
     at = f"table {name}: "
@@ -91,7 +92,7 @@ def _exhibit(name: str) -> Table | Figure:
 
 
 def load_table(name: str) -> Table:
-    """As ``load``, of a table that is trained. Raises UserError for a figure of formulas."""
+    """Return a table that is trained, as ``load`` does; UserError for a figure of formulas."""
     found = load(name)
     if not isinstance(found, Table):
         raise UserError(f"{name}: drawn from formulas, nothing is trained")
@@ -99,9 +100,9 @@ def load_table(name: str) -> Table:
 
 
 def _with_shared_settings(value: Any, where: str) -> Any:
-    """A part of a table with the lists of conf/settings/ spliced in.
+    """Return a part of a table with the shared settings of conf/settings/ inserted.
 
-    They stand where a list of settings names them.
+    They are inserted where a list of settings names them.
     """
     if isinstance(value, dict):
         return {key: _with_shared_settings(part, f"{where}.{key}") for key, part in value.items()}
@@ -112,14 +113,15 @@ def _with_shared_settings(value: Any, where: str) -> Any:
 
 
 def _with_shared(entries: Any, group: str, where: str) -> Any:
-    """A list with what conf/<group>/ holds in the place of every ``shared: FAMILY/KEY``.
+    """Return a list in which the entries of conf/<group>/ replace ``shared: FAMILY/KEY``.
 
-    Anything else as it is.
+    Anything that is not such a list is returned as it is.
     """
     if not isinstance(entries, list) or not any(
         isinstance(entry, dict) and "shared" in entry for entry in entries
     ):
         return entries
+
     filled = []
     for i, entry in enumerate(entries, start=1):
         if isinstance(entry, dict) and "shared" in entry:
@@ -135,12 +137,13 @@ def _with_shared(entries: Any, group: str, where: str) -> Any:
 
 
 def _shared(group: str, name: str, at: str) -> Any:
-    """The entry FAMILY/KEY of conf/<group>/."""
+    """Return the entry FAMILY/KEY of conf/<group>/."""
     family, _, key = name.partition("/")
     if family not in options(group):
         raise UserError(
             f"{at}: shared: {name!r}: no family {family!r}: {nearest(family, options(group))}"
         )
+
     entries = _family(group, family, conf_dir())
     if key not in entries:
         raise UserError(
@@ -151,14 +154,14 @@ def _shared(group: str, name: str, at: str) -> Any:
 
 @lru_cache(maxsize=64)
 def _family(group: str, family: str, conf: Path) -> dict[str, Any]:
-    """What conf/<group>/<family>.yaml holds. It is shared, never changed."""
+    """Return the content of conf/<group>/<family>.yaml. It is shared: it must not be changed."""
     return schema.mapping(load_yaml(group, family), f"{group} {family}")
 
 
 def load_preset(name: str) -> Preset:
-    """conf/preset/<name>.yaml, checked against the schema.
+    """Return conf/preset/<name>.yaml, checked against the schema.
 
-    Read once, however often it is asked for.
+    The file is read once, however often it is asked for.
     """
     return _preset(name, conf_dir())
 
@@ -169,10 +172,10 @@ def _preset(name: str, conf: Path) -> Preset:
 
 
 def presets_of(table: Exhibit) -> list[str]:
-    """Names of the presets that mean something for a table.
+    """Return the names of the presets that apply to a table.
 
-    Paper, its own, and those that change any table. Those of the tables that train its rows as
-    well. None for a figure of formulas, which trains nothing.
+    These are ``paper``, the table's own presets, those of the tables that train its rows, and those
+    that change any table. A figure of formulas has none, because nothing is trained.
     """
     if not isinstance(table, Table):
         return []

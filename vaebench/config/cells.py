@@ -1,6 +1,6 @@
-"""What a cell is, one row/column entry of a table, and what its runs are called.
+"""Cells, which are the row/column entries of a table, and the names of their runs.
 
-No Hydra, no torch.
+This file needs neither Hydra nor torch.
 """
 
 from __future__ import annotations
@@ -15,57 +15,57 @@ from vaebench.settings import defaults
 from vaebench.settings.records import EvalSettings, RunSettings, TrainSettings
 
 GROUPS = ("data", "model", "objective", "optim", "eval")
-"""Config groups a cell is made of; each option is one file in conf/<group>/."""
+"""Config groups that a cell is made of; each option is one file in conf/<group>/."""
 
 IDENTITY = ("data", "model", "objective", "optim", "train")
-"""The sections of a cell that, with its recipe, decide what is trained. Evaluation and execution
-are not among them."""
+"""Sections of a cell that, with its recipe number, decide what is trained. Evaluation and execution
+do not."""
 
 PLACES = ("mirror", "train", "valid", "test", "vocabulary")
-"""Settings of ``data`` that say where files are. What they hold is known by its hash."""
+"""Settings of ``data`` that say where files are. What the files hold is known by its hash."""
 
 VERSION = "version"
-"""A number in the file of an option that says what the option computes; left out, it is 1.
+"""Key of a number in an option's file that says what the option computes; left out, it is 1.
 
 It is raised when training gives other numbers with the same settings: other noise, another
-estimator, a fault mended. Above 1 it enters the name of a run, so that runs of the earlier code are
-not taken for runs of this one.
+estimator, a corrected mistake. A number above 1 is part of a run's name, so that runs of the
+earlier code are not taken for runs of the present one.
 """
 
 OF_OPTION = ("name", VERSION)
-"""What the file of an option says of the option itself: no settings, so no
-override changes them."""
+"""Keys by which an option's file describes the option itself. They are not settings, so no override
+changes them."""
 
 
 def settings_of(section: dict[str, Any]) -> dict[str, Any]:
-    """What the option of a section (``config["model"]``, say) is built with.
+    """Return the settings that the option of a section (say ``config["model"]``) is built with.
 
-    All but ``OF_OPTION``.
+    These are all its keys but ``OF_OPTION``.
     """
     return {k: v for k, v in section.items() if k not in OF_OPTION}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One row/column entry of a table, resolved.
+    """One row/column entry of a table, with all its settings.
 
     Attributes:
-        table: Its name.
-        row: Its name in the table.
-        column: Its name in the table.
-        preset: Its name.
+        table: Name of the table.
+        row: Name of the row.
+        column: Name of the column.
+        preset: Name of the preset.
         config: The whole nested configuration (plain dicts, lists, numbers, strings): data, model,
             objective, optim, train, eval, run, recipe.
         label: Empty if the paper's recipe is trained, else the name behind the verdict ('tuned',
             'short', 'modified').
-        paper_protocol: Whether its evaluation and its data are the paper's own; only
-            then is there a verdict.
-        published: What the paper printed, of kind ``measure``.
-        measure: The metric that the table is of.
+        paper_protocol: Whether its evaluation and its data are the paper's own; only then is there
+            a verdict.
+        published: The number that the paper printed, of kind ``measure``.
+        measure: Name of the metric that the column shows.
         paper_signature: The signature that the measure has in the paper's own cell, without the
             hash of the data.
-        changed: The overrides, as they were written, by which the training
-            differs from the preset's.
+        changed: The overrides, as they were written, by which the training differs from the
+            preset's.
     """
 
     table: str
@@ -84,8 +84,8 @@ class Cell:
     def key(self) -> str:
         """The name of the run directories of this cell.
 
-        Readable parts, then a hash of all that decides the training. Two cells of different tables
-        that train the same thing share it, and so share their runs.
+        It has readable parts, then a hash of all that decides the training. Two cells of different
+        tables that train the same thing have the same key, and so share their runs.
         """
         return run_key(self.config)
 
@@ -109,13 +109,13 @@ class Cell:
 
 
 def identity(config: dict[str, Any]) -> dict[str, Any]:
-    """What decides what is trained, by section.
+    """Return what decides what is trained, by section.
 
-    The chosen options, and the settings that differ from their defaults. So a setting that comes
-    later, with a default, changes the identity of no run, and a stored configuration that lacks it
-    is of the same identity as one that has it. In return a default never changes: see
-    ``docs/results.md``. Where data files are (``PLACES``) does not count. A ``VERSION`` and a
-    recipe count above 1.
+    These are the chosen options, and the settings that differ from their defaults. So a setting
+    that is added later, with a default, changes the identity of no run, and a stored configuration
+    without it has the same identity as one with it. In return, defaults must never change: see
+    ``docs/results.md``. The places of data files (``PLACES``) do not count. A ``VERSION`` and a
+    recipe number count if they are above 1.
     """
     parts = {section: _chosen(section, config.get(section) or {}) for section in IDENTITY}
     recipe = config.get("recipe", 1)
@@ -123,13 +123,15 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _chosen(section: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """What one section of a configuration adds to its identity."""
+    """Return what one section of a configuration adds to its identity."""
     option = str(settings.get("name"))
     usual = (
         defaults.of_section("train") if section == "train" else defaults.of_option(section, option)
     )
-    # An option's name is no default, and its version counts from 1, whatever the present one is.
+    # The option's name always counts, and its version counts if it is not 1, whatever the file
+    # says.
     usual = {**usual, "name": None, VERSION: 1}
+
     out = {}
     for key, value in settings.items():
         if section == "data" and key in PLACES:
@@ -147,9 +149,9 @@ def _equal(a: Any, b: Any) -> bool:
 
 
 def versions(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """The configuration as each version of its options had it.
+    """Return the configuration as it was with each version of its options.
 
-    From version 1 to the present ones.
+    The list begins with version 1 and ends with the present versions.
     """
     present = {section: config[section].get(VERSION, 1) for section in IDENTITY}
     return [
@@ -159,12 +161,12 @@ def versions(config: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def readable(key: str) -> str:
-    """A run's key without its hash: data, model and objective."""
+    """Return a run's key without its hash: data, model and objective."""
     return key.rpartition("-")[0]
 
 
 def run_key(config: dict[str, Any]) -> str:
-    """Readable, filesystem-safe name of a training configuration.
+    """Return a readable name, safe for files, of a training configuration.
 
     It ends in a hash of its ``identity``.
     """
@@ -178,9 +180,9 @@ def run_key(config: dict[str, Any]) -> str:
 
 
 def canonical(value: Any) -> str:
-    """JSON text in which equal settings are equal strings.
+    """Return JSON text in which equal settings are equal strings.
 
-    Keys sorted, 1 and 1.0 alike, NaN refused.
+    Keys are sorted, 1 and 1.0 are the same, and NaN raises ValueError.
     """
 
     def plain(v: Any) -> Any:

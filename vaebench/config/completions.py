@@ -1,6 +1,6 @@
-"""What may be written on a command line, as far as conf/ says.
+"""Words that may come next on a command line, as far as conf/ knows them.
 
-What a shell offers when TAB is pressed.
+A shell offers them when TAB is pressed.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from vaebench.settings import defaults
 
 
 def overrides(prefix: str) -> list[str]:
-    """``table=NAME``, ``preset=NAME``, ``model=NAME``, ....
+    """Return the overrides that begin with ``prefix``.
 
-    And the keys of cell.yaml and of the options.
+    They are ``table=NAME``, ``preset=NAME``, ``model=NAME`` and so on, and the keys of cell.yaml
+    and of the options.
     """
     return [word for word in _overrides(prefix) if word.startswith(prefix)]
 
@@ -36,7 +37,7 @@ def _overrides(prefix: str) -> Iterator[str]:
 
 
 def keys() -> list[str]:
-    """Dotted keys of a cell: of cell.yaml, and of every option of every group."""
+    """Return the dotted keys of a cell: those of cell.yaml, and of every option of every group."""
     sections: list[tuple[str, dict[str, Any]]] = [
         (name, defaults.of_section(name)) for name in ("train", "run")
     ]
@@ -49,7 +50,7 @@ def keys() -> list[str]:
 
 
 def entries(prefix: str, line: str) -> list[str]:
-    """``row=`` and ``column=`` of the tables named on a command line."""
+    """Return ``row=`` and ``column=`` of the tables that the command line names."""
     words = [
         word
         for table in _tables(line)

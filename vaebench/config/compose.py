@@ -1,8 +1,8 @@
 """From the overrides of a table, a preset and the user to cells.
 
-Each with its whole configuration, checked. The options chosen (``model=sbn``, ``eval=iw``) are read
-by ``options``, the values laid over them by ``values``. These two alone import Hydra, and only
-inside functions.
+Each cell has its whole configuration, checked. ``options`` reads the chosen options (``model=sbn``,
+``eval=iw``), ``values`` lays the values over them. Only these two import Hydra, and only inside
+functions.
 """
 
 from __future__ import annotations
@@ -28,11 +28,18 @@ from vaebench.settings.whole_cell import check_cell
 def cells(
     table: Table, preset: Preset, overrides: Sequence[str] = (), only: Sequence[str] = ()
 ) -> list[Cell]:
-    """The trained cells of a table in its order, each with its whole configuration, checked.
+    """Return the trained cells of a table in its order, each with its whole configuration, checked.
 
-    ``only`` picks cells: ``row=SBN 200`` or ``SBN 200`` rows, ``column=NVIL`` columns; several rows
-    are a union, and rows and columns intersect. Raises UserError for an unknown row, column, key or
-    option, a value of the wrong type or out of range, and a choice that leaves nothing to train.
+    Args:
+        table: The table.
+        preset: How much is run.
+        overrides: The user's settings, ``key=value``.
+        only: Which cells: ``row=SBN 200`` or ``SBN 200`` chooses a row, ``column=NVIL`` a column.
+            Several rows, or columns, are a union; rows and columns intersect. Empty: all.
+
+    Raises:
+        UserError: If a row, column, key or option is unknown, a value has the wrong type or is out
+            of range, or nothing to train is left.
     """
     for override in overrides:
         refuse_prefix(override)
@@ -52,8 +59,8 @@ def cells(
     paper = catalogue.load_preset("paper")
     conf = str(catalogue.conf_dir())
 
-    # An entry from another table has the settings of that one, its recipe and its part of the
-    # preset among them.
+    # An entry that another table trains has all settings of that table, including its recipe
+    # number and its part of the preset.
     entries = picked(table, only)
     links = {entry: table.links[entry] for entry in entries if entry in table.links}
     others = {
@@ -97,34 +104,35 @@ def cells(
 
 
 def section(group: str, option: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The settings of one option by itself, ``config[group]`` of a cell that chose it.
+    """Return the settings of one option, which are ``config[group]`` of a cell that chose it.
 
     Args:
         group: One of GROUPS.
         option: Its name, such as 'digits'.
-        overrides: Settings of it, ``data.held_out=100``.
+        overrides: Settings of the option, such as ``data.held_out=100``.
 
     Raises:
         UserError: If the option, a key or a value is refused.
     """
     for text in overrides:
         refuse_prefix(text)
+
     settings = [f"{group}={option}", *overrides]
     resolved = _resolved(tuple(("", text) for text in settings), str(catalogue.conf_dir()))
     return copy.deepcopy(resolved[group])
 
 
 def _of_training(overrides: Sequence[str]) -> tuple[str, ...]:
-    """The overrides that may change what is trained."""
+    """Return the overrides that may change what is trained."""
     groups = [text.partition("=")[0].partition(".")[0] for text in overrides]
     return tuple(text for text, group in zip(overrides, groups, strict=True) if group in IDENTITY)
 
 
 def reevaluated(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """The configuration of a stored run with other evaluation or execution settings.
+    """Return the configuration of a stored run with other evaluation or execution settings.
 
-    ``overrides``: ``eval=OPTION``, ``eval.KEY=VALUE``, ``run.KEY=VALUE`` or ``data.mirror=DIR``.
-    Raises UserError for anything else: what was trained cannot be changed afterwards.
+    ``overrides`` are ``eval=OPTION``, ``eval.KEY=VALUE``, ``run.KEY=VALUE`` or ``data.mirror=DIR``.
+    Raises UserError for anything else, because what was trained cannot be changed afterwards.
     """
     config = copy.deepcopy(config)
     values = []
@@ -151,16 +159,14 @@ def reevaluated(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
 
 
 def of_other_data(overrides: Sequence[str]) -> tuple[dict[str, Any] | None, list[str]]:
-    """What overrides of a stored run say of other data to evaluate it on.
-
-    And the overrides that are left.
+    """Separate the overrides that choose other data to evaluate a stored run on from the others.
 
     Args:
         overrides: Perhaps with ``data=NAME``, and then settings of it, ``data.KEY=VALUE``.
 
     Returns:
-        The ``data`` settings of the others, None without ``data=NAME``; the rest. A
-        ``data.mirror`` is for both.
+        The ``data`` settings of the other data, or None without ``data=NAME``; and the remaining
+        overrides. A ``data.mirror`` is part of both.
 
     Raises:
         UserError: If the name, a key or a value is refused.
@@ -168,6 +174,7 @@ def of_other_data(overrides: Sequence[str]) -> tuple[dict[str, Any] | None, list
     keys = [text.partition("=")[0] for text in overrides]
     if "data" not in keys:
         return None, list(overrides)
+
     name = next(text.partition("=")[2] for text in reversed(overrides) if text.startswith("data="))
     settings = [text for text, key in zip(overrides, keys, strict=True) if key.startswith("data.")]
     rest = [
@@ -179,9 +186,9 @@ def of_other_data(overrides: Sequence[str]) -> tuple[dict[str, Any] | None, list
 
 
 def _fill_in(settings: dict[str, Any], key: str) -> None:
-    """Give ``eval`` settings of an earlier version the setting ``key``.
+    """Add the setting ``key``, ``eval.NAME``, to ``eval`` settings of an earlier version.
 
-    ``key``: ``eval.NAME``, given if their option has it now.
+    It is only added if their option has this setting now.
     """
     group, _, name = key.partition(".")
     if group == "eval" and name not in settings and settings["name"] in catalogue.options("eval"):
@@ -193,9 +200,9 @@ def _fill_in(settings: dict[str, Any], key: str) -> None:
 def _label(
     config: dict[str, Any], as_preset: dict[str, Any], as_paper: dict[str, Any], label: str
 ) -> str:
-    """'' for what the paper trains, else the preset's label.
+    """Return '' if the paper's recipe is trained, else the preset's label.
 
-    It is 'modified' if the user's overrides change it, or both of them.
+    If the user's overrides change the training, 'modified' is added to the label or stands alone.
     """
     trained, by_preset, by_paper = (canonical(identity(c)) for c in (config, as_preset, as_paper))
     if trained == by_paper:
@@ -207,9 +214,9 @@ def _label(
 
 
 def _protocol(table: Table, column: str, config: dict[str, Any]) -> tuple[str, str]:
-    """What must be the paper's for a verdict.
+    """Return what must be the same as in the paper for a verdict.
 
-    How the column's measure is taken, and every setting of the data.
+    This is how the column's measure is taken, and every setting of the data.
     """
     measure = table.measure_of(column)
     how = signature.signature(config, measure, signature.samples_of(config, measure))
@@ -217,13 +224,13 @@ def _protocol(table: Table, column: str, config: dict[str, Any]) -> tuple[str, s
 
 
 Setting = tuple[str, str]
-"""(where it stands, with a colon; '' for the user's own; the override)"""
+"""(where the override comes from, with a colon; '' for the user's own; the override itself)"""
 
 
 def _settings(
     preset: Preset, table: Table, row: str, column: str, user: Sequence[Setting] = ()
 ) -> tuple[Setting, ...]:
-    """Every override of a cell, the later ones stronger."""
+    """Return all overrides of a cell; later ones win."""
     at = f"table {table.name}: "
 
     def all_of() -> Iterator[Setting]:
@@ -237,6 +244,7 @@ def _settings(
         yield from tag(
             f"{at}rows.{row}.entries.{column}: ", table.rows[row].entries.get(column, ())
         )
+
         special = table.presets.get(preset.name)
         if special:
             inside = f"{at}presets.{preset.name}."
@@ -254,9 +262,9 @@ def _settings(
 
 @lru_cache(maxsize=4096)
 def _resolved(settings: tuple[Setting, ...], conf: str) -> dict[str, Any]:
-    """The configuration that settings make, checked.
+    """Return the configuration that settings make, checked.
 
-    It is shared: copied before it is given away, never changed.
+    It is shared: it must be copied before it is passed on, and never be changed.
     """
     choices: dict[str, str] = {}
     own: dict[str, str] = {}
@@ -284,29 +292,28 @@ def _resolved(settings: tuple[Setting, ...], conf: str) -> dict[str, Any]:
 
 
 class _LeftOver(UserError):
-    """An option that the user chose lacks what the table sets of its own option."""
+    """An option that the user chose lacks something that the table sets of its own option."""
 
 
 def _refuse_left_over(
     group: str, chosen: str, own: str, values: Sequence[tuple[str, str, str]], conf: str
 ) -> None:
-    """Refuse an option that has not all settings of that in its place.
-
-    All settings which table and preset give to their own option.
+    """Refuse an option that lacks a setting that table and preset give to the option it replaces.
 
     Args:
-        group: Of the option.
-        chosen: By the user.
-        own: What there would be without the user.
-        values: Where it stands, key and override of every setting; '' for the user's own.
+        group: Group of the option.
+        chosen: The option that the user chose.
+        own: The option that there would be without the user's choice.
+        values: For each setting where it comes from ('' for the user's own), key and override.
         conf: The folder of the options.
 
     Raises:
-        _LeftOver: Naming the first such setting, where it stands, and the
-            options that have them all.
+        _LeftOver: If a setting is lacking. It names the first such setting, where it comes from,
+            and the options that have them all.
     """
     if chosen == own:
         return
+
     of_own = _keys(group, own, conf)
     there = {key: where.removesuffix(": ") for where, key, _ in values if where and key in of_own}
     lacking = [key for key in there if key not in _keys(group, chosen, conf)]
@@ -321,5 +328,5 @@ def _refuse_left_over(
 
 
 def _keys(group: str, option: str, conf: str) -> set[str]:
-    """The keys of an option, such as ``objective.samples``."""
+    """Return the keys of an option, such as ``objective.samples``."""
     return {key for key, _ in leaves(section_of(group, option, conf), f"{group}.")}

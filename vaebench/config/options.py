@@ -1,7 +1,7 @@
 """Sections of a configuration, before any override.
 
-The primary config, and the options chosen in its place. An option is one file,
-``conf/<group>/<option>.yaml``. Cells share most of them, so that each is read once.
+They are those of the primary config, and the options chosen in their place. An option is one file,
+``conf/<group>/<option>.yaml``. Cells share most of them, so each is read once.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from vaebench.settings.renamed import unknown
 
 @lru_cache(maxsize=256)
 def sections(choices: tuple[tuple[str, str], ...], conf: str) -> dict[str, Any]:
-    """The primary config with the options chosen, (group, name) each, in the place of its own.
+    """Return the primary config with the chosen options, (group, name) each, in place of its own.
 
-    Shared, not changed.
+    It is shared: it must not be changed.
     """
     return {
         **primary_sections(conf),
@@ -29,7 +29,7 @@ def sections(choices: tuple[tuple[str, str], ...], conf: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=16)
 def primary_sections(conf: str) -> dict[str, Any]:
-    """What Hydra composes without a choice."""
+    """Return what Hydra composes without a choice."""
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
@@ -43,16 +43,16 @@ def primary_sections(conf: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=256)
 def section_of(group: str, name: str, conf: str) -> dict[str, Any]:
-    """The section of one option, as Hydra would compose it.
+    """Return the section of one option, as Hydra would compose it.
 
-    It stands in one file, without a defaults list.
+    The whole option is in one file, without a defaults list.
     """
     from omegaconf import OmegaConf
     from yaml import YAMLError
 
     path = Path(conf) / group / f"{name}.yaml"
     try:
-        # Reads 1e-4 as a number, which plain YAML does not.
+        # OmegaConf reads 1e-4 as a number, which plain YAML does not.
         section = OmegaConf.to_container(OmegaConf.load(path))
     except (YAMLError, UnicodeDecodeError) as e:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(e).split())}") from None
@@ -67,9 +67,9 @@ def section_of(group: str, name: str, conf: str) -> dict[str, Any]:
 
 
 def known_option(where: str, group: str, value: str) -> str:
-    """The name of an option that there is.
+    """Return the name of an existing option.
 
-    Raises UserError, naming ``where`` it stands, for any other.
+    For any other, raise UserError that begins with ``where``.
     """
     name = value.strip()
     if name not in catalogue.options(group):

@@ -1,7 +1,7 @@
 """From the plain mappings of table and preset files to the dataclasses of ``config``.
 
-They are checked on the way. Every mistake is a UserError of one line that begins with where it
-stands: ``table NAME: rows.ROW: ...``.
+They are checked on the way. Every mistake is a UserError of one line that begins with its place:
+``table NAME: rows.ROW: ...``.
 """
 
 from __future__ import annotations
@@ -28,14 +28,13 @@ from vaebench.rng.seeds import LARGEST_SEED
 from vaebench.settings.kinds import is_number
 
 NOTHING_PUBLISHED = "nothing is published, so nothing is compared"
-"""Why the margin is what it is, where no row has a published number and the
-table does not say more."""
+"""Reason for the margin if no row has a published number and the table gives no other reason."""
 
 
 def exhibit(name: str, content: dict[str, Any]) -> Table | Figure:
-    """A table, or a figure of formulas, from what its file holds.
+    """Return a table, or a figure of formulas, made from the content of its file.
 
-    ``shared`` entries of the ledger and of lists of settings are put in their places already.
+    ``shared`` entries of the ledger and of lists of settings must have been replaced already.
     """
     at = f"table {name}"
     raw = {"name": name, **content}
@@ -85,7 +84,7 @@ def _table(raw: dict[str, Any], at: str) -> Table:
 
 
 def preset(name: str, content: dict[str, Any]) -> Preset:
-    """A preset from what its file holds."""
+    """Return a preset made from the content of its file."""
     raw = dict(content)
     raw["set"] = _strings(raw.get("set", []), f"preset {name}: set")
     raw["seeds"] = _seeds(raw.get("seeds"), f"preset {name}")
@@ -170,7 +169,7 @@ def _row(value: Any, columns: dict[str, Column], where: str) -> Row:
 
 
 def _links(row: dict[str, Any], columns: dict[str, Column], where: str) -> dict[str, Entry]:
-    """The entries of other tables that train those of a row, by column."""
+    """Return the entries of other tables that train those of a row, by column."""
     found = {}
     for c, place in mapping(row.get("trained_by"), f"{where}.trained_by").items():
         here = f"{where}.trained_by.{c}"
@@ -233,15 +232,17 @@ def _entries(cls: type, entries: Any, where: str) -> tuple[Any, ...]:
 
 
 def _build(cls: type, content: Any, where: str) -> Any:
-    """A dataclass from a mapping, with an error line for every key that is missing or unknown."""
+    """Make a dataclass from a mapping; a missing or unknown key is a UserError."""
     if not isinstance(content, dict):
         raise UserError(
             f"{where}: expected a mapping with {', '.join(f.name for f in fields(cls))}"
         )
+
     names = {f.name for f in fields(cls)}
     for key in content:
         if key not in names:
             raise UserError(f"{where}: unknown key {key!r}: {nearest(str(key), names)}")
+
     try:
         return cls(**content)
     except TypeError as e:
@@ -250,9 +251,9 @@ def _build(cls: type, content: Any, where: str) -> Any:
 
 
 def mapping(value: Any, where: str) -> dict[str, Any]:
-    """A copy of a mapping with names as keys (YAML reads a bare 5 as a number).
+    """Return a copy of a mapping with text as keys (YAML reads a bare 5 as a number).
 
-    Nothing at all is an empty one.
+    None becomes an empty mapping.
     """
     if value is None:
         return {}

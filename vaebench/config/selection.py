@@ -1,4 +1,4 @@
-"""What the arguments of a command choose: tables, a preset, seeds, entries."""
+"""Choices made by the arguments of a command: tables, a preset, seeds, entries."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ MAX_SEEDS = 10_000
 
 @dataclass(frozen=True)
 class Selection:
-    """What the arguments of a verb ask for.
+    """The tables, the preset and the overrides that the arguments of a verb name.
 
-    Names of tables, the name of a preset, overrides in their order.
+    Tables and preset are names; the overrides are in their order.
     """
 
     tables: tuple[str, ...]
@@ -30,7 +30,7 @@ class Selection:
 def parse(arguments: Sequence[str]) -> Selection:
     """Read ``table=a,b [preset=p] [key=value ...]``.
 
-    Raises UserError where a name is unknown or ``=`` is missing.
+    Raises UserError if a name is unknown or ``=`` is missing.
     """
     tables: list[str] = []
     preset = "paper"
@@ -75,14 +75,15 @@ def parse(arguments: Sequence[str]) -> Selection:
 
 
 def seeds(table: Table, preset: Preset, given: str | None) -> list[int]:
-    """The seeds to run: ``given`` (``0-4``, ``0-2,7``), else those of files.
+    """Return the seeds to run: ``given`` (``0-4``, ``0-2,7``), else those of the files.
 
-    The table's for this preset, else the preset's, else the table's. Raises UserError where
-    ``given`` cannot be read.
+    The files' seeds are those of the table for this preset, else the preset's, else the table's.
+    Raises UserError if ``given`` cannot be read.
     """
     if given is None:
         special = table.presets.get(preset.name)
         return list((special and special.seeds) or preset.seeds or table.seeds)
+
     found: dict[int, None] = {}
     for part in given.split(","):
         first, dash, last = (piece.strip() for piece in part.partition("-"))
@@ -105,21 +106,23 @@ def seeds(table: Table, preset: Preset, given: str | None) -> list[int]:
         if high - low + len(found) >= MAX_SEEDS:
             raise UserError(f"--seeds {given!r}: more than {MAX_SEEDS} seeds")
         found.update(dict.fromkeys(range(low, high + 1)))
+
     return list(found)
 
 
 def _seed(digits: str) -> int:
-    """The number.
+    """Return the number that ``digits`` stand for.
 
-    Any with very many digits, of which Python reads no thousands, is just too large.
+    Numbers of 40 digits or more become one that is too large: Python refuses to read very long
+    ones.
     """
     return int(digits) if len(digits) < 40 else LARGEST_SEED + 1
 
 
 def picked(table: Table, only: Sequence[str]) -> list[tuple[str, str]]:
-    """(row, column) of the trained entries that ``only`` names, all where it is empty.
+    """Return (row, column) of the trained entries that ``only`` names; all if it is empty.
 
-    See ``cells``.
+    See ``compose.cells``.
     """
     rows: set[str] = set()
     columns: set[str] = set()

@@ -1,6 +1,6 @@
-"""What a published table or figure is, with its rows, columns and presets.
+"""Published tables and figures, with their rows, columns and presets.
 
-Plain typed data, read by ``schema``.
+They are plain typed data, which ``schema`` reads.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from vaebench.errors import TYPO, UserError, likely, nearest
 
 PLOTS = ("bound", "cases", "imputation", "information", "means", "path", "units")
-"""What the runs of a table can be drawn as; see vaebench.report.plots."""
+"""Plots that the runs of a table can be drawn as; see vaebench.report.plots."""
 
 TRAINING = (
     *("kind", "recipe", "measure", "margin", "margin_why"),
@@ -25,7 +25,7 @@ TRAINING = (
 class Ledger:
     """One place where the paper is silent, ambiguous or differs from its own code.
 
-    And what is done here.
+    It says what is done here, and why.
     """
 
     topic: str
@@ -36,9 +36,9 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Finding:
-    """What this project's own runs showed about a table.
+    """Something that this project's own runs showed about a table.
 
-    With its budget and seeds, and the files that show it.
+    It comes with its budget and seeds, and with the files that show it.
     """
 
     topic: str
@@ -52,13 +52,13 @@ class Column:
     """A column of a table.
 
     Attributes:
-        set: Overrides that it makes in every row.
-        note: What must be said of it.
-        published: What the paper's CSV in results/published/ calls it; empty: as here.
-        measure: What the paper printed in it, one of
-            ``vaebench.protocol.registry.METRICS``; empty: the table's.
-        indicative: Why what is printed in it compares with none of ours, although it stands beside:
-            no difference, no verdict. Empty: it compares.
+        set: Overrides for every row.
+        note: A remark on it.
+        published: Its name in the paper's CSV in results/published/; empty: the same as here.
+        measure: What the paper printed in it, one of ``vaebench.protocol.registry.METRICS``;
+            empty: the table's measure.
+        indicative: Why its printed numbers, although shown beside ours, compare with none of them:
+            then there is no difference and no verdict. Empty: they compare.
     """
 
     set: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of another table, which trains it."""
+    """An entry of another table, which trains an entry of this one."""
 
     table: str
     row: str
@@ -85,17 +85,17 @@ class Row:
     """A row of a table.
 
     Attributes:
-        set: Overrides that it makes in every column.
+        set: Overrides for every column.
         columns: The trained columns of this row. None: all of them; empty: nothing is trained (a
             literature row).
-        entries: Column -> what is overridden in that one entry.
+        entries: Column -> overrides of that one entry.
         published: Column, or the name of a literature column -> the number as printed
-            (nats, positive NLL or bound), None where the paper prints a curve and no number.
-        spread: Column -> the standard deviation over the paper's runs, where one is printed.
+            (nats, positive NLL or bound), None if the paper prints a curve and no number.
+        spread: Column -> the standard deviation over the paper's runs, if one is printed.
         source: Where a number of the literature is from.
-        note: What must be said of it.
-        diverges: The paper's own run of it did, so ours may.
-        trained_by: Column -> an entry of another table, whose settings, and so runs, it has.
+        note: A remark on it.
+        diverges: Whether the paper's own run diverged, so that ours may.
+        trained_by: Column -> the entry of another table whose settings, and so whose runs, it has.
     """
 
     set: tuple[str, ...] = ()
@@ -111,16 +111,16 @@ class Row:
 
 @dataclass(frozen=True)
 class TablePreset:
-    """What a preset changes in this table only. Later wins: set, then columns, then rows.
+    """What a preset changes in this table only. Later ones win: set, then columns, then rows.
 
     Attributes:
         set: Overrides in all cells.
         columns: Column -> overrides.
         rows: Row -> {column, or "*" for all: overrides}.
         seeds: Seeds to run; None: the preset's own.
-        note: What must be said of it.
-        about: In place of the preset's own words, where those are not true of this table.
-        label: In place of the preset's own label.
+        note: A remark on it.
+        about: A description in place of the preset's own, if that is not true of this table.
+        label: A label in place of the preset's own.
     """
 
     set: tuple[str, ...] = ()
@@ -137,9 +137,9 @@ class Preset:
     """How much is run: conf/preset/<name>.yaml.
 
     Attributes:
-        name: Of the file.
-        label: What stands behind every verdict; empty for the paper's recipe.
-        about: What it does, in words.
+        name: Name of the file.
+        label: Word behind every verdict; empty for the paper's recipe.
+        about: A description of the preset.
         set: Overrides in all cells of every table.
         seeds: Seeds to run; None: the table's own.
     """
@@ -152,14 +152,16 @@ class Preset:
 
 
 def short_paper(paper: str) -> str:
-    """``Vahdat et al. 2018, DVAE++``: of more than two authors the first.
+    """Return a short form of a paper, such as ``Vahdat et al. 2018, DVAE++``.
 
-    Of the title the name before its colon.
+    Of more than two authors only the first is kept. Of a title with a colon only the name before
+    the colon is kept; any other title is dropped.
     """
     found = re.fullmatch(r"(.*?) (\d{4})(?:, (.*))?", paper)
     if found is None:
         return paper
     authors, year, title = found.groups()
+
     names = [name.strip() for name in re.split(r",|&", authors)]
     if len(names) > 2:
         authors = f"{names[0]} et al."
@@ -171,8 +173,8 @@ def short_paper(paper: str) -> str:
 class Exhibit:
     """What a published table and a figure of formulas have in common.
 
-    See conf/table/, one file each. ``paper`` is the paper, ``where`` the place in
-    it, such as ``Table 1``.
+    Each is one file of conf/table/. ``paper`` is the paper, ``where`` the place in it, such as
+    ``Table 1``.
     """
 
     name: str
@@ -191,7 +193,7 @@ class Exhibit:
 
     @property
     def extent(self) -> str:
-        """What ``vaebench ls`` says of its size."""
+        """The table's size, as ``vaebench ls`` shows it."""
         return "drawn"
 
 
@@ -199,7 +201,7 @@ class Exhibit:
 class Figure(Exhibit):
     """A figure of formulas alone: nothing is trained.
 
-    ``drawn`` names the formulas, see ``vaebench.report.drawn``.
+    ``drawn`` names the formulas; see ``vaebench.report.drawn``.
     """
 
     drawn: str
@@ -210,9 +212,9 @@ class Figure(Exhibit):
 class Table(Exhibit):
     """One published table, or a figure of trained runs; ``docs/tables.md`` says how to add one.
 
-    ``figure``: which of ``PLOTS`` its runs are drawn as unless told otherwise. ``published_runs``:
-    how many runs of the paper's are behind a printed standard deviation (``Row.spread``), None
-    where it does not say.
+    ``figure`` is the one of ``PLOTS`` that its runs are drawn as by default. ``published_runs`` is
+    the number of the paper's runs behind a printed standard deviation (``Row.spread``), None if the
+    paper does not say.
     """
 
     recipe: int
@@ -235,7 +237,7 @@ class Table(Exhibit):
         return str(len(self.trained()))
 
     def trained(self) -> list[tuple[str, str]]:
-        """(row, column) of every cell that is trained here, in the order of the table."""
+        """Return (row, column) of every cell that is trained here, in the order of the table."""
         return [
             (r, c)
             for r, row in self.rows.items()
@@ -244,13 +246,13 @@ class Table(Exhibit):
         ]
 
     def in_its_words(self, preset: Preset) -> Preset:
-        """A preset as this table describes it."""
+        """Return a preset as this table describes it."""
         here = self.presets.get(preset.name, TablePreset())
         return replace(preset, about=here.about or preset.about, label=here.label or preset.label)
 
     @property
     def links(self) -> dict[tuple[str, str], Entry]:
-        """(row, column) of every entry that another table trains, and which one that is."""
+        """(row, column) of every entry that another table trains -> its entry in that table."""
         return {
             (name, c): there
             for name, row in self.rows.items()
@@ -259,9 +261,9 @@ class Table(Exhibit):
 
     @property
     def printed(self) -> bool:
-        """Whether the paper prints what a run can be held against.
+        """Whether the paper prints something that a run can be compared with.
 
-        A number, or that its own run diverged.
+        That is a number, or the remark that its own run diverged.
         """
         return any(
             row.diverges or any(v is not None for v in row.published.values())
@@ -269,13 +271,14 @@ class Table(Exhibit):
         )
 
     def narrowed(self, entries: Iterable[tuple[str, str]]) -> Table:
-        """The same table with these trained entries, (row, column), alone.
+        """Return the same table with only these trained entries, (row, column).
 
-        Without the others and the literature.
+        The other entries and the literature are left out.
         """
         chosen: dict[str, list[str]] = {}
         for row, column in entries:
             chosen.setdefault(row, []).append(column)
+
         rows = {
             name: replace(
                 self.rows[name],
@@ -288,17 +291,17 @@ class Table(Exhibit):
         return replace(self, rows=rows)
 
     def measure_of(self, column: str) -> str:
-        """What the paper printed in a column, by name.
+        """Return the name of what the paper printed in a column.
 
-        The column's own measure, else the table's.
+        It is the column's own measure, else the table's.
         """
         return (column in self.columns and self.columns[column].measure) or self.measure
 
 
 def entry_named(text: str, rows: Collection[str]) -> tuple[str, str]:
-    """What one ``--only`` names: 'row' or 'column', and the name. ``rows``: the names of rows."""
+    """Return what one ``--only`` names, 'row' or 'column', and the name, given the rows' names."""
     kind, equals, name = (part.strip() for part in text.partition("="))
-    # A row may have a "=" in its name: the whole text is tried first.
+    # A row may have a "=" in its name, so the whole text is tried first.
     if text in rows or not equals:
         return "row", text.strip()
     if kind in ("row", "column"):

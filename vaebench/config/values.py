@@ -1,7 +1,7 @@
-"""Values of overrides: read by Hydra's grammar, held to the type of what they replace.
+"""Values of overrides: read by Hydra's grammar and laid over the defaults.
 
-They are laid over the defaults. Tables repeat few overrides in many cells, so
-that each is read once.
+A value must have the type of what it replaces. Tables repeat few overrides in many cells, so each
+is read once.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from vaebench.formatting import shortened
 from vaebench.settings.whole_cell import kind_of
 
 PATHS = ("run.results", *(f"data.{name}" for name in PLACES))
-"""Keys whose value is a path, taken as it stands: ``~``, ``=`` and accents are fine."""
+"""Keys whose value is a path, taken as it is written: ``~``, ``=`` and accents are fine."""
 
 WITH_COMMAS = ("run.partition",)
-"""Keys whose value is one text even where it has commas."""
+"""Keys whose value is one text even if it has commas."""
 
 MOVED = {"run.compile": "write run.engine=plain for off, run.engine=compiled for on"}
-"""Keys that there were, and what stands in their place."""
+"""Keys of earlier versions, and what replaces them."""
 
 
 def overlay(defaults: dict[str, Any], values: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
-    """The defaults with each (where, key, override) laid over.
+    """Return the defaults with each (where, key, override) laid over them.
 
-    The last one of a key, as its type.
+    Of several overrides of a key the last one counts. A value has the type of its default.
     """
     known = dict(leaves(defaults))
     config = copy.deepcopy(defaults)
@@ -46,7 +46,7 @@ def overlay(defaults: dict[str, Any], values: Sequence[tuple[str, str, str]]) ->
 
 
 def _place(config: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
-    """The mapping in which a dotted key stands, and its name there."""
+    """Return the mapping that has a dotted key, and the key's name in it."""
     group, _, name = key.rpartition(".")
     return (config[group] if group else config), name
 
@@ -73,15 +73,18 @@ def _known_key(where: str, key: str, known: dict[str, Any], defaults: dict[str, 
         raise UserError(
             f"{where}{key} has keys of its own, set one at a time: {', '.join(of_group)}"
         )
+
     option = f" of {group}={defaults[group]['name']}" if group in GROUPS else ""
     if of_group:
         raise UserError(f"{where}unknown key {key!r}{option}: {nearest(key, of_group)}")
-    # The group itself is wrong or left out: the last part of the key is the best clue.
+
+    # The group itself is wrong or left out, so the last part of the key is the best clue.
     same_end = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
     if same_end:
         raise UserError(
             f"{where}unknown key {key!r}: did you mean {' or '.join(map(repr, same_end))}?"
         )
+
     words = ("table", "preset", *GROUPS)
     hint = likely(key, words, TYPO) or likely(key, settings)
     raise UserError(
@@ -90,15 +93,16 @@ def _known_key(where: str, key: str, known: dict[str, Any], defaults: dict[str, 
 
 
 def _read(where: str, key: str, text: str) -> Any:
-    """The value of one override by Hydra's grammar, or a path.
+    """Return the value of one override, by Hydra's grammar or as a path.
 
-    A folder of the name null is ./null.
+    For a path, null is None; a folder called null is written ./null.
     """
     raw = text.partition("=")[2]
     if key in PATHS:
         return None if raw == "null" else os.path.expanduser(raw)
     if "${" in raw:
         raise UserError(f"{where}{text}: interpolations have no part here; write the value itself")
+
     from hydra.errors import HydraException
 
     try:
@@ -120,10 +124,10 @@ def _read(where: str, key: str, text: str) -> Any:
 
 @lru_cache(maxsize=4096)
 def _parsed(text: str) -> Any:
-    """Hydra's reading of an override: tables repeat few of them in many cells.
+    """Return Hydra's reading of an override, cached, as tables repeat few of them in many cells.
 
-    HydraException where it has none. An equals sign in a value stands for itself
-    (``run.sbatch=[account=NAME]``), which Hydra would have quoted.
+    Raises HydraException if Hydra cannot read it. An equals sign in a value needs no quotes
+    (``run.sbatch=[account=NAME]``), although Hydra alone would want them.
     """
     key, equals, raw = text.partition("=")
     plain = not any(mark in raw for mark in "'\"\\")
@@ -138,7 +142,7 @@ def _parser() -> Any:
 
 
 def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every setting of nested sections: its dotted key, and its value."""
+    """Yield each setting of nested sections: its dotted key, and its value."""
     for name, value in tree.items():
         if isinstance(value, dict):
             yield from leaves(value, f"{prefix}{name}.")
@@ -147,7 +151,7 @@ def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def refuse_prefix(argument: str) -> None:
-    """Refuse what Hydra alone would understand. Raises UserError."""
+    """Refuse what only Hydra's own command line would understand. Raises UserError."""
     if argument.startswith(("+", "~")):
         raise UserError(
             f"{argument}: the prefixes +, ++ and ~ have no part here; write key=value, "

@@ -1,7 +1,7 @@
 """The verbs of the command, one module each.
 
-``HELP``, ``configure(parser)`` and ``run(args) -> exit code``. Nothing heavy is imported at the top
-of these modules, so that ``--help`` and ``ls`` are instant.
+A module has ``HELP``, ``configure(parser)`` and ``run(args) -> exit code``. Nothing heavy is
+imported at its top, so that ``--help`` and ``ls`` answer at once.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 def add_overrides(parser: ArgumentParser, about: str, keys: Sequence[str] = ()) -> None:
-    """The positional ``key=value`` arguments, as ``args.overrides``.
+    """Add the positional ``key=value`` arguments, as ``args.overrides``.
 
-    Completion offers only ``keys`` if given.
+    Completion offers only ``keys`` if they are given.
     """
     action = parser.add_argument("overrides", nargs="*", metavar="key=value", help=about)
     if keys:
@@ -37,11 +37,11 @@ def add_option(parser: ArgumentParser, option: str, kind: SettingKind, **about: 
     """Add an option whose value is of a kind, as a setting's is.
 
     Args:
-        parser: Of the verb.
-        option: As it is written, ``--number``.
+        parser: Parser of the verb.
+        option: The option as it is written, ``--number``.
         kind: What is allowed. Another value raises UserError: ``--number 0: allowed: a whole number
             from 1 to 100``.
-        about: What ``add_argument`` takes besides: ``default``, ``metavar``, ``help``.
+        about: Further arguments of ``add_argument``: ``default``, ``metavar``, ``help``.
     """
 
     def read(text: str) -> Any:
@@ -51,7 +51,7 @@ def add_option(parser: ArgumentParser, option: str, kind: SettingKind, **about: 
 
 
 def _value(text: str) -> int | float | str:
-    """What a person wrote: a number if it is one, whole numbers exactly."""
+    """Return what the user wrote, as a number if it is one; whole numbers stay exact."""
     for read in (int, float):
         try:
             return read(text)
@@ -61,20 +61,20 @@ def _value(text: str) -> int | float | str:
 
 
 def offer(action: Action, words: Sequence[str]) -> None:
-    """What completion offers for an argument, without restricting it."""
+    """Set the words that completion offers for an argument; other words stay allowed."""
     completes(action, lambda prefix, **_: [w for w in words if w.startswith(prefix)])
 
 
 def completes(action: Action, offered: Callable[..., list[str]]) -> None:
-    """Let ``offered(prefix, **more)`` say what completion offers for an argument.
+    """Let ``offered(prefix, **more)`` decide what completion offers for an argument.
 
-    As argcomplete asks for it.
+    argcomplete calls it.
     """
     action.completer = offered  # type: ignore[attr-defined]
 
 
 def only_keys(overrides: Sequence[str], allowed: Sequence[str], verb: str) -> dict[str, str]:
-    """The arguments of a verb that takes but a few keys. Raises UserError for any other key."""
+    """Return the arguments of a verb that takes few keys. Raises UserError for any other key."""
     found = {}
     for text in overrides:
         key, equals, value = text.partition("=")
@@ -89,9 +89,9 @@ def only_keys(overrides: Sequence[str], allowed: Sequence[str], verb: str) -> di
 
 
 def looks(brief: bool = False) -> Look:
-    """How a report looks on the standard output.
+    """Return how a report looks on the standard output.
 
-    As it is in a file or a pipe, in colour on a terminal.
+    A terminal gets its width and colours; a file or a pipe gets the plain form.
     """
     from vaebench.report import Look
 
@@ -101,10 +101,10 @@ def looks(brief: bool = False) -> Look:
 def nothing_to_set(
     tables: Sequence[Exhibit], overrides: Sequence[str], args: Namespace
 ) -> dict[str, str]:
-    """The settings of a verb for drawn figures alone, which have no rows, seeds or settings.
+    """Return the settings of a verb that is only given drawn figures.
 
-    ``run.results`` at most. Raises UserError for any other, and for ``--only`` and ``--seeds``. A
-    preset changes nothing, so it may stand there.
+    Such figures have no rows, seeds or settings, so only ``run.results`` is allowed. Any other
+    setting, ``--only`` and ``--seeds`` raise UserError. A preset is allowed, as it changes nothing.
     """
     names = ", ".join(t.name for t in tables)
     for option, given in (("--only", args.only), ("--seeds", args.seeds is not None)):
@@ -116,7 +116,7 @@ def nothing_to_set(
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """Write a file atomically and say so on stderr. UserError where it cannot be written."""
+    """Write a file atomically and say so on stderr. Raises UserError if it cannot be written."""
     write_output(path, content)
     tell([f"wrote {path}"])
 
@@ -130,6 +130,6 @@ def put(text: str, output: Path | None) -> None:
 
 
 def tell(lines: Iterable[str]) -> None:
-    """Say something on stderr, a line each."""
+    """Print messages on stderr, a line each."""
     for line in lines:
         print(f"vaebench: {line}", file=sys.stderr)

@@ -1,6 +1,6 @@
 """``vaebench bench``: the speed of each model family.
 
-Updates per second, or milliseconds where there are few.
+It is given in updates per second, or in milliseconds for slow ones.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ def run(args: Namespace) -> int:
     threads = KINDS["run.threads"].check(
         "run.threads", int(written) if written.isdecimal() else written
     )
+
     import torch
 
     from vaebench.bench import sections as bench
@@ -55,6 +56,7 @@ def run(args: Namespace) -> int:
     device = pick_device(asked)
     torch.set_num_threads(threads)
     where = f"{describe(device, threads)}, torch {torch.__version__}"
+
     found: list[dict[str, Any]] = []
     lines = bench.run(
         device, args.seconds, args.pack, args.only, args.beside == "jax", found.append

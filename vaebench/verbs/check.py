@@ -1,6 +1,6 @@
-"""``vaebench check``: the estimators held against exact enumeration on tiny models.
+"""``vaebench check``: the estimators compared with exact enumeration on tiny models.
 
-On this machine and device.
+The check is made on this machine and on the chosen device.
 """
 
 from __future__ import annotations
@@ -37,11 +37,13 @@ def run(args: Namespace) -> int:
 
     device = pick_device(asked)
     torch.set_num_threads(1)
+
     width = 62
     print(
         f"{'on ' + str(device):{width}}  {'exact':>11}  {'estimate':>11}  "
         f"{'std. error':>10}  {'z':>6}  worst"
     )
+
     bad = count = 0
     for line in check.run(device):
         count += 1

@@ -1,4 +1,4 @@
-"""``vaebench compare A.csv B.csv``: do two sets of results agree?"""
+"""``vaebench compare A.csv B.csv``: whether two sets of results agree."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """``vaebench completion SHELL``, and what is offered when TAB is pressed.
 
-Tables, presets, options, keys, rows.
+Offered are tables, presets, options, keys and rows.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def run(args: Namespace) -> int:
 
 
 def autocomplete(parser: ArgumentParser) -> None:
-    """Answer the shell and exit. Called only when the shell asks (``_ARGCOMPLETE`` is set)."""
+    """Answer the shell and exit. Only called if the shell asks (``_ARGCOMPLETE`` is set)."""
     import argcomplete
 
     _attach(parser)
@@ -41,10 +41,10 @@ def autocomplete(parser: ArgumentParser) -> None:
 
 
 def _plain_line(parser: ArgumentParser) -> dict[str, str]:
-    """The command line without its options, where ``key=value`` is completed.
+    """Return the command line without its options, if a ``key=value`` is completed, as variables.
 
-    argparse takes positional arguments in one stretch: after ``table=a --seeds 0`` it expects no
-    more of them, though the command does.
+    argparse only takes positional arguments in one stretch. After ``table=a --seeds 0`` it expects
+    no more of them, although the command allows them. {} if the line can be left as it is.
     """
     line = os.environ.get("COMP_LINE", "")
     line = line[: int(os.environ.get("COMP_POINT") or len(line))]
@@ -68,6 +68,7 @@ def _plain_line(parser: ArgumentParser) -> dict[str, str]:
         *words[:first],
         *(w for w in words[first:] if "=" in w and not w.startswith("-") and not set(w) & QUOTES),
     ]
+
     line = " ".join([*kept, last])
     return {"COMP_LINE": line, "COMP_POINT": str(len(line.encode()))}
 

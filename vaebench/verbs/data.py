@@ -35,20 +35,25 @@ def run(args: Namespace) -> int:
 
     if args.action not in ACTIONS:
         raise UserError(f"unknown action {args.action!r}: {nearest(args.action, ACTIONS)}")
+
     mirror = only_keys([a for a in args.names if "=" in a], ["data.mirror"], "data").get(
         "data.mirror"
     )
+
     names = [a for a in args.names if "=" not in a]
     for name in names:
         if name not in DATA:
             raise UserError(f"unknown data set {name!r}: {nearest(name, DATA)}")
+
     if args.action == "ls":
         print(listed(listing(mirror, names), streams.width()))
         return 0
+
     if args.action == "get" and not names:
         raise UserError(f"data get: name the data sets to get; {nearest('', DATA)}")
     if args.action == "get" and mirror is not None and not Path(mirror).expanduser().is_dir():
         raise UserError(f"data.mirror={mirror}: not a folder")
+
     if args.action == "verify":
         warn_of_mirror(mirror)
     act = _get if args.action == "get" else _verify
@@ -56,7 +61,7 @@ def run(args: Namespace) -> int:
 
 
 def warn_of_mirror(mirror: str | None) -> None:
-    """Say on stderr that the mirror that was named, here or in the environment, is not there."""
+    """Warn on stderr if the mirror that is named, here or in the environment, does not exist."""
     from vaebench.data.files.fetch import mirror_root
 
     root = mirror_root(mirror)
@@ -65,9 +70,9 @@ def warn_of_mirror(mirror: str | None) -> None:
 
 
 def listing(mirror: str | None, names: list[str] | None = None) -> list[tuple[str, ...]]:
-    """A header and one line for each data set (``names``, or all).
+    """Return a header and one line for each data set (``names``, or all).
 
-    Says on stderr if the mirror is not there.
+    If the mirror does not exist, a warning is printed on stderr.
     """
     from vaebench import data
     from vaebench.data.inventory import lines
@@ -79,9 +84,9 @@ def listing(mirror: str | None, names: list[str] | None = None) -> list[tuple[st
 
 
 def _get(name: str, mirror: str | None, _: bool) -> int:
-    """Fetch and prepare one.
+    """Fetch and prepare one data set, and return the exit code.
 
-    A failure is a line on stderr, so that the others still get their turn.
+    A failure is a line on stderr, so that the others are still fetched.
     """
     from vaebench import data
 
@@ -95,9 +100,9 @@ def _get(name: str, mirror: str | None, _: bool) -> int:
 
 
 def _verify(name: str, mirror: str | None, asked: bool) -> int:
-    """Print the checks of one.
+    """Print the checks of one data set, and return the exit code.
 
-    1 if a file is bad, or if it was asked for by name and nothing of it is here.
+    It is 1 if a file is bad, or if the data set was named and none of its files is here.
     """
     from vaebench import data
 
@@ -106,6 +111,7 @@ def _verify(name: str, mirror: str | None, asked: bool) -> int:
     except DataError as e:
         print(f"{name}: bad: {e}")
         return 1
+
     for check in checks:
         print(check)
     states = [check.state for check in checks]

@@ -1,4 +1,4 @@
-"""``vaebench doctor``: is everything here that a run needs? One line each: ok, warn or FAIL."""
+"""``vaebench doctor``: check all that a run needs. One line for each: ok, warn or FAIL."""
 
 from __future__ import annotations
 

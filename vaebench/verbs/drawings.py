@@ -1,6 +1,6 @@
 """Figures of formulas as ``run`` draws them.
 
-An image and its points, in the folder ``figures`` beside the runs.
+Each is an image and its points, in the folder ``figures`` beside the runs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def draw_only(figures: Sequence[Figure], results: Path, dry: bool) -> int:
-    """Draw figures and print their tables; ``dry``: say what would be drawn."""
+    """Draw figures and print their tables; with ``dry`` only print what would be drawn."""
     from vaebench.report import written
 
     if dry:
@@ -29,9 +29,9 @@ def draw_only(figures: Sequence[Figure], results: Path, dry: bool) -> int:
 
 
 def draw(figures: Sequence[Figure], results: Path) -> dict[str, Shown]:
-    """Write the CSV and the image of each figure; the figures by name.
+    """Write the CSV and the image of each figure, and return the figures by name.
 
-    UserError where one cannot be written.
+    Raises UserError if one cannot be written.
     """
     from vaebench.report.drawn import Drawn
     from vaebench.report.shown import points_text
@@ -57,5 +57,5 @@ def would_draw(figures: Sequence[Figure], results: Path) -> None:
 
 
 def _image(results: Path, figure: Figure) -> Path:
-    """Where the image of a figure goes; its CSV stands beside it."""
+    """Return the path of a figure's image; its CSV is put beside it."""
     return results.parent / "figures" / f"{figure.name}.png"

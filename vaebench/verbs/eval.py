@@ -1,4 +1,4 @@
-"""``vaebench eval RUN...``: new metrics for old checkpoints, without training."""
+"""``vaebench eval RUN...``: new metrics for stored checkpoints, without training."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ def run(args: Namespace) -> int:
         failed.append(error)
 
     asked = asked_for(args.runs, others_go_on)
+
     stop = Stop()
     if args.cases is not None:
         if len(asked) != 1:
@@ -80,8 +81,8 @@ def run(args: Namespace) -> int:
 def _evaluate(run: Stored, progress: Progress, should_stop: ShouldStop) -> None:
     """Evaluate one run and print its measures.
 
-    Raises UserError where it was moved, is damaged, in use or cannot be written, and Interrupted
-    when ``should_stop`` says so.
+    Raises UserError if the run was moved, is damaged, is in use or cannot be written, and
+    Interrupted when ``should_stop`` returns True.
     """
     from vaebench.results.digest import lines
     from vaebench.running.reevaluate import opened
@@ -92,16 +93,18 @@ def _evaluate(run: Stored, progress: Progress, should_stop: ShouldStop) -> None:
             result = session.evaluate_only(progress, should_stop)[0]
         except Interrupted as e:
             raise Interrupted(f"interrupted: {e}, the same command goes on from here") from None
+
     print(
         f"{run.folder}: {result['status']}, {result['updates']} updates", *lines(result), sep="\n"
     )
 
 
 def _cost(session: Session) -> str:
-    """What an evaluation will take, as far as it is known."""
+    """Return what an evaluation will cost, in words, as far as it is known."""
     from vaebench.report.costs import stored_evaluation
 
     if not session.examined.own:
         return f"on other data, {session.examined.splits.name}"
+
     cost = stored_evaluation(session.store, session.cell, session.device.type)
     return "of unknown cost" if cost is None else f"of about {duration(cost)}"

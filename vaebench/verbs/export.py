@@ -30,10 +30,12 @@ def run(args: Namespace) -> int:
         raise UserError(f"--output {args.output}: not a folder")
     if args.only not in (None, *PARTS):
         raise UserError(f"--only {args.only}: allowed: {', '.join(PARTS)}")
+
     folder = one_run.folder_of(args)
     from vaebench.evaluation import exported, programs, trained_run
 
     trained = trained_run.load(folder)
+
     written: list[Path] = []
     if args.only != "parameters":
         written += programs.write(trained.model, programs.examples(trained), args.output).values()

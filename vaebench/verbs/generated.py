@@ -1,6 +1,6 @@
 """What ``sample`` and ``reconstruct`` share.
 
-How documents are read off, and options that do not fit a run.
+This is how words are chosen for documents, and the check for options that do not fit a run.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 OF_IMAGES = ("traverse", "manifold", "steps", "around", "impute")
 OF_DOCUMENTS = ("path", "how", "width", "longest")
-"""Options for cases of one kind alone."""
+"""Options for one kind of data only: images, documents."""
 
 
 def add_decoding(parser: ArgumentParser, how: str) -> None:
-    """Options of both verbs."""
+    """Add the options that both verbs have."""
     add_option(
         parser,
         "--seed",
@@ -57,9 +57,9 @@ def add_decoding(parser: ArgumentParser, how: str) -> None:
 
 
 def decoding(args: Namespace, how: str) -> Callable[[Trained], Decoding]:
-    """How documents are read off, checked before anything is loaded.
+    """Return how words are chosen for documents, checked before anything is loaded.
 
-    ``longest`` is that of the data if not given.
+    If ``longest`` is not given, it is that of the data.
     """
     from vaebench.evaluation.generation import Decoding
 
@@ -70,12 +70,12 @@ def decoding(args: Namespace, how: str) -> Callable[[Trained], Decoding]:
 
 
 def no_documents(trained: Trained, args: Namespace, options: Iterable[str]) -> None:
-    """Raises UserError for an option of documents where the model makes images."""
+    """Raise UserError if an option of documents is given and the model makes images."""
     _none_given(trained.splits.name, args, options, "documents")
 
 
 def no_images(trained: Trained, args: Namespace, options: Iterable[str]) -> None:
-    """Raises UserError for an option of images where the model makes documents."""
+    """Raise UserError if an option of images is given and the model makes documents."""
     _none_given(trained.splits.name, args, options, "images")
 
 
@@ -87,9 +87,9 @@ def _none_given(data: str, args: Namespace, options: Iterable[str], of: str) -> 
 
 
 def trained(args: Namespace) -> Trained:
-    """The run that the arguments name.
+    """Load the run that the arguments name.
 
-    Raises UserError unless it is one, trained, and one for these options.
+    Raises UserError if there is no such run, it is not trained, or the options do not fit it.
     """
     folder = folder_of(args)
     _refuse_by_settings(args, read_note(folder)[0]["config"])
@@ -102,14 +102,15 @@ def trained(args: Namespace) -> Trained:
 def _refuse_by_settings(args: Namespace, config: Mapping[str, Any]) -> None:
     """Refuse options that do not fit a run, as far as its settings tell.
 
-    Before torch, its model and its data are read.
+    This is done before torch, the model and the data are loaded.
 
     Raises:
-        UserError: Naming the option.
+        UserError: If an option does not fit; the line names it.
     """
     made = foreseen.makes(config)
     if made is None:
         return
+
     if made == "documents":
         _none_given(config["data"]["name"], args, OF_IMAGES, "images")
         _refuse_picture(args.output)
@@ -124,7 +125,7 @@ def _refuse_by_settings(args: Namespace, config: Mapping[str, Any]) -> None:
 
 
 def _refuse_picture(output: Path | None) -> None:
-    """Refuse a picture's name for documents. Raises UserError."""
+    """Refuse a file name of a picture for documents. Raises UserError."""
     if is_picture(output):
         raise UserError(
             f"--output {output}: documents are text; write a name such as "

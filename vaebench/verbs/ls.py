@@ -1,4 +1,4 @@
-"""``vaebench ls``: what there is, one line each. Imports neither torch nor Hydra nor pandas."""
+"""``vaebench ls``: lists, one line each. It imports neither torch nor Hydra nor pandas."""
 
 from __future__ import annotations
 
@@ -35,8 +35,10 @@ def run(args: Namespace) -> int:
     overrides = args.overrides
     if "=" in what:
         what, overrides = "tables", [what, *overrides]
+
     if what not in LISTS:
         raise UserError(f"cannot list {what!r}: {nearest(what, LISTS)}")
+
     rows = LISTS[what](only_keys(overrides, KEYS, "ls"))
     if len(rows) > 1:
         print(listed(rows, streams.width(), 2 if what == "runs" else 1))
@@ -52,7 +54,7 @@ def _tables(_: dict[str, str]) -> Rows:
 
 
 def _options(group: str) -> Rows:
-    """The options of a config group with the first comment line of each file."""
+    """Return the options of a config group with the first comment line of each file."""
     return [
         (group.upper(), "ABOUT"),
         *((name, catalogue.about(group, name)) for name in catalogue.options(group)),

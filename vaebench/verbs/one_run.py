@@ -1,4 +1,4 @@
-"""The one run that ``sample``, ``reconstruct`` and ``export`` are given."""
+"""The one run that ``sample``, ``reconstruct`` and ``export`` take."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vaebench.settings.defaults import results_root
 
 
 def add_run(parser: ArgumentParser) -> None:
-    """The run, and where runs are."""
+    """Add the arguments for the run and for the folder of runs."""
     parser.add_argument(
         "run",
         nargs="+",
@@ -23,7 +23,7 @@ def add_run(parser: ArgumentParser) -> None:
 
 
 def folder_of(args: Namespace) -> Path:
-    """The folder of the run that the arguments name. Raises UserError unless there is one."""
+    """Return the folder of the run that the arguments name. Raises UserError if there is none."""
     names, settings = shipped_models.names_and_settings(args.run)
     given = dict(setting.split("=", 1) for setting in settings)
     for key in given:

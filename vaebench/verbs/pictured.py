@@ -1,6 +1,6 @@
-"""Images that a model makes, on their way out.
+"""Output of images that a model makes.
 
-As lines of zeros and ones, or in a grid drawn to a file.
+They are written as lines of zeros and ones, or drawn to a file in a grid.
 """
 
 from __future__ import annotations
@@ -21,44 +21,46 @@ if TYPE_CHECKING:
     from vaebench.evaluation.trained_run import Trained
 
 OTHER_IMAGES = ("jpg", "jpeg", "gif", "bmp", "webp", "tif", "tiff")
-"""Names of images that are not drawn, so that none of them becomes a file of text."""
+"""Formats that images are not drawn in. Their names are refused, lest text be written to them."""
 
 MOST = 10_000
-"""Images of one picture."""
+"""Most images of one picture."""
 
 
 def is_picture(output: Path | None) -> TypeGuard[Path]:
-    """Whether a file of that name is an image."""
+    """Whether a file of that name is a drawn image. Raises UserError for OTHER_IMAGES."""
     if output is None:
         return False
+
     kind = output.suffix.lstrip(".").lower()
     if kind in OTHER_IMAGES:
-        kind_of(output)  # says which are drawn
+        kind_of(output)  # raises the UserError that says which are drawn
     return kind in SUFFIXES
 
 
 def check_room(option: str, number: int, output: Path | None) -> None:
-    """Raises UserError for more images than a picture holds, where one is asked for."""
+    """Raise UserError if a picture is asked for and it cannot hold so many images."""
     if is_picture(output) and number > MOST:
         raise UserError(f"{option}: {number:,} images; a picture holds {MOST:,} at most")
 
 
 def show(x: Tensor, trained: Trained, output: Path | None) -> None:
-    """Images (n, d): one a line, or in a picture.
+    """Write images (n, d), one a line, or draw them if ``output`` is the name of a picture.
 
-    In the latter, where ``output`` is its name, in rows of ten or, of many, of more.
+    A picture has rows of ten images, or of the square root of n if that is more.
     """
     if not is_picture(output):
         put("".join(f"{_line(bits)}\n" for bits in x), output)
         return
+
     across = max(min(len(x), 10), math.isqrt(len(x)))
     draw(rows_of(_images(x, trained), across), output)
 
 
 def show_pairs(originals: Tensor, again: Tensor, trained: Trained, output: Path | None) -> None:
-    """Images (n, d) beside what became of them.
+    """Write images (n, d) beside their reconstructions.
 
-    Two a line, with a tab between, or in a square of pairs.
+    They are written two a line, with a tab between, or drawn in a square of pairs.
     """
     if not is_picture(output):
         put(
@@ -66,6 +68,7 @@ def show_pairs(originals: Tensor, again: Tensor, trained: Trained, output: Path 
             output,
         )
         return
+
     import numpy as np
 
     pairs = np.stack([_images(originals, trained), _images(again, trained)], 1)
@@ -75,17 +78,18 @@ def show_pairs(originals: Tensor, again: Tensor, trained: Trained, output: Path 
 
 
 def show_grid(x: Tensor, trained: Trained, output: Path | None) -> None:
-    """Images (down, across, d): one a line, row by row, or in a picture as they stand."""
+    """Write images (down, across, d), one a line, row by row, or draw them as they are arranged."""
     down, across, _ = x.shape
     if not is_picture(output):
         put("".join(f"{_line(bits)}\n" for bits in x.flatten(0, 1)), output)
         return
+
     each = _images(x.flatten(0, 1), trained)
     draw(each.reshape(down, across, *each.shape[1:]), output)
 
 
 def draw(grid: np.ndarray, output: Path, group: int = 1) -> None:
-    """A grid of images (down, across, height, width), ones dark, as a file.
+    """Draw a grid of images (down, across, height, width) to a file; ones are dark.
 
     See ``data.images.mosaic``.
     """
@@ -94,7 +98,7 @@ def draw(grid: np.ndarray, output: Path, group: int = 1) -> None:
 
 
 def _images(x: Tensor, trained: Trained) -> np.ndarray:
-    """Images (n, d) in their shape; what is no image stands in one row."""
+    """Return images (n, d) in their shape; data that are no images become one row."""
     return x.cpu().numpy().reshape(len(x), *trained.splits.picture)
 
 

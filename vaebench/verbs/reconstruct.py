@@ -1,4 +1,4 @@
-"""``vaebench reconstruct RUN < file``: cases through the posterior of a trained model and back."""
+"""``vaebench reconstruct RUN < file``: examples through a trained posterior and back."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ HELP = (
 )
 
 PICTURE = Path("reconstructions.png")
-"""Where images of the test set are drawn if nothing else is said."""
+"""File that images of the test set are drawn to, unless ``--output`` names another."""
 
 IMPUTED = Path("imputations.png")
-"""Where images are drawn whose missing pixels were filled in."""
+"""The same for images whose missing pixels were filled in."""
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -74,14 +74,15 @@ def run(args: Namespace) -> int:
 
 
 def _share(args: Namespace) -> float | None:
-    """What ``--impute`` asks for: a share of the pixels, 0 for a square, None for nothing.
+    """Return what ``--impute`` asks for: a share of the pixels, 0 for a square, None for nothing.
 
-    Raises UserError.
+    Raises UserError if the other options do not fit it.
     """
     if args.impute is None:
         return None
     if args.test is None or args.code is not None:
         raise UserError("--impute: of images of the test set, with --test N and without --code")
+
     if not pictured.is_picture(args.output or IMPUTED):
         raise UserError(
             f"--impute: draws a picture; --output {args.output}: write a name such as {IMPUTED}"
@@ -90,7 +91,7 @@ def _share(args: Namespace) -> float | None:
 
 
 def _imputed(args: Namespace, trained: Trained, share: float) -> None:
-    """A row for each image: itself, what is left of it, and the chain that fills in the rest."""
+    """Draw a row for each image: itself, what is left of it, the chain that fills in the rest."""
     from vaebench.estimators.imputation import missing
     from vaebench.evaluation import generation
 
@@ -128,7 +129,7 @@ def _documents(args: Namespace, trained: Trained, decoding: Decoding) -> None:
 
 
 def _cases(args: Namespace, trained: Trained) -> Tensor:
-    """Those of standard input, or of the test set."""
+    """Return the examples of standard input, or of the test set."""
     from vaebench.evaluation.lines import read
 
     return read(sys.stdin.buffer, trained) if args.test is None else trained.test_cases(args.test)

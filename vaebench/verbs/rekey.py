@@ -35,6 +35,7 @@ def run(args: Namespace) -> int:
             continue
         print(f"{found.folder.parent.name}/seed-{found.seed} -> {found.key}/seed-{found.seed}")
         moved += 1
+
     print(
         f"{moved} run{'' if moved == 1 else 's'} "
         f"{'would be ' if args.dry_run else ''}renamed in {store.root}"

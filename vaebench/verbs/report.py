@@ -1,4 +1,4 @@
-"""``vaebench report table=NAME``: what was measured beside what was published."""
+"""``vaebench report table=NAME``: measured numbers beside published ones."""
 
 from __future__ import annotations
 
@@ -67,6 +67,7 @@ def run(args: Namespace) -> int:
     exhibits = [catalogue.load(name) for name in selection.tables]
     options.check(exhibits, args.format, args.plot, args.curves, args.figure, args.sources)
     tables = [e for e in exhibits if isinstance(e, Table)]
+
     if not tables:
         nothing_to_set(exhibits, selection.overrides, args)
     measured = (
@@ -74,7 +75,7 @@ def run(args: Namespace) -> int:
     )
     found = shown.in_order(exhibits, measured)
 
-    # Everything is made before anything is written.
+    # Everything is made before anything is written, so that an error leaves no files behind.
     look = (
         looks(args.brief)
         if args.output is None and args.format == "text"
@@ -83,9 +84,11 @@ def run(args: Namespace) -> int:
     text = report.written(found, args.format, look)
     points = shown.points_text(found) if args.curves else ""
     image = found[0].image(images.kind_of(args.plot)) if args.plot else b""
+
     for path, content in ((args.curves, points), (args.plot, image), (args.output, text)):
         if path:
             write(path, content)
+
     if not args.output:
         sys.stdout.write(text)
     return 0
@@ -121,6 +124,7 @@ def _from_runs(tables: list[Table], selection: Selection, args: Namespace) -> li
     for table, some in zip(tables, chosen, strict=True):
         shown = table.narrowed((c.row, c.column) for c in some) if args.only else table
         measured.append(stored.measured(shown, some, _seeds(table, selection, args), args.figure))
+
     files = bool(args.curves or args.plot or (args.output and args.format == "csv"))
     tell(stored.notices(measured, chosen, selection.overrides, files))
     return measured

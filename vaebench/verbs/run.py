@@ -73,11 +73,12 @@ def run(args: Namespace) -> int:
     every = [catalogue.load(name) for name in selection.tables]
     tables = [e for e in every if isinstance(e, Table)]
     figures = [e for e in every if isinstance(e, Figure)]
+
     if not tables:
         given = nothing_to_set(figures, selection.overrides, args)
         return drawings.draw_only(figures, results_root(given.get("run.results")), args.dry_run)
 
-    # What there is of it, and what is to be done.
+    # What is done already, and what is left to do.
     wanted = [
         (cells(t, preset, selection.overrides, args.only), seeds(t, preset, args.seeds))
         for t in tables
@@ -95,7 +96,7 @@ def run(args: Namespace) -> int:
         print(describe(todo, args.force, with_settings(reference_records(), asked)))
         return 0
 
-    # The figures come first: what cannot be written is known before the training.
+    # The figures come first: if they cannot be written, this is known before the training.
     shown = drawings.draw(figures, store.root)
     launched = execute(todo, args.force, args.fail_fast, until)
     for table, (chosen, numbers) in zip(tables, wanted, strict=True):

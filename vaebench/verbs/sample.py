@@ -1,4 +1,4 @@
-"""``vaebench sample RUN``: cases that a trained model makes."""
+"""``vaebench sample RUN``: examples that a trained model makes."""
 
 from __future__ import annotations
 
@@ -48,8 +48,10 @@ def run(args: Namespace) -> int:
     steps = 11 if args.steps is None else args.steps
     number = 10 if args.number is None else args.number
     _check(args, moved, number)
+
     decoding = generated.decoding(args, "sample")
     trained = generated.trained(args)
+
     from vaebench.evaluation import generation
     from vaebench.evaluation.lines import written_documents
 
@@ -72,9 +74,9 @@ def run(args: Namespace) -> int:
 
 
 def _check(args: Namespace, moved: bool, number: int) -> None:
-    """Raises UserError for options that do not go together.
+    """Raise UserError if options do not fit together.
 
-    And for more images than a picture holds.
+    It is also raised if there are more images than a picture holds.
     """
     if not moved:
         for option in ("steps", "around"):
@@ -90,7 +92,7 @@ def _check(args: Namespace, moved: bool, number: int) -> None:
 
 
 def _moved(args: Namespace, trained: Trained, steps: int, means: bool) -> Tensor:
-    """Images (down, across, d) whose codes differ in single latents; says on stderr in which."""
+    """Return images (down, across, d) that differ in single latents, which stderr names."""
     from vaebench.evaluation import traversal
 
     latents = 2 if args.manifold else args.traverse
@@ -104,6 +106,7 @@ def _moved(args: Namespace, trained: Trained, steps: int, means: bool) -> Tensor
         args.manifold,
         means,
     )
+
     named = ", ".join(f"{i} ({float(found.variances[i]):.3g})" for i in found.latents)
     order = "upwards, rightwards" if args.manifold else "row by row"
     tell([f"latents {order}, with the variance of their posterior mean: {named}"])

@@ -1,4 +1,4 @@
-"""``vaebench show table=NAME``: the page of a table file, without composing it."""
+"""``vaebench show table=NAME``: the content of a table's file, without composing it."""
 
 from __future__ import annotations
 

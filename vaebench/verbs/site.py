@@ -70,9 +70,9 @@ def run(args: Namespace) -> int:
 
 
 def _write(tables: Sequence[Table], args: Namespace, root: Path) -> list[str]:
-    """Write the pages.
+    """Write the pages, and return what the user should know about them.
 
-    Returns what a person should know of them; raises UserError if there are no results.
+    Raises UserError if there are no results.
     """
     from vaebench.site import build, sources
     from vaebench.work.steps import steps
@@ -88,6 +88,7 @@ def _write(tables: Sequence[Table], args: Namespace, root: Path) -> list[str]:
         results.append(some)
 
     left = 0 if args.sources else sources.left_out(root, results)
+
     without = f"{counted(left, 'run')} with other settings or of other tables left out"
     if not any(len(result.frame) for result in results):
         where = ", ".join(args.sources) or str(root)
@@ -104,7 +105,7 @@ def _write(tables: Sequence[Table], args: Namespace, root: Path) -> list[str]:
 
 
 def _tables(names: str | None) -> list[Table]:
-    """The tables that are named, or all. Figures of formulas have no results."""
+    """Return the tables that are named, or all. Figures of formulas have no results."""
     known = [
         exhibit
         for name in catalogue.options("table")
@@ -112,10 +113,12 @@ def _tables(names: str | None) -> list[Table]:
     ]
     if names is None:
         return known
+
     by_name = {table.name: table for table in known}
     for name in names.split(","):
         if name not in by_name:
             raise UserError(f"table={name}: {nearest(name, by_name)}")
+
     return [by_name[name] for name in dict.fromkeys(names.split(","))]
 
 

@@ -1,6 +1,6 @@
 """The standard streams, made safe for a command.
 
-Closed ones, full ones, and those that take ASCII alone.
+They may be closed or full, or take ASCII only.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ HANDLER = "vaebench_nearest"
 """Name of the error handler for characters that a stream's encoding lacks."""
 
 ASCII = {"±": "+-", "×": "x", "–": "-", "—": "-", "…": "...", "≤": "<=", "≥": ">=", "−": "-"}  # noqa: RUF001
-"""What stands for the characters that reports use where a stream takes ASCII alone."""
+"""ASCII replacements of the characters that reports use."""
 
 
 NARROWEST = 40
-"""Columns below which nothing is fitted to a terminal."""
+"""Least number of columns that anything is fitted to."""
 
 
 class OutputError(Exception):
@@ -32,12 +32,12 @@ class OutputError(Exception):
 
 @contextlib.contextmanager
 def safe() -> Iterator[None]:
-    """Let a command use ``sys.stdout`` and ``sys.stderr`` whatever they are.
+    """Make ``sys.stdout`` and ``sys.stderr`` usable for the time of the block, whatever they are.
 
-    For the time of the block. A closed descriptor is put in place, so that no file takes its
-    number. What the standard output does not take raises OutputError, or BrokenPipeError; what the
-    standard error does not take is dropped, because no message of ours may end a training. A
-    character that the encoding lacks is written by its nearest ASCII.
+    A closed descriptor is replaced, so that no file takes its number. If the standard output cannot
+    be written, OutputError or BrokenPipeError is raised. If the standard error cannot be written,
+    the text is dropped, because no message of ours may end a training. A character that the
+    encoding lacks is replaced by the nearest ASCII.
     """
     codecs.register_error(HANDLER, _nearest)
     before = sys.stdin, sys.stdout, sys.stderr
@@ -45,7 +45,7 @@ def safe() -> Iterator[None]:
     changed = [(s, s.errors) for s in (sys.stdout, sys.stderr) if hasattr(s, "reconfigure")]
     try:
         for stream, _ in changed:
-            # It flushes, which a pipe behind a file's buffer refuses.
+            # reconfigure flushes, which fails if the stream cannot be written.
             with contextlib.suppress(OSError, ValueError):
                 stream.reconfigure(errors=HANDLER)
         sys.stdout = _Stream(sys.stdout, _raise)
@@ -59,9 +59,9 @@ def safe() -> Iterator[None]:
 
 
 def width() -> int | None:
-    """Columns of the terminal that the standard output is, or of COLUMNS.
+    """Return the columns of the terminal that is the standard output, or COLUMNS.
 
-    None where it is a file or a pipe.
+    None for a file or a pipe without COLUMNS.
     """
     asked = os.environ.get("COLUMNS", "")
     terminal = hasattr(sys.stdout, "isatty") and sys.stdout.isatty()
@@ -77,7 +77,7 @@ def colour() -> bool:
 
 
 def blocks() -> bool:
-    """Whether the standard output is a terminal that shows blocks of unlike heights."""
+    """Whether the standard output is a terminal that can show block characters."""
     terminal = hasattr(sys.stdout, "isatty") and sys.stdout.isatty()
     try:
         return terminal and bool("\u2581".encode(getattr(sys.stdout, "encoding", None) or "ascii"))
@@ -86,7 +86,7 @@ def blocks() -> bool:
 
 
 def release(stream: Any) -> None:
-    """Drop what still waits in a stream that takes nothing: Python's exit would report it again."""
+    """Drop what waits in a stream that takes nothing; Python would report it again at its exit."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         number = stream.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -95,7 +95,7 @@ def release(stream: Any) -> None:
 
 
 class _Stream:
-    """A text stream whose failures to write go to ``failed``; all else is the stream's own."""
+    """A text stream that passes failures to write to ``failed``; all else is the stream's own."""
 
     def __init__(self, stream: TextIO, failed: Any) -> None:
         self._stream = stream
@@ -135,10 +135,10 @@ def _drop(stream: Any, error: Exception) -> None:
 
 
 def _open_closed() -> None:
-    """Put something in the place of closed descriptors.
+    """Replace closed descriptors.
 
-    Reading gives nothing. Writing to a closed output must fail, so its descriptor is for reading
-    only. Messages go nowhere.
+    Reading from the replaced input returns nothing. Writing to a closed output must fail, so its
+    descriptor is for reading only. Messages to a closed stderr go nowhere.
     """
     for number, flags in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
@@ -158,7 +158,7 @@ def _open_closed() -> None:
 
 
 def _nearest(error: UnicodeError) -> tuple[str, int]:
-    r"""The handler: ``±`` as ``+-``, ``é`` as ``e``, what has no ASCII near it as ``\u4e2d``."""
+    r"""Replace ``±`` by ``+-``, ``é`` by ``e``, a character far from ASCII by ``\u4e2d``."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return "".join(map(_plain, error.object[error.start : error.end])), error.end
