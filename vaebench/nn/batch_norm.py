@@ -1,6 +1,6 @@
-"""Batch normalisation whose running statistics are handed out instead of written.
+"""Batch normalisation (Ioffe & Szegedy 2015) that returns its batch statistics.
 
-Ioffe & Szegedy 2015.
+A step must be pure, so no layer changes its running averages by itself.
 """
 
 from __future__ import annotations
@@ -9,17 +9,22 @@ import torch
 from torch import Tensor, nn
 
 Tape = dict[str, tuple[Tensor, Tensor]]
-"""Path of a layer -> mean and variance of the batch it has just seen, (n,)
+"""Batch statistics: path of a layer -> mean and variance of the batch that it has just seen, (n,)
 each, without gradient."""
 
 
 class BatchNorm(nn.Module):
-    """(..., n) -> (..., n): standardised, then scaled and shifted.
+    """Batch normalisation, (..., n) -> (..., n): standardise, then scale and shift.
 
-    In training by the batch, else by running averages. A step must be pure, so in training the
-    layer writes the batch's statistics on a tape that its caller brings, and ``running`` makes the
-    new averages of them; without a tape the layer uses the averages in its buffers. Both kinds of
-    statistics run over all leading dimensions; the variance has no degrees-of-freedom correction.
+    In training the layer uses the statistics of the batch, and writes them to the ``tape`` that its
+    caller passes; ``running`` makes new running averages of them. Without a tape the layer uses the
+    averages in its buffers. Statistics are taken over all leading dimensions. The variance has no
+    degrees-of-freedom correction.
+
+    Args:
+        units: n.
+        momentum: Weight of the old value in a running average.
+        epsilon: Added to the variance.
     """
 
     mean: Tensor
@@ -36,7 +41,7 @@ class BatchNorm(nn.Module):
         self.path = ""
 
     def start(self, generator: torch.Generator) -> None:
-        """Initial parameters: scale 1, shift 0."""
+        """Set the initial parameters: scale 1, shift 0."""
         nn.init.ones_(self.scale)
         nn.init.zeros_(self.shift)
 
@@ -52,24 +57,22 @@ class BatchNorm(nn.Module):
 
 
 def name_norms(model: nn.Module) -> None:
-    """Tell every normalisation layer of ``model`` where it stands.
-
-    Call it when the model is built.
-    """
+    """Tell every normalisation layer its path in ``model``; call this once the model is built."""
     for path, module in model.named_modules():
         if isinstance(module, BatchNorm):
             module.path = path
 
 
 def layers(model: nn.Module) -> list[BatchNorm]:
-    """The normalisation layers of ``model``."""
+    """Return the normalisation layers of ``model``."""
     return [m for m in model.modules() if isinstance(m, BatchNorm)]
 
 
 def initial(model: nn.Module, prefix: str) -> dict[str, Tensor]:
-    """State of an objective for all layers of ``model``.
+    """Return the first running averages of all layers of ``model``, for an objective's state.
 
-    Names of their buffers behind ``prefix`` -> start values.
+    Returns:
+        Name of a buffer, after ``prefix`` -> mean 0 or variance 1, (n,).
     """
     return {
         f"{prefix}{m.path}.{name}": torch.full_like(m.scale.detach(), value)
@@ -81,10 +84,10 @@ def initial(model: nn.Module, prefix: str) -> dict[str, Tensor]:
 def running(
     model: nn.Module, prefix: str, state: dict[str, Tensor], tape: Tape
 ) -> dict[str, Tensor]:
-    """The entries of ``initial`` after the batch on the tape.
+    """Return the running averages after the batch whose statistics are on the tape.
 
-    Momentum * old + (1 - momentum) * batch's. Layers that have written nothing on the tape are left
-    out: they have not been used.
+    They are momentum * old value + (1 - momentum) * the batch's. Layers that wrote nothing to the
+    tape were not used, and are left out.
     """
     out = {}
     for m in layers(model):

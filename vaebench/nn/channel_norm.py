@@ -1,4 +1,4 @@
-"""Batch normalisation of the channels of images, and the nonlinearity behind it."""
+"""Batch normalisation of the channels of images, and the nonlinearity after it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from vaebench.nn.batch_norm import BatchNorm, Tape
 class ChannelNorm(BatchNorm):
     """Batch normalisation over examples and pixels: (batch, channels, h, w) -> the same shape.
 
-    The settings are PyTorch's, which He et al. (2019) left as they are: running averages keep 0.9
-    of their old value, 1e-5 is added to the variance, and the running variance is corrected for its
-    degrees of freedom, the batch's own is not. In training the statistics of the batch go on the
-    tape, see ``BatchNorm``; without a tape the running averages count.
+    The settings are PyTorch's defaults, as in He et al. (2019): running averages keep 0.9 of their
+    old value, and 1e-5 is added to the variance. The running variance is corrected for its degrees
+    of freedom, the batch's own is not. In training the statistics of the batch go to the tape, see
+    ``BatchNorm``; without a tape the running averages are used.
     """
 
     def __init__(self, channels: int) -> None:
@@ -29,8 +29,7 @@ class ChannelNorm(BatchNorm):
                 x, self.mean, self.variance, self.scale, self.shift, False, 0.0, self.epsilon
             )
 
-        # With a momentum of 1 the averages that PyTorch writes are the
-        # statistics of this batch alone.
+        # With a momentum of 1, the averages that PyTorch writes are the statistics of this batch.
         mean = torch.zeros_like(self.mean)
         variance = torch.ones_like(self.variance)
         out = F.batch_norm(x, mean, variance, self.scale, self.shift, True, 1.0, self.epsilon)
@@ -38,22 +37,24 @@ class ChannelNorm(BatchNorm):
         return out
 
     def elu(self, x: Tensor, tape: Tape | None = None, residual: Tensor | None = None) -> Tensor:
-        """The ELU of ``residual`` + normalised ``x``, shapes (batch, channels, h, w).
+        """Return the ELU of the normalised ``x``, plus ``residual`` if it is given.
 
-        None: of the latter alone.
+        All shapes are (batch, channels, h, w).
         """
         if self._has_kernel(x, tape):
             return self._by_kernel(x, tape, residual)
+
         out = self(x, tape)
         return F.elu(out if residual is None else residual + out)
 
     def _has_kernel(self, x: Tensor, tape: Tape | None) -> bool:
         """Whether loops of our own can be taken.
 
-        One thread of a CPU, full vectors, no gradient without a batch.
+        They need one thread on a CPU and full vectors, and have no gradient without a tape.
         """
         if tape is None and torch.is_grad_enabled():
             return False
+
         fits = (
             x.device.type == "cpu"
             and x.dtype in (torch.float32, torch.bfloat16)
@@ -74,6 +75,7 @@ class ChannelNorm(BatchNorm):
             return affine_elu(x, residual, slope, self.shift - self.mean * slope)
 
         out, mean, variance = batch_norm_elu(x, residual, self.scale, self.shift, self.epsilon)
+        # The running variance is corrected for its degrees of freedom.
         rows = x.numel() // x.shape[1]
         tape[self.path] = (mean, variance * (rows / max(1, rows - 1)))
         return out

@@ -1,8 +1,8 @@
-"""Products of matrices in compiled steps, by the faster library.
+"""Matrix products in compiled steps, by the library that is faster on this processor.
 
-Whichever that is on this processor (see ``products``). The compiler leaves products to MKL. Where
-oneDNN is faster, a pass over the compiled graph gives it those that are large enough: what a
-product is of, and how gradients pass, was settled before.
+See ``products`` for the libraries. The compiler leaves products to MKL. If oneDNN is faster, a pass
+over the compiled graph hands it the large products. That pass comes last, so gradients need no
+care: their products are in the graph already.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ _library.define("products(Tensor a, Tensor b) -> Tensor")
 
 
 def one_by_one(a: Tensor, b: Tensor) -> Tensor:
-    """a b of every pair of ``a`` (count, rows, n) and ``b`` (count, n, m).
+    """Multiply every pair of ``a`` (count, rows, n) and ``b`` (count, n, m) by oneDNN.
 
-    (count, rows, m), by oneDNN.
+    Returns:
+        The products, (count, rows, m).
     """
     if len(a) == 1:
         return products.by_one_dnn(a[0], b[0].mT).unsqueeze(0)
@@ -39,7 +40,7 @@ _library.impl("products", _shape, "Meta")
 
 
 class ToOneDNN(CustomGraphPass):
-    """Hands the large float32 products of a compiled graph to oneDNN."""
+    """A pass that hands the large float32 products of a compiled graph to oneDNN."""
 
     def __call__(self, graph: Graph) -> None:
         for node in graph.find_nodes(op="call_function", target=torch.ops.aten.bmm.default):
@@ -47,14 +48,14 @@ class ToOneDNN(CustomGraphPass):
                 node.target = torch.ops.vaebench.products.default
 
     def uuid(self) -> Any:
-        """By which the compiler keeps programs: they are others where this file is another."""
+        """Return the compiler's key for stored programs: a change of this file changes it."""
         return get_hash_for_files((__file__, str(products.__file__)))
 
 
 def large(node: Node) -> bool:
-    """Whether a product of a graph pays with oneDNN.
+    """Whether oneDNN saves time for a product of a graph.
 
-    float32 on a CPU, and ``products.WORTH`` multiplications.
+    It does for float32 on a CPU, from ``products.WORTH`` multiplications on.
     """
     a, b = (arg.meta["val"] for arg in node.args if isinstance(arg, Node))
     multiplications = a.shape[1] * b.shape[1] * b.shape[2]
@@ -62,5 +63,5 @@ def large(node: Node) -> bool:
 
 
 def options() -> dict[str, Any]:
-    """What ``torch.compile`` is told of products on this machine."""
+    """Return the options of ``torch.compile`` for products on this machine."""
     return {"post_grad_custom_post_pass": ToOneDNN()} if products.one_dnn() else {}

@@ -7,12 +7,13 @@ from torch import Tensor
 
 
 def words_of(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The words of all documents in a row, (n,), and the document of each, (n,).
-
-    By document, then by word number.
+    """List the words of all documents one by one, and the document of each word.
 
     Args:
         x: Counts, (batch, V), whole numbers from 0 in any dtype.
+
+    Returns:
+        Word numbers, (n,), and rows of ``x``, (n,), sorted by document, then by word number.
     """
     document, word = x.nonzero(as_tuple=True)
     times = x[document, word].to(torch.int64)
@@ -20,7 +21,7 @@ def words_of(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def parts(x: Tensor, words: int) -> list[Tensor]:
-    """``x`` (n, V) in pieces of at most ``words`` words each, but at least one document."""
+    """Split documents ``x`` (n, V) into pieces of at most ``words`` words, or of one document."""
     length = x.sum(-1).tolist()
     sizes = []
     size = 0
@@ -28,6 +29,7 @@ def parts(x: Tensor, words: int) -> list[Tensor]:
     for v in length:
         if size and total + v > words:
             sizes.append(size)
+
             size = 0
             total = 0.0
         size += 1

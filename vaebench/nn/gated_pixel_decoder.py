@@ -1,8 +1,8 @@
-"""The gated PixelCNN: two stacks of convolutions that together see every pixel before one.
+"""The gated PixelCNN: two stacks of convolutions that together see every earlier pixel.
 
-The vertical stack sees all rows above a pixel, the horizontal one what lies at the left in its row,
-and at every layer what the vertical one knows (van den Oord et al. 2016b). So nothing is hidden at
-the upper right, where the net of ``pixel_decoder`` has its blind spot.
+The vertical stack sees all rows above a pixel. The horizontal one sees what lies to the left in the
+pixel's row and, at every layer, what the vertical stack knows (van den Oord et al. 2016b). So it
+has no blind spot at the upper right, as the network of ``pixel_decoder`` has.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ KERNELS = (9, 9, 9, 7, 7, 7, 5, 5, 5, 3, 3, 3)
 class GatedLayer(nn.Module):
     """One layer of both stacks: (batch, inputs, h, w) twice -> (batch, channels, h, w) twice.
 
-    Each stack is convolved to 2 x ``channels`` maps, a and b, and tanh(a) sigmoid(b) goes on. What
-    the vertical stack found, before its gate, is added to the horizontal one's a and b.
+    Each stack is convolved to 2 x ``channels`` maps, a and b, and returns tanh(a) sigmoid(b). Maps
+    of the vertical stack, before its gate, are added to the horizontal one's through a 1x1
+    convolution.
 
     Args:
-        inputs: channels of each stack before.
-        channels: of each stack after.
-        kernel: odd width of the filters; that of the vertical stack is (kernel + 1) / 2 high.
-        centre: whether a pixel's own inputs are seen, and by the vertical stack its row: in every
-            layer but the first.
+        inputs: Channels of each stack before the layer.
+        channels: Channels of each stack after it.
+        kernel: Width of the filters, an odd number; the vertical one is (kernel + 1) / 2 high.
+        centre: Whether a pixel's own inputs are seen, and its row by the vertical stack. That is so
+            in every layer but the first.
     """
 
     def __init__(self, inputs: int, channels: int, kernel: int, centre: bool = True) -> None:
@@ -51,7 +52,7 @@ class GatedLayer(nn.Module):
         self.out = Conv(channels, channels, 1)
 
     def start(self, generator: torch.Generator) -> None:
-        """Initial weights of both filters: N(0, 2 / (taps outputs))."""
+        """Set the initial weights of both filters: N(0, 2 / (taps outputs))."""
         normal_(self.vertical, generator)
         normal_(self.horizontal, generator)
 
@@ -69,18 +70,19 @@ class GatedLayer(nn.Module):
     def convolved(
         self, vertical: Tensor, horizontal: Tensor, above: RowsAbove | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Both stacks by their filters, (batch, 2 channels, h, w) each."""
+        """Convolve both stacks by their filters, to (batch, 2 channels, h, w) each."""
         over = F.conv2d(padded(vertical, self.margin, self, above), self.vertical)
         left = F.conv2d(F.pad(horizontal, (self.margin, 0, 0, 0)), self.horizontal)
         if self.centre:
             return over, left
-        # Row r of the result has seen the rows before r alone, and column c the columns before c.
+
+        # Row r of the result has seen only the rows before r, and column c the columns before c.
         return over[:, :, :-1], left[..., :-1]
 
     def gates(self, over: Tensor, left: Tensor, tape: Tape | None = None) -> tuple[Tensor, Tensor]:
-        """Both stacks behind their gates, (batch, channels, h, w) each.
+        """Normalise and gate both stacks, to (batch, channels, h, w) each.
 
-        Without the residual connection.
+        The horizontal one lacks its residual connection.
         """
         over = self.vertical_norm(over, tape)
         left = self.horizontal_norm(left + self.across(over), tape)
@@ -88,37 +90,40 @@ class GatedLayer(nn.Module):
 
 
 class FirstLayer(GatedLayer):
-    """The layer that sees pixels: not its own one, and maps of a code everywhere."""
+    """The first layer, which sees all pixels before the current one, and maps of a code everywhere.
+
+    Args:
+        channels: Channels of each stack after it.
+        kernel: Width of the filters.
+        maps: Maps of a code; 0: there is no code.
+    """
 
     def __init__(self, channels: int, kernel: int, maps: int) -> None:
         super().__init__(1, channels, kernel, centre=False)
         self.code = Conv(maps, 4 * channels, kernel, padding=self.margin) if maps else None
 
     def image_part(self, image: Tensor, above: RowsAbove | None = None) -> Tensor:
-        """Both stacks of images (batch, 1, h, w), one behind the other.
-
-        (batch, 4 channels, h, w).
-        """
+        """Return both stacks of images (batch, 1, h, w) as one tensor (batch, 4 channels, h, w)."""
         return torch.cat(self.convolved(image, image, above), 1)
 
 
 def _gate(x: Tensor) -> Tensor:
-    """tanh of the first half of the channels times the logistic function of the second."""
+    """Return tanh of the first half of the channels times the sigmoid of the second half."""
     a, b = x.chunk(2, 1)
     return torch.tanh(a) * torch.sigmoid(b)
 
 
 class GatedPixelDecoder(ImageDecoder):
-    """Logits of every pixel given all pixels before it, and a code.
+    """Logits of every pixel, given all pixels before it and a code.
 
     The interface is that of ``PixelDecoder``.
 
     Args:
-        shape: height and width of the images.
-        latents: numbers of a code; 0: there is none.
-        maps: channels that the code is turned into; they enter both stacks of the first layer.
-        channels: of each stack.
-        kernels: sizes of the filters, layer by layer.
+        shape: Height and width of the images.
+        latents: Length of a code; 0: there is none.
+        maps: Channels into which the code is turned; they enter both stacks of the first layer.
+        channels: Channels of each stack.
+        kernels: Sizes of the filters, layer by layer.
 
     Reference: van den Oord et al. 2016b, figure 2; sizes and the maps of a
     code from Kim et al. 2018.
@@ -138,16 +143,16 @@ class GatedPixelDecoder(ImageDecoder):
         self.end(channels)
 
     def image_part(self, x: Tensor, above: RowsAbove | None = None) -> Tensor:
-        """What images ``x`` (batch, h w) give to both stacks of the first layer.
+        """Return the part of images ``x`` (batch, h w) in both stacks of the first layer.
 
-        Its shape: (batch, 4 channels, h, w).
+        Its shape is (batch, 4 channels, h, w).
         """
         return self.first.image_part(self.as_image(x), above)
 
     def maps_part(self, maps: Tensor) -> Tensor:
-        """What the maps of a code (rows, maps, h, w) give to both stacks.
+        """Return the part of a code's maps (rows, maps, h, w) in both stacks.
 
-        Its shape: (rows, 4 channels, h, w).
+        Its shape is (rows, 4 channels, h, w).
         """
         if self.first.code is None:
             raise ValueError("this decoder takes no code")
@@ -156,7 +161,7 @@ class GatedPixelDecoder(ImageDecoder):
     def hidden(
         self, first: Tensor, tape: Tape | None = None, above: RowsAbove | None = None
     ) -> Tensor:
-        """The horizontal stack behind all layers, (rows, channels, h, w)."""
+        """Return the horizontal stack after all layers, (rows, channels, h, w)."""
         top, left = first.chunk(2, 1)
         vertical, horizontal = self.first.gates(top, left, tape)
         for layer in self.layers:

@@ -1,4 +1,4 @@
-"""What decoders of images share: how pixels and a code enter, and the last layers."""
+"""The parts that decoders of images share: how pixels and a code enter, and the last layers."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ class DefaultConv(Conv):
     """A 1x1 convolution with PyTorch's initial weights, uniform on +- sqrt(1 / inputs)."""
 
     def start(self, generator: torch.Generator) -> None:
-        """Initial weights."""
+        """Set the initial weights."""
         half = math.sqrt(1.0 / self.weight.shape[1])
         with torch.no_grad():
             self.weight.uniform_(-half, half, generator=generator)
 
 
 class ImageDecoder(nn.Module):
-    """Base: logits of every pixel given those before it and a code.
+    """Base: logits of every pixel, given the pixels before it and a code.
 
-    The code enters at the first layer alone. A subclass has the first layer and all between it and
-    the last ones: ``image_part``, ``maps_part`` and ``hidden``. It makes its layers between
+    The code enters only at the first layer. A subclass supplies the first layer and all layers up
+    to the last ones: ``image_part``, ``maps_part`` and ``hidden``. It makes them between
     ``super().__init__`` and ``end``.
 
     Args:
-        shape: height and width of the images.
-        latents: numbers of a code; 0: there is none.
-        maps: channels that the code is turned into.
+        shape: Height and width of the images.
+        latents: Length of a code; 0: there is none.
+        maps: Channels into which the code is turned.
     """
 
     def __init__(self, shape: tuple[int, int], latents: int, maps: int) -> None:
@@ -44,39 +44,44 @@ class ImageDecoder(nn.Module):
         self.code = GlorotLinear(latents, maps * height * width) if latents else None
 
     def end(self, channels: int) -> None:
-        """Make the last layers, behind one of so many channels."""
+        """Make the last layers, which follow one of ``channels`` channels."""
         self.head = DefaultConv(channels, channels, 1)
         self.head_norm = ChannelNorm(channels)
         self.output = DefaultConv(channels, 1, 1)
 
     def image_part(self, x: Tensor, above: RowsAbove | None = None) -> Tensor:
-        """What images ``x`` (batch, h w) give to the first layer, (batch, channels, h, w).
+        """Return the images' part of the first layer, (batch, channels, h, w).
 
-        With ``above``, here and in what follows, ``x`` are the next rows of images whose
-        other rows it has seen.
+        Args:
+            x: Images, (batch, h w).
+            above: Here and below: if it is given, ``x`` are the next rows of images whose rows
+                above it has seen.
         """
         raise NotImplementedError
 
     def maps_part(self, maps: Tensor) -> Tensor:
-        """What the maps of a code (rows, maps, h, w) give to the first layer.
+        """Return the part of a code's maps (rows, maps, h, w) in the first layer.
 
-        Its shape: (rows, channels, h, w).
+        Its shape is (rows, channels, h, w).
         """
         raise NotImplementedError
 
     def hidden(
         self, first: Tensor, tape: Tape | None = None, above: RowsAbove | None = None
     ) -> Tensor:
-        """What the last layers are given, (rows, channels, h, w).
+        """Return the input of the last layers, (rows, channels, h, w).
 
-        From what the first one was given (rows, ..., h, w).
+        Args:
+            first: Sum of the image's and the code's parts of the first layer, (rows, ..., h, w).
+            tape: Where the normalisation layers write batch statistics, see ``BatchNorm``.
+            above: See ``image_part``.
         """
         raise NotImplementedError
 
     def forward(self, x: Tensor, z: Tensor | None = None, tape: Tape | None = None) -> Tensor:
-        """Logits (k, batch, h w) for images ``x`` (batch, h w) and codes ``z`` (k, batch, n).
+        """Return logits (k, batch, h w) of images ``x`` (batch, h w) for codes ``z`` (k, batch, n).
 
-        Without codes, None, k = 1.
+        If ``z`` is None, there are no codes, and k = 1.
         """
         first = self.image_part(x).unsqueeze(0)
         if z is not None:
@@ -84,11 +89,11 @@ class ImageDecoder(nn.Module):
         return self.rest(first.flatten(0, 1), tape).view(first.shape[0], x.shape[0], -1)
 
     def as_image(self, x: Tensor) -> Tensor:
-        """Pixels (batch, h w), or of some rows alone, as one channel (batch, 1, h, w)."""
+        """Shape pixels (batch, h w), of all rows or of some, as one channel (batch, 1, h, w)."""
         return x.view(x.shape[0], 1, -1, self.shape[1])
 
     def code_part(self, z: Tensor) -> Tensor:
-        """What codes ``z`` (rows, n) give to the first layer, (rows, channels, h, w)."""
+        """Return the part of codes ``z`` (rows, n) in the first layer, (rows, channels, h, w)."""
         if self.code is None:
             raise ValueError("this decoder takes no code")
         return self.maps_part(self.code(z).view(-1, self.maps, *self.shape))
@@ -96,13 +101,14 @@ class ImageDecoder(nn.Module):
     def rest(
         self, first: Tensor, tape: Tape | None = None, above: RowsAbove | None = None
     ) -> Tensor:
-        """Logits (rows, h w), float32 at least.
+        """Return logits (rows, h w) of the sum ``first`` (rows, channels, h, w) of the first layer.
 
-        From what the first layer was given (rows, channels, h, w). The last convolution is never in
-        half precision: a likelihood sums its 784 logits.
+        They are float32 at least. The last convolution is never in half precision, since a
+        likelihood sums its 784 logits.
         """
-        # About a quarter faster on a CPU.
+        # This memory format is about a quarter faster on a CPU.
         first = first.contiguous(memory_format=torch.channels_last)
+
         last = self.head_norm.elu(self.head(self.hidden(first, tape, above)), tape)
         with torch.autocast(last.device.type, enabled=False):
             return self.output(last.to(self.output.weight.dtype)).flatten(1)

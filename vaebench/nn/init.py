@@ -1,7 +1,4 @@
-"""Initial values of parameters, drawn in the order of their names.
-
-So a seed always gives the same ones.
-"""
+"""Initial values of parameters, drawn in the order of their names so that a seed fixes them."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from vaebench.settings import validate
 INITS = ("normal", "glorot", "fan_in", "text", "normal_all", "positive")
 
 TEXT_KEYS = ("init_center", "embedding_scale", "embedding_center")
-"""Settings of ``text`` alone."""
+"""Settings that only ``text`` has."""
 
 
 def initialize(
@@ -31,17 +28,33 @@ def initialize(
 ) -> None:
     """Set every parameter of ``module`` in place: matrices by ``init``, vectors to zero.
 
-    ``normal``: N(0, scale^2). ``normal_all``: the same, vectors as well. ``positive``: uniform on
-    (0, scale). ``glorot``: uniform on +-sqrt(6 / (rows + columns)). ``fan_in``: normal with
-    standard deviation sqrt(2.6 / columns), cut off at two of them
-    (He et al. 2015, made up for the cut). Matrices named ``autoregressive`` start at zero: a linear
-    connection between units has no symmetry to break, so a net starts as its factorial self.
-    ``text``: vectors as well, uniform on ``init_center`` +- ``scale``, and those named
-    ``embedding`` on ``embedding_center`` +- ``embedding_scale``; 0.01 and 0.1 around 0 in He et al.
-    2019 (appendix B), around 0.05 and 0.1 in its appendix G. Parts of ``module`` that have a method
-    ``start(generator)`` set their own values last.
-    Raises UserError for an unknown ``init``, a scale that is not positive or a
-    centre that is no number.
+    Matrices named ``autoregressive`` start at zero, except with ``text`` and ``normal_all``. A
+    linear connection between units has no symmetry that must be broken, so a net starts as its
+    factorial self. Parts of ``module`` that have a method ``start(generator)`` set their own values
+    last.
+
+    Args:
+        module: Its parameters are set.
+        generator: Source of the random numbers.
+        init: How matrices are drawn.
+
+            - ``normal``: N(0, scale^2).
+            - ``normal_all``: the same, for vectors too.
+            - ``positive``: uniform on (0, scale).
+            - ``glorot``: uniform on +-sqrt(6 / (rows + columns)).
+            - ``fan_in``: normal with standard deviation sqrt(2.6 / columns), cut off at two
+              standard deviations (He et al. 2015; the factor makes up for the cut).
+            - ``text``: uniform on ``init_center`` +- ``scale``, for vectors too; parameters named
+              ``embedding`` on ``embedding_center`` +- ``embedding_scale``. In He et al. 2019 the
+              scales are 0.01 and 0.1; the centres are 0 (appendix B), or 0.05 and 0.1 (appendix G).
+        scale: See ``init``.
+        init_center: See ``init``.
+        embedding_scale: See ``init``.
+        embedding_center: See ``init``.
+
+    Raises:
+        UserError: For an unknown ``init``, a scale that is not positive, or a centre that is no
+            number.
     """
     validate.one_of("model.init", init, INITS)
 
@@ -75,14 +88,15 @@ def initialize(
             else:
                 bound = math.sqrt(6.0 / (p.shape[0] + p.shape[1]))
                 p.uniform_(-bound, bound, generator=generator)
+
         for part in module.modules():
             if part is not module and callable(own := getattr(part, "start", None)):
                 own(generator)
 
 
 def logit_of_mean(mean: torch.Tensor, least: float = 0.001) -> torch.Tensor:
-    """Biases (d,) by which units are on as often as in ``mean`` (d,).
+    """Return biases (d,) with which units are on as often as ``mean`` (d,) says.
 
-    It is kept ``least`` away from 0 and 1.
+    The means are kept ``least`` away from 0 and 1.
     """
     return torch.logit(mean, least)

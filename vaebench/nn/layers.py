@@ -1,4 +1,4 @@
-"""Lists and dictionaries of layers that know of which kind they are."""
+"""Lists and dictionaries of layers whose types say of which kind the layers are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class Layers(Protocol[M_co]):
-    """What ``nn.ModuleList`` offers, for layers of one kind."""
+    """The interface of ``nn.ModuleList`` for layers of one kind."""
 
     def __len__(self) -> int: ...
 
@@ -22,21 +22,21 @@ class Layers(Protocol[M_co]):
 
 
 class NamedLayers(Protocol[M_co]):
-    """What ``nn.ModuleDict`` offers, for layers of one kind."""
+    """The interface of ``nn.ModuleDict`` for layers of one kind."""
 
     def __contains__(self, name: str) -> bool: ...
 
     def __getitem__(self, name: str) -> M_co: ...
 
     def values(self) -> Iterable[M_co]:
-        """The layers in the order of their names' arrival."""
+        """Return the layers in the order in which they were added."""
 
 
 def layer_list(modules: Iterable[M]) -> Layers[M]:
-    """An ``nn.ModuleList``, of which PyTorch says only that it holds modules."""
+    """Make an ``nn.ModuleList``; PyTorch's own type says only that it holds modules."""
     return cast("Layers[M]", nn.ModuleList(modules))
 
 
 def layer_dict(modules: Mapping[str, M]) -> NamedLayers[M]:
-    """An ``nn.ModuleDict``, likewise."""
+    """Make an ``nn.ModuleDict``, likewise."""
     return cast("NamedLayers[M]", nn.ModuleDict(dict(modules)))

@@ -1,7 +1,7 @@
-"""One layer of long short-term memory, in the parameterisation of PyTorch.
+"""One layer of long short-term memory (Hochreiter & Schmidhuber 1997), parameterised as in PyTorch.
 
-Hochreiter & Schmidhuber 1997. Gates i, f, g, o = split(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh); with
-s the logistic function, c_t = s(f) c_(t-1) + s(i) tanh(g) and h_t = s(o) tanh(c_t).
+The gates are i, f, g, o = split(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh). With s the logistic
+function, c_t = s(f) c_(t-1) + s(i) tanh(g) and h_t = s(o) tanh(c_t).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ State = tuple[Tensor, Tensor]
 class LSTM(nn.Module):
     """An LSTM of ``units`` over sequences (time, batch, inputs).
 
-    Both bias vectors are kept apart, as PyTorch does. It hands its parameters to the fused kernels
-    by itself (``nn.LSTM`` keeps a list of its own, which ``torch.func.functional_call`` does not
-    reach). The kernels of CUDA and of oneDNN have no second derivative: where one is wanted
-    (``nn.second_order``) PyTorch's own loop is taken.
+    The two bias vectors are kept apart, as in PyTorch. The layer passes its parameters to the fused
+    kernels by itself, since ``nn.LSTM`` keeps them in a list that ``torch.func.functional_call``
+    does not reach. The kernels of CUDA and oneDNN have no second derivative. If one is wanted
+    (``nn.second_order``), PyTorch's own loop is used.
     """
 
     def __init__(self, inputs: int, units: int) -> None:
@@ -38,21 +38,26 @@ class LSTM(nn.Module):
         self.bias_hh = nn.Parameter(torch.zeros(4 * units))
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Outputs h_1 ... h_T, (time, batch, units), and the state after the last step.
+        """Return the outputs h_1 ... h_T, (time, batch, units), and the state after the last step.
 
-        From a state of zeros if None. Later inputs have no part in earlier outputs, so a sequence
-        with padding at its end needs no other care than that its last state is taken from the
-        outputs (``last``).
+        Later inputs do not affect earlier outputs. So a sequence with padding at its end needs no
+        other care than to take its last state from the outputs (``last``).
+
+        Args:
+            x: Inputs, (time, batch, inputs).
+            state: The state to begin with; None: zeros.
         """
         if state is None:
             zeros = x.new_zeros(x.shape[1], self.units)
             state = (zeros, zeros)
+
         if second_order.is_wanted():
             with second_order.without_fused_layers():
                 return self._fused(x, *state)
         if not x.is_cuda:
             return self._fused(x, *state)
-        # It copies the four into one piece, which is nothing beside the rest.
+
+        # cuDNN copies the four parameters into one piece, which costs little; its warning is moot.
         with warnings.catch_warnings():
             warnings.filterwarnings(
                 "ignore", message="RNN module weights are not part of single contiguous"
@@ -61,40 +66,46 @@ class LSTM(nn.Module):
 
     def _fused(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, State]:
         weights: list[Tensor] = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
-        # cuDNN gives gradients in that mode only; there is no dropout in here.
+        # cuDNN has gradients only in training mode; without dropout that changes nothing else.
         training = torch.is_grad_enabled()
         start = [h.unsqueeze(0), c.unsqueeze(0)]
         out, h, c = torch.lstm(x, start, weights, True, 1, 0.0, training, False, False)
         return out, (h[0], c[0])
 
     def input_gates(self, x: Tensor, first: int = 0, bias: bool = True) -> Tensor:
-        """What inputs ``first`` ... of every step, ``x`` (..., some inputs), add to the gates.
+        """Return what some of the inputs of every step add to the gates, (..., 4 units).
 
-        (..., 4 units). The sum over a partition of the inputs, ``bias`` with one of them, is what
-        ``step_`` wants.
+        ``step_`` needs the sum over all inputs, with the bias once.
+
+        Args:
+            x: The inputs from number ``first`` on, (..., some inputs).
+            first: Number of the first of them.
+            bias: Whether to add the bias.
         """
         part = self.weight_ih[:, first : first + x.shape[-1]]
         return F.linear(x, part, self.bias_ih + self.bias_hh if bias else None)
 
     def step_(self, gates: Tensor, h: Tensor, c: Tensor) -> None:
-        """One step in place, without gradient.
+        """Make one step in place, without gradient.
 
-        ``gates`` (batch, 4 units) hold the inputs' part and are used up. tanh(x) = 2 s(2x) - 1: on
-        a CPU the logistic function is many times faster, and the loss of digits near 0 is one of
-        relative, not of absolute precision.
+        tanh(x) is computed as 2 s(2x) - 1, since the logistic function s is many times faster on a
+        CPU. Near 0 that loses relative, but not absolute precision.
+
+        Args:
+            gates: The part of the inputs, see ``input_gates``, (batch, 4 units); it is overwritten.
+            h: Hidden state, (batch, units).
+            c: Cell, (batch, units).
         """
         gates += product(h, self.weight_hh)
         i, f, g, o = gates.split(self.units, 1)
         g.mul_(2)
         gates.sigmoid_()
         g.mul_(2).sub_(1)
+
         c.mul_(f).addcmul_(i, g)
         torch.mul(c, 2, out=h).sigmoid_().mul_(2).sub_(1).mul_(o)
 
 
 def last(outputs: Tensor, lengths: Tensor) -> Tensor:
-    """Of ``outputs`` (time, batch, units) every sequence's last step.
-
-    Its own last one, (batch, units).
-    """
+    """Return every sequence's own last step of ``outputs`` (time, batch, units): (batch, units)."""
     return outputs[lengths - 1, torch.arange(lengths.shape[0], device=lengths.device)]

@@ -1,4 +1,4 @@
-"""Convolutions that do not see the pixels to come, in raster order (van den Oord et al. 2016a)."""
+"""Convolutions that see only earlier pixels in raster order (van den Oord et al. 2016a)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 
 def mask_of(kernel: int, centre: bool) -> Tensor:
-    """Which taps of a (kernel, kernel) filter look at pixels above, or at the left in the same row.
+    """Return 1 for the taps of a filter above the centre or to its left in the same row, else 0.
 
-    Ones and zeros. ``centre``: whether the pixel itself is seen too, as in every layer but the
-    first (mask B instead of A).
+    Args:
+        kernel: Height and width of the filter.
+        centre: Whether the pixel itself is seen too (mask B instead of A), as in every layer but
+            the first.
     """
     middle = kernel // 2
     mask = torch.zeros(kernel, kernel)
@@ -23,14 +25,14 @@ def mask_of(kernel: int, centre: bool) -> Tensor:
 
 
 class RowsAbove:
-    """What causal convolutions have seen of the rows above, so that images can be drawn row by row.
+    """Inputs of causal convolutions in the rows above, so that images can be drawn row by row.
 
-    All other layers of such a net look at single pixels. So a pass over one row, with its inputs to
-    every convolution in the rows above at hand, gives what a pass over the whole image gives in
-    that row.
+    All other layers of such a net look at single pixels. So a pass over one row, with the inputs of
+    every convolution in the rows above, gives the same as a pass over the whole image gives in that
+    row.
 
     Attributes:
-        keeping: Whether the rows that pass by are done, and are to be remembered.
+        keeping: Whether to remember the rows that pass, since they are finished.
     """
 
     def __init__(self) -> None:
@@ -38,13 +40,14 @@ class RowsAbove:
         self._inputs: dict[nn.Module, Tensor] = {}
 
     def put_on(self, layer: nn.Module, x: Tensor, margin: int) -> Tensor:
-        """``x`` (batch, c, rows, w) under the ``margin`` rows of the layer's input above.
+        """Return ``x`` (batch, c, rows, w) below the last ``margin`` rows of the layer's input.
 
-        Zeros above the first row.
+        Above the first row of the image these are zeros.
         """
         above = self._inputs.get(layer)
         if above is None:
             above = x.new_zeros(len(x), x.shape[1], margin, x.shape[3])
+
         whole = torch.cat([above, x], 2)
         if self.keeping:
             self._inputs[layer] = whole[:, :, whole.shape[2] - margin :]
@@ -52,10 +55,10 @@ class RowsAbove:
 
 
 def padded(x: Tensor, margin: int, layer: nn.Module, above: RowsAbove | None) -> Tensor:
-    """``x`` (batch, c, h, w) with ``margin`` columns of zeros at both sides.
+    """Pad ``x`` (batch, c, h, w) with ``margin`` columns of zeros at both sides and rows on top.
 
-    And as many rows on top. Above the first row of an image these are zeros; of a later part of it
-    they are the layer's input above.
+    There are ``margin`` rows too. They are zeros above the first row of an image. If ``x`` is a
+    later part of an image, they are the layer's input above it.
     """
     if above is None:
         return F.pad(x, (margin, margin, margin, 0))
@@ -63,20 +66,20 @@ def padded(x: Tensor, margin: int, layer: nn.Module, above: RowsAbove | None) ->
 
 
 class MaskedConv(nn.Module):
-    """A convolution of odd size whose outputs know the channels of pixels before their own alone.
+    """A convolution without bias that sees only earlier pixels of its masked channels.
 
-    It has no bias. (batch, inputs + free, h, w) -> (batch, outputs, h, w).
+    Its shapes are (batch, inputs + free, h, w) -> (batch, outputs, h, w).
 
     Args:
-        inputs: number of masked input channels, which come first.
-        outputs: number of output channels.
-        kernel: height and width of the filter, an odd number.
-        centre: whether a pixel's own inputs are seen (mask B) or not (mask A).
-        free: number of further input channels, which are seen everywhere: maps of a code.
+        inputs: Number of masked input channels, which come first.
+        outputs: Number of output channels.
+        kernel: Height and width of the filter, an odd number.
+        centre: Whether a pixel's own inputs are seen (mask B) or not (mask A).
+        free: Number of further input channels, which are seen everywhere: maps of a code.
 
-    The weight has the whole (kernel, kernel) filter. Of masked channels the rows below the centre
-    are never read, and are not multiplied either; the taps at the right of the centre are
-    multiplied with zero.
+    The weight has the whole (kernel, kernel) filter. For masked channels the rows below the centre
+    are never read, so they cost nothing. The taps to the right of the centre are multiplied by
+    zero.
     """
 
     mask: Tensor
@@ -93,9 +96,9 @@ class MaskedConv(nn.Module):
         )
 
     def start(self, generator: torch.Generator) -> None:
-        """Initial weights: N(0, 2 / (kernel^2 outputs)), masked taps counted.
+        """Set the initial weights: N(0, 2 / (kernel^2 outputs)), where masked taps count.
 
-        He et al. 2019, their code.
+        This is from the code of He et al. 2019.
         """
         normal_(self.weight, generator)
 
@@ -104,20 +107,17 @@ class MaskedConv(nn.Module):
         return masked if x.shape[1] == self.inputs else masked + self.around(x[:, self.inputs :])
 
     def above(self, x: Tensor, above: RowsAbove | None = None) -> Tensor:
-        """The part of the masked channels ``x`` (batch, inputs, h, w)."""
+        """Return the part of the masked channels ``x`` (batch, inputs, h, w) in the output."""
         weight = self.weight[:, : self.inputs, : self.middle + 1] * self.mask
         return F.conv2d(padded(x, self.middle, self, above), weight)
 
     def around(self, maps: Tensor) -> Tensor:
-        """The part of the free channels ``maps`` (batch, free, h, w)."""
+        """Return the part of the free channels ``maps`` (batch, free, h, w) in the output."""
         return F.conv2d(maps, self.weight[:, self.inputs :], padding=self.middle)
 
 
 def normal_(weight: Tensor, generator: torch.Generator) -> None:
-    """Fill the weight (outputs, inputs, k, k) of a convolution.
-
-    N(0, 2 / (k^2 outputs)), in place.
-    """
+    """Draw the weight (outputs, inputs, k, k) of a convolution from N(0, 2 / (k^2 outputs))."""
     outputs, _, height, width = weight.shape
     with torch.no_grad():
         weight.normal_(0.0, math.sqrt(2.0 / (height * width * outputs)), generator=generator)

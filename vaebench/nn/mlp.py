@@ -18,13 +18,13 @@ NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
     "softplus": nn.functional.softplus,
     "sigmoid": torch.sigmoid,
 }
-"""Of hidden units, by name."""
+"""Nonlinearities of hidden units, by name."""
 
 
 class TanhNet(nn.Module):
     """One hidden layer of tanh units and a linear scalar output: (..., inputs) -> (...).
 
-    NVIL's input-dependent baseline (Mnih & Gregor 2014, section 4.1: 100 units).
+    It is NVIL's input-dependent baseline (Mnih & Gregor 2014, section 4.1, there with 100 units).
     """
 
     def __init__(self, inputs: int, units: int) -> None:
@@ -37,10 +37,16 @@ class TanhNet(nn.Module):
 
 
 class NormalizedTanhNet(nn.Module):
-    """Hidden layers (dense, batch normalisation, tanh) of ``units`` each.
+    """Hidden layers (dense, batch normalisation, tanh): (..., inputs) -> (..., units).
 
-    (..., inputs) -> (..., units or inputs). With no hidden layer it is the identity. The nets of
-    the DVAE family (Vahdat et al. 2018, 2020).
+    The DVAE family uses these nets (Vahdat et al. 2018, 2020). Without hidden layers the net is the
+    identity.
+
+    Args:
+        inputs: Length of an input.
+        units: Units of each hidden layer.
+        depth: Number of hidden layers.
+        momentum: Of the batch normalisation.
     """
 
     def __init__(self, inputs: int, units: int, depth: int, momentum: float) -> None:
@@ -57,16 +63,14 @@ class NormalizedTanhNet(nn.Module):
 
 
 class Heads(nn.Module):
-    """Hidden layers, and linear outputs of the last of them.
-
-    (..., inputs) -> one (..., units) for each head.
+    """Hidden layers with several linear outputs: (..., inputs) -> one (..., units) for each head.
 
     Args:
-        inputs: Numbers of an input.
-        hidden: Units of each hidden layer, the first next to the input; empty: the heads
-            are linear in the input.
+        inputs: Length of an input.
+        hidden: Units of each hidden layer, from the input on; empty: the heads are linear in the
+            input.
         heads: Name -> units.
-        nonlinearity: Of the hidden units, one of ``NONLINEARITIES``.
+        nonlinearity: Nonlinearity of the hidden units, one of ``NONLINEARITIES``.
     """
 
     def __init__(

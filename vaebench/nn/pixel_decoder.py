@@ -1,8 +1,8 @@
-"""The decoder of images of He et al. 2019.
+"""The image decoder of He et al. 2019: masked convolutions in residual blocks.
 
-Masked convolutions in residual blocks, with or without a code. The paper calls it a gated PixelCNN
-of 13 layers; what its authors trained has no gates, and does not see all pixels before one (a
-"blind spot" at the upper right). ``gated_pixel_decoder`` has a net of the kind that the text names.
+It works with or without a code. The paper calls it a gated PixelCNN of 13 layers. What its authors
+trained has no gates, and does not see all earlier pixels: it has a "blind spot" at the upper right.
+``gated_pixel_decoder`` has a net of the kind that the text names.
 """
 
 from __future__ import annotations
@@ -21,9 +21,14 @@ KERNELS = (7, 7, 7, 7, 7, 5, 5, 5, 5, 3, 3, 3, 3)
 
 
 class Bottleneck(nn.Module):
-    """1x1, masked kxk and 1x1 convolutions, each normalised, around which the input passes.
+    """A residual block of 1x1, masked kxk and 1x1 convolutions, each normalised.
 
-    (batch, c, h, w).
+    Input and output have the shape (batch, c, h, w).
+
+    Args:
+        channels: c.
+        inner: Channels between the convolutions.
+        kernel: k, the size of the masked filter.
     """
 
     def __init__(self, channels: int, inner: int, kernel: int) -> None:
@@ -44,19 +49,19 @@ class Bottleneck(nn.Module):
 
 
 class PixelDecoder(ImageDecoder):
-    """Logits of every pixel given those before it, and a code: He et al.'s PixelCNNDecoderV2.
+    """Logits of every pixel, given the pixels before it and a code: He et al.'s PixelCNNDecoderV2.
 
     Args:
-        shape: height and width of the images.
-        latents: numbers of a code; 0: there is none.
-        maps: channels that the code is turned into.
-        channels: of the trunk. The masked convolutions have half as many.
-        kernels: sizes of the masked filters: of the first layer (mask A), then of each residual
+        shape: Height and width of the images.
+        latents: Length of a code; 0: there is none.
+        maps: Channels into which the code is turned.
+        channels: Channels of the trunk. The masked convolutions have half as many.
+        kernels: Sizes of the masked filters: of the first layer (mask A), then of each residual
             block (mask B).
 
-    The first layer is block 0. Block i = 3, 4, ... receives the trunk and a skip block of what
-    block i - 3 gave; after the last block the trunk receives a skip block of what the block two
-    before it gave. The code enters at block 0 alone.
+    The first layer is block 0. The input of block i = 3, 4, ... is the trunk plus a skip block of
+    the output of block i - 3. After the last block, a skip block of the output of the block two
+    before it is added to the trunk. The code enters only at block 0.
 
     Reference: He et al. 2019, appendix B.2, and the layers of their code; 894,400 parameters for
     28x28, 32 latents and the sizes of ``KERNELS``, 778,368 without a code.
@@ -79,20 +84,23 @@ class PixelDecoder(ImageDecoder):
         self.end(channels)
 
     def image_part(self, x: Tensor, above: RowsAbove | None = None) -> Tensor:
-        """What images ``x`` (batch, h w) give to the first layer, (batch, channels, h, w)."""
+        """Return the part of images ``x`` (batch, h w) in the first layer.
+
+        Its shape is (batch, channels, h, w).
+        """
         return self.first.above(self.as_image(x), above)
 
     def maps_part(self, maps: Tensor) -> Tensor:
-        """What the maps of a code (rows, maps, h, w) give to the first layer.
+        """Return the part of a code's maps (rows, maps, h, w) in the first layer.
 
-        Its shape: (rows, channels, h, w).
+        Its shape is (rows, channels, h, w).
         """
         return self.first.around(maps)
 
     def hidden(
         self, first: Tensor, tape: Tape | None = None, above: RowsAbove | None = None
     ) -> Tensor:
-        """The trunk behind all blocks, (rows, channels, h, w)."""
+        """Return the trunk after all blocks, (rows, channels, h, w)."""
         trunk = self.first_norm.elu(first, tape)
         seen = [trunk]
         for i, block in enumerate(self.blocks):

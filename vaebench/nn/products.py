@@ -1,7 +1,7 @@
-"""Products of matrices by whichever of PyTorch's libraries is the faster one on this processor.
+"""Matrix products by whichever of PyTorch's libraries is faster on this processor.
 
-PyTorch leaves float32 products on a CPU to MKL, which takes the 512-bit units of Intel's processors
-alone. oneDNN, in the same wheel, takes those of AMD's as well and is two and a half times faster
+PyTorch leaves float32 products on a CPU to MKL, which uses the 512-bit units of Intel's processors
+only. oneDNN, in the same wheel, uses those of AMD's as well, and is two and a half times faster
 there.
 """
 
@@ -18,14 +18,14 @@ from torch.autograd.function import once_differentiable
 from vaebench.nn import second_order
 
 WORTH = 1 << 20
-"""Multiplications from which the product pays for the longer call."""
+"""Multiplications from which oneDNN saves more time than its longer call costs."""
 
 
 def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
-    """a b' + bias, (rows, m), for ``a`` (rows, n), ``b`` (m, n) and ``bias`` (m,).
+    """Return a b' + bias, (rows, m), for ``a`` (rows, n), ``b`` (m, n) and ``bias`` (m,).
 
-    Up to rounding the same by either library. Where gradients are to pass it is
-    PyTorch's own product.
+    Both libraries give the same up to rounding. If gradients must pass, the product is PyTorch's
+    own.
     """
     if _better(a.shape[0] * b.numel(), a, b, bias):
         return by_one_dnn(a, b, bias)
@@ -33,9 +33,12 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def products(a: Tensor, b: Tensor, out: Tensor) -> None:
-    """``out`` (count, rows, m) becomes a b of every pair.
+    """Write the product of every pair of ``a`` and ``b`` to ``out``.
 
-    Pairs of ``a`` (count, rows, n) and ``b`` (count, n, m).
+    Args:
+        a: (count, rows, n).
+        b: (count, n, m).
+        out: (count, rows, m).
     """
     if _better(a.shape[1] * b.shape[1] * b.shape[2], a, b):
         for x, y, z in zip(a, b, out, strict=True):
@@ -45,25 +48,27 @@ def products(a: Tensor, b: Tensor, out: Tensor) -> None:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x weight' + bias, (..., m), for ``x`` (..., n), ``weight`` (m, n) and ``bias`` (m,).
+    """Return x weight' + bias, (..., m), for ``x`` (..., n), ``weight`` (m, n) and ``bias`` (m,).
 
-    Gradients pass. Up to rounding the same by either library. Where second derivatives are wanted
-    it is PyTorch's own.
+    Gradients pass. Both libraries give the same up to rounding. If second derivatives are wanted,
+    the product is PyTorch's own.
     """
-    if torch.compiler.is_compiling():  # where even the number of rows may be unknown
+    if torch.compiler.is_compiling():  # even the number of rows may be unknown then
         return torch.nn.functional.linear(x, weight, bias)
+
     rows = x.reshape(-1, x.shape[-1])
     given = [v for v in (rows, weight, bias) if v is not None]
     tracked = torch.is_grad_enabled() and any(v.requires_grad for v in given)
     if not _fits(len(rows) * weight.numel(), *given) or (tracked and second_order.is_wanted()):
         return torch.nn.functional.linear(x, weight, bias)
+
     product_of = _Linear.apply if tracked else by_one_dnn
     out: Tensor = product_of(rows, weight, bias)
     return out.view(*x.shape[:-1], -1)
 
 
 class _Linear(torch.autograd.Function):
-    """Product and gradients by oneDNN."""
+    """A linear layer whose product and gradients are computed by oneDNN."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -90,9 +95,9 @@ def _better(multiplications: int, *of: Tensor | None) -> bool:
 
 
 def _fits(multiplications: int, *of: Tensor) -> bool:
-    """Whether a product pays with oneDNN.
+    """Whether oneDNN can compute a product, and is faster.
 
-    That knows float32 on a CPU, and neither vmap nor the compiler.
+    It can for float32 on a CPU, but not under vmap or the compiler.
     """
     if multiplications < WORTH or torch.compiler.is_compiling():
         return False
@@ -101,7 +106,7 @@ def _fits(multiplications: int, *of: Tensor) -> bool:
 
 
 def by_one_dnn(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
-    """a b' + bias, as ``product``, by oneDNN; no gradient passes."""
+    """Return a b' + bias, as ``product`` does, by oneDNN; no gradient passes."""
     if bias is not None:
         bias = bias.expand(len(b)).contiguous()  # the operator does not look at its strides
     return torch.ops.mkldnn._linear_pointwise(a.contiguous(), b, bias, "none", [], "")
@@ -109,14 +114,14 @@ def by_one_dnn(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
 
 @lru_cache(maxsize=1)
 def one_dnn() -> bool:
-    """Whether oneDNN is there and faster.
+    """Whether oneDNN is available and faster.
 
-    A matter of the machine alone, so that a run that goes on goes on alike. The operator is
-    PyTorch's own, not its public face: where it is missing or does not do what it should, MKL does
-    it.
+    This depends only on the machine, so a resumed run computes as before. The operator is internal
+    to PyTorch. If it is missing or gives a wrong result, MKL is used.
     """
     if torch.backends.cpu.get_cpu_capability() != "AVX512" or not _made_by("AuthenticAMD"):
         return False
+
     a = torch.arange(6.0).view(2, 3)
     try:
         return bool(torch.equal(by_one_dnn(a, a[:1]), a @ a[:1].mT))

@@ -1,6 +1,6 @@
-"""Residual network that reads an image (He et al. 2016).
+"""A residual network (He et al. 2016) that reads an image: the encoder of He et al. 2019.
 
-The encoder of He et al. 2019 (their ResNetEncoderV2).
+In their code it is ResNetEncoderV2.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Conv(nn.Module):
         self.weight = nn.Parameter(torch.zeros(outputs, inputs, kernel, kernel))
 
     def start(self, generator: torch.Generator) -> None:
-        """Initial weights: N(0, 2 / (kernel^2 outputs))."""
+        """Set the initial weights: N(0, 2 / (kernel^2 outputs))."""
         normal_(self.weight, generator)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -39,7 +39,8 @@ class Conv(nn.Module):
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions beside a 1x1 shortcut, each normalised.
 
-    (batch, inputs, h, w) -> (batch, outputs, h', w'). h' is h / stride, rounded up, and w' alike.
+    The shapes are (batch, inputs, h, w) -> (batch, outputs, h', w'), where h' is h / stride,
+    rounded up, and w' likewise.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -58,17 +59,16 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Three residual blocks that halve the image.
+    """Residual blocks that halve the image, a convolution over the rest, and a linear layer.
 
-    A convolution over what is left of it, then a linear layer. (batch, 1, h, w) ->
-    (batch, outputs).
+    The shapes are (batch, 1, h, w) -> (batch, outputs).
 
     Args:
-        shape: height and width of the images.
-        outputs: numbers for each image.
-        channels: of each residual block.
-        features: numbers between the last convolution, as large as what the blocks
-            leave, and the linear layer.
+        shape: Height and width of the images.
+        outputs: Numbers for each image.
+        channels: Channels of each residual block.
+        features: Outputs of the last convolution, whose filter is as large as the image that the
+            blocks leave; they are the inputs of the linear layer.
 
     Reference: He et al. 2019, appendix B, and the layers of their code; 752,448 parameters for
     28x28 and 64 outputs.
@@ -92,7 +92,7 @@ class ResNet(nn.Module):
         self.output = GlorotLinear(features, outputs)
 
     def start(self, generator: torch.Generator) -> None:
-        """Initial weights of the last convolution: N(0, 2 / (h w features))."""
+        """Set the initial weights of the last convolution: N(0, 2 / (h w features))."""
         normal_(self.last, generator)
 
     def forward(self, x: Tensor, tape: Tape | None = None) -> Tensor:
@@ -103,10 +103,10 @@ class ResNet(nn.Module):
 
 
 class GlorotLinear(nn.Linear):
-    """A linear layer that starts with Glorot's uniform weights and no bias.
+    """A linear layer that starts with Glorot's uniform weights and biases of zero.
 
-    They are +- sqrt(6 / (inputs + outputs)). It computes in the precision of its weights, autocast
-    or not: codes and moments are few numbers that matter.
+    The weights are uniform on +- sqrt(6 / (inputs + outputs)). The layer computes in the precision
+    of its weights, even under autocast, since codes and moments are few numbers that matter.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ class GlorotLinear(nn.Linear):
             return super().forward(x.to(self.weight.dtype))
 
     def start(self, generator: torch.Generator) -> None:
-        """Initial parameters."""
+        """Set the initial parameters."""
         half = math.sqrt(6.0 / (self.in_features + self.out_features))
         with torch.no_grad():
             self.weight.uniform_(-half, half, generator=generator)

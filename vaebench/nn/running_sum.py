@@ -1,7 +1,4 @@
-"""Hidden units that see more of an example pixel by pixel, by a running sum.
-
-The network of a NADE.
-"""
+"""The network of a NADE: a running sum lets its hidden units see one more pixel at a time."""
 
 from __future__ import annotations
 
@@ -12,14 +9,14 @@ from torch.utils.checkpoint import checkpoint
 from vaebench import kernels
 
 PIXELS = 32
-"""Pixels whose hidden units are in memory at once."""
+"""Number of pixels whose hidden units are in memory at once."""
 
 
 def logits(x: Tensor, weight: Tensor, hidden: Tensor, output: Tensor) -> Tensor:
-    """output_d . sigmoid(hidden + sum_{e<d} x_e weight_e) for every pixel d.
+    """Return output_d . sigmoid(hidden + sum_{e<d} x_e weight_e) for every pixel d.
 
-    Differentiable in the weights. The hidden units of ``PIXELS`` pixels are in memory at once, in a
-    backward pass too, which computes them again.
+    The result is differentiable in the weights. Only the hidden units of ``PIXELS`` pixels are in
+    memory at once. A backward pass computes them again.
 
     Args:
         x: Examples, (batch, d).
@@ -43,13 +40,18 @@ def logits(x: Tensor, weight: Tensor, hidden: Tensor, output: Tensor) -> Tensor:
         inputs = (x[:, part], weight[part], before, output[part])
         found.append(checkpoint(_block, *inputs, use_reentrant=False) if again else _block(*inputs))
         before = before + x[:, part] @ weight[part]
+
     return torch.cat(found, -1)
 
 
 def _block(x: Tensor, weight: Tensor, before: Tensor, output: Tensor) -> Tensor:
-    """The logits of a few pixels.
+    """Return the logits of a few pixels.
 
-    ``before`` (batch, units) are the sums of all pixels before them.
+    Args:
+        x: These pixels, (batch, pixels).
+        weight: (pixels, units).
+        before: Sums over all pixels before them, (batch, units).
+        output: (pixels, units).
     """
     terms = x.unsqueeze(-1) * weight
     sums = before.unsqueeze(1) + terms.cumsum(1) - terms
@@ -57,11 +59,11 @@ def _block(x: Tensor, weight: Tensor, before: Tensor, output: Tensor) -> Tensor:
 
 
 def _has_kernel(x: Tensor, *parameters: Tensor) -> bool:
-    """Whether loops of our own can be taken: they give no gradient of ``x``."""
+    """Whether loops of our own can be taken; they have no gradient of ``x``."""
     tracked = torch.is_grad_enabled() and x.requires_grad
     return kernels.allowed() and not tracked and all(kernels.plain(v) for v in (x, *parameters))
 
 
 def _mapped(v: Tensor) -> bool:
-    """Whether torch.func maps or differentiates, where nothing can be computed again."""
+    """Whether torch.func maps or differentiates ``v``; blocks cannot be computed again then."""
     return torch._C._functorch.is_functorch_wrapped_tensor(v)

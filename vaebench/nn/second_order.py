@@ -1,4 +1,4 @@
-"""Whether second derivatives are wanted: some layers then take slower code that has them."""
+"""Whether second derivatives are wanted; if so, some layers use slower code that has them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,7 @@ _wanted = False
 
 @contextmanager
 def wanted() -> Iterator[None]:
-    """In this block every layer can be differentiated twice.
-
-    Kernels, which cannot, are not taken.
-    """
+    """Let every layer be differentiable twice within a block; kernels are not, so none is used."""
     global _wanted
     before = _wanted
     _wanted = True
@@ -36,11 +33,11 @@ def is_wanted() -> bool:
 
 @contextmanager
 def without_fused_layers() -> Iterator[None]:
-    """In this block PyTorch takes its own loops.
+    """Let PyTorch use its own loops within a block.
 
-    They stand in for those of oneDNN and cuDNN, which differentiate once.
+    Those of oneDNN and cuDNN can be differentiated only once.
     """
-    with warnings.catch_warnings():  # about graphics cards that are not there
+    with warnings.catch_warnings():  # the warning is about GPUs that this machine lacks
         warnings.filterwarnings("ignore", message="TF32 acceleration")
         with torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False):
             yield

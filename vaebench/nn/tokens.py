@@ -1,7 +1,4 @@
-"""Documents as rows of token numbers.
-
-Their lengths, what is predicted of them, which have one length.
-"""
+"""Documents as rows of token numbers: their lengths, predicted tokens, and batches by length."""
 
 from __future__ import annotations
 
@@ -10,22 +7,28 @@ from torch import Tensor
 
 
 def lengths_of(tokens: Tensor) -> Tensor:
-    """Number of tokens of every document (n, d), padding 0 not counted: (n,) int64."""
+    """Return the number of tokens of every document (n, d), without padding 0: (n,) int64."""
     return (tokens != 0).sum(1)
 
 
 def predicted(tokens: Tensor) -> int:
-    """Predicted tokens of the documents (n, d).
+    """Return the number of predicted tokens of all documents (n, d).
 
-    Words and the end of each, but not its start, nor padding.
+    These are the words and the end of each document, but not its start or padding.
     """
     return int((lengths_of(tokens) - 1).sum())
 
 
 def groups(lengths: Tensor, batch: int, exact: bool = True) -> list[Tensor]:
-    """Rows of documents with ``lengths`` (n,), shortest first, in batches of at most ``batch``.
+    """Sort documents by length and split them into batches of at most ``batch``, shortest first.
 
-    Equal lengths keep their order. ``exact``: only documents of one length share a batch.
+    Args:
+        lengths: Of the documents, (n,).
+        batch: The largest number of documents in a batch.
+        exact: Whether only documents of one length share a batch.
+
+    Returns:
+        Row numbers of each batch. Documents of equal length keep their order.
     """
     rows = torch.argsort(lengths, stable=True)
     if not exact:

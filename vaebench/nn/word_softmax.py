@@ -1,9 +1,9 @@
-"""log p of one word each under softmaxes over a large vocabulary, whose logits are linear.
+"""Softmaxes over a large vocabulary with linear logits: log softmax(W h) of one word for each row.
 
-log softmax(W h)_word. With gradient, probabilities are kept in the place of the logits, so that the
-way back needs no exponentials and one array of that size. They pass by in blocks of like sizes,
-which fit the processor's cache and one another's memory. Without gradient no more than a block of
-logits is held.
+With gradient, probabilities take the place of the logits in memory. So the backward pass computes
+no exponentials, and there is only one array of that size. It is worked through in blocks that fit
+the processor's cache; their sizes are equal, so they can reuse each other's memory. Without
+gradient only one block of logits is in memory.
 """
 
 from __future__ import annotations
@@ -21,47 +21,56 @@ from vaebench.nn.products import product
 
 ROWS = 512
 WORDS = 2048
-"""A block with gradient, on a CPU."""
+"""Rows and words of a block with gradient, on a CPU."""
 
 FULL = 16
-"""Rows are filled up to a multiple of it: every size of a product is a program of
-its own, which is kept."""
+"""Rows are filled up to a multiple of this, since the library keeps a program for every size of a
+product."""
 
 SMALL = 512
 """Vocabularies up to this size are left to PyTorch's own cross-entropy."""
 
 
 def log_probs(h: Tensor, weight: Tensor, words: Tensor, half: bool = False) -> Tensor:
-    """log softmax(weight h)_word, (rows,), nats, with gradient.
+    """Return log softmax(weight h)_word, (rows,), in nats, with gradient.
 
-    ``h`` (rows, units), ``weight`` (V, units). On a CPU there is no second derivative where V is
-    greater than ``SMALL``, unless one is wanted (``second_order``). ``half``: whether the products
-    are bfloat16; softmaxes, their logarithms and sums are float32 all the same.
+    On a CPU there is no second derivative if V is greater than ``SMALL``, unless one is wanted
+    (``second_order``).
+
+    Args:
+        h: Hidden units, (rows, units).
+        weight: (V, units).
+        words: Number of the word of each row, (rows,).
+        half: Whether the products are bfloat16; softmaxes, their logarithms and sums remain
+            float32.
     """
     if h.is_cuda or len(weight) <= SMALL or second_order.is_wanted():
         logits = (
             F.linear(h.bfloat16(), weight.bfloat16()).to(h.dtype) if half else F.linear(h, weight)
         )
         return -F.cross_entropy(logits, words, reduction="none")
+
     more = -len(h) % FULL
     apply: Callable[..., Tensor] = _LogProbs.apply
     return apply(F.pad(h, (0, 0, 0, more)), weight, F.pad(words, (0, more)), half)[: len(h)]
 
 
 def log_sums(h: Tensor, weight: Tensor, size: int) -> Tensor:
-    """log-sum-exp of the logits of each block of ``size`` words.
+    """Return the log-sum-exp of the logits of each block of words, (blocks, rows), no gradient.
 
-    (blocks, rows), without gradient.
+    Args:
+        h: Hidden units, (rows, units).
+        weight: (V, units).
+        size: Words of a block.
     """
     return torch.stack([_softmax_(product(h, block)) for block in weight.split(size)])
 
 
 def _softmax_(logits: Tensor) -> Tensor:
-    """log-sum-exp of every row of ``logits`` (rows, words), (rows,).
+    """Replace ``logits`` (rows, words) by their softmax in place, and return log-sum-exp, (rows,).
 
-    Softmaxes take the place of the logits. The largest logit minus the log of its probability,
-    which is at least 1 / words. (PyTorch's logsumexp takes several times as long as its softmax on
-    a CPU.)
+    It is the largest logit minus the log of its probability, which is at least 1 / words. PyTorch's
+    logsumexp takes several times as long as its softmax on a CPU.
     """
     largest = logits.amax(1)
     torch.softmax(logits, 1, out=logits)
@@ -69,7 +78,7 @@ def _softmax_(logits: Tensor) -> Tensor:
 
 
 class _LogProbs(torch.autograd.Function):
-    """``log_probs`` by blocks. What is kept for the gradient is one number per logit."""
+    """``log_probs`` by blocks, which keeps one number per logit for the gradient."""
 
     @staticmethod
     def forward(ctx: Any, h: Tensor, weight: Tensor, words: Tensor, half: bool) -> Tensor:
@@ -77,11 +86,13 @@ class _LogProbs(torch.autograd.Function):
         within = [
             [product(part, block).to(h.dtype) for block in b.split(WORDS)] for part in a.split(ROWS)
         ]
+
         sums = torch.cat([torch.stack([_softmax_(logits) for logits in row]) for row in within], 1)
         total = torch.logsumexp(sums, 0)
+
         ctx.half = half
         ctx.save_for_backward(h, weight, words, sums - total, *(p for row in within for p in row))
-        # Logits of thousands are rounded by more.
+        # If logits are in the thousands, rounding can make the difference positive.
         return ((h * weight[words]).sum(1) - total).clamp_(max=0)
 
     @staticmethod
@@ -109,10 +120,12 @@ class _LogProbs(torch.autograd.Function):
             for number, ((block, to_block), factor) in enumerate(zip(blocks, row, strict=True)):
                 d = next(left) * factor.unsqueeze(1)
                 if ctx.half:
-                    # The word's own 1 before rounding: 1 - p keeps its digits where p is nearly 1.
+                    # Add the word's own 1 before rounding, so that 1 - p keeps its digits if p is
+                    # close to 1.
                     here = (own // WORDS == number).nonzero().squeeze(1)
                     d[here, own[here] - number * WORDS] += own_grad[here]
                     d = d.to(dtype)
+
                 to_part += product(d, block.mT)
                 to_block += product(units, d.mT).mT
 

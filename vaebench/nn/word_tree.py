@@ -1,7 +1,7 @@
-"""A balanced binary tree over a vocabulary.
+"""A balanced binary tree over a vocabulary (Larochelle & Lauly 2012).
 
-log p(word) as a sum over the turns from the root to its leaf. The range of word numbers is halved
-until one word is left (Larochelle & Lauly 2012), so a probability costs log2(V) logits and not V.
+log p(word) is a sum over the turns from the root to the word's leaf. The range of word numbers is
+halved until one word is left, so a probability costs log2(V) logits instead of V.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 PSEUDO = 1e-6
-"""Added to the share of each half of a node, so that a word that never occurred
-has no probability of 0."""
+"""Added to the rate of each half of a node, so that a word that never occurred gets a probability
+above 0."""
 
 
 class WordTree(nn.Module):
-    """Logits of V - 1 nodes, linear in the hidden units.
+    """A tree of V - 1 nodes whose logits are linear in the hidden units.
 
-    A turn to the second half has probability sigmoid(logit).
+    A turn to the second half of a node has probability sigmoid(logit).
 
     Args:
-        rates: Relative frequencies of the words, (V,), by which the biases start: then with weights
-            of zero the tree is the unigram. All zero: every half is as probable as the other.
-        units: Hidden units.
+        rates: Relative frequencies of the words, (V,). They set the first biases, so that with
+            weights of zero the tree is the unigram model. All zero: both halves of every node are
+            equally probable.
+        units: Number of hidden units.
 
     Attributes:
         weight: (V - 1, units).
@@ -41,6 +42,7 @@ class WordTree(nn.Module):
         path, turn, share = (torch.from_numpy(v) for v in _halved(rates))
         self.weight = nn.Parameter(torch.zeros(max(vocabulary - 1, 1), units))
         self.bias = nn.Parameter(torch.zeros(max(vocabulary - 1, 1)))
+
         # Paths shorter than the longest end in turns of 0, which add nothing.
         self.register_buffer("path", path, persistent=False)
         self.register_buffer("turn", turn, persistent=False)
@@ -51,10 +53,11 @@ class WordTree(nn.Module):
         self.bias.copy_(self.start_bias)
 
     def log_prob(self, h: Tensor, words: Tensor) -> Tensor:
-        """log p(word | h), (n,), nats, for hidden units ``h`` (n, units) and ``words`` (n,)."""
+        """Return log p(word | h), (n,), nats, for hidden units ``h`` (n, units), ``words`` (n,)."""
         nodes = self.path[words]
         turn = self.turn[words]
-        # F.embedding, whose gradient is several times as fast as that of an index.
+
+        # The gradient of F.embedding is several times as fast as that of an index.
         weight = F.embedding(nodes, self.weight)
         bias = F.embedding(nodes, self.bias.unsqueeze(-1)).squeeze(-1)
         logits = torch.einsum("nu,ndu->nd", h, weight) + bias
@@ -62,10 +65,14 @@ class WordTree(nn.Module):
 
 
 def _halved(rates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Nodes on the way to each word (V, depth), its turns there, P(second half).
+    """Build the tree of a vocabulary with the word frequencies ``rates`` (V,).
 
-    Turns are -1, 1, or 0 beyond the leaf; P(second half) is (V - 1,). Node m - 1 is the one whose
-    second half begins at word m: every word but the first begins one second half.
+    Node m - 1 is the one whose second half begins at word m: every word but the first begins the
+    second half of one node.
+
+    Returns:
+        The nodes on the way to each word, (V, depth); the turns there, (V, depth): -1, 1, or 0
+        beyond the leaf; and the probability of the second half of each node, (V - 1,).
     """
     vocabulary = len(rates)
     depth = max((vocabulary - 1).bit_length(), 1)
@@ -79,6 +86,7 @@ def _halved(rates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         first, end, level = todo.pop()
         if end - first < 2:
             continue
+
         middle = (first + end) // 2
         node = middle - 1
         path[first:end, level] = node
@@ -87,4 +95,5 @@ def _halved(rates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         second = below[end] - below[middle] + PSEUDO
         share[node] = second / (below[end] - below[first] + 2 * PSEUDO)
         todo += [(first, middle, level + 1), (middle, end, level + 1)]
+
     return path, turn, share

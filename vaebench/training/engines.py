@@ -10,9 +10,8 @@ engines compute the same numbers up to rounding:
 - ``packed``: torch.func.vmap of the gradient over the seeds; the compiled engine compiles this.
 - ``compiled``: the packed step through torch.compile.
 - ``kernel``: loops of our own on a CPU, see vaebench.kernels. They make the whole update of a
-  belief net. In models with a Boltzmann prior they run the chains, with a Boltzmann posterior the
-  gradient of its couplings, and in networks of images the normalised layers; the plain engine does
-  the rest.
+  belief net. For a Boltzmann prior they run the chains, for a Boltzmann posterior they compute its
+  couplings, and in networks of images the normalised layers; the plain engine does the rest.
 
 On a GPU the packed or compiled step is captured whole in a CUDA graph, with data and noise on the
 device.

@@ -1,4 +1,4 @@
-"""The kernels as an engine of a pack: where parameters lie, and updates of all its seeds."""
+"""The kernels as an engine of a pack: where parameters lie in memory, and updates of all seeds."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ LINE = 16
 
 
 def padded(n: int) -> int:
-    """``n`` rounded up to whole vectors."""
+    """Round ``n`` floats up to whole vectors."""
     return -(-n // LANES) * LANES
 
 
 def stride_of(width: int) -> int:
-    """Length of a row of ``width`` floats.
+    """Return the length in floats that a row of ``width`` floats takes in memory.
 
-    An odd number of cache lines, or a strip would use half of the cache.
+    It is an odd number of cache lines; with an even one a strip would use half of the cache.
     """
     lines = padded(width) // LINE
     return LINE * (lines + 1 - lines % 2)
 
 
 class _Space:
-    """Hands out places of an array that is still to be made."""
+    """Assigns places in an array that is made later; each begins at a cache line."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -53,21 +53,24 @@ class _Space:
 
 
 class Engine:
-    """Trains the seeds of a pack.
+    """Trains the seeds of a pack by kernels, on the CPU.
 
-    A belief net by NVIL or wake-sleep, with plain gradient descent, on the CPU. ``params`` are
-    views of its memory by the names and shapes of the pack's, (R, ...): whoever writes to them
-    between two calls changes what is trained.
+    The model is a belief net, the objective NVIL or wake-sleep, the optimiser plain gradient
+    descent.
 
     Args:
-        objective: the rule around the model; gives structure and buffers only.
-        optim: gives the rate of each parameter group.
-        params: name -> initial values (R, ...).
-        data: training examples (n, d).
-        kind: of them, bits, grey levels or counts.
+        objective: The objective around the model; gives structure and buffers only.
+        optim: Gives the rate of each parameter group.
+        params: Name -> initial values, (R, ...).
+        data: Training examples, (n, d).
+        kind: Kind of the examples: bits, grey levels or counts.
+
+    Attributes:
+        params: Views of the engine's memory, with the names and shapes of the pack's parameters,
+            (R, ...). Writing to them between two calls changes what is trained.
 
     Raises:
-        ValueError: there is no kernel for these.
+        ValueError: If there is no kernel for these.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Engine:
             raise ValueError(
                 f"no kernel for {type(objective).__name__} with {type(optim).__name__}"
             )
+
         model = objective.model
         if (
             not isinstance(model, BeliefNet)
@@ -103,6 +107,8 @@ class Engine:
         self.data, self.kind = data, kind
         self.mean = model.mean.numpy().astype(np.float32)
         self.seeds = len(next(iter(params.values())))
+
+        # One block for every layer of the posterior, then for every layer of the model.
         self.blocks = np.full((2 * self.layers + 1, layout.BLOCK_COLUMNS), -1, dtype=np.int64)
         self._chains: list[tuple[int, str]] = []
         theta = _Space()
@@ -110,6 +116,7 @@ class Engine:
             self._place(i, theta)
         self.theta = torch.zeros(self.seeds, theta.size)
         self.params = self._views(params)
+
         # Grey levels are made binary anew for every update, so their lists cannot be kept.
         self._cases: tuple[np.ndarray, np.ndarray] | None = None
         self._longest = model.sizes[0]
@@ -119,18 +126,19 @@ class Engine:
             self._longest = int(np.diff(ends).max())
         elif kind is not Kind.GREY:
             self._cases = _lists(data)
+
         self._batch = 0
 
     # --------------------------------------------------------------------------------------- memory
 
     def _module(self, i: int) -> tuple[str, Units]:
-        """Name and module of a block."""
+        """Return name and module of the ``i``-th block."""
         if i < self.layers:
             return f"model.q.{i}", self.model.q[i]
         return f"model.p.{i - self.layers}", self.model.p[i - self.layers]
 
     def _place(self, i: int, theta: _Space) -> None:
-        """Give a block's parameters their places."""
+        """Assign the parameters of the ``i``-th block their places in memory."""
         _, module = self._module(i)
         block = self.blocks[i]
         parents = 0 if module.weight is None else module.weight.shape[1]
@@ -138,35 +146,42 @@ class Engine:
         hidden = 0
         if i < self.layers and self.baseline is not None:
             hidden = padded(len(self.baseline[i].hidden.bias))
+
         width = padded(units) + hidden
         block[layout.PARENTS], block[layout.UNITS], block[layout.WIDTH] = parents, units, width
         block[layout.HIDDEN], block[layout.STRIDE] = padded(units), stride_of(width)
+
         block[layout.WEIGHT] = theta.take(parents * block[layout.STRIDE])
         block[layout.BIAS] = theta.take(width)
         if hidden:
             block[layout.OUT] = theta.take(hidden + 1)
+
         if module.autoregressive is not None:
             block[layout.CHAIN_STRIDE] = stride_of(units)
             block[layout.CHAIN] = theta.take(units * block[layout.CHAIN_STRIDE])
 
     def _views(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The pack's parameters, copied to their places."""
+        """Copy the pack's parameters to their places, and return views of them."""
         out = {}
         for i, block in enumerate(self.blocks):
             name, _ = self._module(i)
             units, parents, stride = (
                 int(block[c]) for c in (layout.UNITS, layout.PARENTS, layout.STRIDE)
             )
+
+            # Units that only fill up the last vector are never on.
             self._part(int(block[layout.BIAS]), (int(block[layout.HIDDEN]),), (1,)).fill_(OFF)
             out[f"{name}.bias"] = self._part(block[layout.BIAS], (units,), (1,))
             if parents:
                 out[f"{name}.weight"] = self._part(
                     block[layout.WEIGHT], (units, parents), (1, stride)
                 )
+
             if block[layout.CHAIN] >= 0:
                 key = f"{name}.autoregressive"
                 out[key] = params[key].clone()
                 self._chains.append((i, key))
+
             if self.baseline is not None and block[layout.OUT] >= 0:
                 own = f"baseline.{i}"
                 count = len(self.baseline[i].hidden.bias)
@@ -178,10 +193,12 @@ class Engine:
                 out[f"{own}.hidden.bias"] = self._part(block[layout.BIAS] + first, (count,), (1,))
                 out[f"{own}.output.weight"] = self._part(block[layout.OUT], (1, count), (count, 1))
                 out[f"{own}.output.bias"] = self._part(block[layout.OUT] + hidden, (1,), (1,))
+
         if out.keys() != params.keys():
             raise ValueError(
                 f"not the parameters of a belief net: {sorted(out.keys() ^ params.keys())}"
             )
+
         for name, v in params.items():
             out[name].copy_(v)
         return {name: out[name] for name in params}
@@ -190,35 +207,39 @@ class Engine:
         return self.theta.as_strided((self.seeds, *shape), (self.theta.shape[1], *strides), int(at))
 
     def _chain(self, i: int) -> Tensor:
-        """The place of a block's chain weights by source, (R, units, units)."""
+        """Return the autoregressive weights of a block by source, (R, units, units), as a view."""
         block = self.blocks[i]
         units = int(block[layout.UNITS])
         return self._part(block[layout.CHAIN], (units, units), (int(block[layout.CHAIN_STRIDE]), 1))
 
     def _work_for(self, batch: int) -> None:
-        """Memory for batches of this size, for each seed its own."""
+        """Provide working memory for batches of this size, for every seed its own."""
         if batch == self._batch:
             return
         self._batch = batch
+
         work, ints = _Space(), _Space()
         for i, block in enumerate(self.blocks):
-            # Of the generative model, dreams behind the cases.
+            # Blocks of the generative model hold the cases and, behind them, as many dreams.
             rows = batch if i < self.layers else 2 * batch
             block[layout.DELTA] = work.take(rows * block[layout.STRIDE])
             if i == 0:
                 block[layout.CENTRE] = work.take(2 * block[layout.WIDTH])
+
         widest = max(int(b[layout.STRIDE]) for b in self.blocks)
         places = [work.take(batch * widest)]
+
+        # Lists of the units that are on in every layer: first for the cases, then for the dreams.
         lists = self.layers + 1
-        # Of the cases, then of the dreams.
         self.units = np.zeros((2 * lists, layout.UNIT_COLUMNS), dtype=np.int64)
         bounds = [ints.take(4 * batch) for _ in self.sizes]
         bounds += [at + 2 * batch for at in bounds]
-        listed = [self._longest, *self.sizes[1:]]  # of a case, at most
+        listed = [self._longest, *self.sizes[1:]]  # the most entries of one case
         for row, size, most, at in zip(self.units, self.sizes * 2, listed * 2, bounds, strict=True):
             taken = [ints.take(count) for count in (batch * most + SPILLED, 2 * size, batch * most)]
             row[:] = size, at, *taken, False
         self.units[[0, lists], layout.TOKENS] = self.kind is Kind.COUNTS
+
         parts = -(-max(self.sizes) // RESIDENT)
         places.append(ints.take(max(4 * parts, 2 + LANES) * batch + 1))
         self._places = tuple(places)
@@ -236,10 +257,18 @@ class Engine:
         binarize: Tensor | None,
         state: dict[str, Tensor],
     ) -> dict[str, Tensor]:
-        """Updates: ``index`` (T, R, batch), noise and ``binarize`` (T, R, ...).
+        """Make T updates of the parameters, and of ``state`` in place.
 
-        Returns summed metrics (R,). Changes ``state`` (R, ...). Every call begins from the
-        parameters as they are and ends with them, so nothing else is to be kept.
+        Nothing else persists from one call to the next.
+
+        Args:
+            index: Row numbers of the training examples, (T, R, batch).
+            noise: Name -> (T, R, ...).
+            binarize: Noise that makes grey examples binary, (T, R, batch, d); None for others.
+            state: State of the objective, (R, ...).
+
+        Returns:
+            Metrics (R,), summed over the updates.
         """
         self._work_for(index.shape[-1])
         for i, key in self._chains:
@@ -253,6 +282,7 @@ class Engine:
 
         with ThreadPoolExecutor(min(torch.get_num_threads(), self.seeds)) as threads:
             sums = list(threads.map(train, range(self.seeds)))
+
         for i, key in self._chains:
             above = torch.triu(self.params[key])
             self.params[key].copy_(torch.tril(self._chain(i).mT, -1) + above)
@@ -261,27 +291,29 @@ class Engine:
         }
 
     def _read(self, rows: Tensor, grey: Tensor | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Lists of pixels that are 1 or of tokens, and where each ends.
+        """Return lists of pixels that are 1, or of tokens, and where each list begins and ends.
 
-        And which lists the updates take, (T, batch).
+        The third result says which lists the updates take, (T, batch).
         """
         if self._cases is not None:
             return *self._cases, np.ascontiguousarray(rows.numpy())
         if grey is None:
             raise ValueError("grey examples are made binary by noise, and there is none")
+
         x = binarized(self.data[rows], grey)
         return *_lists(x.flatten(0, 1)), np.arange(rows.numel()).reshape(rows.shape)
 
     def _place_noise(self, noise: dict[str, Tensor]) -> tuple[np.ndarray, list[np.ndarray]]:
-        """The noise as one row of floats, and for each seed ``blocks``.
+        """Return the noise as one row of floats, and ``blocks`` of each seed that point into it.
 
-        These know where in it their own noise lies. The row is the first tensor's: where the others
-        begin is counted from there on, wherever in memory they are. Kernels check no bounds, so
-        nothing needs to be copied. The tensors must outlive what is done with it.
+        The row is the first tensor's. The places of the other tensors are counted from its start,
+        wherever in memory they are: kernels check no bounds, so nothing needs to be copied. The
+        tensors must exist as long as the row is in use.
         """
         names = [f"q{i + 1}" for i in range(self.layers)]
         if isinstance(self.objective, WakeSleep):
             names += [f"p{i}" for i in range(self.layers + 1)]
+
         row = noise[names[0]]
         blocks = [self.blocks.copy() for _ in range(self.seeds)]
         for i, name in enumerate(names):
@@ -291,11 +323,13 @@ class Engine:
                     f"noise {name}: {part.dtype} with strides {part.stride()}, "
                     "not contiguous floats"
                 )
+
             start = (part.data_ptr() - row.data_ptr()) // part.element_size()
             for r in range(self.seeds):
                 blocks[r][i, layout.NOISE] = start + r * part.stride(1)
                 blocks[r][i, layout.NOISE_STEP] = part.stride(0)
                 blocks[r][i, layout.UNIFORMS] = part.shape[-1]
+
         return row.view(-1).numpy(), blocks
 
     def _train(
@@ -306,12 +340,13 @@ class Engine:
         noise: np.ndarray,
         state: dict[str, Tensor],
     ) -> dict[str, float]:
-        """The updates of one seed; their metrics, summed, as the rule names them."""
+        """Make the updates of one seed; return their metrics, summed, by the objective's names."""
         rule = self.objective
         ones, ends, rows = cases
         share = 1 if rule.reduce == "sum" else rows.shape[1]
         rates = np.array([self.rates[g] / share for g in ("model", "posterior", "baseline")])
         work, ints = self._memory[r]
+
         memory = self.theta[r].numpy(), work, ints, blocks
         seen = ones, ends, rows, noise, self.mean, rates, self._places
         units, dreamt = np.split(self.units, 2)
@@ -329,16 +364,13 @@ class Engine:
 
 
 def _lists(data: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """The pixels that are 1 of every case, one list after the other.
-
-    And where each list begins and the last ends.
-    """
+    """List the pixels that are 1, case after case, and return where each list begins and ends."""
     x = data != 0
     return x.nonzero()[:, 1].to(torch.int32).numpy(), _ends(x.sum(1))
 
 
 def _tokens(data: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """The same of counts: every word of a document as often as it occurs."""
+    """Do the same for counts: list every word of a document as often as it occurs."""
     case, word = data.nonzero(as_tuple=True)
     times = data[case, word].long()
     return word.to(torch.int32).repeat_interleave(times).numpy(), _ends(
@@ -347,7 +379,7 @@ def _tokens(data: Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _ends(lengths: Tensor) -> np.ndarray:
-    """Where lists of these lengths begin that follow each other, and where the last one ends."""
+    """Return where consecutive lists of these lengths begin, and where the last one ends."""
     ends = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths.numpy(), out=ends[1:])
     return ends

@@ -1,7 +1,7 @@
-"""Training: the loop for every model and learning rule.
+"""Training: the loop for every model and objective.
 
-A call trains a pack of seeds of one cell that stand at the same update. What is due when is in
-``schedule``, what is written down in ``bookkeeping``, how an update is computed in ``engines``.
+A call trains a pack of seeds of one cell that stand at the same update. ``schedule`` says what is
+due when, ``bookkeeping`` records it, and ``engines`` computes an update.
 """
 
 from __future__ import annotations
@@ -39,26 +39,24 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     trio: Trio | None = None,
 ) -> list[RunState]:
-    """Train seeds that all stand at the same update.
-
-    To the end of their budget or to early stopping.
+    """Train seeds that stand at the same update, to the end of the budget or to early stopping.
 
     Args:
-        config: the cell's settings.
-        splits: its data.
-        states: where the seeds stand; changed in place.
-        device: where to train.
-        engine: one of ``engines.ENGINES``.
-        report: told how far training is.
-        should_stop: asked between updates.
-        trio: what ``build.trio`` makes of the settings, to be used again. None: built here.
+        config: The cell's settings.
+        splits: Its data.
+        states: Where the seeds stand; changed in place.
+        device: Where to train.
+        engine: One of ``engines.ENGINES``.
+        report: Told how far training is.
+        should_stop: Asked between updates.
+        trio: What ``build.trio`` made of the settings, if it exists already. None: built here.
 
     Returns:
         The states, with status 'trained' or 'diverged'.
 
     Raises:
-        Interrupted: ``should_stop`` said so. Everything is saved, but of an inner
-            loop: that is made again.
+        Interrupted: If ``should_stop`` says so. The state is saved; an inner loop that was under
+            way is made again.
     """
     settings = config["train"]
     pack, batches = _begin(
@@ -73,7 +71,8 @@ def train(
     books = Bookkeeping(
         states, pack, torch.from_numpy(splits.valid).to(device), settings, should_stop
     )
-    # Later ones were taken before the checkpoint from which a run goes on.
+
+    # Snapshots of later updates exist already if a run goes on from a checkpoint.
     if first == 0 and 0 in wanted:
         books.snapshot(0)
 
@@ -114,23 +113,24 @@ def _begin(
     engine: str,
     trio: Trio,
 ) -> tuple[Pack, Batches]:
-    """The pack of the seeds, from their checkpoints or from the start.
-
-    And the batches of their training.
-    """
+    """Return the pack of the seeds, new or from their checkpoints, and the batches of training."""
     objective = trio.objective.to(device)
     data = torch.from_numpy(splits.train).to(device)
     timed_by = clock.clock(device)
+
     parts = []
     for state in states:
         state.engine = engine
+        # A run keeps its clock only if all of its parts were timed by the same one.
         state.clock = timed_by if timed_by == state.clock or not state.update else ""
+
         parts.append(build.start_or_load(state, objective, trio.optimiser, config, len(data)))
 
     params, kept, moments = (
         [{name: v.to(device) for name, v in part.items()} for part in column]
         for column in zip(*parts, strict=True)
     )
+
     batches = build.batches_of(config, splits)
     updates = build.in_updates(config, batches, "updates")
     precision = config["train"].get("precision", "float32")
@@ -152,8 +152,10 @@ def _begin(
 class Block(NamedTuple):
     """All that is random in a block of T updates of R seeds.
 
-    ``rows`` (T, R, batch) are numbers of training examples, ``noise`` is name -> (T, R, ...),
-    ``grey`` (T, R, batch, d) the noise that binarizes grey examples, None for others.
+    Attributes:
+        rows: Numbers of training examples, (T, R, batch).
+        noise: Name -> (T, R, ...).
+        grey: Noise that binarizes grey examples, (T, R, batch, d); None for others.
     """
 
     rows: Tensor
@@ -162,7 +164,7 @@ class Block(NamedTuple):
 
 
 def _draw(pack: Pack, batches: Batches, seeds: list[int], number: int, length: int) -> Block:
-    """Block ``number`` of ``length`` updates: a function of the seeds and the number alone."""
+    """Draw block ``number`` of ``length`` updates: a function of the seeds and the number alone."""
     device = pack.data.device
     drawn = noise.update_block(pack.draws(batches.batch), seeds, number, device, length)
     rows = batches.block(seeds, number, length).to(device)
@@ -180,9 +182,10 @@ def _advance(
     books: Bookkeeping,
     should_stop: Callable[[], bool],
 ) -> dict[str, list[float]]:
-    """The updates of a stretch, an inner loop before them if the objective has one.
+    """Make the updates of a stretch, after an inner loop if the objective has one.
 
-    Sums of metrics for each seed.
+    Returns:
+        Metric -> its sum over the updates, one number for each seed.
     """
     rows = stretch.rows
     only = None
@@ -206,7 +209,7 @@ def _inner(
     books: Bookkeeping,
     should_stop: Callable[[], bool],
 ) -> int:
-    """The inner loop before an update; how many updates it made."""
+    """Make the inner loop before an update; return how many updates it made."""
     seed = books.states[0].seed
     made = inner_updates(
         pack,
@@ -217,6 +220,7 @@ def _inner(
         block.rows[stretch.offset, 0],
         should_stop,
     )
+
     if made and stretch.first in books.settings.get("snapshots", ()):
         books.snapshot(stretch.first, snapshots.INNER)
     return made

@@ -1,9 +1,9 @@
-"""Compiled steps that ask for nothing but the shapes of their inputs.
+"""Compiled steps that check only the shapes of their inputs.
 
-Before it runs a program, the compiler looks whether all that it once read is still as it was: a
-thousand looks at settings and parameters, half a millisecond, for a step that may take one. What a
-pack trains never changes, and its tensors change in place alone, so that a program of its own for
-each shape of the inputs needs none of them.
+Before it runs a program, torch.compile checks that everything it once read is still the same. These
+thousand checks of settings and parameters take half a millisecond, for a step that may take one.
+What a pack trains never changes, and its tensors change only in place. So one program for each
+shape of the inputs needs none of these checks.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ Step = Callable[..., dict[str, Tensor]]
 
 
 COMPILER = ("torch._dynamo", "torch._inductor")
-"""Where the compiler's own errors are from."""
+"""Packages from which the compiler's own errors come."""
 
 LONGEST = 200
-"""Letters of its error that are told: it may print a program."""
+"""Most letters of the compiler's error that are shown, since it may print a program."""
 
 
 class NotCompiled(RuntimeError):
-    """The compiler failed, or was stopped with the rest: a terminal's Ctrl-C reaches it too."""
+    """The compiler failed, or was stopped: a Ctrl-C in the terminal reaches it too."""
 
 
 class Programs:
-    """A pack's step, compiled anew for inputs of other shapes.
+    """A pack's step, with a compiled program for every shape of its inputs.
 
     Args:
-        step: A method that takes (index, noise, binarize, clock); what it reads of its object stays
-            as it is, but for values of tensors.
-        options: For ``torch.compile``.
+        step: A method that takes (index, noise, binarize, clock). Of what it reads from its object,
+            only the values of tensors may change.
+        options: Passed to ``torch.compile``.
     """
 
     def __init__(self, step: Any, options: dict[str, Any]) -> None:
-        # Earlier packs' programs go, or a process that trains many cells would run into the
-        # compiler's limit.
+        # Drop the programs of earlier packs, or a process that trains many cells would run into
+        # the compiler's limit.
         torch.compiler.reset()
         self.step = step
         self.options = {**options, "guard_filter_fn": lambda looks: [False for _ in looks]}
@@ -49,7 +49,11 @@ class Programs:
     def __call__(
         self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None, clock: Tensor
     ) -> dict[str, Tensor]:
-        """One step. Raises NotCompiled where its program cannot be made."""
+        """Make one step.
+
+        Raises:
+            NotCompiled: If the program for these shapes cannot be made.
+        """
         shapes = (
             index.shape,
             None if binarize is None else binarize.shape,
@@ -68,14 +72,15 @@ class Programs:
             if type(e).__module__.startswith(COMPILER):
                 raise NotCompiled(str(e).strip().partition("\n")[0][:LONGEST]) from e
             raise
+
         self.found[shapes] = program
         return out
 
 
 def separate(method: Any) -> Any:
-    """The same method with code of its own.
+    """Return the same method with a copy of its code.
 
-    The compiler keeps programs by code, and would mistake one for another.
+    The compiler stores programs by code, and would mistake the program of one pack for another's.
     """
     code = method.__func__.__code__.replace()
     function = FunctionType(code, method.__func__.__globals__, method.__name__, method.__defaults__)

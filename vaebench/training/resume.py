@@ -1,4 +1,4 @@
-"""Where a run stands in its folder, and what a new run can go on from."""
+"""Prepare the folder of a run, and find another run that a new one can go on from."""
 
 from __future__ import annotations
 
@@ -20,14 +20,24 @@ from vaebench.training.run_state import RunState, evaluated_checkpoint, progress
 
 
 def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = False) -> RunState:
-    """The folder of a run whose lock is held, made ready; returns where the seed stands.
+    """Make the folder of a run ready, whose lock is held.
 
-    ``force`` throws away what is there. Raises UserError when the folder holds a run of other data
-    or is damaged, and leaves it as it is.
+    Args:
+        store: Where runs are kept.
+        cell: The cell that is to be trained.
+        seed: Seed of the run.
+        data_hash: Hash of its data.
+        force: Whether to throw away what is there.
+
+    Returns:
+        Where the seed stands.
+
+    Raises:
+        UserError: If the folder holds a run of other data or is damaged; it then stays as it is.
     """
     folder = store.run_dir(cell.key, seed)
 
-    # Left by a process that was killed: nobody else writes here.
+    # Remove what a killed process has left. Since the lock is held, nobody else writes here.
     for left in (*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")):
         left.unlink(missing_ok=True)
 
@@ -47,7 +57,8 @@ def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = F
             )
 
     s = progress_of(folder, seed)
-    # It says for which cell the run was trained; others may evaluate it.
+    # Keep the note of a run that has begun: it names the cell for which it was trained, though
+    # other cells may evaluate it.
     if s.update and note.exists():
         return s
 
@@ -59,16 +70,22 @@ def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = F
     }
     content |= {"table": cell.table, "preset": cell.preset, "changed": list(cell.changed)}
     write_atomic(note, json.dumps(content, indent=1) + "\n")
-    os.utime(folder.parent)  # the sign that a note in it is new, see results.index
+    os.utime(folder.parent)  # tells results.index that a note in it is new
     return s
 
 
 def extend(s: RunState, store: Store, cell: Cell, data_hash: str) -> None:
-    """Let a run that has not begun go on from the one that got furthest on its way, if any.
+    """Let a new run go on from a run with the same states, the one that got furthest, if any.
 
     If neither the objective nor the optimiser looks at the budget (``budget_free``), runs that
     differ only in ``train.updates`` pass through the same states, up to the shorter budget. The
-    other run is only read; a damaged one, or one that a process works on, is passed over.
+    other run is only read. One that is damaged, or that a process works on, is passed over.
+
+    Args:
+        s: The run that has not begun; changed in place.
+        store: Where runs are kept.
+        cell: The cell of the run.
+        data_hash: Hash of its data.
     """
     rule = OBJECTIVES[cell.config["objective"]["name"]]
     in_updates = cell.config["train"].get("unit", "updates") == "updates"
@@ -88,7 +105,7 @@ def extend(s: RunState, store: Store, cell: Cell, data_hash: str) -> None:
             if other is None:
                 continue
 
-            # The checkpoint comes last: without it this run has not begun.
+            # Copy the checkpoint last: without it this run counts as not begun.
             kept = [
                 v.path.relative_to(folder)
                 for v in snapshots.listed(folder)
@@ -98,12 +115,13 @@ def extend(s: RunState, store: Store, cell: Cell, data_hash: str) -> None:
                 if (folder / name).exists():
                     (s.folder / name).parent.mkdir(exist_ok=True)
                     write_atomic(s.folder / name, (folder / name).read_bytes())
+
             s.__dict__.update(progress_of(s.folder, s.seed).__dict__)
             return
 
 
 def _beginning(folder: Path, seed: int, cell: Cell, data_hash: str) -> RunState | None:
-    """The seed in another folder if the cell's own run would pass through its state, else None."""
+    """Return the state of another run if the cell's run would pass through it, else None."""
     wanted = cell.config["train"]
     try:
         old = parse_json((folder / run_files.NOTE).read_bytes())
@@ -117,13 +135,14 @@ def _beginning(folder: Path, seed: int, cell: Cell, data_hash: str) -> RunState 
         evaluated_checkpoint(out, "valid_bound")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
         return None
-    # The end of a run is validated even where that is no multiple of the interval: no
-    # state of a longer run.
+
+    # The end of a run is validated, even if it is no multiple of the interval. A longer run would
+    # not validate there, so it does not pass through that state.
     return None if out.update == budget and budget % wanted["valid_every"] else out
 
 
 def _data_hash(note: Path) -> str:
-    """The hash of the data that a run was trained on, from its config.json."""
+    """Return the hash of the data that a run was trained on, from its config.json."""
     try:
         return str(parse_json(note.read_bytes())["data_hash"])
     except (ValueError, KeyError, TypeError):

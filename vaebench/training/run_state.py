@@ -1,4 +1,4 @@
-"""Where one seed of a run stands, and what of it a checkpoint keeps."""
+"""Where one seed of a run stands, and which part of that a checkpoint keeps."""
 
 from __future__ import annotations
 
@@ -14,27 +14,40 @@ from vaebench.training import checkpoint
 from vaebench.training.checkpoint import Checkpoint
 
 SHED = "shed"
-"""Marks a checkpoint of a run that has ended: what only further training
-needs was left out of it."""
+"""Key that marks a checkpoint of a finished run, reduced to what is needed without further
+training."""
 
 MEASURED = {"measured": True}
-"""Marks what is told of a run and is no state of it: a checkpoint that lacks it is gone on with,
-from its default."""
+"""Marks fields that describe a run and do not affect its training. If a checkpoint lacks one, the
+run goes on from the field's default."""
 
 
 @dataclass
 class RunState:
     """Where one seed of the pack stands.
 
-    ``curve`` has one entry per validation; ``sums`` are the metrics since the last one, summed over
-    ``count`` updates; ``stalled`` counts validations without improvement; ``saved`` is the update
-    of the checkpoint, 0 where there is none. ``seconds`` are those of updates and validations;
-    ``update_seconds`` those of the ``timed`` updates alone, which are fewer than all where a
-    checkpoint did not keep them. ``engine``: the one that it is trained by, see ``engines``; ''
-    where a checkpoint does not say. ``clock``: the one of all its seconds, see ``clock``; '' also
-    where they are of several. ``shed``: whether the checkpoint is one that nothing can go on from,
-    see ``shed_checkpoint``. Bounds in ``curve`` and ``best_bound`` are positive nats, lower is
-    better, as in results.
+    Bounds are positive nats, lower is better, as in results.
+
+    Attributes:
+        seed: The seed.
+        folder: Folder of the run.
+        update: Number of updates done.
+        seconds: Time of updates and validations.
+        status: ``running``, ``trained`` or ``diverged``.
+        reason: Why training stopped early; else empty.
+        curve: One entry per validation.
+        sums: Metrics since the last validation, summed over ``count`` updates.
+        count: Number of updates since the last validation.
+        best_update: Update of the best validation; None before the first validation.
+        best_bound: The best validation bound.
+        stalled: Validations since the best one.
+        saved: Update of the checkpoint; 0 if there is none.
+        update_seconds: Time of the ``timed`` updates alone.
+        timed: Number of updates that were timed: fewer than all if a checkpoint did not keep it.
+        engine: The engine that trains it, see ``engines``; '' if a checkpoint does not say.
+        clock: The clock of all its seconds, see ``clock``; '' for the wall clock, or if several
+            clocks were used.
+        shed: Whether nothing can go on from the checkpoint, see ``shed_checkpoint``.
     """
 
     seed: int
@@ -72,19 +85,20 @@ class RunState:
     )
 
     VERSION: ClassVar[int] = 2
-    """Of what a checkpoint keeps. Those of version 1, which do not name it, have bounds of the
-    opposite sign."""
+    """Version of a checkpoint's content. Checkpoints of version 1 do not name it, and have bounds
+    of the opposite sign."""
 
     def meta(self) -> dict[str, Any]:
-        """What the checkpoint keeps beside the tensors; floats survive JSON bit for bit."""
+        """Return what the checkpoint keeps beside the tensors; JSON keeps floats bit for bit."""
         best = None if self.best_update is None else self.best_bound
         kept = {k: getattr(self, k) for k in self.META}
         return {**kept, "best_bound": best, "seed": self.seed, "version": self.VERSION}
 
     def restore(self, meta: dict[str, Any]) -> None:
-        """Take over what a checkpoint kept, of this version or the first.
+        """Take over the ``meta`` of a checkpoint of this version or the first.
 
-        KeyError where state is missing.
+        Raises:
+            KeyError: If a part of the state is missing.
         """
         measured = {f.name: f.default for f in fields(self) if f.metadata.get("measured")}
         kept = {k: meta[k] for k in (*self.META, "best_bound") if k in meta or k not in measured}
@@ -105,9 +119,9 @@ class RunState:
 
     @property
     def ms_per_update(self) -> float | None:
-        """Milliseconds of one update, its noise and batch included and validations not.
+        """Milliseconds of one update, with its noise and batch, without validations.
 
-        None where none was timed. Of a pack it is this seed's share of the common time.
+        It is None if no update was timed. In a pack it is this seed's share of the common time.
         """
         return 1000 * self.update_seconds / self.timed if self.timed else None
 
@@ -132,9 +146,10 @@ class RunState:
 
 
 def progress_of(folder: Path, seed: int) -> RunState:
-    """Where the seed in ``folder`` stands, from its checkpoint; at update 0 where there is none.
+    """Return where the seed in ``folder`` stands: at its checkpoint, or else at update 0.
 
-    Raises UserError where the checkpoint is damaged.
+    Raises:
+        UserError: If the checkpoint is damaged.
     """
     out = RunState(seed, folder)
     if out.last.exists():
@@ -148,15 +163,21 @@ def progress_of(folder: Path, seed: int) -> RunState:
 
 
 def evaluated_checkpoint(state: RunState, select: str) -> Checkpoint:
-    """The parameters that are evaluated: the best on validation (``valid_bound``) or the ``last``.
+    """Return the checkpoint that is evaluated.
 
-    Raises UserError where the file is damaged or missing, or holds another update than the
-    one that was the best.
+    Args:
+        state: Where the run stands.
+        select: ``valid_bound``: the best on validation, if there was one; ``last``: the last one.
+
+    Raises:
+        UserError: If the file is damaged or missing, or holds another update than the best one.
     """
     if _last_is_evaluated(state, select):
         return checkpoint.read(state.last)
+
     best = checkpoint.read(state.best)
-    if best.meta.get("update") != state.best_update:  # killed between the two files
+    # They differ if the process was killed after it wrote the one file and before the other.
+    if best.meta.get("update") != state.best_update:
         raise UserError(
             f"{state.best}: of update {best.meta.get('update')}, but the best by the checkpoint "
             f"is {state.best_update}; vaebench run goes on from the checkpoint, with --force it "
@@ -166,12 +187,15 @@ def evaluated_checkpoint(state: RunState, select: str) -> Checkpoint:
 
 
 def shed_checkpoint(state: RunState, select: str) -> Checkpoint:
-    """The last checkpoint of a run that has ended, without what only further training needs.
+    """Return the last checkpoint of a finished run without what only further training needs.
 
-    It says how the training went, and holds the parameters if it is these that are evaluated.
-    Raises UserError as ``evaluated_checkpoint`` does.
+    It says how the training went, and holds the parameters if the last ones are evaluated.
+
+    Raises:
+        UserError: As ``evaluated_checkpoint`` does.
     """
-    evaluated_checkpoint(state, select)  # whole, or there is nothing to keep
+    evaluated_checkpoint(state, select)  # raises if the run cannot be evaluated
+
     found = checkpoint.read(state.last)
     out = Checkpoint({}, meta={**found.meta, SHED: True})
     if _last_is_evaluated(state, select):

@@ -1,7 +1,4 @@
-"""Which updates are made at a stretch, and what is due after them.
-
-A plan without any state of training.
-"""
+"""Which updates are made at a stretch, and what is due after them: a plan, without any state."""
 
 from __future__ import annotations
 
@@ -10,17 +7,15 @@ from typing import NamedTuple
 
 
 class Stretch(NamedTuple):
-    """Updates that nothing interrupts.
-
-    All of one block of noise, with nothing due before their end.
+    """Updates that nothing interrupts: all of one block of noise, with nothing due before the end.
 
     Attributes:
-        first: the number of updates done before.
-        length: how many are made.
-        block: the block of noise and batches that they belong to.
-        offset: where in that block they begin.
-        snapshot: whether the parameters after them are kept for good.
-        validate: whether they end at a validation.
+        first: Number of updates done before.
+        length: How many updates are made.
+        block: Number of the block of noise and batches to which they belong.
+        offset: Where in that block they begin.
+        snapshot: Whether the parameters after them are kept for good.
+        validate: Whether they end at a validation.
     """
 
     first: int
@@ -32,12 +27,12 @@ class Stretch(NamedTuple):
 
     @property
     def end(self) -> int:
-        """The number of updates done after them."""
+        """Number of updates done after the stretch."""
         return self.first + self.length
 
     @property
     def rows(self) -> slice:
-        """Their rows in the block."""
+        """Rows of the block that the stretch takes."""
         return slice(self.offset, self.offset + self.length)
 
 
@@ -49,19 +44,20 @@ def schedule(
     snapshots: Sequence[int] = (),
     one_by_one: bool = False,
 ) -> Iterator[Stretch]:
-    """The stretches from update ``first`` to the end of the budget.
+    """Yield the stretches from update ``first`` to the end of the budget.
 
     Args:
-        first: the number of updates done before.
-        updates: the budget.
-        block: updates whose noise is drawn together.
-        valid_every: updates between validations; there is one at the end of the budget too.
-        snapshots: numbers of updates after which the parameters are kept.
-        one_by_one: make every update a stretch of its own.
+        first: Number of updates done before.
+        updates: The budget.
+        block: How many updates have their noise drawn together.
+        valid_every: Updates between validations; there is one at the end of the budget too.
+        snapshots: Numbers of updates after which the parameters are kept.
+        one_by_one: Whether to make every update a stretch of its own.
     """
     while first < updates:
         number, offset = divmod(first, block)
-        # The next update at which something is due.
+
+        # Find the next update at which something is due.
         ends = [first - offset + block, first - first % valid_every + valid_every, updates]
         ends += [n for n in snapshots if n > first]
         end = first + 1 if one_by_one else min(ends)

@@ -1,7 +1,7 @@
-"""Parameters kept on the way: those after the numbers of updates that ``train.snapshots`` lists.
+"""Parameters kept for good, after the numbers of updates that ``train.snapshots`` lists.
 
-Each is a file ``snapshots/<updates>.safetensors`` in a run's folder, ``<updates>-inner`` for what
-the inner loop that follows so many updates has made of them, before the next update proper.
+Each is a file ``snapshots/<updates>.safetensors`` in a run's folder. ``<updates>-inner`` holds the
+parameters after the inner loop that follows so many updates, before the next outer update.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ INNER = "inner"
 
 
 class Snapshot(NamedTuple):
-    """``update``: how many were done.
+    """One file of parameters.
 
-    ``kind``: '', or INNER after the inner loop that follows them.
+    Attributes:
+        update: Number of updates done.
+        kind: INNER after the inner loop that follows these updates, else ''.
+        path: The file.
     """
 
     update: int
@@ -30,7 +33,7 @@ class Snapshot(NamedTuple):
 
 
 def listed(folder: Path) -> list[Snapshot]:
-    """The snapshots of the run in ``folder``, in the order in which they were taken."""
+    """Return the snapshots of the run in ``folder``, in the order in which they were taken."""
     found = []
     for path in (folder / run_files.SNAPSHOTS).glob("*.safetensors"):
         update, _, kind = path.stem.partition("-")
@@ -42,7 +45,11 @@ def listed(folder: Path) -> list[Snapshot]:
 def write(
     folder: Path, update: int, kind: str, params: dict[str, Tensor], buffers: dict[str, Tensor]
 ) -> None:
-    """Keep what an evaluation needs. OSError where it cannot be written."""
+    """Keep what an evaluation needs.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
     path = folder / run_files.SNAPSHOTS / f"{update:09d}{kind and '-' + kind}.safetensors"
     path.parent.mkdir(exist_ok=True)
     checkpoint.write(path, Checkpoint(params, buffers, meta={"update": update}))
