@@ -1,7 +1,8 @@
-"""Hand-made loops that know what a tensor library cannot: that inputs and latents are bits.
+"""Hand-made loops that use what a tensor library cannot know: that inputs and latents are bits.
 
-Compiled by Numba. Each has plain PyTorch code as its equal, which its tests hold it to. Nothing
-here is imported before it is used, so that a machine without Numba misses nothing but the speed.
+Numba compiles them. For each there is plain PyTorch code that gives the same, and tests compare the
+two. No kernel is imported before it is used, so a machine without Numba lacks nothing but the
+speed.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ _wanted = True
 
 @contextmanager
 def use(wanted: bool) -> Iterator[None]:
-    """Allow kernels in this block, or forbid them.
+    """Allow or forbid kernels in this block.
 
-    ``run.engine=plain`` means that there is none anywhere.
+    With ``run.engine=plain`` they are forbidden everywhere.
     """
     global _wanted
     before = _wanted
@@ -33,22 +34,22 @@ def use(wanted: bool) -> Iterator[None]:
 
 
 def allowed() -> bool:
-    """Whether code that has a kernel may take it here.
+    """Whether code that has a kernel may use it here.
 
-    Nothing forbids it, and there are kernels on this machine. Not in code that torch compiles,
-    which could not take one: it would warn of the cache of ``missing``.
+    It may if nothing forbids it, this machine has kernels, and torch is not compiling the code.
+    Compiled code cannot call a kernel, and torch would warn of the cache of ``missing``.
     """
     return _wanted and not torch.compiler.is_compiling() and not missing()
 
 
 def loaded() -> bool:
-    """Whether this process has loaded the compiler already, which takes as long as a second."""
+    """Whether this process has already loaded the compiler, which takes up to a second."""
     return f"{__name__}.compiler" in sys.modules
 
 
 @lru_cache(maxsize=1)
 def missing() -> str:
-    """Why there are no kernels on this machine, in words; '' if there are."""
+    """Return why there are no kernels on this machine, in words; '' if there are."""
     try:
         import numba
     except ImportError as e:
@@ -57,14 +58,16 @@ def missing() -> str:
 
 
 LEAST, MOST = 16, 800
-"""Units of a side of a Boltzmann machine that the kernels take: a vector at least,
-and no product overflows."""
+"""Smallest and largest side of a Boltzmann machine that the kernels take, in units: at least a
+vector, and so few that no product overflows.
+"""
 
 
 def plain(v: Tensor) -> bool:
-    """Whether loops of our own can be handed a tensor.
+    """Whether a kernel can take this tensor.
 
-    float32 on a CPU, while nobody maps or records what is done.
+    It must be float32 on a CPU, and torch must be neither compiling nor mapping (``vmap``,
+    ``grad``) the code.
     """
     if torch.compiler.is_compiling():
         return False
@@ -73,7 +76,7 @@ def plain(v: Tensor) -> bool:
 
 
 def takes(*tensors: Tensor) -> bool:
-    """Whether kernels may read these: ``plain`` ones, of which no gradient is asked for."""
+    """Whether kernels may read these tensors: ``plain`` ones, none of which needs a gradient."""
     tracked = torch.is_grad_enabled()
     return all(plain(v) and not (tracked and v.requires_grad) for v in tensors)
 
@@ -84,13 +87,14 @@ def fits(w: Tensor) -> bool:
 
 
 FEW = 3
-"""Chains of each of many machines up to which it is faster to take one after the other
-than all by a product."""
+"""Largest number of chains for each of many machines at which one chain after the other is faster
+than one product for all.
+"""
 
 
 def few(w: Tensor, z: Tensor) -> bool:
     """Whether there is a kernel for chains ``z`` (k, batch, n) of many machines.
 
-    The couplings are (batch, n1, n2).
+    The couplings ``w`` are (batch, n1, n2).
     """
     return w.dim() == z.dim() == 3 and len(z) <= FEW and plain(w)

@@ -1,7 +1,8 @@
 """Layers of Bernoulli units, a row of logits at a time.
 
-Samples, log-probabilities, what drives their gradients. Rows are padded to whole vectors. The
-logits of the padding are -1e30: such units are 0 and cost nothing.
+Samples, log-probabilities, and the differences bit - probability, from which gradients are made.
+Rows are padded to whole vectors. The logits of the padding are -1e30: such units are 0 and cost
+nothing.
 """
 
 from __future__ import annotations
@@ -31,15 +32,17 @@ from vaebench.kernels.vectors import (
 )
 
 OFF = -1e30
-"""Logit of a unit that is not there."""
+"""Logit of a unit of the padding."""
 
 FLUSH = 60
-"""Vectors of factors up to 2 whose product, of 960 factors, stays in the range of a float64."""
+"""Number of vectors of factors up to 2 after which the logarithm of their product is taken. The
+product of 960 factors is still in the range of a float64.
+"""
 
 
 @kernel
 def sigmoid(logits):
-    """The probability of a 1, and 1 + e^-|logit|."""
+    """Return the probability of a 1, and 1 + e^-|logit|."""
     one = splat(float32(1))
     e = exp_minus_abs(logits)
     factor = add(one, e)
@@ -51,13 +54,16 @@ def sigmoid(logits):
 def sample_row(a, at, units, noise, noise_at, ints, list_at):
     """Sample ``units`` units from the logits at ``a[at:]``.
 
-    Each is 1 where the noise is below its probability. The logits become bit - probability. The
-    units that are 1 are listed from ``list_at`` on. Returns the end of the list and the
-    log-probability of the sample, nats.
+    A unit is 1 where its noise is below its probability. The logits become bit - probability. The
+    units that are 1 are listed from ``list_at`` on.
+
+    Returns:
+        The end of the list, and the log-probability of the sample, nats.
     """
     zero, one = splat(float32(0)), splat(float32(1))
     factors, wrong = one, zero
     logs, waiting = 0.0, 0
+
     for c in range(0, units, LANES):
         logits = load(a, at + c)
         uniform = (
@@ -69,7 +75,7 @@ def sample_row(a, at, units, noise, noise_at, ints, list_at):
         bits = less(uniform, q)
         store(a, at + c, sub(choose(bits, one, zero), q))
 
-        # log p = -log(1 + e^-|l|), less |l| where the bit is not the likelier one.
+        # log p = -log(1 + e^-|l|), minus |l| where the bit is not the likelier one.
         negative = less(logits, zero)
         size = choose(negative, logits, sub(zero, logits))
         wrong = add(wrong, choose(bits ^ negative, zero, size))
@@ -87,9 +93,10 @@ def sample_row(a, at, units, noise, noise_at, ints, list_at):
 
 @kernel
 def log_prob_row(a, at, units, ints, begin, end, rate):
-    """Log-probability, nats, of the case whose units that are 1 are listed in ``ints[begin:end]``.
+    """Return the log-probability, nats, of an example whose units that are 1 are listed.
 
-    The logits at ``a[at:]`` become ``rate`` (bit - probability).
+    They are listed in ``ints[begin:end]``. The logits at ``a[at:]`` become ``rate`` (bit -
+    probability).
     """
     chosen = 0.0
     for k in range(begin, end):
@@ -116,9 +123,9 @@ def log_prob_row(a, at, units, ints, begin, end, rate):
 
 @kernel
 def draw_row(a, at, units, noise, noise_at, ints, list_at):
-    """As ``sample_row``, where neither log-probability nor gradient is asked for.
+    """Sample as ``sample_row`` does, without log-probability and gradient.
 
-    The logits stay.
+    The logits stay as they are.
     """
     for c in range(0, units, LANES):
         uniform = (
@@ -136,20 +143,24 @@ def draw_row(a, at, units, noise, noise_at, ints, list_at):
 
 @kernel
 def drive_row(a, at, units, ints, begin, end, rate):
-    """As ``log_prob_row``, where no log-probability is asked for."""
+    """Turn the logits into ``rate`` (bit - probability), as ``log_prob_row`` does.
+
+    No log-probability is computed.
+    """
     minus = splat(float32(-rate))
     for c in range(0, units, LANES):
         q, _ = sigmoid(load(a, at + c))
         store(a, at + c, mul(minus, q))
+
     for k in range(begin, end):
         a[at + ints[k]] += float32(rate)
 
 
 @kernel
 def tanh_row(a, at, units, weights, weights_at):
-    """The ``units`` (padded) numbers at ``a[at:]`` become their tanh.
+    """Replace the ``units`` (padded) numbers at ``a[at:]`` by their tanh.
 
-    Returns its product with ``weights``.
+    Returns the scalar product of the result with ``weights``.
     """
     zero, one = splat(float32(0)), splat(float32(1))
     out = zero

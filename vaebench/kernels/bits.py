@@ -1,10 +1,10 @@
 """Affine functions of bits by tables.
 
-A product of bits and a matrix is a sum of rows, four rows at a time. Bits come in words of 16, one
-after the other, and a table holds the 16 sums of every four rows: a product of n rows is n / 4
-additions and not one multiplication. A table is cut into strips of 16 columns, each with the sums
-of all its rows in one piece, so that a strip (28 KB for 100 rows) stays in the first cache while
-thousands of products pass over it.
+The product of bits and a matrix is a sum of rows, which is computed four rows at a time. Bits come
+in words of 16, and a table holds the 16 sums of every four rows: a product of n rows is n / 4
+additions and no multiplication. A table is cut into strips of 16 columns, each with the sums of all
+its rows in one piece, so that a strip (28 KB for 100 rows) stays in the first cache while thousands
+of products pass over it.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from vaebench.kernels.compiler import kernel
 from vaebench.kernels.vectors import LANES, add, choose, less, load, load_first, splat, store
 
 ENTRIES = 16
-"""Sums of every four rows."""
+"""Number of sums of every four rows."""
 
 ROW_GROUPS = LANES // 4
-"""Groups of four rows in a word of bits."""
+"""Number of groups of four rows in a word of bits."""
 
 WORD = ROW_GROUPS * ENTRIES * LANES
-"""Floats of a strip of a table for every word of bits."""
+"""Number of floats in a strip of a table for every word of bits."""
 
 
 @kernel
 def fill_table(table, matrix, rows, columns):
-    """The table of ``matrix`` (rows, columns), by strips and words, (strips, words, 4, 16, 16).
+    """Fill the table of ``matrix`` (rows, columns), by strips and words.
 
-    Rows and columns that there are not are zeros.
+    The table is (strips, words, 4, 16, 16). Rows and columns of the padding are zeros.
     """
     zero = splat(float32(0))
     words = -(-rows // LANES)
@@ -36,6 +36,7 @@ def fill_table(table, matrix, rows, columns):
         for group in range(words * ROW_GROUPS):
             place = (c * words * ROW_GROUPS + group) * ENTRIES * LANES
             store(table, place, zero)
+            # With each further row the sums so far are doubled: without it, and with it.
             for bit in range(4):
                 row = group * 4 + bit
                 added = (
@@ -53,12 +54,14 @@ def fill_table(table, matrix, rows, columns):
 
 @kernel
 def sum_rows(table, strip, words, state, at):
-    """Columns of a strip of the product with the bits in the ``words`` words at ``at``.
+    """Return one strip's columns of the product with the bits in the ``words`` words at ``at``.
 
-    The strip begins at ``strip``.
+    The strip begins at ``strip`` in the table.
     """
     one = splat(float32(0))
     two, three, four = one, one, one
+
+    # Four sums, since an addition waits for the one before it.
     for s in range(words):
         bits = state[at + s]
         place = strip + s * WORD
@@ -66,12 +69,13 @@ def sum_rows(table, strip, words, state, at):
         two = add(two, load(table, place + 256 + ((bits >> 4) & 15) * LANES))
         three = add(three, load(table, place + 512 + ((bits >> 8) & 15) * LANES))
         four = add(four, load(table, place + 768 + (bits >> 12) * LANES))
+
     return add(add(one, two), add(three, four))
 
 
 @kernel
 def pack(values, stride, rows, columns, words, state):
-    """Bits 1[value > 1/2] of ``rows`` rows, ``stride`` apart, as words, row after row."""
+    """Write the bits 1[value > 1/2] of ``rows`` rows, ``stride`` apart, as words, row after row."""
     half = splat(float32(0.5))
     for r in range(rows):
         for c in range(words):
@@ -83,7 +87,7 @@ def pack(values, stride, rows, columns, words, state):
 
 @kernel
 def unpack(state, words, rows, values):
-    """The bits of ``rows`` rows as zeros and ones, 16 for every word."""
+    """Write the bits of ``rows`` rows as zeros and ones, 16 for every word."""
     zero, one = splat(float32(0)), splat(float32(1))
     for i in range(rows * words):
         store(values, i * LANES, choose(state[i], one, zero))

@@ -1,8 +1,8 @@
-"""Markov chains of many restricted Boltzmann machines, of each a few chains.
+"""Markov chains of the posteriors of a batch of examples: many Boltzmann machines, few chains each.
 
-Of the posteriors of a batch of cases. A machine has too few chains for tables. It is taken through
-all its sweeps at once instead, so that its couplings come from far memory once: rows of the bits
-that are 1 are summed one way, and products of rows with the bits taken back.
+A machine has too few chains for tables. Instead it makes all its sweeps at once, so that its
+couplings are fetched from far memory only once. One way, the rows of the bits that are 1 are
+summed; back, rows are multiplied with the bits.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from vaebench.kernels.vectors import (
 
 @kernel
 def sum_listed(w, first, stride, listed, count, left):
-    """16 columns of the sum of the rows ``listed[:count]``, or the ``left`` last columns."""
+    """Return 16 columns of the sum of the rows ``listed[:count]``, or the ``left`` last columns."""
+    # Two sums, since an addition waits for the one before it.
     one = splat(float32(0))
     two = one
     if left >= LANES:
@@ -42,15 +43,16 @@ def sum_listed(w, first, stride, listed, count, left):
     else:
         for j in range(count):
             one = add(one, load_first(w, first + listed[j] * stride, left))
+
     return add(one, two)
 
 
 @kernel
 def gibbs_each(w, b1, b2, z1, z2, chains, batch, n1, n2, u2, u1, sweeps, listed, logits):
-    """Sweeps, side 2 first, of ``chains`` chains of every machine.
+    """Run sweeps, side 2 first, of ``chains`` chains of every machine.
 
-    ``z1`` (chains, batch, n1) is moved in place. ``w`` (batch, n1, n2), noise
-    (sweeps, chains, batch, n). ``listed``: room for n1 numbers, ``logits``: for 16.
+    ``z1`` (chains, batch, n1) is moved in place. ``w`` is (batch, n1, n2), the noise (sweeps,
+    chains, batch, n). ``listed`` has room for n1 numbers, ``logits`` for 16.
     """
     zero, one = splat(float32(0)), splat(float32(1))
     for m in range(batch):
@@ -58,6 +60,7 @@ def gibbs_each(w, b1, b2, z1, z2, chains, batch, n1, n2, u2, u1, sweeps, listed,
         for k in range(chains):
             at1, at2 = (k * batch + m) * n1, (k * batch + m) * n2
             for s in range(sweeps):
+                # Side 2 given side 1: sum the rows of w whose bit is 1.
                 count = 0
                 for i in range(n1):
                     listed[count] = i
@@ -69,6 +72,7 @@ def gibbs_each(w, b1, b2, z1, z2, chains, batch, n1, n2, u2, u1, sweeps, listed,
                     bits = rises(logit, load_row(u2, noise + c, n2 - c))
                     store_row(z2, at2 + c, choose(bits, one, zero), n2 - c)
 
+                # Side 1 given side 2: multiply each row of w with the bits.
                 noise = ((s * chains + k) * batch + m) * n1
                 for r in range(0, n1, LANES):
                     for i in range(r, min(r + LANES, n1)):
@@ -85,13 +89,15 @@ def gibbs_each(w, b1, b2, z1, z2, chains, batch, n1, n2, u2, u1, sweeps, listed,
 def gibbs(
     b1: Tensor, b2: Tensor, w: Tensor, z1: Tensor, u2: Tensor, u1: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Sweeps of chains from ``z1`` (k, batch, n1), zeros and ones; the new (z1, z2), float32.
+    """Run sweeps of chains from ``z1`` (k, batch, n1), zeros and ones.
 
-    Biases (batch, n), couplings (batch, n1, n2), noise (sweeps, k, batch, n).
+    Biases are (batch, n), couplings (batch, n1, n2), the noise (sweeps, k, batch, n). Returns the
+    new (z1, z2), float32.
     """
     chains, (batch, n1, n2) = len(z1), w.shape
     z1 = z1.to(torch.float32, copy=True).contiguous()
     z2 = torch.empty(chains, batch, n2)
+
     machine = (_row(v) for v in (w, b1, b2))
     noise = (_row(u.expand(-1, *z.shape)) for u, z in ((u2, z2), (u1, z1)))
     room = np.empty(n1, np.int64), np.empty(LANES, np.float32)
@@ -100,5 +106,5 @@ def gibbs(
 
 
 def _row(v: Tensor) -> np.ndarray:
-    """A tensor as an array of one axis, float32."""
+    """Return a tensor as an array of one axis, float32."""
     return v.detach().to(torch.float32).contiguous().numpy().reshape(-1)

@@ -1,8 +1,9 @@
-"""The data enter the inference network and its baseline centred, x - mean.
+"""Centred inputs, x - mean, of the inference network and its baseline.
 
-That would make every row dense. With weights W = V - mean u' the logits are x V - (mean x) u - mean
-V + |mean|^2 u + b: the gradient goes to the rows of V whose pixel is 1 or whose word occurs, and to
-u; mean V is kept up to date by sums of (mean x) delta.
+To subtract the mean would make every row dense. Instead the weights are written W = V - mean u'.
+Then the logits are x V - (mean x) u - mean V + |mean|^2 u + b. The gradient goes to u and to the
+rows of V whose pixel is 1 or whose word occurs. mean V is kept up to date by sums of (mean x)
+delta.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from vaebench.kernels.vectors import LANES, add, fma, load, splat, store, sub
 
 @kernel
 def begin_centring(theta, work, block, mean):
-    """Take the weights as they are for V: u = 0, and mean V is summed."""
+    """Begin with V = W: set u = 0, and sum up mean V."""
     width, at = block[WIDTH], block[CENTRE]
     for c in range(0, width, LANES):
         out = splat(float32(0))
@@ -39,9 +40,10 @@ def end_centring(theta, work, block, mean):
 
 @kernel
 def list_overlaps(mean, ints, layer, overlaps):
-    """mean x of every case, from its list of pixels that are 1."""
+    """Compute mean x of every example, from its list of pixels that are 1."""
     for b in range(len(overlaps)):
         k, end = ints[layer[ONES] + 2 * b], ints[layer[ONES] + 2 * b + 1]
+        # Two sums, since an addition waits for the one before it.
         one, other = float32(0), float32(0)
         while k + 1 < end:
             one += mean[ints[k]]
@@ -54,7 +56,7 @@ def list_overlaps(mean, ints, layer, overlaps):
 
 @kernel
 def start_centred(theta, work, block, batch, overlaps, square):
-    """As ``start_logits``, with all that centring adds."""
+    """Start the logits as ``start_logits`` does, with all terms that centring adds."""
     width, at = block[WIDTH], block[CENTRE]
     for b in range(batch):
         place = block[DELTA] + b * block[STRIDE]

@@ -1,8 +1,8 @@
 """Autoregressive layers: unit j gets the weights of every unit k < j that is 1.
 
-The weights are stored by source: row k holds what unit k gives to each unit, zero up to and
-including k itself. So they too are rows to be added, and a triangle of them is a staircase of full
-strips and of small blocks on the diagonal.
+The weights are stored by source: row k holds what unit k gives to each unit, and is zero up to and
+including k itself. So the logits are again sums of rows. The triangle of weights is a staircase of
+full strips and of small blocks on the diagonal.
 """
 
 from __future__ import annotations
@@ -25,15 +25,17 @@ from vaebench.kernels.vectors import (
 )
 
 STEP = 4 * LANES
-"""Columns of a strip."""
+"""Number of columns of a strip."""
 
 
 @kernel
 def add_chain(a, at, stride, chain, ints, bounds, batch, units, scratch):
-    """Add to the logits of ``batch`` rows what the units that are 1 give to those after them.
+    """Add to the logits of ``batch`` rows what each unit that is 1 gives to those after it.
 
-    ``chain``: the array of the weights, where they begin, the length of their rows. Row b's units
-    that are 1 are list b at ``bounds``, rising. ``scratch``: place in ``ints`` for as many bounds.
+    Args:
+        chain: The array of the weights, where they begin, and the length of their rows.
+        bounds: List b there has the units of row b that are 1, in rising order.
+        scratch: Place in ``ints`` for as many bounds.
     """
     theta, weights, rows = chain
     for b in range(batch):
@@ -43,6 +45,7 @@ def add_chain(a, at, stride, chain, ints, bounds, batch, units, scratch):
     width = -(-units // LANES) * LANES
     for c in range(0, width, STEP):
         stop = min(c + STEP, width)
+        # Each strip needs only the units before its end, so the lists grow from strip to strip.
         for b in range(batch):
             k = ints[scratch + 2 * b + 1]
             end = ints[bounds + 2 * b + 1]
@@ -54,9 +57,9 @@ def add_chain(a, at, stride, chain, ints, bounds, batch, units, scratch):
 
 @kernel
 def learn_chain(chain, deltas, at, stride, ints, cases, units):
-    """Add the gradient: to row k the deltas of the cases in list k at ``cases``.
+    """Add to row k of the weights the deltas of the examples in list k at ``cases``.
 
-    In the columns after k.
+    Only the columns after k change.
     """
     theta, weights, rows = chain
     width = -(-units // LANES) * LANES
@@ -64,6 +67,7 @@ def learn_chain(chain, deltas, at, stride, ints, cases, units):
     for c in range(0, width, STEP):
         stop = min(c + STEP, width)
         add_rows(theta, weights, rows, deltas, at, stride, ints, cases, 0, c, c, stop)
+        # The small blocks on the diagonal: of a row, only the columns after its own unit.
         for d in range(c, stop, LANES):
             add_rows(theta, weights, rows, deltas, at, stride, ints, cases, c, d, d, d + LANES)
             for k in range(d, min(d + LANES, units)):
@@ -77,11 +81,13 @@ def learn_chain(chain, deltas, at, stride, ints, cases, units):
 
 @kernel
 def sample_chain(a, at, stride, chain, noise, noise_at, batch, units, thresholds, ints, scratch):
-    """Ancestral samples: adds to the logits of ``batch`` rows of ``a`` what the units before give.
+    """Draw ancestral samples of ``batch`` rows of logits in ``a``.
 
-    A unit is 1 where its logit exceeds log(noise / (1 - noise)); those stand in rows of the same
-    ``stride`` at ``a[thresholds:]``. Cases take turns, unit by unit, so that none waits for itself.
-    ``scratch``: place in ``ints`` for bounds and for 16 units of each row, and one more.
+    What earlier units give is added to the logits. A unit is 1 where its logit exceeds log(noise /
+    (1 - noise)). These thresholds are written in rows of the same ``stride`` at ``a[thresholds:]``.
+    For each unit all rows take their turn before the next unit, so that none waits for its own
+    result. ``scratch`` is a place in ``ints`` for bounds, for 16 units of each row, and for one
+    more number.
     """
     theta, weights, rows = chain
     fired = scratch + 2 * batch
@@ -93,7 +99,9 @@ def sample_chain(a, at, stride, chain, noise, noise_at, batch, units, thresholds
             store(a, thresholds + b * stride + c, sub(log(u), log(sub(one, u))))
 
     width = -(-units // LANES) * LANES
+    # Within 16 units one unit after the other; what they give to later units is added at once.
     for c in range(0, width, LANES):
+        # Compare logits with log(u / (1 - u)) instead of probabilities with u.
         for b in range(batch):
             ints[scratch + 2 * b] = fired + LANES * b
             ints[scratch + 2 * b + 1] = fired + LANES * b

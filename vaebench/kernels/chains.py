@@ -1,11 +1,11 @@
 """Markov chains of a restricted Boltzmann machine as fused loops.
 
-Product, noise and comparison in one pass. A chain's sides are words of 16 bits. Chains pass, one
-after the other, over a strip of 16 units at a time, so that the strip's table (see ``bits``) stays
-in the first cache, and nothing between the old bits and the new ones is stored.
+Product, noise and comparison are one pass. A chain's sides are words of 16 bits. All chains pass
+over a strip of 16 units before the next strip, so that the strip's table (see ``bits``) stays in
+the first cache, and nothing between the old bits and the new ones is stored.
 
-Arrays of units (biases and the like) are padded to whole strips; the bias of the padding is -1e30,
-so its bits are 0.
+Arrays of units (such as biases) are padded to whole strips. The bias of the padding is -1e30, so
+its bits are 0.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from vaebench.kernels.vectors import (
 
 @kernel
 def rises(logit, u):
-    """1[u > sigmoid(-logit)] of 16 units as the bits of an integer."""
+    """Return 1[u > sigmoid(-logit)] of 16 units as the bits of an integer."""
     one = splat(float32(1))
     # sigmoid(-l) is e^-|l| / (1 + e^-|l|), or 1 / (1 + e^-|l|) where l < 0.
     e = exp_minus_abs(logit)
@@ -46,12 +46,12 @@ def rises(logit, u):
 
 
 def _half(raw: Callable) -> Callable:
-    """Half a sweep with noise that ``raw`` reads.
+    """Make a kernel for half a sweep, whose noise ``raw`` reads.
 
-    Every chain's ``units`` bits of one side, given the other side. Logits are ``bias`` + ``scale``
-    (``field`` + product). A uniform u is ``low`` + ``factor`` times what lies in ``noise``, of
-    which a chain's part begins ``stride`` after that of the one before, the first's at ``at``.
-    ``tail`` has room for 16 numbers.
+    The kernel draws every chain's ``units`` bits of one side, given the other side. The logits are
+    ``bias`` + ``scale`` (``field`` + product). A uniform is ``low`` + ``factor`` times a number of
+    ``noise``. The numbers of the first chain begin at ``at``, those of each next chain ``stride``
+    later. ``tail`` has room for 16 numbers.
     """
 
     @kernel
@@ -83,6 +83,8 @@ def _half(raw: Callable) -> Callable:
             place = at + c * LANES
             for k in range(chains):
                 logit = fma(scales, add(f, sum_rows(table, strip, words, given, k * words)), b)
+                # The array of noise may end within a vector: read its end from a copy with more
+                # room.
                 if place + LANES <= len(noise):
                     u = raw(noise, place)
                 else:
@@ -101,11 +103,11 @@ half_by_digits, half_by_floats = _half(load_short), _half(load)
 
 
 def _gibbs(half: Callable) -> Callable:
-    """Sweeps: side 2 given side 1, then side 1 given the new side 2.
+    """Make a kernel for sweeps: side 2 given side 1, then side 1 given the new side 2.
 
-    ``table2`` and the like are of the product that gives side 2. Noise ``u2`` (sweeps, chains, n2),
-    ``u1``. ``low2`` and ``low1`` have a row for every sweep, ``row2`` and ``row1`` apart, or one
-    for all, where these are 0.
+    ``table2`` and the like belong to the product that gives side 2. The noise ``u2`` is (sweeps,
+    chains, n2), ``u1`` likewise. ``low2`` and ``low1`` have a row for every sweep, ``row2`` and
+    ``row1`` apart, or one row for all if these are 0.
     """
 
     @kernel
@@ -135,6 +137,7 @@ def _gibbs(half: Callable) -> Callable:
         for s in range(sweeps):
             at2, at1 = s * chains * n2, s * chains * n1
             low_at2, low_at1 = s * row2, s * row1
+            # Side 2 given side 1, then side 1 given the new side 2.
             half(
                 table2,
                 z1,
@@ -182,13 +185,13 @@ gibbs_by_digits, gibbs_by_floats = _gibbs(half_by_digits), _gibbs(half_by_floats
 def weigh(table, given, words, chains, units, bias, field, slopes, low, high, sums, log_w):
     """Add to every chain's log-weight the step from scale ``low`` to ``high``.
 
-    That is what moving the scale adds to minus its free energy. That is sum softplus(bias + high f)
-    - softplus(bias + low f), f the field of the side that is summed out, and (high - low) times the
-    sum of ``slopes`` (a table of one column) over the bits of ``given``.
+    This is how much the step raises minus the free energy: sum softplus(bias + high f) -
+    softplus(bias + low f), where f is the field of the side that is summed out, and (high - low)
+    times the sum of ``slopes`` (a table of one column) over the bits of ``given``.
 
-    softplus(x) = relu(x) + log(1 + e^-|x|): of the factors in [1, 2] a product is taken before the
-    logarithm. Terms are subtracted, or divided, before they are summed up. ``sums``: room for 48
-    numbers a chain.
+    softplus(x) = relu(x) + log(1 + e^-|x|). The factors 1 + e^-|x|, in [1, 2], are multiplied
+    before the logarithm is taken. Terms are subtracted, or divided, before they are summed.
+    ``sums`` has room for 48 numbers a chain.
     """
     zero, one = splat(float32(0)), splat(float32(1))
     lows, highs = splat(float32(low)), splat(float32(high))
@@ -196,16 +199,19 @@ def weigh(table, given, words, chains, units, bias, field, slopes, low, high, su
         store(sums, 48 * k, zero)
         store(sums, 48 * k + 16, one)
         store(sums, 48 * k + 32, one)
+
     for c in range(-(-units // LANES)):
         strip = c * words * WORD
         b = load(bias, c * LANES)
         f = load(field, c * LANES)
         for k in range(chains):
             total_field = add(f, sum_rows(table, strip, words, given, k * words))
+
             before, after = fma(lows, total_field, b), fma(highs, total_field, b)
             rise = sub(
                 choose(less(zero, after), after, zero), choose(less(zero, before), before, zero)
             )
+
             at = 48 * k
             store(sums, at, add(load(sums, at), rise))
             store(sums, at + 16, mul(load(sums, at + 16), add(one, exp_minus_abs(before))))

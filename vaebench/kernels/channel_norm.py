@@ -1,8 +1,8 @@
-"""Batch normalisation of channels, a residual and ELU.
+"""Batch normalisation of channels, a residual and ELU, in few passes over memory.
 
-A few passes over memory in the place of a dozen. elu(scale (x - mean) / sd + shift + residual), the
-channels side by side in memory ("channels last"). Numbers are float32, or bfloat16 whose arithmetic
-is float32 all the same.
+elu(scale (x - mean) / sd + shift + residual), with the channels beside each other in memory
+("channels last"). PyTorch takes a dozen passes for it. Numbers are float32, or bfloat16 on which
+the arithmetic is float32 too.
 """
 
 from __future__ import annotations
@@ -31,16 +31,17 @@ from vaebench.kernels.vectors import (
 )
 
 BLOCK = 64
-"""Rows that are summed at once: with all their channels they fit in the first cache."""
+"""Number of rows that are summed at once: with all their channels they fit in the first cache."""
 
 
 @kernel
 def statistics(x, rows, channels, mean, variance):
-    """Mean and variance of every channel of ``x`` (rows, channels).
+    """Write mean and variance of every channel of ``x`` (rows, channels).
 
-    To ``mean`` and ``variance`` (channels,). Both are sums of differences from the mean of a few
-    rows, so that a large mean costs no digits.
+    They go to ``mean`` and ``variance`` (channels,). Both are sums of differences from the mean of
+    a few rows, so that a large mean costs no digits.
     """
+    # A first guess of the mean, from a few rows at equal distances.
     few = min(rows, BLOCK)
     totals = np.zeros(channels, np.float32)
     squares = np.zeros(channels, np.float32)
@@ -50,6 +51,7 @@ def statistics(x, rows, channels, mean, variance):
             total = add(total, read(x, (r * rows // few) * channels + c))
         store(mean, c, mul(total, splat(float32(1 / few))))
 
+    # Sums of the differences from it, and of their squares.
     for start in range(0, rows, BLOCK):
         stop = min(rows, start + BLOCK)
         for c in range(0, channels, LANES):
@@ -63,6 +65,7 @@ def statistics(x, rows, channels, mean, variance):
             store(totals, c, add(load(totals, c), total))
             store(squares, c, add(load(squares, c), square))
 
+    # The mean of the differences corrects both.
     share = splat(float32(1 / rows))
     for c in range(0, channels, LANES):
         off = mul(share, load(totals, c))
@@ -73,7 +76,10 @@ def statistics(x, rows, channels, mean, variance):
 
 @kernel
 def activate(x, residual, rows, channels, slope, offset, out):
-    """``out`` = elu(slope x + offset + residual); ``residual`` is as long as ``x``, or empty."""
+    """Set ``out`` = elu(slope x + offset + residual).
+
+    ``residual`` is as long as ``x``, or empty if there is none.
+    """
     added = len(residual) > 0
     zero = splat(float32(0))
     one = splat(float32(1))
@@ -88,9 +94,9 @@ def activate(x, residual, rows, channels, slope, offset, out):
 
 @kernel
 def gradients(dout, out, x, rows, channels, mean, g, dshift, dscale):
-    """``g`` = dout elu', and its sums over rows, plain and with x less its mean.
+    """Set ``g`` = dout elu', and add its sums over rows, plain and times x - mean.
 
-    These begin as zeros.
+    ``dshift`` and ``dscale`` get the sums, and begin as zeros.
     """
     zero = splat(float32(0))
     one = splat(float32(1))
@@ -98,6 +104,7 @@ def gradients(dout, out, x, rows, channels, mean, g, dshift, dscale):
         stop = min(rows, start + BLOCK)
         for c in range(0, channels, LANES):
             middle = load(mean, c)
+
             total = splat(float32(0))
             product = splat(float32(0))
             for r in range(start, stop):
@@ -108,12 +115,13 @@ def gradients(dout, out, x, rows, channels, mean, g, dshift, dscale):
                 total = add(total, v)
                 product = fma(v, sub(read(x, at), middle), product)
             store(dshift, c, add(load(dshift, c), total))
+
             store(dscale, c, add(load(dscale, c), product))
 
 
 @kernel
 def through(g, x, rows, channels, slope, mean, pull, level, dx):
-    """``dx`` = slope (g - level - pull (x - mean))."""
+    """Set ``dx`` = slope (g - level - pull (x - mean))."""
     for r in range(rows):
         for c in range(0, channels, LANES):
             at = r * channels + c
@@ -123,7 +131,7 @@ def through(g, x, rows, channels, slope, mean, pull, level, dx):
 
 
 class NormElu(torch.autograd.Function):
-    """``norm_elu`` by the batch's own statistics, with its gradient."""
+    """``batch_norm_elu`` by the batch's own statistics, with its gradient."""
 
     @staticmethod
     def forward(ctx, x, residual, scale, shift, epsilon):
@@ -188,16 +196,16 @@ class NormElu(torch.autograd.Function):
 def batch_norm_elu(
     x: Tensor, residual: Tensor | None, scale: Tensor, shift: Tensor, epsilon: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """elu(scale (x - mean) / sqrt(variance + epsilon) + shift + residual).
+    """Return elu(scale (x - mean) / sqrt(variance + epsilon) + shift + residual).
 
-    By the statistics of the batch.
+    Mean and variance are those of the batch.
 
     Args:
-        x: (batch, channels, h, w), float32 or bfloat16 on a CPU; the channels a
+        x: (batch, channels, h, w), float32 or bfloat16 on a CPU; the number of channels is a
             multiple of ``LANES``.
-        residual: of the same shape, or None.
+        residual: Of the same shape, or None.
         scale, shift: (channels,), float32.
-        epsilon: what is added to a variance.
+        epsilon: Added to a variance.
 
     Returns:
         The result, channels last in memory; mean and variance of the batch, (channels,), without
@@ -208,10 +216,14 @@ def batch_norm_elu(
 
 
 def affine_elu(x: Tensor, residual: Tensor | None, slope: Tensor, offset: Tensor) -> Tensor:
-    """elu(slope x + offset + residual) without gradient; shapes as for ``batch_norm_elu``."""
+    """Return elu(slope x + offset + residual) without gradient.
+
+    The shapes are those of ``batch_norm_elu``.
+    """
     x = _rows(x)
     residual = None if residual is None else _rows(residual).to(x.dtype)
     channels = x.shape[1]
+
     out = torch.empty_like(x)
     rows = x.numel() // channels
     activate(
@@ -231,11 +243,11 @@ def _rows(x: Tensor) -> Tensor:
 
 
 def _flat_residual(residual: Tensor | None, x: Tensor) -> np.ndarray:
-    """The numbers of a residual input beside ``x``; of None an empty array."""
+    """Return the numbers of a residual input beside ``x``; of None an empty array."""
     return _flat(x)[:0] if residual is None else _flat(residual)
 
 
 def _flat(x: Tensor) -> np.ndarray:
-    """The numbers of a tensor whose channels are last in memory, in their order there."""
+    """Return the numbers of a tensor whose channels are last in memory, in their order there."""
     x = x.permute(0, 2, 3, 1).reshape(-1)
     return (x.view(torch.int16) if x.dtype == torch.bfloat16 else x).numpy()

@@ -14,7 +14,7 @@ import platformdirs
 
 
 def _cache_folder() -> Path:
-    """A folder of the user's own, another one for every version of the kernels and of Numba.
+    """Return a folder of the user's own for this version of the kernels and of Numba.
 
     Numba notices that the file of a function has changed, but not that of a function it calls.
     """
@@ -28,12 +28,11 @@ if not os.environ.get("NUMBA_CACHE_DIR"):
     numba.config.CACHE_DIR = str(_cache_folder())  # type: ignore[attr-defined]  # Numba makes its settings as it starts
 
 Compiled = Callable[..., Any]
-"""What a function is to those who call it once it is compiled: its arguments and results have types
-of Numba alone."""
+"""A compiled function as its callers see it: its arguments and results have types of Numba only."""
 
 
 def intrinsic(function: Callable[..., object]) -> Compiled:
-    """A function that writes machine instructions.
+    """Declare a function that writes machine instructions.
 
     It is called without its first argument, the typing context.
     """
@@ -43,7 +42,7 @@ def intrinsic(function: Callable[..., object]) -> Compiled:
 def kernel(function: Compiled) -> Compiled:
     """Compile ``function`` when it is first called.
 
-    It releases the GIL and is kept on disk, if there is a place.
+    It releases the GIL, and is kept on disk if there is a place.
     """
     try:
         return numba.njit(function, cache=True, nogil=True, error_model="numpy")

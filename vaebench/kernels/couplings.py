@@ -1,8 +1,8 @@
-"""Machines of bits, one for every case, from an encoder's output.
+"""Boltzmann machines of bits, one for every example, from an encoder's output.
 
-Normalised couplings, scaled, from spins to bits. What ``models.rbm_posterior`` does in fifteen
-passes over a million couplings, twice as many backwards, is here one pass over memory each way: n2
-couplings of the whole batch at a time, which the second cache holds.
+The couplings are normalised, scaled, and turned from spins to bits. ``models.rbm_posterior`` does
+this in fifteen passes over a million couplings, and twice as many backwards. Here it is one pass
+over memory each way: n2 couplings of the whole batch at a time, which the second cache holds.
 """
 
 from __future__ import annotations
@@ -34,23 +34,31 @@ from vaebench.kernels.vectors import (
 
 @kernel
 def forward(raw, batch, n1, n2, scale, shift, epsilon, factor, mean, variance, slope, w, b1, b2):
-    """Machines of the rows h1, h2, x of ``raw``.
+    """Compute the machines of the rows h1, h2, x of ``raw``.
 
-    With J = factor (scale (x - mean) / sd + shift) as in ``from_spins``. Of each coupling,
-    (n1 n2,): ``scale``, ``shift``, ``mean`` and ``variance``, which begin as zeros, and ``slope``,
-    which becomes factor scale / sd. ``b2`` (batch, n2 padded) begins as zeros.
+    J = factor (scale (x - mean) / sd + shift), and then as in ``models.rbm_posterior.from_spins``.
+
+    Args:
+        scale, shift: Of each coupling, (n1 n2,).
+        mean, variance: Of each coupling, (n1 n2,); they begin as zeros.
+        slope: Becomes factor scale / sd, (n1 n2,).
+        b2: (batch, n2 padded), begins as zeros.
     """
     width, size = -(-n2 // LANES) * LANES, n1 * n2
     row = n1 + n2 + size
     share, factors = splat(float32(1 / batch)), splat(float32(factor))
     epsilons, two, four = splat(float32(epsilon)), splat(float32(2)), splat(float32(4))
+
+    # Mean, then variance of each coupling over the batch.
     for k in range(batch):
         first = k * row + n1 + n2
+
         for c in range(0, size, LANES):
             left = size - c
             store_row(
                 mean, c, fma(share, load_row(raw, first + c, left), load_row(mean, c, left)), left
             )
+
     for k in range(batch):
         first = k * row + n1 + n2
         for c in range(0, size, LANES):
@@ -62,6 +70,7 @@ def forward(raw, batch, n1, n2, scale, shift, epsilon, factor, mean, variance, s
         sd = sqrt(add(load_row(variance, c, left), epsilons))
         store_row(slope, c, mul(factors, div(load_row(scale, c, left), sd)), left)
 
+    # Spins to bits: W = 4 J, b1 = 2 (h1 - J 1), b2 = 2 (h2 - J' 1).
     for k in range(batch):
         for i in range(n1):
             sums = splat(float32(0))
@@ -97,11 +106,12 @@ def backward(
     dshift,
     pull,
 ):
-    """Gradients of ``raw``, scale and shift from those of the machines; ``db2`` (batch, n2 padded).
+    """Compute the gradients of ``raw``, scale and shift from those of the machines.
 
-    Of a coupling let x be less its mean and g the gradient of J. Then dshift = factor sum g, dscale
-    = factor sum g x / sd and dx = slope (g - sum g / batch - x (sum g x / sd^2) / batch).
-    ``dscale`` and ``dshift`` begin as zeros; ``pull`` has room for as many numbers.
+    For a coupling let x be its input minus the mean, and g the gradient of J. Then dshift = factor
+    sum g, dscale = factor sum g x / sd and dx = slope (g - sum g / batch - x (sum g x / sd^2) /
+    batch). ``dscale`` and ``dshift`` begin as zeros; ``pull`` has room for as many numbers. ``db2``
+    is (batch, n2 padded).
     """
     width, size = -(-n2 // LANES) * LANES, n1 * n2
     row = n1 + n2 + size
@@ -111,9 +121,12 @@ def backward(
         splat(float32(epsilon)),
     )
     two, four = splat(float32(-2)), splat(float32(4))
+
+    # The sums of g and of g x of each coupling.
     for k in range(batch):
         for i in range(n1):
             field = splat(db1[k * n1 + i])
+
             for c in range(0, n2, LANES):
                 at, left = i * n2 + c, n2 - c
                 g = mul(two, add(field, load(db2, k * width + c)))
@@ -128,6 +141,7 @@ def backward(
         store_row(pull, c, mul(share, div(product, square)), left)
         store_row(dscale, c, mul(factors, div(product, sqrt(square))), left)
 
+    # The same g once more, less its parts along 1 and x.
     for k in range(batch):
         for i in range(n1):
             field = splat(db1[k * n1 + i])
@@ -160,6 +174,7 @@ class Couplings(torch.autograd.Function):
             padded(torch.zeros(batch, n2)),
             torch.empty(batch, n1, n2),
         )
+
         units = (_row(v) for v in (mean, variance, slope, w, b1))
         forward(
             _row(raw),
@@ -186,30 +201,32 @@ class Couplings(torch.autograd.Function):
         draw, dscale, dshift, pull = (
             v(like) for v, like in ((torch.empty_like, raw), *[(torch.zeros_like, mean)] * 3)
         )
+
         given = (_row(dw.contiguous()), _row(db1.contiguous()), padded(db2).reshape(-1))
         wanted = (_row(v) for v in (draw, dscale, dshift, pull))
         backward(_row(raw), *ctx.settings, _row(mean), _row(variance), _row(slope), *given, *wanted)
+
         return draw, dscale, dshift, None, None, None, None
 
 
 def _row(v: Tensor) -> np.ndarray:
-    """A contiguous tensor as an array of one axis."""
+    """Return a contiguous tensor as an array of one axis."""
     return v.detach().numpy().reshape(-1)
 
 
 def machines(
     raw: Tensor, scale: Tensor, shift: Tensor, sides: tuple[int, int], epsilon: float, factor: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Machines of bits from fields and couplings of spins.
+    """Turn fields and couplings of spins into machines of bits.
 
     The couplings are normalised by their batch.
 
     Args:
-        raw: what an encoder gives, (batch, n1 + n2 + n1 n2): fields h1, h2, and couplings x.
-        scale, shift: of the normalisation, (n1 n2,).
+        raw: The encoder's output, (batch, n1 + n2 + n1 n2): fields h1, h2, and couplings x.
+        scale, shift: Of the normalisation, (n1 n2,).
         sides: n1, n2.
-        epsilon: what is added to a variance.
-        factor: of the normalised couplings.
+        epsilon: Added to a variance.
+        factor: Scales the normalised couplings.
 
     Returns:
         b1 (batch, n1), b2 (batch, n2), w (batch, n1, n2); mean and variance of the batch, (n1 n2,),

@@ -1,7 +1,7 @@
 """DocNADE word by word: log p of sequences through a tree over the vocabulary, and its derivative.
 
-A word costs a path of the tree, some ten rows of a matrix. PyTorch's own way copies these rows for
-every word, and so waits for memory: see ``models/doc_nade.py``, the plain code.
+A word costs a path of the tree, some ten rows of a matrix. PyTorch copies these rows for every
+word, and so waits for memory. The plain code is in ``models/doc_nade.py``.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from vaebench.kernels.compiler import kernel
 
 @kernel
 def activate(a, tanh, h):
-    """h = g(a)."""
+    """Set h = g(a), where g is tanh or the sigmoid."""
     for u in range(len(a)):
         h[u] = np.tanh(a[u]) if tanh else 1.0 / (1.0 + np.exp(-a[u]))
 
 
 @kernel
 def logit(h, weight, bias, node):
-    """Of the turn to the second half at a node, by four sums beside each other."""
+    """Return the logit of the turn to the second half at a node."""
+    # Four sums beside each other, since an addition waits for the one before it.
     one, two, three, four = float32(0), float32(0), float32(0), float32(0)
     units = len(h)
     row = weight[node]
@@ -32,6 +33,7 @@ def logit(h, weight, bias, node):
         four += h[u + 3] * row[u + 3]
     for u in range(units - units % 4, units):
         one += h[u] * row[u]
+
     return float64(one + two + (three + four) + bias[node])
 
 
@@ -56,6 +58,7 @@ def log_probabilities(words, first, embedding, hidden_bias, weight, bias, path, 
                     break
                 v = side * logit(h, weight, bias, path[word, level])
                 total -= np.log1p(np.exp(-v)) if v > 0 else np.log1p(np.exp(v)) - v
+
             row = embedding[word]
             for u in range(units):
                 before[u] += row[u]
@@ -79,15 +82,17 @@ def derivatives(
     d_weight,
     d_bias,
 ):
-    """Add the derivatives of sum_d slopes[d] log p_d to the last four."""
+    """Add the derivatives of sum_d slopes[d] log p_d to the last four arguments."""
     units = embedding.shape[1]
     longest = 0
     for d in range(len(slopes)):
         longest = max(longest, first[d + 1] - first[d])
+
     before = np.empty(units)
     h = np.empty(units, np.float32)
     d_before = np.empty((longest, units), np.float32)
     after = np.empty(units, np.float32)
+
     for d in range(len(slopes)):
         before[:] = hidden_bias
         for i in range(first[d], first[d + 1]):
@@ -110,6 +115,7 @@ def derivatives(
                     own[u] += slope * row[u]
             for u in range(units):
                 own[u] *= float32(1) - h[u] * h[u] if tanh else h[u] * (float32(1) - h[u])
+
             row = embedding[word]
             for u in range(units):
                 before[u] += row[u]

@@ -1,8 +1,8 @@
-"""A layer of a belief net of binary units.
+"""A layer of a belief net of binary units: logits, samples, log-probabilities, and learning.
 
-Its logits, samples, log-probabilities, and what it learns from them. There is no path through
-hidden units, so a layer's gradient is made where the layer is: its parents are bits, a list of
-rows, and its deltas (bit less probability, times signal and rate) stand where its logits stood.
+No gradient passes through hidden units, so a layer's gradient is computed within the layer. Its
+parents are bits, a list of rows. Its deltas (bit minus probability, times signal and rate) take the
+place of its logits.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from vaebench.kernels.vectors import LANES, add, load, store
 
 @kernel
 def read_cases(ints, layer, ones, ends, rows):
-    """List the pixels that are 1 of the cases ``rows``."""
+    """List the pixels that are 1 of the examples ``rows``."""
     at = layer[ONES_AT]
     for b in range(len(rows)):
         ints[layer[ONES] + 2 * b] = at
@@ -50,7 +50,7 @@ def read_cases(ints, layer, ones, ends, rows):
 
 @kernel
 def start_logits(theta, work, block, batch):
-    """Biases in the place of the logits."""
+    """Put the biases in the place of the logits."""
     for b in range(batch):
         place = block[DELTA] + b * block[STRIDE]
         for c in range(0, block[WIDTH], LANES):
@@ -59,9 +59,9 @@ def start_logits(theta, work, block, batch):
 
 @kernel
 def add_parents(theta, work, ints, block, parents, batch, hidden, scratch):
-    """Add the rows of the parents that are 1 to the logits; a block without parents has none.
+    """Add the rows of the parents that are 1 to the logits; nothing for a block without parents.
 
-    ``hidden``: the parents are no pixels, and many of them are 1.
+    ``hidden``: whether the parents are hidden units, of which many are 1, and not pixels.
     """
     if not block[PARENTS]:
         return
@@ -78,9 +78,9 @@ def add_parents(theta, work, ints, block, parents, batch, hidden, scratch):
 
 @kernel
 def infer_logits(theta, work, ints, block, parents, batch, centred, overlaps, square, scratch):
-    """Logits of a layer of the inference network.
+    """Compute the logits of a layer of the inference network.
 
-    And its baseline's hidden units before their tanh.
+    With them come the hidden units of its baseline, before their tanh.
     """
     if centred:
         start_centred(theta, work, block, batch, overlaps, square)
@@ -91,16 +91,16 @@ def infer_logits(theta, work, ints, block, parents, batch, centred, overlaps, sq
 
 @kernel
 def generate_logits(theta, work, ints, block, parents, batch, scratch):
-    """Logits of a layer of the generative model."""
+    """Compute the logits of a layer of the generative model."""
     start_logits(theta, work, block, batch)
     add_parents(theta, work, ints, block, parents, batch, True, scratch)
 
 
 @kernel
 def sample_in_order(theta, work, ints, block, first, noise, noise_at, batch, thresholds, scratch):
-    """Add to the logits from ``first`` on what each unit's earlier ones give it, as they fall.
+    """Add to the logits from ``first`` on what earlier units give, drawing unit after unit.
 
-    Nothing in a block without a chain.
+    In a block without a chain nothing happens.
     """
     if block[CHAIN] >= 0:
         chain = theta, block[CHAIN], block[CHAIN_STRIDE]
@@ -112,9 +112,9 @@ def sample_in_order(theta, work, ints, block, first, noise, noise_at, batch, thr
 
 @kernel
 def add_earlier(theta, work, ints, block, layer, batch, scratch):
-    """Add to the logits of a layer's listed units what the earlier ones give to each.
+    """Add to the logits of a layer what its listed units give to later ones.
 
-    Nothing in a block without a chain.
+    In a block without a chain nothing happens.
     """
     if block[CHAIN] >= 0:
         chain = theta, block[CHAIN], block[CHAIN_STRIDE]
@@ -131,6 +131,7 @@ def sample_layer(theta, work, ints, block, layer, noise, step, batch, thresholds
     units, first, stride = block[UNITS], block[DELTA], block[STRIDE]
     noise_at = block[NOISE] + step * block[NOISE_STEP]
     sample_in_order(theta, work, ints, block, first, noise, noise_at, batch, thresholds, scratch)
+
     at = layer[ONES_AT]
     for b in range(batch):
         ints[layer[ONES] + 2 * b] = at
@@ -143,16 +144,17 @@ def sample_layer(theta, work, ints, block, layer, noise, step, batch, thresholds
 def dream_layer(
     theta, work, ints, block, layer, seen, noise, step, batch, thresholds, scratch, mass
 ):
-    """As ``sample_layer``, of dreams.
+    """Sample a layer of dreams as ``sample_layer`` does, without log-probabilities and deltas.
 
-    Their logits stand behind those of the cases, and nothing else is asked for. A dreamt document
-    has as many tokens as the case in its place, of which ``seen`` has the lists. ``mass``: room for
-    a number for each word.
+    The logits of the dreams stand behind those of the examples. A dreamt document has as many
+    tokens as the example in its place, which ``seen`` lists. ``mass`` has room for a number for
+    each word.
     """
     units, stride = block[UNITS], block[STRIDE]
     first = block[DELTA] + batch * stride
     noise_at = block[NOISE] + step * block[NOISE_STEP]
     sample_in_order(theta, work, ints, block, first, noise, noise_at, batch, thresholds, scratch)
+
     at = layer[ONES_AT]
     for b in range(batch):
         ints[layer[ONES] + 2 * b] = at
@@ -167,12 +169,14 @@ def dream_layer(
 
 @kernel
 def score_layer(theta, work, ints, block, layer, batch, scratch, rate, logs):
-    """Log-probabilities, nats, of a layer's listed units.
+    """Compute the log-probabilities, nats, of a layer's listed units.
 
-    The logits become ``rate`` (bit - probability). Of tokens, ``rate`` (count - its expectation).
+    The logits become ``rate`` (bit - probability), or for tokens ``rate`` (count - its
+    expectation).
     """
     units, first, stride = block[UNITS], block[DELTA], block[STRIDE]
     add_earlier(theta, work, ints, block, layer, batch, scratch)
+
     for b in range(batch):
         begin, end = ints[layer[ONES] + 2 * b], ints[layer[ONES] + 2 * b + 1]
         if layer[TOKENS]:
@@ -183,7 +187,10 @@ def score_layer(theta, work, ints, block, layer, batch, scratch, rate, logs):
 
 @kernel
 def drive_layer(theta, work, ints, block, layer, batch, scratch, rate):
-    """As ``score_layer``, where no log-probabilities are asked for."""
+    """Turn a layer's logits into ``rate`` (bit - probability), without log-probabilities.
+
+    The units are bits; compare ``score_layer``.
+    """
     units, first, stride = block[UNITS], block[DELTA], block[STRIDE]
     add_earlier(theta, work, ints, block, layer, batch, scratch)
     for b in range(batch):
@@ -193,7 +200,7 @@ def drive_layer(theta, work, ints, block, layer, batch, scratch, rate):
 
 @kernel
 def list_cases(ints, layer, batch):
-    """For each unit of a layer the cases in which it is 1."""
+    """List, for each unit of a layer, the examples in which it is 1."""
     lists = layer[ONES], batch, layer[SIZE], layer[CASES], layer[CASES_AT]
     if layer[TOKENS]:
         transpose_repeated(ints, *lists)
@@ -205,7 +212,7 @@ def list_cases(ints, layer, batch):
 def learn(theta, work, ints, block, layer, parents, batch):
     """Add a block's deltas to its biases, its chain and the weights of its parents.
 
-    Each times what it belongs to.
+    A weight gets only the deltas of the examples in which its source is 1.
     """
     deltas, stride, width = block[DELTA], block[STRIDE], block[WIDTH]
     for c in range(0, width, LANES):
@@ -213,9 +220,11 @@ def learn(theta, work, ints, block, layer, parents, batch):
         for b in range(batch):
             out = add(out, load(work, deltas + b * stride + c))
         store(theta, block[BIAS] + c, out)
+
     if block[CHAIN] >= 0:
         chain = theta, block[CHAIN], block[CHAIN_STRIDE]
         learn_chain(chain, work, deltas, stride, ints, layer[CASES], block[UNITS])
+
     if block[PARENTS]:
         weights, cases = block[WEIGHT], parents[CASES]
         add_rows(

@@ -1,7 +1,4 @@
-"""log p(x) of independent Bernoulli units in one pass over their logits.
-
-And Gibbs sweeps over bits by means of it.
-"""
+"""log p(x) of independent Bernoulli units in one pass over their logits, and Gibbs sweeps by it."""
 
 from __future__ import annotations
 
@@ -31,10 +28,10 @@ from vaebench.kernels.vectors import (
 
 @kernel
 def score_rows(x, logits, rows, units, scores):
-    """sum x l - softplus(l) of every row of ``units`` values ``x`` and logits, float32.
+    """Compute sum x l - softplus(l) of every row of ``units`` values ``x`` and logits l, float32.
 
-    softplus(l) = relu(l) + log(1 + e^-|l|): of the factors in [1, 2] a product is
-    taken before the logarithm.
+    softplus(l) = relu(l) + log(1 + e^-|l|). The factors 1 + e^-|l|, in [1, 2], are multiplied
+    before the logarithm is taken.
     """
     zero, one = splat(float32(0)), splat(float32(1))
     for r in range(rows):
@@ -47,22 +44,24 @@ def score_rows(x, logits, rows, units, scores):
             else:  # each number beyond the row is a factor of 2
                 values, logit = load_first(x, at, units - c), load_first(logits, at, units - c)
                 logs -= (c + LANES - units) * math.log(2.0)
+
             sums = add(sums, sub(mul(values, logit), choose(less(zero, logit), logit, zero)))
             factors = mul(factors, add(one, exp_minus_abs(logit)))
             waiting += 1
             if waiting == FLUSH:
                 logs += math.log(product(factors))
                 factors, waiting = one, 0
+
         scores[r] = total(sums) - (logs + math.log(product(factors)))
 
 
 @kernel
 def settle(z, units, i, now, other, uniform):
-    """Gibbs draws of bit ``i`` of every row of ``z`` (rows, units), in place.
+    """Make Gibbs draws of bit ``i`` of every row of ``z`` (rows, units), in place.
 
-    The bit is flipped on entry. ``now`` is log p before the flip, which becomes that of the bits
-    drawn; ``other`` that of the flipped ones. A bit is 1 where u > sigmoid(-logit); a zero counts
-    as 2^-25.
+    The bit is flipped on entry. ``now`` is log p before the flip, and becomes that of the bits
+    drawn; ``other`` is log p of the flipped bits. A bit is 1 where u > sigmoid(-logit); a uniform
+    of 0 counts as 2^-25.
     """
     for r in range(len(now)):
         flipped = z[r * units + i]
@@ -77,9 +76,9 @@ def settle(z, units, i, now, other, uniform):
 
 
 def sweep_bits(log_p: Callable[[Tensor], Tensor], z: Tensor, u: Tensor) -> Tensor:
-    """As ``objectives.bit_gibbs.sweep_bits``, for float32 on the CPU.
+    """Make the Gibbs sweeps of ``objectives.bit_gibbs.sweep_bits``, for float32 on the CPU.
 
-    ``log_p`` is called with bits that change.
+    ``log_p`` is called with bits that change in place.
     """
     z, now = z.detach().clone(), log_p(z).clone()
     flat, values = z.numpy().reshape(-1), now.numpy()

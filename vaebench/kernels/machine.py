@@ -1,6 +1,6 @@
 """A restricted Boltzmann machine laid out for the kernels.
 
-Tables of its couplings, and chains of it as words.
+Its couplings become tables, its chains words of bits.
 """
 
 from __future__ import annotations
@@ -18,16 +18,19 @@ from vaebench.kernels.vectors import LANES
 from vaebench.kernels.words import packed, unpacked, words_of
 
 OFF = -1e30
-"""Bias of a unit that is not there."""
+"""Bias of a unit of the padding."""
 
 
 def row_of(units: int) -> int:
-    """Numbers of a row of lower digits: whole words, and one more, since sides may share a row."""
+    """Return how many numbers a row of lower digits has: whole words, and one word more.
+
+    The additional word is needed since sides may share a row.
+    """
     return (words_of(units) + 1) * LANES
 
 
 def padded(v: Tensor, fill: float = 0.0) -> np.ndarray:
-    """(..., n) floats as (..., n rounded up to whole words), the rest ``fill``."""
+    """Return (..., n) floats as (..., n rounded up to whole words), the rest ``fill``."""
     more = words_of(v.shape[-1]) * LANES - v.shape[-1]
     return F.pad(v.to(torch.float32), (0, more), value=fill).contiguous().numpy()
 
@@ -35,7 +38,7 @@ def padded(v: Tensor, fill: float = 0.0) -> np.ndarray:
 class Noise(NamedTuple):
     """Uniforms as the kernels read them: ``low`` + ``factor`` times ``numbers``, floats or int16.
 
-    ``low`` has a row of ``row`` floats for every sweep, or, where that is 0, one for all.
+    ``low`` has a row of ``row`` floats for every sweep, or one row for all if ``row`` is 0.
     """
 
     numbers: np.ndarray
@@ -44,14 +47,14 @@ class Noise(NamedTuple):
     row: int
 
     def mirrored(self) -> Noise:
-        """1 - u for every u."""
+        """Return 1 - u for every u."""
         return Noise(self.numbers, -self.factor, 1 - self.low, self.row)
 
 
 def laid_out(u: tuple[Tensor, Tensor] | Tensor) -> Noise:
-    """Noise (..., k, n) as uniforms, or as digits.
+    """Lay out noise (..., k, n), given as uniforms or as digits.
 
-    Upper digits (..., k, n) are int16, lower digits (..., 1, n).
+    As digits, the upper ones (..., k, n) are int16, and the lower ones are (..., 1, n).
     """
     if isinstance(u, Tensor):
         return Noise(
@@ -60,6 +63,7 @@ def laid_out(u: tuple[Tensor, Tensor] | Tensor) -> Noise:
             _zeros(row_of(u.shape[-1])),
             0,
         )
+
     high, low = u
     rows = F.pad(low.flatten(0, -2), (0, row_of(low.shape[-1]) - low.shape[-1]), value=0.5)
     return Noise(
@@ -83,11 +87,13 @@ class Machine:
     ) -> None:
         if not kernels.fits(w):
             raise ValueError(f"no kernel for couplings {tuple(w.shape)} of {w.dtype} on {w.device}")
+
         self.n1, self.n2 = w.shape
         self.words1, self.words2 = words_of(self.n1), words_of(self.n2)
         self.bias1, self.bias2 = padded(b1, OFF), padded(b2, OFF)
         self.field1 = padded(torch.zeros(self.n1) if d1 is None else d1)
         self.field2 = padded(torch.zeros(self.n2) if d2 is None else d2)
+
         self.table2 = _table(w)
         self.table1 = _table(w.mT)
         self._slopes = _table(torch.from_numpy(self.field1)[: self.n1, None])
@@ -96,13 +102,15 @@ class Machine:
     def gibbs(
         self, z1: Tensor, u2: tuple[Tensor, Tensor] | Tensor, u1: tuple[Tensor, Tensor] | Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Sweeps of chains from ``z1`` (k, n1), zeros and ones, at scale 1.
+        """Run sweeps of chains from ``z1`` (k, n1), zeros and ones, at scale 1.
 
-        The new (z1, z2), float32. Noise (sweeps, k, n) for each side, see ``laid_out``.
+        The noise is (sweeps, k, n) for each side, see ``laid_out``. Returns the new (z1, z2),
+        float32.
         """
         k, sweeps = len(z1), len(u2[0] if isinstance(u2, tuple) else u2)
         state1, state2 = packed(z1), np.empty(k * self.words2, np.uint16)
         v2, v1 = laid_out(u2), laid_out(u1)
+
         run = chains.gibbs_by_floats if v2.numbers.dtype == np.float32 else chains.gibbs_by_digits
         run(
             *(self.table2, self.table1, state1, state2, k, self.n1, self.n2),
@@ -110,15 +118,16 @@ class Machine:
             *(v2.numbers, v1.numbers, v2.factor, v2.low, v1.low, v2.row, v1.row),
             *(sweeps, np.zeros(LANES, v2.numbers.dtype)),
         )
+
         return unpacked(state1, k, self.n1), unpacked(state2, k, self.n2)
 
     def half2(
         self, state1: np.ndarray, scale: float, u: Noise, at: int, stride: int, low_at: int = 0
     ) -> np.ndarray:
-        """Bits of side 2 of every chain given those of side 1, as words, at a scale.
+        """Draw the bits of side 2 of every chain given those of side 1, as words, at a scale.
 
-        The noise of the first chain begins ``at``, that of the next ones ``stride`` further each,
-        lower digits at ``low_at``.
+        The noise of the first chain begins at ``at``, that of each next one ``stride`` later. Its
+        lower digits begin at ``low_at``.
         """
         k = len(state1) // self.words1
         drawn = np.empty(k * self.words2, np.uint16)
@@ -129,7 +138,7 @@ class Machine:
     def half1(
         self, state2: np.ndarray, scale: float, u: Noise, at: int, stride: int, low_at: int = 0
     ) -> np.ndarray:
-        """Bits of side 1 of every chain given those of side 2, as words; see ``half2``."""
+        """Draw the bits of side 1 of every chain given those of side 2, as words; see ``half2``."""
         k = len(state2) // self.words2
         drawn = np.empty(k * self.words1, np.uint16)
         given = self.table1, state2, self.words2, k, drawn, self.n1, self.bias1, self.field1, scale
@@ -137,10 +146,10 @@ class Machine:
         return drawn
 
     def weigh(self, state1: np.ndarray, low: float, high: float, log_w: np.ndarray) -> None:
-        """``log_w`` (k,), float64, += log f_high(z1) - log f_low(z1).
+        """Add log f_high(z1) - log f_low(z1) to ``log_w`` (k,), float64.
 
-        f_t is the density of side 1 at scale t, but for Z. The bits of the biases b1 do not change
-        with t and are left out of both.
+        f_t is the unnormalised density of side 1 at scale t. The term of the biases b1 does not
+        change with t, so it is left out of both.
         """
         k = len(log_w)
         if len(self._sums) < 48 * k:
@@ -157,7 +166,7 @@ def _run_half(given: tuple, u: Noise, at: int, stride: int, low_at: int) -> None
 
 
 def _table(matrix: Tensor) -> np.ndarray:
-    """The table of products with a matrix (rows, columns)."""
+    """Return the table of products with a matrix (rows, columns)."""
     rows, columns = matrix.shape
     table = _zeros(words_of(rows) * words_of(columns) * bits.WORD)
     own = matrix.detach().to(torch.float32).contiguous().numpy().reshape(-1)
@@ -166,5 +175,8 @@ def _table(matrix: Tensor) -> np.ndarray:
 
 
 def _zeros(count: int) -> np.ndarray:
-    """Floats that begin at a whole cache line, as torch's do; else every load would touch two."""
+    """Return floats that begin at a whole cache line, as torch's do.
+
+    Otherwise every load would touch two lines.
+    """
     return torch.zeros(count).numpy()

@@ -1,7 +1,8 @@
 """Documents as lists of tokens, a row of logits at a time.
 
-log-probabilities, what drives their gradients, samples. Rows are padded to whole vectors. The
-logits of the padding are -1e30: such words do not occur and cost nothing.
+Log-probabilities, the differences count - expectation, from which gradients are made, and samples.
+Rows are padded to whole vectors. The logits of the padding are -1e30: such words do not occur and
+cost nothing.
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ from vaebench.kernels.vectors import (
 
 @kernel
 def exponentiate(a, at, words):
-    """The ``words`` logits at ``a[at:]`` become e^(logit - highest); returns the highest."""
+    """Replace the ``words`` logits at ``a[at:]`` by e^(logit - highest), and return the highest."""
     most = load(a, at)
     for c in range(LANES, words, LANES):
         logits = load(a, at + c)
         most = choose(less(most, logits), logits, most)
+
     top = highest(most)
     for c in range(0, words, LANES):
         store(a, at + c, exp_minus_abs(sub(load(a, at + c), splat(top))))
@@ -43,9 +45,10 @@ def exponentiate(a, at, words):
 
 @kernel
 def log_prob_tokens(a, at, words, ints, begin, end, rate):
-    """Log-probability, nats, of the document whose tokens are listed in ``ints[begin:end]``.
+    """Return the log-probability, nats, of the document with the tokens in ``ints[begin:end]``.
 
-    In any one order. The logits at ``a[at:]`` become ``rate`` (count - tokens x probability).
+    It is that of the tokens in one given order. The logits at ``a[at:]`` become ``rate`` (count -
+    tokens x probability).
     """
     chosen = 0.0
     for k in range(begin, end):
@@ -68,11 +71,11 @@ def log_prob_tokens(a, at, words, ints, begin, end, rate):
 
 @kernel
 def sample_tokens(a, at, words, mass, noise, noise_at, tokens, ints, list_at):
-    """List so many tokens, drawn from softmax of the logits at ``a[at:]``, which are overwritten.
+    """Draw ``tokens`` tokens from softmax of the logits at ``a[at:]``, and list them.
 
     A token is the first word up to which the probability exceeds its number of the noise, as in the
-    plain code. ``mass`` (words,) float64: room. The noise may lie before the beginning of its
-    array. Returns the end of the list.
+    plain code. The logits are overwritten. ``mass`` (words,) float64 is room. ``noise_at`` may lie
+    before the beginning of the array ``noise``. Returns the end of the list.
     """
     exponentiate(a, at, words)
     whole = 0.0

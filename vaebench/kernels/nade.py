@@ -30,13 +30,14 @@ from vaebench.kernels.vectors import (
 )
 
 PIXELS = 8
-"""Pixels of a block: the rows of weights and of gradients that belong to them
-fit in the first caches."""
+"""Number of pixels of a block: the rows of weights and of gradients that belong to them fit in the
+first caches.
+"""
 
 
 @kernel
 def squash(a, h, at, units):
-    """``h`` = sigmoid(``a``), ``units`` numbers from ``at`` on in both."""
+    """Set ``h`` = sigmoid(``a``), ``units`` numbers from ``at`` on in both."""
     zero = splat(float32(0))
     one = splat(float32(1))
     for j in range(0, units, LANES):
@@ -48,7 +49,7 @@ def squash(a, h, at, units):
 
 @kernel
 def move(a, at, weight, row, units, step):
-    """``a`` += step * a row of ``weight``."""
+    """Add step * a row of ``weight`` to ``a``."""
     factor = splat(step)
     for j in range(0, units, LANES):
         left = units - j
@@ -59,12 +60,13 @@ def move(a, at, weight, row, units, step):
 
 @kernel
 def drives(x, weight, output, rows, pixels, units, a, h, logits):
-    """Logits (rows, pixels) without the biases.
+    """Compute the logits (rows, pixels) without the biases.
 
-    ``a`` (rows, units) comes as the hidden biases and goes as the sums.
+    ``a`` (rows, units) holds the hidden biases at first, and the sums over all pixels at the end.
     """
     for r in range(rows):
         squash(a, h, r * units, units)
+
     for start in range(0, pixels, PIXELS):
         stop = min(pixels, start + PIXELS)
         for r in range(rows):
@@ -85,7 +87,7 @@ def drives(x, weight, output, rows, pixels, units, a, h, logits):
 
 @kernel
 def through(dh, h, da, at, units):
-    """``da`` += dh h (1 - h), and ``dh`` = 0."""
+    """Add dh h (1 - h) to ``da``, and set ``dh`` to 0."""
     zero = splat(float32(0))
     one = splat(float32(1))
     for j in range(0, units, LANES):
@@ -100,22 +102,27 @@ def through(dh, h, da, at, units):
 
 @kernel
 def gradients(x, weight, output, g, rows, pixels, units, a, h, dh, da, dweight, doutput):
-    """Gradients for those of the logits, ``g`` (rows, pixels), the last pixel first.
+    """Compute the gradients from those of the logits, ``g`` (rows, pixels), the last pixel first.
 
-    ``a`` comes as the sums over all pixels; ``dh``, ``da`` (rows, units), ``dweight`` and
-    ``doutput`` come as zeros. ``da`` goes as the gradient of the hidden biases, example by example.
+    ``a`` holds the sums over all pixels at first. ``dh``, ``da`` (rows, units), ``dweight`` and
+    ``doutput`` begin as zeros. At the end ``da`` is the gradient of the hidden biases, example by
+    example.
     """
     for r in range(rows):
         squash(a, h, r * units, units)
+
     blocks = -(-pixels // PIXELS)
     for block in range(blocks - 1, -1, -1):
         start = block * PIXELS
         stop = min(pixels, start + PIXELS)
+
         for r in range(rows):
             at = r * units
             for d in range(stop - 1, start - 1, -1):
                 row = d * units
                 seen = x[r * pixels + d]
+                # Undo the pixel's step. Gradients pass to its weights, from the hidden units after
+                # it.
                 if seen != 0:
                     through(dh, h, da, at, units)
                     move(dweight, row, da, at, units, seen)
@@ -129,6 +136,7 @@ def gradients(x, weight, output, g, rows, pixels, units, a, h, dh, da, dweight, 
                     store_row(dh, at + j, down, left)
                     up = fma(slope, load_row(h, at + j, left), load_row(doutput, row + j, left))
                     store_row(doutput, row + j, up, left)
+
     for r in range(rows):
         through(dh, h, da, r * units, units)
 
@@ -145,6 +153,7 @@ class Logits(torch.autograd.Function):
         units = len(hidden)
         a = hidden.detach().repeat(rows, 1)
         found = torch.empty(rows, pixels)
+
         arrays = [_flat(v) for v in (x, weight, output)]
         drives(
             *arrays, rows, pixels, units, _flat(a), np.empty(rows * units, np.float32), _flat(found)
@@ -163,6 +172,7 @@ class Logits(torch.autograd.Function):
         da = torch.zeros(rows, units)
         dweight = torch.zeros(pixels, units)
         doutput = torch.zeros(pixels, units)
+
         arrays = [_flat(v) for v in (x, weight, output, g.contiguous())]
         work = [np.empty(rows * units, np.float32), np.zeros(rows * units, np.float32)]
         gradients(
@@ -172,7 +182,7 @@ class Logits(torch.autograd.Function):
 
 
 def logits(x: Tensor, weight: Tensor, hidden: Tensor, output: Tensor) -> Tensor:
-    """output_d . sigmoid(hidden + sum_{e<d} x_e weight_e) for every pixel d.
+    """Return output_d . sigmoid(hidden + sum_{e<d} x_e weight_e) for every pixel d.
 
     Args:
         x: (batch, d), float32 on a CPU, without gradient.

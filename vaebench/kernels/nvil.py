@@ -1,6 +1,6 @@
-"""Updates of belief nets by NVIL, many in a call.
+"""Updates of belief nets by NVIL, many in one call.
 
-Mnih and Gregor 2014, Algorithm 1. Parameters are changed in place.
+Mnih & Gregor 2014, Algorithm 1. Parameters are changed in place.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def scale_row(a, at, units, factor):
 
 @kernel
 def baseline(theta, work, block, batch, predicted):
-    """The baseline's value for each case, nats; its hidden units get their values."""
+    """Compute the baseline's prediction for each example, nats, and set its hidden units."""
     hidden = block[WIDTH] - block[HIDDEN]
     for b in range(batch):
         place = block[DELTA] + b * block[STRIDE] + block[HIDDEN]
@@ -43,7 +43,7 @@ def baseline(theta, work, block, batch, predicted):
 
 @kernel
 def baseline_deltas(theta, work, block, batch, signal, rate):
-    """Hidden units become their deltas; the output's weights and bias learn."""
+    """Turn a baseline's hidden units into their deltas, and update its output weights and bias."""
     hidden, first = block[WIDTH] - block[HIDDEN], block[DELTA] + block[HIDDEN]
     one = splat(float32(1))
     for c in range(0, hidden, LANES):
@@ -56,15 +56,17 @@ def baseline_deltas(theta, work, block, batch, signal, rate):
             new = fma(drive, t, new)
             store(work, place, mul(mul(drive, weights), sub(one, mul(t, t))))
         store(theta, block[OUT] + c, new)
+
     for b in range(batch):
         theta[block[OUT] + hidden] += float32(rate * signal[b])
 
 
 @kernel
 def centre_signals(signals, means, variances, decay, constant, normalised):
-    """Signals (layers, batch), less their input-dependent baselines, become learning signals.
+    """Turn signals (layers, batch) into learning signals, and update their running statistics.
 
-    The statistics move. The order of Algorithm 1: statistics first, then they are used.
+    The input-dependent baselines have been subtracted before. As in Algorithm 1 the statistics are
+    updated first and then used.
     """
     for i in range(len(signals)):
         mean = signals[i].mean()
@@ -79,9 +81,11 @@ def centre_signals(signals, means, variances, decay, constant, normalised):
 
 @kernel
 def is_outside(signal, predicted, common, limit):
-    """Whether a baseline's prediction is far outside the range of its signal, both (batch,), nats.
+    """Whether a baseline's predictions are far outside the range of its signal.
 
-    ``common``: what the constant baseline takes away as well.
+    They are if the largest |prediction + common| exceeds ``limit`` times the largest |signal|, or
+    ``limit`` if no signal exceeds 1. Both are (batch,), nats. ``common`` is what the constant
+    baseline subtracts as well.
     """
     largest, furthest = 1.0, 0.0
     for b in range(len(signal)):
@@ -95,12 +99,18 @@ def nvil(
     theta, work, ints, blocks, units, ones, ends, rows, noise, mean, rates, places, decay, switches,
     means, variances, limit,
 ):  # fmt: skip
-    """Updates by NVIL, one for each of ``rows`` (updates, batch).
+    """Make updates by NVIL, one for each of ``rows`` (updates, batch).
 
-    Returns the sum of their mean bounds, nats, and in how many a baseline was outside ``limit``
-    times its signal. ``switches``: local signals, constant baseline, normalisation of the variance.
-    ``means``, ``variances`` (layers,): running statistics of the signals. ``places``: thresholds in
-    ``work``, scratch in ``ints``.
+    Args:
+        places: Where the thresholds are in ``work``, and the scratch in ``ints``.
+        switches: Whether signals are local, there is a constant baseline, and the variance is
+            normalised.
+        means, variances: Running statistics of the signals, (layers,).
+        limit: How far predictions may exceed signals, as a factor, see ``is_outside``.
+
+    Returns:
+        The sum of the mean bounds of the updates, nats, and in how many of them a baseline was
+        outside.
     """
     layers, batch = len(units) - 1, rows.shape[1]
     thresholds, scratch = places
@@ -118,7 +128,7 @@ def nvil(
         read_cases(ints, units[0], ones, ends, rows[t])
         list_overlaps(mean, ints, units[0], overlaps)
 
-        # Up: one sample of each layer, the baselines' hidden units beside it.
+        # Up: one sample of each layer, with the hidden units of its baseline.
         for i in range(layers):
             block = blocks[i]
             infer_logits(
@@ -138,13 +148,13 @@ def nvil(
                 log_q[i],
             )
 
-        # Down: what the generative model says of each layer.
+        # Down: log-probability of each layer under the generative model.
         for i in range(layers + 1):
             block = blocks[layers + i]
             generate_logits(theta, work, ints, block, units[min(i + 1, layers)], batch, scratch)
             score_layer(theta, work, ints, block, units[i], batch, scratch, rates[MODEL], log_p[i])
 
-        # Signals, from the top down by a running sum (equation 12).
+        # Signals of the layers, from the top down by a running sum (equation 12).
         for b in range(batch):
             running = log_p[layers, b]
             for i in range(layers - 1, -1, -1):
@@ -153,6 +163,8 @@ def nvil(
             if not switches[0]:
                 signals[:, b] = running
             bound += running / batch
+
+        # Subtract the input-dependent baselines.
         found = False
         for i in range(layers):
             if blocks[i, HIDDEN] < blocks[i, WIDTH]:
@@ -163,6 +175,7 @@ def nvil(
         outside += 1.0 if found else 0.0
         centre_signals(signals, means, variances, decay, switches[1], switches[2])
 
+        # Deltas are signals times bit - probability; then all weights learn.
         for i in range(layers + 1):
             list_cases(ints, units[i], batch)
         for i in range(layers):

@@ -1,12 +1,12 @@
 """Products with vectors of zeros and ones as sums of rows.
 
-x W for bits x is the sum of the rows of W whose bit is 1; the gradient of W takes, row by row, the
-sum of the deltas of those cases whose bit is 1. Both are ``add_rows``: to every row of one array
-some rows of another are added. It goes through both by strips of a few vectors, whose sums stay in
-registers and whose sources stay in the first cache.
+x W for bits x is the sum of the rows of W whose bit is 1. In the gradient of W each row gets the
+sum of the deltas of the examples whose bit is 1. ``add_rows`` computes both: to every row of one
+array it adds some rows of another. It goes through both arrays by strips of a few vectors, so that
+the sums stay in registers and the sources in the first cache.
 
-Which rows these are say lists of numbers, all in one array of integers: list ``s`` of the lists at
-``bounds`` is ``ints[ints[bounds + 2 s] : ints[bounds + 2 s + 1]]``.
+Lists of numbers say which rows are added. They are all in one array of integers: list ``s`` of the
+lists at ``bounds`` is ``ints[ints[bounds + 2 s] : ints[bounds + 2 s + 1]]``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vaebench.kernels.vectors import LANES, memory, number, put_number
 
 
 def _strip(lanes: int) -> Callable:
-    """``add_rows`` for columns ``c`` ... ``c + lanes``."""
+    """Make ``add_rows`` for columns ``c`` ... ``c + lanes``."""
     load, store, add = memory(lanes)
 
     @kernel
@@ -51,18 +51,18 @@ def _strip(lanes: int) -> Callable:
 _strip_16, _strip_32, _strip_64, _strip_128 = (_strip(n * LANES) for n in (1, 2, 4, 8))
 
 RESIDENT = 96
-"""Rows of a strip of 64 columns that fill half of a first cache of 48 KB."""
+"""Number of rows of a strip of 64 columns that fill half of a first cache of 48 KB."""
 
 
 @kernel
 def add_rows(
     to, to_at, to_stride, source, source_at, source_stride, ints, bounds, first, last, start, stop
 ):
-    """Add rows of ``source`` to rows of ``to``, in some columns.
+    """Add rows of ``source`` to the rows ``first`` ... ``last`` of ``to``.
 
-    To the rows ``first`` ... ``last``, in the columns ``start`` ... ``stop``. Row r of an array
-    lies at its ``at`` + r ``stride``. Row s of ``to`` gets the rows in list s of those at
-    ``bounds``. ``stop - start`` is a multiple of 16.
+    Only the columns ``start`` ... ``stop`` are added, whose number is a multiple of 16. Row r of an
+    array lies at its ``at`` + r ``stride``. Row s of ``to`` gets the rows in list s of those at
+    ``bounds``.
     """
     c = start
     while c + 128 <= stop:
@@ -101,10 +101,10 @@ def add_many_rows(
     rows,
     scratch,
 ):
-    """As ``add_rows``, where the rising lists name many of the ``rows`` rows.
+    """Add rows as ``add_rows`` does, where rising lists name many of the ``rows`` rows.
 
-    These are taken in parts. A part of a strip stays in the first cache while every list passes
-    over it. ``scratch``: a place in ``ints`` for the bounds of every part.
+    The rows are taken in parts, so that a part of a strip stays in the first cache while every list
+    passes over it. ``scratch`` is a place in ``ints`` for the bounds of every part.
     """
     parts = -(-rows // RESIDENT)
     for s in range(lists):
@@ -122,6 +122,7 @@ def add_many_rows(
             at = scratch + 2 * part * lists
             _strip_64(to, to_at, to_stride, source, source_at, source_stride, ints, at, 0, lists, c)
         c += 64
+
     add_rows(
         to, to_at, to_stride, source, source_at, source_stride, ints, bounds, 0, lists, c, width
     )
@@ -129,7 +130,7 @@ def add_many_rows(
 
 @kernel
 def _fill(ints, bounds, cases, to_bounds):
-    """Append every case to the list of each unit that its own list names."""
+    """Append every example to the list of each unit that its own list names."""
     for b in range(cases):
         for k in range(number(ints, bounds + 2 * b), number(ints, bounds + 2 * b + 1)):
             bound = to_bounds + 2 * number(ints, k) + 1
@@ -140,10 +141,10 @@ def _fill(ints, bounds, cases, to_bounds):
 
 @kernel
 def transpose(ints, bounds, cases, units, to_bounds, to_at):
-    """From lists of the units that are 1 in each case, lists of the cases in which each unit is 1.
+    """Turn lists of the units that are 1 in each example into lists of the examples of each unit.
 
-    Every new list has room for all cases, one after the other from ``to_at`` on, and is in the
-    order of the cases.
+    Every new list has room for all examples, one list after the other from ``to_at`` on, and is in
+    the order of the examples.
     """
     for u in range(units):
         put_number(ints, to_bounds + 2 * u, to_at + u * cases)
@@ -153,9 +154,9 @@ def transpose(ints, bounds, cases, units, to_bounds, to_at):
 
 @kernel
 def transpose_repeated(ints, bounds, cases, units, to_bounds, to_at):
-    """As ``transpose``, where a list may name a unit several times.
+    """Transpose lists as ``transpose`` does, where a list may name a unit several times.
 
-    Then the unit's list names the case as often. The new lists follow each other without gaps.
+    Then the unit's list names the example as often. The new lists follow each other without gaps.
     """
     for u in range(units):
         put_number(ints, to_bounds + 2 * u + 1, 0)

@@ -1,13 +1,13 @@
-"""Layers of Bernoulli units whose weights stand still.
+"""Log-probabilities and samples of layers of Bernoulli units with fixed weights.
 
-log-probabilities and samples, thousands of rows at a time. Parents are bits, in words of 16, so
-logits are sums of rows of a table (compare ``bits``, which has strips of 16). A layer is taken by
-strips of 32 units: all rows pass over a part of a strip's table, which stays in the first cache,
-and the logits of the strip are used up before the next one.
+Thousands of rows are taken at a time. Parents are bits, in words of 16, so logits are sums of rows
+of a table (compare ``bits``, which has strips of 16). A layer is taken by strips of 32 units: all
+rows pass over a part of a strip's table, which stays in the first cache, and the logits of the
+strip are used up before the next one.
 
-A row is a sample of a case. ``memory`` has for every row the 32 logits of the strip, then for every
-row what the units cost that do not have their likelier value, and a product of factors 1 +
-e^-|logit|, 16 floats each: see ``bernoulli``.
+A row is a sample of an example. ``memory`` has for every row the 32 logits of the strip. Behind
+them it has for every row two vectors of 16 floats: what units cost that do not have their likelier
+value, and a product of factors 1 + e^-|logit|, see ``bernoulli``.
 """
 
 from __future__ import annotations
@@ -39,29 +39,29 @@ from vaebench.kernels.vectors import (
 )
 
 STRIP = 2 * LANES
-"""Units taken at a time: what a word selects is looked up once for two vectors."""
+"""Number of units taken at a time: what a word selects is looked up once for two vectors."""
 
 WORD = ROW_GROUPS * ENTRIES * STRIP
-"""Floats of a strip of a table for every word of bits."""
+"""Number of floats in a strip of a table for every word of bits."""
 
 PART = 5
-"""Words of a strip taken at a time: their 40 KB nearly fill a first cache."""
+"""Number of words of a strip taken at a time: their 40 KB nearly fill a first cache."""
 
 SUMS = STRIP + 2 * LANES
-"""Floats of ``memory`` for a row."""
+"""Number of floats of ``memory`` for a row."""
 
 TURNS = 64
-"""Rows whose autoregressive units are sampled side by side."""
+"""Number of rows whose autoregressive units are sampled beside each other."""
 
 _load, _store, _add = memory(STRIP)
 
 
 @kernel
 def fill_table(table, matrix, rows, columns, row_stride, column_stride):
-    """The sums of every four rows of ``matrix`` (rows, columns), by strips and words.
+    """Write the sums of every four rows of ``matrix`` (rows, columns), by strips and words.
 
-    (strips, words, 4, 16, 32). Element (r, c) of the matrix lies at r ``row_stride`` + c
-    ``column_stride``. ``table`` is zeros before.
+    The table is (strips, words, 4, 16, 32). It holds zeros before. Element (r, c) of the matrix
+    lies at r ``row_stride`` + c ``column_stride``.
     """
     words = -(-rows // LANES)
     for c in range(columns):
@@ -77,9 +77,9 @@ def fill_table(table, matrix, rows, columns, row_stride, column_stride):
 
 @kernel
 def start_strip(memory, c, base, stride, cycle, first, rows):
-    """Logits before any parent.
+    """Set the logits of a strip to those without any parent.
 
-    Row ``r`` has those in row (``first`` + r) modulo ``cycle`` of ``base``.
+    Row ``r`` gets row (``first`` + r) modulo ``cycle`` of ``base``.
     """
     i = first % cycle
     for r in range(rows):
@@ -99,9 +99,9 @@ def add_table(memory, c, table, words, state, first, rows):
         for r in range(rows):
             # Two sums, since an addition waits for the one before it.
             one = _load(memory, r * STRIP)
-            other = _load(table, strip)  # of no row: zeros
+            other = _load(table, strip)  # the sum of no row: zeros
             for s in range(start, stop):
-                # An index without a sign spares the look whether it counts from the end.
+                # An unsigned index saves the test whether it counts from the end.
                 bits = np.int64(state[np.uint64((first + r) * words + s)])
                 place = strip + s * WORD
                 one = _add(one, _load(table, place + (bits & 15) * STRIP))
@@ -113,7 +113,7 @@ def add_table(memory, c, table, words, state, first, rows):
 
 @kernel
 def find_logits(memory, c, base, stride, cycle, table, words, parents, first, rows):
-    """The logits of a strip from ``base`` and the parents."""
+    """Compute the logits of a strip from ``base`` and the parents."""
     start_strip(memory, c, base, stride, cycle, first, rows)
     if len(table):
         add_table(memory, c, table, words, parents, first, rows)
@@ -121,9 +121,9 @@ def find_logits(memory, c, base, stride, cycle, table, words, parents, first, ro
 
 @kernel
 def account(memory, place, logits, bits, factor):
-    """Take 16 units into a row's sums.
+    """Add 16 units to a row's sums.
 
-    log p = -log(1 + e^-|l|), less |l| where the bit is not the likelier one.
+    log p = -log(1 + e^-|l|), minus |l| where the bit is not the likelier one.
     """
     zero = splat(float32(0))
     against = choose(bits, logits, sub(zero, logits))
@@ -134,7 +134,7 @@ def account(memory, place, logits, bits, factor):
 
 @kernel
 def begin(memory, logs):
-    """Nothing accounted for."""
+    """Begin the sums of all rows: 0 for costs, 1 for products of factors."""
     rows = len(logs)
     for r in range(rows):
         logs[r] = 0.0
@@ -155,7 +155,7 @@ def flush(memory, logs):
 
 @kernel
 def end(memory, logs):
-    """Log-probabilities, nats."""
+    """Write the log-probabilities, nats, to ``logs``."""
     rows = len(logs)
     flush(memory, logs)
     for r in range(rows):
@@ -166,25 +166,27 @@ def end(memory, logs):
 def score(
     memory, logs, first, units, base, stride, cycle, table, words, parents, chain, bits, bits_cycle
 ):
-    """Log-probabilities, nats, of the units' values ``bits`` in the rows from ``first`` on.
+    """Compute log-probabilities, nats, of the values ``bits`` of the units.
 
-    As many rows as ``logs`` has.
+    The rows are those from ``first`` on, as many as ``logs`` has.
 
     Args:
-        base: logits without parents, ``cycle`` rows of ``stride`` floats, as ``start_strip`` takes
+        base: Logits without parents, ``cycle`` rows of ``stride`` floats, as ``start_strip`` takes
             them; OFF beyond the last unit.
-        table: of the weights of the parents; empty where there are none.
-        words: words of bits for every row of ``parents``.
-        chain: table of what units give to later ones; empty where they give nothing.
-        bits: of the units, ``bits_cycle`` rows.
+        table: The table of the weights of the parents; empty if there are none.
+        words: Number of words of bits for every row of ``parents``.
+        chain: The table of what units give to later ones; empty if they give nothing.
+        bits: The bits of the units, ``bits_cycle`` rows.
     """
     rows, own = len(logs), -(-units // LANES)
     one = splat(float32(1))
     begin(memory, logs)
+
     for c in range(0, units, STRIP):
         find_logits(memory, c, base, stride, cycle, table, words, parents, first, rows)
         if len(chain):
             add_table(memory, c, chain, own, bits, first, rows)
+
         for half in range(c, min(c + STRIP, own * LANES), LANES):
             i = first % bits_cycle
             for r in range(rows):
@@ -202,14 +204,15 @@ def score(
                     i = 0
             if half // LANES % FLUSH == FLUSH - 1:
                 flush(memory, logs)
+
     end(memory, logs)
 
 
 @kernel
 def score_fixed(logs, first, units, logits, constant, bits):
-    """As ``score``, where all rows have the same ``logits``.
+    """Compute log-probabilities as ``score`` does, where all rows have the same ``logits``.
 
-    ``constant``: the log-probability of zeros alone, nats.
+    ``constant`` is the log-probability of a row of zeros, nats.
     """
     own = -(-units // LANES)
     zero = splat(float32(0))
@@ -223,12 +226,13 @@ def score_fixed(logs, first, units, logits, constant, bits):
 
 @kernel
 def sample(memory, logs, first, units, base, stride, cycle, table, words, parents, noise, bits):
-    """As ``score``, of samples: a unit is 1 where its ``noise`` is below its probability.
+    """Draw samples and compute their log-probabilities as ``score`` does.
 
-    ``bits`` gets them.
+    A unit is 1 where its ``noise`` is below its probability. ``bits`` gets the samples.
     """
     rows, own = len(logs), -(-units // LANES)
     begin(memory, logs)
+
     for c in range(0, units, STRIP):
         find_logits(memory, c, base, stride, cycle, table, words, parents, first, rows)
         for half in range(c, min(c + STRIP, own * LANES), LANES):
@@ -246,6 +250,7 @@ def sample(memory, logs, first, units, base, stride, cycle, table, words, parent
                 account(memory, (rows + r) * STRIP, logits, fired, factor)
             if half // LANES % FLUSH == FLUSH - 1:
                 flush(memory, logs)
+
     end(memory, logs)
 
 
@@ -266,18 +271,20 @@ def sample_chained(
     chain,
     rooms,
 ):
-    """As ``sample``, of autoregressive units, which take turns.
+    """Draw samples as ``sample`` does, of autoregressive units, one unit after the other.
 
     Args:
-        chain: weights by source, zero up to the source itself, and the length of their
-            rows: see ``chained``.
-        rooms: ``stored`` logits of all rows and thresholds of TURNS, 32 x vectors each; integers
-            for TURNS rows.
+        chain: Weights by source, zero up to the source itself, and the length of their rows: see
+            ``chained``.
+        rooms: Floats for the logits of all rows and the thresholds of TURNS rows, each row with the
+            units rounded up to whole strips; integers for TURNS rows.
     """
     rows, own = len(logs), -(-units // LANES)
     weights, weights_stride = chain
     room, ints = rooms
     length = -(-units // STRIP) * STRIP
+
+    # All logits from the parents, which the chain then adds to.
     for c in range(0, units, STRIP):
         find_logits(memory, c, base, stride, cycle, table, words, parents, first, rows)
         for r in range(rows):
@@ -297,6 +304,7 @@ def sample_chained(
 
     begin(memory, logs)
     one = splat(float32(1))
+
     for strip in range(own):
         for r in range(rows):
             logits = load(room, r * length + strip * LANES)

@@ -1,7 +1,7 @@
-"""SFC64, the generator of most noise of chains, in a loop of our own.
+"""SFC64, which makes most noise of chains, as a loop of our own.
 
-NumPy's numbers in a quarter of its time. NumPy calls a function through a pointer for every word,
-which takes longer than the five instructions of a word.
+It gives NumPy's numbers in a quarter of the time. NumPy calls a function through a pointer for
+every word, which takes longer than the five instructions of a word.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from vaebench.kernels.compiler import kernel
 
 @kernel
 def _fill(out, a, b, c, counter):
-    """Words of the generator (Doty-Humphrey's sfc64) from a state on."""
+    """Fill ``out`` with words of the generator (Doty-Humphrey's sfc64), from a given state on."""
     for i in range(len(out)):
         word = a + b + counter
         counter += uint64(1)
@@ -25,7 +25,7 @@ def _fill(out, a, b, c, counter):
 
 
 def words(source: np.random.SFC64, count: int) -> np.ndarray:
-    """``source.random_raw(count)``, but that ``source`` stays where it is."""
+    """Return ``source.random_raw(count)``, but leave the state of ``source`` unchanged."""
     out = np.empty(count, np.uint64)
     _fill(out, *source.state["state"]["state"])
     return out

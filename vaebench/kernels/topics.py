@@ -1,7 +1,7 @@
 """Particles of topics that pass over documents from left to right.
 
-See ``estimators/left_to_right.py``, the plain code. A document of L words takes L^2 / 2 draws of a
-topic for each particle, one after the other.
+The plain code is ``estimators/left_to_right.py``. In a document of L words each particle draws a
+topic L^2 / 2 times, one draw after the other.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SECOND = np.uint64(0x94D049BB133111EB)
 
 @kernel
 def mixed(v):
-    """One mixing of SplitMix64."""
+    """Return ``v`` after one mixing of SplitMix64."""
     v = (v ^ (v >> uint64(30))) * FIRST
     v = (v ^ (v >> uint64(27))) * SECOND
     return v ^ (v >> uint64(31))
@@ -26,22 +26,23 @@ def mixed(v):
 
 @kernel
 def hashed(seed, place):
-    """As ``rng.shuffles.hashed``."""
+    """Return what ``rng.shuffles.hashed`` returns."""
     return mixed(mixed(uint64(seed)) + (uint64(place) + uint64(1)) * GOLDEN)
 
 
 @kernel
 def uniform(seed, place):
-    """As ``rng.shuffles.uniforms``."""
+    """Return what ``rng.shuffles.uniforms`` returns."""
     return (float64(hashed(seed, place) >> uint64(41)) + 0.5) * 2.0**-23
 
 
 @kernel
 def chosen(weights, u):
-    """The first topic at which the running sum of the weights exceeds ``u`` of their sum."""
+    """Return the first topic at which the running sum of the weights exceeds ``u`` of their sum."""
     total = 0.0
     for k in range(len(weights)):
         total += weights[k]
+
     wanted = u * total
     running = 0.0
     for k in range(len(weights)):
@@ -53,10 +54,11 @@ def chosen(weights, u):
 
 @kernel
 def log_evidence(words, first, topics, alpha, particles, seeds, out):
-    """Write the estimate of every document to ``out`` (n,), nats.
+    """Write the estimate of log p of every document to ``out`` (n,), nats.
 
-    ``words`` of all documents in a row, document i from ``first[i]`` to ``first[i + 1]``;
-    ``topics`` (V, topics) hold p(word | topic); a seed for each document, int64.
+    ``words`` has the words of all documents in a row, those of document i from ``first[i]`` to
+    ``first[i + 1]``. ``topics`` (V, topics) holds p(word | topic). ``seeds`` has a seed for each
+    document, int64.
     """
     count = topics.shape[1]
     weights = np.empty(count)
@@ -68,11 +70,13 @@ def log_evidence(words, first, topics, alpha, particles, seeds, out):
         n = np.zeros((particles, count))
         old_z = np.zeros((particles, length), np.int64)
         old_n = np.zeros((particles, count))
+
         total = 0.0
         for i in range(length):
             word = own[i]
             for r in range(particles):
                 stream = hashed(seeds[d], r)
+                # Draw the topic of each earlier word anew, given those of the others before word i.
                 for j in range(i):
                     n[r, z[r, j]] -= 1.0
                     earlier = own[j]
@@ -80,16 +84,18 @@ def log_evidence(words, first, topics, alpha, particles, seeds, out):
                         weights[k] = (n[r, k] + alpha) * topics[earlier, k]
                     z[r, j] = chosen(weights, uniform(stream, int64(i * length + j)))
                     n[r, z[r, j]] += 1.0
+
                 p = 0.0
                 for k in range(count):
                     p += (n[r, k] + alpha) * topics[word, k]
                 probability[r] = p
+
             mean = 0.0
             for r in range(particles):
                 mean += probability[r]
             total += np.log(mean / particles / (i + count * alpha))
 
-            # Particles that foresaw the word are taken on, by how well they did.
+            # Resample the particles by how well they predicted the word.
             shift = uniform(hashed(seeds[d], particles), i)
             old_z[:] = z
             old_n[:] = n

@@ -1,6 +1,6 @@
 """PyTorch's uniforms on the CPU, bit for bit, in a tenth of the time.
 
-Its generator is MT19937, a number at a time.
+PyTorch's generator is MT19937, from which it takes one number at a time.
 
 Reference:
     Matsumoto & Nishimura 1998.
@@ -17,21 +17,23 @@ from torch import Tensor
 from vaebench.kernels.compiler import kernel
 
 SIZE, SHIFT = 624, 397
-"""Words of the state, and how far ahead the word is that each is mixed with."""
+"""Number of words of the state, and how far ahead the word is that each is mixed with."""
 
 LEFT, NEXT, WORDS = 8, 16, 24
-"""Where the bytes of ``torch.Generator.get_state`` have how many words are left, plus 1 (int32),
-the place of the next one (int64), and the words (uint64)."""
+"""Where the parts of ``torch.Generator.get_state`` begin, in bytes: how many words are left, plus 1
+(int32), the place of the next word (int64), and the words (uint64).
+"""
 
 
 @kernel
 def refill(state):
-    """The next 624 words, in place."""
+    """Replace the state by the next 624 words, in place."""
     upper, lower = np.uint32(0x80000000), np.uint32(0x7FFFFFFF)
     odd, one, zero = np.uint32(0x9908B0DF), np.uint32(1), np.uint32(0)
     for k in range(SIZE - SHIFT):
         y = np.uint32((state[k] & upper) | (state[k + 1] & lower))
         state[k] = state[k + SHIFT] ^ np.uint32(y >> one) ^ (odd if y & one else zero)
+    # For the rest the word ahead is one of the new words.
     for k in range(SIZE - SHIFT, SIZE - 1):
         y = np.uint32((state[k] & upper) | (state[k + 1] & lower))
         state[k] = state[k + SHIFT - SIZE] ^ np.uint32(y >> one) ^ (odd if y & one else zero)
@@ -43,8 +45,8 @@ def refill(state):
 def uniforms(state, at, out, least):
     """Fill ``out`` with the lower 24 bits of every word, as floats on [0, 1).
 
-    None is less than ``least``. ``at`` words of ``state`` are used up. Returns
-    how many are, afterwards.
+    Numbers below ``least`` become ``least``. ``at`` is how many words of ``state`` are used up.
+    Returns how many are used up afterwards.
     """
     done = 0
     unit = np.float32(2.0**-24)
@@ -63,15 +65,16 @@ def uniforms(state, at, out, least):
             y = np.uint32(y ^ np.uint32(y >> np.uint32(18)))
             u = np.float32(np.int32(y & np.uint32(0xFFFFFF))) * unit
             part[i] = max(u, least)
+
         at += count
         done += count
     return at
 
 
 def fill(out: Tensor, generator: torch.Generator, least: float) -> None:
-    """``out.uniform_(generator=generator).clamp_(min=least)``, bit for bit.
+    """Fill ``out`` as ``out.uniform_(generator=generator).clamp_(min=least)`` does, bit for bit.
 
-    For contiguous float32 on the CPU.
+    ``out`` is contiguous, float32, on the CPU.
     """
     kept = generator.get_state()
     at = kept.numpy()
@@ -88,11 +91,12 @@ def fill(out: Tensor, generator: torch.Generator, least: float) -> None:
 
 @lru_cache(maxsize=1)
 def equals_torch() -> bool:
-    """Whether this version of PyTorch draws as ``fill`` does.
+    """Whether this version of PyTorch draws the same numbers as ``fill`` does.
 
-    And keeps its state in the same bytes.
+    Its state must also stand in the same bytes.
     """
     ours, theirs = torch.Generator().manual_seed(5), torch.Generator().manual_seed(5)
+
     try:
         for count in (SIZE + 1, 3 * SIZE):
             out = torch.empty(count)

@@ -19,13 +19,15 @@ from numba.extending import register_model
 from vaebench.kernels.compiler import intrinsic, kernel
 
 LANES = 16
-"""Floats in a vector of the element-by-element functions. Rows are padded to multiples of it."""
+"""Number of floats in a vector of the element-by-element functions. Rows are padded to multiples of
+it.
+"""
 
 _FLOAT, _INT, _DOUBLE = ir.FloatType(), ir.IntType(32), ir.DoubleType()
 
 
 class Vector(types.Type):
-    """``lanes`` floats that Numba keeps in registers."""
+    """A Numba type: ``lanes`` floats that are kept in registers."""
 
     def __init__(self, lanes: int) -> None:
         self.lanes = lanes
@@ -39,7 +41,10 @@ class _VectorModel(PrimitiveModel):
 
 
 class Memory(NamedTuple):
-    """How vectors of one width come and go: ``load(a, at)``, ``store(a, at, v)``, ``add(v, w)``."""
+    """How vectors of one width are read, written and added.
+
+    ``load(a, at)``, ``store(a, at, v)``, ``add(v, w)``.
+    """
 
     load: Callable
     store: Callable
@@ -47,13 +52,13 @@ class Memory(NamedTuple):
 
 
 def _place(context, builder, sig, args):
-    """Pointer to the element ``args[1]`` of the array ``args[0]``, as one to a vector."""
+    """Return a pointer to the element ``args[1]`` of the array ``args[0]``."""
     array = context.make_array(sig.args[0])(context, builder, args[0])
     return builder.gep(array.data, [args[1]])
 
 
 def memory(lanes: int) -> Memory:
-    """Loads, stores and sums of vectors of ``lanes`` floats, a power of two."""
+    """Make the loads, stores and sums of vectors of ``lanes`` floats, a power of two."""
     vector, wide = Vector(lanes), ir.VectorType(_FLOAT, lanes)
 
     @intrinsic
@@ -78,7 +83,7 @@ def memory(lanes: int) -> Memory:
 
 @intrinsic
 def number(typing, a, at):
-    """The whole number ``a[at]``, ``a`` an array of int32.
+    """Return the whole number ``a[at]``, where ``a`` is an array of int32.
 
     Python's negative positions, which count from the end, would cost a comparison at every index.
     """
@@ -93,7 +98,7 @@ def number(typing, a, at):
 
 @intrinsic
 def real(typing, a, at):
-    """The float ``a[at]``, also before the beginning of ``a``; see ``number``."""
+    """Return the float ``a[at]``, also for ``at`` before the beginning of ``a``; see ``number``."""
 
     def generate(context, builder, sig, args):
         return builder.load(_place(context, builder, sig, args), align=4)
@@ -103,7 +108,7 @@ def real(typing, a, at):
 
 @intrinsic
 def put_number(typing, a, at, value):
-    """``a[at] = value`` for an array of int32; see ``number``."""
+    """Set ``a[at] = value`` for an array of int32; see ``number``."""
 
     def generate(context, builder, sig, args):
         builder.store(builder.trunc(args[2], _INT), _place(context, builder, sig, args), align=4)
@@ -140,7 +145,7 @@ def _ints(value: int) -> ir.Constant:
 
 
 def _call(builder, name: str, *args):
-    """A function of LLVM that takes and gives vectors of one type, such as llvm.fma."""
+    """Call a function of LLVM that takes and returns vectors of one type, such as llvm.fma."""
     kind = args[0].type
     suffix = f"v{LANES}f32"
     declared = builder.module.declare_intrinsic(
@@ -154,7 +159,7 @@ def _fma(builder, a, b, c):
 
 
 def _polynomial(builder, x, coefficients):
-    """Horner's scheme, the highest power first."""
+    """Evaluate a polynomial by Horner's scheme, the coefficient of the highest power first."""
     value = _all(coefficients[0])
     for c in coefficients[1:]:
         value = _fma(builder, value, x, _all(c))
@@ -163,7 +168,7 @@ def _polynomial(builder, x, coefficients):
 
 @intrinsic
 def splat(typing, x):
-    """A vector of equal floats."""
+    """Return a vector of equal floats."""
 
     def generate(context, builder, sig, args):
         one = builder.insert_element(
@@ -176,7 +181,7 @@ def splat(typing, x):
 
 @intrinsic
 def fma(typing, v, w, x):
-    """v w + x, rounded once."""
+    """Return v w + x, rounded once."""
 
     def generate(context, builder, sig, args):
         return _fma(builder, *args)
@@ -185,7 +190,7 @@ def fma(typing, v, w, x):
 
 
 def _mask(builder, count):
-    """1 in the first ``count`` lanes."""
+    """Return a mask with 1 in the first ``count`` lanes."""
     count = builder.trunc(count, _INT)
     some = builder.insert_element(ir.Constant(_WIDE_INT, ir.Undefined), count, ir.Constant(_INT, 0))
     limit = builder.shuffle_vector(some, ir.Constant(_WIDE_INT, ir.Undefined), _ints(0))
@@ -194,9 +199,9 @@ def _mask(builder, count):
 
 @intrinsic
 def load_first(typing, a, at, count):
-    """As ``load``, of the first ``count`` floats only.
+    """Load only the first ``count`` floats of a vector.
 
-    The others are 0, and their memory is not touched.
+    The other lanes are 0, and their memory is not touched.
     """
 
     def generate(context, builder, sig, args):
@@ -212,7 +217,7 @@ def load_first(typing, a, at, count):
 
 @intrinsic
 def store_first(typing, a, at, v, count):
-    """As ``store``, of the first ``count`` floats only."""
+    """Store only the first ``count`` floats of a vector."""
 
     def generate(context, builder, sig, args):
         place = builder.bitcast(_place(context, builder, sig, args), _WIDE.as_pointer())
@@ -226,13 +231,13 @@ def store_first(typing, a, at, v, count):
 
 @kernel
 def load_row(a, at, left):
-    """16 floats, or the ``left`` last ones of a row and zeros."""
+    """Load 16 floats, or the ``left`` last ones of a row and zeros."""
     return load(a, at) if left >= LANES else load_first(a, at, left)
 
 
 @kernel
 def store_row(a, at, v, left):
-    """16 floats, or the ``left`` last ones of a row."""
+    """Store 16 floats, or the ``left`` last ones of a row."""
     if left >= LANES:
         store(a, at, v)
     else:
@@ -241,7 +246,7 @@ def store_row(a, at, v, left):
 
 @intrinsic
 def sqrt(typing, v):
-    """The square root, rounded once."""
+    """Return the square root, rounded once."""
 
     def generate(context, builder, sig, args):
         return _call(builder, "sqrt", args[0])
@@ -251,7 +256,7 @@ def sqrt(typing, v):
 
 @intrinsic
 def load_short(typing, a, at):
-    """16 numbers of 16 bits with a sign, as floats; ``a`` is an array of int16."""
+    """Load 16 signed numbers of 16 bits as floats; ``a`` is an array of int16."""
 
     def generate(context, builder, sig, args):
         kind = ir.VectorType(ir.IntType(16), LANES)
@@ -262,14 +267,17 @@ def load_short(typing, a, at):
 
 
 def _halves_of(builder, context, sig, args):
-    """Pointer to 16 numbers of 16 bits."""
+    """Return a pointer to 16 numbers of 16 bits, and the type of their vector."""
     kind = ir.VectorType(ir.IntType(16), LANES)
     return builder.bitcast(_place(context, builder, sig, args), kind.as_pointer()), kind
 
 
 @intrinsic
 def read(typing, a, at):
-    """16 numbers as floats: of an array of float32, or of int16 that holds the bits of bfloat16."""
+    """Load 16 numbers as floats.
+
+    ``a`` is an array of float32, or of int16 that holds the bits of bfloat16.
+    """
 
     def generate(context, builder, sig, args):
         if sig.args[0].dtype == types.float32:
@@ -284,9 +292,9 @@ def read(typing, a, at):
 
 @intrinsic
 def write(typing, a, at, v):
-    """Write what ``read`` reads.
+    """Store 16 floats in an array that ``read`` reads.
 
-    For bfloat16 a float is rounded to the nearest, of two to the even one.
+    For bfloat16 a float is rounded to the nearest number, or to the even one if two are as near.
     """
 
     def generate(context, builder, sig, args):
@@ -308,7 +316,7 @@ def write(typing, a, at, v):
 
 @intrinsic
 def less(typing, v, w):
-    """v < w as the bits of an integer, the first lane lowest."""
+    """Return v < w as the bits of an integer, the first lane lowest."""
 
     def generate(context, builder, sig, args):
         mask = builder.fcmp_ordered("<", *args)
@@ -319,7 +327,7 @@ def less(typing, v, w):
 
 @intrinsic
 def choose(typing, bits, v, w):
-    """Lane by lane v where the bit is 1, w where it is 0."""
+    """Return, lane by lane, v where the bit is 1 and w where it is 0."""
 
     def generate(context, builder, sig, args):
         mask = builder.bitcast(builder.trunc(args[0], ir.IntType(LANES)), _MASK)
@@ -329,7 +337,7 @@ def choose(typing, bits, v, w):
 
 
 BYTE = 8
-"""Bits that are listed at once."""
+"""Number of bits that are listed at once."""
 
 _PLACES = np.zeros((2**BYTE, BYTE), np.uint8)
 """For every byte the places of its ones, the lowest first, and zeros behind."""
@@ -340,7 +348,7 @@ for _byte, _row in enumerate(_PLACES):
 
 @intrinsic
 def _store_places(typing, to, at, table, byte, first):
-    """``first`` + the 8 numbers in the row ``byte`` of the table, to ``to[at:]``.
+    """Store ``first`` + the 8 numbers in row ``byte`` of the table at ``to[at:]``.
 
     ``to`` is an array of int32.
     """
@@ -364,7 +372,7 @@ def _store_places(typing, to, at, table, byte, first):
 
 @intrinsic
 def _ones(typing, bits):
-    """How many bits are 1."""
+    """Return how many bits are 1."""
 
     def generate(context, builder, sig, args):
         return builder.ctpop(args[0])
@@ -376,8 +384,8 @@ def _ones(typing, bits):
 def list_ones(bits, first, ints, at):
     """List ``first`` + the place of every 1 of 16 bits at ``ints[at:]``.
 
-    Returns where the list ends. No branch, which would be guessed wrong at every other unit.
-    Numbers without meaning come to stand in the ``SPILLED`` places behind the list.
+    Returns where the list ends. There is no branch, which would be mispredicted at every other
+    unit. Instead up to ``SPILLED`` places behind the list get meaningless numbers.
     """
     for half in range(0, LANES, BYTE):
         byte = bits >> half & (2**BYTE - 1)
@@ -387,12 +395,12 @@ def list_ones(bits, first, ints, at):
 
 
 SPILLED = BYTE
-"""Places behind a list that ``list_ones`` may write to."""
+"""Number of places behind a list that ``list_ones`` may write to."""
 
 
 @intrinsic
 def total(typing, v):
-    """The sum of the lanes, a float."""
+    """Return the sum of the lanes, a float."""
 
     def generate(context, builder, sig, args):
         return _halves(builder, args[0], builder.fadd)
@@ -402,7 +410,7 @@ def total(typing, v):
 
 @intrinsic
 def highest(typing, v):
-    """The largest of the lanes, a float."""
+    """Return the largest of the lanes, a float."""
 
     def generate(context, builder, sig, args):
         def larger(one, other):
@@ -415,7 +423,7 @@ def highest(typing, v):
 
 @intrinsic
 def product(typing, v):
-    """The product of the lanes as a float64, which holds 2^1023."""
+    """Return the product of the lanes as a float64, whose range goes up to 2^1023."""
 
     def generate(context, builder, sig, args):
         return _halves(builder, builder.fpext(args[0], _WIDE_DOUBLE), builder.fmul)
@@ -424,7 +432,7 @@ def product(typing, v):
 
 
 def _halves(builder, v, operation: Callable):
-    """Fold a vector to one number: its upper half on its lower one by ``operation``, and so on."""
+    """Fold a vector to one number: combine its upper half with its lower one, and so on."""
     lanes = LANES
     while lanes > 1:
         lanes //= 2
@@ -442,10 +450,10 @@ LOWEST = -87.0
 
 @intrinsic
 def exp_minus_abs(typing, v):
-    """e^-|v|, relative error below 1.2e-7; 0 from |v| = 87.
+    """Return e^-|v|, with a relative error below 1.2e-7; 0 from |v| = 87 on.
 
-    |v| = k log 2 - f with whole k: a polynomial for e^f (Cephes, expf), and k
-    into the exponent's bits.
+    With |v| = k log 2 - f and a whole k, e^-|v| = 2^-k e^f. A polynomial gives e^f (Cephes, expf),
+    and k goes into the bits of the exponent.
     """
 
     def generate(context, builder, sig, args):
@@ -478,9 +486,9 @@ def exp_minus_abs(typing, v):
 
 @intrinsic
 def log(typing, v):
-    """Natural logarithm of normal positive floats.
+    """Return the natural logarithm of normal positive floats.
 
-    Absolute error below 1e-7 or two units in the last place.
+    The absolute error is below 1e-7 or two units in the last place.
     """
 
     def generate(context, builder, sig, args):

@@ -1,4 +1,4 @@
-"""Updates of belief nets by wake-sleep, many in a call, parameters changed in place."""
+"""Updates of belief nets by wake-sleep, many in one call. Parameters are changed in place."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ from vaebench.kernels.layout import MODEL, POSTERIOR, SIZE
 def wake_sleep(
     theta, work, ints, blocks, units, dreamt, ones, ends, rows, noise, mean, rates, places
 ):
-    """Updates by wake-sleep, one for each of ``rows`` (updates, batch).
+    """Make updates by wake-sleep, one for each of ``rows`` (updates, batch).
 
-    Returns the sum of their mean bounds, nats. ``units`` are the lists of the cases and their
-    samples, ``dreamt`` those of as many dreams. The bounds of a layer's dreams stand behind those
-    of its cases, and so do their logits: the generative model takes both at once.
+    ``units`` are the lists of the examples and their samples, ``dreamt`` those of as many dreams.
+    In each layer the bounds of the dreams' lists stand behind those of the examples, and so do the
+    logits of the dreams: the generative model takes both at once. Returns the sum of the mean
+    bounds of the updates, nats.
     """
     layers, batch = len(units) - 1, rows.shape[1]
     thresholds, scratch = places
@@ -51,7 +52,7 @@ def wake_sleep(
             )
             bound -= logs.mean()
 
-        # The generative model, from the top down: what it dreams, and what it says of the samples.
+        # The generative model, from the top down: draw its dreams, and score the samples.
         for i in range(layers, -1, -1):
             block = blocks[layers + i]
             generate_logits(theta, work, ints, block, units[min(i + 1, layers)], 2 * batch, scratch)
@@ -62,7 +63,7 @@ def wake_sleep(
             score_layer(theta, work, ints, block, units[i], batch, scratch, rates[MODEL], logs)
             bound += logs.mean()
 
-        # Asleep: what the inference network says of the dreams.
+        # Asleep: the inference network learns to predict the dreams.
         list_overlaps(mean, ints, dreamt[0], overlaps)
         for i in range(layers):
             block = blocks[i]

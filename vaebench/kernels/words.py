@@ -11,12 +11,12 @@ from vaebench.kernels.vectors import LANES
 
 
 def words_of(units: int) -> int:
-    """Words of 16 bits of so many units."""
+    """Return the number of words of 16 bits for so many units."""
     return -(-units // LANES)
 
 
 def packed(z: Tensor) -> np.ndarray:
-    """Zeros and ones (rows, units) as words."""
+    """Pack zeros and ones (rows, units) into words."""
     rows, units = z.shape
     state = np.empty(rows * words_of(units), np.uint16)
     own = z.detach().to(torch.float32).contiguous().view(-1).numpy()
@@ -25,7 +25,7 @@ def packed(z: Tensor) -> np.ndarray:
 
 
 def unpacked(state: np.ndarray, rows: int, units: int) -> Tensor:
-    """Words as zeros and ones (rows, units), float32."""
+    """Unpack words into zeros and ones (rows, units), float32."""
     words = words_of(units)
     out = torch.empty(rows, words * LANES)
     bits.unpack(state, words, rows, out.view(-1).numpy())

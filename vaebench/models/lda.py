@@ -54,7 +54,7 @@ class LDA(BoundedModel):
     """
 
     TOLERANCE = 1e-4
-    """Updates of a posterior stop if the mean change of gamma, in words, is no larger."""
+    """Largest mean change of gamma, in words, at which a posterior counts as converged."""
 
     def __init__(
         self,
