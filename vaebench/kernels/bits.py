@@ -35,6 +35,7 @@ def fill_table(table, matrix, rows, columns):
     for c in range(-(-columns // LANES)):
         for group in range(words * ROW_GROUPS):
             place = (c * words * ROW_GROUPS + group) * ENTRIES * LANES
+
             store(table, place, zero)
             # With each further row the sums so far are doubled: without it, and with it.
             for bit in range(4):

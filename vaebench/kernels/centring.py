@@ -68,7 +68,7 @@ def start_centred(theta, work, block, batch, overlaps, square):
 
 @kernel
 def learn_centring(work, block, batch, overlaps):
-    """Add a block's deltas to u, and to mean V."""
+    """Update u and mean V by a block's deltas."""
     width, at = block[WIDTH], block[CENTRE]
     for c in range(0, width, LANES):
         through = load(work, at + c)

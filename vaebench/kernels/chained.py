@@ -113,5 +113,6 @@ def sample_chain(a, at, stride, chain, noise, noise_at, batch, units, thresholds
                 store(a, place + c, fma(row, splat(float32(bit)), load(a, place + c)))
                 ints[ints[scratch + 2 * b + 1]] = k
                 ints[scratch + 2 * b + 1] += bit
+
         if c + LANES < width:
             add_rows(a, at, stride, theta, weights, rows, ints, scratch, 0, batch, c + LANES, width)

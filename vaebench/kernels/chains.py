@@ -137,7 +137,7 @@ def _gibbs(half: Callable) -> Callable:
         for s in range(sweeps):
             at2, at1 = s * chains * n2, s * chains * n1
             low_at2, low_at1 = s * row2, s * row1
-            # Side 2 given side 1, then side 1 given the new side 2.
+            # Side 2 given side 1.
             half(
                 table2,
                 z1,
@@ -156,6 +156,8 @@ def _gibbs(half: Callable) -> Callable:
                 low_at2,
                 tail,
             )
+
+            # Side 1 given the new side 2.
             half(
                 table1,
                 z2,

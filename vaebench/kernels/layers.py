@@ -65,6 +65,7 @@ def add_parents(theta, work, ints, block, parents, batch, hidden, scratch):
     """
     if not block[PARENTS]:
         return
+
     logits, weights, stride = block[DELTA], block[WEIGHT], block[STRIDE]
     ones, width = parents[ONES], block[WIDTH]
     if hidden:

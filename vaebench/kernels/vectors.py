@@ -460,11 +460,16 @@ def exp_minus_abs(typing, v):
         x = builder.fneg(_call(builder, "fabs", args[0]))
         seen = builder.fcmp_ordered(">", x, _all(LOWEST))
         x = builder.select(seen, x, _all(LOWEST))
+
+        # k is the whole number nearest to x / log 2, and f the rest. log 2 is subtracted in two
+        # parts so that no digits are lost.
         magic = _all(12582912.0)  # 1.5 x 2^23: what is added to it loses its fraction
         shifted = _fma(builder, x, _all(1.44269504088896341), magic)
         whole = builder.fsub(shifted, magic)
         f = _fma(builder, whole, _all(-0.693359375), x)
         f = _fma(builder, whole, _all(2.12194440e-4), f)
+
+        # e^f by a polynomial, then times 2^k: k is added to the bits of the exponent.
         coefficients = (
             1.9875691500e-4,
             1.3981999507e-3,
@@ -499,6 +504,8 @@ def log(typing, v):
         m = builder.bitcast(builder.sub(bits, builder.shl(k, _ints(23))), _WIDE)
         k = builder.sitofp(k, _WIDE)
         x = builder.fsub(m, _all(1.0))
+
+        # log m by a polynomial in m - 1 (Cephes, logf), plus k log 2 in two parts.
         coefficients = (
             *(
                 7.0376836292e-2,

@@ -148,7 +148,7 @@ class DocNADE(OrderedModel):
 
     @property
     def words_before(self) -> nn.ParameterDict:
-        """``embedding`` (V, units), W, and ``bias`` (units,), c."""
+        """The weights ``embedding`` (V, units), W, and the hidden ``bias`` (units,), c."""
         part = self.p["words"]
         assert isinstance(part, nn.ParameterDict)
         return part
@@ -227,7 +227,7 @@ class Softmax(nn.Module):
         self.register_buffer("start_bias", torch.log(rates + PSEUDO), persistent=False)
 
     def start(self, generator: torch.Generator) -> None:
-        """Set the biases to the base rates; the generator is not used."""
+        """Set the biases to the logarithms of the base rates; the generator is not used."""
         self.bias.copy_(self.start_bias)
 
     def log_prob(self, h: Tensor, words: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ class NADE(ExactModel, Ancestral):
 
     @property
     def output(self) -> Tensor:
-        """V, (d, units)."""
+        """V, the output weights, (d, units)."""
         return self.p["output"] if "output" in self.p else self.p["weight"]
 
     def logits(self, x: Tensor) -> Tensor:

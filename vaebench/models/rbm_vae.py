@@ -78,6 +78,7 @@ class RBMPriorModel(BoltzmannPrior, BinaryVisibles):
         momentum: float,
     ) -> None:
         super().__init__(info, groups)
+
         latents = sum(groups)
         for key, value, least in (
             ("latents", latents, 2),
@@ -85,6 +86,7 @@ class RBMPriorModel(BoltzmannPrior, BinaryVisibles):
             ("layers", layers, 0),
         ):
             validate.whole(f"model.{key}", value, least)
+
         validate.share("model.momentum", momentum)
         self.p = Generator(self.mean, latents, units, decoder_layers, momentum)
 
