@@ -1,1 +1,1 @@
-"""From a trained run to its measures, means and samples."""
+"""What is made of a trained run: measures, posterior means, samples."""

@@ -1,4 +1,4 @@
-"""A trained model on every case of its evaluation: bound, KL, log p(x), effective sample size."""
+"""Numbers of each example of an evaluation: bound, KL, log p(x), effective sample size."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from vaebench.models.base import Model
 def each_case(
     model: Model, x: Tensor, settings: dict[str, Any], seed: int
 ) -> dict[str, np.ndarray]:
-    """What the measures of an evaluation are means of, with the same noise.
+    """Return the numbers that the measures of an evaluation average, with the same noise.
 
     Args:
         model: The trained model.
         x: Examples, (n, d).
         settings: The ``eval`` settings of its cell.
-        seed: That of the run.
+        seed: Seed of the run.
 
     Returns:
-        Name -> (n,) float64. Of models with latents ``bound`` and ``kl``; with a posterior that can
-        be sampled at once and ``eval.iw_samples`` ``iw_nll`` and ``ess`` (between 1 and the number
-        of samples); of models whose likelihood is known ``nll``. Nats, positive as in results.
+        Name -> (n,) float64; nats, positive as in results. A model with latents has ``bound`` and
+        ``kl``. If its posterior can be sampled at once and ``eval.iw_samples`` is set, it has
+        ``iw_nll`` and ``ess`` (between 1 and the number of samples). A model with a known
+        likelihood has ``nll``.
 
     Raises:
-        UserError: If none of these is known of the model.
+        UserError: If the model has none of these.
     """
     job = Job(model, x, settings, seed)
     found: dict[str, Tensor] = {}
@@ -43,6 +44,7 @@ def each_case(
     bounds = bound.METRIC.collect(job) if bound.METRIC.applies(job) else None
     weights = importance.METRIC.collect(job) if importance.METRIC.applies(job) else None
     _stream(job, [sums for sums in (bounds, weights) if sums is not None])
+
     if bounds is not None:
         found |= {"bound": bounds.each(), "kl": bounds.each_kl()}
     if weights is not None:
@@ -51,11 +53,12 @@ def each_case(
         raise UserError(
             f"{type(model).__name__} has no bound and no likelihood that is known of each case"
         )
+
     return {name: v.double().cpu().numpy() for name, v in found.items()}
 
 
 def _stream(job: Job, sums: list[Sums]) -> None:
-    """Feed the sums from one stream of posterior samples."""
+    """Fill the sums from one stream of posterior samples."""
     if not sums:
         return
     for part in job.stream(max(each.samples for each in sums), None, Together(sums)):

@@ -29,19 +29,19 @@ from vaebench.work.steps import Box, steps
 log = logging.getLogger(__name__)
 
 OF_WORDS = ("bound", "iw_nll", "nll", "perplexity")
-"""Measures of how well words are predicted."""
+"""Measures that say how well words are predicted."""
 
 
 def cases(splits: Splits, settings: dict[str, Any]) -> Tensor:
-    """The cases that the ``eval`` settings ask for, (n, d).
+    """Return the examples that the ``eval`` settings ask for, (n, d).
 
-    All of a split, or ``points`` spread evenly over it.
+    They are all of a split, or ``points`` spread evenly over it.
     """
     return torch.from_numpy(examples.fixed(splits, settings["split"], places(splits, settings)))
 
 
 def places(splits: Splits, settings: dict[str, Any]) -> np.ndarray:
-    """Their positions in the split, (n,)."""
+    """Return the positions of these examples in the split, (n,)."""
     return examples.every_nth(
         np.arange(len(getattr(splits, settings["split"]))), settings["points"]
     )
@@ -56,13 +56,21 @@ def evaluate(
     *,
     chunk: int | None = None,
 ) -> list[Measure]:
-    """All measures that apply to ``model``, on the cases ``x`` (n, d).
+    """Return all measures that apply to ``model``, on the examples ``x`` (n, d).
 
-    Those of the registry, in its order. ``config`` is a cell's configuration; its ``eval`` group
-    says how many samples. All measures share one stream of posterior samples. NLL and bound are
-    positive nats, mean over cases. ``eval.repeats``: so many times, with other samples; a measure
-    then knows all its values. ``chunk``: samples per pass, for speed only. Within a ``steps.Work``
-    the evaluation can be stopped, and gone on with.
+    They are those of the registry, in its order. NLL and bound are positive nats, means over
+    examples. All measures share one stream of posterior samples. Within a ``steps.Work`` the
+    evaluation can be stopped and resumed.
+
+    Args:
+        model: The trained model.
+        x: The examples.
+        config: The configuration of a cell. Its ``eval`` group says how many samples are drawn. If
+            it has ``repeats``, the evaluation is done so many times with other samples, and each
+            measure keeps all its values.
+        data_hash: Hash of the data, for the protocol.
+        seed: Seed of the run.
+        chunk: Samples per pass, for speed only.
     """
     settings = config["eval"]
     seeds = repeat_seeds(seed, settings.get("repeats") or 1)
@@ -71,6 +79,7 @@ def evaluate(
         measures = _measured(Job(model, x, settings, seeds[number]), chunk)
         each.found = [*each.found, [m.to_dict() for m in measures]]
     found = together([[Measure(**m) for m in measures] for measures in each.found])
+
     more = {flags.DENSITY: True} if has_density(config) else {}
     of_words = {flags.UNKNOWN: _unknown(x)} if model.facts.reads_documents else {}
     out = []
@@ -81,7 +90,7 @@ def evaluate(
 
 
 def _unknown(x: Tensor) -> float:
-    """The share of unknown words in documents (n, d), with a warning where it is large."""
+    """Return the share of unknown words in documents (n, d); warn if it is large."""
     share = unknown_share(x.cpu().numpy())
     if share > flags.MOST_UNKNOWN:
         log.warning(
@@ -92,7 +101,7 @@ def _unknown(x: Tensor) -> float:
 
 
 def _signed(measure: Measure, cases: int, config: dict[str, Any], data_hash: str) -> Measure:
-    """With the number of cases, the protocol, and the flags that follow from them."""
+    """Return the measure with the number of examples, the protocol and the flags that follow."""
     protocol = signature(config, measure.name, measure.samples, data_hash)
     signed = replace(measure, points=cases, signature=protocol)
     return replace(signed, flags=flags.of_measure(signed))
@@ -103,6 +112,8 @@ def _measured(job: Job, chunk: int | None) -> list[Measure]:
     metrics: list[Metric[Any]] = [
         import_module(f"vaebench.metrics.{file}").METRIC for file in files
     ]
+
+    # What a metric collects is either complete, or sums that the stream fills.
     gathered = [(metric, metric.collect(job)) for metric in metrics if metric.applies(job)]
     streamed = [sums for _, sums in gathered if isinstance(sums, Sums)]
     if streamed:
@@ -110,4 +121,5 @@ def _measured(job: Job, chunk: int | None) -> list[Measure]:
             for sums in streamed:
                 if part.first < sums.samples:
                     sums.add(part)
+
     return [m for metric, sums in gathered for m in metric.measures(job, sums)]

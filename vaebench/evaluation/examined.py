@@ -1,4 +1,4 @@
-"""The data that a trained model is evaluated on: its own, or others of the same kind and shape."""
+"""The data on which a trained model is evaluated: its own, or others of the same kind and shape."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Examined(NamedTuple):
 
     Attributes:
         splits: The data.
-        config: The configuration of the cell as numbers of these data are signed.
+        config: The cell's configuration, as it signs numbers on these data.
         own: Whether the model was trained on them.
     """
 
@@ -29,13 +29,13 @@ class Examined(NamedTuple):
 def other_data(
     config: dict[str, Any], trained_on: Splits, settings: Mapping[str, Any], splits: Splits
 ) -> Examined:
-    """Other data for a model; its own if they turn out to be the same.
+    """Return other data for a model to be evaluated on; its own if both are the same.
 
     Args:
         config: The configuration of the model's cell.
-        trained_on: The data it was trained on.
-        settings: The ``data`` settings of the others.
-        splits: The others, loaded.
+        trained_on: The data on which it was trained.
+        settings: The ``data`` settings of the other data.
+        splits: The other data, loaded.
 
     Raises:
         UserError: If the model cannot read them, in one line.
@@ -43,19 +43,21 @@ def other_data(
     if splits.hash == trained_on.hash:
         return Examined(trained_on, config, own=True)
     _refuse_unlike(trained_on, splits)
+
     name = f"{trained_on.name}@{trained_on.hash[:8]}"
-    train = {**config["train"], "cases": None}  # a part of the training cases that were its own
+    # ``cases`` limits the training examples, and did so for the model's own data alone.
+    train = {**config["train"], "cases": None}
     return Examined(
         splits, {**config, "data": dict(settings), "train": train, TRAINED_ON: name}, own=False
     )
 
 
 def check_kind(own: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    """Refuse other data for a model, as far as that is known without reading either data set.
+    """Refuse other data for a model, as far as possible without reading either data set.
 
     Args:
         own: The ``data`` settings of its training.
-        other: Those of the others.
+        other: The ``data`` settings of the other data.
 
     Raises:
         UserError: If their kinds or shapes differ.
@@ -68,9 +70,9 @@ def check_kind(own: Mapping[str, Any], other: Mapping[str, Any]) -> None:
 
 
 class _Known(Protocol):
-    """What a loader knows of a data set before it is read, and splits of it afterwards.
+    """What a loader knows of a data set before it is read, and its splits afterwards.
 
-    No shape: not known.
+    An empty shape is an unknown one.
     """
 
     @property

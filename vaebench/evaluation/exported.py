@@ -1,6 +1,6 @@
-"""A trained model by itself.
+"""A trained model in a file of its own.
 
-A file of plain values and tensors, which ``torch.load`` reads without vaebench.
+The file holds plain values and tensors. ``torch.load`` reads it without vaebench.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from vaebench.models.base import GaussianPosterior
 from vaebench.models.refinement import Refinement
 
 FORMAT = 1
-"""Of exported models; raised when what stands in the file changes its meaning."""
+"""Version of the file format; it is raised when the meaning of the file's content changes."""
 
 
 def write(path: Path, trained: Trained, folder: Path) -> None:
-    """Write the settings and the state of a model, for the CPU, and what it was trained on.
+    """Write a model's settings and state, for the CPU, and what it was trained on.
 
     Args:
-        path: Replaced whole.
+        path: The file, which is replaced as a whole.
         trained: The run.
-        folder: Where it is, ``.../NAME/seed-<n>``.
+        folder: The run's folder, ``.../NAME/seed-<n>``.
 
     Raises:
         UserError: If the file cannot be written.
@@ -51,7 +51,7 @@ def write(path: Path, trained: Trained, folder: Path) -> None:
         },
     }
 
-    # A refined posterior belongs to the model, yet not to its state.
+    # A refined posterior belongs to the model, but not to its state.
     if isinstance(model, GaussianPosterior) and isinstance(model.refinement, Refinement):
         content["refinement"] = model.refinement.plain()
 

@@ -1,6 +1,6 @@
-"""What a run can make, by its settings alone: before torch, its model and its data are read.
+"""What a run can make, by its settings alone: before torch, its model and its data are loaded.
 
-What making it would refuse is refused here with the same words, as far as the settings tell.
+What would be refused later is refused here in the same words, as far as the settings tell.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from vaebench.settings.kinds import whole
 
 
 def makes(config: Mapping[str, Any]) -> Literal["images", "documents"] | None:
-    """What the model of a run draws; None if it is a model that is not known here.
+    """Return what the model of a run draws; None for a model that is not known here.
 
-    Raises UserError if the run is of documents as counts, which nothing is drawn of.
+    Raises UserError if the run is on documents as counts: nothing can be drawn for them.
     """
     model = FAMILIES.get(config["model"]["name"])
     if model is None:
         return None
+
     data = DATA.get(config["data"]["name"])
     if data is not None and data.kind is Kind.COUNTS:
         raise UserError(
@@ -34,9 +35,9 @@ def makes(config: Mapping[str, Any]) -> Literal["images", "documents"] | None:
 
 
 def check_moved(config: Mapping[str, Any], latents: int) -> None:
-    """Refuse to move so many latents one by one.
+    """Refuse to move ``latents`` latents one by one if the model does not allow it.
 
-    Raises UserError if they are not Gaussian, or fewer.
+    Raises UserError if its latents are not Gaussian, or if there are fewer.
     """
     model = FAMILIES[config["model"]["name"]]
     if model.latent != "gaussian":
@@ -47,15 +48,15 @@ def check_moved(config: Mapping[str, Any], latents: int) -> None:
 
 
 def check_cases(config: Mapping[str, Any], around: int | None, test: int | None) -> None:
-    """Refuse test cases that the data do not have.
+    """Refuse test examples that the data do not have.
 
     Args:
         config: The settings of the run.
         around: The position of one test image.
-        test: A number of test cases.
+        test: A number of test examples.
 
     Raises:
-        UserError: Saying how many there are.
+        UserError: If there are fewer; it says how many there are.
     """
     there = _test_cases(config)
     if there is None:
@@ -67,9 +68,9 @@ def check_cases(config: Mapping[str, Any], around: int | None, test: int | None)
 
 
 def _test_cases(config: Mapping[str, Any]) -> int | None:
-    """How many test cases the data of a run have.
+    """Return how many test examples the data of a run have.
 
-    None if that is not known without reading them.
+    It is None if they would have to be read first.
     """
     cls = DATA.get(config["data"]["name"])
     if cls is None:

@@ -1,6 +1,6 @@
-"""What a trained model makes.
+"""What a trained model makes: examples from its prior, and reconstructions.
 
-Cases from its prior, and cases again from what its posterior keeps of them. Images are bits (n, d);
+A reconstruction is drawn from what the posterior keeps of an example. Images are bits (n, d);
 documents are ``Document``s. All randomness comes from a seed.
 """
 
@@ -37,8 +37,8 @@ from vaebench.rng import noise
 from vaebench.settings import options
 
 SWEEPS = 10_000
-"""Gibbs sweeps of a Boltzmann machine from random bits before its state
-counts as a sample of it."""
+"""Gibbs sweeps that a Boltzmann machine makes from random bits before its state counts as a sample
+of it."""
 
 BLOCK = 100
 """Sweeps whose noise is drawn at once."""
@@ -46,15 +46,15 @@ BLOCK = 100
 HOWS = ("sample", "greedy", "beam")
 
 TOGETHER = 256
-"""Documents that are read off, or encoded, side by side: softmaxes over a
-vocabulary for each need room."""
+"""Documents that are decoded or encoded side by side; each needs memory for softmaxes over the
+vocabulary."""
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How documents are read off p(x | z).
+    """How documents are decoded from p(x | z).
 
-    ``how`` one of HOWS, ``width`` of a beam, ``longest`` in tokens.
+    ``how`` is one of HOWS, ``width`` that of a beam, ``longest`` the largest number of tokens.
     """
 
     how: str = "sample"
@@ -68,12 +68,13 @@ class Decoding:
         options.LONGEST.check("longest", self.longest, f"--longest {self.longest}")
 
     def documents(self, model: Model, z: Tensor | None, rows: int, seed: int) -> list[Document]:
-        """A document for each of the codes ``z`` (rows, n).
+        """Return a document for each of the codes ``z`` (rows, n).
 
-        Or ``rows`` documents of a model without codes.
+        A model without codes (``z`` None) gives ``rows`` documents.
         """
         if z is None and self.how != "sample":
             return self._some(model, None, None) * rows
+
         found: list[Document] = []
         for number, part in enumerate(torch.arange(rows).split(TOGETHER)):
             u = (
@@ -95,7 +96,7 @@ class Decoding:
 
 
 def drawn(model: Model, number: int, seed: int, decoding: Decoding) -> list[Document]:
-    """``number`` documents, their codes drawn from the prior."""
+    """Return ``number`` documents, with codes drawn from the prior."""
     z = None
     if isinstance(model, LatentModel):
         z = _noise((number, model.sizes[1]), seed, "made_code", model, kind="normal")
@@ -103,9 +104,9 @@ def drawn(model: Model, number: int, seed: int, decoding: Decoding) -> list[Docu
 
 
 def tokens_of(texts: Sequence[str], vocabulary: Sequence[str]) -> Tensor:
-    """Documents (n, d) of token numbers, filled up with 0, from texts.
+    """Return documents (n, d) of token numbers from texts, padded with 0.
 
-    Words that are not known become ``<unk>``.
+    Unknown words become ``<unk>``.
     """
     rows = [ids_of(text.split(), vocabulary) for text in texts]
     x = torch.zeros(len(rows), max(map(len, rows), default=0), dtype=torch.int64)
@@ -115,18 +116,22 @@ def tokens_of(texts: Sequence[str], vocabulary: Sequence[str]) -> Tensor:
 
 
 def codes(model: Model, x: Tensor, seed: int, mean: bool) -> Tensor:
-    """Codes of the documents ``x`` (n, d).
+    """Return codes of the documents ``x`` (n, d), (n, latents).
 
-    The means of q(z | x), or a sample each, (n, latents).
+    They are the means of q(z | x) if ``mean``, else one sample of it each. Raises UserError for a
+    model without codes of documents.
     """
     if not (model.facts.reads_documents and isinstance(model, GaussianPosterior)):
         raise UserError(f"{type(model).__name__} has no codes of documents")
+
     parts = [model.posterior(part) for part in x.split(whole_batches(model, TOGETHER))]
     q = Gaussian(
         torch.cat([part.mean for part in parts]), torch.cat([part.log_var for part in parts])
     )
+
     if mean:
         return q.mean
+
     draws = noise.fixed(
         model.posterior_noise(1, len(x)), seed, "made_code", device=model.mean.device
     )
@@ -134,10 +139,10 @@ def codes(model: Model, x: Tensor, seed: int, mean: bool) -> Tensor:
 
 
 def paths(z: Tensor, points: int) -> Tensor:
-    """Codes on the way from each of the codes ``z`` (n, latents) to the next.
+    """Return codes on the way from each of the codes ``z`` (n, latents) to the next.
 
-    Their shape: ((n - 1) points, latents). ``points``: of each way, both ends included. Raises
-    UserError for one code alone.
+    Their shape is ((n - 1) points, latents). Each way has ``points`` codes, both ends included.
+    Raises UserError if there is only one code.
     """
     if len(z) < 2:
         raise UserError("--path: needs two documents at least")
@@ -147,7 +152,7 @@ def paths(z: Tensor, points: int) -> Tensor:
 def has_means(model: Model) -> TypeGuard[GaussianPosterior | DLGM]:
     """Whether the codes are one layer of Gaussian latents.
 
-    Its posterior mean is to be known without samples.
+    Their posterior mean must be known without samples.
     """
     return isinstance(model, GaussianPosterior) or (
         isinstance(model, DLGM) and len(model.sizes) == 2
@@ -156,9 +161,9 @@ def has_means(model: Model) -> TypeGuard[GaussianPosterior | DLGM]:
 
 @torch.no_grad()
 def posterior_means(model: GaussianPosterior | DLGM, x: Tensor) -> Tensor:
-    """Means of q(z | x) of the cases ``x`` (n, d), (n, latents), found part by part.
+    """Return the means of q(z | x) of the examples ``x`` (n, d), (n, latents).
 
-    See ``has_means``.
+    They are computed part by part, for models that ``has_means`` accepts.
     """
     return torch.cat(
         [model.posterior(part).mean for part in x.split(whole_batches(model, TOGETHER))]
@@ -167,10 +172,10 @@ def posterior_means(model: GaussianPosterior | DLGM, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def drawn_images(model: Model, number: int, seed: int) -> Tensor:
-    """``number`` cases x ~ p(x), bits (number, d).
+    """Return ``number`` examples x ~ p(x), bits (number, d).
 
-    A Boltzmann prior is sampled by SWEEPS Gibbs sweeps. Raises UserError for a model
-    that has no such cases.
+    A Boltzmann prior is sampled by SWEEPS Gibbs sweeps. Raises UserError for a model that makes no
+    images of zeros and ones.
     """
     if isinstance(model, Ancestral) and model.draws_bits:
         shapes = model.joint_noise(number)
@@ -187,17 +192,16 @@ def drawn_images(model: Model, number: int, seed: int) -> Tensor:
 
 
 def has_codes(model: Model) -> bool:
-    """Whether a model has codes of images of zeros and ones, from which it draws them again."""
+    """Whether a model has codes of images of zeros and ones, from which it can draw them again."""
     return isinstance(model, LatentModel) and isinstance(model, BinaryVisibles)
 
 
 @torch.no_grad()
 def images_again(model: Model, x: Tensor, seed: int, mean: bool = False) -> Tensor:
-    """For every case of ``x`` (n, d) one drawn from p(x | z), bits (n, d).
+    """Return a reconstruction of every example of ``x`` (n, d): drawn from p(x | z), bits (n, d).
 
-    z is a sample of the posterior of the case, or with ``mean`` its mean.
-
-    Raises UserError for a model without codes of such cases, or without means of them.
+    z is a sample of the example's posterior, or its mean if ``mean`` is set. Raises UserError for a
+    model without such codes, or without means of them.
     """
     if not (
         isinstance(model, LatentModel) and isinstance(model, BinaryVisibles) and model.draws_bits
@@ -226,16 +230,15 @@ def images_again(model: Model, x: Tensor, seed: int, mean: bool = False) -> Tens
 
 
 IMPUTED = (1, 2, 3, 5, 10, 15)
-"""Steps of a chain after which its images are shown."""
+"""The steps of a chain after which its images are shown."""
 
 
 def imputed_images(model: Model, x: Tensor, hidden: Tensor, seed: int) -> Tensor:
-    """The cases ``x`` (n, d), what is left of them, and what a chain fills in.
+    """Return the examples ``x`` (n, d), what is left of them, and what a chain fills in.
 
-    The chain's states after ``IMPUTED`` steps. (n, 2 + len(IMPUTED), d), where missing pixels,
-    those in ``hidden`` (n, d), are 0.5 in the second.
-
-    Raises UserError for a model without codes of images of zeros and ones.
+    The last are the chain's states after ``IMPUTED`` steps. The result has the shape
+    (n, 2 + len(IMPUTED), d). In its second image missing pixels, those in ``hidden`` (n, d), are
+    0.5. Raises UserError for a model without codes of images of zeros and ones.
     """
     if not (
         isinstance(model, SampledPosterior)
@@ -248,9 +251,10 @@ def imputed_images(model: Model, x: Tensor, hidden: Tensor, seed: int) -> Tensor
 
 
 def _settled(machine: RBM, z1: Tensor, seed: int) -> list[Tensor]:
-    """Both sides [z1, z2] after SWEEPS sweeps from ``z1`` (1, n, n1)."""
+    """Return both sides [z1, z2] of the machine after SWEEPS sweeps from ``z1`` (1, n, n1)."""
     n2 = machine.b2.shape[-1]
     z2 = z1
+
     for block in range(-(-SWEEPS // BLOCK)):
         sweeps = min(BLOCK, SWEEPS - block * BLOCK)
         shapes = {

@@ -1,6 +1,6 @@
-"""Cases as lines of text, as they are read from a file.
+"""Examples as lines of text, as they are read from a file.
 
-Documents as words, images as zeros and ones.
+Documents are lines of words, images are lines of zeros and ones.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from vaebench.models.text_generation import Document
 
 
 def read(stream: Iterable[bytes], trained: Trained) -> Tensor:
-    """Cases (n, d) for a model, from UTF-8 input, one a line.
+    """Read examples (n, d) for a model from UTF-8 input, one per line.
 
-    Raises UserError naming the line that is wrong.
+    Raises UserError that names the wrong line.
     """
     lines = lines_of(stream)
     return read_documents(lines, trained) if trained.splits.tokens else read_images(lines, trained)
 
 
 def lines_of(stream: Iterable[bytes]) -> list[str]:
-    """The lines of UTF-8 input without their ends.
+    """Return the lines of UTF-8 input without their ends.
 
-    Raises UserError for none, an empty one, or other bytes.
+    Raises UserError if there is no line, an empty line, or a line of other bytes.
     """
     found = []
     for number, raw in enumerate(stream, start=1):
@@ -50,7 +50,7 @@ def lines_of(stream: Iterable[bytes]) -> list[str]:
 
 
 def read_documents(lines: list[str], trained: Trained) -> Tensor:
-    """Documents (n, d) of token numbers. Raises UserError for a tab, which would be a label's."""
+    """Return documents (n, d) of token numbers. Raises UserError for a tab: labels follow tabs."""
     for number, line in enumerate(lines, start=1):
         if "\t" in line:
             raise UserError(
@@ -60,7 +60,7 @@ def read_documents(lines: list[str], trained: Trained) -> Tensor:
 
 
 def read_images(lines: list[str], trained: Trained) -> Tensor:
-    """Images (n, d) of zeros and ones. Raises UserError for a line of anything else."""
+    """Return images (n, d) of zeros and ones. Raises UserError for a line of anything else."""
     wanted = trained.model.sizes[0]
     for number, line in enumerate(lines, start=1):
         odd = next((i for i, c in enumerate(line) if c not in "01"), None)
@@ -77,16 +77,17 @@ def read_images(lines: list[str], trained: Trained) -> Tensor:
 
 
 def written_documents(found: Iterable[Document], splits: Splits, of: Tensor | None = None) -> str:
-    """Documents, one a line; an empty one is an empty line.
+    """Return documents as text, one per line; an empty document is an empty line.
 
     Args:
         found: The documents.
-        splits: Of their vocabulary.
-        of: The documents (n, d) of token numbers of which these were made, to stand before each of
-            them and a tab.
+        splits: The data with their vocabulary.
+        of: The documents (n, d) of token numbers from which these were made. If given, each stands
+            before its result, with a tab between.
     """
     texts = [text_of(document.words, splits.vocabulary) for document in found]
     if of is not None:
         before = [text_of(row, splits.vocabulary) for row in of.tolist()]
         texts = [f"{original}\t{text}" for original, text in zip(before, texts, strict=True)]
+
     return "".join(f"{text}\n" for text in texts)

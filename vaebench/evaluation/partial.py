@@ -1,9 +1,9 @@
 """What an evaluation that was stopped has found so far.
 
-One file in the run's folder, gone on with or thrown away. The file holds the state of the
-evaluation's loops (``vaebench.work.steps``) and the signature of what is evaluated: the protocol,
-the data, the seed, the parameters, the program. Where anything of it differs, the file is of no use
-and is taken as missing; so is a damaged one.
+It is one file in the run's folder, from which the evaluation is resumed. The file holds the state
+of the evaluation's loops (``vaebench.work.steps``) and the signature of what is evaluated: the
+protocol, the data, the seed, the parameters, the program. If any of these differs, the file is
+treated as missing; so is a damaged one.
 """
 
 from __future__ import annotations
@@ -21,26 +21,27 @@ from vaebench.training.checkpoint import Checkpoint
 from vaebench.work.steps import Kept
 
 MAX_BYTES = 2**27
-"""Largest state of one loop that is kept. A larger one begins anew: writing it would take longer
-than its steps."""
+"""Size of the largest state of one loop that is kept. A loop with a larger state starts again:
+writing the state would take longer than the steps."""
 
 
 class Partial:
-    """The file in ``folder`` for an evaluation with this ``signature``, plain JSON."""
+    """The file in ``folder`` for an evaluation with this ``signature``, which is plain JSON."""
 
     def __init__(self, folder: Path, signature: dict[str, Any]) -> None:
         self.path = folder / run_files.EVALUATION
-        self.signature = json.loads(json.dumps(signature))  # as it is read
+        self.signature = json.loads(json.dumps(signature))  # as it would be read back
 
     def read(self) -> tuple[list[Kept], float]:
-        """The loops that were kept, and the seconds spent on them.
+        """Return the loops that were kept, and the seconds spent on them.
 
-        Nothing where there is no file that fits.
+        If no file fits, there are no loops.
         """
         try:
             found = checkpoint.read(self.path)
             if found.meta["signature"] != self.signature:
                 return [], 0.0
+
             tensors = found.state
             loops = [
                 Kept(v["path"], v["at"], v["total"], _unpacked(v["state"], tensors))
@@ -51,7 +52,7 @@ class Partial:
             return [], 0.0
 
     def write(self, loops: list[Kept], seconds: float) -> None:
-        """Replace the file. OSError where it cannot be written."""
+        """Replace the file. Raises OSError if it cannot be written."""
         tensors: dict[str, Tensor] = {}
         entries: list[dict[str, Any]] = []
         for loop in loops:
@@ -61,11 +62,12 @@ class Partial:
                 continue
             entries.append({"path": loop.path, "at": loop.at, "total": loop.total, "state": state})
             tensors |= own
+
         meta = {"signature": self.signature, "seconds": seconds, "loops": entries}
         checkpoint.write(self.path, Checkpoint({}, tensors, meta=meta))
 
     def remove(self) -> None:
-        """The evaluation has ended."""
+        """Remove the file, after the evaluation has ended."""
         self.path.unlink(missing_ok=True)
 
 
@@ -73,9 +75,9 @@ class Partial:
 
 
 def _packed(value: Any, tensors: dict[str, Tensor], prefix: str) -> Any:
-    """``value`` as JSON that keeps the types.
+    """Return ``value`` as JSON that keeps the types.
 
-    Its tensors go to ``tensors``, with names that begin with ``prefix``.
+    Its tensors are put into ``tensors``, with names that begin with ``prefix``.
     """
 
     def inner(v: Any) -> Any:
@@ -83,7 +85,7 @@ def _packed(value: Any, tensors: dict[str, Tensor], prefix: str) -> Any:
 
     if isinstance(value, Tensor):
         name = f"{prefix}{len(tensors)}"
-        # Views of one storage cannot be saved as they are.
+        # Views of one storage cannot be saved as they are, so each tensor is copied.
         tensors[name] = value.detach().to("cpu", copy=True)
         return {"tensor": name, "device": str(value.device)}
 

@@ -1,7 +1,7 @@
-"""Posterior means of a run, the model's beside the encoder's (He et al. 2019, section 3).
+"""Posterior means of a run: the model's beside the encoder's (He et al. 2019, section 3).
 
-``means.csv`` in its folder. Of one scalar latent, at every snapshot and of the parameters that are
-evaluated; see ``means_file`` for the columns.
+They stand in ``means.csv`` in the run's folder, for a scalar latent, at every snapshot and for the
+parameters that are evaluated. See ``means_file`` for the columns.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from vaebench.training.checkpoint import Checkpoint
 from vaebench.work.steps import Box, steps
 
 POINTS = 500
-"""Cases, spread evenly over the split ``eval.means``, as many as in the paper."""
+"""Number of examples, spread evenly over the split ``eval.means``; as many as in the paper."""
 
 
 def write_means(
@@ -37,20 +37,24 @@ def write_means(
 ) -> None:
     """Write ``means.csv`` for a run with snapshots and a scalar latent.
 
-    ``model`` is the evaluated one, of so many updates. It is left as it is where it holds just
-    these parameters: the numbers depend on nothing else. Raises UserError for a damaged snapshot.
+    ``model`` is the evaluated one, after ``update`` updates. A file that already has these splits,
+    updates and kinds is kept, because the numbers depend on nothing else. Raises UserError for a
+    damaged snapshot.
     """
     split = config["eval"].get("means", "valid")
     kept = snapshots.listed(folder)
     if not kept or not scalar(model):
         return
+
     wanted = [(split, s.update, s.kind) for s in kept] + [(split, update, SELECTED)]
     if _held(folder / run_files.MEANS) == wanted:
         return
+
     device = model.mean.device
     places = examples.every_nth(np.arange(len(getattr(splits, split))), POINTS)
     cases = places.tolist()
     x = torch.from_numpy(examples.fixed(splits, split, places)).to(device)
+
     lines = Box(found=[])
     other = copy.deepcopy(model)  # takes the parameters of one snapshot after the other
     for number in steps("posterior means", len(wanted), lines):
@@ -71,9 +75,9 @@ def write_means(
 
 
 def _held(path: Path) -> list[tuple[str, int, str]]:
-    """(split, update, kind) of what the file holds, in order.
+    """Return (split, update, kind) of what the file holds, in order.
 
-    Nothing where there is none, or it cannot be read.
+    If there is no readable file, nothing is returned.
     """
     try:
         return list(dict.fromkeys((p.split, p.update, p.kind) for p in means_file.read(path)))

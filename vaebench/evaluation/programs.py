@@ -30,19 +30,19 @@ class Call(nn.Module):
         self._call = call
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """What the function gives."""
+        """Return what the function returns."""
         return self._call(*inputs)
 
 
 def programs_of(model: Model, x: Tensor) -> dict[str, Program]:
-    """The programs of a model on the CPU, by name.
+    """Return the programs of a model on the CPU, by name.
 
     Args:
         model: A trained model.
-        x: Some examples, (n, d), n at least 2.
+        x: Some examples, (n, d), at least two.
 
     Raises:
-        UserError: If it has none.
+        UserError: If the model has no programs.
     """
     example = x if model.facts.reads_documents else x.to(model.mean.dtype)
     found = model.programs(example)
@@ -55,12 +55,12 @@ def programs_of(model: Model, x: Tensor) -> dict[str, Program]:
 
 
 def examples(trained: Trained) -> Tensor:
-    """Two test examples of a run, by whose width programs are written."""
+    """Return two test examples of a run, whose width the programs take."""
     return torch.from_numpy(trained.splits.test[:2])
 
 
 def exported(model: Model, program: Program) -> torch.export.ExportedProgram:
-    """The program for batches of any size."""
+    """Export the program for batches of any size."""
     inputs = tuple(v.contiguous() for v in program.inputs.values())
     batch = torch.export.Dim("batch", min=1)
     shapes = (tuple({0: batch} for _ in inputs),)
@@ -71,10 +71,10 @@ def exported(model: Model, program: Program) -> torch.export.ExportedProgram:
 def write(model: Model, x: Tensor, folder: Path) -> dict[str, Path]:
     """Write every program of a model to ``folder / (name + ".pt2")``.
 
-    And the state that all share into each.
+    Each file also holds the state that the programs share.
 
     Raises:
-        UserError: If it has none, or a file cannot be written.
+        UserError: If the model has no programs, or a file cannot be written.
     """
     found = programs_of(model, x)
     written: dict[str, Path] = {}

@@ -1,7 +1,4 @@
-"""A trained run as it is evaluated.
-
-Its model with the selected parameters, and the data it was trained on.
-"""
+"""A trained run as it is evaluated: its model, with the selected parameters, and its data."""
 
 from __future__ import annotations
 
@@ -27,9 +24,10 @@ from vaebench.training.run_state import evaluated_checkpoint, progress_of
 
 @dataclass(frozen=True)
 class Trained:
-    """``model`` on the CPU, without gradients; ``config`` is the cell's.
+    """A trained model, with the data it was trained on.
 
-    ``update`` the number of the parameters.
+    ``model`` is on the CPU and has no gradients; ``config`` is the cell's configuration; ``update``
+    is the number of updates behind the parameters.
     """
 
     model: Model
@@ -38,10 +36,10 @@ class Trained:
     update: int
 
     def test_cases(self, number: int | None = None) -> Tensor:
-        """The test cases for the model to read, (n, d).
+        """Return test examples for the model to read, (n, d).
 
         Args:
-            number: So many of them, spread as evenly as those of ``eval.points``; None: all.
+            number: How many, spread as evenly as those of ``eval.points``; None: all.
 
         Raises:
             UserError: If there are fewer.
@@ -54,22 +52,25 @@ class Trained:
 
 
 def load(folder: Path) -> Trained:
-    """The run in ``folder`` (``.../seed-<n>``), finished or not.
+    """Load the run in ``folder`` (``.../seed-<n>``), finished or not.
 
-    Raises UserError where nothing is trained there yet, it is damaged, or its data are others now;
-    DataError where they cannot be had.
+    Raises UserError if nothing is trained there yet, if it is damaged, or if its data have changed;
+    DataError if the data cannot be had.
     """
     note, number = read_note(folder)
     config = note["config"]
     known = note["data_hash"]
     if run_key(config) != folder.resolve().parent.name:
         raise UserError(f"{folder}: its settings do not fit its name; was it moved, or changed?")
+
     seed = progress_of(folder, number)
     if not seed.update:
         raise UserError(f"{folder}: nothing is trained there yet")
+
     splits = data.load(config["data"])
     if splits.hash != known:
         raise UserError(f"{folder}: trained on other data ({known[:8]}, now {splits.hash[:8]})")
+
     try:
         found = evaluated_checkpoint(seed, config["train"]["select"])
     except UserError:
@@ -80,5 +81,6 @@ def load(folder: Path) -> Trained:
             f"{folder}: {holder} works on this run, and its checkpoints do not fit together "
             "yet; try again later"
         ) from None
+
     model = load_model(config, splits.info, found).requires_grad_(False)
     return Trained(model, splits, config, int(found.meta.get("update", seed.update)))

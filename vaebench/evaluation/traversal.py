@@ -1,8 +1,8 @@
 """What single latents of a trained model stand for.
 
-Images whose codes differ in one latent, or in two, alone. A model that knows the means of pixels
-shows these. Others draw all images of a picture with the same noise, so that only their codes tell
-them apart.
+The images' codes differ in one latent alone, or in two. If a model knows the means of pixels, these
+can be shown. Else all images of a picture are drawn with the same noise, so that they differ by
+their codes alone.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from vaebench.rng import noise
 
 FROM = -3.0
 TO = 3.0
-"""Between which values a latent is moved: standard deviations of the prior."""
+"""The values between which a latent is moved, in standard deviations of the prior."""
 
 CASES = 500
-"""Cases at most, by whose posterior means a latent counts as more active than another."""
+"""Largest number of examples whose posterior means decide which latents are most active."""
 
 
 class Moved(NamedTuple):
-    """Images (down, across, d), from 0 to 1; the numbers of the latents.
+    """Images of moved latents, and which latents they are.
 
-    The variances of the means of all of them.
+    ``images`` (down, across, d), from 0 to 1; ``latents``, their numbers; ``variances``, those of
+    the posterior means of all latents.
     """
 
     images: Tensor
@@ -50,21 +51,21 @@ def moved(
     manifold: bool = False,
     means: bool = False,
 ) -> Moved:
-    """Images of the most active latents, each moved in turn, or of the two most active in a plane.
+    """Return images of the most active latents: each moved in turn, or two of them in a plane.
 
     Args:
-        model: With Gaussian latents, and bits or known means given these.
-        x: Cases (n, d), by whose posterior means latents are chosen.
-        latents: How many, of a plane two.
-        steps: Values of each.
-        seed: Of the noise.
-        around: Number of the case whose posterior mean the other latents have; None: they are 0,
-            the prior's mean.
-        manifold: Whether ``plane`` makes the codes, rather than ``along``.
-        means: Whether pixels may be means rather than bits, where the model knows them.
+        model: A model with Gaussian latents, and bits or known means given these.
+        x: Examples (n, d), by whose posterior means the latents are chosen.
+        latents: How many latents are moved; for a plane, two.
+        steps: Number of values of each.
+        seed: Seed of the noise.
+        around: Position of the example whose posterior mean the other latents take; None: they are
+            0, the prior's mean.
+        manifold: Whether the codes are those of ``plane``, not of ``along``.
+        means: Whether pixels may be means and not bits, if the model knows the means.
 
     Raises:
-        UserError: For another model, for more latents than it has, or a case that is not there.
+        UserError: For another model, for more latents than it has, or if there is no such example.
     """
     drawn = (means and isinstance(model, MeanVisibles)) or (
         isinstance(model, BinaryVisibles) and model.draws_bits
@@ -85,9 +86,9 @@ def moved(
 
 
 def _mean_of(model: GaussianPosterior | DLGM, x: Tensor, case: int) -> Tensor:
-    """The posterior mean of one case, (latents,).
+    """Return the posterior mean of one example, (latents,).
 
-    A refined one hangs on those that are refined beside it.
+    A refined mean depends on the examples that are refined beside it, so whole batches are taken.
     """
     unit = whole_batches(model, 1)
     first = case // unit * unit
@@ -95,9 +96,9 @@ def _mean_of(model: GaussianPosterior | DLGM, x: Tensor, case: int) -> Tensor:
 
 
 def activity(model: GaussianPosterior | DLGM, x: Tensor) -> Tensor:
-    """How much the posterior mean of every latent varies over the cases ``x`` (n, d).
+    """Return how much the posterior mean of every latent varies over the examples ``x`` (n, d).
 
-    CASES of them at most.
+    At most CASES of them are used.
 
     Returns:
         The variances (latents,), whose size decides what counts as an active unit.
@@ -116,17 +117,17 @@ def activity(model: GaussianPosterior | DLGM, x: Tensor) -> Tensor:
 
 
 def most_active(activity: Tensor, latents: int) -> list[int]:
-    """The ``latents`` places of the greatest numbers of ``activity`` (n,), those first.
+    """Return the places of the ``latents`` largest numbers of ``activity`` (n,), largest first.
 
-    Of equals the first.
+    Of equal numbers, the earlier place comes first.
     """
     return torch.argsort(activity, descending=True, stable=True)[:latents].tolist()
 
 
 def along(centre: Tensor, latents: list[int], steps: int) -> Tensor:
-    """Codes (latents, steps, n).
+    """Return codes (latents, steps, n).
 
-    Each of ``latents`` from FROM to TO in turn, the others as in ``centre`` (n,).
+    Each of ``latents`` goes from FROM to TO in turn; the others are as in ``centre`` (n,).
     """
     codes = centre.repeat(len(latents), steps, 1)
     values = torch.linspace(FROM, TO, steps, dtype=centre.dtype)
@@ -136,17 +137,18 @@ def along(centre: Tensor, latents: list[int], steps: int) -> Tensor:
 
 
 def plane(centre: Tensor, latents: list[int], steps: int) -> Tensor:
-    """Codes (steps, steps, n) that share out the prior of two latents evenly.
+    """Return codes (steps, steps, n) that divide the prior of two latents evenly.
 
-    The others are as in ``centre`` (n,). Values are the normal's quantiles at (i + 1/2) / steps.
-    The first latent falls from row to row, so that it points up; the second rises from column to
-    column.
+    The other latents are as in ``centre`` (n,). The values are the normal's quantiles at
+    (i + 1/2) / steps. The first latent falls from row to row, so it points up. The second rises
+    from column to column.
 
     Reference: Kingma & Welling 2014, figure 4.
     """
     down, across = latents
     shares = (torch.arange(steps, dtype=torch.float64) + 0.5) / steps
     values = torch.special.ndtri(shares).to(centre.dtype)
+
     codes = centre.repeat(steps, steps, 1)
     codes[..., down] = values.flip(0).unsqueeze(1)
     codes[..., across] = values
@@ -155,13 +157,15 @@ def plane(centre: Tensor, latents: list[int], steps: int) -> Tensor:
 
 @torch.no_grad()
 def images(model: Model, codes: Tensor, pixels: int, seed: int, means: bool = False) -> Tensor:
-    """An image of each code (down, across, n), (down, across, pixels).
+    """Return an image of each code (down, across, n), (down, across, pixels).
 
-    Its means if wanted and known, else bits. Bits are all drawn with the same uniforms.
+    It is the image of means if ``means`` is set and they are known, else of bits. All bits are
+    drawn with the same uniforms.
     """
     if means and isinstance(model, MeanVisibles):
         return model.visible_mean([codes])
     assert isinstance(model, BinaryVisibles)
+
     uniform = noise.fixed(
         {"u": ("uniform", (1, 1, pixels))}, seed, "made_case", device=codes.device
     )["u"]
