@@ -1,8 +1,7 @@
 """Numbers from a model: bounds, importance-weighted NLLs, log Z, exact answers.
 
-No settings, no protocol. ``importance`` and ``bound`` are functions here; ``exact``, ``log_z``,
-``jackknife`` and others are modules of the room. All of them are loaded when they are first asked
-for.
+No settings and no protocol. ``importance`` and ``bound`` are functions here; ``exact``, ``log_z``,
+``jackknife`` and others are modules. All of them are loaded when they are first asked for.
 """
 
 from __future__ import annotations
@@ -11,10 +10,10 @@ from importlib import import_module
 from typing import Any
 
 FUNCTIONS = {"importance": "importance_weighted", "bound": "variational"}
-"""Function -> its file. No file has the name of a function, which would hide it."""
+"""Function -> its file. No file has the name of a function, because it would hide the function."""
 
 MODULES = ("exact", "jackknife", "log_z", "weights")
-"""Files that a user calls into."""
+"""Files whose functions a user calls."""
 
 __all__ = ["bound", "exact", "importance", "jackknife", "log_z", "weights"]
 

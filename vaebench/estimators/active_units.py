@@ -1,8 +1,9 @@
 """Active units: latents whose posterior mean varies with the data.
 
-Burda, Grosse & Salakhutdinov 2016, section 5.1. Binary units: the mean of a case is estimated from
-samples, and a unit active where the variance over cases exceeds the threshold. Gaussian posteriors:
-the mean is the encoder's, and the threshold itself counts as active (He et al. 2019).
+Burda, Grosse & Salakhutdinov 2016, section 5.1. For binary units the mean of an example is
+estimated from samples, and a unit is active if the variance over examples exceeds the threshold.
+For Gaussian posteriors the mean is the encoder's, and a variance equal to the threshold counts as
+active (He et al. 2019).
 """
 
 from __future__ import annotations
@@ -14,19 +15,20 @@ from vaebench.estimators.sums import Sums
 from vaebench.estimators.weights import Pass
 
 THRESHOLD = 0.01
-"""A unit is active when Var_x(E_Q[z | x]) exceeds this; with Gaussian
-posteriors, when it is not less."""
+"""A unit is active if Var_x(E_Q[z | x]) exceeds this; with Gaussian posteriors, if it is not less.
+"""
 
 DDOF = 1
-"""Variances over n cases have n - 1 degrees of freedom."""
+"""Variances over n examples have n - DDOF degrees of freedom."""
 
 
 class ActiveUnits(Sums):
-    """Streaming estimate of Var_x(E_Q[z | x]) of every unit.
+    """Streaming estimate of Var_x(E_Q[z | x]) of every unit, from samples.
 
-    From an even number of samples of each case. The mean of a few samples varies within a case too,
-    by Var[z | x] / k, which for binary units is more than the threshold. The covariance over cases
-    of the means of two halves of the samples has no such bias, so it is used.
+    An even number of samples of each example is used. The mean of a few samples varies within an
+    example too, by Var[z | x] / k, which for binary units is more than the threshold. The
+    covariance over examples between the means of two halves of the samples has no such bias, so it
+    is used.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class ActiveUnits(Sums):
     ) -> None:
         if samples < 2:
             raise ValueError("active units need at least 2 samples per case")
+
         self.cases = cases
         self.samples = samples
         self.half = samples // 2
@@ -49,7 +52,7 @@ class ActiveUnits(Sums):
             second[part.cases] += z[a:b].sum(0)
 
     def variances(self) -> list[torch.Tensor]:
-        """Var_x(E_Q[z | x]) of every unit, layer by layer, (n,), with n - 1 degrees of freedom."""
+        """Return Var_x(E_Q[z | x]) of every unit, layer by layer, (n,), with n - 1 dof."""
         out = []
         for first, second in zip(self.first, self.second, strict=True):
             a = first.double() / self.half
@@ -58,33 +61,30 @@ class ActiveUnits(Sums):
         return out
 
     def result(self) -> list[int]:
-        """Number of active units of each layer, the one next to the data first."""
+        """Return the number of active units of each layer, the layer next to the data first."""
         return [int((v > THRESHOLD).sum()) for v in self.variances()]
 
 
 def variances(mean: torch.Tensor) -> torch.Tensor:
-    """Variance of encoder means (n, units) over the cases.
+    """Return the variance of encoder means (n, units) over the examples.
 
-    (units,), float64, with n - 1 degrees of freedom.
+    The result is (units,), float64, with n - 1 degrees of freedom.
     """
     return mean.double().var(0, correction=DDOF)
 
 
 def active_means(mean: torch.Tensor) -> int:
-    """Number of active units by their encoder means (n, units). Two cases at least."""
+    """Return the number of active units by their encoder means (n, units); n is at least two."""
     return int((variances(mean) >= THRESHOLD).sum())
 
 
 class ActiveMeans(Gather):
-    """The same interface as ActiveUnits for a Gaussian posterior.
-
-    No samples are needed, since the mean is known.
-    """
+    """The same as ``ActiveUnits`` for a Gaussian posterior, whose mean is known without samples."""
 
     def variances(self) -> list[torch.Tensor]:
-        """Variance over cases of the mean of every unit of the one layer, [(units,)]."""
+        """Return the variance over examples of every unit's mean, for the one layer, [(units,)]."""
         return [variances(self.result().mean)]
 
     def active(self) -> list[int]:
-        """Number of active units of the one layer."""
+        """Return the number of active units of the one layer."""
         return [active_means(self.result().mean)]

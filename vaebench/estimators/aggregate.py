@@ -1,8 +1,8 @@
 """The aggregated posterior q(z) = (1/n) sum_j q(z | x_j) of a whole split.
 
-Information in z, and distance to the prior. The mean KL of the bound is the sum of the two: mean_i
-KL(q(z|x_i) || p) = I(x; z) + KL(q(z) || p) (Hoffman & Johnson 2016). One sample of each case is
-held against the posteriors of all.
+Information in z and distance to the prior are taken from it. The mean KL of the bound is the sum of
+the two: mean_i KL(q(z|x_i) || p) = I(x; z) + KL(q(z) || p) (Hoffman & Johnson 2016). One sample of
+each example is compared with the posteriors of all.
 """
 
 from __future__ import annotations
@@ -18,10 +18,15 @@ from vaebench.estimators.posteriors import Posteriors, mean_and_error
 class AggregateKL:
     """KL(q(z) || p), nats, from the same samples in two ways that agree in expectation.
 
-    ``value``: mean KL minus mutual information, so that the sum is kept exactly; it has no noise
-    where the posteriors are all alike, or all far apart. ``direct``: mean of log q(z_i) - log
-    p(z_i); it has none where q(z) is the prior. Errors as in ``Information``, ``each``: the cases'
-    terms of ``value``. Either can be slightly negative.
+    Either way can give a slightly negative number.
+
+    Attributes:
+        value: Mean KL minus mutual information, so that their sum is kept exactly. It has no noise
+            if the posteriors are all alike, or all far apart.
+        error: Standard error of ``value``, as in ``Information``.
+        direct: Mean of log q(z_i) - log p(z_i). It has no noise if q(z) is the prior.
+        direct_error: Standard error of ``direct``.
+        each: The examples' terms of ``value``, (n,).
     """
 
     value: float
@@ -32,9 +37,9 @@ class AggregateKL:
 
 
 def aggregate_kl(p: Posteriors, log_q: Tensor | None = None) -> AggregateKL:
-    """Both estimates.
+    """Return both estimates.
 
-    ``log_q``: log q(z_i) of every case, ``p.log_aggregate()``, where it is known.
+    ``log_q``: log q(z_i) of every example, ``p.log_aggregate()``, if it is known already.
     """
     log_q = p.log_aggregate() if log_q is None else log_q
     each = p.kl() - (p.log_own() - log_q)

@@ -1,14 +1,14 @@
-"""log p(x) of models with real latents by annealed importance sampling.
+"""log p(x) of models with real latents, by annealed importance sampling (Neal 2001).
 
-From the prior to the posterior (Neal 2001). Between them lie p(z) p(x | z)^beta, beta from 0 to 1,
-sampled by Hamiltonian Monte Carlo (Wu, Burda, Salakhutdinov & Grosse 2017). No proposal can
-flatter: the mean of the weights is p(x) forwards, of their inverses 1 / p(x) backwards, from an
-exact sample of the posterior, which there is of data that the model made. So one direction gives a
-stochastic lower bound of log p(x), the other an upper one, and the two meet as temperatures and
-chains grow.
+The chains go from the prior to the posterior. Between them lie the densities p(z) p(x | z)^beta,
+beta from 0 to 1, sampled by Hamiltonian Monte Carlo (Wu, Burda, Salakhutdinov & Grosse 2017). No
+proposal can make the result too good. Forwards, the mean of the weights is p(x). Backwards, the
+mean of their inverses is 1 / p(x), if the chain begins at an exact sample of the posterior; data
+that the model made have one. So one direction gives a stochastic lower bound of log p(x), the other
+an upper bound, and the two meet as temperatures and chains grow.
 
-The integrator's steps are tuned in a run of their own before, one for every case and temperature,
-so that the weights that count come from a fixed Markov chain.
+The integrator's step sizes are tuned beforehand in a run of their own, one for every example and
+temperature. So the weights that count come from a fixed Markov chain.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from vaebench.rng import noise, seeds
 from vaebench.work.steps import Box, steps
 
 CASES = 50
-"""Cases annealed together, so that no result depends on which others are measured, and
-how many the model makes."""
+"""Examples that are annealed together, so that no result depends on which others are measured; also
+the number of examples that the model makes."""
 
 
 class Dreaming(LatentModel, Ancestral):
@@ -37,10 +37,10 @@ class Dreaming(LatentModel, Ancestral):
 
 @dataclass(frozen=True)
 class Annealing:
-    """``temperatures`` steps from the prior to the posterior, with ``chains`` for each case.
+    """Settings of the annealing from the prior to the posterior.
 
-    ``leaps``: leapfrog steps of a transition, of which there is one at each temperature, tuned for
-    ``acceptance``.
+    There are ``temperatures`` steps and ``chains`` chains for each example. Each temperature has
+    one transition of ``leaps`` leapfrog steps, tuned for the acceptance rate ``acceptance``.
     """
 
     temperatures: int = 1000
@@ -49,7 +49,7 @@ class Annealing:
     acceptance: float = 0.8
 
     def betas(self) -> list[float]:
-        """From 0 to 1, closer together at the ends: a sigmoid of even steps."""
+        """Return the betas from 0 to 1, closer together at the ends: a sigmoid of even steps."""
         ends = [
             1 / (1 + math.exp(4 * (1 - 2 * t / self.temperatures)))
             for t in range(self.temperatures + 1)
@@ -63,13 +63,13 @@ FIRST_STEP = 0.3
 """Step size at which tuning begins."""
 
 SPEED = 0.1
-"""How fast tuning follows the acceptance of the chains of a case."""
+"""How fast tuning follows the acceptance rate of an example's chains."""
 
 
 class Target:
-    """p(z) p(x | z)^beta of the cases ``x`` (batch, d).
+    """p(z) p(x | z)^beta of the examples ``x`` (batch, d).
 
-    For all layers of z side by side, (chains, batch, n).
+    All layers of z are side by side, (chains, batch, n).
     """
 
     def __init__(self, model: LatentModel, x: Tensor) -> None:
@@ -78,12 +78,12 @@ class Target:
         self.sizes = model.sizes[1:]
 
     def parts(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """log p(x | z) and log p(z), (chains, batch) each, nats."""
+        """Return log p(x | z) and log p(z), (chains, batch) each, nats."""
         first, *rest = self.model.log_joint_terms(self.x, list(z.split(self.sizes, -1)))
         return first, sum(rest[1:], rest[0])
 
     def at(self, beta: float) -> hmc.LogDensity:
-        """The density at one temperature, up to a constant."""
+        """Return the log-density at one temperature, up to a constant."""
 
         def log_density(z: Tensor) -> Tensor:
             likelihood, prior = self.parts(z)
@@ -94,15 +94,15 @@ class Target:
 
 @torch.no_grad()
 def lower(model: Dreaming, x: Tensor, seed: int, how: Annealing) -> Tensor:
-    """log of the weights of the forward chains, (chains, batch), nats, float64.
+    """Return the log-weights of the forward chains, (chains, batch), nats, float64.
 
     The mean of the weights is p(x).
 
     Args:
-        model: With real latents, of which it knows log p(x | z) and log p(z), and samples p(z).
-        x: Cases (batch, d), in the model's dtype.
-        seed: Of the chains.
-        how: They are annealed.
+        model: A model with real latents that knows log p(x | z) and log p(z), and samples p(z).
+        x: Examples (batch, d), in the model's dtype.
+        seed: Seed of the chains.
+        how: Settings of the annealing.
     """
     lengths = _tuned_steps(model, x, seed, how)
     z = _at_the_prior(model, x, how.chains, seed, 1)
@@ -111,16 +111,16 @@ def lower(model: Dreaming, x: Tensor, seed: int, how: Annealing) -> Tensor:
 
 @torch.no_grad()
 def upper(model: Dreaming, x: Tensor, z: Sequence[Tensor], seed: int, how: Annealing) -> Tensor:
-    """log of the inverse weights of the backward chains, (chains, batch), nats.
+    """Return the logs of the inverse weights of the backward chains, (chains, batch), nats.
 
-    Their mean is 1 / p(x).
+    The mean of the inverse weights is 1 / p(x).
 
     Args:
         model: As for ``lower``.
-        x: Cases that the model made.
-        z: The latents that they were made of, layers (1, batch, n).
-        seed: Of the chains.
-        how: They are annealed.
+        x: Examples that the model made.
+        z: The latents from which they were made, layers (1, batch, n).
+        seed: Seed of the chains.
+        how: Settings of the annealing.
     """
     lengths = _tuned_steps(model, x, seed, how)
     start = torch.cat(list(z), -1).expand(how.chains, -1, -1)
@@ -128,17 +128,17 @@ def upper(model: Dreaming, x: Tensor, z: Sequence[Tensor], seed: int, how: Annea
 
 
 def log_mean(log_weights: Tensor) -> Tensor:
-    """log of the mean over the chains, (batch,)."""
+    """Return the log of the mean over the chains, (batch,)."""
     return torch.logsumexp(log_weights, 0) - math.log(len(log_weights))
 
 
 class Annealed(NamedTuple):
-    """log p(x) of some cases, and how far both directions are apart where both are possible.
+    """log p(x) of some examples, and the gap between both directions where both are possible.
 
     Attributes:
-        log_weights: Of the forward chains, (chains, n), nats, float64.
-        gaps: Upper minus lower estimate of log p(x) of each case that the
-            model made, (CASES,), nats.
+        log_weights: Log-weights of the forward chains, (chains, n), nats, float64.
+        gaps: Upper minus lower estimate of log p(x) of each example that the model made, (CASES,),
+            nats.
     """
 
     log_weights: Tensor
@@ -146,16 +146,16 @@ class Annealed(NamedTuple):
 
     @property
     def ess(self) -> Tensor:
-        """Effective number of chains of each case, (n,)."""
+        """Effective number of chains of each example, (n,)."""
         shares = torch.softmax(self.log_weights, 0)
         return 1 / shares.square().sum(0)
 
 
 def log_evidence(model: Dreaming, x: Tensor, seed: int, how: Annealing) -> Annealed:
-    """log p(x) of any number of cases ``x`` (n, d), and the gap of both directions.
+    """Return log p(x) of any number of examples ``x`` (n, d), and the gap of both directions.
 
-    The gap is on ``CASES`` cases of the model's. The cases are annealed ``CASES`` at a time. Within
-    a ``steps.Work`` it can be stopped, and gone on with.
+    The gap is measured on ``CASES`` examples that the model makes. Examples are annealed ``CASES``
+    at a time. Within a ``steps.Work`` the estimation can be stopped and resumed.
     """
     x = x.to(model.mean.dtype)
     parts = x.split(CASES)
@@ -163,6 +163,7 @@ def log_evidence(model: Dreaming, x: Tensor, seed: int, how: Annealing) -> Annea
     for number in steps("annealing", len(parts) + 1, done):
         if number < len(parts):
             some = parts[number]
+            # Noise is drawn for whole groups, so a short last group is filled up.
             filled = torch.cat([some, some[-1:].expand(CASES - len(some), -1)])
             weights = lower(model, filled, seeds.derive(seed, "anneal", number), how)[
                 :, : len(some)
@@ -170,26 +171,28 @@ def log_evidence(model: Dreaming, x: Tensor, seed: int, how: Annealing) -> Annea
             done.found = [*done.found, weights]
         else:
             done.found = [*done.found, gaps(model, seeds.derive(seed, "made_case"), how)]
+
     *weights, apart = done.found
     return Annealed(torch.cat(weights, 1), apart)
 
 
 def gaps(model: Dreaming, seed: int, how: Annealing) -> Tensor:
-    """Upper minus lower estimate of log p(x), (CASES,), nats, of cases that the model makes.
+    """Return upper minus lower estimate of log p(x), (CASES,), nats, of examples the model makes.
 
-    Both are right in the limit. In expectation the gap is positive, and no smaller
-    than the error of either.
+    Both estimates are right in the limit. In expectation the gap is positive, and no smaller than
+    the error of either.
     """
     draws = noise.fixed(model.joint_noise(CASES), seed, "anneal", device=model.mean.device)
     with torch.no_grad():
         x, z = model.sample_joint({name: v.to(model.mean.dtype) for name, v in draws.items()})
+
     low = log_mean(lower(model, x, seed, how))
     high = -log_mean(upper(model, x, z, seed, how))
     return high - low
 
 
 def _at_the_prior(model: Dreaming, x: Tensor, chains: int, seed: int, run: int) -> Tensor:
-    """States of the prior, all layers side by side, (chains, batch, n)."""
+    """Return states drawn from the prior, all layers side by side, (chains, batch, n)."""
     draws = noise.fixed(model.joint_noise(chains * len(x)), seed, "anneal", run, 0, device=x.device)
     _, z = model.sample_joint({name: v.to(x.dtype) for name, v in draws.items()})
     return torch.cat([layer[0] for layer in z], -1).unflatten(0, (chains, len(x)))
@@ -198,7 +201,7 @@ def _at_the_prior(model: Dreaming, x: Tensor, chains: int, seed: int, run: int) 
 def _drawn(
     model: LatentModel, x: Tensor, chains: int, seed: int, run: int, t: int
 ) -> dict[str, Tensor]:
-    """The noise of a temperature: momenta and uniforms."""
+    """Return the noise of a temperature: momenta and uniforms."""
     n = sum(model.sizes[1:])
     shapes = {"momentum": ("normal", (chains, len(x), n)), "accept": ("uniform", (chains, len(x)))}
     found = noise.fixed(shapes, seed, "anneal", run, t, device=x.device)
@@ -206,14 +209,15 @@ def _drawn(
 
 
 def _tuned_steps(model: Dreaming, x: Tensor, seed: int, how: Annealing) -> list[Tensor]:
-    """The integrator's step of every temperature from the second on.
+    """Return the integrator's step size of every temperature from the second on, (batch, 1) each.
 
-    (batch, 1) each, by chains of their own.
+    They are tuned by chains of their own.
     """
     target = Target(model, x)
     betas = how.betas()
     first = torch.full((len(x), 1), FIRST_STEP, dtype=x.dtype, device=x.device)
     at = Box(z=_at_the_prior(model, x, how.chains, seed, 0), lengths=[first])
+
     for t in steps("tuning", len(betas) - 1, at):
         length = at.lengths[-1]
         drawn = _drawn(model, x, how.chains, seed, 0, t + 1)
@@ -221,11 +225,13 @@ def _tuned_steps(model: Dreaming, x: Tensor, seed: int, how: Annealing) -> list[
         z, accepted = hmc.transition(
             density, at.z, length, how.leaps, drawn["momentum"], drawn["accept"]
         )
+
         at.z = z
         at.lengths = [
             *at.lengths,
             hmc.tuned(length, accepted.mean(0).unsqueeze(-1), how.acceptance, SPEED),
         ]
+
     found: list[Tensor] = at.lengths[:-1]
     return found
 
@@ -238,7 +244,10 @@ def _along(
     lengths: list[Tensor],
     backwards: bool = False,
 ) -> Tensor:
-    """The log-weights of chains from ``z`` along all temperatures, forwards or backwards."""
+    """Return the log-weights of chains from ``z`` along all temperatures.
+
+    Forwards these are log w, backwards -log w.
+    """
     betas = how.betas()
     last = len(betas) - 1
     at = Box(z=z, total=torch.zeros(z.shape[:-1], dtype=torch.float64, device=z.device))
@@ -249,7 +258,7 @@ def _along(
         length = lengths[t - 1]
         gap = betas[t] - betas[t - 1]
         if backwards:
-            # An exact sample at beta_t stays one; its weight to the next lower temperature.
+            # An exact sample at beta_t stays one; then it gets its weight for the next lower beta.
             moved, _ = hmc.transition(
                 density, at.z, length, how.leaps, drawn["momentum"], drawn["accept"]
             )
@@ -261,5 +270,6 @@ def _along(
             )
         at.z = moved
         at.total = at.total + weight
+
     total: Tensor = at.total
     return total

@@ -1,17 +1,17 @@
-"""Measures of models with a Boltzmann machine as the posterior of every case (DVAE##).
+"""Measures of models whose posterior of every example is a Boltzmann machine (DVAE##).
 
-q(z | x) = exp(-E_x(z)) / Z_x. Neither samples nor Z_x can be had at once, so every case's machine
-is annealed from its own biases, W being switched on (Vahdat, Andriyash & Macready 2020): the K
-chains' final states z_i are the samples, their log-weights a_i give Z_x. With w_i = p(x, z_i)
-exp(E_x(z_i)) Z_x^,
+q(z | x) = exp(-E_x(z)) / Z_x. Neither samples nor Z_x are available at once, so the machine of
+every example is annealed from its own biases, while W is switched on (Vahdat, Andriyash & Macready
+2020). The K chains' final states z_i are the samples, and their weights a_i give Z_x. With
+w_i = p(x, z_i) exp(E_x(z_i)) Z_x^,
 
-- the plain estimate log (1/K) sum w_i, the paper's, takes the states as if they were
-  q's own and needs Z_x^;
-- the weighted one, log (1/K) sum w_i a_i K / sum a, is log of an unbiased estimate of p(x) however
-  short the annealing: Z_x^ cancels, and states and weights make one long importance sample (Neal
-  2001).
+- the plain estimate log (1/K) sum w_i, which is the paper's, takes the states as if they were
+  drawn from q, and needs Z_x^;
+- the weighted estimate log (1/K) sum w_i a_i K / sum a is the log of an unbiased estimate of p(x),
+  however short the annealing: Z_x^ cancels, and states and weights make one long importance sample
+  (Neal 2001).
 
-Errors of Z_x^ are independent between cases and average out over them; that of the
+Errors of Z_x^ are independent between examples and average out over them; the error of the
 prior's log Z does not.
 """
 
@@ -36,15 +36,15 @@ from vaebench.models.rbm_posterior import RBMPosteriorVAE
 from vaebench.work.steps import Stateful, steps
 
 SHOWN = 5
-"""Cases whose posterior's modes are counted."""
+"""Number of examples for which the posterior's modes are counted."""
 
 
 @dataclass(frozen=True)
 class AnnealedPass(Pass):
     """A pass whose samples are final states of annealing.
 
-    ``log_a`` (k, batch), float64, are log-weights of mean 1. ``error`` is the standard error of log
-    Z_x, which log_q contains.
+    ``log_a`` (k, batch), float64, are the logs of the states' weights, whose mean over all chains
+    is 1. ``error`` is the standard error of log Z_x, which log_q contains.
     """
 
     error: Tensor = field(kw_only=True)
@@ -65,18 +65,29 @@ def stream(
     max_floats: int | None = None,
     state: Stateful | None = None,
 ) -> Iterator[AnnealedPass]:
-    """All ``chains`` final states of every case of ``x`` (n, d), as passes.
+    """Yield all ``chains`` final states of every example of ``x`` (n, d), as passes.
 
-    They are annealed over ``temperatures`` steps. ``batch`` cases are annealed together and
-    ``chunk`` of their states decoded at a time; None: as many as fit ``max_floats``. A case's noise
-    is its own, by its position. The encoder sees every case once. The number of chains is part of
-    an estimate: the first of many are not those of few. ``state``: what the caller gathers from the
-    passes.
+    An example's noise is its own and depends on its position. The encoder sees every example once.
+    The number of chains is part of an estimate: the first of many chains do not give the result of
+    few.
+
+    Args:
+        model: The model.
+        x: Examples.
+        chains: Chains of each example.
+        temperatures: Steps of the annealing.
+        seed: Seed of the noise.
+        purpose: Purpose of the noise.
+        chunk: States that are decoded at a time; None: as many as fit ``max_floats``.
+        batch: Examples that are annealed together; None: as many as fit ``max_floats``.
+        max_floats: Floats held at a time; None: the default of the device.
+        state: What the caller gathers from the passes.
     """
     max_floats = max_floats or MAX_FLOATS.get(x.device.type, MAX_FLOATS["cuda"])
     units = sum(model.sizes[1:])
     widest = max(model.sizes)
     batch = batch or max(1, max_floats // (chains * units))
+
     for group in steps("posteriors", -(-len(x) // batch), state):
         start = group * batch
         cases = slice(start, min(start + batch, len(x)))
@@ -110,9 +121,9 @@ def stream(
 
 
 class AnnealedSum(Sums):
-    """Streaming sums of w and of w a over the samples of every case.
+    """Streaming sums of w and of w a over the samples of every example.
 
-    And what the annealing was like.
+    It also keeps how well the annealing worked.
     """
 
     def __init__(
@@ -125,9 +136,9 @@ class AnnealedSum(Sums):
         log_z: float = 0.0,
         shown: int = SHOWN,
     ) -> None:
-        """``samples`` of the ``chains`` of every case are averaged (None: all).
+        """Average ``samples`` of the ``chains`` chains of every example (None: all of them).
 
-        log Z_x^ is that of all of them.
+        log Z_x^ always comes from all chains.
         """
         self.samples = chains or samples
         self.shown = min(shown, cases)
@@ -136,16 +147,17 @@ class AnnealedSum(Sums):
         self.states: dict[int, list[Tensor]] = {i: [] for i in range(self.shown)}
 
     def add(self, part: Pass) -> None:
-        """Take the first samples of ``part`` that are asked for, and the weights of all."""
+        """Take the first samples of ``part`` as far as they are wanted, and the weights of all."""
         if not isinstance(part, AnnealedPass):
             raise TypeError(
                 "samples of a Boltzmann posterior come with the weights of their annealing"
             )
+
         self.plain.add(part)
         self.plain.annealing.add(part.log_a, part.first, part.cases)
         self.plain.sd[part.cases] = part.error.double()
-        # log_q + log a in the place of log_q: importance weights against states
-        # that come with weights.
+
+        # -log a joins log_q: the states come with weights, so the importance weight is w a.
         self.weighted.add(
             Pass(part.cases, part.first, part.log_p, [*part.log_q, -part.log_a], part.z)
         )
@@ -153,17 +165,17 @@ class AnnealedSum(Sums):
             self.states[i].append(part.z[0][:, i - part.cases.start])
 
     def modes(self, model: RBMPosteriorVAE, x: Tensor) -> list[int]:
-        """Number of modes of the posterior of each of the first cases."""
+        """Return the number of modes of the posterior of each of the first examples."""
         machines = model.posterior(x[: self.shown].to(model.mean.dtype))
         each = ((RBM(*(p[i] for p in machines)), torch.cat(z)) for i, z in self.states.items())
         return [count_modes(rbm, model.sides([z])[0]) for rbm, z in each]
 
 
 class _Plain(ImportanceSum):
-    """The plain estimate, whose error has that of log Z_x^ in it, from the same chains.
+    """The plain estimate, whose error includes that of log Z_x^ from the same chains.
 
-    One jackknife over both. ``annealing`` has the sums of the weights a of all ``chains``, in the
-    groups of the samples; ``sd`` (n,) is the error of log Z_x^ alone.
+    One jackknife covers both. ``annealing`` has the sums of the weights a of all ``chains``, in the
+    groups of the samples. ``sd`` (n,) is the error of log Z_x^ alone.
     """
 
     def __init__(self, chains: int, cases: int, samples: int, *args: Any, **more: Any) -> None:
@@ -173,9 +185,9 @@ class _Plain(ImportanceSum):
         self.sd = torch.full_like(self.log_sum, math.nan)
 
     def variance(self) -> Tensor:
-        """Var[log mean w + log mean a] of every case, (n,).
+        """Return Var[log mean w + log mean a] of every example, (n,).
 
-        A group of chains is left out of both means at once.
+        The jackknife leaves a group of chains out of both means at once.
         """
         w = self.groups.groups
         a = self.annealing.groups
@@ -191,15 +203,16 @@ class _Plain(ImportanceSum):
 
 @torch.no_grad()
 def count_modes(rbm: RBM, z1: Tensor, sweeps: int = 40, least: int = 5) -> int:
-    """How many mean-field fixed points the states ``z1`` (k, n1) of one machine lead to.
+    """Return how many mean-field fixed points the states ``z1`` (k, n1) of one machine lead to.
 
-    Counted are those that more than ``least`` of the states lead to. From each state side 2 and
-    side 1 are set to their means in turn, ``sweeps`` times; fixed points are told apart to 1/100
-    (Vahdat, Andriyash & Macready 2020).
+    A fixed point counts if more than ``least`` of the states lead to it. From each state, side 2
+    and side 1 are set to their means in turn, ``sweeps`` times. Fixed points are told apart to
+    1/100 (Vahdat, Andriyash & Macready 2020).
     """
     for _ in range(sweeps):
         mean2 = rbm.mean2(z1)
         z1 = rbm.mean1(mean2)
+
     points = (100 * torch.cat([z1, mean2], -1)).round()
     _, counts = points.unique(dim=0, return_counts=True)
     return int((counts > least).sum())

@@ -1,9 +1,9 @@
-"""Perplexities of documents as counts, from the NLL of each.
+"""Perplexities of documents as counts, from the NLL of each: per document, and pooled.
 
-The mean over documents, and the one of all tokens. A document of L tokens and a token sequence of
-probability p has -(1/L) log p nats per token. The perplexity per document is exp of the mean of
-these over documents, in which a short document counts as much as a long one (Mnih & Gregor 2014,
-section 4.3). The pooled one is exp of all nats over all tokens. They are different numbers.
+A document of L tokens whose token sequence has probability p costs -(1/L) log p nats per token. The
+perplexity per document is exp of the mean of this over documents, so a short document counts as
+much as a long one (Mnih & Gregor 2014, section 4.3). The pooled perplexity is exp of all nats
+divided by all tokens. The two numbers differ.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from torch import Tensor
 
 LARGEST = 700.0
-"""Nats per token beyond which exp is no number."""
+"""Nats per token beyond which exp overflows."""
 
 
 @dataclass(frozen=True)
 class Perplexity:
-    """``value`` with its Monte Carlo standard ``error`` given the documents.
+    """A perplexity and its errors by the delta method: the value times the error of its logarithm.
 
-    None where that of an NLL is unknown. ``case_error``: the standard error over documents, as if
-    they were a sample of a population; None of a single one. Both are by the delta method: the
-    value times the error of its logarithm.
+    ``error`` is the Monte Carlo standard error given the documents; None if the error of an NLL is
+    unknown. ``case_error`` is the standard error over documents, as if they were a sample of a
+    population; None for a single document.
     """
 
     value: float
@@ -32,12 +32,12 @@ class Perplexity:
 
 
 def per_document(nll: Tensor, tokens: Tensor, variance: Tensor | None = None) -> Perplexity:
-    """exp of the mean over documents of the NLL per token.
+    """Return exp of the mean over documents of the NLL per token.
 
     Args:
-        nll: Of every document, (n,), nats; a bound in its place gives an upper bound.
-        tokens: Of every document, (n,), at least one.
-        variance: Of every ``nll``, (n,), nats^2; None where it is unknown or there is none.
+        nll: NLL of every document, (n,), nats. A bound in its place gives an upper bound.
+        tokens: Tokens of every document, (n,), at least one.
+        variance: Variance of every ``nll``, (n,), nats^2; None if it is unknown or there is none.
     """
     rate = nll.double() / tokens
     error = (
@@ -50,12 +50,13 @@ def per_document(nll: Tensor, tokens: Tensor, variance: Tensor | None = None) ->
 
 
 def pooled(nll: Tensor, tokens: Tensor, variance: Tensor | None = None) -> Perplexity:
-    """exp of the NLL of all documents over all their tokens; arguments as of ``per_document``."""
+    """Return exp of the NLL of all documents over all their tokens; see ``per_document``."""
     n = len(nll)
     whole = float(tokens.double().sum())
     rate = float(nll.double().sum()) / whole
     error = None if variance is None else float(variance.double().sum().sqrt()) / whole
-    # Of a ratio of two means the error is that of the mean residual.
+
+    # The error of a ratio of two means is that of the mean residual.
     residual = nll.double() - rate * tokens
     case_error = math.sqrt(float((residual**2).sum()) * n / (n - 1)) / whole if n > 1 else None
     return _exp(rate, error, case_error)

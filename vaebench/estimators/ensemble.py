@@ -1,7 +1,4 @@
-"""The likelihood of an ensemble.
-
-The mean of the probabilities of its members, which is a probability again.
-"""
+"""The likelihood of an ensemble: the mean of its members' probabilities, again a probability."""
 
 from __future__ import annotations
 
@@ -16,14 +13,12 @@ from vaebench.work.steps import Box, steps
 
 @torch.no_grad()
 def log_evidence(model: Ensemble, x: Tensor, members: int) -> Tensor:
-    """log of the mean of p(x) over the first ``members``.
-
-    Or over as many as there are, if these are fewer.
+    """Return the log of the mean of p(x) over the first members.
 
     Args:
         model: The ensemble.
         x: Examples, (n, d), of any type.
-        members: From 1.
+        members: How many members, from 1; if the ensemble has fewer, all of them.
 
     Returns:
         (n,), nats, float64.
@@ -36,9 +31,10 @@ def log_evidence(model: Ensemble, x: Tensor, members: int) -> Tensor:
         rows = slice(parts[place], parts[place] + model.SCORED)
         log_p = model.log_member(x[rows].to(model.mean.dtype), member)
         sums.total[rows] = torch.logaddexp(sums.total[rows], log_p.double())
+
     return sums.total - math.log(count)
 
 
 def number(model: Ensemble, members: int) -> int:
-    """How many members are taken if ``members`` are asked for."""
+    """Return how many members are taken if ``members`` are asked for."""
     return members if model.members is None else min(members, model.members)

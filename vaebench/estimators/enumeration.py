@@ -1,8 +1,8 @@
 """Exact NLL of models with few binary latents.
 
-Every state is decoded once, whatever the number of cases. With G the logits of all states, log p(x
-| z) = x.G_z - sum_i softplus(G_zi) is linear in x: one product for all cases. No part of it goes
-through a posterior, so it also stands as a second implementation of what samples estimate.
+Every state is decoded once, whatever the number of examples. With G the logits of all states,
+log p(x | z) = x.G_z - sum_i softplus(G_zi) is linear in x: one product for all examples. No part of
+it uses a posterior, so it is also a second implementation of what samples estimate.
 """
 
 from __future__ import annotations
@@ -20,28 +20,29 @@ MAX_UNITS = boltzmann_exact.MAX_UNITS
 
 STATES = 2048
 CASES = 1000
-"""At a time."""
+"""States and examples that are computed at a time."""
 
 
 def applies(model: Model) -> bool:
-    """Models with a Boltzmann prior over few enough bits.
+    """Whether the model has a Boltzmann prior over few enough bits.
 
-    Their pixels are independent given all of the bits.
+    Given all of the bits, the pixels of such models are independent.
     """
     return isinstance(model, BoltzmannPrior) and sum(model.sizes[1:]) <= MAX_UNITS
 
 
 @torch.no_grad()
 def log_evidence(model: BoltzmannPrior, x: Tensor) -> Tensor:
-    """log p(x) of ``x`` (n, d), (n,), nats, float64 sums of products in the model's precision.
+    """Return log p(x) of ``x`` (n, d), (n,), nats, for models that ``applies`` accepts.
 
-    See ``applies``.
+    The result is float64; it sums products in the model's precision.
     """
     units = sum(model.sizes[1:])
     n = len(x)
     total = torch.full((n,), -torch.inf, dtype=torch.float64, device=x.device)
     log_z = total.new_full((), -torch.inf)
     sums = Box(total=total, log_z=log_z)
+
     blocks = -(-(2**units) // STATES)
     parts = -(-n // CASES)
     decoded = None
@@ -66,9 +67,9 @@ def log_evidence(model: BoltzmannPrior, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def known(model: Model, x: Tensor) -> Tensor | None:
-    """log p(x) of ``x`` (n, d), (n,), nats, of models that can be enumerated or have no latents.
+    """Return log p(x) of ``x`` (n, d), (n,), nats, or None.
 
-    None for others.
+    It is known for models that can be enumerated or have no latents, and None for others.
     """
     if isinstance(model, ExactModel):
         return model.score(x).double()
@@ -77,14 +78,16 @@ def known(model: Model, x: Tensor) -> Tensor | None:
 
 @torch.no_grad()
 def exact_value(model: Model, x: Tensor) -> float:
-    """The exact KL of a model that knows it, else the exact NLL or its bound without samples, nats.
+    """Return a model's exact KL, its exact NLL, or its bound without samples, nats.
 
-    ValueError where none of them is known.
+    It is the KL if the model knows it, the bound if the posterior is fitted to each example, else
+    the NLL. Raises ValueError if none of them is known.
     """
     if isinstance(model, RBMTarget):
         return float(model.kl())
     if isinstance(model, BoundedModel):
         return -float(model.evidence_bound(x).mean())
+
     log_p = known(model, x)
     if log_p is None:
         raise ValueError(

@@ -1,6 +1,6 @@
 """Exact answers for tiny models with binary latents, by enumerating every state.
 
-Everything in float64, nats.
+All values are in float64 and nats.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ MAX_UNITS = boltzmann_exact.MAX_UNITS
 
 
 def states(units: int) -> Tensor:
-    """All 2^units vectors of zeros and ones, (2^units, units), float64.
+    """Return all 2^units vectors of zeros and ones, (2^units, units), float64.
 
-    ValueError above MAX_UNITS units.
+    Raises ValueError for no unit, or for more than MAX_UNITS.
     """
     if not 0 < units <= MAX_UNITS:
         raise ValueError(f"{units} units cannot be enumerated; allowed: 1 to {MAX_UNITS}")
@@ -26,24 +26,24 @@ def states(units: int) -> Tensor:
 
 
 def latent_states(model: LatentModel) -> list[Tensor]:
-    """Every joint state of all latent layers, as layers (states, 1, n)."""
+    """Return every joint state of all latent layers, as layers (states, 1, n)."""
     sizes = model.sizes[1:]
     parts = states(sum(sizes)).split(sizes, dim=1)
     return [p.unsqueeze(1) for p in parts]
 
 
 def _everywhere(model: LatentModel, x: Tensor) -> list[Tensor]:
-    """Every joint state of the latents beside every case of ``x``.
+    """Return every joint state of the latents, repeated for every example of ``x``.
 
-    Layers (states, batch, n) on its device.
+    The layers are (states, batch, n) on its device.
     """
     return [h.to(x.device).expand(-1, len(x), -1) for h in latent_states(model)]
 
 
 def _tables(model: LatentModel, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """log P(x, h) and log Q(h | x) of every state, (states, batch), and the states.
+    """Return log P(x, h) and log Q(h | x) of every state, (states, batch), and the states.
 
-    For ``x`` (batch, d) float64.
+    ``x`` is (batch, d), float64.
     """
     z = _everywhere(model, x)
     prior, posterior = log_z(model, x)
@@ -51,17 +51,17 @@ def _tables(model: LatentModel, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor]
 
 
 def _mean(weight: Tensor, values: Tensor) -> Tensor:
-    """sum_h weight(h) values(h), (batch,), of (states, batch).
+    """Return sum_h weight(h) values(h), (batch,), from (states, batch).
 
-    Without weight infinities count for nothing.
+    Infinite values without weight count for nothing.
     """
     return torch.where(weight > 0, weight * values, 0.0).sum(0)
 
 
 def log_z(model: LatentModel, x: Tensor) -> tuple[Tensor | float, Tensor | float]:
-    """What log P(x, h) and log Q(h | x) lack, () and (batch,), exact and differentiable.
+    """Return the log-normalisers that log P(x, h) and log Q(h | x) lack, () and (batch,).
 
-    0 where they lack nothing.
+    They are exact and differentiable. A normalised density has 0.
     """
     prior = boltzmann_exact.log_z(model.prior()) if isinstance(model, BoltzmannPrior) else 0.0
     return prior, boltzmann_exact.log_z(model.posterior(x)) if isinstance(
@@ -70,38 +70,39 @@ def log_z(model: LatentModel, x: Tensor) -> tuple[Tensor | float, Tensor | float
 
 
 def log_evidence(model: LatentModel, x: Tensor) -> Tensor:
-    """log p(x) = log sum_h P(x, h), (batch,). The model must be in float64."""
+    """Return log p(x) = log sum_h P(x, h), (batch,). The model must be in float64."""
     return torch.logsumexp(_tables(model, x)[0], 0)
 
 
 def elbo(model: LatentModel, x: Tensor) -> Tensor:
-    """E_Q[log P(x, h) - log Q(h | x)], (batch,); differentiable in every parameter."""
+    """Return E_Q[log P(x, h) - log Q(h | x)], (batch,); differentiable in every parameter."""
     log_p, log_q, _ = _tables(model, x)
     return _mean(log_q.exp(), log_p - log_q)
 
 
 def expected_log_joint(model: LatentModel, x: Tensor) -> Tensor:
-    """E_Q[log P(x, h)] with Q held fixed, (batch,): the objective of the wake phase."""
+    """Return E_Q[log P(x, h)] with Q held fixed, (batch,): the objective of the wake phase."""
     log_p, log_q, _ = _tables(model, x)
     return (log_q.detach().exp() * log_p).sum(0)
 
 
 def expected_log_posterior(model: LatentModel) -> Tensor:
-    """E_P(x,h)[log Q(h | x)] with P held fixed, a scalar: the objective of the sleep phase."""
+    """Return E_P(x,h)[log Q(h | x)] with P held fixed, a scalar: the sleep phase's objective."""
     x = states(model.sizes[0]).to(model.mean.device)
     log_p, log_q, _ = _tables(model, x)
     return (log_p.detach().exp() * log_q).sum()
 
 
 def layer_kl(model: LatentModel, x: Tensor) -> list[Tensor]:
-    """E_Q[log Q(h_i | h_{i-1}) - log P(h_i | h_{i+1})] of each layer, (batch,).
+    """Return E_Q[log Q(h_i | h_{i-1}) - log P(h_i | h_{i+1})] of each layer, (batch,) each.
 
-    One of all where the prior is one.
+    If the prior is a single term, there is one entry for all layers.
     """
     z = _everywhere(model, x)
     log_p = model.log_joint_terms(x, z)
     log_q = model.log_posterior_terms(z, x)
     prior, posterior = log_z(model, x)
+
     weight = (total(log_q) - posterior).exp()
     kl = [_mean(weight, q - p) for p, q in zip(log_p[1:], log_q, strict=True)]
     return [*kl[:-1], kl[-1] + prior - posterior]

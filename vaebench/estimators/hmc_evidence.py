@@ -2,11 +2,11 @@
 
     1 / p(x) = E_p(z | x) [ q(z) / p(x, z) ]   for any density q that is 0 where p(x, z) is.
 
-The samples come from Hamiltonian Monte Carlo, q is a Gaussian fitted to a first part of them, and
-the mean is over a second part. Good for a few latents, below five or so. It has no bound's safety:
-minus the logarithm of a mean is, in expectation, above log p(x) whatever q is, by much where q is
-wider than the posterior and few samples meet the large terms. A chain that stays in one of several
-modes has the opposite effect: log p(x) comes out too low.
+The samples come from Hamiltonian Monte Carlo. q is a Gaussian fitted to a first part of them, and
+the mean is over a second part. This works for a few latents, below five or so. It is not a safe
+bound. Minus the logarithm of a mean is, in expectation, above log p(x) whatever q is; it is far
+above if q is wider than the posterior and few samples meet the large terms. A chain that stays in
+one of several modes has the opposite effect: log p(x) is too low.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from vaebench.rng import noise
 from vaebench.work.steps import tick
 
 CASES = 100
-"""Cases whose noise comes from one generator, so that no result depends on
-which others are measured."""
+"""Examples whose noise comes from one generator, so that no result depends on which others are
+measured."""
 
 BURN_IN = 100
-"""Transitions before the first sample, in which the step of every chain is tuned."""
+"""Transitions before the first sample; they tune the step size of every chain."""
 
 SPREAD = 0.5
-"""Of the steps of a chain about the tuned one, relative to it: drawn anew for every transition."""
+"""Relative range of a chain's step sizes around the tuned one; each transition draws a new one."""
 
 JITTER = 1e-6
-"""Added to the fitted variances, relative to their mean: samples of a chain that hardly moves still
-have a density."""
+"""Added to the fitted variances, relative to their mean, so that samples of a chain that hardly
+moves still have a density."""
 
 
 @dataclass(frozen=True)
 class Chains:
     """How the posterior is sampled.
 
-    ``leaps`` leapfrog steps, tuned for ``acceptance``; ``samples`` for the fit,
-    then as many for the mean.
+    A transition has ``leaps`` leapfrog steps, tuned for the rate ``acceptance``. ``samples`` are
+    drawn for the fit, then as many for the mean.
     """
 
     samples: int = 50
@@ -54,19 +54,20 @@ class Chains:
 def log_evidence(
     model: SampledPosterior, x: Tensor, seed: int, how: Chains = Chains()
 ) -> tuple[Tensor, Tensor]:
-    """The estimate of log p(x) of every case, (n,), nats, float64.
+    """Return the estimate of log p(x) of every example, and the acceptance rate of its chain.
 
-    And the mean acceptance of its chain, (n,).
+    Both are (n,), float64; the estimate is in nats.
 
     Args:
-        model: With one layer of real latents.
-        x: Cases (n, d).
-        seed: Of the chains.
-        how: They are run.
+        model: A model with one layer of real latents.
+        x: Examples (n, d).
+        seed: Seed of the chains.
+        how: Settings of the chains.
     """
     parts = []
     for number, some in enumerate(x.split(CASES)):
         parts.append(_some(model, some.to(model.mean.dtype), seed, number, how))
+
     values, accepted = zip(*parts, strict=True)
     return torch.cat(values), torch.cat(accepted)
 
@@ -74,7 +75,7 @@ def log_evidence(
 def _some(
     model: SampledPosterior, x: Tensor, seed: int, number: int, how: Chains
 ) -> tuple[Tensor, Tensor]:
-    """Of a hundred cases, the ``number``-th."""
+    """Return both for the ``number``-th group of CASES examples."""
     batch = len(x)
     n = model.sizes[1]
     density = lambda z: model.log_joint(x, [z.unsqueeze(0)])[0]  # noqa: E731
@@ -90,13 +91,14 @@ def _some(
 
     first = noise.fixed(model.posterior_noise(1, CASES), seed, "hmc", number, device=x.device)
     z = model.sample_posterior(x, 1, {k: v[:, :batch].to(x.dtype) for k, v in first.items()})[0][0]
+
     step = torch.full((batch, 1), 0.2, dtype=x.dtype, device=x.device)
     samples = []
     accepted = []
     for t in range(BURN_IN + 2 * how.samples):
         tick()
         noises = drawn(t)
-        # Trajectories of one length could come back to where they began, again and again.
+        # If all trajectories had one length, they might return to their start again and again.
         varied = step * (1 + SPREAD * (2 * noises["length"] - 1))
         z, probability = hmc.transition(density, z, varied, how.leaps, noises["p"], noises["u"])
         if t < BURN_IN:
@@ -115,10 +117,11 @@ def _some(
 
 
 def fitted(samples: Tensor) -> torch.distributions.MultivariateNormal:
-    """The Gaussians of mean and covariance of ``samples`` (k, batch, n), one for each case."""
+    """Return Gaussians with the mean and covariance of ``samples`` (k, batch, n), per example."""
     mean = samples.mean(0)
     away = (samples - mean).transpose(0, 1)
     covariance = away.mT @ away / (len(samples) - 1)
+
     n = samples.shape[-1]
     scale = covariance.diagonal(dim1=-2, dim2=-1).mean(-1).clamp(min=1e-30)
     jitter = (

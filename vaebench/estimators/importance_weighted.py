@@ -1,6 +1,6 @@
-"""Importance-weighted estimate of the NLL, streamed, log-sum-exp in float64.
+"""Importance-weighted estimate of the NLL (Burda, Grosse & Salakhutdinov 2016).
 
-Burda, Grosse & Salakhutdinov 2016.
+It is streamed, with log-sum-exp in float64.
 """
 
 from __future__ import annotations
@@ -20,15 +20,21 @@ from vaebench.models.base import BoltzmannPrior, Model, SampledPosterior
 
 @dataclass(frozen=True)
 class Importance:
-    """``nll``: minus the mean over cases of log (1/K) sum_k w_k, nats, positive for discrete data.
+    """The importance-weighted NLL and how far to trust it.
 
-    In expectation it is an upper bound of the exact NLL that falls to it as K grows: a bias of
-    about 1 / (2 ESS), and more where ``ess`` is small, that is no part of ``error``, the Monte
-    Carlo standard error given the cases, by the jackknife over groups of samples; None with one
-    sample.
-    ``curve``: K -> the same from the first K samples. ``ess``: mean over cases of (sum w)^2 / sum
-    w^2, between 1 and K; ``ess_min`` the smallest of any case. ``case_error``: standard error over
-    cases, as if they were a sample of a population.
+    Attributes:
+        nll: Minus the mean over examples of log (1/K) sum_k w_k, nats; positive for discrete data.
+            In expectation it is an upper bound of the exact NLL that falls to it as K grows. The
+            bias is about 1 / (2 ESS), and more if ``ess`` is small. It is no part of ``error``.
+        error: Monte Carlo standard error given the examples, by the jackknife over groups of
+            samples; None for one sample.
+        case_error: Standard error over examples, as if they were a sample of a population; None for
+            one example.
+        curve: K -> the same NLL from the first K samples.
+        ess: Mean over examples of (sum w)^2 / sum w^2, between 1 and K.
+        ess_min: The smallest of any example.
+        cases: Number of examples.
+        samples: K, the samples of each example.
     """
 
     nll: float
@@ -42,15 +48,15 @@ class Importance:
 
 
 def nested(samples: int) -> list[int]:
-    """1, 10, 100, ... below K, then K: the points of the curve."""
+    """Return 1, 10, 100, ... below K, then K: the points of the curve."""
     return [10**i for i in range(int(math.log10(samples)) + 1) if 10**i < samples] + [samples]
 
 
 class ImportanceSum(Sums):
-    """Streaming log-sum-exp of w and of w^2 over the samples of every case.
+    """Streaming log-sum-exp of w and of w^2 over the samples of every example.
 
-    ``log_z`` is what log P(x, z) lacks. ``groups`` has the sums of groups of samples, from which
-    the error is taken.
+    ``log_z`` is what log P(x, z) lacks. ``groups`` has the sums of groups of samples, which give
+    the error.
     """
 
     def __init__(
@@ -66,7 +72,7 @@ class ImportanceSum(Sums):
         self.at = {k: torch.full_like(self.log_sum, math.nan) for k in self.points}
 
     def add(self, part: Pass) -> None:
-        """Take the samples of ``part`` that are among the first ``samples``.
+        """Take those samples of ``part`` that are among the first ``samples``.
 
         They must follow those taken before.
         """
@@ -75,6 +81,7 @@ class ImportanceSum(Sums):
         log_w = part.log_w[: self.samples - part.first]
         cases = part.cases
         self.groups.add(log_w, part.first, cases)
+
         done = 0
         for k in [p for p in self.points if part.first < p < part.first + len(log_w)] + [
             part.first + len(log_w)
@@ -89,18 +96,18 @@ class ImportanceSum(Sums):
                 self.at[k][cases] = self.log_sum[cases] - math.log(k)
 
     def each(self) -> Tensor:
-        """The NLL of every case, (n,), nats."""
+        """Return the NLL of every example, (n,), nats."""
         return self.log_z - self.at[self.samples]
 
     def each_ess(self) -> Tensor:
-        """The effective sample size of every case, (sum w)^2 / sum w^2.
+        """Return the effective sample size (sum w)^2 / sum w^2 of every example, (n,).
 
-        (n,), between 1 and the number of samples.
+        It lies between 1 and the number of samples.
         """
         return torch.exp(2 * self.log_sum - self.log_square)
 
     def result(self) -> Importance:
-        """The estimate. Raises RuntimeError when a case has not had all its samples."""
+        """Return the estimate. Raises RuntimeError if an example has not had all its samples."""
         log_p = self.at[self.samples]
         if torch.isnan(log_p).any() and not torch.isnan(self.log_sum).any():
             raise RuntimeError(
@@ -119,7 +126,7 @@ class ImportanceSum(Sums):
         )
 
     def variance(self) -> Tensor:
-        """Var[log p^] of every case, (n,), by the jackknife."""
+        """Return Var[log p^] of every example, (n,), by the jackknife."""
         return jackknife.variance(self.groups.groups, self.samples)
 
 
@@ -134,17 +141,17 @@ def importance(
     chunk: int | None = None,
     batch: int | None = None,
 ) -> Importance:
-    """Importance-weighted NLL of a model.
+    """Return the importance-weighted NLL of a model.
 
     Args:
-        model: One whose posterior can be sampled at once.
-        x: Cases, (n, d), a tensor or an array.
-        samples: Posterior samples of each.
-        seed: Of the noise.
+        model: A model whose posterior can be sampled at once.
+        x: Examples, (n, d), a tensor or an array.
+        samples: Posterior samples of each example.
+        seed: Seed of the noise.
         purpose: What the noise is for; another purpose draws other noise.
-        log_z: log Z of the prior, nats, of models whose prior is a Boltzmann machine.
+        log_z: log Z of the prior, nats, for models whose prior is a Boltzmann machine.
         chunk: Samples in a pass, for speed only.
-        batch: Cases in a pass, for speed only.
+        batch: Examples in a pass, for speed only.
 
     Raises:
         UserError: If the model has no such posterior, or lacks a log Z that is not given.
@@ -162,10 +169,10 @@ def importance(
 
 
 def sampled(model: Model, log_z: float | None, samples: str) -> tuple[SampledPosterior, float]:
-    """A model whose posterior is sampled at once, and its log Z.
+    """Return a model whose posterior is sampled at once, and its log Z.
 
-    That is to be taken off log p(x, z), and 0 if the prior is normalised. Raises UserError if log Z
-    is needed and missing, or if there is no such posterior to draw ``samples`` from.
+    log Z must be subtracted from log p(x, z); it is 0 if the prior is normalised. Raises UserError
+    if log Z is needed and missing, or if there is no posterior to draw ``samples`` from.
     """
     if log_z is None and isinstance(model, BoltzmannPrior):
         raise UserError(

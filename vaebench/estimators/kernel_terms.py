@@ -1,8 +1,8 @@
-"""The terms of belief nets' importance weights by kernels.
+"""The terms of belief nets' importance weights, by kernels.
 
-What ``weights.terms`` gives, several times as fast. Weights stand still while a model is evaluated,
-so each matrix is made into a table once (``vaebench.kernels.scores``). What a case gives to all its
-samples is computed once for all of them.
+They are those of ``weights.terms``, several times as fast. Parameters do not change while a model
+is evaluated, so each matrix is made into a table once (``vaebench.kernels.scores``). What an
+example gives to all its samples is computed once for all of them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from vaebench.models.belief_net import BeliefNet, Units
 from vaebench.models.posterior import Posterior
 
 ROWS = 2500
-"""Rows at a time: their sums stay in the second cache."""
+"""Rows that are computed at a time: their sums stay in the second cache."""
 
 NONE = np.zeros(0, np.float32)
 NO_BITS = np.zeros(0, np.uint16)
@@ -33,7 +33,7 @@ NO_BITS = np.zeros(0, np.uint16)
 class Base(NamedTuple):
     """Logits without parents: ``cycle`` rows of ``stride`` floats.
 
-    Row r of the samples has row r modulo ``cycle``.
+    Sample r takes row r modulo ``cycle``.
     """
 
     values: np.ndarray
@@ -42,9 +42,9 @@ class Base(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A matrix of weights as ``scores.fill_table`` lays it out.
+    """A matrix of weights in the layout of ``scores.fill_table``.
 
-    And how many words of bits its parents have.
+    ``words`` is the number of words that hold the bits of the parents.
     """
 
     values: np.ndarray
@@ -52,7 +52,7 @@ class Table(NamedTuple):
 
 
 def base_of(logits: Tensor) -> Base:
-    """Logits (cycle, units), or (units,), with units beyond the last that are never 1."""
+    """Return logits (cycle, units), or (units,), padded with units that are never 1."""
     logits = torch.atleast_2d(logits.detach())
     cycle, units = logits.shape
     stride = -(-units // scores.STRIP) * scores.STRIP
@@ -61,12 +61,13 @@ def base_of(logits: Tensor) -> Base:
 
 
 def table_of(weight: Tensor | None) -> Table:
-    """The table of weights (units, parents)."""
+    """Return the table of weights (units, parents)."""
     if weight is None:
         return Table(NONE, 0)
+
     units, parents = weight.shape
     words = words_of(parents)
-    # torch aligns its memory to whole cache lines, without which every load would touch two.
+    # torch aligns its memory to whole cache lines; without that every load would touch two.
     values = torch.zeros(-(-units // scores.STRIP) * words * scores.WORD).numpy()
     scores.fill_table(
         values, weight.detach().contiguous().view(-1).numpy(), parents, units, 1, parents
@@ -77,7 +78,7 @@ def table_of(weight: Tensor | None) -> Table:
 class Chain:
     """Autoregressive weights (units, units).
 
-    Of ``source`` k what it gives to later units, as the sampler reads it.
+    Row k of ``source`` has the weights from unit k to later units, in the sampler's layout.
     """
 
     def __init__(self, weight: Tensor) -> None:
@@ -94,7 +95,7 @@ class Chain:
 
 
 class Layer:
-    """A layer of a belief net, ready to be scored and sampled."""
+    """A layer of a belief net, ready for scoring and sampling."""
 
     def __init__(self, units: Units) -> None:
         self.module = units
@@ -106,10 +107,10 @@ class Layer:
 
 
 class KernelTerms:
-    """Terms of log P(x, z), terms of log Q(z | x), and z, of a float32 belief net on the CPU.
+    """The terms of log P(x, z), the terms of log Q(z | x), and z, for a belief net on the CPU.
 
-    Its cases are bits. It is called as ``weights.terms`` is, without the model. The model's
-    parameters must not change after it is made.
+    The net is in float32 and its examples are bits. An instance is called as ``weights.terms`` is,
+    without the model. The model's parameters must not change after the instance is made.
     """
 
     def __init__(self, model: BeliefNet) -> None:
@@ -121,9 +122,9 @@ class KernelTerms:
     def __call__(
         self, x: Tensor, k: int, noises: dict[str, Tensor], posterior: Posterior
     ) -> tuple[list[Tensor], list[Tensor], Layers]:
-        """``k`` samples of every case of ``x`` (batch, d); terms (k, batch), nats.
+        """Return terms (k, batch), nats, for ``k`` samples of every example of ``x`` (batch, d).
 
-        z (k, batch, units). ``posterior`` is the model's own, which the kernels know already.
+        z is (k, batch, units). ``posterior`` is the model's own, which the kernels know already.
         """
         self._read(x)
         rows = k * len(x)
@@ -131,6 +132,7 @@ class KernelTerms:
         shape = (k, batch)
         log_q: list[Tensor] = []
         states: list[np.ndarray] = []
+
         for i, layer in enumerate(self.q):
             uniform = noises[f"q{i + 1}"].contiguous().view(-1).numpy()
             state = np.empty(rows * words_of(layer.units), np.uint16)
@@ -149,9 +151,10 @@ class KernelTerms:
         return log_p, log_q, Layers(states, [layer.units for layer in self.q], k)
 
     def _read(self, x: Tensor) -> None:
-        """What the cases give to all their samples."""
+        """Compute what the examples give to all their samples."""
         if x is self._x:
             return
+
         self._x = x
         self._cases = packed(x)
         self._logits = base_of(self.model.q[0].logits(x - self.model.mean))
@@ -202,13 +205,14 @@ class KernelTerms:
 
 
 def _shared(work: Callable[[np.ndarray, int], None], rows: int) -> Tensor:
-    """``work`` on the log-probabilities of ``rows`` rows, ROWS at a time.
+    """Return the log-probabilities of ``rows`` rows, (rows,), float32.
 
-    Them, (rows,), float32.
+    ``work`` computes them, ROWS at a time, in as many threads as torch has.
     """
     logs = np.empty(rows)
     starts = range(0, rows, ROWS)
     parts = [logs[start : start + ROWS] for start in starts]
+
     workers = min(torch.get_num_threads(), len(parts))
     if workers == 1:
         for part, start in zip(parts, starts, strict=True):
@@ -216,13 +220,14 @@ def _shared(work: Callable[[np.ndarray, int], None], rows: int) -> Tensor:
     else:
         with ThreadPoolExecutor(workers) as threads:
             list(threads.map(work, parts, starts))
+
     return torch.from_numpy(logs).to(torch.float32)
 
 
 class Layers(Sequence[Tensor]):
     """Layers of zeros and ones (k, batch, units), made from words when they are asked for.
 
-    Few measures do.
+    Few measures ask for them.
     """
 
     def __init__(self, states: list[np.ndarray], units: list[int], k: int) -> None:

@@ -1,12 +1,13 @@
-"""log p(words) of a topic model by particles.
+"""log p(words) of a topic model, by particles.
 
-They pass over a document from left to right (Wallach et al. 2009). A particle is a topic for each
-word so far. At word n every earlier topic is drawn anew given all others and the words so far,
-which leaves p(z_<n | w_<n) as it is; the mean over particles of p(w_n | z_<n) is a factor of the
-estimate; the particles are resampled by it; and each draws a topic of word n. Wallach et al. do
-without the resampling, by which this is a particle filter with moves, and the estimate of p(words)
-has no bias (Del Moral 2004; Buntine 2009 has a form without bias too). So its logarithm is too low
-on average, and a perplexity too high, less with more particles.
+The particles pass over a document from left to right (Wallach et al. 2009). A particle is a topic
+for each word so far. At word n every earlier topic is drawn anew, given all others and the words so
+far; this leaves p(z_<n | w_<n) as it is. The mean over particles of p(w_n | z_<n) is a factor of
+the estimate. Then the particles are resampled by it, and each draws a topic of word n.
+
+Wallach et al. do not resample. With the resampling this is a particle filter with moves, and the
+estimate of p(words) has no bias (Del Moral 2004; Buntine 2009 also has a form without bias). So its
+logarithm is too low on average, and a perplexity too high, less so with more particles.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from vaebench.rng import noise, shuffles
 from vaebench.work.steps import Box, steps
 
 PART = 50
-"""Documents after which an evaluation can be stopped."""
+"""Documents in a group; an evaluation can be stopped after each group."""
 
 
 @torch.no_grad()
 def log_evidence(model: LDA, x: Tensor, particles: int, seed: int) -> Tensor:
-    """Estimates of log p(words) given the mean topics.
+    """Return estimates of log p(words) given the mean topics, (n,), nats, float64.
 
-    (n,), nats, float64, of documents with counts ``x`` (n, V). The words of a document come in a
-    random order. Numbers are a function of the seed and the place of a document.
+    The documents have the counts ``x`` (n, V). Their words come in a random order. The numbers
+    depend on the seed and the position of a document.
     """
     topics = model.mean_topics().double().cpu()
     made = noise.fixed(
@@ -51,15 +52,15 @@ def log_evidence(model: LDA, x: Tensor, particles: int, seed: int) -> Tensor:
 def of_words(
     word: Tensor, first: Tensor, topics: Tensor, alpha: float, particles: int, seeds: Tensor
 ) -> Tensor:
-    """The estimates of documents as words in a row, (documents,).
+    """Return the estimates for documents given as words in a row, (documents,).
 
     Args:
         word: All words, (n,); document i has the places ``first[i]`` to ``first[i + 1]``.
-        first: See there, (documents + 1,).
+        first: The first place of each document and the end, (documents + 1,).
         topics: p(word | topic), (topics, V), float64.
-        alpha: Of the Dirichlet prior of a document's topics.
-        particles: Of each document.
-        seeds: Of each document, (documents,) int64.
+        alpha: Parameter of the Dirichlet prior of a document's topics.
+        particles: Particles of each document.
+        seeds: Seed of each document, (documents,) int64.
     """
     by_word = topics.mT.contiguous()
     if kernels.allowed():
@@ -69,6 +70,7 @@ def of_words(
         arrays = [v.numpy() for v in (word, first, by_word)]
         loops.log_evidence(*arrays, alpha, particles, seeds.numpy(), out.numpy())
         return out
+
     each = zip(word.tensor_split(first[1:-1]), seeds, strict=True)
     return torch.stack([_of_document(own, by_word, alpha, particles, seed) for own, seed in each])
 
@@ -76,11 +78,12 @@ def of_words(
 def _of_document(
     word: Tensor, topics: Tensor, alpha: float, particles: int, seed: Tensor
 ) -> Tensor:
-    """The estimate of one document, (), with ``topics`` (V, topics)."""
+    """Return the estimate for one document, (), with ``topics`` (V, topics)."""
     length = len(word)
     count = topics.shape[1]
     streams = shuffles.hashed(seed, torch.arange(particles))
     choice = shuffles.hashed(seed, torch.tensor(particles))
+
     z = torch.zeros(particles, length, dtype=torch.int64)
     n = torch.zeros(particles, count, dtype=torch.float64)
     total = torch.zeros((), dtype=torch.float64)
@@ -91,9 +94,11 @@ def _of_document(
             n.scatter_add_(1, z[:, j : j + 1], -one)
             z[:, j] = _drawn((n + alpha) * topics[word[j]], streams, i * length + j)
             n.scatter_add_(1, z[:, j : j + 1], one)
+
         probability = (n + alpha) @ topics[word[i]]
         total = total + torch.log(probability.mean() / (i + count * alpha))
 
+        # Systematic resampling of the particles.
         at = (
             torch.arange(particles) + shuffles.uniforms(choice, torch.tensor(i)).double()
         ) / particles
@@ -108,7 +113,7 @@ def _of_document(
 
 
 def _drawn(weights: Tensor, streams: Tensor, place: int) -> Tensor:
-    """A topic of each particle, (particles,), by ``weights`` (particles, topics)."""
+    """Draw a topic of each particle, (particles,), by ``weights`` (particles, topics)."""
     u = shuffles.uniforms(streams, torch.tensor(place)).double().unsqueeze(-1)
     running = weights.cumsum(-1)
     return (

@@ -1,6 +1,6 @@
-"""The order-agnostic bound.
+"""The order-agnostic bound: the mean of log p(x) over all orders of the pixels.
 
-The mean of log p(x) over all orders of the pixels, estimated from random masks.
+It is estimated from random masks.
 """
 
 from __future__ import annotations
@@ -13,28 +13,29 @@ from vaebench.models.eonade import EoNADE, mask_noise, observed
 from vaebench.rng import noise
 
 CASES = 500
-"""Examples that are scored at once, with noise of one generator."""
+"""Examples that are scored at once; their noise comes from one generator."""
 
 
 @torch.no_grad()
 def masked_nll(model: Model, x: Tensor, samples: int, seed: int, purpose: str) -> float:
-    """The mean over examples of -log p(x), averaged over orders, from ``samples`` masks each.
+    """Return the mean over examples of -log p(x), averaged over orders, by random masks.
 
-    Positive nats. By Jensen's inequality an upper bound of the NLL of every ensemble,
-    on average over these.
+    It is in positive nats. By Jensen's inequality it is an upper bound of the NLL of every
+    ensemble, on average over ensembles.
 
     Args:
         model: The model.
         x: Examples, (n, d), of any type.
         samples: Masks of every example.
-        seed: Of the noise.
-        purpose: Of the noise.
+        seed: Seed of the noise.
+        purpose: Purpose of the noise.
 
     Raises:
         TypeError: For a model that does not know p(x_i | x_o) for every set o of observed pixels.
     """
     if not isinstance(model, EoNADE):
         raise TypeError(f"{type(model).__name__} has no likelihood of masked examples")
+
     d = model.sizes[0]
     total = 0.0
     for start in range(0, len(x), CASES):
@@ -45,4 +46,5 @@ def masked_nll(model: Model, x: Tensor, samples: int, seed: int, purpose: str) -
             )
             log_p = model.order_agnostic(part, observed(drawn).to(part.dtype))
             total += float(log_p.sum(dtype=torch.float64))
+
     return -total / (len(x) * samples)

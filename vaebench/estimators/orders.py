@@ -1,4 +1,4 @@
-"""log p(x) of a model that reads an example in an order, averaged over several random ones."""
+"""log p(x) of a model that reads an example in an order, averaged over several random orders."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from vaebench.work.steps import Box, steps
 
 @torch.no_grad()
 def log_evidence(model: OrderedModel, x: Tensor, orders: int, seed: int) -> Tensor:
-    """log p(x | order) of every example in ``orders`` random orders, (orders, n), nats, float64.
+    """Return log p(x | order) of every example in random orders, (orders, n), nats, float64.
 
-    Their mean is what Larochelle & Lauly (2012) report: the mean of LOG p, which is the bound of
-    Jensen on the log of the mean of p over orders. The orders are a function of the seed and the
-    number of an example.
+    Their mean is what Larochelle & Lauly (2012) report: the mean of LOG p. By Jensen's inequality
+    it is a bound on the log of the mean of p over orders. The orders depend on the seed and on the
+    position of an example.
     """
     found = Box(log_p=torch.zeros(orders, len(x), dtype=torch.float64, device=x.device))
     for k in steps("orders", orders, found):
@@ -26,9 +26,9 @@ def log_evidence(model: OrderedModel, x: Tensor, orders: int, seed: int) -> Tens
 
 
 def mean_error(log_p: Tensor) -> float | None:
-    """Standard error that the choice of the orders leaves in the mean over examples and orders.
+    """Return the standard error of the mean that the choice of the orders leaves.
 
-    None for one order.
+    The mean is over examples and orders, ``log_p`` (orders, n). The error is None for one order.
     """
     orders, n = log_p.shape
     if orders < 2:

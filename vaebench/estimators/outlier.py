@@ -1,6 +1,6 @@
-"""What a mean over cases hides.
+"""What a mean over examples hides.
 
-Cases that are not finite, and one case that outweighs all the others.
+Some examples may not be finite, or one example may outweigh all the others.
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ import torch
 from torch import Tensor
 
 LEAST_CASES = 20
-"""Of fewer cases one may well outweigh the others."""
+"""With fewer examples, one may well outweigh the others."""
 
 LEAST_SHIFT = 0.005
-"""A case that moves the mean by less than half of the last printed digit (nats) does no harm."""
+"""Shift of the mean, nats, below which an example does no harm: half of the last printed digit."""
 
 
 def noticed(each: Tensor) -> dict[str, Any]:
-    """What is wrong with the values ``each`` (n,) of the cases behind a mean.
+    """Return what is wrong with the values ``each`` (n,) of the examples behind a mean.
 
-    Empty where nothing is.
+    If nothing is wrong, the result is empty.
 
     Args:
-        each: one value per case, in the order of the evaluated cases and with the sign of the
+        each: One value per example, in the order of the evaluated examples and with the sign of the
             measure, (n,).
 
     Returns:
-        ``{"not_finite": {"cases", "first"}}``: how many cases are NaN or infinite, and the position
-        of the first. Or ``{"one_case": {"case", "value", "median", "shift"}}``: the distance of one
-        case from the median of all exceeds the sum of the distances of all the others, so it moves
-        the mean, by ``shift``, more than they do together. In a sample of n cases without outliers
-        the largest distance is of the order of a few mean distances, of which the sum has n - 1. At
-        least LEAST_CASES cases, and a shift of at least LEAST_SHIFT.
+        ``{"not_finite": {"cases", "first"}}``: how many examples are NaN or infinite, and the
+        position of the first. Or ``{"one_case": {"case", "value", "median", "shift"}}``: one
+        example's distance from the median of all exceeds the sum of the distances of all others. So
+        it moves the mean, by ``shift``, more than they do together. In a sample of n examples
+        without outliers the largest distance is of the order of a few mean distances, while the sum
+        has n - 1 of them. This needs at least LEAST_CASES examples and a shift of LEAST_SHIFT.
     """
     each = each.double()
     finite = torch.isfinite(each)
@@ -47,12 +47,13 @@ def noticed(each: Tensor) -> dict[str, Any]:
     largest = distance[case]
     shift = float(each[case] - median) / len(each)
 
-    # The others are summed without the largest, not by a difference of sums, which would lose their
-    # digits beside it.
+    # The others are summed without the largest distance. A difference of sums would lose the digits
+    # of the others beside it.
     others = distance.clone()
     others[case] = 0.0
     if not bool(largest > others.sum()) or abs(shift) < LEAST_SHIFT:
         return {}
+
     return {
         "one_case": {
             "case": case,

@@ -1,6 +1,6 @@
 """Perplexity: exp of the NLL per predicted token over all documents.
 
-Predicted are words and the end of the document.
+The words and the end of the document are predicted.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from vaebench.nn.tokens import predicted
 
 @dataclass(frozen=True)
 class Perplexity:
-    """``value`` with its standard ``error`` by the delta method.
+    """A perplexity with its standard ``error`` by the delta method.
 
-    None where that of the NLL is unknown. ``tokens``: predicted tokens of all documents.
+    The error is None if that of the NLL is unknown. ``tokens`` is the number of predicted tokens of
+    all documents.
     """
 
     value: float
@@ -26,10 +27,10 @@ class Perplexity:
 
 
 def perplexity(nll: float, error: float | None, x: Tensor) -> Perplexity:
-    """Of documents ``x`` (n, d) with a mean of ``nll`` nats per document.
+    """Return the perplexity of documents ``x`` (n, d) whose mean is ``nll`` nats per document.
 
-    ``error``: its standard error. exp(n nll / tokens); infinite where that is
-    too large for a number.
+    It is exp(n nll / tokens), or infinite if that overflows. ``error`` is the standard error of
+    ``nll``.
     """
     tokens = predicted(x)
     rate = len(x) / tokens

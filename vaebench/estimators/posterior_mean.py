@@ -1,7 +1,7 @@
-"""Posterior means of a scalar latent.
+"""Posterior means of a scalar latent: the model's and the encoder's (He et al. 2019, App. A).
 
-The model's, by quadrature on a grid, and the encoder's (He et al. 2019, App. A). One against the
-other, case by case, they show whether the inference network lags behind the model.
+The model's mean is found by quadrature on a grid. Compared example by example, the two show whether
+the inference network lags behind the model.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from vaebench.work.steps import tick
 LOW = -20.0
 HIGH = 20.0
 STEP = 0.1
-"""The paper's grid with the step of its released script (0.01 in the text, which makes no
-difference: see below)."""
+"""The paper's grid with the step of its released script. The text says 0.01, which makes no
+difference: see ``posterior_mean``."""
 
 
 @torch.no_grad()
@@ -32,22 +32,24 @@ def posterior_mean(
     step: float = STEP,
     chunk: int | None = None,
 ) -> Tensor:
-    """E[z | x] under p(z | x) of every case of ``x`` (n, d), for a scalar z: (n,), float64.
+    """Return E[z | x] under p(z | x) of every example of ``x`` (n, d), for a scalar z.
 
-    The mean over the grid low, low + step, ... high with weights p(x, z): a softmax of log p(z) +
-    log p(x | z), in which the step cancels. Where p(z | x) is a Gaussian of standard deviation s
-    the error is of the order of exp(-2 (pi s / step)^2). ``chunk``: grid points at a time, for
-    speed only. Raises UserError for a model whose latent is not a scalar, or a grid of fewer than
-    two points.
+    The result is (n,), float64. It is the mean over the grid low, low + step, ... high with weights
+    p(x, z): a softmax of log p(z) + log p(x | z), in which the step cancels. If p(z | x) is a
+    Gaussian of standard deviation s, the error is of the order of exp(-2 (pi s / step)^2).
+    ``chunk``: grid points at a time, for speed only. Raises UserError for a model whose latent is
+    not a scalar, or for a grid of fewer than two points.
     """
     model = _check(model)
     if not (step > 0 and high - low >= step):
         raise UserError(
             f"a grid from {low} to {high} with step {step}: allowed: at least two points"
         )
+
     points = int((high - low) / step + 1 + 1e-6)
     grid = low + step * torch.arange(points, dtype=torch.float64, device=x.device)
     out = torch.empty(len(x), dtype=torch.float64, device=x.device)
+
     for cases, size, xs in plan(model, x, points, chunk):
         log_p = torch.empty(points, len(xs), dtype=torch.float64, device=x.device)
         for first in range(0, points, size):
@@ -64,9 +66,9 @@ def posterior_mean(
 
 @torch.no_grad()
 def encoder_mean(model: Model, x: Tensor) -> Tensor:
-    """Mean of q(z | x) of every case of ``x`` (n, d), for a scalar z: (n,), float64.
+    """Return the mean of q(z | x) of every example of ``x`` (n, d), for a scalar z.
 
-    UserError as above.
+    The result is (n,), float64. Raises UserError for a model whose latent is not a scalar.
     """
     model = _check(model)
     return torch.cat([model.posterior(xs).mean[:, 0].double() for _, _, xs in plan(model, x, 1)])

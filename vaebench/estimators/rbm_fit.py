@@ -1,6 +1,6 @@
 """How well a small Boltzmann machine fits a known distribution.
 
-The exact KL and its global minimum, by enumeration.
+The exact KL and its global minimum are found by enumeration.
 """
 
 from __future__ import annotations
@@ -22,28 +22,30 @@ OPTIONS = {"maxiter": 5000, "maxfun": 10000, "ftol": 1e-14, "gtol": 1e-9}
 
 
 def rbm_fit(model: RBMTarget) -> dict[str, float]:
-    """Exact KL(q || p) of the model's machine, the least one, and their difference, nats.
+    """Return the exact KL(q || p) of the model's machine, the least KL, and their difference.
 
-    The least that any machine of its size has. Keys ``exact_kl``, ``kl_optimum``, ``gap``. In
-    float64; the minimum is a function of the target alone, and kept.
+    The keys are ``exact_kl``, ``kl_optimum`` and ``gap``, nats, in float64. The least KL is that of
+    the best machine of this size. It depends on the target alone, and is kept.
     """
     model = copy.deepcopy(model).to("cpu", torch.float64)
+
     with torch.no_grad():
         rbm = model.machine()
         z1, z2, _ = boltzmann_exact.log_probs(rbm)
         log_p = model.target(z1, z2).numpy()
         kl = float(model.kl())
+
     least = optimum(log_p.tobytes(), *rbm.w.shape)
     return {"exact_kl": kl, "kl_optimum": least, "gap": kl - least}
 
 
 @lru_cache(maxsize=64)
 def optimum(log_p: bytes, n1: int, n2: int, starts: int = STARTS) -> float:
-    """The least KL(q || p), nats, over machines q of n1 + n2 units.
+    """Return the least KL(q || p), nats, over machines q of n1 + n2 units.
 
     ``log_p``: float64 log-probabilities of all states, in the order of
-    ``boltzmann_exact.log_probs``. L-BFGS with exact gradients from ``starts`` random parameters;
-    the best of their local minima, always from the same starts.
+    ``boltzmann_exact.log_probs``. L-BFGS with exact gradients begins at ``starts`` random
+    parameters, always the same ones. The result is the best of the local minima.
     """
     from scipy.optimize import minimize
 
@@ -76,7 +78,7 @@ def optimum(log_p: bytes, n1: int, n2: int, starts: int = STARTS) -> float:
 
 
 def statistics(n1: int, n2: int) -> np.ndarray:
-    """z1, z2 and their products for every state, (states, n1 + n2 + n1 n2).
+    """Return z1, z2 and their products for every state, (states, n1 + n2 + n1 n2).
 
     -E is linear in them.
     """

@@ -1,6 +1,6 @@
 """What a metric gathers from the passes of a stream.
 
-In a form that can be kept and taken up again.
+It has a form that can be stored and read again.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from vaebench.estimators.weights import Pass
 
 
 class Gathered:
-    """A base class: all that an object has gathered stands in its attributes.
+    """Base class of objects that keep all they have gathered in their attributes.
 
     These are plain values, tensors, lists, tuples or dicts of them, or other ``Gathered``.
-    Attributes are kept as they are, so a new one needs no code here.
+    Attributes are stored as they are, so a new one needs no code here.
     """
 
     def state(self) -> dict[str, Any]:
-        """All attributes; see ``vaebench.work.steps.Stateful``."""
+        """Return all attributes; see ``vaebench.work.steps.Stateful``."""
         return {k: v.state() if isinstance(v, Gathered) else v for k, v in vars(self).items()}
 
     def load(self, kept: dict[str, Any]) -> None:
@@ -33,17 +33,17 @@ class Gathered:
 
 
 class Sums(Gathered, ABC):
-    """What a stream of posterior samples fills.
+    """Sums that a stream of posterior samples fills.
 
     Attributes:
-        samples: How many samples of every case are asked for.
+        samples: How many samples of every example are wanted.
     """
 
     samples: int
 
     @abstractmethod
     def add(self, part: Pass) -> None:
-        """Take what is asked for of a pass, and leave the rest."""
+        """Take what is wanted from a pass, and leave the rest."""
 
 
 class Together:
@@ -53,7 +53,7 @@ class Together:
         self.sums = sums
 
     def state(self) -> dict[str, Any]:
-        """The state of each by its number."""
+        """Return the state of each, by its number."""
         return {str(i): s.state() for i, s in enumerate(self.sums)}
 
     def load(self, kept: dict[str, Any]) -> None:
