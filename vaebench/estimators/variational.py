@@ -1,7 +1,7 @@
-"""The variational bound: the one-sample bound, averaged over several samples of each data point.
+"""The variational bound: the one-sample bound, averaged over several samples of each example.
 
-With a Gaussian posterior E_Q[log p(x | z)] is sampled and the KL exact (Kingma &
-Welling 2014, equation 7).
+With a Gaussian posterior, E_Q[log p(x | z)] is sampled and the KL is exact (Kingma & Welling 2014,
+equation 7).
 """
 
 from __future__ import annotations
@@ -20,11 +20,17 @@ from vaebench.models.posterior import total
 
 @dataclass(frozen=True)
 class Bound:
-    """``value``: mean over cases of E_Q[log P(x, z) - log Q(z | x)].
+    """The variational bound and the KL in it.
 
-    Nats; at most log p(x) in expectation. ``error`` is its Monte Carlo standard error given the
-    cases. ``kl``: E_Q[log Q - log P(z)] of each latent layer, or of all of them in one number where
-    the prior is a single term. ``analytic``: whether it is exact, given the model.
+    Attributes:
+        value: Mean over examples of E_Q[log P(x, z) - log Q(z | x)], nats; in expectation at most
+            log p(x).
+        error: Monte Carlo standard error given the examples; None for one sample.
+        kl: E_Q[log Q - log P(z)] of each latent layer, or of all layers in one number if the prior
+            is a single term.
+        cases: Number of examples.
+        samples: Samples of each example.
+        analytic: Whether the KL is exact, given the model.
     """
 
     value: float
@@ -36,10 +42,10 @@ class Bound:
 
 
 class BoundSum(Sums):
-    """Streaming sums of the bound over the first ``samples`` samples of every case.
+    """Streaming sums of the bound over the first ``samples`` samples of every example.
 
-    ``log_z`` is what the log-prior lacks: it is subtracted from the bound and
-    added to the KL, once.
+    ``log_z`` is what the log-prior lacks. It is subtracted once from the bound, and added once to
+    the KL.
     """
 
     def __init__(
@@ -57,10 +63,11 @@ class BoundSum(Sums):
 
     @torch.no_grad()
     def add(self, part: Pass) -> None:
-        """Take the samples of ``part`` that are among the first ``samples``."""
+        """Take those samples of ``part`` that are among the first ``samples``."""
         k = min(part.log_w.shape[0], self.samples - part.first)
         if k <= 0:
             return
+
         exact = part.posterior.exact_kl() if part.posterior else None
         if exact is None:
             log_w = part.log_w[:k]
@@ -85,28 +92,29 @@ class BoundSum(Sums):
         self.kl = [a + b for a, b in zip(self.kl, kl, strict=True)] if self.kl else kl
 
     def each(self) -> Tensor:
-        """The bound of every case as a positive number, (n,), nats."""
+        """Return minus the bound of every example, (n,), nats; positive for discrete data."""
         return self.log_z - self.total / self.samples
 
     def each_kl(self) -> Tensor:
-        """The KL of every case, all layers together, (n,), nats."""
+        """Return the KL of every example, all layers together, (n,), nats."""
         return self.case_kl / self.samples + self.log_z
 
     def variance(self) -> Tensor | None:
-        """Monte Carlo variance of the bound of every case, (n,), nats^2.
+        """Return the Monte Carlo variance of the bound of every example, (n,), nats^2.
 
         With one sample it is unknown (None).
         """
         if self.samples < 2:
             return None
+
         mean = self.total / self.samples
         variance = (self.square - self.samples * mean**2).clamp(min=0) / (self.samples - 1)
         return variance / self.samples + self.shared
 
     def result(self) -> Bound:
-        """The mean and its error.
+        """Return the mean bound, its error and the KL.
 
-        With one sample per case the Monte Carlo error is unknown (None).
+        With one sample per example the Monte Carlo error is unknown (None).
         """
         mean = self.total / self.samples
         variance = self.variance()
@@ -114,6 +122,7 @@ class BoundSum(Sums):
         kl = [float(v) / (self.cases * self.samples) for v in self.kl]
         if kl:
             kl[-1] += self.log_z
+
         return Bound(
             float(mean.mean()) - self.log_z, error, kl, self.cases, self.samples, self.analytic
         )
@@ -128,15 +137,15 @@ def bound(
     *,
     log_z: float | None = None,
 ) -> Bound:
-    """The bound of a model, in nats: negative for discrete data.
+    """Return the bound of a model, in nats: negative for discrete data.
 
     Args:
-        model: One whose posterior can be sampled at once.
-        x: Cases, (n, d), a tensor or an array.
-        samples: Posterior samples of each.
-        seed: Of the noise.
+        model: A model whose posterior can be sampled at once.
+        x: Examples, (n, d), a tensor or an array.
+        samples: Posterior samples of each example.
+        seed: Seed of the noise.
         purpose: What the noise is for; another purpose draws other noise.
-        log_z: log Z of the prior, nats, of models whose prior is a Boltzmann machine.
+        log_z: log Z of the prior, nats, for models whose prior is a Boltzmann machine.
 
     Raises:
         UserError: If the model has no such posterior, or lacks a log Z that is not given.

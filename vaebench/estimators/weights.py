@@ -1,12 +1,12 @@
-"""Log importance weights log P(x, z) - log Q(z | x), z ~ Q(z | x), streamed over cases and samples.
+"""Log importance weights log P(x, z) - log Q(z | x), z ~ Q(z | x), as a stream over examples.
 
-The noise of a sample depends on the seed, the case's position and the sample's number only: cases
-and samples are cut into grains of fixed size, each with a generator of its own, and passes of any
-size put grains together. So every result is the same, within rounding, for every chunk and batch
-size, and the first k of K samples are the same for all K.
+The noise of a sample depends only on the seed, the position of the example and the number of the
+sample. For that, examples and samples are divided into grains of fixed size, each with a generator
+of its own, and passes of any size put grains together. So every result is the same, within
+rounding, for every chunk and batch size, and the first k of K samples are the same for all K.
 
-The posterior of a group of cases is found once, whatever the number of their samples.
-Models of documents (``tokens``) have passes that are cut by length: see ``documents``.
+The posterior of a group of examples is computed once, whatever the number of their samples. For
+models of documents (``tokens``), passes are cut by length: see ``documents``.
 """
 
 from __future__ import annotations
@@ -32,39 +32,43 @@ from vaebench.work.steps import Stateful, steps
 
 CASES = 100
 SAMPLES = 10
-"""A grain: the noise of this many cases times this many samples comes from one generator."""
+"""A grain: the noise of so many examples times so many samples comes from one generator."""
 
 BUDGET = 2**25
-"""Floats of one pass (samples x cases x units of the widest layer), so
-that memory stays bounded."""
+"""Largest number of floats in one pass (samples x examples x units of the widest layer), so that
+memory stays bounded."""
 
 TOKENS = {"cpu": 2**14, "cuda": 2**17}
-"""Documents x tokens of the longest, of a group that is encoded at once."""
+"""Limit of documents x tokens of the longest, for a group that is encoded at once."""
 
 CODES = 2**23
-"""Numbers in the samples of z of one pass over documents. Their likelihoods are the model's own
-care: see TextVAE."""
+"""Numbers in the samples of z of one pass over documents. The model itself bounds the memory of
+their likelihoods: see TextVAE."""
 
 WORTH_KERNELS = 200_000
-"""Samples, of all cases together, from which on kernels are loaded, which takes about a second.
+"""Samples, of all examples together, from which on kernels are loaded; this takes about a second.
 
-The first time on a machine they are compiled, for some ten seconds.
+The first time on a machine the kernels are compiled, which takes some ten seconds.
 """
 
 KERNEL_SAMPLES = 50
-"""Samples of a case in a pass of the kernels: passes so large that what each
-begins with costs nothing."""
+"""Samples of an example in one pass of the kernels: enough that the start of a pass costs nothing.
+"""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """Part of the work: some samples of some cases.
+    """Part of the work: some samples of some examples.
 
-    ``cases`` are the cases' positions, ``first`` the number of the first sample. ``log_p`` and
-    ``log_q`` are the terms of the joint and of the posterior, each (k, batch) nats; ``z`` the
-    layers (k, batch, n). ``error`` (batch,): standard error of log_q where its normaliser is an
-    estimate, the same for all samples of a case. ``posterior``: Q(z | x) of the cases, where it can
-    be sampled at once.
+    Attributes:
+        cases: Positions of the examples.
+        first: Number of the first sample.
+        log_p: Terms of log P(x, z), each (k, batch), nats.
+        log_q: Terms of log Q(z | x), each (k, batch), nats.
+        z: Layers of the samples, (k, batch, n).
+        error: Standard error of log_q if its normaliser is an estimate, (batch,); it is the same
+            for all samples of an example.
+        posterior: Q(z | x) of the examples, if it can be sampled at once.
     """
 
     cases: slice
@@ -77,7 +81,7 @@ class Pass:
 
     @property
     def log_w(self) -> Tensor:
-        """(k, batch), nats, float64."""
+        """log P(x, z) - log Q(z | x), (k, batch), nats, float64."""
         return total([t.double() for t in self.log_p]) - total([t.double() for t in self.log_q])
 
 
@@ -89,10 +93,10 @@ def terms(
     posterior: Posterior,
     precision: str = "float32",
 ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Terms of log P(x, z), terms of log Q(z | x), and z.
+    """Return the terms of log P(x, z), the terms of log Q(z | x), and z.
 
-    For k samples of every case of ``x`` (batch, d). ``posterior``: Q(z | x) of these cases.
-    ``precision``: of the products that give log P(x, z).
+    They are for k samples of every example of ``x`` (batch, d). ``posterior`` is Q(z | x) of these
+    examples. ``precision`` is that of the products that give log P(x, z).
     """
     z = posterior.sample(k, noises)
     with products_in(precision, x.device):
@@ -101,22 +105,23 @@ def terms(
 
 
 def cases_of(model: Model, x: Tensor) -> Tensor:
-    """Cases (n, d), a tensor or an array, as a tensor on the device of the model.
+    """Return examples (n, d), a tensor or an array, as a tensor on the model's device.
 
-    UserError for other shapes.
+    Raises UserError for other shapes.
     """
     x = torch.as_tensor(x)
     if x.ndim != 2 or not len(x):
         raise UserError(f"cases of shape {tuple(x.shape)}: expected (n, d), n at least 1")
     if not model.facts.reads_documents and x.shape[1] != model.sizes[0]:
         raise UserError(f"cases of {x.shape[1]} dimensions: this model takes {model.sizes[0]}")
+
     return x.to(model.mean.device)
 
 
 def by_kernel(model: Model, x: Tensor, samples: int) -> bool:
-    """Whether kernels give the terms of ``samples`` samples of the cases ``x``.
+    """Whether kernels compute the terms of ``samples`` samples of the examples ``x``.
 
-    Of belief nets of bits, on the CPU.
+    They do for belief nets of bits on the CPU, if there are enough samples.
     """
     if (
         type(model) not in (SBN, FDARN, DARN)
@@ -124,6 +129,7 @@ def by_kernel(model: Model, x: Tensor, samples: int) -> bool:
         or not kernels.allowed()
     ):
         return False
+
     fits = (
         isinstance(model, BeliefNet)
         and model.draws_bits
@@ -137,7 +143,7 @@ def by_kernel(model: Model, x: Tensor, samples: int) -> bool:
 Scored = Callable[
     [Tensor, int, dict[str, Tensor], Posterior], tuple[list[Tensor], list[Tensor], Sequence[Tensor]]
 ]
-"""``terms`` of a model."""
+"""A function like ``terms``, for one model."""
 
 
 @torch.no_grad()
@@ -153,11 +159,20 @@ def stream(
     state: Stateful | None = None,
     precision: str = "float32",
 ) -> Iterator[Pass]:
-    """All ``samples`` of every case of ``x`` (n, d), any dtype.
+    """Yield all ``samples`` samples of every example of ``x`` (n, d), any dtype, as passes.
 
-    In passes of ``chunk`` samples and ``batch`` cases. For each group of cases the samples come in
-    order. ``chunk`` and ``batch`` None: chosen to fit the memory budget. ``state``: what the caller
-    gathers from the passes. ``precision``: see ``terms``.
+    For each group of examples the samples come in order.
+
+    Args:
+        model: A model whose posterior can be sampled at once.
+        x: Examples.
+        samples: Samples of each example.
+        seed: Seed of the noise.
+        purpose: Purpose of the noise.
+        chunk: Samples of a pass; None: chosen to fit the memory budget.
+        batch: Examples of a pass; None: chosen to fit the memory budget.
+        state: What the caller gathers from the passes.
+        precision: See ``terms``.
     """
     score: Scored = partial(terms, model, precision=precision)
     if isinstance(model, BeliefNet) and by_kernel(model, x, samples):
@@ -175,31 +190,32 @@ def stream(
             xs = _taken(model, x, group)
             posterior = model.posterior(xs)
             encoded = group
+
         k = min(group.size, samples - first)
         noises = draws(model, group.cases, first, k, seed, purpose, x.device)
         yield Pass(group.cases, first, *score(xs, k, noises, posterior), posterior=posterior)
 
 
 Plan = Iterator[tuple[slice, int, Tensor]]
-"""Groups of cases: their positions, how many samples of each at a time, and the cases
-as the model takes them."""
+"""Groups of examples: their positions, how many samples of each are taken at a time, and the
+examples in the form that the model reads."""
 
 
 def plan(
     model: Model, x: Tensor, samples: int, chunk: int | None = None, batch: int | None = None
 ) -> Plan:
-    """The cases ``x`` (n, d) in groups that fit the memory budget.
+    """Yield the examples ``x`` (n, d) in groups that fit the memory budget.
 
-    With ``chunk`` of the ``samples`` at a time.
+    ``chunk`` of the ``samples`` are taken at a time; None: chosen to fit.
     """
     for group in _groups(model, x, samples, chunk, batch):
         yield group.cases, group.size, _taken(model, x, group)
 
 
 class Group(NamedTuple):
-    """Neighbouring ``cases``, ``size`` of whose samples are taken at a time.
+    """Neighbouring examples, the positions ``cases``; ``size`` of their samples come at a time.
 
-    ``width``: columns of documents.
+    ``width`` is the number of columns of documents; None for vectors.
     """
 
     cases: slice
@@ -215,7 +231,7 @@ def _groups(
 
 
 def _taken(model: Model, x: Tensor, group: Group) -> Tensor:
-    """The cases of a group as the model takes them."""
+    """Return the examples of a group in the form that the model reads."""
     if group.width is None:
         return x[group.cases].to(model.mean.dtype)
     return x[group.cases, : group.width]
@@ -224,22 +240,25 @@ def _taken(model: Model, x: Tensor, group: Group) -> Tensor:
 def vectors(
     model: Model, x: Tensor, samples: int, chunk: int | None, batch: int | None
 ) -> Iterator[Group]:
-    """Groups of ``batch`` cases.
+    """Yield groups of ``batch`` examples.
 
-    It and ``chunk`` are rounded down to whole grains, of which there is at least one. Where
-    posteriors are refined in batches, the groups are whole batches in the place of whole grains.
+    ``batch`` and ``chunk`` are rounded down to whole grains, at least one. If posteriors are
+    refined in batches, the groups are whole batches and not whole grains.
     """
     n = len(x)
     device = x.device
     widest = max(model.sizes)
+
     if batch is None:
         batch = CASES * (10 if device.type == "cuda" else 1)
     batch = whole_batches(model, batch, CASES)
+
     if chunk is None:
         chunk = max(
             SAMPLES, min(samples, BUDGET // (batch * widest) if device.type == "cuda" else SAMPLES)
         )
     chunk = max(SAMPLES, chunk // SAMPLES * SAMPLES)
+
     for start in range(0, n, batch):
         cases = slice(start, min(start + batch, n))
         yield Group(cases, chunk)
@@ -248,18 +267,19 @@ def vectors(
 def documents(
     model: Model, x: Tensor, samples: int, chunk: int | None, batch: int | None
 ) -> Iterator[Group]:
-    """Groups of neighbouring documents, without the columns in which all are padding.
+    """Yield groups of neighbouring documents, without the columns in which all are padding.
 
-    As many as ``TOKENS`` allows, in whole grains where these are allowed, so that no noise is drawn
-    twice; in whole batches, whatever ``TOKENS`` allows, where posteriors are refined in batches.
-    Then as many samples as ``CODES`` allows: the more of them at once, the more work the model can
-    share. Rows sorted by length waste little on padding. ``chunk`` is rounded down to whole grains,
-    of which there is at least one.
+    A group has as many documents as ``TOKENS`` allows. If these are enough, they are whole grains,
+    so that no noise is drawn twice. If posteriors are refined in batches, the group is whole
+    batches, whatever ``TOKENS`` allows. A pass has as many samples as ``CODES`` allows: the more of
+    them at once, the more work the model can share. Rows sorted by length waste little on padding.
+    ``chunk`` is rounded down to whole grains, at least one.
     """
     limit = TOKENS.get(x.device.type, TOKENS["cuda"])
     latents = max(model.sizes[1:], default=1)
     tokens = lengths_of(x).tolist()
     chunk = chunk and max(SAMPLES, chunk // SAMPLES * SAMPLES)
+
     start = 0
     while start < len(x):
         most = max(1, batch or _fitting(tokens[start:], limit))
@@ -267,6 +287,7 @@ def documents(
         fits_grain = not batch and start // CASES < stop // CASES and stop < len(x)
         if fits_grain and whole_batches(model, 1) == 1:
             stop = stop // CASES * CASES
+
         cases = slice(start, min(stop, len(x)))
         room = CODES // (latents * (cases.stop - start))
         yield Group(cases, chunk or max(SAMPLES, room // SAMPLES * SAMPLES), max(tokens[cases]))
@@ -274,9 +295,9 @@ def documents(
 
 
 def _fitting(tokens: list[int], limit: int) -> int:
-    """How many of the first documents have no more than ``limit`` tokens.
+    """Return how many of the first documents have at most ``limit`` tokens together.
 
-    Padded to the longest of them.
+    All are counted as long as the longest of them, because they are padded to it.
     """
     longest = 0
     for i, n in enumerate(tokens):
@@ -295,14 +316,15 @@ def draws(
     purpose: str,
     device: torch.device,
 ) -> dict[str, Tensor]:
-    """Posterior noise of the samples ``first`` ... ``first`` + k - 1 of these cases.
+    """Return the posterior noise of the samples ``first`` ... ``first`` + k - 1 of these examples.
 
-    ``first`` begins a grain.
+    ``first`` must begin a grain.
     """
     columns = [
         _column(model, g, first // SAMPLES, -(-(first + k) // SAMPLES), seed, purpose, device)
         for g in range(cases.start // CASES, -(-cases.stop // CASES))
     ]
+
     own = slice(cases.start % CASES, cases.start % CASES + cases.stop - cases.start)
     return {name: _joined([c[name] for c in columns], 1)[:k, own] for name in columns[0]}
 
@@ -316,7 +338,7 @@ def _column(
     purpose: str,
     device: torch.device,
 ) -> dict[str, Tensor]:
-    """Grains ``start`` ... ``stop`` - 1 of the ``g``-th hundred cases, one after the other."""
+    """Return the grains ``start`` ... ``stop`` - 1 of the ``g``-th CASES examples, in one row."""
     shapes = model.posterior_noise(SAMPLES, CASES)
     if {kind for kind, _ in shapes.values()} != {"uniform"}:
         rows = [noise.fixed(shapes, seed, purpose, g, b, device=device) for b in range(start, stop)]
@@ -333,5 +355,5 @@ def _column(
 
 
 def _joined(parts: list[Tensor], axis: int) -> Tensor:
-    """``torch.cat``, which would copy a single one."""
+    """Return ``torch.cat`` of the parts, without its copy of a single part."""
     return parts[0] if len(parts) == 1 else torch.cat(parts, axis)

@@ -1,13 +1,14 @@
-"""Annealed importance sampling of log Z, both ways.
+"""Annealed importance sampling of log Z, in both directions.
 
-Neal 2001; for Boltzmann machines Salakhutdinov & Murray 2008. Side 2 is summed out: with base
+Neal 2001; for Boltzmann machines Salakhutdinov & Murray 2008. Side 2 is summed out. With base
 biases c, f_t(z1) = exp F_t(z1), F_t = z1.((1-t) c1 + t b1) + sum softplus((1-t) c2 + t b2 + t z1
-W), so that Z_0 = prod (1 + exp(c)) is known and Z_1 = Z. From exact samples of f_0, step i = 1 ...
-T first adds F_{t_i} - F_{t_{i-1}} to a chain's log-weight, then sweeps at t_i, which is i / T
-unless given. E[w] = Z / Z_0. A block sweep is reversible in z1, so the same steps backwards, from
-exact samples of the machine, give 1 / w with E[1 / w] = Z_0 / Z. Hence log mean w is too small on
-average, and -log mean (1 / w) of the reverse run too large (Grosse, Ghahramani & Adams 2015): they
-enclose log Z.
+W). So Z_0 = prod (1 + exp(c)) is known, and Z_1 = Z.
+
+Chains start at exact samples of f_0. Step i = 1 ... T first adds F_{t_i} - F_{t_{i-1}} to a chain's
+log-weight, then sweeps at t_i, which is i / T unless given. Then E[w] = Z / Z_0. A block sweep is
+reversible in z1. So the same steps backwards, from exact samples of the machine, give 1 / w with
+E[1 / w] = Z_0 / Z. Hence log mean w is too small on average, and -log mean (1 / w) of the reverse
+run is too large (Grosse, Ghahramani & Adams 2015): they enclose log Z.
 """
 
 from __future__ import annotations
@@ -37,26 +38,25 @@ if TYPE_CHECKING:
 Base = str | tuple[Tensor, Tensor]
 
 MAX_FLOATS = {"cpu": 2**20, "cuda": 2**28}
-"""Chains x units x machines at a time: as fits the cache of a CPU, or fills a GPU and leaves room
+"""Chains x units x machines at a time: what fits the cache of a CPU, or fills a GPU and leaves room
 for six copies."""
 
 
 FACTORS = 64
-"""Numbers between 1/2 and 1 whose product no float loses."""
+"""How many numbers between 1/2 and 1 may be multiplied in a float without underflow."""
 
 MANY = 20_000
-"""Numbers from which on ``dithered`` pays for its beginning."""
+"""Numbers from which on ``dithered`` is faster than a plain draw, in spite of its start-up cost."""
 
 WORTH = 1 << 32
-"""Multiplications of a machine from which on the kernels pay for their
-beginning, a second or two."""
+"""Multiplications of a machine from which on the kernels are worth their start, a second or two."""
 
 PAYS = 1 << 17
 """Couplings of a machine up to which the kernels are faster than the library's products: their
 tables stay in a cache.
 
-With 100 chains 0.85 of its time at 300 + 300 units, 1.4 at 400 + 400, 3.2 at
-600 + 600 (one thread).
+With 100 chains the kernels take 0.85 of the library's time at 300 + 300 units, 1.4 at 400 + 400,
+and 3.2 at 600 + 600 (one thread).
 """
 
 
@@ -75,21 +75,36 @@ def ais(
     purpose: str = "eval",
     max_floats: int | None = None,
 ) -> LogZ:
-    """log Z of all machines by ``chains`` chains each.
+    """Return log Z of all machines, each by ``chains`` chains.
 
-    Over ``temperatures`` equal steps of ``sweeps`` block sweeps. ``temperatures`` may be the
-    inverse temperatures themselves, from 0 up to 1, both included, see ``spacing``. ``base``:
-    'uniform' (c = 0), 'biases' (c = b, so that only W is switched on), or (c1, c2) that broadcast
-    to b1, b2. ``reverse``: also the upper bound. A tensor gives its samples of side 1,
-    (k, *batch, n1), which should be exact or the ends of a long chain. True draws ``chains`` exact
-    ones by enumeration, or, when both sides are too large, resamples the forward run's final states
-    by their weights, without which they are too hot and the bound too low; then ``upper_exact`` is
-    False, as it is for samples given: a mode that the forward run missed is missing again, and
-    ``upper_error``, which takes chains as independent, is somewhat too small. ``keep``: also the
-    chains' states at t = 1, z1 and z2 (chains, *batch, n), and their log-weights. ``first``:
-    position of the first machine. A machine's noise depends on seed, purpose and its position only,
-    so the results do not depend on ``max_floats`` (but for a rare bit that rounding decides).
-    Products are in the machine's precision, weights in float64. Raises ValueError on bad arguments.
+    A machine's noise depends only on seed, purpose and position, so the results do not depend on
+    ``max_floats`` (but for a rare bit that rounding decides). Products are in the machine's
+    precision, weights in float64.
+
+    Args:
+        rbm: The machines.
+        temperatures: Number of equal steps, or the inverse temperatures themselves, from 0 up to 1,
+            both included; see ``spacing``.
+        chains: Chains of each machine.
+        seed: Seed of the noise.
+        base: 'uniform' (c = 0), 'biases' (c = b, so that only W is switched on), or (c1, c2) that
+            broadcast to b1, b2.
+        sweeps: Block sweeps of each step.
+        reverse: Whether to find the upper bound too. A tensor gives its samples of side 1,
+            (k, *batch, n1), which should be exact or the ends of a long chain. True draws
+            ``chains`` exact samples by enumeration. If both sides are too large for that, the
+            forward run's final states are resampled by their weights; without the weights they are
+            too hot and the bound is too low. Then ``upper_exact`` is False, as it is for given
+            samples: a mode that the forward run missed is missing again. Then ``upper_error`` is
+            somewhat too small too, because it takes chains as independent.
+        keep: Whether to return the chains' states at t = 1, z1 and z2 (chains, *batch, n), and
+            their log-weights.
+        first: Position of the first machine.
+        purpose: Purpose of the noise.
+        max_floats: Floats held at a time; None: the default of the device.
+
+    Raises:
+        ValueError: For bad arguments.
     """
     times = _times(temperatures)
     count_of_steps = len(times) - 1
@@ -97,6 +112,7 @@ def ais(
         raise ValueError(
             f"{count_of_steps} temperatures, {chains} chains, {sweeps} sweeps: at least 1, 2 and 1"
         )
+
     c1, c2 = base_biases(rbm, base)
     log_z0 = (F.softplus(c1.double()).sum(-1) + F.softplus(c2.double()).sum(-1)).reshape(-1)
     m = flat(rbm)
@@ -104,12 +120,13 @@ def ais(
     (count, n1), n2 = m.b1.shape, m.b2.shape[-1]
     given = _samples(reverse, rbm.shape, n1)
     enumerable = min(n1, n2) <= boltzmann_exact.MAX_UNITS
+
     if max_floats is None:
         max_floats = MAX_FLOATS.get(m.w.device.type, MAX_FLOATS["cuda"])
     make: Callable[[RBM, RBM, int, list[torch.Generator], bool], _Annealing] = _Chains
     worth = count_of_steps * sweeps * chains * n1 * n2 >= WORTH and n1 * n2 <= PAYS
     if worth and kernels.allowed() and kernels.fits(m.w[0]):
-        # one machine after the other
+        # The kernels take one machine after the other.
         make = _BitChains
         max_floats = 1
 
@@ -127,6 +144,7 @@ def ais(
         if keep:
             z1, z2 = run.sides()
             ends.append((z1.transpose(0, 1), z2.transpose(0, 1), log_w))
+
         if reverse is not False:
             makers = generators(positions, seed, purpose, 1, m.w.device)
             if given is not None:
@@ -169,8 +187,8 @@ def ais(
 class _Annealing:
     """Chains of a group of m machines on their way between the base and the machine.
 
-    A subclass makes the sides (m, chains, n), from ``noise``
-    (m, chains, n1 + n2), and the log-weights.
+    A subclass makes both sides, (m, chains, n), from ``noise`` (m, chains, n1 + n2), and the
+    log-weights.
     """
 
     log_w: Tensor
@@ -178,7 +196,7 @@ class _Annealing:
     same: bool
 
     def sides(self) -> tuple[Tensor, Tensor]:
-        """The bits of both sides, (m, chains, n)."""
+        """Return the bits of both sides, (m, chains, n)."""
         raise NotImplementedError
 
     def start(self) -> None:
@@ -188,20 +206,20 @@ class _Annealing:
     def put(self, z1: Tensor, z2: Tensor | None = None) -> None:
         """Take the bits ``z1`` (m, chains, n1) as side 1, and ``z2`` as side 2 if given.
 
-        The next sweep makes it.
+        If ``z2`` is not given, the next sweep makes side 2.
         """
         raise NotImplementedError
 
     def weigh(self, low: float, high: float) -> None:
-        """log w += F_high - F_low at the present z1."""
+        """Add F_high - F_low at the present z1 to the log-weights."""
         raise NotImplementedError
 
     def move(self, t: float, sweeps: int) -> None:
-        """Block sweeps at temperature ``t``."""
+        """Make block sweeps at temperature ``t``."""
         raise NotImplementedError
 
     def forward(self, times: Sequence[float], sweeps: int) -> Tensor:
-        """log w, (m, chains), over the inverse temperatures ``times``, from 0 to 1."""
+        """Return log w, (m, chains), along the inverse temperatures ``times``, from 0 to 1."""
         self.start()
         for i in steps("annealing", len(times) - 1, self):
             self.weigh(times[i], times[i + 1])
@@ -209,9 +227,9 @@ class _Annealing:
         return self.log_w
 
     def backward(self, z1: Tensor, times: Sequence[float], sweeps: int) -> Tensor:
-        """log w of the path from the given samples ``z1`` (m, chains, n1).
+        """Return log w of the way down to the base, (m, chains).
 
-        Down to the base, from samples of the machine.
+        The way begins at ``z1`` (m, chains, n1), samples of the machine.
         """
         self.put(z1)
         count = len(times) - 1
@@ -222,7 +240,7 @@ class _Annealing:
         return self.log_w
 
     def state(self) -> dict[str, Any]:
-        """Bits, log-weights and generators, between two steps: the field follows from the bits."""
+        """Return bits, log-weights and generators between two steps; the bits give the field."""
         makers = [generator.get_state() for generator in self.makers]
         z1, z2 = self.sides()
         return {"z1": z1.bool(), "z2": z2.bool(), "log_w": self.log_w, "makers": makers}
@@ -237,9 +255,9 @@ class _Annealing:
 
 
 class _Chains(_Annealing):
-    """All chains (m, chains, n) of a group of machines, with every buffer made once.
+    """All chains (m, chains, n) of a group of machines; every buffer is made once.
 
-    ``field`` is always z1 W + b2 - c2 of the present z1: the weight's two terms and the next
+    ``field`` is always z1 W + b2 - c2 of the present z1: the two terms of the weight and the next
     conditional share it.
     """
 
@@ -278,7 +296,7 @@ class _Chains(_Annealing):
         self.refresh()
 
     def draw(self) -> None:
-        """Noise of a sweep."""
+        """Draw the noise of a sweep."""
         for row, generator in zip(self.noise, self.makers, strict=True):
             if row.numel() < MANY:
                 uniform_(row, generator)
@@ -291,19 +309,20 @@ class _Chains(_Annealing):
             self.field += self.d2
 
     def weigh(self, low: float, high: float) -> None:
-        """log w += F_high - F_low at the present z1.
+        """Add F_high - F_low at the present z1 to the log-weights.
 
-        softplus(x) = relu(x) - log s(|x|), s the logistic function, of whose values in [1/2, 1] a
-        product is taken before the logarithm: one for many units. Terms are subtracted, or divided,
-        before they are summed up.
+        softplus(x) = relu(x) - log s(|x|), where s is the logistic function, with values in
+        [1/2, 1]. A product of these values is taken before the logarithm, so that one logarithm
+        serves many units. Terms are subtracted, or divided, before they are summed.
         """
         torch.add(self.c2, self.field, alpha=high, out=self.high)
         torch.add(self.c2, self.field, alpha=low, out=self.low)
         self.log_w += torch.relu(self.high).sub_(torch.relu(self.low)).sum(-1)
+
         torch.sigmoid(self.low.abs_(), out=self.low)
         torch.sigmoid(self.high.abs_(), out=self.high)
-        # Each product by itself: one of ratios, all near 1, would be rounded
-        # down more often than up.
+        # Each product is taken by itself. In a product of ratios, all near 1, rounding down would
+        # be more frequent than rounding up.
         for low_part, high_part in zip(
             self.low.split(FACTORS, -1), self.high.split(FACTORS, -1), strict=True
         ):
@@ -312,7 +331,7 @@ class _Chains(_Annealing):
             self.log_w += (high - low) * (self.z1 @ self.d1.mT).squeeze(-1)
 
     def move(self, t: float, sweeps: int) -> None:
-        """Block sweeps at temperature ``t``."""
+        """Make block sweeps at temperature ``t``."""
         for _ in range(sweeps):
             self.draw()
             torch.add(self.c2, self.field, alpha=t, out=self.high)
@@ -350,12 +369,13 @@ class _BitChains(_Annealing):
         return z1.unsqueeze(0), z2.unsqueeze(0)
 
     def draw(self) -> Noise:
-        """Noise of a sweep, both sides in a row."""
+        """Draw the noise of a sweep, both sides in a row."""
         from vaebench.kernels.machine import laid_out
 
         shape = self.chains, self.stride
         u = (uniform if self.chains * self.stride < MANY else digits)(shape, self.makers[0])
-        return laid_out(u).mirrored()  # u < sigmoid(l) where the kernels have u > sigmoid(-l)
+        # The kernels have u > sigmoid(-l) where the plain code has u < sigmoid(l).
+        return laid_out(u).mirrored()
 
     def start(self) -> None:
         self._side1 = self.machine.half1(self._side2, 0.0, self.draw(), 0, self.stride)
@@ -378,7 +398,7 @@ class _BitChains(_Annealing):
 
 
 def _times(temperatures: int | Sequence[float]) -> list[float]:
-    """The inverse temperatures of a run. Raises ValueError unless they rise from 0 to 1."""
+    """Return the inverse temperatures of a run. Raises ValueError unless they rise from 0 to 1."""
     if isinstance(temperatures, int):
         return spacing.evenly(temperatures) if temperatures > 0 else [0.0]
     times = list(temperatures)
@@ -392,19 +412,20 @@ def _times(temperatures: int | Sequence[float]) -> list[float]:
 
 
 def base_biases(rbm: RBM, base: Base) -> tuple[Tensor, Tensor]:
-    """c1 and c2, in the shapes of b1 and b2."""
+    """Return c1 and c2, in the shapes of b1 and b2."""
     if isinstance(base, str):
         if base == "biases":
             return rbm.b1, rbm.b2
         if base == "uniform":
             return torch.zeros_like(rbm.b1), torch.zeros_like(rbm.b2)
         raise ValueError(f"base {base!r} is neither 'uniform' nor 'biases' nor a pair of biases")
+
     c1, c2 = base
     return c1.to(rbm.b1).expand_as(rbm.b1), c2.to(rbm.b2).expand_as(rbm.b2)
 
 
 def _samples(reverse: bool | Tensor, shape: torch.Size, n1: int) -> Tensor | None:
-    """Given samples (k, *batch, n1) as (m, k, n1)."""
+    """Return given samples (k, *batch, n1) as (m, k, n1); None if none are given."""
     if isinstance(reverse, bool):
         return None
     if reverse.dim() != len(shape) + 2 or reverse.shape[1:] != (*shape, n1) or len(reverse) < 2:
@@ -416,14 +437,14 @@ def _samples(reverse: bool | Tensor, shape: torch.Size, n1: int) -> Tensor | Non
 
 
 def _exact(own: RBM, chains: int, makers: list[torch.Generator]) -> Tensor:
-    """Exact samples (m, chains, n1) of side 1 by enumeration."""
+    """Return exact samples (m, chains, n1) of side 1 by enumeration."""
     (m, n1), n2 = own.b1.shape, own.b2.shape[-1]
     u = fill(own.w.new_empty(m, chains, 1 + max(n1, n2)), makers).transpose(0, 1)
     return boltzmann_exact.sample(own, u[..., 0], u[..., 1:])[0].transpose(0, 1)
 
 
 def _resampled(run: _Annealing, makers: list[torch.Generator]) -> Tensor:
-    """Final states (m, chains, n1) of a forward run, as many copies of each as its weight says."""
+    """Return a forward run's final states (m, chains, n1), copied as often as their weights say."""
     u = fill(run.log_w.new_empty(len(makers), 1), makers)
     z1, _ = run.sides()
     return z1.gather(1, parents(run.log_w, u).unsqueeze(-1).expand_as(z1))

@@ -1,10 +1,11 @@
-"""log Z_L of a Replicated Softmax, one for every length of documents.
+"""log Z_L of a Replicated Softmax, one for every length L of documents.
 
-By enumeration, and by annealing both ways. Annealing leads from W = a = 0 and visible biases c,
-where words are drawn from softmax(c) and log Z_L = H log 2 + L log sum_w exp(c_w), to the machine:
-at t couplings and hidden biases are t times theirs, the visible ones (1 - t) c + t b (Salakhutdinov
-& Hinton 2009). The chain is one of counts, the hidden units summed out: f_t(n) = exp(((1 - t) c + t
-b).n + sum_j softplus(t (L a_j + W_j.n))). See ``annealing`` for what the two directions enclose.
+It is found by enumeration, or by annealing in both directions. Annealing leads from W = a = 0 and
+visible biases c, where words are drawn from softmax(c) and log Z_L = H log 2 + L log sum_w
+exp(c_w), to the machine. At t, couplings and hidden biases are t times those of the machine, and
+the visible biases are (1 - t) c + t b (Salakhutdinov & Hinton 2009). The chain is one of counts;
+the hidden units are summed out: f_t(n) = exp(((1 - t) c + t b).n + sum_j softplus(t (L a_j +
+W_j.n))). See ``annealing`` for what the two directions enclose.
 """
 
 from __future__ import annotations
@@ -27,25 +28,26 @@ from vaebench.rng.noise import uniform
 from vaebench.work.steps import Box, steps
 
 STATES = 1024
-"""Hidden states at a time."""
+"""Hidden states that are computed at a time."""
 
 
 @torch.no_grad()
 def exact(model: ReplicatedSoftmax, lengths: Tensor) -> Tensor:
-    """log Z_L of each of the ``lengths`` (m,), (m,), nats, float64.
+    """Return log Z_L of each of the ``lengths`` (m,), (m,), nats, float64.
 
-    log sum_h exp(L a.h) (sum_w exp(b_w + W_w.h))^L. Raises ValueError for more than
-    MAX_SIDE hidden units.
+    It is log sum_h exp(L a.h) (sum_w exp(b_w + W_w.h))^L. Raises ValueError for more than MAX_SIDE
+    hidden units.
     """
     units = len(model.p.hidden)
     if units > MAX_SIDE:
         raise ValueError(f"{units} hidden units cannot be enumerated; allowed: 1 to {MAX_SIDE}")
+
     per_word = _per_word(model)
     return torch.stack([torch.logsumexp(float(length) * per_word, 0) for length in lengths])
 
 
 def _per_word(model: ReplicatedSoftmax) -> Tensor:
-    """a.h + log sum_w exp(b_w + W_w.h) of every hidden state, (2^units,), float64.
+    """Return a.h + log sum_w exp(b_w + W_w.h) of every hidden state, (2^units,), float64.
 
     L times it is log p(h) + log Z_L.
     """
@@ -64,10 +66,11 @@ def _states(model: ReplicatedSoftmax, first: int, end: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Annealing:
-    """``chains`` for each length, from the base to the machine.
+    """How log Z_L is annealed.
 
-    ``times``: the inverse temperatures, from 0 up to 1, both included, see ``spacing``. ``base``:
-    the visible biases c at 0, (V,); None: those of the machine.
+    ``times`` are the inverse temperatures, from 0 up to 1, both included, see ``spacing``. Each
+    length has ``chains`` chains. ``base`` has the visible biases c at 0, (V,); None: those of the
+    machine.
     """
 
     times: Sequence[float]
@@ -75,7 +78,7 @@ class Annealing:
     base: Tensor | None = None
 
     def biases(self, model: ReplicatedSoftmax) -> Tensor:
-        """c, (V,), of the model's dtype."""
+        """Return c, (V,), in the model's dtype."""
         return model.p.visible.detach() if self.base is None else self.base.to(model.mean)
 
 
@@ -89,18 +92,29 @@ def ais(
     reverse: bool = False,
     purpose: str = "logz",
 ) -> LogZ:
-    """log Z_L of each of the ``lengths`` (m,), by annealed importance sampling, (m,).
+    """Return log Z_L of each of the ``lengths``, (m,), by annealed importance sampling.
 
-    The lengths are whole numbers from 1. ``reverse``: also the upper bound, from exact samples of
-    the machine where its hidden units can be enumerated, else from the forward run's last states,
-    resampled by their weights: then ``upper_exact`` is False. The noise of a length depends on the
-    seed, the purpose and the length alone. Products are in the model's precision, weights in
-    float64. Raises ValueError for fewer than one temperature or two chains.
+    The noise of a length depends on the seed, the purpose and the length alone. Products are in the
+    model's precision, weights in float64.
+
+    Args:
+        model: The model.
+        lengths: Lengths of documents, (m,), whole numbers from 1.
+        annealing: How it is annealed.
+        seed: Seed of the noise.
+        reverse: Whether to find the upper bound too. It starts at exact samples of the machine if
+            the hidden units can be enumerated, else at the forward run's last states, resampled by
+            their weights. Then ``upper_exact`` is False.
+        purpose: Purpose of the noise.
+
+    Raises:
+        ValueError: For fewer than one temperature or two chains.
     """
     count = len(annealing.times) - 1
     if count < 1 or annealing.chains < 2:
         raise ValueError(f"{count} temperatures, {annealing.chains} chains: at least 1 and 2")
     model_exact = len(model.p.hidden) <= boltzmann_exact.MAX_UNITS
+
     found = Box(rows=[])
     for number in steps("lengths", len(lengths), found):
         length = int(lengths[number])
@@ -108,6 +122,7 @@ def ais(
         log_w = run.forward()
         lower = log_mean(log_w.unsqueeze(-1))
         row = [*lower, log_w.std()]
+
         if reverse:
             start = _exact_samples(model, length, run) if model_exact else run.resampled()
             back = _Chains(model, length, annealing, _generator(model, seed, purpose, length, 1))
@@ -118,8 +133,10 @@ def ais(
     start = log_z0(annealing.biases(model), len(model.p.hidden), lengths.cpu())
     method = f"AIS, {count} steps, {annealing.chains} chains for each of {len(lengths)} lengths"
     made = LogZ(start + value, error, method, ess, sd, annealing.chains)
+
     if not reverse:
         return made
+
     mean, upper_error, upper_ess = above
     upper = start - mean
     return replace(
@@ -128,9 +145,9 @@ def ais(
 
 
 def log_z0(biases: Tensor, units: int, lengths: Tensor) -> Tensor:
-    """log Z_L with these visible biases (V,), without couplings and hidden biases.
+    """Return log Z_L with these visible biases (V,), without couplings and hidden biases.
 
-    (m,), float64.
+    The result is (m,), nats, float64.
     """
     return units * math.log(2) + lengths.double() * float(torch.logsumexp(biases.double(), 0))
 
@@ -144,7 +161,7 @@ def _generator(
 
 
 def _exact_samples(model: ReplicatedSoftmax, length: int, run: _Chains) -> Tensor:
-    """Counts (chains, V) of the machine of documents of this length."""
+    """Return counts (chains, V) of documents of this length, drawn from the machine."""
     p = torch.softmax(length * _per_word(model), 0)
     chosen = torch.multinomial(p, run.chains, replacement=True, generator=run.generator)
     h = _states(model, 0, len(p))[chosen].to(model.mean.dtype)
@@ -173,25 +190,26 @@ class _Chains:
         self.put(self.x)
 
     def put(self, x: Tensor) -> None:
-        """Take counts (chains, V) as where the chains stand."""
-        # Into memory of its own: what was read from a file may be summed in another order.
+        """Take counts (chains, V) as the present state of the chains."""
+        # They are copied into the chains' own memory: the layout of what was read from a file may
+        # differ, and sums would then be taken in another order.
         self.x.copy_(x)
         self.logits = self.model.hidden_logits(x)
 
     def weigh(self, low: float, high: float) -> None:
-        """log w += log f_high - log f_low at the present counts."""
+        """Add log f_high - log f_low at the present counts to the log-weights."""
         gain = F.softplus(high * self.logits).double() - F.softplus(low * self.logits).double()
         self.log_w += gain.sum(-1) + (high - low) * (self.x @ self.gap).double()
 
     def move(self, t: float) -> None:
-        """A Gibbs step at ``t``: hidden bits given the words, then all words given these."""
+        """Make a Gibbs step at ``t``: draw the hidden bits given the words, then all words."""
         hidden = uniform(tuple(self.logits.shape), self.generator)
         h = (hidden < torch.sigmoid(t * self.logits)).to(self.x.dtype)
         logits = t * F.linear(h, self.model.p.weight) + self.base + t * self.gap
         self.put(multinomial.sample(logits, uniform((self.chains, self.length), self.generator)))
 
     def forward(self) -> Tensor:
-        """log w, (chains,), from exact samples of the base."""
+        """Return log w, (chains,), from exact samples of the base."""
         base = self.base.expand(self.chains, -1)
         self.put(multinomial.sample(base, uniform((self.chains, self.length), self.generator)))
         for i in steps("annealing", len(self.times) - 1, self):
@@ -200,9 +218,9 @@ class _Chains:
         return self.log_w
 
     def backward(self, x: Tensor) -> Tensor:
-        """log w of the path from samples ``x`` (chains, V) of the machine down to the base.
+        """Return log w of the way down to the base, (chains,).
 
-        (chains,).
+        The way begins at samples ``x`` (chains, V) of the machine.
         """
         self.put(x)
         count = len(self.times) - 1
@@ -213,11 +231,11 @@ class _Chains:
         return self.log_w
 
     def resampled(self) -> Tensor:
-        """Where the chains stand after ``forward``, drawn by their weights."""
+        """Return the chains' states after ``forward``, drawn again by their weights."""
         return self.x[parents(self.log_w, uniform((1,), self.generator))]
 
     def state(self) -> dict[str, Tensor]:
-        """Counts, weights and the generator, between two steps."""
+        """Return counts, weights and the generator, between two steps."""
         return {"x": self.x, "log_w": self.log_w, "generator": self.generator.get_state()}
 
     def load(self, kept: dict[str, Tensor]) -> None:

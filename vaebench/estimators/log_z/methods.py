@@ -1,6 +1,6 @@
 """log Z of restricted Boltzmann machines.
 
-Exact, by annealed importance sampling, by parallel tempering.
+It is found exactly, by annealed importance sampling, or by parallel tempering.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ __all__ = ["LogZ", "ais", "exact", "parallel_tempering"]
 
 @torch.no_grad()
 def exact(rbm: RBM) -> LogZ:
-    """log Z by enumerating the smaller side in float64.
+    """Return log Z by enumerating the smaller side in float64.
 
-    Raises ValueError when that has more than 20 units.
+    Raises ValueError if that side has more than MAX_SIDE (20) units.
     """
     value = boltzmann_exact.log_z(rbm.to(torch.float64))
     return LogZ(

@@ -1,4 +1,4 @@
-"""What every estimator of log Z gives back, and how it draws: one stream of noise per machine."""
+"""What every estimator of log Z returns, and how it draws: one stream of noise per machine."""
 
 from __future__ import annotations
 
@@ -19,16 +19,24 @@ from vaebench.rng.noise import uniform_
 class LogZ:
     """log Z of every machine, (*batch), nats, float64, and how far to trust it.
 
-    ``error``: standard error of ``value`` (zero if exact). ``method``: one line saying what was
-    done. ``ess``: effective number of chains, (sum w)^2 / sum w^2; an estimate with few is worse
-    than its error says. ``sd``: standard deviation of log w over the chains, whose number is
-    ``chains``.
-    ``upper``: estimate that is too large on average where ``value`` is too small, ``upper_error``
-    its standard error; ``upper_exact`` is False if it rests on samples that are only approximately
-    the machine's: then it may fail; ``upper_ess`` is its effective number of chains.
-    ``z1``, ``z2``: final states (k, *batch, n), ``log_w`` (k, *batch) the log-weights they come
-    with, if asked for. ``temperatures``, ``swap_rates``: of tempering, one tensor per machine in
-    the batch's order.
+    Attributes:
+        value: The estimate.
+        error: Standard error of ``value`` (zero if exact).
+        method: One line that says what was done.
+        ess: Effective number of chains, (sum w)^2 / sum w^2. An estimate with few is worse than its
+            error says.
+        sd: Standard deviation of log w over the chains.
+        chains: Number of chains.
+        upper: Estimate that is too large on average, as ``value`` is too small.
+        upper_error: Standard error of ``upper``.
+        upper_exact: False if ``upper`` rests on samples that are only approximately those of the
+            machine: then it may fail.
+        upper_ess: Effective number of chains of ``upper``.
+        z1: Final states of side 1, (k, *batch, n1), if asked for.
+        z2: Final states of side 2, (k, *batch, n2), if asked for.
+        log_w: Log-weights (k, *batch) of these states, if asked for.
+        temperatures: Those of tempering, one tensor per machine in the batch's order.
+        swap_rates: Exchange rates of tempering, likewise.
     """
 
     value: Tensor
@@ -49,13 +57,13 @@ class LogZ:
 
 
 def flat(rbm: RBM) -> RBM:
-    """The machines in one row: batch shape (m,), a single one as (1,), detached."""
+    """Return the machines in one row: batch shape (m,), or (1,) for a single one; detached."""
     m = math.prod(rbm.shape)
     return RBM(*(p.detach().reshape(m, *p.shape[len(rbm.shape) :]) for p in rbm))
 
 
 def groups(machines: int, floats_each: int, max_floats: int) -> Iterator[slice]:
-    """Slices of at least one machine whose states need at most ``max_floats`` floats at a time."""
+    """Return slices of machines whose states need at most ``max_floats`` floats; one at least."""
     size = max(1, max_floats // floats_each)
     return (slice(start, min(start + size, machines)) for start in range(0, machines, size))
 
@@ -63,9 +71,9 @@ def groups(machines: int, floats_each: int, max_floats: int) -> Iterator[slice]:
 def generators(
     positions: range, seed: int, purpose: str, use: int, device: torch.device
 ) -> list[torch.Generator]:
-    """A generator for each machine by its position, so that none depends on what runs beside it.
+    """Return a generator for each machine by its position, so that none depends on its neighbours.
 
-    ``use`` keeps the different estimators apart.
+    ``use`` keeps the noise of different estimators apart.
     """
     return [
         torch.Generator(device=device).manual_seed(seeds.derive(seed, purpose, use, 0, p))
@@ -74,14 +82,14 @@ def generators(
 
 
 def fill(noise: Tensor, makers: list[torch.Generator]) -> Tensor:
-    """Draws ``noise`` (m, ...) anew, uniform on (0, 1), row i from generator i."""
+    """Fill ``noise`` (m, ...) with new uniforms on (0, 1), row i from generator i; return it."""
     for row, generator in zip(noise, makers, strict=True):
         uniform_(row, generator)
     return noise
 
 
 def log_mean(log_w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Over axis 0: log mean w, its standard error, and the effective sample size.
+    """Return log mean w over axis 0, its standard error, and the effective sample size.
 
     The error is by the jackknife over groups.
     """

@@ -1,16 +1,16 @@
 """Parallel tempering of Boltzmann machines, and log Z by bridges between neighbouring temperatures.
 
-Replicas at 0 = t_0 < ... < t_R = 1 share the path of annealing.py: side 2 summed out, f_t = exp
-F_t, base at t = 0, where every sweep is a fresh exact sample. Neighbours exchange states with
-probability min(1, exp(u(z_i) - u(z_{i+1}))), u = F_{t_{i+1}} - F_{t_i}, even and odd pairs in turn.
-The temperatures are placed so that all neighbours exchange alike often: rejections add up along the
-path to a barrier, of which each interval gets the same share (Syed, Bouchard-Cote, Deligiannidis &
-Doucet 2022). Vahdat et al. 2018 (DVAE++) evaluate log Z by tempering with an adaptive number of
-temperatures; the details here are ours.
+Replicas at 0 = t_0 < ... < t_R = 1 share the path of ``annealing``: side 2 is summed out,
+f_t = exp F_t, and the base is at t = 0, where every sweep is a new exact sample. Neighbours
+exchange states with probability min(1, exp(u(z_i) - u(z_{i+1}))), u = F_{t_{i+1}} - F_{t_i}, even
+and odd pairs in turn. The temperatures are placed so that all neighbours exchange at the same rate:
+rejections add up along the path to a barrier, and each interval gets the same share of it (Syed,
+Bouchard-Cote, Deligiannidis & Doucet 2022). Vahdat et al. 2018 (DVAE++) evaluate log Z by tempering
+with an adaptive number of temperatures; the details here are ours.
 
 Bridge (Bennett 1976): Z_{i+1} / Z_i = C E_i[sigmoid(u - log C)] / E_{i+1}[sigmoid(log C - u)] for
-every constant C, and best where C is the ratio itself. C comes from the runs that place the
-temperatures, so what follows is a plain average.
+every constant C. The best C is the ratio itself. C comes from the runs that place the temperatures,
+so what follows is a plain average.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from vaebench.rng.noise import uniform_
 from vaebench.work.steps import Box, steps, tick
 
 ROUNDS = 20
-"""Rounds of placing at most. Beyond them the run goes on with what it has and says so."""
+"""Largest number of rounds of placing. After them the run goes on with what it has and says so."""
 
 MOST = 512
-"""Intervals at most; beyond them as above."""
+"""Largest number of intervals. Beyond it the run goes on with what it has and says so."""
 
 
 @torch.no_grad()
@@ -51,15 +51,31 @@ def parallel_tempering(
     first: int = 0,
     purpose: str = "eval",
 ) -> LogZ:
-    """log Z of every machine from ``chains`` independent ladders of replicas.
+    """Return log Z of every machine from ``chains`` independent ladders of replicas.
 
-    ``sweeps`` block sweeps each. ``base`` as for ``ais``. Temperatures are added, moved or taken
-    away between rounds of ``pilot`` sweeps until the exchange rates of all neighbours lie in
-    ``band`` (one or two intervals may exceed it). ``burn``: sweeps before averaging starts, default
-    a tenth. The error is that of the mean over the ladders, which are independent: whatever the
-    correlation along a ladder is, it is in there. ``swap_rates`` are those of the run itself.
-    Machines run one after the other, each with noise of its own position. Raises ValueError on bad
-    arguments.
+    Temperatures are added, moved or removed between rounds of ``pilot`` sweeps until the exchange
+    rates of all neighbours lie in ``band``; with only one or two intervals, rates may be higher.
+    The error is that of the mean over the ladders. As these are independent, it includes any
+    correlation along a ladder. Machines run one after the other, each with the noise of its own
+    position.
+
+    Args:
+        rbm: The machines.
+        sweeps: Block sweeps of each ladder.
+        chains: Number of ladders.
+        seed: Seed of the noise.
+        base: As for ``ais``.
+        band: Lowest and highest exchange rate.
+        pilot: Sweeps of a round that places temperatures.
+        burn: Sweeps before averaging starts; None: a tenth of ``sweeps``.
+        first: Position of the first machine.
+        purpose: Purpose of the noise.
+
+    Returns:
+        The estimate; its ``swap_rates`` are those of the averaged sweeps.
+
+    Raises:
+        ValueError: For bad arguments.
     """
     low, high = band
     if sweeps < 1 or chains < 2 or pilot < 2:
@@ -70,11 +86,13 @@ def parallel_tempering(
         raise ValueError(
             f"the band of exchange rates is {low} to {high}; allowed: between 0 and 1, rising"
         )
+
     own = flat(rbm)
     start = flat(RBM(*base_biases(rbm, base), rbm.w))
     makers = generators(range(first, first + len(own.b1)), seed, purpose, 2, rbm.w.device)
     work = sweeps * chains * own.w[0].numel()
     make = _BitLadder if work >= WORTH and kernels.allowed() and kernels.fits(own.w[0]) else _Ladder
+
     out = []
     for i, maker in enumerate(makers):
         ladder = make(RBM(*(p[i] for p in own)), RBM(*(p[i] for p in start)), chains, maker)
@@ -82,7 +100,8 @@ def parallel_tempering(
         for _ in steps("placing of temperatures", 1, placed):
             log_c = ladder.place(low, high, pilot)
             placed.load({"log_c": log_c, **ladder.state()})
-        ladder.load(placed.state())  # where placing was passed over, this is what it found
+        # If a resumed run has skipped the placing, this restores what it had found.
+        ladder.load(placed.state())
 
         for step in steps(
             "tempering, first sweeps", sweeps // 10 if burn is None else burn, ladder
@@ -109,7 +128,7 @@ def parallel_tempering(
 class _Ladder:
     """Replicas z1 (chains, temperatures, n1) of one machine.
 
-    Their inverse temperatures are t (temperatures,).
+    ``t`` (temperatures,) are their inverse temperatures.
     """
 
     def __init__(self, own: RBM, base: RBM, chains: int, generator: torch.Generator) -> None:
@@ -130,7 +149,7 @@ class _Ladder:
         return uniform_(w.new_empty(shape), self.generator)
 
     def heat(self) -> None:
-        """The machines of the present temperatures."""
+        """Make the machines of the present temperatures."""
         t = self.t.to(self.own.w.dtype).unsqueeze(-1)
         self.low = t[:-1]
         self.high = t[1:]
@@ -139,40 +158,41 @@ class _Ladder:
         self.machines = RBM(b1, b2, t.unsqueeze(-1) * self.own.w)
 
     def step(self, number: int) -> tuple[Tensor, Tensor]:
-        """A sweep of all replicas, then exchanges of every other pair.
+        """Sweep all replicas, then exchange every other pair.
 
-        Returns u of every interval before the exchange, at its lower and at its upper end,
-        (chains, intervals).
+        Return u of every interval before the exchange, at its lower and at its upper end,
+        (chains, intervals) each.
         """
         k, r, n1 = self.z1.shape
         at_low, at_high = self.move(self.uniform(k, r, len(self.own.b2)), self.uniform(k, r, n1))
         accept = self.uniform(k, r - 1) < torch.exp(at_low - at_high)
         accept &= torch.arange(r - 1, device=accept.device) % 2 == number % 2
-        # No two accepted pairs overlap, so the shifts up and down make a
-        # permutation of the replicas.
+
+        # No two accepted pairs overlap, so the shifts up and down make a permutation of the
+        # replicas.
         move = F.pad(accept.long(), (0, 1)) - F.pad(accept.long(), (1, 0))
         source = torch.arange(r, device=accept.device) + move
         self.z1 = self.z1.gather(1, source.unsqueeze(-1).expand(-1, -1, n1))
         return at_low, at_high
 
     def move(self, u2: Tensor, u1: Tensor) -> tuple[Tensor, Tensor]:
-        """A sweep of all replicas; u of every interval at both ends, as ``step`` returns it."""
+        """Sweep all replicas; return u of every interval at both ends, as ``step`` does."""
         self.z1, _ = self.machines.sweep(self.z1, u2, u1)
         field = self.z1 @ self.own.w + self.d2
         slope = self.z1 @ self.d1
         return self.gain(field[:, :-1], slope[:, :-1]), self.gain(field[:, 1:], slope[:, 1:])
 
     def gain(self, field: Tensor, slope: Tensor) -> Tensor:
-        """u = F_high - F_low of every interval at states.
+        """Return u = F_high - F_low of every interval.
 
-        The states have these fields z1 W + d2 and slopes z1.d1.
+        The states have the fields ``field``, z1 W + d2, and the slopes ``slope``, z1.d1.
         """
         c2 = self.base.b2
         terms = F.softplus(c2 + self.high * field) - F.softplus(c2 + self.low * field)
         return terms.sum(-1).double() + (self.t[1:] - self.t[:-1]) * slope
 
     def place(self, low: float, high: float, pilot: int) -> Tensor:
-        """Adapts the temperatures; returns log C of every interval, (intervals,)."""
+        """Adapt the temperatures; return log C of every interval, (intervals,)."""
         for attempt in range(ROUNDS + 1):
             at_low, at_high = self.pilot(pilot)
             rates = exchange_rates(at_low, at_high)
@@ -181,6 +201,7 @@ class _Ladder:
             t = respaced(self.t, rates, (low + high) / 2)
             if fit or len(t) - 1 > MOST or attempt == ROUNDS:
                 break
+
             # A new temperature starts from the states of the nearest old one.
             nearest = (t[:, None] - self.t).abs().argmin(1)
             self.t = t
@@ -189,9 +210,9 @@ class _Ladder:
         return bennett(at_low.flatten(0, 1), at_high.flatten(0, 1))
 
     def pilot(self, sweeps: int) -> tuple[Tensor, Tensor]:
-        """u at both ends of every interval, (steps, chains, intervals).
+        """Make ``sweeps`` sweeps; return u at both ends of every interval.
 
-        Of the latter half of ``sweeps``.
+        Each is (steps, chains, intervals), from the latter half of the sweeps.
         """
         pairs = []
         for i in range(sweeps):
@@ -201,7 +222,7 @@ class _Ladder:
         return torch.stack(at_low), torch.stack(at_high)
 
     def bridge(self, log_c: Tensor, sweeps: int) -> tuple[Tensor, Tensor, Tensor]:
-        """log Z, its standard error, and the exchange rates (intervals,) over ``sweeps`` steps."""
+        """Return log Z, its standard error, and the exchange rates (intervals,) of ``sweeps``."""
         self.above = self.below = self.rates = torch.zeros_like(log_c[:1]).sum()
         for i in steps("tempering", sweeps, self):
             at_low, at_high = self.step(i)
@@ -222,7 +243,7 @@ class _Ladder:
         return log_z0 + (log_c + top.log() - bottom.log()).sum(), error, self.rates
 
     def state(self) -> dict[str, Any]:
-        """Temperatures, replicas, generator and sums, between two steps."""
+        """Return temperatures, replicas, generator and sums, between two steps."""
         sums = {"above": self.above, "below": self.below, "rates": self.rates}
         return {"t": self.t, "z1": self.z1, "generator": self.generator.get_state(), **sums}
 
@@ -247,7 +268,7 @@ class _BitLadder(_Ladder):
         super().__init__(own, base, chains, generator)
 
     def heat(self) -> None:
-        """The scales of the present temperatures."""
+        """Set the scales of the present temperatures."""
         self.scales = self.t.tolist()
 
     def move(self, u2: Tensor, u1: Tensor) -> tuple[Tensor, Tensor]:
@@ -272,17 +293,17 @@ class _BitLadder(_Ladder):
 
 
 def exchange_rates(at_low: Tensor, at_high: Tensor) -> Tensor:
-    """Mean probability of an exchange, (intervals,).
+    """Return the mean probability of an exchange, (intervals,).
 
-    From u at the lower and upper ends, (..., chains, intervals).
+    It is found from u at the lower and upper ends, (..., chains, intervals).
     """
     return torch.exp((at_low - at_high).clamp(max=0)).flatten(0, -2).mean(0)
 
 
 def respaced(t: Tensor, rates: Tensor, target: float) -> Tensor:
-    """New temperatures: as many as would exchange at the rate ``target``.
+    """Return new temperatures: as many as would exchange at the rate ``target``.
 
-    With equal shares of the barrier.
+    Each interval gets the same share of the barrier.
     """
     barrier = F.pad((1 - rates).clamp(min=1e-6).cumsum(0), (1, 0))
     n = max(1, math.ceil(float(barrier[-1]) / (1 - target) - 1e-6))
@@ -294,10 +315,10 @@ def respaced(t: Tensor, rates: Tensor, target: float) -> Tensor:
 
 
 def bennett(at_low: Tensor, at_high: Tensor) -> Tensor:
-    """log Z_{i+1} / Z_i of every interval from u, by bisection.
+    """Return log Z_{i+1} / Z_i of every interval from u, by bisection.
 
-    u is at samples of its ends, (samples, intervals). The root d of mean sigmoid(u_low - d) = mean
-    sigmoid(d - u_high) lies between the smallest and the largest u.
+    u is given at samples of both ends, (samples, intervals). The root d of mean sigmoid(u_low - d)
+    = mean sigmoid(d - u_high) lies between the smallest and the largest u.
     """
     both = torch.cat([at_low, at_high])
     left = both.amin(0)
@@ -307,4 +328,5 @@ def bennett(at_low: Tensor, at_high: Tensor) -> Tensor:
         small = torch.sigmoid(at_low - d).mean(0) > torch.sigmoid(d - at_high).mean(0)
         left = torch.where(small, d, left)
         right = torch.where(small, right, d)
+
     return (left + right) / 2
