@@ -1,1 +1,1 @@
-"""What runs came to: files, numbers, errors, flags. Without torch."""
+"""Results of runs: files, numbers, errors, flags, without torch."""

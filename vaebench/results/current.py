@@ -1,4 +1,4 @@
-"""Whether a stored measure is what a cell asks for now."""
+"""Whether a stored measure is the one that a cell asks for now."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from vaebench.results.stats import Measure
 
 
 def is_current(cell: Cell, measure: Measure) -> bool:
-    """Whether a measure was taken the way the cell's configuration asks for now.
+    """Whether a measure was taken as the cell's configuration asks for now.
 
-    The same data, split, points and samples.
+    That is with the same data, split, points and samples.
     """
     wanted = signature(cell.config, measure.name, samples_of(cell.config, measure.name))
     return measure.signature.matches(wanted)

@@ -1,4 +1,4 @@
-"""What lists, estimates and reports need to know of a run, in a few short texts and numbers."""
+"""Runs in a few short texts and numbers, for lists, estimates and reports."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from vaebench.settings.kinds import is_number
 from vaebench.settings.records import EvalSettings
 
 FACTS = ("key", "seed", "status", "seconds", "eval_seconds", "updates", "device", "clock")
-"""What an estimate of cost needs to know of a run beside its settings, see ``cost``."""
+"""What an estimate of cost needs to know about a run besides its settings; see ``cost``."""
 
 
 class Found(NamedTuple):
-    """What a run came to.
+    """The outcome of a run.
 
     Attributes:
-        status: Its word.
-        updates: Made.
+        status: Its status, one word.
+        updates: Number of updates made.
         line: Its flags and measures, or why there are none.
-        cost: See the function of that name.
+        cost: The return value of the function ``cost``.
     """
 
     status: str
@@ -37,7 +37,7 @@ class Found(NamedTuple):
 
 
 def found(result: Mapping[str, Any]) -> Found:
-    """What the result of a run says, with its ``key`` and ``seed``."""
+    """Return the outcome of a run from its result, which has its ``key`` and ``seed``."""
     measures = "; ".join(_in_words(*group) for group in evaluations(readable_measures(result)))
     marks = flags.in_short(flags.of_result(result))
     line = (f"flagged: {marks}; " if marks else "") + (measures or str(result.get("reason") or "-"))
@@ -45,16 +45,18 @@ def found(result: Mapping[str, Any]) -> Found:
 
 
 def evaluations(measures: Iterable[Measure]) -> list[tuple[str, list[Measure]]]:
-    """Measures by what they were taken on, see ``Protocol.taken_on``.
+    """Group measures by what they were taken on; see ``Protocol.taken_on``.
 
-    Those of all own test cases come first, under '', what the training itself has measured among
-    them. Without them that comes last, under 'training'.
+    The first group, under '', is that of all the run's own test examples, and includes what was
+    measured during training. If there is nothing else to put into it, the measures of training come
+    last, under 'training'.
     """
     groups: dict[str, list[Measure]] = {"": []}
     for m in sorted(measures, key=_of_training):
         groups.setdefault(
             m.signature.taken_on(math.nan if m.points is None else m.points), []
         ).append(m)
+
     whole = groups.pop("")
     if not groups or not all(map(_of_training, whole)):
         return [("", whole), *groups.items()]
@@ -66,32 +68,35 @@ def _of_training(measure: Measure) -> bool:
 
 
 def _in_words(on: str, measures: list[Measure]) -> str:
-    """``bound 22.83(0.03), iw_nll K=100 22.41(0.03)``.
+    """Write measures as ``bound 22.83(0.03), iw_nll K=100 22.41(0.03)``.
 
-    With ``of 50 cases:`` before it where they are a part.
+    If they were taken on a part of the examples, ``of 50 cases:`` comes first.
     """
     parts = []
     for m in measures:
         same = [other for other in measures if other.name == m.name]
         parts.append(" ".join([m.name, *_told_apart(m, same), _number(m)]))
+
     return (f"of {on}: " if on else "") + ", ".join(parts)
 
 
 SAID = ("measure", "split", "points", "trained", "samples")
-"""Parts of a signature that are said in other words beside the number."""
+"""Parts of a signature that are written in other words beside the number."""
 
 
 def _told_apart(measure: Measure, same: Sequence[Measure]) -> list[str]:
-    """``K=100`` where the value depends on the samples.
+    """Return what distinguishes a measure from others of the same name.
 
-    And in which parts the protocols of one name differ. For example ``["missing:square"]``.
-    ``same``: all measures of that name, taken on the same cases.
+    This is ``K=100`` if its value depends on the samples, and the parts in which the protocols
+    differ, such as ``missing:square``. ``same`` has all measures of that name, taken on the same
+    examples.
     """
     found = []
     weighted = measure.name in METRICS and METRICS[measure.name].samples == ("eval", "iw_samples")
     differ = len({other.samples for other in same}) > 1
     if measure.samples is not None and (weighted or differ):
         found.append(f"K={measure.samples}")
+
     protocols = [other.signature.parts for other in same]
     for name, value in measure.signature.parts.items():
         if name not in SAID and any(other.get(name) != value for other in protocols):
@@ -100,9 +105,9 @@ def _told_apart(measure: Measure, same: Sequence[Measure]) -> list[str]:
 
 
 def lines(result: Mapping[str, Any]) -> list[str]:
-    """The measures of a result, a line each, with its protocol and a line for each of its flags.
+    """Return the measures of a result, each a line with its protocol and a line for each flag.
 
-    A line before them says of which cases they are, unless all are of all test cases.
+    A line before them says of which examples they are, unless all are of all test examples.
     """
     groups = evaluations(readable_measures(result))
     told = []
@@ -117,14 +122,16 @@ def lines(result: Mapping[str, Any]) -> list[str]:
 
 
 def cost(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run has cost and what made it so, from its result.
+    """Return what a run has cost and what made it so, from its result.
 
-    What is digested already is given back.
+    A record that is such a digest already is returned as it is.
     """
     if "sizes" in record:
         return dict(record)
+
     config = record.get("config")
     train = (config or {}).get("train", {})
+
     return {
         **{name: record.get(name) for name in FACTS},
         "sizes": sizes(config) if config else None,
@@ -135,10 +142,10 @@ def cost(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sizes(config: Mapping[str, Any]) -> str:
-    """A name of what decides how long an update takes.
+    """Return a name of what, besides data, model and objective, decides the time of an update.
 
-    Beside the data, the model and the objective. That is the model's settings but real numbers, the
-    objective's whole ones (samples, sweeps, chains), the batch.
+    That is the model's settings without its real numbers, the objective's whole numbers (samples,
+    sweeps, chains), and the batch.
     """
     model = {
         k: v
@@ -150,7 +157,7 @@ def sizes(config: Mapping[str, Any]) -> str:
 
 
 def evaluation(config: Mapping[str, Any]) -> str:
-    """A name of how a run is evaluated; a setting that is left out is its default."""
+    """Return a name of how a run is evaluated; a setting that is left out is its default."""
     return _short(canonical(asdict(EvalSettings.of(config["eval"]))))
 
 
@@ -161,7 +168,7 @@ def _short(text: str) -> str:
 
 
 def of(note: Mapping[str, Any]) -> str:
-    """``nvil_mnist: SBN 200 / NVIL, preset=short, optim.rate=1e-2``: for what a run was made."""
+    """Return what a run was made for: ``nvil_mnist: SBN 200 / NVIL, optim.rate=1e-2``."""
     table = f"{note['table']}: " if note.get("table") else ""  # earlier versions did not keep it
     settings = [f"preset={note['preset']}"] if note.get("preset") else []
     settings += [str(text) for text in note.get("changed") or []]
@@ -175,9 +182,9 @@ def _number(measure: Measure) -> str:
 
 
 def code() -> str:
-    """A name of the code and the configuration that digests are made by.
+    """Return a name of the code and the configuration that digests are made by.
 
-    Another one when a file has changed.
+    It changes when a file changes.
     """
     import hashlib
 

@@ -1,6 +1,6 @@
-"""What a command says of runs that are there under an earlier name.
+"""What a command says about runs that exist under an earlier name.
 
-Or of an earlier version of their options.
+The same for runs of an earlier version of their options.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from vaebench.results.store import Store
 
 
 def refuse_outdated(store: Store, wanted: Iterable[tuple[Cell, list[int]]]) -> None:
-    """Do not train anew what is there under an earlier name.
+    """Refuse to train again what exists under an earlier name.
 
-    Raises UserError naming the command that helps.
+    Raises UserError naming the command that renames it.
     """
     seeds: dict[str, set[int]] = {}
     for cell, some in wanted:
@@ -27,14 +27,16 @@ def refuse_outdated(store: Store, wanted: Iterable[tuple[Cell, list[int]]]) -> N
 
 
 def found_outdated(store: Store, wanted: Mapping[str, Container[int] | None]) -> str:
-    """A line for the runs that are there under an earlier name; '' where none is.
+    """Return a line about the runs that exist under an earlier name; '' if there are none.
 
-    ``wanted``: present key -> seeds, None any.
+    ``wanted`` maps present keys to seeds, or to None for any seed.
     """
     if not wanted:
         return ""
+
     with index.opened(store) as known:
         runs = known.outdated()
+
     found = [
         store.run_dir(name, seed)
         for name, seed, key in runs
@@ -52,15 +54,16 @@ def found_outdated(store: Store, wanted: Mapping[str, Container[int] | None]) ->
 
 
 def of_earlier_version(store: Store, cells: Iterable[Cell]) -> str:
-    """A line for cells that have runs of an earlier version of their options.
+    """Return a line about cells that only have runs of an earlier version of their options.
 
-    Of cells that have none of the present version; '' for none.
+    '' if there are none.
     """
     count = 0
     for key, config in {cell.key: cell.config for cell in cells}.items():
         before = [run_key(old) for old in versions(config)[:-1]]
         present = (store.root / key).is_dir()
         count += not present and any((store.root / old).is_dir() for old in before)
+
     if not count:
         return ""
     have = "a cell has" if count == 1 else f"{count} cells have"

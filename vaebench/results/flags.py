@@ -1,8 +1,9 @@
 """What is wrong with a number or a run, in words.
 
-An impossible value, a case that outweighs all others, a dead layer. A flag is a line ``kind: why``.
-Flags of a measure follow from what is recorded of it, so that old results are judged by the same
-rules as new ones; a run has flags of its own from its training. Reads neither torch nor pandas.
+Examples are an impossible value, an example that outweighs all others, or a dead layer. A flag is a
+line ``kind: why``. Flags of a measure follow from what is recorded of it, so old results are judged
+by the same rules as new ones. A run has flags of its own from its training. Neither torch nor
+pandas is loaded.
 """
 
 from __future__ import annotations
@@ -22,25 +23,25 @@ from vaebench.settings.kinds import is_number
 IMPOSSIBLE = "impossible"
 NOT_FINITE = "not finite"
 ONE_CASE = "one case"
-"""Kinds that say that a number is not one to quote."""
+"""Kinds of flags by which a number should not be quoted."""
 
 DEAD_LAYER = "dead layer"
 BASELINE = "baseline"
-"""Kinds that say that a model or its training is not what it seems to be; the
+"""Kinds of flags by which a model or its training is not what it seems to be; the
 number itself is right."""
 
 ANNEALING = "annealing"
-"""Kind that says that an annealed estimate has not come to the end of its way."""
+"""Kind of flag by which an annealed estimate has not converged."""
 
 ANNEALED = (
     *("ais_nll", "annealed_nll", "annealed_nll_reverse", "log_z", "log_z_reverse"),
     *("document_perplexity", "pooled_perplexity"),
 )
-"""Measures that may have this flag."""
+"""Measures that may have the flag ANNEALING."""
 
 UNKNOWN_WORDS = "unknown words"
-"""Kind that says that a number is largely one of another text: the words it was
-measured on are mostly <unk>."""
+"""Kind of flag by which a number hardly tells of the text: most words that it was measured on are
+<unk>."""
 
 LOST = (IMPOSSIBLE, NOT_FINITE)
 """Values with such a flag enter no mean."""
@@ -49,27 +50,27 @@ FAULTS = (*LOST, ONE_CASE, ANNEALING)
 """Values with such a flag get no verdict."""
 
 OF_RUNS = (BASELINE,)
-"""Kinds that are of the run as a whole; the others are of a measure."""
+"""Kinds of flags of a run as a whole; the others are of a measure."""
 
 LEAST_KL = 0.1
-"""Nats below which a latent layer carries nothing."""
+"""Nats below which a latent layer counts as carrying nothing."""
 
 LEAST_SHARE = 0.1
-"""Share of the chains below which their effective number is too small."""
+"""Share of the chains below which the effective number of chains is too small."""
 
 MOST_GAP = 0.5
-"""Nats that estimates from below and from above may be apart: the margin of the tables."""
+"""Nats by which estimates from below and from above may differ: the margin of the tables."""
 
 SIGMAS = 3.0
-"""Noise that an estimate may have: so many of its standard errors beyond what is
-possible are no fault."""
+"""Standard errors by which noise may move an estimate beyond what is possible without it being a
+fault."""
 
 SURPRISE = 14.0
-"""Nats that noise may carry the log-probability of all cases together above 0,
-however large its error is.
+"""Nats by which noise may move the log-probability of all examples together above 0, however large
+its error is.
 
-A weight has a mean of at most 1, so the log of a mean of weights, the mean of their logs, and the
-sum of either over independent cases exceed t with probability exp(-t) at most (Markov, Jensen):
+A weight has a mean of at most 1. So the log of a mean of weights, the mean of their logs, and the
+sum of either over independent examples exceed t with probability exp(-t) at most (Markov, Jensen):
 here, once in a million.
 """
 
@@ -77,11 +78,11 @@ ROUNDING = 1e-6
 """Nats by which a sum of many terms may be wrong."""
 
 DENSITY = "density"
-"""Key in ``extra`` of a measure whose model has a density for its cases, of which a negative NLL is
-nothing special."""
+"""Key in ``extra`` of a measure whose model has a density for its examples. Its NLL may well be
+negative."""
 
 MOST_UNKNOWN = 0.2
-"""Share of unknown words above which documents are hardly scored any more."""
+"""Share of unknown words above which a score says little about documents."""
 
 UNKNOWN = "unknown"
 """Key in ``extra`` of a measure of documents: the share of their words
@@ -93,12 +94,12 @@ signal's range."""
 
 
 def kind_of(flag: str) -> str:
-    """``one case`` of ``one case: case 17 ...``."""
+    """Return the kind of a flag: ``one case`` for ``one case: case 17 ...``."""
     return flag.partition(":")[0]
 
 
 def kinds(flags: Iterable[str]) -> tuple[str, ...]:
-    """The kinds of several flags, each once."""
+    """Return the kinds of several flags, each once."""
     return tuple(dict.fromkeys(map(kind_of, flags)))
 
 
@@ -106,17 +107,17 @@ def kinds(flags: Iterable[str]) -> tuple[str, ...]:
 
 
 def of_measure(measure: Measure) -> tuple[str, ...]:
-    """The flags of one measure.
+    """Return the flags of one measure.
 
-    Those it was stored with, and what else follows from its recorded values.
+    They are those that it was stored with, and others that follow from its recorded values.
     """
     return merged(measure.flags, derived(measure))
 
 
 def derived(measure: Measure) -> tuple[str, ...]:
-    """Flags that follow from the recorded values alone.
+    """Return the flags that follow from the recorded values alone.
 
-    Nothing is said of the sign of a measure, or of its layers, where the data are unknown here.
+    If the data set is not known here, the sign and the layers of a measure are not judged.
     """
     found = [
         _not_finite(measure),
@@ -130,7 +131,7 @@ def derived(measure: Measure) -> tuple[str, ...]:
 
 
 def merged(stored: Sequence[str], more: Iterable[str]) -> tuple[str, ...]:
-    """``stored``, and what of ``more`` is of other kinds."""
+    """Return ``stored`` and those of ``more`` that are of other kinds."""
     known = kinds(stored)
     return (*stored, *(flag for flag in more if kind_of(flag) not in known))
 
@@ -141,15 +142,16 @@ def _not_finite(measure: Measure) -> tuple[str, str] | None:
     cases = measure.extra.get("not_finite")
     if not isinstance(cases, dict):
         return NOT_FINITE, "the value is no number"
+
     number = cases.get("cases")
     first = cases.get("first")
     return NOT_FINITE, f"{number} of {_of(measure)} cases, case {first} the first of them"
 
 
 def _impossible(measure: Measure) -> tuple[str, str] | None:
-    """Below the least value that the measure can have.
+    """Flag a value below the least one that the measure can have.
 
-    Where every case has a probability, not a density.
+    This holds only if every example has a probability, not a density.
     """
     metric = METRICS.get(measure.name)
     if (
@@ -168,10 +170,10 @@ def _impossible(measure: Measure) -> tuple[str, str] | None:
 
 
 def _noise(measure: Measure) -> float:
-    """How far noise may carry a measure beyond what is possible, in its unit.
+    """Return how far noise may move a measure beyond what is possible, in its unit.
 
-    The error alone excuses nothing: a weight without bound makes it as large as the value that it
-    spoils. The error of log Z is the same for all cases, so SURPRISE says nothing of it.
+    The standard error alone is no excuse: a weight without bound makes it as large as the value
+    that it spoils. The error of log Z is common to all examples, so SURPRISE does not limit it.
     """
     error, log_z = (
         v if is_number(v) else 0.0 for v in (measure.error, measure.extra.get("log_z_error"))
@@ -181,9 +183,9 @@ def _noise(measure: Measure) -> float:
 
 
 def _one_case(measure: Measure) -> tuple[str, str] | None:
-    """One case moves the mean by more than all others together.
+    """Flag a mean that one example moves by more than all others together.
 
-    As was noticed, or as the spread over cases shows.
+    This was either noticed at the evaluation or follows from the spread over examples.
     """
     case = measure.extra.get("one_case")
     spread = measure.extra.get("spread")
@@ -207,36 +209,40 @@ def _one_case(measure: Measure) -> tuple[str, str] | None:
 
 
 def _dead_layer(measure: Measure) -> tuple[str, str] | None:
-    """A latent layer without KL.
+    """Flag a latent layer without KL.
 
-    A model without data to learn from has nothing that its latents could carry.
+    A model without data to learn from is excepted: its latents have nothing to carry.
     """
     layers = measure.extra.get("layers")
     data = _data(measure)
     if measure.name != "kl" or not isinstance(layers, list) or data is None or data.empty:
         return None
+
     dead = [i for i, kl in enumerate(layers, start=1) if is_dead(kl)]
     if not dead:
         return None
     if len(layers) == 1:
         return DEAD_LAYER, f"the latents carry less than {LEAST_KL:g} nat"
+
     which = f"layer{'s' if len(dead) > 1 else ''} {', '.join(map(str, dead))} of {len(layers)}"
     return DEAD_LAYER, f"{which} carr{'y' if len(dead) > 1 else 'ies'} less than {LEAST_KL:g} nat"
 
 
 def _annealing(measure: Measure) -> tuple[str, str] | None:
-    """Few of the chains carry the weights, or both directions disagree.
+    """Flag weights that few chains carry, and directions that disagree.
 
-    The latter is of log Z, or for ``ais_nll`` of log p(x) on cases that the model made. From below
-    log Z is too large by a nats with a probability of e^-a at most (Markov's inequality), however
-    few chains carry it. From above there is no such bound unless its chains start as samples of the
-    machine: if they all start in some of its modes, log Z is that of these modes.
+    The directions are those of log Z or, for ``ais_nll``, of log p(x) on examples that the model
+    made. From below, log Z is too large by a nats with a probability of e^-a at most (Markov's
+    inequality), however few chains carry it. From above there is no such bound unless the chains
+    start as samples of the RBM: if they all start in some of its modes, log Z is that of these
+    modes.
     """
     if measure.name not in ANNEALED:
         return None
     ess, chains, gap, error = (
         measure.extra.get(key) for key in ("ess", "chains", "gap", "gap_error")
     )
+
     reasons = []
     if is_number(ess) and is_number(chains) and ess < LEAST_SHARE * chains:
         reasons.append(f"the effective number of chains is {ess:.1f} of {chains:,}")
@@ -253,7 +259,7 @@ def _annealing(measure: Measure) -> tuple[str, str] | None:
 
 
 def _unknown(measure: Measure) -> tuple[str, str] | None:
-    """Documents of which the vocabulary lacks a large part."""
+    """Flag documents with many words that the vocabulary lacks."""
     share = measure.extra.get(UNKNOWN)
     if not is_number(share) or share <= MOST_UNKNOWN:
         return None
@@ -264,7 +270,7 @@ def _unknown(measure: Measure) -> tuple[str, str] | None:
 
 
 def is_dead(kl: Any) -> bool:
-    """Whether a layer with so much KL, in nats, carries nothing."""
+    """Whether a layer with this KL, in nats, carries nothing."""
     return is_number(kl) and abs(kl) < LEAST_KL
 
 
@@ -275,7 +281,7 @@ def _short(value: Any) -> str:
 
 
 def _data(measure: Measure) -> Any:
-    """The class of the data that a measure was taken on; None where they are not known here."""
+    """Return the class of the data that a measure was taken on; None if not known here."""
     return DATA.get(measure.signature.data)
 
 
@@ -287,13 +293,14 @@ def _of(measure: Measure) -> str:
 
 
 def of_curve(curve: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The flags of a training by its curve.
+    """Return the flags of a training by its curve.
 
-    Its points are means over the updates since the last validation.
+    The points of the curve are means over the updates since the last validation.
     """
     points = [p for p in curve if is_number(p.get(OUTSIDE)) and p[OUTSIDE] > 0]
     if not points:
         return ()
+
     worst = max(points, key=lambda p: p[OUTSIDE])
     first = points[0]
     text = (
@@ -305,15 +312,15 @@ def of_curve(curve: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def of_run(result: Mapping[str, Any]) -> tuple[str, ...]:
-    """The flags that a stored result has of its run as a whole."""
+    """Return the flags that a stored result has for its run as a whole."""
     stored = result.get("flags")
     return tuple(map(str, stored)) if isinstance(stored, list) else ()
 
 
 def of_result(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """All flags of a stored result.
+    """Return all flags of a stored result.
 
-    ('', flag) of the run, then (measure, flag), as far as its measures can be read.
+    First ('', flag) of the run, then (measure, flag), as far as its measures can be read.
     """
     found = [("", flag) for flag in of_run(result)]
     for measure in readable_measures(result):
@@ -322,7 +329,7 @@ def of_result(result: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def in_short(found: Iterable[tuple[str, str]]) -> str:
-    """``iw_nll impossible, kl dead layer``: flags of a result in a few words."""
+    """Return the flags of a result in a few words: ``iw_nll impossible, kl dead layer``."""
     return ", ".join(dict.fromkeys(f"{measure} {kind_of(flag)}".strip() for measure, flag in found))
 
 
@@ -330,13 +337,14 @@ def in_short(found: Iterable[tuple[str, str]]) -> str:
 
 
 def of_row(row: Mapping[str, Any]) -> str:
-    """The column ``flags`` of a row of the long frame.
+    """Return the column ``flags`` of a row of the long frame.
 
-    Completed with what follows from its other columns.
+    The stored flags are completed with those that follow from the row's other columns.
     """
     stored = split(row.get("flags"))
     if not row.get("metric"):
         return join(stored)
+
     value = row.get("value")
     error = row.get("error")
     measure = Measure(
@@ -352,12 +360,12 @@ def of_row(row: Mapping[str, Any]) -> str:
 
 
 def join(flags: Sequence[str]) -> str:
-    """Flags as the text of a column: a JSON list, empty where there are none."""
+    """Return flags as the text of a column: a JSON list, empty if there are none."""
     return json.dumps(list(flags), ensure_ascii=False) if flags else ""
 
 
 def split(text: str | None) -> tuple[str, ...]:
-    """The inverse of ``join``. ValueError for a text that is no list of flags."""
+    """Return the flags of a ``join``-ed text. Raises ValueError if it is no list of flags."""
     flags = json.loads(text) if text else []
     if not isinstance(flags, list) or not all(isinstance(flag, str) for flag in flags):
         raise ValueError(f"not a JSON list of texts: {text!r}")

@@ -1,10 +1,9 @@
-"""What is known of every run of a store, at once.
+"""What is known of all runs of a store, read from the runs at once.
 
-Read from the runs, and of a large store kept for the next command. What is kept is only a cache,
-one file of SQLite for each store in the user's cache folder. It may be removed at any time, is made
-anew when the code has changed, and is never believed blindly: a folder of runs is read again if it
-has changed since (a run was added, removed or begun anew), a result if its file has another time or
-size.
+For a large store it is also kept for the next command, as a cache: one file of SQLite for each
+store in the user's cache folder. The file may be removed at any time, and is made anew when the
+code has changed. It is never trusted blindly: a folder of runs is read again if it has changed
+since (a run was added, removed or begun anew), a result if its file has another time or size.
 """
 
 from __future__ import annotations
@@ -29,11 +28,12 @@ from vaebench.work.steps import steps
 log = logging.getLogger(__name__)
 
 LARGE = 1000
-"""Runs in a store from which it is worth while to keep what was read."""
+"""Number of runs in a store from which the cache is worth its file."""
 
 SETTLED = 2_000_000_000
-"""Nanoseconds after which a change of a file shows in its time; what is younger is
-read again the next time."""
+"""Nanoseconds after which any further change of a file shows in its time. What changed more
+recently
+is read again the next time."""
 
 TABLES = """
 create table code (stamp text);
@@ -48,10 +48,10 @@ create index of_table on runs (tbl);
 
 
 class Index:
-    """What is known of the runs of a store, brought up to date as far as each question needs it.
+    """What is known of the runs of a store, updated as far as each question needs it.
 
     Args:
-        store: Whose runs.
+        store: The store with the runs.
         kept: The file of the cache; None: nothing is kept.
         known: Results that this command has read already.
     """
@@ -62,6 +62,7 @@ class Index:
         self.kept = kept
         self._known = known_options()
         self._code = digest.code()
+
         self._db = _connected(":memory:")
         self._in_place = kept is not None and kept.is_file()
         if kept is not None and self._in_place:
@@ -69,15 +70,16 @@ class Index:
             with contextlib.suppress(sqlite3.OperationalError):
                 if self._db.execute("select stamp from code").fetchall() == [(self._code,)]:
                     return
-            self._db.close()  # other code has made it
+            self._db.close()  # it was made by other code
             self._db = _connected(":memory:")
             self._in_place = False
+
         self._db.executescript(TABLES)
         self._db.execute("insert into code values (?)", (self._code,))
 
     def close(self) -> None:
-        """Keep what was read, if it is much."""
-        with contextlib.suppress(sqlite3.Error, OSError):  # it is only a cache
+        """Write the cache if there are many runs, and close it."""
+        with contextlib.suppress(sqlite3.Error, OSError):  # the cache may be missing
             self._db.commit()
             (runs,) = self._db.execute("select count(*) from runs").fetchone()
             if self.kept is not None and not self._in_place and runs >= LARGE:
@@ -95,9 +97,9 @@ class Index:
             draft.unlink(missing_ok=True)
 
     def listing(self) -> list[tuple[str, int, str, int | None, str, str]]:
-        """Key, seed, status, updates and more of every run, by key and seed.
+        """Return key, seed, status, updates and two texts for each run, by key and seed.
 
-        For what it was made, and what was found.
+        The texts say what it was made for, and its outcome.
         """
         self._folders()
         self._results()
@@ -109,9 +111,9 @@ class Index:
     def others(
         self, table: str, known: set[str]
     ) -> list[tuple[str, tuple[str, ...], int, tuple[str, ...]]]:
-        """Preset, changes, number and rows of the runs that are not ``known``.
+        """Return preset, changes, number and rows of a table's runs that are not ``known``.
 
-        Runs of a table, ``known`` by their keys.
+        ``known`` has keys of runs.
         """
         self._folders()
         found: dict[tuple[str, str], list[str]] = {}
@@ -121,13 +123,14 @@ class Index:
         for key, row, preset, changes in runs:
             if key not in known:
                 found.setdefault((preset, changes), []).append(row)
+
         return [
             (preset, tuple(json.loads(changes)), len(rows), tuple(dict.fromkeys(rows)))
             for (preset, changes), rows in found.items()
         ]
 
     def presets(self) -> set[str]:
-        """The presets by which the runs were made, as far as they say it."""
+        """Return the presets by which the runs were made, as far as they say it."""
         self._folders()
         return {
             preset
@@ -135,12 +138,12 @@ class Index:
         }
 
     def runs(self) -> list[tuple[str, int]]:
-        """Key and seed of every run."""
+        """Return key and seed of every run."""
         self._folders()
         return self._db.execute("select key, seed from runs").fetchall()
 
     def outdated(self) -> list[tuple[str, int, str]]:
-        """Key, seed and present key of the runs that are under an earlier name.
+        """Return key, seed and present key of the runs that have an earlier name.
 
         See ``results.rekey``.
         """
@@ -150,14 +153,15 @@ class Index:
         ).fetchall()
 
     def costs(self, keys: Iterable[str]) -> list[dict[str, Any]]:
-        """``digest.cost`` of all runs that train as one of these keys does.
+        """Return ``digest.cost`` of all runs that train as one of these keys does.
 
-        With its data, its model and its objective.
+        These are the runs with the same data, model and objective.
         """
         self._folders()
         found: list[dict[str, Any]] = []
         for prefix in sorted({readable(key) for key in keys}):
-            among = (f"{prefix}-", f"{prefix}.")  # what follows the last hyphen
+            # The keys that differ only in the hash after the last hyphen.
+            among = (f"{prefix}-", f"{prefix}.")
             self._results("where key > ? and key < ?", among)
             rows = self._db.execute(
                 "select cost from runs where key > ? and key < ? and cost is not null", among
@@ -172,8 +176,10 @@ class Index:
         known = dict(self._db.execute("select key, changed from folders"))
         root = self.store.root
         now = time.time_ns()
+
         with os.scandir(root) if root.is_dir() else contextlib.nullcontext(()) as entries:
             folders = [entry for entry in entries if entry.is_dir()]
+
         for i in steps("folders read", len(folders)):
             changed = folders[i].stat().st_mtime_ns
             if known.pop(folders[i].name, None) != changed:
@@ -190,6 +196,7 @@ class Index:
         for (seed,) in self._db.execute("select seed from runs where key = ?", (key,)).fetchall():
             if seed not in seeds:
                 self._db.execute("delete from runs where key = ? and seed = ?", (key, seed))
+
         for seed in seeds:
             place = folder / f"seed-{seed}"
             facts = (*_of_note(place), present_key(place, self._known) or "")
@@ -230,7 +237,7 @@ class Index:
             )
 
     def _result(self, key: str, seed: int) -> tuple[str, int | None, str, str] | None:
-        """What a run came to.
+        """Return the outcome of a run.
 
         None if it has not begun, and, with a warning, if it cannot be read.
         """
@@ -241,22 +248,23 @@ class Index:
             return None
         if result is None:
             return None
+
         found = digest.found({**result, "key": key, "seed": seed})
         return found.status, found.updates, found.line, json.dumps(found.cost)
 
 
 @contextlib.contextmanager
 def opened(store: Store, known: Results | None = None) -> Iterator[Index]:
-    """The index of a store, for the time of the block.
+    """Return the index of a store, for the time of the block.
 
-    ``known``: results that have been read already.
+    ``known`` has results that have been read already.
     """
     with contextlib.ExitStack() as stack:
         try:
             index = Index(store, _place(store), known)
             stack.callback(index.close)
         except (sqlite3.Error, OSError) as e:
-            # Another command works on it, it is damaged, no room: without it.
+            # Another command has it open, it is damaged, or the disk is full: do without it.
             log.debug("%s: no index: %s", store.root, e)
             with contextlib.suppress(OSError):
                 if isinstance(e, sqlite3.DatabaseError) and not isinstance(
@@ -278,12 +286,12 @@ def opened(store: Store, known: Results | None = None) -> Iterator[Index]:
 
 def _connected(place: Path | str) -> sqlite3.Connection:
     db = sqlite3.connect(place, timeout=10, isolation_level="EXCLUSIVE")
-    db.execute("pragma synchronous = off")  # what is lost is read again
+    db.execute("pragma synchronous = off")  # whatever is lost can be read again
     return db
 
 
 def _place(store: Store) -> Path:
-    """The file of the cache of a store."""
+    """Return the file of the cache of a store."""
     import hashlib
 
     import platformdirs
@@ -293,14 +301,15 @@ def _place(store: Store) -> Path:
 
 
 def _of_note(folder: Path) -> tuple[str, str, str, str, str]:
-    """Table, row, preset, changes and ``digest.of`` from a run's note.
+    """Return table, row, preset, changes and ``digest.of`` from a run's note.
 
-    Empty, and '-', if it cannot be read.
+    They are empty, and '-', if it cannot be read.
     """
     try:
         note, _ = read_note(folder)
     except UserError:
         return "", "", "", "[]", "-"
+
     preset = note.get("preset")
     table = str(note.get("table") or "") if isinstance(preset, str) else ""
     changes = [str(text) for text in note.get("changed") or []]

@@ -1,6 +1,6 @@
 """The runs of a store and the shipped models, a line each, as a person reads them.
 
-Without torch, Hydra and pandas.
+Neither torch nor Hydra nor pandas is loaded.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from vaebench.results.store import Store, read_note
 
 
 def runs(store: Store) -> list[tuple[object, ...]]:
-    """A header, and a line for each run.
+    """Return a header, and a line for each run.
 
-    Its name and seed, where it stands, for what it was made, its measures.
+    A line has name, seed, status, updates, what the run was made for, and its measures.
     """
     with index.opened(store) as known:
         found = known.listing()
+
     rows: list[tuple[object, ...]] = [("RUN", "SEED", "STATUS", "UPDATES", "OF", "MEASURES")]
     for key, seed, status, updates, about, line in found:
         rows.append((key, seed, status, "-" if updates is None else f"{updates:,}", about, line))
@@ -23,12 +24,13 @@ def runs(store: Store) -> list[tuple[object, ...]]:
 
 
 def shipped() -> list[tuple[object, ...]]:
-    """A header, and a line for each shipped model.
+    """Return a header, and a line for each shipped model.
 
-    Table and row as they are typed, preset, seed, updates, measures.
+    A line has table and row as they are typed, preset, seed, updates and measures.
     """
     place = shipped_models.folder()
     known = {(line[0], line[1]): line for line in runs(Store(place))} if place else {}
+
     rows: list[tuple[object, ...]] = [("MODEL", "PRESET", "SEED", "UPDATES", "MEASURES")]
     for path in shipped_models.runs():
         note, seed = read_note(path)

@@ -1,12 +1,13 @@
 """Locks of run folders that hold between processes and between hosts, also on network file systems.
 
-A lock is a file that says who holds it: host, process and a token. It is written whole beside its
-place and put there by a hard link, which either one process gets or another. While it is held, its
-time of modification is renewed every HEARTBEAT_SECONDS by the clock of the file system, so clocks
-of hosts need not agree.
+A lock is a file that names its holder: host, process and a token. It is written whole beside its
+place and put there by a hard link, which only one process can make. While the lock is held, its
+time of modification is renewed every HEARTBEAT_SECONDS by the clock of the file system, so the
+clocks of hosts need not agree.
 
-A lock is stale if its process ran on this host and is gone, or if it ran on another one and has
-been silent for STALE_SECONDS. Whoever wants it breaks it then, and says so.
+A lock is stale if its process ran on this host and no longer exists, or if it ran on another host
+and has been silent for STALE_SECONDS. The next process that wants a stale lock breaks it, and says
+so.
 """
 
 from __future__ import annotations
@@ -29,17 +30,17 @@ from vaebench.formatting import duration
 log = logging.getLogger(__name__)
 
 NAME = ".lock"
-"""Of the file in a run's folder."""
+"""Name of the lock file in a run's folder."""
 
 HEARTBEAT_SECONDS = 30.0
 """How often the holder of a lock shows that it is alive."""
 
 STALE_SECONDS = 600.0
-"""After so long without a sign of life the holder on another host is taken as dead."""
+"""Silence after which a holder on another host counts as dead."""
 
 BREAK_SECONDS = 60.0
-"""What a process may take to break a lock, which is a matter of milliseconds; also the age from
-which a file without a holder is taken as left over."""
+"""Limit of the time that a process may take to break a lock, which needs milliseconds. It is also
+the age from which a file without a holder counts as left over."""
 
 
 class Busy(UserError):
@@ -48,15 +49,15 @@ class Busy(UserError):
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock.
+    """The holder of a lock.
 
     Attributes:
         host: Name of the machine.
-        space: Which numbering of processes it is in: containers on one machine have their own. ''
-            where unknown.
-        process: Its number.
-        born: When it began, as the system counts, so that a later process of the same number is
-            another one. '' where unknown.
+        space: The namespace of its process numbers, as containers on one machine have their own. ''
+            if not known.
+        process: Its process number.
+        born: When the process began, as the system counts, which distinguishes it from a later
+            process of the same number. '' if not known.
         token: Different for every lock that was ever taken.
     """
 
@@ -74,8 +75,8 @@ class Held:
     """A lock while this process holds it.
 
     Attributes:
-        lost: Whether another process has taken it, because this one was silent for too long. It
-            must write no more.
+        lost: Whether another process has taken it, because this one was silent for too long. Then
+            this one must not write any more.
     """
 
     def __init__(self, path: Path, holder: Holder) -> None:
@@ -92,12 +93,12 @@ class Held:
             self.lost = not mine
         except FileNotFoundError:
             self.lost = True
-        except OSError as e:  # a file server that does not answer: the next time
+        except OSError as e:  # a file server that does not answer: try again at the next beat
             log.debug("%s: %s", self.path, e)
 
     def release(self) -> None:
-        """Remove the lock, if it is still this process's own."""
-        # The folder was moved, or the server is gone: it becomes stale.
+        """Remove the lock if it is still this process's own."""
+        # If the folder was moved or the server is gone, the lock stays and becomes stale.
         with contextlib.suppress(OSError):
             if _read(self.path) == self.holder:
                 self.path.unlink()
@@ -105,7 +106,7 @@ class Held:
 
 @contextlib.contextmanager
 def hold(folder: Path) -> Iterator[Held]:
-    """Hold a folder, which is made, for the time of the block.
+    """Create and hold a folder for the time of the block.
 
     Raises:
         Busy: If another process, or another part of this one, holds it.
@@ -123,9 +124,10 @@ def hold(folder: Path) -> Iterator[Held]:
 
 
 def holder_now(folder: Path) -> Holder | None:
-    """Who holds a folder, as far as is known without writing there.
+    """Return the holder of a folder, as far as is known without writing there.
 
-    None for nobody, or a process of here that is gone. Raises OSError if the lock cannot be read.
+    None if nobody holds it, or a process of this host that no longer exists. Raises OSError if the
+    lock cannot be read.
     """
     holder = _holder_of(folder / NAME)
     gone = holder is not None and _is_of_here(holder) and not _alive(holder)
@@ -136,11 +138,12 @@ def holder_now(folder: Path) -> Holder | None:
 
 
 def _acquire(held: Held) -> None:
-    """Put the lock in its place. Raises Busy; OSError."""
+    """Put the lock in its place. Raises Busy or OSError."""
     path = held.path
     draft = path.with_name(f"{NAME}-{held.holder.token}")
     with draft.open("x") as f:
         f.write(json.dumps(asdict(held.holder)))
+
     try:
         if not _link(draft, path):
             _break_stale(path, draft)
@@ -152,16 +155,16 @@ def _acquire(held: Held) -> None:
 
 
 def _link(draft: Path, path: Path) -> bool:
-    """Put ``draft`` at ``path`` as well, unless something is there; in one step.
+    """Put ``draft`` at ``path`` too, in one step, unless something is there.
 
-    Whether it is there now.
+    Returns whether ``draft`` is there now.
     """
     try:
         os.link(draft, path)
         return True
     except FileExistsError:
-        # A server may have done it and its answer was lost: then the second try
-        # finds the first one's work.
+        # A server may have made the link while its answer was lost. Then the second try finds
+        # what the first one did.
         return draft.stat().st_nlink > 1 and path.exists() and path.samefile(draft)
     except OSError as e:
         if e.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
@@ -170,9 +173,9 @@ def _link(draft: Path, path: Path) -> bool:
 
 
 def _create(draft: Path, path: Path) -> bool:
-    """The same on a file system without hard links.
+    """Do the same on a file system without hard links.
 
-    The file is there in one step, what it says a moment later.
+    The file appears in one step, but its content a moment later.
     """
     try:
         with path.open("x") as f:
@@ -183,7 +186,7 @@ def _create(draft: Path, path: Path) -> bool:
 
 
 def _sweep(folder: Path, draft: Path) -> None:
-    """Remove what processes that were killed while they took a lock have left."""
+    """Remove files left by processes that were killed while they took a lock."""
     for left in folder.glob(f"{NAME}[-.]*"):
         with contextlib.suppress(OSError):
             if left != draft and _age(left, draft) > STALE_SECONDS:
@@ -196,14 +199,14 @@ def _sweep(folder: Path, draft: Path) -> None:
 def _break_stale(path: Path, draft: Path) -> None:
     """Remove the lock at ``path`` if it is stale.
 
-    Raises Busy where it is not, or where another process breaks it.
+    Raises Busy if it is not, or if another process is breaking it.
     """
     holder = _holder_of(path)
     if not _stale(path, holder, draft):
         raise _busy(path, holder)
 
-    # One process at a time breaks: a second one, which has read the stale lock as well, would break
-    # the lock that the first one takes.
+    # Only one process at a time may break a lock. A second one, which has also read the stale lock,
+    # would break the new lock of the first one.
     breaking = path.with_name(f"{NAME}.breaking")
     if not _link(draft, breaking):
         with contextlib.suppress(OSError):
@@ -220,14 +223,14 @@ def _break_stale(path: Path, draft: Path) -> None:
 
 
 def _remove(path: Path, holder: Holder | None, draft: Path) -> bool:
-    """Remove the file at ``path`` if it is still ``holder``'s; another one is put back.
+    """Remove the file at ``path`` if it is still ``holder``'s; any other is put back.
 
-    Whether it is removed.
+    Returns whether it was removed.
     """
     aside = path.with_name(f"{draft.name}.old")
     try:
         os.rename(path, aside)
-    except FileNotFoundError:  # it was released in this moment
+    except FileNotFoundError:  # it was released at this moment
         return False
     removed = _holder_of(aside) == holder
     if not removed:
@@ -237,12 +240,12 @@ def _remove(path: Path, holder: Holder | None, draft: Path) -> bool:
 
 
 def _stale(path: Path, holder: Holder | None, draft: Path) -> str:
-    """Why the lock at ``path`` is stale, in words; '' where it is not.
+    """Return why the lock at ``path`` is stale, in words; '' if it is not.
 
     Args:
         path: The lock.
-        holder: Who holds it; None where the file does not say.
-        draft: A file that was written a moment ago, by which the time of the file system is known.
+        holder: Its holder; None if the file does not say.
+        draft: A file written a moment ago. Its time is the present time of the file system.
     """
     try:
         silent = _age(path, draft)
@@ -263,15 +266,15 @@ def _stale(path: Path, holder: Holder | None, draft: Path) -> str:
 
 
 def _age(path: Path, draft: Path) -> float:
-    """Seconds from the last change of ``path`` to that of ``draft``.
+    """Return the seconds from the last change of ``path`` to that of ``draft``.
 
-    Both by the clock of the file system.
+    Both times are by the clock of the file system.
     """
     return draft.stat().st_mtime - path.stat().st_mtime
 
 
 def _held_by_earlier_version(path: Path) -> bool:
-    """Earlier versions locked an empty file by the system, and left it there."""
+    """Whether an earlier version holds the lock: they let the system lock an empty file."""
     try:
         import fcntl
     except ImportError:
@@ -293,7 +296,7 @@ def _busy(path: Path, holder: Holder | None) -> Busy:
 
 
 def _read(path: Path) -> Holder | None:
-    """Who holds the lock at ``path``; None where it does not say. Raises OSError."""
+    """Return the holder of the lock at ``path``; None if it does not say. Raises OSError."""
     try:
         content = parse_json(path.read_bytes())
         return Holder(**{**content, "process": int(content["process"])})
@@ -302,7 +305,7 @@ def _read(path: Path) -> Holder | None:
 
 
 def _holder_of(path: Path) -> Holder | None:
-    """The same, and None also where nothing is there."""
+    """Return the holder of the lock at ``path``; None also if there is no lock."""
     try:
         return _read(path)
     except FileNotFoundError:
@@ -315,7 +318,7 @@ def _this_process() -> Holder:
 
 
 def _is_of_here(holder: Holder) -> bool:
-    """Whether the system here knows a holder's process by its number."""
+    """Whether the holder's process number is one of the system here."""
     here = _this_process()
     return (holder.host, holder.space) == (here.host, here.space)
 
@@ -326,16 +329,16 @@ def _alive(holder: Holder) -> bool:
         os.kill(holder.process, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # another user's, of which the system may show nothing more
+    except OSError:  # another user's process, about which the system may not say more
         return _born(holder.process) in ("", holder.born)
     return _born(holder.process) == holder.born
 
 
 def _born(process: int) -> str:
-    """The start of a process, different after a restart of the machine.
+    """Return the start of a process, which is different after a restart of the machine.
 
-    '' where it is gone, or the system is silent. A process that has ended and that nobody has asked
-    for its end ("zombie") is gone.
+    '' if the process no longer exists, or the system does not say. A process that has ended but
+    that nobody has waited for (a "zombie") no longer exists.
     """
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()

@@ -1,6 +1,6 @@
 """The long format: results as rows, one for each (cell, seed, metric), in memory and as CSV.
 
-What it is made of is ``result.json``; a CSV is a view. pandas is imported when needed.
+It is only a view of the ``result.json`` files. pandas is imported when it is needed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FLAG = "bool"
 NUMBER = "float64"
 WHOLE = "Int64"
 SEED = "int64"
-"""Column types of the long frame: WHOLE may be missing, a NUMBER is NaN when
+"""Column types of the long frame: a WHOLE may be missing, a NUMBER is NaN when
 missing, a TEXT is empty."""
 
 COLUMNS = {
@@ -58,19 +58,18 @@ COLUMNS = {
     "paper_signature": TEXT,
     "clock": TEXT,
 }
-"""The long format, one row per (cell, seed, metric): column name -> type,
-in the order of the CSV."""
+"""The columns of the long format: name -> type, in the order of the CSV."""
 
 LATER = ("flags", "paper_signature", "clock")
-"""Columns that CSV files of earlier versions lack: they are read as empty."""
+"""Columns that CSV files of earlier versions lack; they are read as empty."""
 
 
 def rows_of(
     cell: Cell, seed: int, result: Mapping[str, Any], sharing: list[Cell]
 ) -> list[dict[str, Any]]:
-    """One result as rows of the long format.
+    """Return one result as rows of the long format.
 
-    ``sharing`` are the cells that show this run, ``cell`` among them.
+    ``sharing`` has the cells that show this run, ``cell`` among them.
     """
     versions = result.get("versions") or {}
     data = result.get("data") or {}
@@ -109,7 +108,7 @@ def rows_of(
 
         current = is_current(cell, m)
         elsewhere = not current and any(is_current(other, m) for other in sharing)
-        # A time stands in its own column alone.
+        # A time is only shown in cells whose own measure is that time.
         timing = is_timing(m.name) or is_timing(cell.measure)
         if elsewhere or (timing and m.name != cell.measure):
             continue
@@ -134,7 +133,7 @@ def rows_of(
 
 
 def typed(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Rows as a frame with exactly COLUMNS and their types, empty or not.
+    """Return rows as a frame with exactly COLUMNS and their types, empty or not.
 
     Flags that follow from a row are added.
     """
@@ -154,17 +153,17 @@ def typed(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def write_csv(frame: pd.DataFrame, path: Path | str) -> None:
-    """The long frame as CSV, atomically; UserError where the file cannot be written."""
+    """Write the long frame as CSV, atomically; UserError if the file cannot be written."""
     write_output(Path(path), csv_text(frame))
 
 
 def csv_text(frame: pd.DataFrame) -> str:
-    """The long frame as CSV text; ``read_csv`` gives back an equal frame."""
+    """Return the long frame as CSV text; ``read_csv`` makes an equal frame of it."""
     return frame[list(COLUMNS)].to_csv(index=False, lineterminator="\n")
 
 
 def read_csv(path: Path | str) -> pd.DataFrame:
-    """A long frame from ``write_csv``.
+    """Read a long frame from a file of ``write_csv``.
 
     Raises UserError if the file is missing or is not such a CSV.
     """
@@ -175,7 +174,7 @@ def read_csv(path: Path | str) -> pd.DataFrame:
         wrong = "a folder" if path.is_dir() else "no such file"
         raise UserError(f"{path}: {wrong}; expected a results CSV as written by `vaebench report`")
     try:
-        # Spreadsheets begin it with a byte-order mark.
+        # Spreadsheets put a byte-order mark at its beginning.
         with path.open(encoding="utf-8-sig", newline="") as f:
             header, *lines = list(csv.reader(f)) or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as e:
@@ -187,6 +186,7 @@ def read_csv(path: Path | str) -> pd.DataFrame:
         raise UserError(
             f"{path}: not a results CSV: missing columns {', '.join(missing[:3])}{more}"
         )
+
     rows = []
     for number, line in enumerate(lines, start=2):
         if len(line) != len(header):
@@ -198,18 +198,18 @@ def read_csv(path: Path | str) -> pd.DataFrame:
 
 
 def lacking(header: Iterable[str]) -> list[str]:
-    """Columns without which a CSV is no results CSV, and that ``header`` lacks.
+    """Return the columns that ``header`` lacks and that every results CSV must have.
 
-    Neither one of this version nor of an earlier one.
+    They are those of this version without the ones that earlier versions lack.
     """
     given = set(header)
     return [name for name in COLUMNS if name not in given and name not in LATER]
 
 
 def _parsed(record: dict[str, str], where: str) -> dict[str, Any]:
-    """One CSV record with its types.
+    """Return one CSV record with its types.
 
-    float() of a printed float is exact, unlike pandas' fast parser.
+    float() reads a printed float exactly, which pandas' fast parser does not.
     """
     convert: dict[str, Callable[[str], Any]] = {
         TEXT: str,

@@ -1,4 +1,4 @@
-"""``means.csv``, the posterior means of a run: its columns, and how it is read."""
+"""``means.csv``, the posterior means of a run: its columns and its reader."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import NamedTuple
 from vaebench.errors import UserError
 
 SELECTED = "selected"
-"""The kind of the parameters that are evaluated; the others are those of
-snapshots, '' and 'inner'."""
+"""Kind of the parameters that are evaluated. The other kinds, '' and 'inner', are those of
+snapshots."""
 
 
 class Point(NamedTuple):
-    """A line: the two means of one ``case``, its row in ``split``, after ``update`` updates."""
+    """A line: the two means of one example, row ``case`` of ``split``, after ``update`` updates."""
 
     split: str
     update: int
@@ -28,7 +28,7 @@ _KINDS = dict(zip(Point._fields, (str, int, str, int, float, float), strict=True
 
 
 def read(path: Path) -> list[Point]:
-    """What the file holds, nothing where there is none. Raises UserError for a damaged one."""
+    """Return the lines of the file; none if it does not exist. UserError if it is damaged."""
     try:
         with path.open(newline="") as f:
             lines = list(csv.DictReader(f))

@@ -1,9 +1,9 @@
 """Run folders whose names no longer fit what they hold: found, and given the present names.
 
-The name of a run's folder is ``run_key`` of its configuration. It changes where an option gets
-another name or where the rule changes by which the key is made; the folder then is not found,
-though nothing is wrong with it. What it holds says which run it is, so that its present name can
-always be told.
+The name of a run's folder is ``run_key`` of its configuration. It changes if an option gets another
+name, or if the rule changes by which the key is made. The folder is then not found, although
+nothing is wrong with it. Its content says which run it is, so its present name can always be
+determined.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from vaebench.results.store import Store, seed_of
 from vaebench.settings.renamed import with_present_names
 
 KEY = re.compile(r".+-[0-9a-f]{10}")
-"""A folder of another name is a copy that somebody made, and is left alone."""
+"""Names of run folders. A folder of another name is somebody's copy, and is left alone."""
 
 
 @dataclass(frozen=True)
 class Outdated:
     """The run of one seed in ``folder`` under an earlier name.
 
-    Its name, or that of an option in it, is not the present one.
+    Either its own name or that of an option in it is not the present one.
     """
 
     folder: Path
@@ -44,9 +44,9 @@ class Outdated:
 
 
 def outdated(store: Store) -> Iterator[Outdated]:
-    """Every run of the store under an earlier name, by folder and seed.
+    """Yield every run of the store under an earlier name, by folder and seed.
 
-    What cannot be read is passed over.
+    Runs that cannot be read are skipped.
     """
     known = known_options()
     for folder in _folders(store):
@@ -58,22 +58,23 @@ def outdated(store: Store) -> Iterator[Outdated]:
 
 
 def known_options() -> dict[str, list[str]]:
-    """The options there are, by group."""
+    """Return the present options, by group."""
     return {group: catalogue.options(group) for group in GROUPS}
 
 
 def present_key(place: Path, known: dict[str, list[str]]) -> str | None:
-    """The present key of the run in a folder; else None.
+    """Return the present key of the run in a folder if the folder is outdated, else None.
 
-    Where the key is another one, or the name of an option in it.
+    It is outdated if its name is not the key, or if an option in it has an earlier name.
 
     Args:
         place: The folder.
-        known: See ``known_options``.
+        known: Present options; see ``known_options``.
     """
     config = _config(place) if KEY.fullmatch(place.parent.name) else None
     if config is None:
         return None
+
     present = with_present_names(config, known)
     with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
         key = run_key(present)
@@ -83,10 +84,10 @@ def present_key(place: Path, known: dict[str, list[str]]) -> str | None:
 
 
 def rekey(store: Store, found: Outdated) -> str:
-    """Give a run its present name. Returns '' when it is done, else why it was left as it is.
+    """Give a run its present name. Returns '' if this was done, else why it was not.
 
-    The files of the run are rewritten first, each in one piece, and then the folder is moved in one
-    piece: after a kill at any point the run is still found, by ``outdated`` or by its key, and the
+    The files of the run are rewritten first, each in one piece. Then the folder is moved in one
+    piece. After a kill at any point the run is still found, by ``outdated`` or by its key, and the
     same call completes the work.
     """
     target = store.run_dir(found.key, found.seed)
@@ -103,19 +104,20 @@ def rekey(store: Store, found: Outdated) -> str:
     except OSError as e:
         return f"{e.strerror or e}: {e.filename or target}"
 
-    if not any(found.folder.parent.iterdir()):  # else other seeds are still in it
+    if not any(found.folder.parent.iterdir()):  # no other seeds are left in it
         found.folder.parent.rmdir()
     return ""
 
 
 def _rewrite(found: Outdated) -> None:
-    """Present names in the two files of a run that hold its configuration."""
+    """Put the present names into the two files of a run that hold its configuration."""
     known = known_options()
     for name in (run_files.NOTE, run_files.RESULT):
         path = found.folder / name
         content = _read(path)
         if content is None or not is_config(content.get("config")):
             continue
+
         new = {**content, "config": with_present_names(content["config"], known)}
         if "key" in content:
             new["key"] = found.key
@@ -125,9 +127,9 @@ def _rewrite(found: Outdated) -> None:
 
 
 def _free(store: Store, found: Outdated) -> bool:
-    """Whether nothing is at the present place of a run, or an empty folder, which is removed.
+    """Whether the present place of a run is free; an empty folder there is removed.
 
-    Else Busy or False.
+    Raises Busy if another process holds it.
     """
     target = store.run_dir(found.key, found.seed)
     with store.lock(found.key, found.seed):  # makes the folder
@@ -144,9 +146,9 @@ def _folders(store: Store) -> list[Path]:
 
 
 def _config(place: Path) -> dict[str, Any] | None:
-    """The configuration of a run.
+    """Return the configuration of a run.
 
-    From the file that says for what it was trained, else from its result.
+    It is read from the file that says what the run was made for, else from its result.
     """
     for name in (run_files.NOTE, run_files.RESULT):
         config = (_read(place / name) or {}).get("config")

@@ -1,6 +1,6 @@
-"""``result.json``, what a run came to.
+"""``result.json``, the outcome of a run.
 
-Read with care, for it may be damaged or written by hand, and kept then.
+It is read with care, because it may be damaged or written by hand. A damaged one is kept.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ FIELDS: dict[str, Test] = {
     **dict.fromkeys(("versions", "data"), MAPPING),
     "measures": ("a list", lambda v: isinstance(v, list)),
 }
-"""What a result holds: name -> (its type in words, the test of it). All but ``status`` may be
+"""Content of a result: name -> (its type in words, the test of it). All but ``status`` may be
 missing or null."""
 
 _told: set[Path] = set()
@@ -57,15 +57,16 @@ _told: set[Path] = set()
 
 
 def parse(content: bytes) -> dict[str, Any]:
-    """A result from the bytes of its file.
+    """Return a result from the bytes of its file.
 
-    Raises ValueError, in a few words, where it is damaged.
+    Raises ValueError with a few words if it is damaged.
     """
     result = parse_json(content)
     if not isinstance(result, dict):
         raise ValueError("expected an object")
     if "status" not in result:
         raise ValueError("no status in it")
+
     for name, (wanted, good) in FIELDS.items():
         value = result.get(name)
         if not good(value) and (value is not None or name == "status"):
@@ -74,7 +75,7 @@ def parse(content: bytes) -> dict[str, Any]:
 
 
 def readable_measures(result: Mapping[str, Any]) -> list[Measure]:
-    """The measures of a result, without those that cannot be read."""
+    """Return the measures of a result, without those that cannot be read."""
     found = []
     measures = result.get("measures")
     for content in measures if isinstance(measures, list) else []:
@@ -84,10 +85,10 @@ def readable_measures(result: Mapping[str, Any]) -> list[Measure]:
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """The result; None where there is none or, with one warning, where it is damaged.
+    """Return the result; None if there is none or, with one warning, if it is damaged.
 
     Raises:
-        UserError: If there is one that cannot be read, which says nothing about what it holds.
+        UserError: If the file exists but cannot be read, so that its content is not known.
     """
     content = _content(path)
     if content is None:
@@ -97,7 +98,7 @@ def read(path: Path) -> dict[str, Any] | None:
     except ValueError as e:
         import multiprocessing
 
-        # A worker's parent has read it before, and warned.
+        # In a worker no warning is needed: its parent has read the file before, and warned.
         if path not in _told and multiprocessing.parent_process() is None:
             log.warning("%s is damaged and taken as missing: %s", path, " ".join(str(e).split()))
         _told.add(path)
@@ -105,13 +106,13 @@ def read(path: Path) -> dict[str, Any] | None:
 
 
 def write(path: Path, text: str) -> None:
-    """Replace the result whole.
+    """Replace the whole result.
 
     A damaged one is kept beside it under a name of its own, ``result.json.damaged``.
 
     Raises:
-        UserError: If there is one that cannot be read: nothing is replaced then.
-        OSError: If it cannot be written; a good old file is as it was.
+        UserError: If the old file exists but cannot be read: nothing is replaced then.
+        OSError: If the new one cannot be written; an intact old file is unchanged.
     """
     old = _content(path)
     if old is not None and _damaged(old):
@@ -141,7 +142,7 @@ def _damaged(content: bytes) -> bool:
 
 
 def _free(path: Path) -> Path:
-    """The path, or the first of ``path-2``, ``path-3``, ... that is not there yet."""
+    """Return the path, or the first of ``path-2``, ``path-3``, ... that does not exist yet."""
     found = path
     number = 1
     while found.exists():

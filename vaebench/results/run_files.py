@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 NOTE = "config.json"
-"""What the run is of: settings, data, table, row and column."""
+"""What the run was made for: settings, data, table, row and column."""
 
 RESULT = "result.json"
-"""What it came to: status, measures, curve, times."""
+"""The outcome: status, measures, times."""
 
 CHECKPOINT = "checkpoint.safetensors"
-"""Everything needed to go on."""
+"""Everything that is needed to continue."""
 
 BEST = "best.safetensors"
 """The parameters with the best validation bound so far."""
 
 CURVE = "curve.csv"
-"""One line per validation."""
+"""One line for each validation."""
 
 SNAPSHOTS = "snapshots"
 """Folder of the parameters after the numbers of updates that ``train.snapshots`` lists."""
 
 MEANS = "means.csv"
-"""Posterior means at the snapshots, of runs with a scalar latent."""
+"""Posterior means at the snapshots, for runs with a scalar latent."""
 
 EVALUATION = "evaluation.safetensors"
-"""What an evaluation that was stopped has found so far."""
+"""What an interrupted evaluation has computed so far."""
 
 TRACK = "track.jsonl"
 """What ``run.track=jsonl`` writes."""
 
 TRACKED = "tracked.json"
-"""How many points of the curve each tracker was told."""
+"""How many points of the curve each tracker got."""
 
 MADE = (RESULT, CHECKPOINT, BEST, CURVE, MEANS, EVALUATION, TRACK, TRACKED)
-"""What a run writes beside its note and its snapshots: thrown away if it is begun again."""
+"""Files of a run besides its note and its snapshots; they are deleted if it begins again."""

@@ -1,7 +1,7 @@
 """The results that vaebench ships.
 
-Of its own runs (reference), and what the papers print (published). In a checkout they stand in
-results/; a wheel carries the CSVs inside this room.
+They are those of its own runs (reference), and those that the papers print (published). In a
+checkout they are in results/; a wheel has the CSVs inside the package.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from vaebench.errors import UserError, nearest
 from vaebench.files import carried
 
 WORD = "reference"
-"""What a user writes for the shipped results, in the place of a file of their own."""
+"""What a user writes for the shipped results, instead of the name of a file."""
 
 
 def folder(name: str = "reference") -> Path | None:
-    """The folder of the shipped CSVs: ``reference`` or ``published``.
+    """Return the folder of the shipped CSVs, ``reference`` or ``published``.
 
     None if this installation lacks it.
     """
@@ -27,16 +27,16 @@ def folder(name: str = "reference") -> Path | None:
 
 
 def files(tables: Collection[str], presets: Collection[str] | None = None) -> list[Path]:
-    """The results CSVs of some tables at some presets.
+    """Return the results CSVs of some tables at some presets.
 
-    ``TABLE-PRESET.csv``, and those of tables whose entries they show.
+    They are ``TABLE-PRESET.csv``, and those of other tables whose entries these tables show.
 
     Args:
         tables: Names of tables.
         presets: Names of presets; None for all.
 
     Raises:
-        UserError: If nothing is shipped of these tables, or not at these presets.
+        UserError: If nothing is shipped for these tables, or not at these presets.
     """
     place = folder()
     if place is None:
@@ -62,9 +62,9 @@ def files(tables: Collection[str], presets: Collection[str] | None = None) -> li
 
 
 def behind(table: str) -> list[str]:
-    """The tables whose results a table shows.
+    """Return the tables whose results a table shows.
 
-    Its own name, then those of the tables that train its rows.
+    They are itself, then the tables that train its rows.
     """
     found = catalogue.load(table) if table in catalogue.options("table") else None
     links = found.links.values() if isinstance(found, Table) else ()
@@ -72,7 +72,7 @@ def behind(table: str) -> list[str]:
 
 
 def recorded_presets(table: str, place: Path) -> list[str]:
-    """The presets of a table of which there is a results CSV in ``place``."""
+    """Return the presets at which ``place`` has a results CSV of a table."""
     return [
         preset
         for preset in catalogue.options("preset")

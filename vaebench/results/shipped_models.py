@@ -1,8 +1,8 @@
 """The trained models that vaebench ships.
 
-Runs with their checkpoints, found by table and row as well as by name. In a checkout they stand in
-results/models; a wheel carries them inside this room. They are only read: what is to be changed is
-copied to the user's own runs first.
+They are runs with their checkpoints, found by table and row as well as by name. In a checkout they
+are in results/models; a wheel has them inside the package. They are only read: a run that is to be
+changed is copied to the user's own runs first.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ KEPT = (run_files.NOTE, run_files.RESULT, run_files.CURVE, run_files.BEST, run_f
 
 
 def folder() -> Path | None:
-    """Where they are; None if this installation has none."""
+    """Return the folder of the shipped models; None if this installation has none."""
     return carried("results/models")
 
 
 def runs() -> list[Path]:
-    """Their folders, ``.../KEY/seed-S``."""
+    """Return the folders of the shipped runs, ``.../KEY/seed-S``."""
     place = folder()
     return sorted(path.parent for path in place.glob("*/seed-*/config.json")) if place else []
 
 
 def names_and_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The words that name runs, and the settings among them, ``key=value``.
+    """Separate the words that name runs from the settings among them, ``key=value``.
 
-    Rows and columns may have a ``=`` in their names (``MNIST 100+100 K=1``): what a shipped model
-    is called, and what has a blank or a slash before it, is no setting.
+    Rows and columns may have a ``=`` in their names (``MNIST 100+100 K=1``). So a word is no
+    setting if a shipped model has this name, or if a blank or a slash is before the ``=``.
     """
     called = (
         {name for path in runs() for name in _called(path)}
@@ -54,18 +54,18 @@ def _key(word: str) -> str:
 
 
 def _called(path: Path) -> tuple[str, str, str]:
-    """Table, row and column of a shipped run."""
+    """Return table, row and column of a shipped run."""
     note, _ = read_note(path)
     return note["table"], note["row"], note["column"]
 
 
 def chosen(root: Path, words: Sequence[str], tables: Sequence[str]) -> list[Path]:
-    """The folders of the runs that a user names.
+    """Return the folders of the runs that a user names.
 
     Args:
         root: The folder of the user's own runs.
-        words: Paths or names of runs, the user's own before shipped ones; or the name of a table, a
-            row and perhaps a column, which mean a shipped model.
+        words: Paths or names of runs, where the user's own go before shipped ones; or the name of a
+            table, a row and perhaps a column, which mean a shipped model.
         tables: Names of all tables.
 
     Raises:
@@ -79,13 +79,14 @@ def chosen(root: Path, words: Sequence[str], tables: Sequence[str]) -> list[Path
 
 
 def one(root: Path, words: Sequence[str], tables: Sequence[str]) -> Path:
-    """The folder of the only run that a user names; arguments as of ``chosen``.
+    """Return the folder of the only run that a user names; the arguments are those of ``chosen``.
 
-    UserError unless it is one.
+    Raises UserError unless it is exactly one.
     """
     check_table(root, words, tables)
     if len(words) != 1 and not (words and words[0] in tables):
         raise UserError(f"{len(words)} runs given; allowed: one")
+
     folders = chosen(root, words, tables)
     if len(folders) > 1:
         seeds = ", ".join(f.name for f in folders)
@@ -96,18 +97,19 @@ def one(root: Path, words: Sequence[str], tables: Sequence[str]) -> Path:
 
 
 def check_table(root: Path, words: Sequence[str], tables: Sequence[str]) -> None:
-    """Refuse words of which the first names nothing and is nearly the name of a table.
+    """Refuse words of which the first names nothing but is similar to the name of a table.
 
-    The words as ``chosen`` takes them.
+    The arguments are those of ``chosen``.
 
     Raises:
-        UserError: Naming that table.
+        UserError: If it is similar to a table and not more so to a run; the line names the table.
     """
     first = words[0] if words else ""
     if first in tables or "/" in first:
         return
     if any((top / first).exists() for top in (Path(), root, folder() or root)):
         return
+
     runs_there = [path.name for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
     hint = likely(first, tables, TYPO)
     if hint and hint == likely(first, [*tables, *runs_there], TYPO):
@@ -121,9 +123,9 @@ def _named(root: Path, word: str) -> list[Path]:
 
 
 def of_entry(words: Sequence[str]) -> Path:
-    """The shipped model of a table, a row and perhaps a column.
+    """Return the shipped model of a table, a row and perhaps a column.
 
-    UserError if there is none, or several.
+    Raises UserError if there is none, or several.
     """
     names = {path: _called(path) for path in runs()}
     fits = [path for path, name in names.items() if name[: len(words)] == tuple(words)]
@@ -143,21 +145,22 @@ def of_entry(words: Sequence[str]) -> Path:
 
 
 def quoted(words: Iterable[str]) -> str:
-    """Words as they are typed, those with blanks in quotes."""
+    """Return words as they are typed, those with blanks in quotes."""
     return " ".join(f"'{word}'" if " " in word else word for word in words)
 
 
 def own(path: Path, root: Path) -> Path:
-    """The run in ``path`` as one of the user's own.
+    """Return the run in ``path`` as one of the user's own.
 
-    A shipped one is copied below ``root`` unless it is there.
+    A shipped run is copied below ``root``, unless it is there already.
     """
     place = folder()
     if place is None or not path.resolve().is_relative_to(place.resolve()):
         return path
+
     mine = root / path.parent.name / path.name
     if not (mine / run_files.NOTE).exists():
-        # The note last: without it there is no run.
+        # The note is copied last, because without it the folder is not a run.
         for name in sorted(KEPT, key=run_files.NOTE.__eq__):
             if (path / name).exists():
                 write_atomic(mine / name, (path / name).read_bytes())

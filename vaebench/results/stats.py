@@ -1,6 +1,6 @@
-"""Numbers with named errors.
+"""Numbers with named errors: measures, means over seeds, intervals, verdicts.
 
-Measures, means over seeds, error budgets, verdicts. scipy is imported when needed.
+scipy is imported when it is needed.
 """
 
 from __future__ import annotations
@@ -15,31 +15,37 @@ from typing import Any
 from vaebench.protocol.protocol import UNKNOWN, Protocol
 
 ERROR_KINDS = ("monte carlo", "seeds", "log Z", "none")
-"""What the error of a measure is an error of."""
+"""Kinds of errors that a measure may have."""
 
 LEVEL = 0.95
-"""Two-sided level of confidence of every verdict: by chance a 'better' or a 'no' comes
+"""Two-sided level of confidence of every verdict: a 'better' or a 'no' comes by chance
 in about one of twenty."""
 
 ROUNDING = 1e-9
-"""Slack at the edge of a margin: printed decimals such as 113.1 + 0.5 are not exact in binary."""
+"""Tolerance at the edge of a margin: printed decimals such as 113.1 are not exact in binary."""
 
 
 @dataclass(frozen=True)
 class Measure:
     """One measured number of one run.
 
-    ``value`` and ``error`` are in ``unit`` (mostly nats); a value that was not finite when it was
-    stored is NaN. ``points`` are the test cases it was averaged over, ``samples`` the samples per
-    case. ``signature`` is the protocol, see ``vaebench.protocol.protocol``. ``extra`` holds plain
-    JSON: per-layer lists, a nested curve over the number of samples {"1": .., "10": ..}, and the
-    like. ValueError for an ``error_kind`` not in ERROR_KINDS.
+    Attributes:
+        name: Name of the metric.
+        value: The number, in ``unit``; NaN if it was not finite when it was stored.
+        unit: Mostly nats.
+        error: Its error, in ``unit``.
+        error_kind: One of ERROR_KINDS.
+        points: Number of test examples that it was averaged over.
+        samples: Number of samples for each example.
+        signature: The protocol; see ``vaebench.protocol.protocol``.
+        extra: Plain JSON: lists with a number for each layer, a nested curve over the number of
+            samples {"1": .., "10": ..}, and the like. If an estimate of log Z enters the value,
+            ``extra["log_z_error"]`` is its standard error. It is not part of ``error``, because it
+            is the same for all examples and so does not average out over them.
+        flags: What is wrong with the number; see ``vaebench.results.flags``.
 
-    ``flags`` say what is wrong with the number, see ``vaebench.results.flags``.
-
-    Where an estimate of log Z enters the value, ``extra["log_z_error"]`` is its standard error. It
-    stands beside ``error``, because it is the same for all cases and so does not average out over
-    them.
+    Raises:
+        ValueError: If ``error_kind`` is not in ERROR_KINDS.
     """
 
     name: str
@@ -54,20 +60,21 @@ class Measure:
     flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        # Of plain dicts, as they are stored.
+        # A stored measure is a plain dict, whose signature is a text.
         object.__setattr__(self, "signature", Protocol(self.signature))
         if self.error_kind not in ERROR_KINDS:
             raise ValueError(f"error_kind {self.error_kind!r}: allowed: {', '.join(ERROR_KINDS)}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dict for JSON."""
+        """Return a plain dict for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Measure:
-        """The inverse of ``to_dict``; JSON's null for a value is NaN. Unknown keys are left out.
+        """Return the measure of a dict made by ``to_dict``; a value of null is NaN.
 
-        Raises ValueError where a name, a value or a unit is missing or has the wrong type.
+        Unknown keys are ignored. Raises ValueError if a name, a value or a unit is missing or has
+        the wrong type.
         """
         try:
             value = content["value"]
@@ -89,13 +96,14 @@ class Measure:
 
 
 def repeats_of(extra: dict[str, Any]) -> dict[str, Any] | None:
-    """What ``extra`` says of repeated evaluations.
+    """Return what ``extra`` says about repeated evaluations, or None.
 
-    Their ``values``, perhaps ``mean`` and ``variance``; else None.
+    It has their ``values``, and perhaps ``mean`` and ``variance``.
     """
     found = extra.get("repeats")
     if not isinstance(found, dict) or not isinstance(found.get("values"), list):
         return None
+
     numbers = [found[k] for k in ("mean", "variance") if k in found]
     good = all(isinstance(n, (int, float)) and abs(n) <= sys.float_info.max for n in numbers)
     return found if good else None
@@ -114,16 +122,17 @@ def _finite(values: Sequence[float], what: str) -> list[float]:
 
 
 def mean_error(values: Sequence[float]) -> tuple[float, float | None, float | None, int]:
-    """(mean, standard deviation, standard error of the mean, n) of one number per seed.
+    """Return (mean, standard deviation, standard error of the mean, n) of one number for each seed.
 
     The standard deviation is the unbiased one (ddof=1); it and the standard error are None for a
-    single value. Raises ValueError for no values, NaN or infinity: such a number is never averaged
-    silently.
+    single value. Raises ValueError if there are no values, or NaN or infinity among them: such a
+    number is never averaged silently.
     """
     numbers = _finite(values, "values")
     n = len(numbers)
     if n == 0:
         raise ValueError("no values to average")
+
     mean = math.fsum(numbers) / n
     if n == 1:
         return mean, None, None, 1
@@ -132,46 +141,44 @@ def mean_error(values: Sequence[float]) -> tuple[float, float | None, float | No
 
 
 def combine(*errors: float | None) -> float | None:
-    """Root of the sum of squares of independent errors.
+    """Return the root of the sum of squares of independent errors.
 
-    Unknown ones (None) are left out, None if all are unknown.
+    Unknown errors (None) are left out. The result is None if all are unknown.
     """
     known = _finite([e for e in errors if e is not None], "errors")
     return math.hypot(*known) if known else None
 
 
 def t_quantile(df: float, level: float = LEVEL) -> float:
-    """Half-width, in standard errors, of the two-sided interval of Student's t.
+    """Return the half-width, in standard errors, of the two-sided interval of Student's t.
 
-    ``df``: degrees of freedom.
-
-    12.7 for one degree of freedom at 95 %, 4.3 for two, 1.96 for infinitely many.
+    It is 12.7 for ``df`` of one degree of freedom at 95 %, 4.3 for two, 1.96 for infinitely many.
     """
     if math.isinf(df):
         return NormalDist().inv_cdf((1 + level) / 2)
 
-    from scipy.special import stdtrit  # a fifth of a second, which listing runs need not wait for
+    from scipy.special import stdtrit  # takes a fifth of a second, too long for listing runs
 
     return float(stdtrit(df, (1 + level) / 2))
 
 
 def half_width(parts: Sequence[tuple[float, float]], level: float = LEVEL) -> float:
-    """Half-width of the confidence interval of a difference of means with independent errors.
+    """Return the half-width of the confidence interval of a difference of independent means.
 
-    The one place where errors decide: verdicts and ``compare`` ask it. Of one mean it has its level
-    exactly, for normal values. Of two means Welch's t is an approximation: 95 % means 87 to 98 %
-    where the larger error is of two values, and 92 to 97 % where it is of three.
+    All decisions by errors, which are verdicts and ``compare``, use it. For one mean and normal
+    values it has its level exactly. For two means Welch's t is an approximation: 95 % means 87 to
+    98 % if the larger error is that of two values, and 92 to 97 % if it is that of three.
 
     Args:
-        parts: standard error and degrees of freedom of each mean, ``math.inf`` for
-            an error that is known.
-        level: two-sided level of confidence.
+        parts: Standard error and degrees of freedom of each mean, ``math.inf`` for an error that
+            is known.
+        level: Two-sided level of confidence.
 
     Returns:
-        The half-width in the unit of the errors, 0 where all errors are.
+        The half-width in the unit of the errors; 0 if all errors are 0.
 
     Raises:
-        ValueError: for an error that is not finite.
+        ValueError: If an error is not finite.
 
     Reference:
         Welch 1947; degrees of freedom by Satterthwaite 1946.
@@ -188,12 +195,12 @@ def half_width(parts: Sequence[tuple[float, float]], level: float = LEVEL) -> fl
 
 
 def published_error(sd: float, runs: int | None) -> tuple[float, float]:
-    """Standard error and degrees of freedom of a published mean.
+    """Return the standard error and the degrees of freedom of a published mean.
 
-    ``sd``: its standard deviation over ``runs``. Where the paper does not say how many runs it
-    made, the number is taken as that of a single one whose standard deviation is known: (sd, inf).
-    That is no smaller than the error of any mean, and asks for no quantile of an unknown number of
-    degrees of freedom.
+    ``sd`` is its standard deviation over ``runs``. If the paper does not say how many runs it made,
+    the number is treated as that of a single run with a known standard deviation: (sd, inf). That
+    is at least the error of any mean, and needs no quantile for an unknown number of degrees of
+    freedom.
     """
     if runs is None or runs < 2:
         return sd, math.inf
@@ -209,12 +216,11 @@ def verdict(
     published_sd: float | None = None,
     runs: int | None = None,
 ) -> str:
-    """Whether the mean of ``values`` reproduces the published number.
+    """Decide whether the mean of ``values``, one for each seed, reproduces the published number.
 
-    ``values``: one for each seed, lower is better.
-
-    With d the difference of the mean from the published number and w the half-width of its 95 %
-    confidence interval, by Student's t with n - 1 degrees of freedom for n seeds:
+    Lower values are better. Let d be the difference of the mean from the published number, and w
+    the half-width of its 95 % confidence interval, by Student's t with n - 1 degrees of freedom for
+    n seeds. The verdicts are:
 
     ``-``        nothing published, nothing measured, or the data or the evaluation are not
                  the paper's
@@ -224,11 +230,10 @@ def verdict(
     ``no``       d > 0, |d| > ``margin`` and |d| > w
     ``unclear``  all else: the seeds, or the paper's runs, scatter too much for either
 
-    Where the paper prints a standard deviation over its runs (``published_sd``), the error of its
-    number is part of w, by Welch's t with the number of ``runs``; see ``published_error`` where
-    that is not known.
-    A ``label`` that is not empty (the recipe is not the paper's) stands behind all but ``-``:
-    ``yes, tuned``. Raises ValueError for NaN or infinity.
+    If the paper prints a standard deviation over its runs (``published_sd``), the error of its
+    number is part of w, by Welch's t with the number of ``runs``; see ``published_error`` if that
+    is not known. A ``label`` that is not empty (the recipe is not the paper's) is put behind all
+    verdicts but ``-``: ``yes, tuned``. Raises ValueError for NaN or infinity.
     """
     numbers = _finite(values, "values")
     if published is None or not comparable or not numbers:

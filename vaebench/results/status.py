@@ -1,4 +1,4 @@
-"""Where a run stands: its status, read from its folder once and handed on."""
+"""The status of a run, read from its folder once and passed on."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from vaebench.results.store import Store
 
 
 class Status(StrEnum):
-    """Where a run stands; equal to the word that stands in ``result.json`` and in the CSV."""
+    """The status of a run; equal to the word in ``result.json`` and in the CSV."""
 
     NEW = "new"
     """Nothing is there."""
     PARTIAL = "partial"
-    """Trained in part; the same command goes on from the checkpoint."""
+    """Trained in part; the same command continues from the checkpoint."""
     TRAINED = "trained"
     """Trained to its end, and not evaluated yet as the cell asks."""
     DONE = "done"
     DIVERGED = "diverged"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
-    """The user stopped it; only this command says so, its folder says ``partial``."""
+    """The user stopped it. Only this command says so; its folder says ``partial``."""
     BUSY = "busy"
     """Another process works on it."""
 
     @property
     def finished(self) -> bool:
-        """Whether it is not run again unless forced: the same run would end the same way."""
+        """Whether it is only run again if forced, because the same run would end the same way."""
         return self in (Status.DONE, Status.DIVERGED)
 
     def ends(self, evaluate: bool) -> bool:
         """Whether nothing is left to do.
 
-        Finished, or trained if the evaluation is left for later.
+        That is if it is finished, or if it is trained and the evaluation is left for later.
         """
         return self.finished or (self is Status.TRAINED and not evaluate)
 
     @property
     def bad(self) -> bool:
-        """Whether it ended without what was wanted."""
+        """Whether it ended without a result."""
         return self in (Status.FAILED, Status.DIVERGED)
 
 
@@ -54,8 +54,8 @@ class Record(NamedTuple):
     """What is known of the run of one cell at one seed.
 
     Attributes:
-        status: Where it stands.
-        result: What ``result.json`` holds; empty if there is none, or a damaged one.
+        status: Its status.
+        result: Content of ``result.json``; empty if there is none, or a damaged one.
     """
 
     status: Status
@@ -63,9 +63,9 @@ class Record(NamedTuple):
 
 
 def record(store: Store, cell: Cell, seed: int) -> Record:
-    """Read where a run stands. UserError if there is a result that cannot be read.
+    """Read the status of a run. Raises UserError if there is a result that cannot be read.
 
-    A result that is damaged counts as missing; one that lacks a measure, as not evaluated.
+    A damaged result counts as missing. If a measure is lacking, the run counts as not evaluated.
     """
     result = store.read_result(cell.key, seed)
     if result is None:
@@ -77,7 +77,7 @@ def record(store: Store, cell: Cell, seed: int) -> Record:
 def _status(cell: Cell, result: Mapping[str, Any]) -> Status:
     try:
         status = Status(result["status"])
-    except ValueError:  # a word of some other program
+    except ValueError:  # written by some other program
         return Status.FAILED
     if status is not Status.DONE:
         return status
@@ -90,6 +90,6 @@ def _status(cell: Cell, result: Mapping[str, Any]) -> Status:
 
 
 def _repeats(measure: Measure) -> int:
-    """How many evaluations a measure knows of."""
+    """Return how many evaluations a measure is made of."""
     repeats = repeats_of(measure.extra)
     return len(repeats["values"]) if repeats else 1

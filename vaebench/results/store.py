@@ -1,6 +1,7 @@
-"""Run directories and their results: ``<root>/<key>/seed-<n>/``, with ``result.json`` as the truth.
+"""Run directories and their results: ``<root>/<key>/seed-<n>/``.
 
-Beside it lie the files that ``run_files`` names. Listing runs imports neither pandas nor torch.
+Their ``result.json`` is the authority; ``run_files`` names the files beside it. Listing runs
+imports neither pandas nor torch.
 """
 
 from __future__ import annotations
@@ -30,48 +31,48 @@ Results = Mapping[tuple[str, int], Mapping[str, Any]]
 
 
 class Store:
-    """All runs under one folder, which need not exist yet.
+    """All runs below one folder, which need not exist yet.
 
-    UserError where a file is in its place.
+    Raises UserError if a file is in its place.
     """
 
     def __init__(self, root: Path | str) -> None:
         self.root = folder_of_runs(Path(root))
 
     def run_dir(self, key: str, seed: int) -> Path:
-        """Where the run of a cell (``Cell.key``) at a seed lives. Creates nothing."""
+        """Return the folder of the run of a cell (``Cell.key``) at a seed. Nothing is created."""
         return self.root / key / f"seed-{seed}"
 
     def write_result(self, key: str, seed: int, result: dict[str, Any]) -> Path:
-        """result.json, atomically: NaN and infinities become null.
+        """Write result.json atomically; NaN and infinities become null.
 
-        OSError (full disk) leaves the old file intact. A damaged one that is there is kept under
-        another name. Raises UserError where it cannot be read.
+        If an OSError (full disk) is raised, the old file is intact. A damaged old file is kept
+        under another name. Raises UserError if the old file cannot be read.
         """
         path = self.run_dir(key, seed) / run_files.RESULT
         result_file.write(path, json.dumps(jsonable(result), indent=1, allow_nan=False) + "\n")
         return path
 
     def read_result(self, key: str, seed: int) -> dict[str, Any] | None:
-        """The stored result.
+        """Return the stored result.
 
-        None where there is none or, with a warning in the log, where it is damaged. Raises
-        UserError where there is one that cannot be read.
+        None if there is none or, with a warning in the log, if it is damaged. Raises UserError if
+        the file exists but cannot be read.
         """
         return result_file.read(self.run_dir(key, seed) / run_files.RESULT)
 
     def lock(self, key: str, seed: int) -> AbstractContextManager[Held]:
-        """Hold a run for this process, see ``results.lock.hold``.
+        """Hold a run for this process; see ``results.lock.hold``.
 
-        Raises Busy at once if another holds it.
+        Raises Busy at once if another process holds it.
         """
         return hold(self.run_dir(key, seed))
 
     def runs(self, known: Results | None = None) -> Iterator[dict[str, Any]]:
-        """Every result, sorted by key and seed.
+        """Yield every result, sorted by key and seed.
 
-        A folder with a checkpoint and no result has status ``partial``. One that cannot be read is
-        left out with a warning.
+        A folder with a checkpoint and no result has status ``partial``. A result that cannot be
+        read is left out with a warning.
 
         Args:
             known: Results that have been read already, by key and seed.
@@ -90,36 +91,45 @@ class Store:
                     yield {**result, "key": folder.name, "seed": seed}
 
     def seeds(self, cells: Iterable[Cell]) -> list[int]:
-        """Every seed at which one of these cells has a run directory, ascending."""
+        """Return all seeds at which one of these cells has a run directory, ascending."""
         folders = {self.run_dir(cell.key, 0).parent for cell in cells}
         return sorted({seed for folder in folders for seed in seeds_in(folder)})
 
     def result(self, key: str, seed: int) -> Mapping[str, Any] | None:
-        """The stored result, that of a run which has begun and has none, or None.
+        """Return the stored result, or None.
 
-        Raises UserError as the former.
+        For a run that has begun and has no result yet, one with the status ``partial`` is made.
+        Raises UserError as ``read_result`` does.
         """
         result = self.read_result(key, seed)
         if result is not None or not (self.run_dir(key, seed) / run_files.CHECKPOINT).is_file():
             return result
+
         return {"schema": 1, "status": "partial", "reason": "", "measures": []}
 
     def frame(
         self, cells: list[Cell], seeds: list[int], known: Results | None = None
     ) -> pd.DataFrame:
-        """The long format of these cells at these seeds.
+        """Return the long format of these cells at these seeds.
 
-        ``known``: results that have been read already. One row per (cell, seed, metric); a run
-        without measures (failed, diverged, partial) is a row with an empty metric; a run that never
-        began has none. ``published`` and ``paper_signature`` stand in the rows of the cell's
-        ``measure``; if a run has none of these yet, the latter stands in its first row. A measure
-        taken under another evaluation than the cell asks for has ``"current": false`` in ``extra``;
-        it is left out where another of the cells shares the run and asks for just that one. Times
-        have rows in the cells that show them, and those cells no other rows.
+        There is one row for each (cell, seed, metric). A run without measures (failed, diverged,
+        partial) is a row with an empty metric; a run that never began has no row.
+
+        ``published`` and ``paper_signature`` are in the rows of the cell's ``measure``; if a run
+        has no such row yet, ``paper_signature`` is in its first row. A measure of an evaluation
+        that the cell does not ask for has ``"current": false`` in ``extra``. It is left out if
+        another of the cells has the same run and asks for just that measure. Times only have rows
+        in the cells that show them, and those cells have no other rows.
+
+        Args:
+            cells: The cells.
+            seeds: The seeds.
+            known: Results that have been read already, by key and seed.
         """
         sharing: dict[str, list[Cell]] = {}
         for cell in cells:
             sharing.setdefault(cell.key, []).append(cell)
+
         rows: list[dict[str, Any]] = []
         read = known or {}
         for cell in cells:
@@ -127,13 +137,14 @@ class Store:
                 result = read.get((cell.key, seed)) or self.result(cell.key, seed)
                 if result is not None:
                     rows += long_frame.rows_of(cell, seed, result, sharing[cell.key])
+
         return long_frame.typed(rows)
 
 
 def seed_of(folder: Path) -> int | None:
-    """The seed of a run's folder ``seed-<n>``.
+    """Return the seed of a run's folder ``seed-<n>``.
 
-    None where the name is another, or the number no seed's.
+    None if its name is another, or the number cannot be a seed.
     """
     word, _, digits = folder.resolve().name.partition("-")
     if (
@@ -142,14 +153,15 @@ def seed_of(folder: Path) -> int | None:
         or len(digits) > len(str(LARGEST_SEED))
     ):
         return None
+
     seed = int(digits)
     return seed if seed <= LARGEST_SEED and str(seed) == digits else None
 
 
 def find(root: Path, name: str) -> list[Path]:
-    """The seed folders that ``name`` means: a path, or a run's name below ``root``.
+    """Return the seed folders that ``name`` means: a path, or a run's name below ``root``.
 
-    UserError when there are none.
+    Raises UserError if there are none.
     """
     for place in (Path(name), root / name):
         if (place / run_files.NOTE).is_file():
@@ -159,21 +171,22 @@ def find(root: Path, name: str) -> list[Path]:
         ]
         if seeds:
             return [place / f"seed-{seed}" for seed in seeds]
+
     known = [p.name for p in root.iterdir() if p.is_dir()] if root.is_dir() else []
     raise UserError(f"no run {name!r} here or in {root}: {nearest(name, known)}")
 
 
 def seeds_in(folder: Path) -> list[int]:
-    """The seeds of which there is a run below ``folder``, ascending."""
+    """Return the seeds with a run below ``folder``, ascending."""
     found = (seed_of(path) for path in folder.glob("seed-*"))
     return sorted(seed for seed in found if seed is not None)
 
 
 def read_note(folder: Path) -> tuple[dict[str, Any], int]:
-    """What ``config.json`` in a run's folder says of the run, and its seed.
+    """Return the content of ``config.json`` in a run's folder, and the run's seed.
 
-    The former: config, row, column, data_hash. Raises UserError where the folder is not a run's, or
-    the file is damaged or cannot be read.
+    The content is config, row, column, data_hash and more. Raises UserError if the folder is not a
+    run's, or if the file is damaged or cannot be read.
     """
     path = folder / run_files.NOTE
     try:
@@ -182,6 +195,7 @@ def read_note(folder: Path) -> tuple[dict[str, Any], int]:
         note = None
     except OSError as e:
         raise UserError(f"{path}: cannot be read: {e.strerror or e}") from None
+
     seed = seed_of(folder)
     if seed is None or note is None or not _is_note(note):
         raise UserError(f"{folder}: not a run of vaebench, or a damaged one")
@@ -189,14 +203,15 @@ def read_note(folder: Path) -> tuple[dict[str, Any], int]:
 
 
 def _is_note(note: Any) -> bool:
-    """Whether this is what ``config.json`` holds.
+    """Whether this may be the content of ``config.json``.
 
-    Texts, and a configuration whose parts can be told apart.
+    It must have the required texts, and a configuration with the required parts.
     """
     if not isinstance(note, dict) or not all(
         isinstance(note.get(k), str) for k in ("row", "column", "data_hash")
     ):
         return False
+
     config: Any = note.get("config")
     if not result_file.is_config(config) or not isinstance(config.get("run"), dict):
         return False
