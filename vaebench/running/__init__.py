@@ -1,1 +1,1 @@
-"""Cells x seeds: tasks, processes, what a person sees."""
+"""Running cells at seeds: tasks, processes, and what a person sees of them."""

@@ -1,9 +1,10 @@
-"""Settings of the shipped tables that models, objectives and optimisers are known to take.
+"""A record of settings that models, objectives and optimisers are known to accept.
 
-Not built to be checked. To build a model, even one without memory, loads torch, which takes longer
-than all else that a plan needs. So the settings of all shipped tables and presets are recorded in
-``accepted.txt``, a digest a line, by ``scripts/record_defaults.py``. A test builds what is
-recorded. Settings that are not recorded are checked by building.
+With it the settings of shipped tables need not be checked by building models. To build a model,
+even one that takes no memory, loads torch, which takes longer than all else that a plan needs. So
+``scripts/record_defaults.py`` records the settings of all shipped tables and presets in
+``accepted.txt``, a digest a line. A test builds what is recorded. Settings that are not recorded
+are checked by building.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ PARTS = ("model", "objective", "optim")
 
 
 def loader_of(cell: Cell) -> Loader | None:
-    """What the data set of a cell tells about itself; None of an unknown one."""
+    """Return the loader of a cell's data set; None if the data set is unknown."""
     from vaebench.data import DATA
 
     cls = DATA.get(cell.config["data"]["name"])
@@ -34,15 +35,15 @@ def loader_of(cell: Cell) -> Loader | None:
 
 
 def shape_of(cell: Cell) -> tuple[int, ...]:
-    """Of an example of the cell's data; (100,) where only the files know, and they are gone."""
+    """Return the shape of an example; (100,) if only the files know it, and they do not exist."""
     loader = loader_of(cell)
     return loader.shape if loader and loader.shape else (100,)
 
 
 def digest(cell: Cell) -> str:
-    """A name of all that decides whether a cell is accepted.
+    """Return a name of all that decides whether a cell is accepted.
 
-    Whatever files and devices are there.
+    Which files and devices exist does not matter.
     """
     loader = loader_of(cell)
     data = [cell.config["data"]["name"], str(loader.kind) if loader else "", list(shape_of(cell))]
@@ -54,7 +55,7 @@ def digest(cell: Cell) -> str:
 
 @lru_cache(maxsize=1)
 def recorded() -> frozenset[str]:
-    """The digests of what is known to be accepted; none if this installation has no record."""
+    """Return the digests of all that is recorded; none if this installation has no record."""
     try:
         return frozenset(RECORD.read_text(encoding="utf-8").split())
     except OSError:

@@ -1,6 +1,6 @@
 """Carrying out what is to be done.
 
-Checks first, then tasks by a launcher, until every run has an outcome.
+Checks come first. Then a launcher runs the tasks, until every run has an outcome.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ DRIVERS = (
     "/dev/nvhost-ctrl",
     "/dev/kfd",
 )
-"""Files through which a program reaches a GPU: of NVIDIA's drivers, also under Windows and on
-Tegra, and of AMD's."""
+"""Files through which a program reaches a GPU: those of NVIDIA's drivers, also under Windows and on
+Tegra, and those of AMD's."""
 
 Todo = list[tuple[Cell, list[int]]]
 """Distinct cells, each with the seeds that are to be run."""
@@ -50,13 +50,13 @@ class Asked(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What is asked for and what of it is to be done.
+    """What is asked for, and what of it is still to be done.
 
     Attributes:
-        store: where the runs are kept.
-        asked: every run that was asked for, in the order of the tables, their cells and seeds.
-        todo: what is not finished, cells that tables share once.
-        evaluate: whether what is trained is evaluated; else trained is all that it is to be.
+        store: The store that keeps the runs.
+        asked: Every run that was asked for, in the order of the tables, their cells and seeds.
+        todo: What is not finished; cells that tables share are in it once.
+        evaluate: Whether trained runs are evaluated; if not, a trained run counts as ended.
     """
 
     store: Store
@@ -65,21 +65,21 @@ class Plan(NamedTuple):
     evaluate: bool = True
 
     def ended(self) -> Results:
-        """The results that this command does not change, by key and seed."""
+        """Return the results that this command does not change, by key and seed."""
         again = {(cell.key, seed) for cell, seeds in self.todo for seed in seeds}
         known = {(asked.cell.key, asked.seed): asked.known.result for asked in self.asked}
         return {place: result for place, result in known.items() if result and place not in again}
 
 
 class Shard(NamedTuple):
-    """The ``number``-th, from 1, of ``of`` shares."""
+    """Share ``number``, counted from 1, of ``of`` shares of the runs."""
 
     number: int
     of: int
 
     @classmethod
     def read(cls, text: str) -> Shard:
-        """``3/8``. Raises UserError for anything else."""
+        """Read a share such as ``3/8``. Raises UserError for anything else."""
         number, slash, of = text.partition("/")
         digits = all(part.isascii() and part.isdigit() and len(part) < 10 for part in (number, of))
         if not (slash and digits and 1 <= int(number) <= int(of)):
@@ -90,11 +90,11 @@ class Shard(NamedTuple):
         return cls(int(number), int(of))
 
     def share(self, runs: Iterable[tuple[Cell, int]]) -> list[tuple[Cell, int]]:
-        """Those of the runs that are in this share, in order.
+        """Return the runs that are in this share, in order.
 
-        Runs are dealt out one after the other, whatever is done of them: the shares of the same
-        command have no run in common and leave none out, whenever they are asked for. Cells with
-        the same run are in the same share.
+        Runs are dealt out one after the other, whether they are finished or not. So the shares of
+        one command never have a run in common and leave none out, whenever they are asked for.
+        Cells with the same run are in the same share.
         """
         places: dict[tuple[str, int], int] = {}
         dealt = [
@@ -111,28 +111,31 @@ def plan(
     evaluate: bool = True,
     until: float = math.inf,
 ) -> Plan:
-    """What there is to do for cells with their seeds.
+    """Find out what there is to do for cells with their seeds.
 
     Args:
-        store: where the runs are.
-        wanted: cells with their seeds.
-        force: all of it again.
-        shard: this share of it alone.
-        evaluate: whether what is trained is evaluated.
-        until: see ``execute``.
+        store: The store with the runs.
+        wanted: Cells with their seeds.
+        force: Do all of it again.
+        shard: Do only this share of it.
+        evaluate: Whether trained runs are evaluated.
+        until: See ``execute``.
 
     Raises:
-        UserError: for a cell whose settings are refused.
+        UserError: If a cell's settings are refused.
     """
     runs = [(cell, seed) for cells, seeds in wanted for cell in cells for seed in seeds]
     if shard is not None:
         runs = shard.share(runs)
+
     asked = [Asked(cell, seed, _known(store, cell, seed, force)) for cell, seed in runs]
     todo = unfinished(asked, force, evaluate)
-    # A value that is refused is known before anything is written.
+
+    # Settings that are refused, and an engine that is not installed, are known before anything is
+    # written.
     work.check(cell for cell, _ in todo)
     if todo:
-        launchers.choose(todo[0][0].run, 1, 1, until)  # so is an engine that is not installed
+        launchers.choose(todo[0][0].run, 1, 1, until)
     return Plan(store, asked, todo, evaluate)
 
 
@@ -142,11 +145,11 @@ def _known(store: Store, cell: Cell, seed: int, force: bool) -> Record:
     except UserError:
         if not force:
             raise
-        return Record(Status.PARTIAL, {})  # what cannot be read is thrown away all the same
+        return Record(Status.PARTIAL, {})  # it is thrown away, so it need not be read
 
 
 def unfinished(asked: Iterable[Asked], force: bool = False, evaluate: bool = True) -> Todo:
-    """Distinct cells (see ``tasks.unit``) with all their seeds that are not finished, in order."""
+    """Return distinct cells (see ``tasks.unit``) with all their unfinished seeds, in order."""
     out: dict[tuple[str, str], tuple[Cell, list[int]]] = {}
     for cell, seed, known in asked:
         if known.status.ends(evaluate) and not force:
@@ -163,17 +166,17 @@ def execute(
     """Carry a plan out, with progress on the standard error.
 
     Args:
-        plan: see ``plan``.
-        force: throw away the runs there are.
-        fail_fast: begin nothing new after the first failure.
-        until: when to save the state and stop, as ``time.monotonic`` counts.
+        plan: The plan; see ``plan``.
+        force: Throw existing runs away.
+        fail_fast: Begin nothing new after the first failure.
+        until: When to save the state and stop, as ``time.monotonic`` counts.
 
     Returns:
-        The outcome of every run that was tried, and of those that had diverged before; whether the
-        user stopped it, or the time was over.
+        The outcome of every run that was tried, and of those that had diverged before; and whether
+        the user stopped it, or the time was over.
 
     Raises:
-        UserError: settings or data are refused, or nothing can be written to the results folder.
+        UserError: If settings or data are refused, or the results folder cannot be written.
     """
     outcomes = _diverged_before(plan)
     if not plan.todo:
@@ -202,9 +205,9 @@ def execute(
 
 
 def unexpected(outcomes: Iterable[Outcome], tables: Mapping[str, Table]) -> list[Outcome]:
-    """The runs that failed or diverged.
+    """Return the runs that failed or diverged.
 
-    Diverged where the table does not say that the paper's own run did.
+    Divergence is left out if the table says that the paper's own run diverged.
     """
 
     def diverges(o: Outcome) -> bool:
@@ -214,9 +217,9 @@ def unexpected(outcomes: Iterable[Outcome], tables: Mapping[str, Table]) -> list
 
 
 def device_kind(settings: RunSettings) -> str:
-    """What trains, ``cpu`` or ``cuda``.
+    """Return what trains, ``cpu`` or ``cuda``.
 
-    Of this machine, or of the jobs that an engine carries out elsewhere.
+    It is that of this machine, or of the jobs that an engine runs elsewhere.
     """
     if settings.launcher == "local":
         return device_of(settings.device).partition(":")[0]
@@ -224,11 +227,12 @@ def device_kind(settings: RunSettings) -> str:
 
 
 def device_of(setting: str) -> str:
-    """``run.device`` with auto decided."""
+    """Return ``run.device``, with ``auto`` decided."""
     if setting != "auto":
         return setting
     if not _may_have_gpu():
         return "cpu"
+
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
@@ -245,28 +249,31 @@ class _Round(NamedTuple):
 
 
 def _may_have_gpu() -> bool:
-    """Whether there is a file of a GPU's driver, so that torch must be asked.
+    """Whether a file of a GPU's driver exists, so that torch must be asked.
 
-    On systems other than Linux always.
+    On systems other than Linux this is always True.
     """
     return sys.platform != "linux" or any(os.path.exists(place) for place in DRIVERS)
 
 
 def _round(asked: _Round) -> Launched:
-    """Run the cells; wait for those that another process has in hand."""
+    """Run the cells, then wait for those that another process is running."""
     todo = [(cell, seeds) for cell, seeds in asked.todo if seeds]
     if not todo:
         return Launched([], False)
 
     settings = todo[0][0].run
     fail_fast = asked.fail_fast
+
     jobs = _at_once(settings, sum(len(seeds) for _, seeds in todo))
     tasks = work.tasks(todo, jobs, settings.pack, asked.force, asked.evaluate)
+
     progress = Progress(todo, sum(cell.train.updates * len(seeds) for cell, seeds in todo))
     try:
         launched = launchers.choose(settings, jobs, len(tasks), asked.until).launch(
             tasks, progress, fail_fast
         )
+
         busy = [o for o in launched.outcomes if o.status is Status.BUSY]
         going = not (
             launched.stopped or launched.late or (fail_fast and work.bad(launched.outcomes))
@@ -284,10 +291,10 @@ def _round(asked: _Round) -> Launched:
 
 
 def _at_once(settings: RunSettings, runs: int) -> int:
-    """How many tasks run at the same time, so that seeds are packed as tightly as need be.
+    """Return how many tasks run at the same time, which decides how many seeds a pack has.
 
-    An engine is taken to have room for every run by itself, but for GPUs, which a pack of seeds
-    makes full use of.
+    An engine is assumed to have room for each run by itself. For GPUs the answer is 1, because a
+    whole pack of seeds makes best use of one.
     """
     if settings.launcher == "local":
         return work.jobs(settings.jobs, device_of(settings.device))
@@ -295,9 +302,9 @@ def _at_once(settings: RunSettings, runs: int) -> int:
 
 
 def _rounds(todo: Todo) -> list[Todo]:
-    """Cells that share runs, and differ in their evaluation only, one after the other.
+    """Group cells into rounds, one after the other, in which no two cells share a run.
 
-    The first one trains.
+    Cells that share runs differ only in their evaluation. The first of them trains.
     """
     rounds: list[Todo] = []
     for cell, seeds in todo:
@@ -310,7 +317,7 @@ def _rounds(todo: Todo) -> list[Todo]:
 
 
 def _diverged_before(plan: Plan) -> list[Outcome]:
-    """Outcomes of runs that diverged before and are not run again.
+    """Return outcomes of runs that diverged before and are not run again.
 
     They still count for the exit code.
     """

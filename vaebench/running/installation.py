@@ -1,6 +1,6 @@
-"""Is everything here that a run needs?
+"""Checks of the installation: is everything here that a run needs?
 
-Python, libraries, compiler, kernels, memory, folders and data.
+Looked at are Python, libraries, compiler, kernels, memory, folders and data.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ FAIL = "FAIL"
 
 SPACE_GB = 2.0
 """Free space below which a folder gets a warning: the prepared data and a full
-table of runs fit in it."""
+table of runs need less."""
 
 MEMORY_GB = 2.0
 """Memory below which there is a warning."""
 
 
 class Line(NamedTuple):
-    """One thing that was looked at."""
+    """The finding about one thing that was looked at."""
 
     level: str
     text: str
 
 
 def lines(results: Callable[[], Path], mirror: str | None) -> Iterator[Line]:
-    """Everything that a run needs, a line each.
+    """Yield everything that a run needs, a line each.
 
     Args:
-        results: Gives the folder of the runs, or raises UserError.
+        results: Returns the folder of the runs, or raises UserError.
         mirror: The folder of data files that was named; None for that of the environment.
     """
 
@@ -62,6 +62,7 @@ def lines(results: Callable[[], Path], mirror: str | None) -> Iterator[Line]:
         results_folder,
         data_cache,
     ]
+
     for probe in probes:
         yield from _careful(probe.__name__.strip("_").replace("_", " "), probe)
     yield from _careful("mirror", lambda: _mirror(mirror))
@@ -73,7 +74,7 @@ def _careful(name: str, probe: Callable[[], Iterator[Line]]) -> Iterator[Line]:
         yield from probe()
     except UserError as e:
         yield Line(FAIL, f"{name}: {e}")
-    except Exception as e:  # a broken library may raise anything; that is what a doctor is for
+    except Exception as e:  # a broken library may raise anything, which is what we look for
         yield Line(FAIL, f"{name}: {type(e).__name__}: {' '.join(str(e).split())}")
 
 
@@ -100,7 +101,7 @@ def _torch() -> Iterator[Line]:
 
 
 def _compiler() -> Iterator[Line]:
-    # The order in which torch.compile looks for one.
+    # This is the order in which torch.compile looks for a compiler.
     wanted = [c for c in (os.environ.get("CXX"), "g++", "clang++", "c++", "cl") if c]
     found = next((path for c in wanted if (path := shutil.which(c))), None)
     if found:
@@ -122,6 +123,7 @@ def _kernels() -> Iterator[Line]:
             WARN, f"no kernels ({lack}): belief nets train several times slower; pip install numba"
         )
         return
+
     from importlib import metadata
 
     yield Line(OK, f"kernels for belief nets: numba {metadata.version('numba')}")
@@ -150,12 +152,12 @@ def _machine() -> Iterator[Line]:
 
 
 def _cores() -> int:
-    """Cores this process may use, which may be fewer than the machine has."""
+    """Return the cores that this process may use, perhaps fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _memory() -> float | None:
-    """GB of physical memory; None where the system does not say."""
+    """Return the GB of physical memory; None if the system does not say."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     except (AttributeError, ValueError, OSError):
@@ -163,9 +165,9 @@ def _memory() -> float | None:
 
 
 def folder(name: str, path: Path) -> Iterator[Line]:
-    """Can the folder, or the nearest existing one above it, be written?
+    """Check that the folder, or the nearest existing one above it, can be written.
 
-    And how much space is left there?
+    The line also says how much space is left there.
     """
     path = path.expanduser().absolute()
     place = next(p for p in (path, *path.parents) if p.exists())
@@ -175,6 +177,7 @@ def folder(name: str, path: Path) -> Iterator[Line]:
     except OSError as e:
         yield Line(FAIL, f"{name}: cannot write to {place}: {e.strerror}")
         return
+
     free = shutil.disk_usage(place).free / 1e9
     yield Line(OK if free >= SPACE_GB else WARN, f"{name}: {path}, {free:.1f} GB free")
 

@@ -1,6 +1,6 @@
 """What a command leaves for later.
 
-The end of its time, and what is told of runs that are not done then.
+That is the end of its time, and what it says about runs that are not done by then.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from vaebench.settings import options
 
 
 def end_of(minutes: float | None) -> float:
-    """When so many minutes from now are over, as ``time.monotonic`` counts; never for None.
+    """Return the moment in so many minutes, as ``time.monotonic`` counts; infinity for None.
 
     Raises:
-        UserError: For a time that is none.
+        UserError: If ``minutes`` is not a valid time.
     """
     if minutes is None:
         return math.inf
@@ -33,13 +33,13 @@ def end_of(minutes: float | None) -> float:
 def told(
     plan: Plan, launched: Launched, minutes: float | None, same: str, evaluates: str
 ) -> list[str]:
-    """A line if the time was over before all had ended, and one if runs wait for their evaluation.
+    """Return a line if the time was over too early, and one if runs wait for their evaluation.
 
     Args:
         plan: What was asked for.
-        launched: What came of it.
+        launched: Its outcome.
         minutes: The time that was given.
-        same: What goes on, such as "the same command".
+        same: What continues the work, such as "the same command".
         evaluates: What evaluates, such as "the same command without --no-eval".
     """
     lines = []
@@ -57,7 +57,7 @@ def told(
 
 
 def left(plan: Plan, outcomes: Sequence[Outcome]) -> int:
-    """How many runs of a plan have not ended."""
+    """Return how many runs of a plan have not ended."""
     ended = {
         (work.unit(o.task.cell), o.seed)
         for o in outcomes
@@ -67,7 +67,7 @@ def left(plan: Plan, outcomes: Sequence[Outcome]) -> int:
 
 
 def _trained(plan: Plan, outcomes: Sequence[Outcome]) -> int:
-    """How many runs are trained and not evaluated, those of earlier commands included."""
+    """Return how many runs are trained and not evaluated, also those of earlier commands."""
     status = {(a.cell.key, a.seed): a.known.status for a in plan.asked}
     status |= {(o.task.cell.key, o.seed): o.status for o in outcomes}
     return sum(each is Status.TRAINED for each in status.values())

@@ -1,6 +1,6 @@
-"""Prepared data, kept from the checks of a command to its tasks.
+"""Prepared data, kept in memory from the checks of a command to its tasks.
 
-And from one task to the next of a process.
+They are also kept from one task of a process to the next.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from vaebench.data.splits import Splits
 
 PLACES = ("VAEBENCH_DATA", MIRROR_ENV)
-"""Variables of the environment that say where data are."""
+"""Environment variables that say where data are."""
 
 
 def load(settings: Mapping[str, Any]) -> Splits:
-    """As ``data.load``, of a cell's ``data`` group.
+    """Load the splits of a cell's ``data`` group, as ``data.load`` does.
 
-    The last one is kept, and shared: it is never changed.
+    The last ones are kept and shared: they must not be changed.
     """
     return _load(
         data.load,

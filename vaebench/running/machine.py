@@ -1,6 +1,6 @@
 """The machine that a session runs on.
 
-Its device, in words too, its memory, and the versions of what computes.
+This is its device, also in words, its memory, and the versions of what computes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vaebench.errors import UserError
 
 
 def pick_device(setting: str) -> torch.device:
-    """The torch device of ``run.device``; UserError when it is not there."""
+    """Return the torch device of ``run.device``; UserError if this machine does not have it."""
     if setting == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if setting.startswith("cuda"):
@@ -37,7 +37,7 @@ def pick_device(setting: str) -> torch.device:
 
 
 def describe(device: torch.device, threads: int) -> str:
-    """The device in words, for the results."""
+    """Return the device in words, for the results."""
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
     return f"cpu ({_cpu_name()}, {threads} thread{'s' if threads != 1 else ''})"
@@ -54,7 +54,7 @@ def _cpu_name() -> str:
 
 @contextlib.contextmanager
 def threads_kept() -> Iterator[None]:
-    """Leave torch's number of threads as it was: a session takes that of its settings."""
+    """Restore torch's number of threads after the block, in which a session may set its own."""
     before = torch.get_num_threads()
     try:
         yield
@@ -63,9 +63,9 @@ def threads_kept() -> Iterator[None]:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Most memory this process has used, MiB.
+    """Return the most memory that this process has used, in MiB.
 
-    On the GPU what torch allocated, else the resident set.
+    On a GPU it is what torch allocated, else the resident set.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
@@ -75,7 +75,7 @@ def peak_memory_mb(device: torch.device) -> float:
 
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
-    """vaebench, torch, python, and the commit of a checkout ('' when installed from a wheel)."""
+    """Return the versions of vaebench, torch and python, and the commit ('' for a wheel)."""
     where = Path(__file__).resolve().parents[2]
     commit = ""
     if (where / ".git").exists():
@@ -102,17 +102,17 @@ def versions() -> dict[str, str]:
 def keep_freed_memory() -> None:
     """Tell glibc not to return freed memory to the system.
 
-    Page faults would cost as much as the arithmetic. The system clears every page before it hands
-    it out again. What the process keeps is about its peak.
+    Page faults would cost as much as the arithmetic, because the system clears every page before it
+    hands it out again. The process keeps about as much as its peak.
     """
     if not sys.platform.startswith("linux"):
         return
-    with contextlib.suppress(OSError, AttributeError):  # another C library
+    with contextlib.suppress(OSError, AttributeError):  # the C library is not glibc
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_MMAP_THRESHOLD, 1 << 25)  # the largest that it takes
+        mallopt(_MMAP_THRESHOLD, 1 << 25)  # the largest value that it accepts
         mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-# malloc.h
+# The numbers of these options in malloc.h.
 _TRIM_THRESHOLD = -1
 _MMAP_THRESHOLD = -3

@@ -1,7 +1,7 @@
-"""What a person sees while cells run, on stderr.
+"""What a person sees on stderr while cells run.
 
-One line per finished cell, and how far the others are. On a terminal that is a bar; elsewhere a
-line when a cell begins and then one a minute at most.
+There is one line for each finished cell, and the progress of the others. On a terminal that is a
+bar. Elsewhere it is a line when a cell begins and then at most one a minute.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from vaebench.running.tasks import Outcome, unit
 from vaebench.work.events import Advanced, Event, Said, Spared, Working
 
 LINE_SECONDS = 60.0
-"""Where there is no terminal: the least time between two lines about the same work."""
+"""Least time between two lines about the same work, if there is no terminal."""
 
 
 class Progress:
-    """Receives what workers say.
+    """Receives the events of workers and shows them.
 
-    ``todo``: cells with the seeds to wait for; ``updates``: all of them together, None where
-    nothing is trained.
+    Args:
+        todo: Cells with the seeds to wait for.
+        updates: Their updates in all; None if nothing is trained.
     """
 
     def __init__(self, todo: list[tuple[Cell, list[int]]], updates: int | None) -> None:
@@ -37,6 +38,7 @@ class Progress:
         self.total = len(self.waiting)
         self.finished = 0
         self.told: dict[str, float] = {}
+
         self.bar = None
         if sys.stderr.isatty() and updates != 0:
             from tqdm import tqdm
@@ -49,7 +51,7 @@ class Progress:
             self.bar = tqdm(total=updates, dynamic_ncols=True, smoothing=0.05, **shape)
 
     def __call__(self, event: Event) -> None:
-        """Take in one event of a worker."""
+        """Show one event of a worker."""
         match event:
             case Outcome():
                 self._ended(event)
@@ -64,12 +66,12 @@ class Progress:
                 self.bar.refresh()
 
     def begin(self, who: str, text: str) -> None:
-        """A line about work that begins; the next one about it comes a minute later."""
+        """Print a line about work that begins; the next one about it follows a minute later."""
         self.told[who] = time.monotonic()
         self.line(text)
 
     def line(self, text: str) -> None:
-        """A line above the bar."""
+        """Print a line above the bar."""
         if self.bar is not None:
             self.bar.write(text, file=sys.stderr)
         else:
@@ -95,7 +97,7 @@ class Progress:
     def _ended(self, o: Outcome) -> None:
         key = unit(o.task.cell)
         left = self.waiting.get(key, set())
-        if o.status is Status.BUSY or o.seed not in left:  # busy: it is waited for, and comes again
+        if o.status is Status.BUSY or o.seed not in left:  # a busy run comes again later
             return
         left.remove(o.seed)
         self.outcomes[key].append(o)
@@ -107,9 +109,9 @@ class Progress:
 
 
 def summary(outcomes: list[Outcome]) -> str:
-    """One cell's outcomes in a line.
+    """Write one cell's outcomes in a line.
 
-    How many seeds ended how, the mean measure of those that succeeded, the time.
+    It says how many seeds ended how, the mean measure of those that succeeded, and the time.
     """
     parts = []
     took = duration(sum(o.seconds for o in outcomes))
@@ -125,19 +127,21 @@ def summary(outcomes: list[Outcome]) -> str:
             cell = valued[0].task.cell
             values = [o.value for o in valued if o.value is not None and o.measure == measure]
             text += f" {in_words(measure, cell.config)} {sum(values) / len(values):.2f}"
+
         reasons = dict.fromkeys(o.reason for o in group if o.reason and status.bad)
         noticed = dict.fromkeys(o.flags for o in group if o.flags)
         text += f" (flagged: {'; '.join(noticed)})" if noticed else ""
         parts.append(text + "".join(f": {r}" for r in reasons))
         explained = bool(reasons)
-    # A reason is a sentence of its own, often an advice: "in 0.0 s" would read as a part of it.
+
+    # A reason is a sentence of its own, often advice, and "in 0.0 s" would read as part of it.
     return "; ".join(parts) + (f" ({took})" if explained else f" in {took}")
 
 
 def in_words(measure: str, config: dict[str, Any]) -> str:
-    """A measure as a person reads it.
+    """Return a measure as a person reads it.
 
-    What is measured at validations depends on the model and the rule.
+    What validations measure depends on the model and the objective.
     """
     if measure == "valid_bound":
         return f"validation {validated_by(config)}"
@@ -148,17 +152,18 @@ OF_RULES = {
     "rbm_kl": "exact KL",
     "order_agnostic": "bound",  # the mean of log p over orders, below the log of the mean
 }
-"""Objective -> what its validations take, where the model alone does not say it."""
+"""Objective -> what its validations measure, for objectives that decide it, not the model."""
 
 
 def validated_by(config: dict[str, Any]) -> str:
-    """What a cell's validation takes, without its sign.
+    """Return what a cell's validation measures, without its sign.
 
-    See vaebench.metrics.validation, here read without torch.
+    This repeats, without torch, what vaebench.metrics.validation decides.
     """
     by_rule = OF_RULES.get(config["objective"]["name"])
     if by_rule:
         return by_rule
+
     parts = log_z_parts(config, "valid_bound")
     if "posterior:exact" in parts or family(config).exact:
         return "exact NLL"

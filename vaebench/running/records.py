@@ -1,6 +1,6 @@
-"""What a session writes of its runs.
+"""The results that a session writes for its runs.
 
-``result.json``, with what was measured before and is still true.
+They are ``result.json``, together with earlier measures that are still valid.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ from vaebench.training.run_state import RunState
 log = logging.getLogger(__name__)
 
 FACTS_OF_TRAINING = ("pack", "engine", "device", "peak_memory_mb", "versions")
-"""What a result says of how its run was trained; a later evaluation leaves it as it is."""
+"""Keys of a result that tell how its run was trained; a later evaluation does not change them."""
 
 ROUNDING = 1e-5
-"""Relative difference that another device or another number of threads may make to a value."""
+"""Relative difference of a value that another device or number of threads may cause."""
 
 
 class Records:
-    """The results of the seeds of a cell whose locks are held.
+    """The results of a cell's seeds, whose locks are held.
 
     Args:
-        cell: What is trained.
-        store: Where its runs are.
+        cell: The cell that is trained.
+        store: The store with its runs.
         splits: Its data.
-        device: Where it is trained.
+        device: The device that trains it.
         updates: Its budget.
-        earlier: The result that each seed has, as it was read under its lock.
+        earlier: Each seed's earlier result, as it was read under its lock.
 
     Attributes:
-        packs: Of the seeds that this session trains, how many were trained together.
-        engine: Of seeds that do not say by which they are trained.
+        packs: Seed -> number of seeds trained together, for the seeds that this session trains.
+        engine: The engine of seeds whose state does not say which trains them.
     """
 
     def __init__(
@@ -73,9 +73,9 @@ class Records:
         self.engine = "plain"
 
     def of_training(self, s: RunState) -> list[Measure]:
-        """What the training itself measured.
+        """Return what the training itself measured.
 
-        The bound that selected the checkpoint, and its clock.
+        These are the bound that selected the checkpoint, and the training's clock.
         """
         found = []
         if s.best_update is not None:
@@ -107,29 +107,32 @@ class Records:
         return found
 
     def status(self, s: RunState) -> Status:
-        """What a seed that is evaluated now is: done, diverged, or a part of its training."""
+        """Return the status of a seed that is evaluated now: done, diverged, or trained in part."""
         if s.status == "trained" or s.update >= self.updates:
             return Status.DONE
+
         diverged = self._earlier(s).get("status") == Status.DIVERGED
         return Status.DIVERGED if diverged else Status.PARTIAL
 
     def _earlier(self, s: RunState) -> Mapping[str, Any]:
-        """The result that the run had when this session began.
+        """Return the result that the run had when this session began.
 
-        Its lock is held, so nobody has changed it since.
+        Its lock is held, so nobody else has changed it since.
         """
         return self.earlier.get(s.seed, {})
 
     def write(
         self, s: RunState, status: Status, measures: list[Measure], eval_seconds: float = 0.0
     ) -> dict[str, Any]:
-        """Write the result of a seed; returns it."""
+        """Write the result of a seed and return it."""
         old = self._earlier(s)
-        # Measures of the same parameters under other protocols stay; those of an
-        # earlier update do not.
+
+        # Measures of the same parameters under other protocols are kept; those of an earlier update
+        # are not.
         same = status != Status.DIVERGED and old.get("updates") == s.update
         measures = _remeasured(old, measures, s.folder) if same else measures
         kept = _kept(old, measures) if same else []
+
         result = {
             **self._head(s, status, s.reason),
             "updates_per_second": s.update / s.seconds if s.seconds else None,
@@ -138,14 +141,15 @@ class Records:
         }
         if s.seed not in self.packs:
             result.update({k: old[k] for k in FACTS_OF_TRAINING if k in old})
+
         self.store.write_result(self.cell.key, s.seed, result)
         self.earlier[s.seed] = result
         return result
 
     def add(self, s: RunState, measures: list[Measure]) -> dict[str, Any]:
-        """Add measures of other data to the result of a seed, which is as evaluated as before.
+        """Add measures of other data to the result of a seed and return it.
 
-        Returns it.
+        Its status does not change: the run itself counts as evaluated or not, as before.
         """
         old = self._earlier(s)
         if old.get("updates") != s.update:
@@ -153,6 +157,7 @@ class Records:
             old = self.write(
                 s, Status.TRAINED if status is Status.DONE else status, self.of_training(s)
             )
+
         measures = _remeasured(old, measures, s.folder)
         result = {**old, "measures": [m.to_dict() for m in measures] + _kept(old, measures)}
         self.store.write_result(self.cell.key, s.seed, result)
@@ -162,7 +167,7 @@ class Records:
     def fail(self, s: RunState, reason: str) -> None:
         """Record that a seed failed.
 
-        Measures it had are kept; a finished result is, and on a full disk everything.
+        Its measures are kept. Nothing is changed if the result is done, or if the disk is full.
         """
         old = self._earlier(s)
         if old.get("status") == Status.DONE:
@@ -199,12 +204,11 @@ class Records:
 
 
 def _remeasured(old: Mapping[str, Any], new: list[Measure], where: Path) -> list[Measure]:
-    """The new measures.
+    """Return the new measures, with earlier values that differ in ``extra["earlier"]``.
 
-    One that the same protocol gave another value before has that in ``extra["earlier"]``. The same
-    parameters, seed and protocol give the same value. Where they do not, the parameters or the code
-    were changed: the new value is what they give now, the earlier one stays beside it, and a
-    warning says both.
+    The same parameters, seed and protocol should give the same value. If they do not, the
+    parameters or the code were changed. The new value is what they give now. The earlier value is
+    kept beside it, and a warning names both.
     """
     before = {m.signature: m for m in readable_measures(old)}
     found = []
@@ -213,6 +217,7 @@ def _remeasured(old: Mapping[str, Any], new: list[Measure], where: Path) -> list
         if known is None or is_timing(m.name):
             found.append(m)
             continue
+
         earlier = known.extra.get("earlier")
         earlier = list(earlier) if isinstance(earlier, list) else []
         if not math.isclose(m.value, known.value, rel_tol=ROUNDING, abs_tol=ROUNDING):
@@ -227,7 +232,7 @@ def _remeasured(old: Mapping[str, Any], new: list[Measure], where: Path) -> list
 
 
 def _kept(old: Mapping[str, Any], new: list[Measure]) -> list[dict[str, Any]]:
-    """Measures of an earlier evaluation under another protocol; the same ones are replaced."""
+    """Return the old measures whose protocol is not among the new ones; the others are replaced."""
     taken = {m.signature for m in new}
     measures = old.get("measures")
     found = [m for m in measures if isinstance(m, dict)] if isinstance(measures, list) else []

@@ -1,4 +1,4 @@
-"""A trained run taken in hand again, to be evaluated with other settings."""
+"""Evaluating a trained run again, with other settings."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 class Stored(NamedTuple):
-    """A run that is there, with the evaluation that is asked for.
+    """An existing run, with the evaluation that is asked for.
 
     Attributes:
-        folder: Where it is, ``.../NAME/seed-<n>``, as the user wrote it.
-        cell: What was trained, as it is to be evaluated.
+        folder: Its folder, ``.../NAME/seed-<n>``, as the user wrote it.
+        cell: The cell that was trained, with the settings of the new evaluation.
         seed: Its seed.
-        data: The ``data`` settings of other data to evaluate it on; None: its own.
+        data: The ``data`` settings of other data to evaluate it on; None for its own.
     """
 
     folder: Path
@@ -40,15 +40,15 @@ class Stored(NamedTuple):
 
 
 class Cases(NamedTuple):
-    """What is known of each case of the evaluation of a run, see ``each_case``.
+    """What is known of each example of a run's evaluation; see ``each_case``.
 
     Attributes:
-        run: Its name and its seed.
+        run: Name and seed of the run.
         data: Hash of the split.
-        split: The cases are of.
+        split: The split that the examples are from.
         places: Their positions in the split, (n,).
         columns: Name -> (n,).
-        samples: Of how many samples an importance-weighted NLL is; None without one.
+        samples: Number of samples of the importance-weighted NLL; None without one.
     """
 
     run: str
@@ -60,14 +60,13 @@ class Cases(NamedTuple):
 
 
 def asked_for(words: Sequence[str], failed: Callable[[UserError], None]) -> list[Stored]:
-    """The runs that a user names, among the user's own.
+    """Return the runs that a user names, with the evaluation settings, among the user's own runs.
 
-    With the settings that stand beside the names. What is refused is known before any
-    shipped run is copied.
+    A shipped run is copied to them, but only after everything that may be refused was checked.
 
     Args:
         words: Names of runs, or a table and a row of a shipped one; and settings.
-        failed: Told of each run that cannot be read, if there are others.
+        failed: Called with the error of each run that cannot be read, if there are others.
 
     Raises:
         UserError: If nothing is named, a setting is refused, or the only run cannot be read.
@@ -88,37 +87,39 @@ def asked_for(words: Sequence[str], failed: Callable[[UserError], None]) -> list
             if len(folders) == 1:
                 raise
             failed(e)
+
     asked = [stored(*found, overrides) for found in notes]
     return [in_own_runs(run, root) for run in asked]
 
 
 def stored(folder: Path, note: Mapping[str, Any], seed: int, overrides: Sequence[str]) -> Stored:
-    """A run, to be evaluated with these settings.
+    """Return a run that is to be evaluated with these settings.
 
     Args:
-        folder: Where it is.
-        note: What its ``config.json`` says.
+        folder: Its folder.
+        note: Content of its ``config.json``.
         seed: Its seed.
-        overrides: Of ``eval``, ``run`` and ``data.mirror``; ``data=NAME`` with its
+        overrides: Settings of ``eval``, ``run`` and ``data.mirror``; ``data=NAME`` with its
             settings for other data.
 
     Raises:
-        UserError: If a setting is refused, or other data that the model cannot read.
+        UserError: If a setting is refused, or the model cannot read the other data.
     """
     data, rest = of_other_data(overrides)
     config = reevaluated(note["config"], rest)
     if data is not None:
         check_kind(config["data"], data)
+
     config["run"]["results"] = str(folder.resolve().parent.parent)
-    config["run"]["track"] = []  # trackers follow a run, not what is measured of it later
+    config["run"]["track"] = []  # trackers follow a training, not later evaluations
     return Stored(folder, Cell("", note["row"], note["column"], "", config), seed, data)
 
 
 def in_own_runs(run: Stored, root: Path) -> Stored:
-    """The run among the user's own.
+    """Return the run among the user's own runs.
 
-    A shipped one is copied below ``root``, see ``shipped_models.own``. What is refused should be
-    known before, by ``stored``: it leaves no copy then.
+    A shipped one is copied below ``root``; see ``shipped_models.own``. Call ``stored`` first: then
+    a setting that is refused leaves no copy behind.
     """
     folder = shipped_models.own(run.folder, root)
     own = {**run.cell.config["run"], "results": str(folder.resolve().parent.parent)}
@@ -129,10 +130,10 @@ def in_own_runs(run: Stored, root: Path) -> Stored:
 
 @contextlib.contextmanager
 def opened(run: Stored) -> Iterator[Session]:
-    """A session of one trained run, whose lock is held for the time of the block.
+    """Open a session of one trained run, whose lock is held for the time of the block.
 
     Raises:
-        UserError: If it was moved, is damaged or in use, cannot be written, nothing is trained
+        UserError: If the run was moved, is damaged or in use, cannot be written, nothing is trained
             there yet, or its model cannot read the other data.
     """
     key = run.cell.key
@@ -157,9 +158,9 @@ def opened(run: Stored) -> Iterator[Session]:
 
 
 def each_case(run: Stored, should_stop: ShouldStop = never) -> Cases:
-    """What is known of each case of a run's evaluation.
+    """Return what is known of each example of a run's evaluation.
 
-    Raises UserError as ``opened`` does, and Interrupted when ``should_stop`` says so.
+    Raises UserError as ``opened`` does, and Interrupted when ``should_stop`` returns True.
     """
     with opened(run) as session:
         settings = session.config["eval"]
@@ -167,6 +168,7 @@ def each_case(run: Stored, should_stop: ShouldStop = never) -> Cases:
             places, columns = session.each_case(should_stop)
         except Interrupted:
             raise Interrupted("interrupted; nothing was written") from None
+
         data = session.examined.splits.hash_of(settings["split"])
         name = f"{run.cell.key}/seed-{run.seed}"
         return Cases(name, data, settings["split"], places, columns, settings.get("iw_samples"))

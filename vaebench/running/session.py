@@ -1,6 +1,6 @@
 """One cell, some seeds, one process: data, training, evaluation, results.
 
-The room where the floors below meet.
+Here the rooms of data, training, evaluation and results come together.
 """
 
 from __future__ import annotations
@@ -54,18 +54,21 @@ log = logging.getLogger(__name__)
 
 
 class Session:
-    """Trains and evaluates the seeds of a cell whose locks are held.
+    """Trains and evaluates the seeds of a cell, whose locks are held.
 
-    The constructor raises UserError for a device that is not there, DataError when the data cannot
-    be had. What concerns one seed alone (a damaged checkpoint, other data in its folder) is kept in
+    Something wrong with one seed alone (a damaged checkpoint, other data in its folder) is kept in
     ``failures``, seed -> reason, and the other seeds go on.
 
     Args:
-        cell: What is trained.
-        store: Where its runs are.
-        seeds: Whose locks are held.
-        force: Throw away what there is of them.
-        earlier: The result that each seed has, as it was read under its lock. None: read here.
+        cell: The cell.
+        store: The store with its runs.
+        seeds: The seeds, whose locks are held.
+        force: Throw existing runs away.
+        earlier: Each seed's earlier result, as it was read under its lock. None: it is read here.
+
+    Raises:
+        UserError: If the device does not exist.
+        DataError: If the data cannot be had.
     """
 
     def __init__(
@@ -116,8 +119,8 @@ class Session:
     def trio(self) -> Trio:
         """Model, objective and optimiser.
 
-        Built once, for the training and the evaluation of all seeds. The parameters of the model
-        are whatever was put there last.
+        They are built once, for the training and the evaluation of all seeds. The model has the
+        parameters that were last put into it.
         """
         return trio(self.config, self.splits.info)
 
@@ -126,10 +129,10 @@ class Session:
     def run(self, say: Say, should_stop: ShouldStop, evaluate: bool = True) -> list[dict[str, Any]]:
         """Train what is not trained, evaluate what is not evaluated.
 
-        The results, in the order of the seeds. A seed that fails has status 'failed', one that
-        ``should_stop`` left unfinished 'interrupted', and a reason; the others are not touched by
-        it. Without ``evaluate`` a seed that is trained has status 'trained', and what the training
-        itself has measured. Nothing is raised.
+        Returns the results, in the order of the seeds. A seed that fails has status 'failed', one
+        that ``should_stop`` left unfinished 'interrupted', both with a reason; the others are not
+        affected. Without ``evaluate`` a trained seed has status 'trained', and what the training
+        itself measured. Nothing is raised.
         """
         with self._at_work():
             return self._run(say, should_stop, evaluate)
@@ -165,7 +168,7 @@ class Session:
 
     @contextlib.contextmanager
     def _at_work(self) -> Iterator[None]:
-        """Without kernels if the engine is to be the plain one. Trackers are closed at the end."""
+        """Switch kernels off for the engine 'plain', and close the trackers at the end."""
         try:
             with kernels.use(self.cell.run.engine != "plain"):
                 yield
@@ -190,16 +193,17 @@ class Session:
         if open_:
             self._choose_engines(open_)
 
-        # Seeds that stand at the same update with the same engine train together.
+        # Seeds at the same update and with the same engine train together.
         alike = sorted({(s.update, s.engine) for s in open_})
         together = [[s for s in open_ if (s.update, s.engine) == key] for key in alike]
         for group in [[s] for s in open_] if self.rule.alone else together:
             self._train_together(group, say, should_stop)
 
     def _train_together(self, group: list[RunState], say: Say, should_stop: ShouldStop) -> None:
-        """Train seeds that stand at the same update to the end of the budget.
+        """Train seeds at the same update to the end of the budget.
 
-        A failure is one of all of them. Raises Interrupted when ``should_stop`` says so.
+        If this fails, all of them have failed. Raises Interrupted when ``should_stop`` returns
+        True.
         """
         limit = self.updates
         first = group[0].update
@@ -236,11 +240,12 @@ class Session:
                 ) from None
             for s in group:
                 self._fail(s, e)
+
         self._follow(group)
         say(Spared((self._units(limit) - self._units(done)) * len(group)))
 
     def _follow(self, seeds: list[RunState]) -> None:
-        """Tell the trackers what is new of some seeds."""
+        """Tell the trackers the new points of some seeds."""
         for s in seeds:
             self.followers[s.seed].curve(s.curve)
 
@@ -260,9 +265,10 @@ class Session:
         )
 
     def _choose_engines(self, seeds: list[RunState]) -> None:
-        """The engine of every seed.
+        """Choose the engine of every seed.
 
-        The one that it began with, bit for bit, unless another one is asked for.
+        A seed keeps the engine that it began with, so that it continues bit for bit, unless the
+        user asks for another one.
         """
         layers = model_class(self.config["model"]["name"]).kernel_layers
         if (self.splits.tokens or self.rule.alone or self.rule.plain_only) and not layers:
@@ -284,7 +290,7 @@ class Session:
             log.warning("no kernel: %s; the engine is %s", lack, self.records.engine)
 
         for s in seeds:
-            # Checkpoints that do not say were written before there were kernels.
+            # Checkpoints that do not name their engine were written before there were kernels.
             began = s.engine or (choose("auto")[0] if s.update else self.records.engine)
             if asked == "auto" and usable(began, self.device, kernel):
                 s.engine = began
@@ -298,11 +304,11 @@ class Session:
             s.engine = self.records.engine
 
     def _units(self, updates: int) -> int:
-        """Whole units of the budget (see ``train.unit``) that so many updates are."""
+        """Return how many whole units of the budget (see ``train.unit``) so many updates are."""
         return updates // self.per_unit
 
     def check_trained(self) -> None:
-        """Raises UserError for a seed without a checkpoint, or with a damaged one."""
+        """Raise UserError if a seed has no checkpoint, or a damaged one."""
         if self.failures:
             raise UserError(next(iter(self.failures.values())))
         for s in self.seeds:
@@ -311,18 +317,18 @@ class Session:
             evaluated_checkpoint(s, self.cell.train.select)
 
     def examine(self, settings: Mapping[str, Any]) -> None:
-        """Evaluate on other data from now on, by their ``data`` settings.
+        """Evaluate on other data from now on, given by their ``data`` settings.
 
-        Raises UserError where the model cannot read them, DataError where they cannot be had.
+        Raises UserError if the model cannot read them, DataError if they cannot be had.
         """
         self.examined = other_data(self.config, self.splits, settings, loaded.load(settings))
 
     def evaluate_only(self, say: Say, should_stop: ShouldStop = never) -> list[dict[str, Any]]:
         """Evaluate the checkpoints as they are.
 
-        A run that is not trained to its end stays one to be gone on with. Raises UserError as
-        ``check_trained`` does, and Interrupted, with what was found kept, when ``should_stop`` says
-        so.
+        A run that is not trained to its end can still be continued afterwards. Raises UserError as
+        ``check_trained`` does. Raises Interrupted when ``should_stop`` returns True; what was
+        computed by then is kept.
         """
         self.check_trained()
         with self._at_work():
@@ -331,38 +337,40 @@ class Session:
     def each_case(
         self, should_stop: ShouldStop = never
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Of the only seed the positions of the examples in their split, (n,).
+        """Return what is known of each example of the only seed's evaluation.
 
-        And what is known of each of them. Raises UserError as ``check_trained`` does, and
-        Interrupted when ``should_stop`` says so.
+        The examples' positions in their split, (n,), come first, then name -> (n,). Raises
+        UserError as ``check_trained`` does, and Interrupted when ``should_stop`` returns True.
         """
         self.check_trained()
         (s,) = self.seeds
         settings = self.config["eval"]
         model = self.trio.model.to(self.device)
         put(model, evaluated_checkpoint(s, self.cell.train.select))
+
         x = cases(self.examined.splits, settings).to(self.device)
         with self._at_work(), Work(should_stop):
             return places(self.examined.splits, settings), each_case(model, x, settings, s.seed)
 
     def _leave(self, s: RunState, say: Say, should_stop: ShouldStop) -> dict[str, Any]:
-        """The result of a seed that is trained, and evaluated some other time."""
+        """Return the result of a seed that is trained now and evaluated some other time."""
         if s.status == "diverged":
             return self._finish(s, say, should_stop)
+
         write_curve(s)
         return self.records.write(s, Status.TRAINED, self.records.of_training(s))
 
     def _finish(self, s: RunState, say: Say, should_stop: ShouldStop) -> dict[str, Any]:
-        """The result of a seed whose training has ended or is left as it is.
+        """Return the result of a seed whose training has ended or is left as it is.
 
-        Evaluated, unless it has diverged.
+        It is evaluated, unless it has diverged.
         """
         follower = self.followers[s.seed]
         if s.status == "diverged":
             follower.ended(Status.DIVERGED, s.update, [], Pictures)
             return self.records.write(s, Status.DIVERGED, [])
 
-        write_curve(s)  # a kill may have come between the last checkpoint and its view
+        write_curve(s)  # the process may have been killed between the last checkpoint and its curve
         status = self.records.status(s)
         found = evaluated_checkpoint(s, self.cell.train.select)
         model = self.trio.model.to(self.device)
@@ -394,20 +402,22 @@ class Session:
         say: Say,
         should_stop: ShouldStop,
     ) -> tuple[list[Measure], float, Exception | None]:
-        """The measures of a seed, and the seconds that they took in all.
-
-        And why its posterior means are not written.
+        """Evaluate a seed.
 
         Args:
             s: The seed.
-            model: With the parameters of ``found`` in it.
+            model: The model, with the parameters of ``found`` in it.
             found: The checkpoint that is evaluated.
-            begun: What an evaluation that was stopped has left, and where this one leaves it.
-            say: Is told how far it is.
-            should_stop: Asked meanwhile.
+            begun: What an interrupted evaluation has left, and where this one would leave it.
+            say: Called with how far the evaluation is.
+            should_stop: Called meanwhile.
+
+        Returns:
+            The measures, the seconds that they took in all, and the error if the posterior means
+            could not be written.
 
         Raises:
-            Interrupted: ``should_stop`` said so; what was found is kept.
+            Interrupted: If ``should_stop`` returned True; what was computed by then is kept.
         """
         on = self.examined
         x = cases(on.splits, self.config["eval"]).to(self.device)
@@ -416,7 +426,7 @@ class Session:
         def keep(loops: list[Kept], seconds: float) -> None:
             try:
                 begun.write(loops, seconds)
-            except OSError as e:  # the evaluation itself is none the worse for it
+            except OSError as e:  # the evaluation itself does not depend on it
                 log.warning(
                     "%s: what the evaluation has found is not kept: %s", begun.path, e.strerror or e
                 )
@@ -437,7 +447,7 @@ class Session:
                         write_means(s.folder, self.config, self.splits, model, found.meta["update"])
                 except Interrupted:
                     raise
-                except Exception as e:  # told when the measures, none the worse for it, are written
+                except Exception as e:  # raised later, once the measures are written
                     failure = e
         except Interrupted as e:
             raise Interrupted(
@@ -446,7 +456,7 @@ class Session:
         return measures, work.seconds, failure
 
     def _evaluation(self, s: RunState, found: Checkpoint) -> dict[str, Any]:
-        """All that the numbers of an evaluation depend on, rounding included."""
+        """Return all that the numbers of an evaluation depend on, rounding included."""
         return {
             "eval": self.config["eval"],
             "model": self.config["model"],
@@ -459,7 +469,7 @@ class Session:
         }
 
     def _fail(self, s: RunState, error: Exception) -> None:
-        """A seed failed: say so in its result, and let the others go on."""
+        """Record in a seed's result that it failed; the others go on."""
         self.failures[s.seed] = reason_of(error, s.folder)
         self.records.fail(s, self.failures[s.seed])
 
@@ -469,13 +479,14 @@ def _unfinished(status: Status, reason: str) -> dict[str, Any]:
 
 
 def reason_of(e: Exception, where: Path | str = "") -> str:
-    """An error as one line; ``where`` is named for a system error that names no file.
+    """Return an error as one line; ``where`` completes a system error that names no file.
 
-    VAEBENCH_DEBUG=1 raises it.
+    With VAEBENCH_DEBUG=1 the error is raised instead.
     """
     if os.environ.get("VAEBENCH_DEBUG", "0") not in ("", "0"):
         raise e
     if isinstance(e, OSError) and e.strerror:
         return f"{e.strerror}: {e.filename or where}".rstrip(": ")
+
     text = " ".join(str(e).split()) or type(e).__name__
     return text if isinstance(e, UserError) else f"{type(e).__name__}: {text}"

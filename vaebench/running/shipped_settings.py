@@ -1,6 +1,6 @@
 """The settings of shipped runs, composed again.
 
-A results CSV names their tables and presets alone.
+A results CSV only has the names of their tables and presets.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from vaebench.results.digest import cost
 
 
 def with_settings(records: Iterable[dict[str, Any]], asked: Iterable[Cell]) -> list[dict[str, Any]]:
-    """The records; those that can tell what ``asked`` costs have more.
+    """Add settings to the records that can tell what the cells ``asked`` cost.
 
-    They have the sizes and the budget of their runs. A run counts as made by a cell of its table
+    They get the sizes and the budget of their runs. A run counts as made by a cell of its table
     and preset if it has its key, by any version of the cell's options. Other runs (settings changed
-    by hand, a table or a preset that is gone) are given back as they are.
+    by hand, a table or a preset that no longer exists) are returned as they are.
 
     Args:
-        records: Of ``report.costs.reference_records``.
+        records: Records of ``report.costs.reference_records``.
         asked: Cells whose cost is to be known; only runs with their data, models and
-            objectives are looked at.
+            objectives are completed.
     """
     wanted = {readable(cell.key) for cell in asked}
     made: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
@@ -45,9 +45,9 @@ def with_settings(records: Iterable[dict[str, Any]], asked: Iterable[Cell]) -> l
 
 
 def _made_by(table: str, preset: str) -> dict[str, dict[str, Any]]:
-    """The settings of every cell of a table at a preset, by their keys.
+    """Return the settings of every cell of a table at a preset, by their keys.
 
-    {} where there is none of that name.
+    {} if there is no such table or preset.
     """
     try:
         exhibit = catalogue.load(table)
@@ -56,4 +56,5 @@ def _made_by(table: str, preset: str) -> dict[str, dict[str, Any]]:
         every = cells(exhibit, catalogue.load_preset(preset))
     except UserError:
         return {}
+
     return {run_key(version): cell.config for cell in every for version in versions(cell.config)}

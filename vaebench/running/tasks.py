@@ -1,7 +1,7 @@
-"""Cells x seeds: skip what is done, resume what is partial, isolate what fails, show progress.
+"""Tasks: skip what is done, resume what is partial, isolate what fails, show progress.
 
-A *task* is a pack of seeds of one cell. Tasks run where a launcher takes them
-(``running/launchers/``). A run's directory is locked while somebody works on it, so any number of
+A *task* is a pack of seeds of one cell. Tasks run wherever a launcher puts them
+(``running/launchers/``). A run's directory is locked while a process works on it, so any number of
 commands can share a results folder.
 """
 
@@ -40,7 +40,7 @@ ANEW = Record(Status.NEW, {})
 """What is known of a run whose results are thrown away."""
 
 WAIT_SECONDS = 1.0
-"""How often a run that another process holds is looked at again."""
+"""Seconds between two looks at a run that another process holds."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class Task:
     """Some seeds of one cell, trained in one process.
 
     Attributes:
-        cell: What is trained.
-        seeds: Which of its seeds.
-        force: Throw away the runs there are.
+        cell: The cell.
+        seeds: The seeds.
+        force: Throw existing runs away.
         wait: Wait for runs that another process holds.
-        evaluate: Evaluate what is trained; else that is left for later.
+        evaluate: Evaluate what is trained; if not, that is left for later.
     """
 
     cell: Cell
@@ -64,16 +64,16 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome(Event):
-    """What became of one run, and why.
+    """How one run ended, and why.
 
     Attributes:
-        task: Of which it was a part.
-        seed: Of the run.
+        task: The task that the run was a part of.
+        seed: Seed of the run.
         status: done, failed, diverged, interrupted or busy; trained, if it is not to be evaluated.
         reason: Why, in a line.
-        seconds: That it took.
-        value: Of the measure called ``measure``: the cell's own where the run has it.
-        measure: Its name.
+        seconds: Time that it took.
+        value: Value of the measure called ``measure``, which is the cell's own if the run has it.
+        measure: Name of that measure.
         flags: What is wrong with the run or its measures, in short; see ``vaebench.results.flags``.
     """
 
@@ -88,14 +88,14 @@ class Outcome(Event):
 
 
 def bad(outcomes: Iterable[Outcome]) -> list[Outcome]:
-    """The runs that failed or diverged."""
+    """Return the runs that failed or diverged."""
     return [o for o in outcomes if o.status.bad]
 
 
 def share_done(store: Store, cell: Cell, seed: int) -> float:
-    """Share of its budget that a run has behind it at its last validation.
+    """Return the share of its budget that a run had used at its last validation.
 
-    By its curve, without the checkpoint.
+    It is read from the curve, without the checkpoint.
     """
     try:
         lines = (store.run_dir(cell.key, seed) / run_files.CURVE).read_text().splitlines()
@@ -108,9 +108,9 @@ def share_done(store: Store, cell: Cell, seed: int) -> float:
 
 
 def unit(cell: Cell) -> tuple[str, str]:
-    """What is done once, however many tables ask for it.
+    """Return a name of the work that is done once, however many tables ask for it.
 
-    The training and the evaluation of a cell.
+    This is the training and the evaluation of a cell.
     """
     return cell.key, canonical(cell.config["eval"])
 
@@ -122,9 +122,9 @@ def tasks(
     force: bool = False,
     evaluate: bool = True,
 ) -> list[Task]:
-    """Packs of at most ``pack`` seeds.
+    """Divide the work into packs of at most ``pack`` seeds.
 
-    Smaller ones where there would be fewer packs than ``jobs``.
+    The packs are smaller if there would be fewer of them than ``jobs``.
     """
     out = []
     for cell, seeds in todo:
@@ -136,7 +136,7 @@ def tasks(
 
 
 def jobs(setting: str | int, device: str) -> int:
-    """Processes that train at the same time, from ``run.jobs``."""
+    """Return the number of processes that train at the same time, from ``run.jobs``."""
     if setting != "auto":
         return int(setting)
     if device.startswith("cuda") or not hasattr(os, "sched_getaffinity"):
@@ -145,17 +145,18 @@ def jobs(setting: str | int, device: str) -> int:
 
 
 def check(cells: Iterable[Cell]) -> None:
-    """What can be known of ``cells`` before anything is read or written.
+    """Check all that can be known of ``cells`` before anything is read or written.
 
-    Their devices are there. Their models, objectives and optimisers take their settings: every
-    distinct one is built once, which costs no memory, unless it is recorded as accepted. Their data
-    have as many cases as are asked for, and are of the kind that the model reads; what only the
-    files know is left to ``preflight``. Raises UserError for the first that refuses, naming its row
-    and column.
+    Their devices exist. Their models, objectives and optimisers accept their settings: each
+    distinct one is built once, which takes no memory, unless it is recorded as accepted. Their data
+    have as many examples as are asked for, and are of the kind that the model reads; what only the
+    files know is left to ``preflight``. Raises UserError for the first cell that is refused, naming
+    its row and column.
     """
     cells = list(cells)
     known = accepted.recorded()
     unknown = [cell for cell in cells if accepted.digest(cell) not in known]
+
     check_built(unknown)
     tracking.check(dict.fromkeys(name for cell in cells for name in cell.run.track))
     _check_places(cells)
@@ -164,7 +165,8 @@ def check(cells: Iterable[Cell]) -> None:
 def check_built(cells: Iterable[Cell]) -> None:
     """Build every distinct model, objective and optimiser of some cells.
 
-    Raises UserError as ``check`` does. Nothing is built, nor torch loaded, if there are no cells.
+    Raises UserError as ``check`` does. If there are no cells, nothing is built and torch is not
+    loaded.
     """
     cells = list(cells)
 
@@ -192,12 +194,12 @@ def check_built(cells: Iterable[Cell]) -> None:
                 )
             _check_size(objective)
             check_precision(objective, cell.train.precision)
-            # Of nothing, which takes its settings all the same.
+            # An empty module is enough to have the settings checked.
             models.start(torch.nn.Module(), config["model"], 0)
             optim.build(config["optim"])
         except UserError as e:
             raise UserError(f"{cell.row} / {cell.column}: {e}") from None
-        except RuntimeError as e:  # sizes whose product is no number of torch's
+        except RuntimeError as e:  # torch cannot multiply such sizes
             raise UserError(
                 f"{cell.row} / {cell.column}: these settings cannot be built: {first_line(e)}"
             ) from None
@@ -205,7 +207,7 @@ def check_built(cells: Iterable[Cell]) -> None:
 
 
 def _check_orders(cells: list[Cell]) -> None:
-    """Models read the kind of data that is theirs, in an order that these have."""
+    """Check that models can read their data, and that the data have the order asked for."""
     from vaebench import models
     from vaebench.training.batches import check_order
 
@@ -216,12 +218,13 @@ def _check_orders(cells: list[Cell]) -> None:
         loader = loader_of(cell)
         if loader is None:
             continue
+
         models.check_data(cell.config["model"]["name"], loader.name, loader.kind)
         check_order(cell.train.order, loader.name, loader.kind is Kind.TOKENS)
 
 
 MOST_PARAMETERS = 10**9
-"""Of a model: 4 GB, and as much again for every moment that the optimiser keeps."""
+"""Most parameters of a model: 4 GB, and as much again for every moment of the optimiser."""
 
 
 def _check_size(objective: Any) -> None:
@@ -234,14 +237,14 @@ def _check_size(objective: Any) -> None:
 
 
 def _check_places(cells: list[Cell]) -> None:
-    """The devices of cells are there, and their data fit.
+    """Check that the devices of cells exist, and that their data fit.
 
-    As far as that is known without reading them.
+    This is checked as far as it is known without reading the data.
     """
     from vaebench import data
 
     for device in _devices(cells):
-        if device not in ("auto", "cpu"):  # which any machine has
+        if device not in ("auto", "cpu"):  # every machine has these
             from vaebench.running.machine import pick_device
 
             pick_device(device)
@@ -253,17 +256,17 @@ def _check_places(cells: list[Cell]) -> None:
 
 
 def _devices(cells: list[Cell]) -> Iterable[str]:
-    """The devices that this machine must have.
+    """Return the devices that this machine must have.
 
-    Those of tasks that an engine takes elsewhere are not its own.
+    It need not have those of tasks that an engine runs elsewhere.
     """
     return dict.fromkeys(cell.run.device for cell in cells if cell.run.launcher == "local")
 
 
 def _info(cell: Cell) -> DataInfo:
-    """What a model is told of data that are not read.
+    """Return what a model is told about data that are not read.
 
-    Their kind and shape, a mean of 0, and a longest of 1.
+    It has their kind and shape, a mean of 0, and a longest of 1.
     """
     import numpy as np
 
@@ -277,11 +280,11 @@ def _info(cell: Cell) -> DataInfo:
 
 
 def preflight(cells: Iterable[Cell]) -> None:
-    """What ``cells``, checked before, need is there.
+    """Check that all that ``cells``, checked before, need is there.
 
-    Their devices, their data (fetched and prepared now). The data also fit their models and
-    batches. Raises UserError (DataError for data) for the first cell of which that is not so,
-    before anything is trained.
+    These are their devices and their data, which are fetched and prepared now. The data must also
+    fit their models and batches. Raises UserError (DataError for data) for the first cell that
+    lacks something, before anything is trained.
     """
     from vaebench import models
     from vaebench.data.splits import with_cases
@@ -297,6 +300,7 @@ def preflight(cells: Iterable[Cell]) -> None:
     asked: dict[str, list[Cell]] = {}
     for cell in cells:
         asked.setdefault(canonical(cell.config["data"]), []).append(cell)
+
     for same in asked.values():
         splits = loaded.load(same[0].config["data"])
         distinct = {
@@ -314,8 +318,8 @@ def preflight(cells: Iterable[Cell]) -> None:
 def work(task: Task, say: Say = nobody, should_stop: ShouldStop = never) -> list[Outcome]:
     """Run one task: lock, train, evaluate, write results.
 
-    An error becomes a failed outcome, never an exception. With VAEBENCH_DEBUG=1 an
-    unexpected error is raised.
+    An error becomes a failed outcome, never an exception, except that VAEBENCH_DEBUG=1 raises
+    unexpected errors.
     """
     store = Store(task.cell.run.results)
     if should_stop():
@@ -333,19 +337,21 @@ def work(task: Task, say: Say = nobody, should_stop: ShouldStop = never) -> list
                 outcomes.append(Outcome(task, seed, Status.BUSY, "another process works on it"))
             except UserError as e:  # a result that cannot be read
                 outcomes.append(Outcome(task, seed, Status.FAILED, str(e)))
-            except OSError as e:  # no room, no right to write
+            except OSError as e:  # the disk is full, or the folder must not be written
                 reason = f"{e.strerror or e}: {e.filename or store.run_dir(task.cell.key, seed)}"
                 outcomes.append(Outcome(task, seed, Status.FAILED, reason))
 
-        if not task.force:  # somebody may have finished it since the task was planned
+        if not task.force:  # another process may have finished it since the task was planned
             finished = [s for s, known in mine.items() if known.status.ends(task.evaluate)]
             outcomes += [known_outcome(task, s, mine.pop(s)) for s in finished]
             say(Spared(len(finished) * task.cell.train.updates))
+
         if mine:
             outcomes += _train_and_evaluate(
                 task, store, mine, say, lambda: should_stop() or _lost(locks)
             )
-        if _lost(locks):  # another process has taken over: what is left is done once it has ended
+
+        if _lost(locks):  # another process has taken over: the rest is done once it has ended
             outcomes = [_taken(o) if o.status is Status.INTERRUPTED else o for o in outcomes]
 
     for o in outcomes:
@@ -355,9 +361,9 @@ def work(task: Task, say: Say = nobody, should_stop: ShouldStop = never) -> list
 
 @contextlib.contextmanager
 def _acquired(store: Store, task: Task, seed: int, should_stop: ShouldStop) -> Iterator[Held]:
-    """The lock of a run.
+    """Hold the lock of a run for the time of the block.
 
-    Busy if another process has it and the task does not wait, or is told to stop meanwhile.
+    Raises Busy if another process has it and the task does not wait, or is told to stop meanwhile.
     """
     with contextlib.ExitStack() as stack:
         while True:
@@ -374,7 +380,7 @@ def _acquired(store: Store, task: Task, seed: int, should_stop: ShouldStop) -> I
 def _lost(locks: Iterable[Held]) -> bool:
     """Whether another process has taken one of these locks.
 
-    Because this one gave no sign of life for too long.
+    It does so if this one was silent for too long.
     """
     return any(held.lost for held in locks)
 
@@ -384,16 +390,16 @@ def _taken(outcome: Outcome) -> Outcome:
 
 
 def known_outcome(task: Task, seed: int, known: Record) -> Outcome:
-    """The outcome of a run that had ended before."""
+    """Return the outcome of a run that had ended before."""
     reason = str(known.result.get("reason") or "")
     return Outcome(task, seed, known.status, reason, 0.0, *_shown(task, known.result))
 
 
 def _shown(task: Task, result: Mapping[str, Any]) -> tuple[float | None, str, str]:
-    """Value and name of what a run is told with, and its flags.
+    """Return value and name of the measure that a run is reported with, and its flags.
 
-    That is the measure of its table or else the bound; of a run that is not evaluated the bound of
-    its validation.
+    The measure is that of its table, else the bound; if the run is not evaluated, it is the bound
+    of its validation.
     """
     found = {
         m.name: m.value for m in reversed(readable_measures(result)) if is_current(task.cell, m)
@@ -406,9 +412,9 @@ def _shown(task: Task, result: Mapping[str, Any]) -> tuple[float | None, str, st
 def _train_and_evaluate(
     task: Task, store: Store, known: Mapping[int, Record], say: Say, should_stop: ShouldStop
 ) -> list[Outcome]:
-    """Everything that needs torch is behind this function.
+    """Train and evaluate runs; all that needs torch is behind this function.
 
-    ``known``: the runs whose locks are held, by seed.
+    ``known`` has the runs whose locks are held, by seed.
     """
     from vaebench.running.session import Session, reason_of
 
