@@ -1,7 +1,7 @@
-"""Where tasks run: in this process, in several, or elsewhere.
+"""Launchers, which decide where tasks run: in this process, in several, or elsewhere.
 
-A new place is a file here with a ``Launcher``, and a line below. What carries jobs out elsewhere is
-a file with an ``engine.Engine``.
+A new place to run is a file here with a ``Launcher``, and a line below. A new engine, which runs
+jobs elsewhere, is a file with an ``engine.Engine``.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ LIMITS = {
     "slurm": "a job of Slurm is given run.time_limit, and goes on after it",
     "ray": "a job of Ray goes on to its end",
 }
-"""What limits the jobs of an engine, in words."""
+"""Engine -> what limits its jobs, in words."""
 
 __all__ = ["Launched", "Launcher", "choose"]
 
 
 def choose(settings: RunSettings, jobs: int, tasks: int, until: float = math.inf) -> Launcher:
-    """The launcher for so many tasks, ``jobs`` of them at a time.
+    """Return the launcher for so many tasks, ``jobs`` of them at a time.
 
     Args:
-        settings: of ``run``.
-        jobs: tasks at a time.
-        tasks: how many there are.
-        until: when to save the state and stop, as ``time.monotonic`` counts; of this machine alone.
+        settings: Settings of ``run``.
+        jobs: Number of tasks at a time.
+        tasks: Number of tasks.
+        until: When to save the state and stop, as ``time.monotonic`` counts; for this machine only.
 
     Raises:
-        UserError: If the engine of ``run.launcher`` cannot be had, or has limits of its own.
+        UserError: If the engine of ``run.launcher`` cannot be had, or if ``until`` is given for an
+            engine, which has limits of its own.
     """
     if settings.launcher != "local" and until != math.inf:
         raise UserError(f"--minutes: for runs on this machine; {LIMITS[settings.launcher]}")

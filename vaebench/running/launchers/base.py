@@ -1,4 +1,4 @@
-"""What a launcher is: it brings tasks to where they run, and their outcomes back."""
+"""The launcher: it brings tasks to where they run, and their outcomes back."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ SAVED = "interrupted; the state is saved, the same command goes on from here"
 
 
 class Launched(NamedTuple):
-    """What came of the tasks.
+    """The outcome of some tasks.
 
     Attributes:
-        outcomes: Of the runs that were tried.
+        outcomes: The outcomes of the runs that were tried.
         stopped: Whether the user asked to stop before all had ended.
-        line: What is told then.
+        line: What the user is told then.
         late: Whether the time was over before all had ended.
     """
 
@@ -37,9 +37,9 @@ class Launcher(Protocol):
         """Run the tasks.
 
         Args:
-            tasks: what to run. Each locks its runs, so none is trained twice
-                whatever else runs beside it.
-            say: is told of progress and of each outcome, see ``work.events.Say``.
-            fail_fast: begin no further task after the first failure.
+            tasks: The tasks. Each locks its runs, so none is trained twice, whatever else runs
+                beside it.
+            say: Called with progress and with each outcome; see ``work.events.Say``.
+            fail_fast: Begin no further task after the first failure.
         """
         ...

@@ -1,8 +1,7 @@
-"""What is written down of the jobs handed to an engine.
+"""Notes on the jobs handed to an engine, so that a later command finds them.
 
-So a command finds those of one before it. A batch is a folder ``<results>/.jobs/<engine>/<batch>/``
-with a note of the runs of each of its jobs, beside what the jobs write themselves
-(``launchers/carried.py``) and their logs.
+A batch is a folder ``<results>/.jobs/<engine>/<batch>/`` with a note of the runs of each of its
+jobs. Beside it are the files that the jobs write (``launchers/carried.py``) and their logs.
 """
 
 from __future__ import annotations
@@ -22,21 +21,22 @@ from vaebench.running.launchers.stop import Stop
 from vaebench.running.tasks import Task
 
 FOLDER = ".jobs"
-"""In the results folder: what is known of jobs."""
+"""Name of the folder for jobs, in the results folder."""
 
 NOTE = "batch.json"
-"""In the folder of a batch: what is noted of it."""
+"""Name of the note, in the folder of a batch."""
 
 Run = tuple[str, int]
-"""Key and seed."""
+"""Key and seed of a run."""
 
 
 class Note(NamedTuple):
-    """What is noted of a batch.
+    """The note of a batch.
 
     Attributes:
         jobs: The runs of each job.
-        asks: What each asks its engine for, see ``Engine.asks``; None in notes of earlier versions.
+        asks: What each job asks its engine for; see ``Engine.asks``. None in notes of earlier
+            versions.
     """
 
     jobs: list[list[Run]]
@@ -55,31 +55,32 @@ class Batches:
         self.home = results.resolve() / FOLDER / engine
 
     def folder(self, batch: str) -> Path:
-        """Where all of a batch is."""
+        """Return the folder of a batch."""
         return self.home / batch
 
     def begin(self, tasks: Sequence[Task], asks: Mapping[str, Any]) -> str:
-        """Note a new batch of one job a task, before it is handed over; its name."""
+        """Note a new batch, one job for each task, before it is handed over; return its name."""
         batch = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.urandom(3).hex()}"
         jobs = [[[t.cell.key, seed] for seed in t.seeds] for t in tasks]
         write_atomic(self.folder(batch) / NOTE, json.dumps({"jobs": jobs, "asks": asks}))
         return batch
 
     def noted(self) -> dict[str, Note]:
-        """The notes of all batches that are not forgotten."""
+        """Return the notes of all batches that are not forgotten."""
         return {path.parent.name: _read(path) for path in sorted(self.home.glob(f"*/{NOTE}"))}
 
     def has_elsewhere(self, batch: str, run: Run) -> bool:
-        """Whether another batch than this one has a run."""
+        """Whether a batch other than this one has a run."""
         others = {name: note for name, note in self.noted().items() if name != batch}
         return any(run in runs for note in others.values() for runs in note.jobs)
 
     def forget(self, batch: str) -> None:
-        """Remove what is written down of a batch whose jobs have ended, but for the logs."""
+        """Remove the files of a batch whose jobs have ended, except for the logs."""
         folder = self.folder(batch)
         jobs = len(_read(folder / NOTE).jobs)
         (folder / NOTE).unlink(missing_ok=True)
         carried.forget(folder, range(jobs))
+
         for path in (*folder.glob("*.pkl"), *folder.glob(".submission_file_*.sh")):
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
@@ -87,9 +88,9 @@ class Batches:
 
     @contextlib.contextmanager
     def one_at_a_time(self, stop: Stop) -> Iterator[None]:
-        """One command at a time looks what is in flight and hands over the rest.
+        """Let only one command at a time find jobs in flight and hand over others.
 
-        Stopped, it waits no longer.
+        A command that is stopped does not wait any longer.
         """
         with contextlib.ExitStack() as stack:
             while not stop():
@@ -102,7 +103,7 @@ class Batches:
 
 
 def _read(path: Path) -> Note:
-    """The note of a batch; without jobs where it is damaged or gone."""
+    """Return the note of a batch; it has no jobs if it is damaged or does not exist."""
     try:
         note = parse_json(path.read_bytes())
         jobs, asks = (note, None) if isinstance(note, list) else (note["jobs"], note["asks"])

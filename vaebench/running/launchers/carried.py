@@ -1,7 +1,7 @@
-"""A task in a job elsewhere, and what it writes down for the command that waits.
+"""A task in a job elsewhere, and the files that it writes for the command that waits.
 
-How far it is, what came of it. The files lie in a folder that the job and the command share, a pair
-for each job: ``<index>.progress`` and ``<index>.outcomes``.
+The files tell how far the job is, and its outcomes. They are in a folder that the job and the
+command share, a pair for each job: ``<index>.progress`` and ``<index>.outcomes``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vaebench.running.tasks import Outcome, Task, work
 from vaebench.work.events import Advanced, Event, ShouldStop, Spared, Working
 
 TELL_SECONDS = 2.0
-"""How often a job writes down how far it is."""
+"""Seconds between two times that a job writes down how far it is."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Progress:
 
     Attributes:
         advanced: Updates made.
-        spared: Updates that need not be made, see ``work.events.Spared``.
+        spared: Updates that need not be made; see ``work.events.Spared``.
         who: The cell and its seeds.
         line: How far they are, as a whole line.
         beside: See ``work.events.Working``.
@@ -42,17 +42,17 @@ class Progress:
 
 
 def carry_out(folder: Path, index: int, task: Task, should_stop: ShouldStop) -> bool:
-    """Work on a task until its runs have ended, those that another process holds included.
+    """Work on a task until its runs have ended, including those that another process holds.
 
     Args:
-        folder: Where the files of the job are.
-        index: Of the job in it.
-        task: To work on. A job that begins again does not throw away what it has done before
+        folder: Folder of the job's files.
+        index: Index of the job in it.
+        task: The task. A job that begins again does not throw away what it has done before
             (``Task.force``).
         should_stop: Whether to save the state and stop.
 
     Returns:
-        Whether the outcomes are written. False: stopped, and the same call goes on from there.
+        True if the outcomes are written. False if it was stopped; the same call continues.
     """
     notes = _Notes(_progress(folder, index))
     task = replace(task, wait=True, force=task.force and not notes.path.exists())
@@ -67,20 +67,21 @@ def carry_out(folder: Path, index: int, task: Task, should_stop: ShouldStop) -> 
         if not busy:
             break
         task = replace(task, seeds=busy, force=False)
+
     write_atomic(_outcomes(folder, index), json.dumps([_as_dict(o) for o in outcomes.values()]))
     return True
 
 
 def read_progress(folder: Path, index: int) -> Progress | None:
-    """How far a job is; None before it has begun."""
+    """Return how far a job is; None before it has begun."""
     content = _read(_progress(folder, index))
     return Progress(**content) if isinstance(content, dict) else None
 
 
 def read_outcomes(folder: Path, index: int, task: Task) -> list[Outcome] | None:
-    """What came of the runs of a job, as outcomes of ``task``.
+    """Return the outcomes of a job's runs, as outcomes of ``task``.
 
-    None while they are not at their end.
+    None until the job has ended.
     """
     content = _read(_outcomes(folder, index))
     if not isinstance(content, list):
@@ -96,7 +97,7 @@ def forget(folder: Path, indices: Sequence[int]) -> None:
 
 
 class _Notes:
-    """Writes down what a worker says, every TELL_SECONDS at most; the first thing at once."""
+    """Writes a worker's progress down, at most every TELL_SECONDS, the first time at once."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -113,6 +114,7 @@ class _Notes:
                 self._now = replace(self._now, who=event.who, line=event.line, beside=event.beside)
             case Outcome():
                 self._written = -TELL_SECONDS
+
         now = time.monotonic()
         if now - self._written >= TELL_SECONDS:
             self._written = now

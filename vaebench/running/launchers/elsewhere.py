@@ -1,9 +1,9 @@
-"""The launcher of tasks that an engine (Slurm, Ray) carries out as jobs.
+"""The launcher for engines (Slurm, Ray), which run tasks as jobs elsewhere.
 
-Hands them over, watches, collects. What is handed over is written down first
-(``launchers/batches.py``), so that a command that is killed at any moment finds its jobs again:
-those that the engine still knows are waited for, and only the others are handed over anew. Whatever
-goes wrong there, the locks of the runs see to it that none is trained twice at the same time.
+It hands jobs over, watches them and collects the outcomes. What is handed over is noted first
+(``launchers/batches.py``), so a command can be killed at any moment: the next one finds the jobs
+again. Those that the engine still knows are waited for, and only the others are handed over anew.
+Whatever goes wrong, the locks of the runs make sure that none is trained twice at the same time.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from vaebench.running.tasks import Outcome, Task, bad, known_outcome
 from vaebench.work.events import Advanced, Said, Say, Spared, Working
 
 POLL_SECONDS = 0.5
-"""How often the files of jobs are looked at."""
+"""Seconds between two looks at the files of jobs."""
 
 ASK_SECONDS = 5.0
-"""How often the engine is asked where its jobs stand."""
+"""Seconds between two questions to the engine about its jobs."""
 
 GONE_SECONDS = 20.0
-"""How long a job may be unknown to the engine, or at its end, without outcomes: files may be late,
+"""How long a job may be unknown to the engine, or at its end, without outcomes. Files may be late,
 and a job that is queued again is between two states for a moment."""
 
 FEW = 16
-"""Of so many jobs that run at a time each is shown; of more only their number."""
+"""Up to so many running jobs are shown one by one; of more only their number is shown."""
 
 
 @dataclass
@@ -47,15 +47,15 @@ class _Watched:
     """A job that the command waits for.
 
     Attributes:
-        job: Which.
-        folder: Of its batch.
-        tasks: What the command wants of it: its own task, or those of a command
-            before whose runs it has.
-        adopted: Whether a command before has handed it over.
+        job: The job.
+        folder: Folder of its batch.
+        tasks: What the command wants of it: its own task, or those whose runs the job of an
+            earlier command has.
+        adopted: Whether an earlier command has handed it over.
         dropped: Whether it was taken out of the queue.
-        shown: What of its progress was told.
-        state: As the engine last said; None before.
-        gone: Since when it has no live state.
+        shown: The progress that was shown last.
+        state: Its state as the engine last said; None before.
+        gone: Since when it has had no live state.
     """
 
     job: Job
@@ -72,7 +72,7 @@ class Elsewhere:
     """The launcher of an engine.
 
     Args:
-        engine: It carries the jobs out.
+        engine: The engine, which runs the jobs.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -80,7 +80,7 @@ class Elsewhere:
         self._ask_from = 0.0
 
     def launch(self, tasks: Sequence[Task], say: Say, fail_fast: bool = False) -> Launched:
-        """See ``base.Launcher``."""
+        """Run the tasks; see ``base.Launcher``."""
         engine = self.engine
         stop = Stop("" if engine.outlives else STOPPING)
         store = Store(tasks[0].cell.run.results)
@@ -114,26 +114,28 @@ class Elsewhere:
     def _hand_over(
         self, batches: Batches, tasks: Sequence[Task], say: Say, stop: Stop, take_back: bool = True
     ) -> list[_Watched]:
-        """Find the jobs there are for these tasks, hand over what none has in hand.
+        """Find the existing jobs for these tasks, and hand over the runs that no job has.
 
         Args:
-            batches: Of the engine.
+            batches: The batches of the engine.
             tasks: What is wanted.
-            say: Told what is done.
+            say: Called with what is done.
             stop: Whether to end.
-            take_back: Whether what waits and asks for something else is handed over anew. A command
-                does so once: two that ask for different things would take the jobs from each other
-                for ever.
+            take_back: Whether waiting jobs that ask for something else are handed over anew. A
+                command does so once. Otherwise two commands that ask for different things would
+                take the jobs from each other for ever.
 
         Returns:
-            The jobs to be watched.
+            The jobs to watch.
         """
         with batches.one_at_a_time(stop):
             if stop():
                 return []
+
             flying, runs = self._in_flight(batches)
             if take_back and self._take_back(batches, flying, tasks, say):
                 flying, runs = self._in_flight(batches)
+
             adopted: dict[Job, _Watched] = {}
             rest: list[Task] = []
             for task in tasks:
@@ -150,6 +152,7 @@ class Elsewhere:
                     watched.tasks.append(replace(task, seeds=(seed,), force=False))
                 if free:
                     rest.append(replace(task, seeds=tuple(free)))
+
             if adopted:
                 some = counted(len(adopted), "job")
                 say(
@@ -158,18 +161,20 @@ class Elsewhere:
                         "not handed over again"
                     )
                 )
+
             return [*adopted.values(), *self._submit(batches, rest, say)]
 
     def _in_flight(
         self, batches: Batches
     ) -> tuple[Mapping[Job, State], dict[tuple[str, int], Job]]:
-        """The jobs that the engine still has, and by key and seed the one that has a run.
+        """Return the jobs that the engine still has, and (key, seed) -> the job with that run.
 
-        Old notes are removed.
+        Notes of batches that have ended are removed.
         """
         notes = batches.noted()
         if not notes:
             return {}, {}
+
         deadline = time.monotonic() + 60
         while (states := self.engine.states(batches.home, list(notes))) is None:
             if time.monotonic() > deadline:
@@ -178,6 +183,7 @@ class Elsewhere:
                     "command stand; try later"
                 )
             time.sleep(1)
+
         live = {job: state for job, state in states.items() if state.live}
         for batch in notes:
             if not any(job.batch == batch for job in live):
@@ -187,13 +193,13 @@ class Elsewhere:
     def _take_back(
         self, batches: Batches, flying: Mapping[Job, State], tasks: Sequence[Task], say: Say
     ) -> list[Job]:
-        """Take out of the queue jobs that have not begun and are out of date.
+        """Take jobs out of the queue that would ask for something else now.
 
-        Those that ask for something else than they would now. Only those whose runs are all wanted
-        now. One that begins at this moment goes on.
+        Only jobs that have not begun are taken, and only those that have all the runs wanted now. A
+        job that begins at this moment goes on.
 
         Returns:
-            Those that are gone.
+            The jobs that were taken.
         """
         asks = self.engine.asks()
         wanted = {(task.cell.key, seed) for task in tasks for seed in task.seeds}
@@ -226,9 +232,9 @@ class Elsewhere:
         return gone
 
     def _once_settled(self, home: Path, jobs: Sequence[Job]) -> Collection[Job]:
-        """Those of some cancelled jobs that the engine still has, once each has gone or begun.
+        """Wait until each of some cancelled jobs is gone or runs; return those that are left.
 
-        All, if it is silent.
+        If the engine does not answer, all are returned.
         """
         deadline = time.monotonic() + GONE_SECONDS
         live: Collection[Job] = jobs
@@ -266,12 +272,15 @@ class Elsewhere:
     ) -> tuple[list[Outcome], list[Task], list[_Watched]]:
         """Look at all jobs once.
 
-        Outcomes of those that ended, tasks to be handed over again, and the jobs left.
+        Returns:
+            The outcomes of those that have ended, tasks to be handed over again, and the jobs that
+            are left.
         """
         self._ask(batches.home, watched, say)
         outcomes: list[Outcome] = []
         again: list[Task] = []
         left: list[_Watched] = []
+
         running = sum(w.state is not None and w.state.running for w in watched)
         for w in watched:
             if w.state is not None and w.state.live and not w.state.running:
@@ -288,13 +297,14 @@ class Elsewhere:
                     continue
                 outcomes.append(outcome)
                 say(outcome)
+
         for batch in {w.job.batch for w in watched} - {w.job.batch for w in left}:
             with contextlib.suppress(OSError):
                 batches.forget(batch)
         return outcomes, again, left
 
     def _ask(self, home: Path, watched: list[_Watched], say: Say) -> None:
-        """Ask the engine where the jobs stand, now and then, and tell how many wait."""
+        """Ask the engine for the jobs' states, now and then, and say how many wait."""
         now = time.monotonic()
         if now < self._ask_from:
             return
@@ -304,6 +314,7 @@ class Elsewhere:
         if states is None:
             say(Working(self.engine.title, "does not answer; its jobs are waited for"))
             return
+
         for w in watched:
             w.state = states.get(w.job, State("unknown", False, False))
             if w.state.live:
@@ -313,11 +324,11 @@ class Elsewhere:
         say(Working(self.engine.title, _counted(watched)))
 
     def _tell(self, w: _Watched, say: Say, each: bool) -> None:
-        """Pass on how far a job is since the last look."""
+        """Pass on the progress of a job since the last look."""
         now = carried.read_progress(w.folder, w.job.number)
         if now is None or now == w.shown:
             return
-        # A job that began again counts from 0: what it had advanced is spared now.
+        # A job that began again counts from 0: its updates from before are spared now.
         say(Advanced(now.advanced - w.shown.advanced))
         say(Spared(now.spared - w.shown.spared))
         if each and now.who:
@@ -327,9 +338,9 @@ class Elsewhere:
     def _ended(
         self, store: Store, batches: Batches, w: _Watched, stopping: bool
     ) -> list[Outcome | Task] | None:
-        """The outcomes of a job that has ended, as it should or not; None of one that goes on.
+        """Return the outcomes of a job that has ended, as it should or not; None if it goes on.
 
-        In the place of an outcome a task that is to be looked for again: its run was left by an
+        A task instead of an outcome is to be handed over again. Either its run was left by an
         earlier command's job, not as this command wants it, or another command has taken the job
         back and handed the run over anew.
         """
@@ -337,6 +348,7 @@ class Elsewhere:
         late = 0.0 if w.dropped or stopping else GONE_SECONDS
         if found is None and (w.gone is None or time.monotonic() - w.gone < late):
             return None
+
         by_seed = {o.seed: o for o in found or ()}
         outcomes: list[Outcome | Task] = []
         for task in w.tasks:
@@ -370,7 +382,7 @@ class Elsewhere:
         return outcomes
 
     def _with_log(self, w: _Watched, outcome: Outcome) -> Outcome:
-        """An outcome of a job; where it failed, its reason names the log."""
+        """Add the name of the log to the reason of a failed outcome."""
         if outcome.status is not Status.FAILED:
             return outcome
         log = self.engine.log(w.folder, w.job.number)
@@ -379,7 +391,7 @@ class Elsewhere:
     # --------------------------------------------------------------------------------------- ending
 
     def _drop(self, home: Path, watched: list[_Watched]) -> None:
-        """Begin nothing more: take what has not begun out of the queue."""
+        """Begin nothing more: take waiting jobs out of the queue."""
         waiting = [w for w in watched if not w.dropped and not (w.state and w.state.running)]
         for w in waiting:
             w.dropped = True
@@ -396,12 +408,13 @@ class Elsewhere:
 
 
 def _counted(watched: Sequence[_Watched]) -> str:
-    """``3 jobs wait (Resources), 2 run, 1 ends``."""
+    """Count the jobs by state: ``3 jobs wait (Resources), 2 run, 1 ends``."""
     states = [w.state for w in watched if w.state]
     waiting = [s for s in states if s.live and not s.running]
     running = sum(s.running for s in states)
     ending = sum(not s.live for s in states)
     why = Counter(s.why for s in waiting if s.why and s.why != "None").most_common(1)
+
     parts = [f"{len(waiting)} wait{f' ({why[0][0]})' if why else ''}"] if waiting else []
     parts += [f"{running} run"] if running else []
     parts += [f"{ending} end"] if ending else []

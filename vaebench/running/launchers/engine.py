@@ -1,6 +1,6 @@
-"""What an engine (Slurm, Ray) is to the launcher.
+"""The interface of an engine (Slurm, Ray): what the launcher can ask of it.
 
-Where its jobs stand, and what can be asked of it.
+This includes the states of its jobs.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from vaebench.settings.records import RunSettings
 
 
 class State(NamedTuple):
-    """Where a job stands.
+    """The state of a job.
 
     Attributes:
-        word: As the engine calls it.
-        live: Whether it runs or will run.
+        word: The engine's word for it.
+        live: Whether the job runs or will run.
         running: Whether it runs.
         why: Why it waits, or why it ended; may be empty.
     """
@@ -30,19 +30,19 @@ class State(NamedTuple):
 
 
 class Job(NamedTuple):
-    """A job: the ``number``-th of a batch, from 0."""
+    """A job: number ``number``, from 0, of a batch."""
 
     batch: str
     number: int
 
 
 class Engine(Protocol):
-    """What carries jobs out.
+    """Something that runs jobs.
 
     Attributes:
-        name: Its name, of the setting ``run.launcher`` and of its folder.
+        name: Its name in the setting ``run.launcher`` and of its folder.
         title: Its name for people.
-        most: How many jobs a batch may have.
+        most: Most jobs of a batch.
     """
 
     name: str
@@ -55,14 +55,14 @@ class Engine(Protocol):
         ...
 
     def asks(self) -> Mapping[str, Any]:
-        """What a job asks for, by the names of settings of ``run``, as JSON holds it."""
+        """Return what a job asks for, by the names of settings of ``run``, as JSON values."""
         ...
 
     def submit(self, folder: Path, batch: str, tasks: Sequence[Task]) -> str:
-        """Hand a batch over, one job a task, each calling ``carried.carry_out``.
+        """Hand a batch over, one job for each task, which calls ``carried.carry_out``.
 
         Returns:
-            What a person calls the batch.
+            The name of the batch for people.
 
         Raises:
             UserError: If the engine refuses it.
@@ -70,38 +70,38 @@ class Engine(Protocol):
         ...
 
     def states(self, home: Path, batches: Sequence[str]) -> Mapping[Job, State] | None:
-        """Where the jobs of batches stand. One that is missing has ended.
+        """Return the states of the jobs of some batches. A job that is missing has ended.
 
-        None: the engine does not answer.
+        None if the engine does not answer.
         """
         ...
 
     def cancel(self, home: Path, jobs: Sequence[Job]) -> None:
-        """Take jobs that have not begun out of the queue. Those that run go on."""
+        """Take jobs that have not begun out of the queue. Running jobs go on."""
         ...
 
     def cancelling(self, jobs: Sequence[Job]) -> str:
-        """How a person ends these jobs, in a few words."""
+        """Return how a person can end these jobs, in a few words."""
         ...
 
     def stop(self, jobs: Sequence[Job]) -> None:
         """Let jobs save their state and end.
 
-        Only of an engine that does not outlive the command.
+        Only called if the engine's jobs do not outlive the command.
         """
         ...
 
     def log(self, folder: Path, index: int) -> Path:
-        """Where what a job has said is."""
+        """Return the path of a job's log."""
         ...
 
     def close(self) -> None:
-        """Let go of the engine."""
+        """Disconnect from the engine."""
         ...
 
 
 def asks_of(settings: RunSettings) -> dict[str, Any]:
-    """What jobs of any engine ask for: CPUs, GPUs and GiB (None: what the engine gives)."""
+    """Return what jobs of any engine ask for: CPUs, GPUs and GiB (None: the engine's default)."""
     return {
         "cpus": settings.cpus or settings.threads,
         "gpus": gpus_of(settings),
@@ -110,7 +110,7 @@ def asks_of(settings: RunSettings) -> dict[str, Any]:
 
 
 def gpus_of(settings: RunSettings) -> int:
-    """The GPUs of a job: as asked for, else one where a GPU is to train."""
+    """Return the GPUs of a job: as asked for, else one if ``run.device`` is a GPU."""
     if settings.gpus is not None:
         return settings.gpus
     return int(settings.device.startswith("cuda"))

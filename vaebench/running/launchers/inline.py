@@ -1,4 +1,4 @@
-"""One task after the other, in this process."""
+"""The launcher that runs one task after the other, in this process."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class Inline:
     """The launcher of a command that runs one task at a time.
 
     Args:
-        until: when to save the state and stop, as ``time.monotonic`` counts.
+        until: When to save the state and stop, as ``time.monotonic`` counts.
     """
 
     def __init__(self, until: float = math.inf) -> None:
         self.until = until
 
     def launch(self, tasks: Sequence[Task], say: Say, fail_fast: bool = False) -> Launched:
-        """See ``base.Launcher``."""
+        """Run the tasks; see ``base.Launcher``."""
         stop = Stop(until=self.until)
         outcomes: list[Outcome] = []
         with stop.on_signals():

@@ -1,7 +1,7 @@
-"""Several tasks at a time, in child processes.
+"""The launcher that runs several tasks at a time, in child processes.
 
-Each child has a pipe of its own and nothing is shared between children, so one that is killed, even
-in the middle of a message, takes nothing with it but its task.
+Each child has a pipe of its own, and children share nothing. So if one is killed, even in the
+middle of a message, only its task is lost.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from vaebench.running.tasks import Outcome, Task, bad, work
 from vaebench.work.events import Event, Say
 
 POLL_SECONDS = 0.05
-"""How often a child looks whether it is to stop."""
+"""Seconds between two times that a child checks whether it must stop."""
 
 
 class Processes:
     """The launcher of a command that runs several tasks at a time, each in a child process.
 
     Args:
-        jobs: how many at a time.
-        until: when to save the state and stop, as ``time.monotonic`` counts.
+        jobs: Number of tasks at a time.
+        until: When to save the state and stop, as ``time.monotonic`` counts.
     """
 
     def __init__(self, jobs: int, until: float = math.inf) -> None:
@@ -38,7 +38,7 @@ class Processes:
         self.until = until
 
     def launch(self, tasks: Sequence[Task], say: Say, fail_fast: bool = False) -> Launched:
-        """See ``base.Launcher``."""
+        """Run the tasks; see ``base.Launcher``."""
         jobs = min(self.jobs, len(tasks))
         return _in_children(tasks, jobs, say, fail_fast, Stop(until=self.until))
 
@@ -80,15 +80,16 @@ def _in_children(
             for w in workers:
                 w.process.join()
     finally:
-        for w in workers:  # only after an error, or a second Ctrl-C, is there anything left to kill
+        for w in workers:  # some are left only after an error or a second Ctrl-C
             w.kill()
     return Launched(outcomes, stop.asked, late=stop.late)
 
 
 def _free(workers: list[_Worker], jobs: int) -> _Worker | None:
-    """A worker without a task.
+    """Return a worker without a task.
 
-    One of those there are, else a new one while there are fewer than ``jobs``.
+    It is one of the existing ones, else a new one if there are fewer than ``jobs``. None if all are
+    busy.
     """
     free = next((w for w in workers if not w.task), None)
     if free is None and len(workers) < jobs:
@@ -100,7 +101,7 @@ def _free(workers: list[_Worker], jobs: int) -> _Worker | None:
 
 @dataclass(frozen=True)
 class _Ended(Event):
-    """The last thing that a child says of a task."""
+    """The last message of a child about a task."""
 
     outcomes: list[Outcome]
 
@@ -116,9 +117,9 @@ class _Worker:
         self.alive = True
 
     def start(self) -> None:
-        # A Ctrl-C in a terminal goes to the whole group. The child is born with it blocked, for the
-        # seconds until it can ignore it: the parent alone decides what it means.
-        resource_tracker.ensure_running()  # would unblock, if it were to start within
+        # Ctrl-C in a terminal goes to the whole group, but only the parent decides what it means.
+        # So the child starts with the signal blocked, for the seconds until it can ignore it.
+        resource_tracker.ensure_running()  # it would unblock the signals if it started later
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             self.process.start()
@@ -127,20 +128,20 @@ class _Worker:
             self._theirs.close()
 
     def give(self, task: Task) -> None:
-        """Hand it a task. A worker that has died shows it at the next ``receive``."""
+        """Hand over a task. If the worker has died, the next ``receive`` shows it."""
         self.task = task
         with contextlib.suppress(OSError):
             self.pipe.send(task)
 
     def end(self) -> None:
-        """Let it stop its task, with the state saved, or leave if it has none."""
+        """Make it stop its task, with the state saved, or leave if it has none."""
         with contextlib.suppress(OSError):
             self.pipe.send(None)
 
     def receive(self, say: Say) -> list[Outcome] | None:
         """Pass one message on to ``say``.
 
-        The outcomes of its task when that has ended, as it should or not.
+        Returns the outcomes of the task once it has ended, as it should or not; None before.
         """
         try:
             event = self.pipe.recv()
@@ -158,6 +159,7 @@ class _Worker:
         task = self.task
         self.task = None
         self.alive = False
+
         code = self.process.exitcode
         how = (
             f"was killed by signal {-code} (out of memory?)"
@@ -180,7 +182,7 @@ class _Worker:
 
 
 def _serve(pipe: connection.Connection) -> None:
-    """The child: works on what comes through the pipe. None, or the death of the parent, ends it.
+    """Run in the child: work on tasks from the pipe until a None comes, or the parent dies.
 
     While a task runs, the parent's only message is None: save and stop.
     """
@@ -189,7 +191,7 @@ def _serve(pipe: connection.Connection) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def say(event: Event) -> None:
-        with contextlib.suppress(OSError):  # the parent is dead: the task is told by ``poll``
+        with contextlib.suppress(OSError):  # the parent is dead, which ``poll`` tells the task
             pipe.send(event)
 
     with contextlib.suppress(EOFError, OSError):
@@ -198,9 +200,9 @@ def _serve(pipe: connection.Connection) -> None:
 
 
 def _now_and_then(ask: Callable[[], bool]) -> Callable[[], bool]:
-    """The same question, put every POLL_SECONDS at most.
+    """Return ``ask``, called at most every POLL_SECONDS.
 
-    It may be asked thousands of times a second.
+    The result may be called thousands of times a second.
     """
     last = -math.inf
 
@@ -210,7 +212,7 @@ def _now_and_then(ask: Callable[[], bool]) -> Callable[[], bool]:
         if now - last < POLL_SECONDS:
             return False
         if ask():
-            return True  # and again at once, the next time
+            return True  # ``last`` stays, so the next call asks again at once
         last = now
         return False
 

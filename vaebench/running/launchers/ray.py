@@ -1,6 +1,6 @@
-"""Ray: a job is a detached actor that goes on when the command ends.
+"""Ray, whose jobs are detached actors that go on when the command ends.
 
-It begins again when its node is lost.
+An actor begins again if its node is lost.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ SPACE = "vaebench"
 """Namespace of the actors."""
 
 RESTARTS = 20
-"""How often a job begins again after its process or its node was lost. Its runs go on
-from their checkpoints."""
+"""How often a job may begin again after its process or its node was lost. Its runs continue from
+their checkpoints."""
 
 INSTALL = "pip install 'vaebench[ray]'"
 
@@ -35,7 +35,7 @@ GIB = 2**30
 
 
 class Ray:
-    """See ``engine.Engine``. Raises UserError if Ray is not installed."""
+    """The engine Ray; see ``engine.Engine``. Raises UserError if Ray is not installed."""
 
     name = "ray"
     title = "Ray"
@@ -50,22 +50,23 @@ class Ray:
 
     @property
     def outlives(self) -> bool:
-        """Jobs go on in a cluster that was there before the command.
+        """Whether jobs go on when the command ends.
 
-        Not in one that it has started.
+        They do in a cluster that was there before the command, but not in one that it has started.
         """
         self._connect()
         return not self._own
 
     def _connect(self) -> Any:
-        """Ray, connected: to the cluster that is asked for, or another.
+        """Connect to a cluster, unless this was done, and return the module of Ray.
 
-        Else to the one that runs here, or to one of its own.
+        The cluster is the one that is asked for, else one that runs here, else one of its own.
         """
         if self._ray is not None:
             return self._ray
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray must not report its use
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
         import logging
 
         import ray
@@ -94,22 +95,24 @@ class Ray:
         return ray
 
     def asks(self) -> Mapping[str, Any]:
-        """See ``Engine.asks``."""
+        """Return what a job asks for; see ``Engine.asks``."""
         return asks_of(self._settings)
 
     def submit(self, folder: Path, batch: str, tasks: Sequence[Task]) -> str:
-        """See ``Engine.submit``."""
+        """Hand a batch over; see ``Engine.submit``."""
         ray = self._connect()
         if self._own and (lack := self._lack()):
             raise UserError(
                 f"Ray: {lack} on this machine; run.cpus, run.gpus and run.memory "
                 "say what a job asks for"
             )
+
         asks = self._asks()
         memory = {"memory": asks["memory"]} if "memory" in asks else {}
         actor = ray.remote(
             num_cpus=asks["CPU"], num_gpus=asks["GPU"], max_restarts=RESTARTS, **memory
         )(Actor)
+
         environment = {k: v for k, v in os.environ.items() if k.startswith(("VAEBENCH_", "OMP_"))}
         for index, task in enumerate(tasks):
             how = actor.options(name=_name(Job(batch, index)), namespace=SPACE, lifetime="detached")
@@ -117,7 +120,7 @@ class Ray:
         return f"namespace {SPACE}"
 
     def states(self, home: Path, batches: Sequence[str]) -> Mapping[Job, State] | None:
-        """See ``Engine.states``."""
+        """Return the states of jobs; see ``Engine.states``."""
         ray = self._connect()
         try:
             actors = ray.util.list_named_actors(all_namespaces=True)
@@ -135,17 +138,18 @@ class Ray:
         return states
 
     def _asks(self) -> dict[str, int]:
-        """What a job asks a node for, in Ray's names."""
+        """Return what a job asks a node for, in Ray's names."""
         asks = self.asks()
         memory = {"memory": asks["memory"] * GIB} if asks["memory"] else {}
         return {"CPU": asks["cpus"], "GPU": asks["gpus"], **memory}
 
     def _lack(self) -> str:
-        """What no node has that a job asks for; empty if one has all of it."""
+        """Say which demand of a job no node can meet; '' if one node meets them all."""
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         asks = self._asks()
         if any(all(node.get(name, 0) >= asked for name, asked in asks.items()) for node in nodes):
             return ""
+
         words = [
             f"{asks[name]} {name}{'s' * (asks[name] > 1)}" for name in ("CPU", "GPU") if asks[name]
         ]
@@ -153,41 +157,41 @@ class Ray:
         return f"no node has {' and '.join(words)}"
 
     def cancel(self, home: Path, jobs: Sequence[Job]) -> None:
-        """See ``Engine.cancel``."""
+        """Take jobs out of the queue; see ``Engine.cancel``."""
         for job in jobs:
             if read_progress(home / job.batch, job.number) is None:
                 with contextlib.suppress(ValueError):
                     self._ray.kill(self._actor(job))
 
     def cancelling(self, jobs: Sequence[Job]) -> str:
-        """See ``Engine.cancelling``."""
+        """Say how to end the jobs; see ``Engine.cancelling``."""
         return "ray stop ends them with their cluster"
 
     def stop(self, jobs: Sequence[Job]) -> None:
-        """See ``Engine.stop``."""
+        """Let jobs save their state and end; see ``Engine.stop``."""
         for job in jobs:
             with contextlib.suppress(ValueError):
                 self._actor(job).stop.remote()
 
     def log(self, folder: Path, index: int) -> Path:
-        """See ``Engine.log``."""
+        """Return the path of a job's log; see ``Engine.log``."""
         return folder / f"{index}.log"
 
     def close(self) -> None:
-        """Leave the cluster; one of its own ends."""
+        """Leave the cluster; if it is one of its own, it ends."""
         if self._ray is not None:
             self._ray.shutdown()
             self._ray = None
 
     def _actor(self, job: Job) -> Any:
-        """The handle of a job. ValueError if it has ended."""
+        """Return the handle of a job. Raises ValueError if it has ended."""
         return self._ray.get_actor(_name(job), namespace=SPACE)
 
 
 class Actor:
     """A job in a process of its own.
 
-    The work begins with it, so that it begins again wherever Ray restarts it.
+    The work begins in the constructor, so that it begins again wherever Ray restarts the actor.
     """
 
     def __init__(
@@ -208,20 +212,21 @@ class Actor:
         with (folder / f"{index}.log").open("a") as said:
             os.dup2(said.fileno(), 1)
             os.dup2(said.fileno(), 2)
+
         try:
             carry_out(folder, index, task, self._stop.is_set)
         except BaseException:
             import traceback
 
             traceback.print_exc(file=sys.stderr)
-        finally:  # the outcomes are in their file, the actor is of no more use
+        finally:  # the outcomes are in their file, so the actor is no longer needed
             ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
 
 
 def _knock(address: str) -> None:
     """Raise OSError if nobody listens at the address of a cluster.
 
-    Ray itself would ask for minutes.
+    Ray itself would try for minutes.
     """
     place: str | None = address.removeprefix("ray://")
     if address == "auto":
@@ -229,6 +234,7 @@ def _knock(address: str) -> None:
             from ray._private.services import canonicalize_bootstrap_address
 
             place = canonicalize_bootstrap_address(address)
+
     host, colon, port = (place or "").rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()

@@ -1,6 +1,6 @@
 """Slurm, through submitit.
 
-A batch is an array, and before its limit a job saves its state and is queued again.
+A batch is a job array. Before its time limit a job saves its state and is queued again.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ LIVE = (
 """States of jobs that have not ended."""
 
 REQUEUES = 10_000
-"""How often a job may reach its limit and go on."""
+"""How often a job may reach its limit and be continued."""
 
 INSTALL = "pip install 'vaebench[slurm]'"
 
 
 class Slurm:
-    """See ``engine.Engine``.
+    """The engine Slurm; see ``engine.Engine``.
 
-    Raises UserError if submitit is not installed, or Slurm is not here.
+    Raises UserError if submitit is not installed, or this machine does not have Slurm.
     """
 
     name = "slurm"
     title = "Slurm"
     outlives = True
-    most = 1000  # MaxArraySize is 1001 where nobody has changed it
+    most = 1000  # Slurm's default of MaxArraySize is 1001
 
     def __init__(self, settings: RunSettings) -> None:
         try:
@@ -59,8 +59,9 @@ class Slurm:
         except ImportError:
             raise UserError(f"run.launcher=slurm needs the package submitit: {INSTALL}") from None
 
-        # It writes to the standard output, which is for results.
+        # submitit logs to the standard output, which is for results.
         logging.getLogger("submitit").handlers.clear()
+
         if settings.grace >= 60 * settings.time_limit:
             raise UserError(
                 f"run.grace={settings.grace}: allowed: fewer seconds than the "
@@ -78,7 +79,7 @@ class Slurm:
             ) from None
 
     def asks(self) -> Mapping[str, Any]:
-        """See ``Engine.asks``."""
+        """Return what a job asks for; see ``Engine.asks``."""
         s = self._settings
         of_slurm = {
             "partition": s.partition,
@@ -89,7 +90,7 @@ class Slurm:
         return asks_of(s) | of_slurm
 
     def submit(self, folder: Path, batch: str, tasks: Sequence[Task]) -> str:
-        """See ``Engine.submit``."""
+        """Hand a batch over; see ``Engine.submit``."""
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         executor = self._executor(folder=folder, max_num_timeout=REQUEUES)
@@ -103,16 +104,18 @@ class Slurm:
                 line.strip() for line in str(e).splitlines() if "sbatch" in line and "error" in line
             ]
             raise UserError(f"Slurm refuses the jobs: {'; '.join(lines) or e}") from None
+
         self._ids.update({Job(batch, i): job.job_id for i, job in enumerate(jobs)})
         return f"job {jobs[0].job_id.partition('_')[0]}"
 
     def _parameters(self, batch: str, jobs: int) -> dict[str, Any]:
-        """What submitit takes, from the settings."""
+        """Return the settings in submitit's names."""
         s = self._settings
         more: dict[str, Any] = {"requeue": True}
         for text in s.sbatch:
             key, equals, value = text.partition("=")
             more[key] = value if equals else True
+
         asks = asks_of(s)
         return {
             "job_name": _name(batch),
@@ -128,9 +131,9 @@ class Slurm:
         }
 
     def states(self, home: Path, batches: Sequence[str]) -> Mapping[Job, State] | None:
-        """See ``Engine.states``.
+        """Return the states of jobs; see ``Engine.states``.
 
-        A job that lost its submitter before it had its task is cancelled.
+        If the submitting command was lost before a job got its task, the job is cancelled.
         """
         command = [
             "squeue",
@@ -143,12 +146,14 @@ class Slurm:
         found = _output([*command, f"--name={','.join(map(_name, batches))}"])
         if found is None:
             return None
+
         states: dict[Job, State] = {}
         for line in found.splitlines():
             number, name, word, why = line.split("|", 3)
             index = number.partition("_")[2] or "0"
-            if not index.isdigit():  # an array of which nothing is told one by one
+            if not index.isdigit():  # an array whose jobs are not listed one by one
                 continue
+
             job = Job(name.partition("-")[2], int(index))
             live = word in LIVE
             if (
@@ -158,6 +163,7 @@ class Slurm:
             ):
                 _output(["scancel", number])
                 continue
+
             states[job] = State(
                 word, live, word in ("RUNNING", "COMPLETING"), "" if why == "None" else why
             )
@@ -165,32 +171,32 @@ class Slurm:
         return states
 
     def cancel(self, home: Path, jobs: Sequence[Job]) -> None:
-        """See ``Engine.cancel``."""
+        """Take jobs out of the queue; see ``Engine.cancel``."""
         numbers = [self._ids[job] for job in jobs if job in self._ids]
-        for first in range(0, len(numbers), 500):  # a command line has its limits
+        for first in range(0, len(numbers), 500):  # the length of a command line is limited
             _output(["scancel", "--state=PENDING", *numbers[first : first + 500]])
 
     def cancelling(self, jobs: Sequence[Job]) -> str:
-        """See ``Engine.cancelling``."""
+        """Say how to end the jobs; see ``Engine.cancelling``."""
         arrays = dict.fromkeys(self._ids[job].partition("_")[0] for job in jobs if job in self._ids)
         return f"scancel {' '.join(arrays)} ends them"
 
     def stop(self, jobs: Sequence[Job]) -> None:
-        """Nothing: jobs go on without the command."""
+        """Do nothing, because jobs go on without the command."""
 
     def log(self, folder: Path, index: int) -> Path:
-        """See ``Engine.log``."""
+        """Return the path of a job's log; see ``Engine.log``."""
         found = sorted([*folder.glob(f"*_{index}_0_log.out"), *folder.glob("*_0_log.out")])
         return found[0] if found else folder
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing, because nothing is open."""
 
 
 class Carried:
-    """What a job calls: submitit keeps it.
+    """The function of a job, which submitit stores.
 
-    It keeps it again (``checkpoint``) before the job is queued again.
+    submitit stores it once more (``checkpoint``) before the job is queued again.
     """
 
     def __init__(self, folder: Path, index: int, task: Task) -> None:
@@ -202,22 +208,24 @@ class Carried:
     def __call__(self) -> None:
         """Carry the task out.
 
-        Told to stop before the limit (SIGUSR2): save, then be queued again, by submitit. SIGTERM,
-        of ``scancel`` and of a preemption, saves and ends the job; Slurm queues a preempted one
-        again.
+        SIGUSR2 comes before the time limit: the state is saved, and submitit queues the job again.
+        SIGTERM comes from ``scancel`` or a preemption: the state is saved, and the job ends. Slurm
+        queues a preempted job again.
         """
         os.chdir(self.place)
+
         told: list[int] = []
         with _signals(told) as before:
             done = carry_out(self.folder, self.index, self.task, lambda: bool(told))
             if done:
                 return
+
             if signal.SIGUSR2 in told:
                 before[signal.SIGUSR2](signal.SIGUSR2, None)
             sys.exit(128 + signal.SIGTERM)
 
     def checkpoint(self) -> Any:
-        """The same again: the state is in the folders of the runs."""
+        """Return the same function again, because the state is in the folders of the runs."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
@@ -227,12 +235,13 @@ class Carried:
 def _signals(told: list[int]) -> Iterator[Mapping[signal.Signals, Any]]:
     """Note SIGUSR2 and SIGTERM in ``told`` for the time of the block.
 
-    Gives what was called at them before.
+    The block gets the previous handlers.
     """
     before = {
         n: signal.signal(n, lambda number, _: told.append(number))
         for n in (signal.SIGUSR2, signal.SIGTERM)
     }
+
     try:
         yield before
     finally:
@@ -245,9 +254,9 @@ def _name(batch: str) -> str:
 
 
 def _output(command: list[str]) -> str | None:
-    """What a command of Slurm prints.
+    """Return what a command of Slurm prints.
 
-    None where it fails, as it does while Slurm does not answer.
+    None if it fails, as it does while Slurm does not answer.
     """
     try:
         return subprocess.run(

@@ -1,6 +1,6 @@
 """The one stop switch of a command: the first Ctrl-C or SIGTERM saves, the second one ends at once.
 
-So does the end of the time that the command was given.
+The end of the time that the command was given also saves.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ LATE = "vaebench: the time is over: saving the state and stopping\n"
 
 
 class Stop:
-    """Set by the first Ctrl-C or SIGTERM: everybody saves and ends.
+    """Set by the first Ctrl-C or SIGTERM; then all work saves its state and ends.
 
-    A second one raises KeyboardInterrupt.
+    A second Ctrl-C or SIGTERM raises KeyboardInterrupt.
 
     Args:
-        text: What is told at the first.
-        until: When the time is over, as ``time.monotonic`` counts: that stops too.
+        text: What is printed at the first signal.
+        until: When the time is over, as ``time.monotonic`` counts, which stops the work too.
 
     Attributes:
         asked: Whether the user has asked to stop.
-        late: Whether the time was over before.
+        late: Whether the time was over first.
     """
 
     def __init__(self, text: str = STOPPING, until: float = math.inf) -> None:
@@ -70,4 +70,4 @@ class Stop:
 def _tell(text: str) -> None:
     with contextlib.suppress(OSError):
         before = "\n" if os.isatty(2) else ""
-        os.write(2, (before + text).encode())  # print() may be what was interrupted
+        os.write(2, (before + text).encode())  # print() itself may have been interrupted
