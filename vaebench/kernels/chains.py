@@ -187,9 +187,9 @@ gibbs_by_digits, gibbs_by_floats = _gibbs(half_by_digits), _gibbs(half_by_floats
 def weigh(table, given, words, chains, units, bias, field, slopes, low, high, sums, log_w):
     """Add to every chain's log-weight the step from scale ``low`` to ``high``.
 
-    This is how much the step raises minus the free energy: sum softplus(bias + high f) -
-    softplus(bias + low f), where f is the field of the side that is summed out, and (high - low)
-    times the sum of ``slopes`` (a table of one column) over the bits of ``given``.
+    The step raises minus the free energy by sum softplus(bias + high f) - softplus(bias + low f),
+    where f is the field of the side that is summed out, plus (high - low) times the sum of
+    ``slopes`` (a table of one column) over the bits of ``given``.
 
     softplus(x) = relu(x) + log(1 + e^-|x|). The factors 1 + e^-|x|, in [1, 2], are multiplied
     before the logarithm is taken. Terms are subtracted, or divided, before they are summed.

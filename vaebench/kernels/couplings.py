@@ -108,10 +108,12 @@ def backward(
 ):
     """Compute the gradients of ``raw``, scale and shift from those of the machines.
 
-    For a coupling let x be its input minus the mean, and g the gradient of J. Then dshift = factor
-    sum g, dscale = factor sum g x / sd and dx = slope (g - sum g / batch - x (sum g x / sd^2) /
-    batch). ``dscale`` and ``dshift`` begin as zeros; ``pull`` has room for as many numbers. ``db2``
-    is (batch, n2 padded).
+    For a coupling let x be its input minus the mean, and g the gradient of J. Then
+    dshift = factor sum g, dscale = factor sum g x / sd and
+    dx = slope (g - sum g / batch - x (sum g x / sd^2) / batch).
+
+    ``dscale`` and ``dshift`` begin as zeros; ``pull`` has room for as many numbers. ``db2`` is
+    (batch, n2 padded).
     """
     width, size = -(-n2 // LANES) * LANES, n1 * n2
     row = n1 + n2 + size

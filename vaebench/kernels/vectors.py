@@ -452,7 +452,7 @@ LOWEST = -87.0
 def exp_minus_abs(typing, v):
     """Return e^-|v|, with a relative error below 1.2e-7; 0 from |v| = 87 on.
 
-    With |v| = k log 2 - f and a whole k, e^-|v| = 2^-k e^f. A polynomial gives e^f (Cephes, expf),
+    With -|v| = k log 2 + f and a whole k, e^-|v| = 2^k e^f. A polynomial gives e^f (Cephes, expf),
     and k goes into the bits of the exponent.
     """
 

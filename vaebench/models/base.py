@@ -50,7 +50,7 @@ class Program(NamedTuple):
 
 
 class Model(nn.Module, ABC):
-    """What all models have.
+    """Base class of all models.
 
     Args:
         info: What is known of the data.

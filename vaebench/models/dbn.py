@@ -57,7 +57,6 @@ class DBN(BoltzmannPrior, SampledPosterior, BinaryVisibles):
                 "couplings": torch.zeros(n1, n2),
             }
         )
-
         self.q = nn.ParameterDict({"hidden": torch.zeros(n1)})
 
     def lower(self) -> RBM:

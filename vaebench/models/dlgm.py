@@ -45,8 +45,8 @@ class Generator(nn.Module):
 class DLGM(GaussianLayersModel):
     """xi_l ~ N(0, I); h_L = G_L xi_L, h_l = T_l(h_{l+1}) + G_l xi_l; x | h_1 ~ Bernoulli(T_0(h_1)).
 
-    The latents z are the xi, so that the prior of every layer is N(0, I). The posterior is q(xi |
-    x) = prod_l N(mu_l(x), C_l(x)); one recognition network gives the moments of all layers.
+    The latents z are the xi, so that the prior of every layer is N(0, I). The posterior is
+    q(xi | x) = prod_l N(mu_l(x), C_l(x)); one recognition network gives the moments of all layers.
     ``dims`` lists the deepest layer first, as for belief nets.
 
     Args:

@@ -85,7 +85,6 @@ class DocNADE(OrderedModel):
         out = (
             WordTree(rates, units) if output == "tree" else Softmax(torch.from_numpy(rates), units)
         )
-
         words = nn.ParameterDict(
             {"embedding": torch.zeros(info.size, units), "bias": torch.zeros(units)}
         )

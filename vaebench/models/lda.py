@@ -23,8 +23,8 @@ class LDA(BoundedModel):
     """theta ~ Dir(alpha); then for each word a topic k ~ theta, and the word ~ topic k.
 
     Topics ~ Dir(eta). The only parameter is lambda, of the posterior Dir(lambda_k) over each topic.
-    Measures take the model whose topics are the means of this posterior: p(w | theta) = sum_k
-    theta_k lambda_kw / sum_v lambda_kv.
+    Measures take the model whose topics are the means of this posterior:
+    p(w | theta) = sum_k theta_k lambda_kw / sum_v lambda_kv.
 
     Args:
         info: What is known of the data: the size of the vocabulary.
@@ -113,7 +113,6 @@ class LDA(BoundedModel):
         """
         gamma = x.new_ones(len(x), len(topics))
         open_ = torch.arange(len(x), device=x.device)
-
         for _ in range(self.ITERATIONS):
             before = gamma[open_]
             after = self.alpha + shares(x[open_], before, topics)

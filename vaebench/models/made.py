@@ -110,7 +110,6 @@ class MADE(Ensemble, Ancestral):
         )
         if "direct" in self.p:
             logits = logits + F.linear(x, self.p["direct"] * (positions.unsqueeze(-1) > positions))
-
         return logits
 
     def log_member(self, x: Tensor, member: int | Tensor) -> Tensor:
@@ -148,7 +147,6 @@ def mask_degrees(d: int, units: int, layers: int, seed: int, member: int) -> tup
     positions = draw.permutation(d) + 1
     degrees = np.empty((layers, units), np.int64)
     least = 1
-
     for layer in range(layers):
         degrees[layer] = draw.randint(least, max(d, least + 1), units)
         least = int(degrees[layer].min())

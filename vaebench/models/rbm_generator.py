@@ -34,7 +34,7 @@ class RBMGenerator(RBMPriorModel, SampledPosterior):
 
     q has no parameters. Densities are those that measures take: of hard bits, with the running
     averages of batch normalisation. Every call that needs the posterior runs over all 2^latents
-    states. What these decode to is kept between calls without gradient. Raises UserError for more
+    states. Their decoded logits are kept between calls without gradient. Raises UserError for more
     bits than ``boltzmann_exact.MAX_UNITS``.
     """
 
@@ -69,7 +69,6 @@ class RBMGenerator(RBMPriorModel, SampledPosterior):
         """Draw k exact samples of p(z | x) for each example by inversion: [(k, batch, latents)]."""
         units = self.sizes[1]
         numbers = []
-
         for rows in self._rows(x):
             edges = torch.softmax(self.table(x[rows]).double(), -1).cumsum(-1)
             u = noise["q1"][:, rows].T.double().contiguous()
@@ -126,7 +125,6 @@ class RBMGenerator(RBMPriorModel, SampledPosterior):
         step = max(1, CHUNK // max(self.sizes[0], self.p.decoder.net.outputs))
         logits = []
         constant = []
-
         for start in range(0, count, step):
             z = [boltzmann_exact.states(self.sizes[1], self.mean, start, min(start + step, count))]
             logits.append(self.decode(z))
@@ -177,7 +175,7 @@ class RBMGenerator(RBMPriorModel, SampledPosterior):
 def _log_prob() -> Callable[[Tensor, Tensor], Tensor]:
     """Return a function for log p(x) of Bernoulli units with given logits, (batch,).
 
-    No gradient passes. A kernel computes it if there is one for the arrays.
+    No gradient passes. A kernel computes it if it can take the arrays.
     """
     if not kernels.allowed():
         return bernoulli.log_prob

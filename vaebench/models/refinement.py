@@ -166,11 +166,11 @@ class Refinement:
 
 
 def whole_batches(model: Model, cases: int, least: int = 1) -> int:
-    """Return how many neighbouring examples to infer the posteriors of at once: about ``cases``.
+    """Return how many neighbouring examples one call of ``posterior`` should take, about ``cases``.
 
     It is a multiple of ``least``. If the model's posteriors are refined, it is a multiple of the
     batch in which they are refined instead: the refined posterior of an example depends on the
-    others in its batch, so any other cut would make it depend on how many are evaluated at once.
+    others in its batch, so any other cut would change it.
     """
     unit = least
     if isinstance(model, GaussianPosterior) and isinstance(model.refinement, Refinement):

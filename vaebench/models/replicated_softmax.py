@@ -29,8 +29,8 @@ class ReplicatedSoftmax(EnergyModel):
 
     n are the counts of the words, h bits. All words share one set of weights, and the hidden biases
     are scaled by L. So there is a model for every length, with a Z_L of its own, which is a sum
-    over the V^L sequences of words. The hidden units are summed out: F(n) = -b.n - sum_j softplus(L
-    a_j + W_j.n).
+    over the V^L sequences of words. The hidden units are summed out:
+    F(n) = -b.n - sum_j softplus(L a_j + W_j.n).
 
     Args:
         info: What is known of the data: the vocabulary, and how often its words occur.

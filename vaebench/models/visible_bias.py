@@ -27,7 +27,7 @@ class VisibleBias(Model):
         """The network whose first head gives the logits of the mean of x."""
 
     def start(self, generator: torch.Generator) -> None:
-        """Set the visible bias to the data's mean if ``visible_bias`` says so.
+        """Set the visible bias to the logit of the data's mean, if ``visible_bias`` is ``mean``.
 
         All other parameters are drawn elsewhere; the generator is not used.
         """
