@@ -31,7 +31,7 @@ BATCH = 20
 CASES = 1000
 
 LENGTH = noise.BLOCK
-"""Updates between two looks at the clock."""
+"""Updates between two readings of the clock."""
 
 ENGINES = ("plain", "compiled", "kernel")
 

@@ -111,6 +111,7 @@ def run(
         "ours / best loop",
     ]
     yield f"{'':42}" + "".join(f"{h:>18}" for h in heads)
+
     for name, family in families.items():
         todo = works(family, device, jax)
         times = in_turns(list(todo.values()), seconds, device)

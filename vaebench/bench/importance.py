@@ -143,6 +143,7 @@ def run(
     )
     yield "rate: products / time, the share of the machine's matrix-product rate"
     yield f"{'':42}{'plain':>10}{'kernel':>10}{'products':>10}{'rate':>8}"
+
     for name, config in families.items():
         found = milliseconds(config, device, seconds)
         best = found.get("kernel", found["plain"])

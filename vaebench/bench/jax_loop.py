@@ -85,10 +85,12 @@ def updates(dims: list[int], data: Any, batch: int, length: int) -> Callable[[in
 
         signals: list[Any] = []
         total = log_p[-1]
+        # A layer's signal has the terms of the bound from this layer to the deepest one.
         for p, q in zip(reversed(log_p[:-1]), reversed(log_q), strict=True):
             total = total + p - q
             signals.insert(0, total)
 
+        # The signals are centred by the baselines and running means, and scaled by variances.
         s = jax.lax.stop_gradient(jnp.stack(signals) - jnp.stack(predicted))
         means = DECAY * state[0] + (1 - DECAY) * s.mean(1)
         variances = DECAY * state[1] + (1 - DECAY) * s.var(1)

@@ -47,6 +47,7 @@ def make_pack(
         objective,
         models.build(model, DataInfo(np.full(VISIBLE, 0.13))),
     ).to(device)
+
     descent = descent or {"name": "sgd", "rate": 3e-4}
     start = start or {"init": "normal", "init_scale": 0.1}
     return pack_of(

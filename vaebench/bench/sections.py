@@ -179,6 +179,7 @@ def run(
     scored = _named(only, bench_importance.FAMILIES)
     annealed = _named(only, bench_boltzmann.ANNEALINGS)
     gaussian = _named(only, bench_gaussian.FAMILIES)
+
     if not any((families, gaussian, third, fourth, counted, scored, annealed)):
         texts_and_images = [*bench_counts.FAMILIES, *bench_text.FAMILIES, *bench_images.FAMILIES]
         latent = [*bench_gaussian.FAMILIES, *bench_importance.FAMILIES, *bench_boltzmann.ANNEALINGS]
@@ -197,6 +198,8 @@ def run(
         (third, lambda: bench_text.run(third, device, seconds, record)),
         (fourth, lambda: bench_images.run(fourth, device, seconds, record)),
     ]
+
+    # An empty line separates the sections that are shown.
     between = False
     for chosen_families, section in sections:
         if not chosen_families:
@@ -251,6 +254,7 @@ def updates_per_second(
             if engine == "kernel" and not _has_kernel(model, objective):
                 cells.append("-")
                 continue
+
             rate = speed(make_pack(model, objective, n, engine, device), seconds, device)
             ratios = f"x{rate / found['plain']:.1f}"
             if engine == "kernel":
@@ -262,6 +266,7 @@ def updates_per_second(
         if issubclass(models.model_class(model["name"]), BeliefNet):
             found["products"] = floor(make_pack(model, objective, 1, "plain", device), seconds)
         cells.append(f"{found['products']:,.0f}" if "products" in found else "-")
+
         if jax and bench_jax.covers(model, objective):
             pixels = make_pack(model, objective, 1, "plain", device).data.numpy()
             loop = bench_jax.updates(model["dims"], pixels, BATCH, noise.BLOCK)

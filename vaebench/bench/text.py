@@ -136,6 +136,7 @@ def run(
             for precision in ("float32", "bfloat16")
         ]
         count = 32 if key == "synthetic" else 1
+
         updates = in_turns(
             [partial(advance, pack, length=1, batch=size.batch) for pack in packs],
             2 * seconds,

@@ -103,12 +103,14 @@ def _sums(model: TextLM, longest: int = 3) -> tuple[float, float]:
     for n in range(longest + 1):
         words = list(itertools.product(WORDS, repeat=n))
         x = torch.tensor([[START, *w, END] for w in words], device=device)
+
+        # Word by word; the padded batch below must give the same sum.
         state = model.p.first_state(len(x), None)
-        # Sum word by word; the padded batch below must give the same.
         log_p = torch.zeros(len(x), dtype=torch.float64, device=device)
         for t in range(n + 1):
             after, state = model.p.next_word(x[:, t], None, state)
             log_p += after.gather(1, x[:, t + 1, None])[:, 0]
+
         by_word += float(log_p.exp().sum())
         rows.append(torch.nn.functional.pad(x, (0, longest - n)))
     return by_word, float(model.log_evidence(torch.cat(rows)).exp().sum())

@@ -79,6 +79,7 @@ def _rounds(a: Tensor, weight: Tensor, uniform: Tensor) -> Tensor:
         base = a[..., start:end] - threshold[..., start:end]
         if start:
             base = base + h[..., :start] @ weight[..., start:end, :start].transpose(-1, -2)
+
         inner = weight[..., start:end, start:end].transpose(-1, -2)
         block = (base > 0).to(a.dtype)
         for _ in range(end - start - 1):

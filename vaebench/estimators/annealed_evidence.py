@@ -257,6 +257,7 @@ def _along(
         density = target.at(betas[t])
         length = lengths[t - 1]
         gap = betas[t] - betas[t - 1]
+
         if backwards:
             # An exact sample at beta_t stays one; then it gets its weight for the next lower beta.
             moved, _ = hmc.transition(
@@ -268,6 +269,7 @@ def _along(
             moved, _ = hmc.transition(
                 density, at.z, length, how.leaps, drawn["momentum"], drawn["accept"]
             )
+
         at.z = moved
         at.total = at.total + weight
 

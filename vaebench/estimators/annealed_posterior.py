@@ -92,6 +92,7 @@ def stream(
         start = group * batch
         cases = slice(start, min(start + batch, len(x)))
         xs = x[cases].to(model.mean.dtype)
+
         rbm = model.posterior(xs)
         found = ais(
             rbm,
@@ -106,12 +107,14 @@ def stream(
         if found.z1 is None or found.z2 is None or found.log_w is None:
             raise RuntimeError("the annealing has not kept its states")
 
+        # The weights are scaled to a mean of 1.
         log_a = found.log_w - torch.logsumexp(found.log_w, 0) + math.log(chains)
         size = chunk or max(1, max_floats // (len(xs) * widest))
         for first in range(0, chains, size):
             rows = slice(first, min(first + size, chains))
             z1 = found.z1[rows]
             z2 = found.z2[rows]
+
             log_q = rbm.negative_energy(z1, z2).double() - found.value
             z = [torch.cat([z1, z2], -1)]
             log_p = model.log_joint_terms(xs, z)

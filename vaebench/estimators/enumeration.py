@@ -48,6 +48,9 @@ def log_evidence(model: BoltzmannPrior, x: Tensor) -> Tensor:
     decoded = None
     for number in steps("enumeration", blocks * parts, sums):
         block, part = divmod(number, parts)
+
+        # The parts of the data come one after the other within a block of states, so each block is
+        # decoded once.
         if block != decoded:
             first = block * STATES
             states = boltzmann_exact.states(units, model.mean, first, min(first + STATES, 2**units))
@@ -56,12 +59,14 @@ def log_evidence(model: BoltzmannPrior, x: Tensor) -> Tensor:
             logits = model.decode(z)
             constant = energy - F.softplus(logits).sum(-1, dtype=torch.float64)
             decoded = block
+
         if part == 0:
             sums.log_z = torch.logaddexp(sums.log_z, torch.logsumexp(energy, 0))
 
         rows = slice(part * CASES, (part + 1) * CASES)
         log_p = (x[rows].to(logits.dtype) @ logits.mT).double() + constant
         sums.total[rows] = torch.logaddexp(sums.total[rows], torch.logsumexp(log_p, -1))
+
     return sums.total - sums.log_z
 
 

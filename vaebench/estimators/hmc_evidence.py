@@ -98,9 +98,11 @@ def _some(
     for t in range(BURN_IN + 2 * how.samples):
         tick()
         noises = drawn(t)
+
         # If all trajectories had one length, they might return to their start again and again.
         varied = step * (1 + SPREAD * (2 * noises["length"] - 1))
         z, probability = hmc.transition(density, z, varied, how.leaps, noises["p"], noises["u"])
+
         if t < BURN_IN:
             speed = 1 / math.sqrt(t + 1)
             step = hmc.tuned(step, probability.unsqueeze(-1), how.acceptance, speed)

@@ -58,6 +58,7 @@ def optimum(log_p: bytes, n1: int, n2: int, starts: int = STARTS) -> float:
         top = energy.max()
         log_q = energy - top - np.log(np.exp(energy - top).sum())
         q = np.exp(log_q)
+
         ratio = log_q - target
         value = q @ ratio
         return value, (q * (ratio - value)) @ features
@@ -74,6 +75,7 @@ def optimum(log_p: bytes, n1: int, n2: int, starts: int = STARTS) -> float:
         ).fun
         for s in scales
     ]
+
     return float(min(found))
 
 

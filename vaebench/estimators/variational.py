@@ -70,8 +70,9 @@ class BoundSum(Sums):
 
         exact = part.posterior.exact_kl() if part.posterior else None
         if exact is None:
+            # One-sample terms.
             log_w = part.log_w[:k]
-            # log_p holds the data term first, then one prior term for each term of log_q.
+            # log_p begins with the data term; a prior term for each term of log_q follows.
             ratios = [
                 q[:k].double() - p[:k].double()
                 for p, q in zip(part.log_p[1:], part.log_q, strict=True)
@@ -79,6 +80,7 @@ class BoundSum(Sums):
             kl = [ratio.sum() for ratio in ratios]
             case_kl = total([ratio.sum(0) for ratio in ratios])
         else:
+            # Only log p(x | z) is sampled.
             log_w = part.log_p[0][:k].double() - total(exact)
             kl = [k * term.sum() for term in exact]
             self.analytic = True

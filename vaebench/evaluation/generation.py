@@ -226,6 +226,7 @@ def images_again(model: Model, x: Tensor, seed: int, mean: bool = False) -> Tens
         z = model.sample_posterior(
             x, 1, noise.fixed(shapes, seed, "made_code", device=model.mean.device)
         )
+
     return model.sample_visible(z, _noise((1, *x.shape), seed, "made_case", model))[0]
 
 

@@ -28,6 +28,7 @@ class Aggregate(Metric[Gather]):
         log_q = p.log_aggregate()
         mi = whole_set(p, log_q)
         kl = aggregate_kl(p, log_q)
+
         return [
             job.measure("mi", mi.value, mi.error, None, each=mi.each, ceiling=mi.ceiling),
             job.measure(

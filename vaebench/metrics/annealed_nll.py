@@ -1,4 +1,4 @@
-"""The NLL by annealing from the prior to the posterior, which no inference network can flatter."""
+"""The NLL by annealing from the prior to the posterior, without the inference network."""
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ class MutualInformation(Metric[Gather]):
         size = mi_batch(job.settings)
         parts = batches(job.model, job.x, size)
         found = batchwise(collected.result(), parts)
+
         extra: dict[str, Any] = {"batch": size, "batches": len(parts), "ceiling": found.ceiling}
         return [job.measure("mi_batch", found.value, found.error, None, each=found.each, **extra)]
 

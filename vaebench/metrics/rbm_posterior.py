@@ -55,6 +55,7 @@ class AnnealedNLL(Metric[AnnealedSum]):
             **annealing,
             "modes": collected.modes(job.model, job.x),
         }
+
         return [
             job.with_log_z(
                 "iw_nll", first.nll, first.error, first.samples, each=plain.each(), **extra

@@ -137,6 +137,7 @@ def ais(
         own = RBM(*(p[part] for p in m))
         from_ = RBM(*(p[part] for p in start))
         positions = range(first + part.start, first + part.stop)
+
         makers = generators(positions, seed, purpose, 0, m.w.device)
         run = make(own, from_, chains, makers, base == "biases")
         log_w = run.forward(times, sweeps).T
@@ -162,6 +163,7 @@ def ais(
     name = base if isinstance(base, str) else "given"
     method = f"AIS, {count_of_steps} steps of {sweeps} sweeps from the {name} base, {chains} chains"
     found = LogZ(log_z0 + value, error, method, ess, sd, chains)
+
     if upper:
         mean, upper_error, upper_ess = (shaped(p) for p in zip(*upper, strict=True))
         exact = given is None and enumerable
@@ -181,6 +183,7 @@ def ais(
             z2=z2.reshape(chains, *rbm.b2.shape),
             log_w=log_w.reshape(chains, *rbm.shape),
         )
+
     return found
 
 
@@ -268,10 +271,13 @@ class _Chains(_Annealing):
         self.back = own.w.mT
         self.makers = makers
         self.same = same
+
+        # Biases of the base, and their differences to the machine's.
         self.c1 = base.b1.unsqueeze(1)
         self.c2 = base.b2.unsqueeze(1)
         self.d1 = own.b1.unsqueeze(1) - self.c1
         self.d2 = own.b2.unsqueeze(1) - self.c2
+
         (m, n1), n2 = own.b1.shape, own.b2.shape[-1]
         make = self.w.new_empty
         self.z1 = make(m, chains, n1)
