@@ -133,7 +133,7 @@ def log_mean(log_weights: Tensor) -> Tensor:
 
 
 class Annealed(NamedTuple):
-    """log p(x) of some examples, and the gap between both directions where both are possible.
+    """log p(x) of some examples, and the gap between both directions on examples of the model.
 
     Attributes:
         log_weights: Log-weights of the forward chains, (chains, n), nats, float64.

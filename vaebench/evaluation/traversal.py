@@ -104,7 +104,7 @@ def activity(model: GaussianPosterior | DLGM, x: Tensor) -> Tensor:
         The variances (latents,), whose size decides what counts as an active unit.
 
     Raises:
-        UserError: For fewer than two cases.
+        UserError: For fewer than two examples.
 
     Reference: Burda, Grosse & Salakhutdinov 2016, section 5.1.
     """

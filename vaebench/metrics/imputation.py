@@ -1,6 +1,6 @@
 """How many of an image's missing pixels are filled in wrongly.
 
-It is a function of the steps of the chain that fills them in.
+The share is given for every step of the chain that fills them in.
 """
 
 from __future__ import annotations
