@@ -1,6 +1,6 @@
-"""A table and its results as text, Markdown, LaTeX, HTML or CSV; figures.
+"""Reports: a table and its results as text, Markdown, LaTeX, HTML or CSV, and figures.
 
-Comparison of two sets of results.
+The comparison of two sets of results is here too.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ FORMATS = ("text", "md", "csv", "latex", "html")
 
 
 def render(table: Table, frame: pd.DataFrame, format: str = "text", brief: bool = False) -> str:
-    """The report of one table.
+    """Return the report of one table.
 
     Args:
-        table: What the paper printed.
+        table: The table, with what the paper printed.
         frame: The results, in the long format (``Store.frame`` or ``read_csv``).
         format: One of FORMATS; see ``written``.
         brief: See ``Look``.
 
     Raises:
-        UserError: For an unknown format.
+        UserError: If the format is unknown.
     """
     from vaebench.report.shown import Measured
 
@@ -43,11 +43,11 @@ class Look:
     """How a page is shown.
 
     Attributes:
-        brief: The entries with runs and what their marks stand for, without the other notes; in
-            text a short line each.
-        width: Characters of the terminal, for text; None for lines as long as they are.
-        colour: Text in colour.
-        curves: With the validation curve of each entry, where it is known.
+        brief: Only entries with runs, the meaning of their marks, and no other notes; in text a
+            short line each.
+        width: Characters of the terminal, for text; None for lines of any length.
+        colour: Whether text has colours.
+        curves: Whether the validation curve of each entry is shown, if it is known.
     """
 
     brief: bool = False
@@ -57,17 +57,17 @@ class Look:
 
 
 def written(shown: Sequence[Shown], format: str = "text", look: Look = Look()) -> str:
-    """Tables and figures in one format.
+    """Return tables and figures in one format.
 
     Args:
-        shown: One or more of them.
-        format: ``csv`` is the results themselves, one line per (cell, seed, metric), which
-            ``compare`` reads. The other formats are pages, aggregated over seeds. A note stands on
-            the first page that needs it.
+        shown: One or more tables or figures.
+        format: ``csv`` is the results themselves, one line for each (cell, seed, metric), which
+            ``compare`` reads. The other formats are pages, aggregated over seeds. A note is on
+            the first page that needs it, and only there.
         look: How they are shown.
 
     Raises:
-        UserError: For an unknown format.
+        UserError: If the format is unknown.
     """
     from vaebench.report.page import said_once
     from vaebench.report.shown import results_text
@@ -81,7 +81,7 @@ def written(shown: Sequence[Shown], format: str = "text", look: Look = Look()) -
 
 
 def check_format(format: str) -> None:
-    """Raises UserError unless it is one of FORMATS."""
+    """Raise UserError unless ``format`` is one of FORMATS."""
     if format not in FORMATS:
         raise UserError(f"unknown format {format!r}: {nearest(format, FORMATS)}")
 

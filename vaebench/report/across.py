@@ -1,6 +1,6 @@
 """The report of a table whose columns are measures of the same runs.
 
-One line per row, as in print.
+It has one line for each row, as in print.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from vaebench.report import cells
 from vaebench.report.summary import NOT_TRAINED, ReportRow
 
 LEAST = 3
-"""With fewer columns each has lines of its own."""
+"""Least number of columns; if there are fewer, each entry has a line of its own."""
 
 
 def fits(table: Table) -> bool:
@@ -22,7 +22,7 @@ def fits(table: Table) -> bool:
 
 
 def legend(table: Table, unit: str) -> str:
-    """What stands in the columns."""
+    """Return the meaning of the columns."""
     measures = {c: table.measure_of(c) for c in table.columns}
     judged = [c for c, m in measures.items() if not (is_descriptive(m) or is_timing(m))]
     what = ", ".join(f"{c}: {heading(m)}" for c, m in measures.items() if c != heading(m))
@@ -31,6 +31,7 @@ def legend(table: Table, unit: str) -> str:
         if table.printed
         else ""
     )
+
     return (
         f"{what}{'; ' if what else ''}means over seeds in {unit}{brackets}. Lower is better in "
         f"{', '.join(judged)}."
@@ -40,9 +41,9 @@ def legend(table: Table, unit: str) -> str:
 def records(
     table: Table, rows: list[ReportRow], marks: dict[str, int]
 ) -> tuple[list[dict[str, str]], tuple[str, ...]]:
-    """A line for every row and setting, header -> text.
+    """Return a line for every row and setting, header -> text, and the headers that always stay.
 
-    And the headers that stay whatever is below them. A column has the measured number and, in
+    These headers are shown even if nothing is below them. A cell has the measured number and, in
     brackets, the published one.
     """
     samples = cells.one_samples(rows)
@@ -79,9 +80,9 @@ def records(
 
 
 def _lines(rows: list[ReportRow]) -> list[list[ReportRow]]:
-    """The entries of each line: those of one row and the same runs.
+    """Group the entries into lines: those of one row and the same runs.
 
-    One without runs joins its row's first line.
+    An entry without runs joins the first line of its row.
     """
     out = []
     for _, of_row in groupby(rows, key=lambda r: r.row):
@@ -103,10 +104,10 @@ def _cell(table: Table, row: ReportRow | None) -> str:
 
 
 def _verdict(entries: list[ReportRow]) -> str:
-    """The verdict of the line.
+    """Return the verdict of a line.
 
-    If its columns have different ones, each with the name of the column. A printed number of a kind
-    that is not trained here counts for nothing if the row is trained for another column.
+    If its columns have different verdicts, each is preceded by the name of its column. If the row
+    is trained for any column, columns that are only printed do not count.
     """
     trained = [r for r in entries if r.verdict != NOT_TRAINED] or entries
     judged = [r for r in trained if r.verdict != "-" or (r.ours and not is_descriptive(r.measure))]

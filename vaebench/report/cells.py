@@ -1,4 +1,4 @@
-"""What stands in one cell of a report, in plain text."""
+"""The content of one cell of a report, in plain text."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from vaebench.report.summary import BESIDE, ReportRow
 from vaebench.results import flags
 
 MARK = "!"
-"""Stands behind a flagged number, or in its place."""
+"""Mark behind a flagged number, or behind the kind of flag in its place."""
 
 
 def places(table: Table, column: str) -> int:
-    """Decimals of the published numbers of a column.
+    """Return the decimals of the published numbers of a column.
 
-    The most that a number of the same measure has.
+    They are the most that any number of the same measure has.
     """
     measure = table.measure_of(column)
     every = (
@@ -31,35 +31,36 @@ def places(table: Table, column: str) -> int:
 
 
 def published(table: Table, row: ReportRow) -> str:
-    """The published number with the decimals of its measure.
+    """Return the published number with the decimals of its measure.
 
-    ``84.11 ± 0.04`` with its standard deviation.
+    If it has a standard deviation, the form is ``84.11 ± 0.04``.
     """
     if row.published is None:
         return ""
+
     digits = places(table, row.column)
     sd = "" if row.published_sd is None else f" ± {row.published_sd:.{digits}f}"
     return f"{row.published:.{digits}f}{sd}"
 
 
 def decimals(published: Iterable[float | None]) -> int:
-    """The most decimals among the published numbers, so that 97 stands as 97.0 below 113.1."""
+    """Return the most decimals of all published numbers, so that 97 becomes 97.0 below 113.1."""
     return max((len(f"{v:g}".partition(".")[2]) for v in published if v is not None), default=0)
 
 
 def one_samples(rows: Iterable[ReportRow]) -> int | None:
-    """The number of importance samples of every IW-NLL beside the measure.
+    """Return the number of importance samples that the IW-NLLs of all rows have in common.
 
-    None if the rows have different ones.
+    None if they differ.
     """
     found = {r.iw_nll.samples for r in rows if r.iw_nll}
     return found.pop() if len(found) == 1 else None
 
 
 def beside(row: ReportRow, samples: int | None) -> dict[str, str]:
-    """The metrics beside the measure.
+    """Return the metrics beside the measure, header -> text.
 
-    K of the IW-NLL stands in its header or, if ``samples`` is None, in each cell.
+    K of the IW-NLL is in its header or, if ``samples`` is None, in each cell.
     """
     cells = {}
     for metric in BESIDE:
@@ -70,15 +71,16 @@ def beside(row: ReportRow, samples: int | None) -> dict[str, str]:
             header = f"{header} (K={samples})"
         elif metric == "iw_nll" and e and e.samples is not None:
             text = f"{text} K={e.samples}"
+
         cells[header] = text
     return cells
 
 
 def number(e: Estimate | None) -> str:
-    """``113.25 ± 0.12`` over seeds, ``113.25 [0.05]`` for one seed.
+    """Write a number with its error: ``113.25 ± 0.12`` over seeds, ``113.25 [0.05]`` for one seed.
 
-    In brackets the error of its evaluation. No more digits than the error supports, and two
-    decimals at most. With a ``!`` if it is flagged.
+    In brackets is the error of its evaluation. There are no more digits than the error supports,
+    and at most two decimals. A ``!`` follows if the number is flagged.
     """
     if e is None:
         return ""
@@ -86,18 +88,18 @@ def number(e: Estimate | None) -> str:
 
 
 def lost(row: ReportRow, metric: str) -> str:
-    """``impossible!`` if every value of a metric was impossible, so that there is no number."""
+    """Return why a metric has no number, such as ``impossible!`` if all its values were that."""
     return "".join(f"{kind}{MARK}" for kind in row.lost.get(metric, ())[:1])
 
 
 def _by_layer(metric: str, e: Estimate) -> str:
-    """``31.1 / 13.3 / 0.06!``: each latent layer, the one next to the data first.
+    """Write a number for each latent layer: ``31.1 / 13.3 / 0.06!``.
 
-    Dead ones are marked.
+    The layer next to the data is the first. Dead layers are marked.
     """
     if metric != "kl":
         return " / ".join(f"{v:g}" if v == round(v) else f"{v:.1f}" for v in e.layers)
-    # No minus before 0.00.
+    # Adding 0.0 removes the minus of -0.00.
     parts = [f"{v:.1f}" if abs(v) >= 10 else f"{round(v, 2) + 0.0:.2f}" for v in e.layers]
     marks = [MARK if flags.is_dead(v) else "" for v in e.layers]
     return " / ".join(f"{part}{mark}" for part, mark in zip(parts, marks, strict=True)) + (
@@ -117,9 +119,9 @@ def _plain(e: Estimate) -> str:
 
 
 def difference(row: ReportRow) -> str:
-    """Ours minus published, with its sign and the digits of ours.
+    """Return ours minus published, with its sign and the digits of ours.
 
-    Empty if the two may not be compared.
+    It is empty if the two may not be compared.
     """
     if row.difference is None or row.ours is None:
         return ""
@@ -128,33 +130,35 @@ def difference(row: ReportRow) -> str:
 
 
 PLACES = 2
-"""Decimals at most, and of a number without a known error."""
+"""Most decimals of a number, and the decimals of one without a known error."""
 
 
 def supported(error: float | None) -> int:
-    """Decimals that a number with this standard error has, negative for tens and hundreds.
+    """Return the decimals that a standard error supports, negative for tens and hundreds.
 
-    By the rule of the Particle Data Group: the error keeps two digits where its three leading ones
-    are 100 to 354, one from 355 to 949, and from 950 on it becomes 1000 and keeps two. 0.35 has two
-    decimals, 0.36 one, 3.6 none, 36 tens.
+    This is the rule of the Particle Data Group. The error keeps two digits if its three leading
+    ones are 100 to 354, and one if they are 355 to 949. From 950 on it becomes 1000 and keeps two.
+    So 0.35 has two decimals, 0.36 one, 3.6 none, and 36 is rounded to tens.
     """
     if not error:
         return PLACES
+
     exponent = math.floor(math.log10(error))
     leading = round(error / 10.0**exponent * 100)
     digits = 1 if 355 <= leading < 950 else 2
+
     if leading >= 950:
         exponent += 1
     return min(PLACES, digits - 1 - exponent)
 
 
 def rounded(value: float, digits: int) -> str:
-    """To so many decimals, in plain notation, without a minus before zero."""
+    """Round to so many decimals, in plain notation, without a minus before zero."""
     return f"{round(value, digits) + 0.0:.{max(digits, 0)}f}"
 
 
 def cost(row: ReportRow) -> dict[str, str]:
-    """What the runs of a row took."""
+    """Return what the runs of a row took: updates, time and device."""
     return {
         "updates": "" if row.updates is None else f"{row.updates:,.0f}",
         "time": "" if row.seconds is None else duration(row.seconds),
@@ -165,6 +169,6 @@ def cost(row: ReportRow) -> dict[str, str]:
 
 
 def notes(row: ReportRow, marks: dict[str, int]) -> str:
-    """Status, source, and the marks of the notes below."""
+    """Return status, source, and the marks of the notes below."""
     parts = [row.status, row.source, "".join(f"[{marks[n]}]" for n in row.footnotes)]
     return " ".join(p for p in parts if p)

@@ -1,6 +1,6 @@
-"""Colours of a page on a terminal, laid over the text when it stands.
+"""Colours of a page on a terminal, added to the finished text.
 
-They change no character and no width.
+They change no visible character and no width.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ DIM = "2"
 RED = "31"
 GREEN = "32"
 YELLOW = "33"
-"""Codes of ANSI terminals."""
+"""Colour codes of ANSI terminals."""
 
 VERDICTS = {
     "yes": GREEN,
@@ -26,7 +26,7 @@ VERDICTS = {
     "not trained here": DIM,
     "-": DIM,
 }
-"""The first words of a verdict."""
+"""First words of a verdict -> colour."""
 
 STATUSES = {
     "failed": RED,
@@ -36,19 +36,19 @@ STATUSES = {
     "trained": YELLOW,
     "not run": DIM,
 }
-"""Words of the column of notes, the strongest first."""
+"""Words in the column of notes -> colour, the most important first."""
 
 
 def paint(text: str, code: str) -> str:
-    """A text in a colour; blanks around it stay as they are."""
+    """Return a text in a colour; blanks around it stay as they are."""
     inner = text.strip()
     return text.replace(inner, f"\033[{code}m{inner}\033[0m", 1) if inner else text
 
 
 def grid(text: str, headers: Sequence[str]) -> str:
-    """The lines of a ruled grid, in colour.
+    """Return the lines of a ruled grid, in colour.
 
-    Coloured are headers, verdicts, states and flagged numbers.
+    Coloured are headers, verdicts, statuses and flagged numbers.
     """
     head, rule, *lines = text.split("\n")
     spans = [match.span() for match in re.finditer("-+", rule)]
@@ -68,7 +68,7 @@ def _line(line: str, spans: Sequence[tuple[int, int]], headers: Sequence[str]) -
 
 
 def _code(header: str, cell: str) -> str:
-    """The colour of a cell; empty: none."""
+    """Return the colour of a cell; '' for none."""
     if header == "verdict":
         return VERDICTS.get(cell.partition(",")[0], "")
     if header == "notes":

@@ -1,4 +1,4 @@
-"""Two sets of results, row by row: whether they agree within a tolerance or within their errors."""
+"""Comparison of two sets of results, row by row, within a tolerance or within their errors."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEVEL = math.erf(3 / math.sqrt(2))
-"""Without a tolerance two means agree within this interval: three standard errors if these are
-known, more by Student's t if they come from few seeds. Many rows are compared at once, so it is
-higher than that of a verdict."""
+"""Level of the interval within which two means agree if no tolerance is given. It is three standard
+errors if these are known, and more, by Student's t, if they come from few seeds. It is higher than
+that of a verdict, because many rows are compared at once."""
 
 FLOOR = 1e-6
-"""Two means always agree within this much: the last digits of a sum depend on
+"""Two means always agree within this much, because the last digits of a sum depend on
 the order of its terms."""
 
 
@@ -51,17 +51,17 @@ class ComparedRow:
     """One metric of one table entry on both sides; a side without it is None.
 
     Attributes:
-        name: Of the entry, as a reader sees it.
-        metric: What is compared.
+        name: Name of the entry, as a reader sees it.
+        metric: The metric that is compared.
         a: The first side.
         b: The second side.
         difference: b minus a.
         error: Standard error of the difference; None if neither side has one.
         allowed: The largest difference that counts as agreement. None if the row is not judged: it
-            is a time, or no error is known on either side, and no tolerance was given for its unit.
-        protocols: Unlike protocols that were compared anyway.
-        settings: Unlike presets, labels or training settings.
-        flagged: The kinds of flags of either side.
+            is a time, or no error is known on either side and no tolerance was given for its unit.
+        protocols: Different protocols that were compared anyway.
+        settings: Different presets, labels or training settings.
+        flagged: The kinds of flags of both sides.
     """
 
     name: str
@@ -77,7 +77,7 @@ class ComparedRow:
 
     @property
     def judged(self) -> bool:
-        """Whether the row counts. A row of one side only does, and differs; a time never does."""
+        """Whether the row counts. A row of one side counts, and differs; a time never counts."""
         return not is_timing(self.metric) and (self.difference is None or self.allowed is not None)
 
     @property
@@ -95,7 +95,7 @@ class Comparison:
     rows: tuple[ComparedRow, ...]
     tol: float | None
     left_out: int = 0
-    """Rows in one side only that were not to be compared."""
+    """Number of rows in one side only that were not to be compared."""
 
     @property
     def differs(self) -> bool:
@@ -117,24 +117,27 @@ def compare(
 
     Each is aggregated over its finished seeds. A row in nats agrees if the means differ by at most
     ``tol``. Without ``tol``, and in other units, a row agrees within the interval of ``LEVEL`` by
-    Welch's t, and always within ``FLOOR``. The errors are those over seeds; of a single seed that
-    of its evaluation, which counts as known. If one side has a single seed, the spread over seeds
-    is unknown: a row in nats then agrees within the margin of its table too. If a side holds
-    several presets of a table entry, the preset is part of the row.
+    Welch's t, and always within ``FLOOR``.
+
+    The errors are those over seeds; for a single seed it is that of its evaluation, which counts as
+    known. If one side has a single seed, the spread over seeds is unknown: a row in nats then also
+    agrees within the margin of its table. If a side has several presets of a table entry, the
+    preset is part of the row.
 
     Args:
         a: The first side.
         b: The second side.
-        tol: In nats; None for the interval.
-        ignore_protocol: Compare even numbers of unlike protocols.
+        tol: The tolerance in nats; None for the interval.
+        ignore_protocol: Also compare numbers of different protocols.
         common: Leave out what is in one side only, and count it.
 
     Raises:
-        UserError: For a bad ``tol``, if no row is in both sides, for several training settings of
-            one row in one side, and for unlike protocols unless they are ignored.
+        UserError: If ``tol`` is bad, no row is in both sides, one side has several training
+            settings of a row, or protocols differ and are not ignored.
     """
     if tol is not None:
         tol = options.TOLERANCE.check("tolerance", tol, f"tolerance {tol}")
+
     entry = ["table", "row", "column"]
     several = any((f.groupby(entry)["preset"].nunique() > 1).any() for f in (a, b))
     by = [*entry, "preset"] if several else entry
@@ -145,6 +148,7 @@ def compare(
     if not names:
         raise UserError("nothing to compare: neither side has a finished run with a number")
     shared = [name for name in names if name in first and name in second]
+
     entries = [set(f[entry].itertuples(index=False, name=None)) for f in (a, b)]
     if not entries[0] & entries[1] or (common and not shared):
         raise UserError(
@@ -162,9 +166,9 @@ def compare(
 
 
 def _parts(frame: pd.DataFrame, by: list[str]) -> dict[Name, list[Record]]:
-    """The rows of each metric of each entry that were measured as the cell asks.
+    """Return the rows of each metric of each entry that were measured as the cell asks.
 
-    First by entries, then by metrics.
+    They are in the order of the entries, then of the metrics.
     """
     rows = records(frame)
     parts: dict[Name, list[Record]] = {}
@@ -180,14 +184,14 @@ def _parts(frame: pd.DataFrame, by: list[str]) -> dict[Name, list[Record]]:
 
 
 def _places(names: Iterable[T]) -> dict[T, int]:
-    """The place of each name, in the order in which they first appear."""
+    """Return name -> its place, in the order in which the names first appear."""
     return {name: i for i, name in enumerate(dict.fromkeys(names))}
 
 
 def _numbers(parts: dict[Name, list[Record]], side: str) -> dict[Name, list[Record]]:
-    """Of each part the rows that count.
+    """Return the rows of each part that count.
 
-    Raises UserError if some are of several training settings.
+    Raises UserError if the rows of a part are of several training settings.
     """
     numbers = {name: rows for name, part in parts.items() if (rows := averaged(part))}
     for name, rows in numbers.items():
@@ -239,7 +243,7 @@ def _row(
 
 
 def _width(*sides: Estimate) -> float:
-    """Half-width of the interval of the difference.
+    """Return the half-width of the interval of the difference.
 
     The error of a single evaluation counts as known.
     """
@@ -249,14 +253,15 @@ def _width(*sides: Estimate) -> float:
 
 @lru_cache
 def _margin(table: str) -> float:
-    """The margin of a table in nats; 0 where there is no such table (any more)."""
+    """Return the margin of a table in nats; 0 if there is no such table (any more)."""
     return catalogue.load_table(table).margin if table in catalogue.options("table") else 0.0
 
 
 def _settings(a: list[Record], b: list[Record]) -> str:
-    """``presets: paper against tuned``, ``labels: none against modified``.
+    """Say in what the settings of the sides differ; '' if in nothing.
 
-    Or the keys; of all where the sides differ.
+    It is the first that differs of ``presets: paper against tuned``,
+    ``labels: none against modified``, and the keys.
     """
     for column in ("preset", "label"):
         left, right = (
@@ -264,13 +269,14 @@ def _settings(a: list[Record], b: list[Record]) -> str:
         )
         if left != right:
             return f"{column}s: {left} against {right}"
+
     left = a[0]["key"]
     right = b[0]["key"]
     return f"trained otherwise: {left} against {right}" if left != right else ""
 
 
 def _known(frame: pd.DataFrame) -> str:
-    """Which tables and presets a side is of."""
+    """Return the tables and presets of a side."""
     pairs = frame[["table", "preset"]].drop_duplicates().itertuples(index=False, name=None)
     return ", ".join(f"{table} preset={preset}" for table, preset in pairs) or "nothing"
 
@@ -281,9 +287,9 @@ def _name(cell: Sequence[str]) -> str:
 
 
 def render(comparison: Comparison, width: int | None = None) -> str:
-    """A text table of all rows, then how many agree.
+    """Return a text table of all rows, then how many agree.
 
-    ``width``: of the terminal, None for no limit.
+    ``width`` is that of the terminal, None for no limit.
     """
     headers = ("row", "metric", "first", "n", "second", "n", "difference", "error", "allowed", "")
     lines = tuple(_line(row) for row in comparison.rows)
@@ -297,7 +303,7 @@ def render(comparison: Comparison, width: int | None = None) -> str:
 
 
 def _line(r: ComparedRow) -> tuple[str, ...]:
-    """The cells of one row."""
+    """Return the cells of one row."""
     counts = [str(e.n) if e else "" for e in (r.a, r.b)]
     numbers = ((r.difference, "+.3f"), (r.error, ".3f"), (r.allowed, ".3g"))
     values = [f"{value:{spec}}" if value is not None else "" for value, spec in numbers]
@@ -314,6 +320,7 @@ def _line(r: ComparedRow) -> tuple[str, ...]:
         words += f" ({r.settings})"
     if r.flagged:
         words += f" (flagged, {r.flagged})"
+
     part = next((e.cases for e in (r.a, r.b) if e is not None and e.cases is not None), None)
     metric = r.metric if part is None else f"{r.metric} of {part:,} cases"
     return (r.name, metric, number(r.a), counts[0], number(r.b), counts[1], *values, words)
@@ -333,7 +340,7 @@ def _count(comparison: Comparison) -> str:
 
 
 def _rule(comparison: Comparison) -> str:
-    """By what the rows were judged, in words, as far as it applied to any of them."""
+    """Say by what the rows were judged, as far as it applied to any of them."""
     errors = (
         f"the {LEVEL:.1%} interval, by Student's t (±: over seeds; [..]: of the "
         "evaluation of a single seed)"
@@ -344,6 +351,7 @@ def _rule(comparison: Comparison) -> str:
         return f"|difference| <= {comparison.tol:g}" + (
             f" nats; in other units {errors}" if other else ""
         )
+
     single = any(a.unit == b.unit == "nats" and 1 in (a.n, b.n) for a, b in both)
     margin = (
         (

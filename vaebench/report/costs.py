@@ -1,4 +1,4 @@
-"""What a run will cost, from what finished runs have cost."""
+"""The cost of runs, estimated from what finished runs have cost."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ FIELDS = (
     "table",
     "preset",
 )
-"""What is known of a shipped run: its costs, and by which table and preset it was made."""
+"""What is known of a shipped run: its cost, and the table and preset by which it was made."""
 
 
 def estimate(
     recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "", evaluate: bool = True
 ) -> float | None:
-    """Seconds per seed of a cell.
+    """Estimate the seconds that a cell takes for each seed.
 
     Args:
         recorded: Results of runs, or what ``digest.cost`` keeps of them (``Index.costs``,
             ``reference_records``).
-        cell: What is to be run.
-        kind: Runs on a 'cpu' or on 'cuda' only.
-        evaluate: With its evaluation.
+        cell: The cell that is to be run.
+        kind: Only use runs on a 'cpu' or on 'cuda'.
+        evaluate: Include the evaluation.
 
     Returns:
         The mean over finished runs of the same training settings, by any version of their options.
         If there are none, the mean over runs with the same data, model, sizes and objective, of
-        their seconds per update times the cell's upper limit of updates. None if nothing like it is
-        recorded. Of runs that were timed by the processor and others, the former alone: what else a
-        machine did stands in the seconds of the others.
+        their seconds per update times the cell's upper limit of updates. None if nothing similar is
+        recorded. If some runs were timed by the processor's clock, only these count, because the
+        seconds of the others include whatever else the machine did.
     """
     key = cell.key
     sizes_here = sizes(cell.config)
@@ -69,18 +69,20 @@ def estimate(
             cost(r), key, sizes_here, "dims" in cell.config["model"]
         ):
             alike.append((training / theirs * updates + evaluated, r))
+
     return _mean(same or alike)
 
 
 def evaluation(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "") -> float | None:
-    """Seconds of the evaluation of one seed of a cell; arguments as of ``estimate``.
+    """Estimate the seconds that an evaluation of one seed takes; arguments as of ``estimate``.
 
-    The mean over runs that were evaluated by the same ``eval`` settings: those of the same training
-    settings, else those with the same data, model, sizes and objective.
+    It is the mean over runs that were evaluated by the same ``eval`` settings: those of the same
+    training settings, else those with the same data, model, sizes and objective.
     """
     key = cell.key
     sizes_here = sizes(cell.config)
     wanted = digest.evaluation(cell.config)
+
     same = []
     alike = []
     for r in map(cost, recorded):
@@ -91,20 +93,21 @@ def evaluation(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "") -
             same.append((seconds, r))
         elif _alike(r, key, sizes_here):
             alike.append((seconds, r))
+
     return _mean(same or alike)
 
 
 def stored_evaluation(store: Store, cell: Cell, kind: str = "") -> float | None:
-    """As ``evaluation``, from the runs of a store."""
+    """Return ``evaluation`` from the runs of a store."""
     with index.opened(store) as runs:
         return evaluation(runs.costs([cell.key]), cell, kind)
 
 
 def reference_records() -> list[dict[str, Any]]:
-    """The runs of the shipped reference results, reduced to FIELDS.
+    """Return the runs of the shipped reference results, reduced to FIELDS.
 
-    [] if this installation has none. One record per (key, seed), unknown numbers are None. Files
-    that are not results CSVs (curves) are left out.
+    There is one record for each (key, seed); unknown numbers are None. Files that are not results
+    CSVs (curves) are left out. [] if this installation has no reference results.
     """
     found: dict[tuple[str, int], dict[str, Any]] = {}
     place = shipped.folder()
@@ -116,7 +119,7 @@ def reference_records() -> list[dict[str, Any]]:
 
 
 def _mean(timed: list[tuple[float, dict[str, Any]]]) -> float | None:
-    """The mean of the seconds that the records beside them tell of."""
+    """Return the mean of the seconds, of those timed by the processor's clock if there are any."""
     best = [seconds for seconds, record in timed if record.get("clock")] or [
         seconds for seconds, _ in timed
     ]
@@ -124,17 +127,17 @@ def _mean(timed: list[tuple[float, dict[str, Any]]]) -> float | None:
 
 
 def _known(seconds: float | None) -> float:
-    """Seconds, or 0 where they were not recorded."""
+    """Return the seconds, or 0 if they were not recorded."""
     return seconds if seconds and math.isfinite(seconds) else 0.0
 
 
 def _on(kind: str, record: dict[str, Any]) -> bool:
-    """Whether a run was on this kind of device; empty: any."""
+    """Whether a run was on this kind of device; '' means any."""
     return (record.get("device") or "").startswith(kind)
 
 
 def _budget(record: dict[str, Any], unit: str) -> float | None:
-    """What a run was trained for, in ``unit``; None where that is not known."""
+    """Return what a run was trained for, in ``unit``; None if it is not known."""
     if unit == "updates":
         return record.get("updates")
     budget = record["budget"]
@@ -144,8 +147,9 @@ def _budget(record: dict[str, Any], unit: str) -> float | None:
 def _alike(record: dict[str, Any], key: str, sizes_here: str, by_key: bool = False) -> bool:
     """Whether an update of a run takes about as long.
 
-    The same data, model and objective, and the same sizes. The first three stand in the readable
-    part of the key. Sizes are known from the settings or, ``by_key``, from ``dims`` in the key.
+    It does with the same data, model, objective and sizes. The first three are in the readable
+    part of the key. Sizes are known from the settings or, with ``by_key``, from ``dims`` in the
+    key.
     """
     if readable(record["key"]) != readable(key):
         return False
@@ -153,9 +157,9 @@ def _alike(record: dict[str, Any], key: str, sizes_here: str, by_key: bool = Fal
 
 
 def _from_csv(path: Path) -> list[dict[str, Any]]:
-    """One record per line of the results CSV at ``path``, read without pandas.
+    """Return one record for each line of the results CSV at ``path``, read without pandas.
 
-    ValueError where it is none.
+    Raises ValueError if it is not a results CSV.
     """
     numbers = ("seconds", "eval_seconds", "updates")
     with path.open(encoding="utf-8", newline="") as f:

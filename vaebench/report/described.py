@@ -1,4 +1,4 @@
-"""Everything that the file of a table or figure says, as plain text, without its results."""
+"""The content of a table's or figure's file as plain text, without results."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from vaebench.results import shipped
 
 
 def page(exhibit: Exhibit) -> str:
-    """What ``vaebench show`` prints of it."""
+    """Return what ``vaebench show`` prints of a table or figure."""
     return "\n".join([f"{exhibit.name}: {exhibit.title}", *_made(exhibit), *_remarks(exhibit)])
 
 
 @singledispatch
 def _made(exhibit: Exhibit) -> Iterable[str]:
-    """How its numbers come about."""
+    """Yield how its numbers are made."""
     raise TypeError(exhibit)
 
 
@@ -43,18 +43,21 @@ def _(table: Table) -> Iterator[str]:
     if table.published_csv:
         place = shipped.folder("published") or Path("results", "published")
         yield f"numbers  {place / table.published_csv}, as published"
+
     yield from ("", "columns")
     yield aligned(
         [(c, _words(col.set), _column_remarks(col)) for c, col in table.columns.items()], "  "
     )
+
     yield from ("", "rows")
     yield aligned([("", "overrides", "trained", "published", ""), *_rows(table)], "  ")
+
     yield from ("", "presets")
     yield aligned(list(_presets(table)), "  ")
 
 
 def _remarks(table: Exhibit) -> Iterator[str]:
-    """Notes, ledger, findings."""
+    """Yield notes, ledger and findings."""
     for note in table.notes:
         yield from ("", *_wrapped(note, "note     "))
     if table.ledger:

@@ -1,6 +1,6 @@
 """The notes below a table. Each is a rule of ``RULES``, in the order of the page.
 
-A rule gives the lines of its note; none if it does not apply. To add a note: a rule here,
+A rule yields the lines of its note; none if it does not apply. To add a note, add a rule here and
 an entry of ``RULES``.
 """
 
@@ -42,11 +42,11 @@ VERDICTS = {
 }
 
 JUDGED = {"yes", "better", "no", "unclear"}
-"""Words that errors decide."""
+"""Verdicts that depend on errors."""
 
 
 def footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
-    """The lines of all rules."""
+    """Return the lines of all rules."""
     summary = Summary(table, rows)
     return [line for rule in RULES for line in rule(summary)]
 
@@ -55,7 +55,7 @@ def footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
 
 
 def legend(summary: Summary) -> Iterator[str]:
-    """What the numbers are."""
+    """Explain what the numbers are."""
     table = summary.table
     if across.fits(table):
         yield across.legend(table, summary.unit)
@@ -65,6 +65,7 @@ def legend(summary: Summary) -> Iterator[str]:
     measures = {c: table.measure_of(c) for c in table.columns if c in shown}
     others = {c: m for c, m in measures.items() if m != table.measure and not is_timing(m)}
     columns = "".join(f", in column {c} {heading(m)}" for c, m in others.items())
+
     difference = "; difference: ours minus published" if table.printed else ""
     unit = " in nats" if summary.unit == "nats" else f" ({summary.unit})"
     judged = not all(is_descriptive(m) for m in [table.measure, *others.values()])
@@ -73,14 +74,14 @@ def legend(summary: Summary) -> Iterator[str]:
 
 
 def error_over_seeds(summary: Summary) -> Iterator[str]:
-    """``113.25 ± 0.12``."""
+    """Explain ``113.25 ± 0.12``."""
     if any(e.se is not None for e in summary.estimates):
         more = "; it holds no error of the published number" if summary.table.printed else ""
         yield f"±: standard error of the mean over the seeds{more}."
 
 
 def published_sd(summary: Summary) -> Iterator[str]:
-    """``84.11 ± 0.04`` in print."""
+    """Explain ``84.11 ± 0.04`` in print."""
     if any(r.published_sd is not None for r in summary.rows):
         yield (
             "± of a published number: the standard deviation over the paper's runs, as "
@@ -89,7 +90,7 @@ def published_sd(summary: Summary) -> Iterator[str]:
 
 
 def error_of_one_seed(summary: Summary) -> Iterator[str]:
-    """``113.25 [0.05]``."""
+    """Explain ``113.25 [0.05]``."""
     found = {e.error_kind for e in summary.estimates if e.n == 1 and e.own_error is not None}
     if found:
         kinds = " or ".join(
@@ -102,7 +103,7 @@ def error_of_one_seed(summary: Summary) -> Iterator[str]:
 
 
 def error_of_log_z(summary: Summary) -> Iterator[str]:
-    """The error of an estimated log Z, the largest of all rows."""
+    """Tell the error of an estimated log Z, the largest of all rows."""
     largest = max((e.log_z_error or 0.0 for e in summary.estimates), default=0.0)
     if largest:
         yield (
@@ -113,7 +114,7 @@ def error_of_log_z(summary: Summary) -> Iterator[str]:
 
 
 def part_of_the_cases(summary: Summary) -> Iterator[str]:
-    """What measuring on some of the test cases costs, where that is known."""
+    """Tell the error that comes from measuring on some of the test examples, if it is known."""
     known = [(e.case_error, e) for e in summary.estimates if e.cases and e.case_error]
     if known:
         error, worst = max(known, key=lambda pair: pair[0])
@@ -125,7 +126,7 @@ def part_of_the_cases(summary: Summary) -> Iterator[str]:
 
 
 def unknown_words(summary: Summary) -> Iterator[str]:
-    """How much of the documents a vocabulary lacks.
+    """Tell how many of the documents' words the vocabulary lacks.
 
     Each such word is scored as the one entry <unk>.
     """
@@ -138,7 +139,7 @@ def unknown_words(summary: Summary) -> Iterator[str]:
 
 
 def effective_samples(summary: Summary) -> Iterator[str]:
-    """How far the importance-weighted NLL may be trusted."""
+    """Tell how far the importance-weighted NLL can be trusted."""
     known = [(e.ess, e) for e in summary.importance_weighted if e.ess is not None]
     if known:
         ess, worst = min(known, key=lambda pair: pair[0])
@@ -150,7 +151,7 @@ def effective_samples(summary: Summary) -> Iterator[str]:
 
 
 def delta_method(summary: Summary) -> Iterator[str]:
-    """Errors that do not name their method are by the delta method, of an earlier version."""
+    """Warn of errors by the delta method of an earlier version, which did not name the method."""
     known = [e for e in summary.importance_weighted if e.ess is not None]
     if any(e.n == 1 and e.own_error is not None and not e.error_by for e in known):
         yield (
@@ -160,7 +161,7 @@ def delta_method(summary: Summary) -> Iterator[str]:
 
 
 def evaluated_once(summary: Summary) -> Iterator[str]:
-    """Rows without the repeated evaluations (``eval.repeats``) that the table asks for."""
+    """Name the rows without the repeated evaluations (``eval.repeats``) that the table asks for."""
     if any(override.startswith("eval.repeats=") for override in summary.table.base):
         alone = dict.fromkeys(r.row for r in summary.rows if r.ours and not r.ours.repeats)
         if alone:
@@ -171,10 +172,10 @@ def evaluated_once(summary: Summary) -> Iterator[str]:
 
 
 def evaluation_noise(summary: Summary) -> Iterator[str]:
-    """What repeated evaluations of the same parameters gave.
+    """Tell the result of repeated evaluations of the same parameters.
 
-    Of several seeds the mean of their means, and of their variances, which leave the
-    seeds' own spread out.
+    For several seeds it is the mean of their means and of their variances, so the spread of the
+    seeds themselves is left out.
     """
     for r in summary.rows:
         if r.ours and r.ours.repeats:
@@ -187,7 +188,7 @@ def evaluation_noise(summary: Summary) -> Iterator[str]:
 
 
 def order_of_layers(summary: Summary) -> Iterator[str]:
-    """``31.1 / 13.3 / 0.06``."""
+    """Explain ``31.1 / 13.3 / 0.06``."""
     if any(len(e.layers) > 1 for r in summary.rows for e in r.beside.values()):
         yield (
             "KL and active units of several latent layers: by layer, the one next to the data "
@@ -196,7 +197,7 @@ def order_of_layers(summary: Summary) -> Iterator[str]:
 
 
 def flagged(summary: Summary) -> Iterator[str]:
-    """What the mark behind a flagged number means."""
+    """Explain the mark behind a flagged number."""
     kinds = {kind for e in summary.estimates for kind in e.flags}
     kinds |= {kind for r in summary.rows for lost in r.lost.values() for kind in lost}
     if kinds & set(flags.FAULTS):
@@ -213,20 +214,20 @@ def flagged(summary: Summary) -> Iterator[str]:
 
 
 def margin(summary: Summary) -> Iterator[str]:
-    """Up to which difference a row counts as reproduced."""
+    """Tell up to which difference a row counts as reproduced."""
     if summary.table.printed:
         yield f"margin: {summary.table.margin:g} {summary.unit}: {summary.table.margin_why}"
 
 
 def verdicts(summary: Summary) -> Iterator[str]:
-    """The words that stand in the table."""
+    """Explain the verdicts that are in the table."""
     if summary.table.printed:
         words = {_word(r) for r in summary.rows}
         yield from (f"{word}: {meaning}." for word, meaning in VERDICTS.items() if word in words)
 
 
 def interval(summary: Summary) -> Iterator[str]:
-    """The interval that verdicts speak of."""
+    """Explain the interval that verdicts refer to."""
     judged = [r for r in summary.rows if _word(r) in JUDGED]
     if not (summary.table.printed and judged):
         return
@@ -248,7 +249,7 @@ def interval(summary: Summary) -> Iterator[str]:
 
 
 def lost_seeds(summary: Summary) -> Iterator[str]:
-    """``yes, 3 of 5 seeds``."""
+    """Explain ``yes, 3 of 5 seeds``."""
     if any(r.verdict.endswith(" seeds") for r in summary.rows):
         yield "k of n seeds: the others failed or diverged; the mean is over the k that finished."
 
@@ -257,7 +258,7 @@ def lost_seeds(summary: Summary) -> Iterator[str]:
 
 
 def presets(summary: Summary) -> Iterator[str]:
-    """What the presets are of which there are runs."""
+    """Explain the presets of the rows."""
     for name, label in sorted({(r.preset, r.label) for r in summary.rows if r.preset}):
         about = (
             summary.table.in_its_words(load_preset(name)).about if name in options("preset") else ""
@@ -275,11 +276,11 @@ HOW_TIMED = {
     True: "seconds that the processor worked on a run",
     False: "seconds that passed while a run was made, whatever else the machine did",
 }
-"""What the seconds of a run are: by the processor's clock or not."""
+"""What the seconds of a run are, if they are by the processor's clock or not."""
 
 
 def recorded_time(summary: Summary) -> Iterator[str]:
-    """What stands in the column ``time``."""
+    """Explain the column ``time``."""
     clocks = {bool(r.clock) for r in summary.rows if r.seconds is not None}
     if clocks:
         pack = max(r.pack or 1 for r in summary.rows)
@@ -292,12 +293,12 @@ def recorded_time(summary: Summary) -> Iterator[str]:
 
 
 def notes(summary: Summary) -> Iterable[str]:
-    """Those of the table's own file."""
+    """Return the notes of the table's own file."""
     return summary.table.notes
 
 
 def ledger(summary: Summary) -> Iterator[str]:
-    """The table's ledger in short."""
+    """Yield the table's ledger in short."""
     if summary.table.ledger:
         why = f"vaebench show table={summary.table.name} says why"
         yield f"where the paper is silent or differs, at preset=paper ({why}):"
@@ -331,10 +332,10 @@ RULES: tuple[Rule, ...] = (
 
 
 def _word(row: ReportRow) -> str:
-    """The verdict without its label and its count of seeds."""
+    """Return the verdict without its label and its count of seeds."""
     return row.verdict.split(", ")[0]
 
 
 def _significant(error: float) -> str:
-    """An error with two significant digits, as a plain number."""
+    """Write an error with two significant digits, as a plain number."""
     return f"{error:.{max(2, 1 - math.floor(math.log10(error)))}f}"

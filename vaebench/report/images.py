@@ -1,4 +1,4 @@
-"""A drawing as the bytes of an image file; equal drawings give equal bytes."""
+"""Drawings as the bytes of image files; equal drawings have equal bytes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ DPI = 150
 """Dots of an inch."""
 
 DOTS = 4
-"""Of the side of an image's pixel."""
+"""Dots of the side of an image's pixel."""
 
 LARGEST = 2**14
-"""Dots of the side of a picture, if its pixels can be so small."""
+"""Most dots of the side of a picture, unless one dot for each pixel is more."""
 
 
 def kind_of(path: Path) -> str:
-    """The kind of image a file name asks for, one of SUFFIXES. Raises UserError for any other."""
+    """Return the kind of image that a file name asks for, one of SUFFIXES; UserError for others."""
     kind = path.suffix.lstrip(".").lower()
     if kind not in SUFFIXES:
         raise UserError(
@@ -37,12 +37,12 @@ def kind_of(path: Path) -> str:
 
 
 def image(draw: Callable[[Canvas], None], kind: str, title: str = "") -> bytes:
-    """A drawing under a title as an image file.
+    """Return a drawing under a title as an image file.
 
     Args:
-        draw: Draws on an empty matplotlib figure, whose size it sets.
+        draw: Draws on an empty matplotlib figure, and sets its size.
         kind: One of SUFFIXES.
-        title: Stands above; empty for none.
+        title: Title above the drawing; empty for none.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -62,12 +62,13 @@ def image(draw: Callable[[Canvas], None], kind: str, title: str = "") -> bytes:
 
 
 def pixels(canvas: Canvas, picture: np.ndarray) -> None:
-    """A picture (rows, columns) of numbers from 0, white, to 1, black, over a whole figure.
+    """Draw a picture (rows, columns) of numbers from 0, white, to 1, black, over a whole figure.
 
-    Squares of equal size.
+    Its pixels are squares of equal size.
     """
     rows, columns = picture.shape
     side = max(1, min(DOTS, LARGEST // max(rows, columns)))
+
     canvas.set_layout_engine("none")
     canvas.set_size_inches(columns * side / DPI, rows * side / DPI)
     panel = canvas.add_axes((0, 0, 1, 1))

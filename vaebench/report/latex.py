@@ -16,8 +16,8 @@ ESCAPES = str.maketrans(
         ">": r"\textgreater{}",
         "|": r"\textbar{}",
         "±": r"$\pm$",
-        # At the start of a table row a bare bracket would be the option of
-        # the line break before it.
+        # At the beginning of a table row a bare bracket would be read as the option of the line
+        # break before it.
         "[": "{[}",
         "]": "{]}",
         **{c: f"\\{c}" for c in "{}$&#_%"},
@@ -26,7 +26,7 @@ ESCAPES = str.maketrans(
 
 
 def write(page: Page) -> str:
-    r"""A table float; ``\usepackage{booktabs}`` is all it needs."""
+    r"""Write a table float; it only needs ``\usepackage{booktabs}``."""
     lines = [
         r"\begin{table}",
         r"\centering",
@@ -58,10 +58,10 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _cell(text: str) -> str:
-    """A signed number in math mode, so that its minus is one; all else escaped."""
+    """Write a signed number in math mode, so that its minus is a real one; escape all else."""
     return f"${text}$" if re.fullmatch(r"[+-]\d+(\.\d+)?", text) else escape(text)
 
 
 def escape(text: str) -> str:
-    """Text in which LaTeX's special characters stand for themselves."""
+    """Return text in which LaTeX's special characters stand for themselves."""
     return " ".join(text.split()).translate(ESCAPES)

@@ -9,7 +9,7 @@ from vaebench.report.page import Grid, Page
 
 
 def write(page: Page) -> str:
-    """Title, pipe table, sections, notes."""
+    """Write title, pipe table, sections and notes."""
     lines = [f"**{escape(page.title)}**", "", *_table(page.grid)]
     for section in page.sections:
         lines += ["", *_table(section.grid), "", escape(section.sentence)]
@@ -33,5 +33,5 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def escape(text: str) -> str:
-    """Text that Markdown shows as it stands, inside a table cell too."""
+    """Return text that Markdown shows as it is, also inside a table cell."""
     return re.sub(r"([\\|*_`<\[\]])", r"\\\1", " ".join(text.split()))
