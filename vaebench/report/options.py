@@ -1,4 +1,4 @@
-"""Which options of a report go together, and with which tables and figures."""
+"""Checks of which options of a report fit together, and which tables and figures they fit."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check(
         sources: The results files to be read.
 
     Raises:
-        UserError: Naming the options that do not go together.
+        UserError: If options do not fit together; the line names them.
     """
     check_format(format)
     if plot is not None:

@@ -1,6 +1,6 @@
 """Results on other data than the table's.
 
-What the paper printed and chose says nothing of them, so it is left out.
+What the paper printed and chose does not apply to them, so it is left out.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 
 def shown_beside(table: Table, frame: pd.DataFrame) -> tuple[Table, str]:
-    """The table as it stands beside these results, and a note that says what was left out.
+    """Return the table as it is shown with these results, and a note on what was left out.
 
-    Empty: nothing. Where every result is of other data than the paper's, the table has no published
-    numbers, no literature, no ledger and no notes. Where some are the paper's, it stays as it is.
+    If every result is of other data than the paper's, the table has no published numbers, no
+    literature, no ledger and no notes. If some are of the paper's data, the table is unchanged and
+    the note is empty.
     """
     rows = frame[frame["table"] == table.name]
     if not len(rows) or rows["paper_protocol"].any():
@@ -31,7 +32,7 @@ def shown_beside(table: Table, frame: pd.DataFrame) -> tuple[Table, str]:
     columns = ("row", "column", "key", "signature", "paper_signature")
     for row, column, key, ours, paper in set(zip(*(rows[name] for name in columns), strict=True)):
         if (row, column) in trained:
-            # A run without measures names its data in its key alone.
+            # If a run has no measures, only its key names its data.
             found.add(Protocol(ours).data or key.partition("-")[0])
             papers.add(Protocol(paper).data)
 

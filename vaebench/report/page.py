@@ -17,8 +17,8 @@ class Grid:
         headers: One for each column.
         lines: The cells of each line.
         sides: ``left`` or ``right`` for each column.
-        leading: The number of first columns that name a line. They are repeated if a
-            grid is broken into parts.
+        leading: Number of first columns that name a line. They are repeated if a grid is broken
+            into parts.
         more: Headers of the columns that a narrow grid leaves out.
     """
 
@@ -29,7 +29,7 @@ class Grid:
     more: tuple[str, ...] = ()
 
     def narrow(self) -> Grid:
-        """The grid without the columns ``more``."""
+        """Return the grid without the columns ``more``."""
         kept = [i for i, header in enumerate(self.headers) if header not in self.more]
         return replace(
             self,
@@ -50,13 +50,13 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything that stands in the report of one table or figure.
+    """The whole report of one table or figure.
 
     Attributes:
         title: The first line.
         grid: The table.
         sections: Further grids, such as the order of the rows.
-        marks: Notes that every report has: what the numbers ``[1]`` in the grid stand for.
+        marks: Notes that every report has: the meaning of the numbers ``[1]`` in the grid.
         notes: The other notes. A brief report has none.
     """
 
@@ -73,7 +73,7 @@ class Page:
 
 
 def said_once(pages: Iterable[Page]) -> list[Page]:
-    """The pages of one report; a note stands on the first page that has it."""
+    """Return the pages of one report, with each note on the first page that has it only."""
     said: set[str] = set()
     out = []
     for page in pages:

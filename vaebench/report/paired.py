@@ -1,8 +1,9 @@
-"""Two models on the same cases.
+"""Two models on the same examples.
 
-Files of what is known of each case, and a paired comparison of two of them. The likelihoods of an
-image differ by tens of nats from image to image, and by far less from model to model on the same
-image. So the mean of the differences is known much better than the difference of the means.
+This file writes what is known of each example to a file, and compares two such files pair by pair.
+The likelihoods of an image differ by tens of nats from image to image, but by far less from model
+to model on the same image. So the mean of the differences is known much better than the difference
+of the means.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NAMES = ("run", "data", "split", "case")
-"""Columns that name a case."""
+"""Columns that name an example."""
 
 NUMBERS = ("nll", "iw_nll", "bound", "kl", "ess")
-"""Columns that may be there besides, nats but for ``ess``; the first three are compared."""
+"""Further columns, if known; all are in nats but ``ess``. The first three are compared."""
 
 SAMPLES = "iw_samples"
-"""Column that says of how many samples ``iw_nll`` and ``ess`` are. More of them
+"""Column with the number of samples of ``iw_nll`` and ``ess``. More samples
 give a lower ``iw_nll``."""
 
 
@@ -43,29 +44,31 @@ def csv_text(
     columns: Mapping[str, np.ndarray],
     samples: int | None = None,
 ) -> str:
-    """A line for each case.
+    """Return a CSV with a line for each example.
 
     Args:
         run: Name of the run.
-        data: Hash of the split, whatever else there is to train on.
-        split: Of the cases.
+        data: Hash of the split alone, whatever the training data are.
+        split: The split that the examples are from.
         places: Their positions in the split, (n,).
         columns: Some of NUMBERS -> (n,).
-        samples: Of how many samples ``iw_nll`` is, if it is there.
+        samples: Number of samples of ``iw_nll``, if it is there.
     """
     import pandas as pd
 
     known: dict[str, np.ndarray | int] = {
         name: columns[name] for name in NUMBERS if name in columns
     }
+
     if "iw_nll" in known and samples is not None:
         known[SAMPLES] = samples
+
     frame = pd.DataFrame({"run": run, "data": data[:16], "split": split, "case": places, **known})
     return str(frame.to_csv(index=False, lineterminator="\n"))
 
 
 def is_of_cases(path: str) -> bool:
-    """Whether a file is one of cases, by its first line. False for a file that cannot be read."""
+    """Whether a file is one of examples, by its first line. False if it cannot be read."""
     try:
         with Path(path).open(encoding="utf-8-sig") as f:
             return f.readline().rstrip("\r\n").split(",")[: len(NAMES)] == list(NAMES)
@@ -75,16 +78,16 @@ def is_of_cases(path: str) -> bool:
 
 @dataclass(frozen=True)
 class Pair:
-    """One number of two models on the same cases.
+    """One number of two models on the same examples.
 
     Attributes:
         name: One of NUMBERS.
-        a: Mean of the first.
-        b: Mean of the second.
-        difference: b minus a, nats.
-        error: Standard error of the difference over cases; None for a single case.
+        a: Mean of the first model.
+        b: Mean of the second model.
+        difference: b minus a, in nats.
+        error: Standard error of the difference over examples; None for a single example.
         allowed: Half-width of its interval at LEVEL by Student's t.
-        better: Share of the cases on which the second is lower.
+        better: Share of the examples on which the second model is lower.
     """
 
     name: str
@@ -103,12 +106,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairs:
-    """What the two files have in common.
+    """The comparison of two files of examples.
 
     Attributes:
         a: Name of the first run.
         b: Name of the second run.
-        cases: Number of cases that both have.
+        cases: Number of examples that both have.
         lines: One for each number that both have.
         unlike: Why a number that both have is left out; empty if none is.
     """
@@ -121,14 +124,15 @@ class Pairs:
 
 
 def compare(first: str, second: str) -> Pairs:
-    """Compare two files of cases on those that both have.
+    """Compare two files of examples on those that both have.
 
     Raises:
-        UserError: If a file is damaged, the cases are of other data or another
-            split, or nothing is common.
+        UserError: If a file is damaged, the examples are of other data or another split, or the
+            files have nothing in common.
     """
     a = _read(first)
     b = _read(second)
+
     for name in ("data", "split"):
         if a[name].iloc[0] != b[name].iloc[0]:
             raise UserError(
@@ -146,14 +150,15 @@ def compare(first: str, second: str) -> Pairs:
         raise UserError(
             f"{first} and {second} have no {what} in common{f' but {unlike}' if unlike else ''}"
         )
+
     lines = tuple(_pair(name, both[f"{name} a"], both[f"{name} b"]) for name in names)
     return Pairs(str(a["run"].iloc[0]), str(b["run"].iloc[0]), len(both), lines, unlike)
 
 
 def _unlike(a: pd.DataFrame, b: pd.DataFrame) -> str:
-    """That importance-weighted NLLs are of different numbers of samples.
+    """Say that importance-weighted NLLs are of different numbers of samples.
 
-    Empty if they are not, or nobody knows.
+    '' if the numbers are equal or not known.
     """
     if SAMPLES not in a or SAMPLES not in b or a[SAMPLES].iloc[0] == b[SAMPLES].iloc[0]:
         return ""
@@ -190,6 +195,7 @@ def _read(path: str) -> pd.DataFrame:
         raise UserError(
             f"{path}: not a file of cases, or damaged; eval RUN --cases FILE.csv writes one"
         )
+
     of_run = [*NAMES[:3], *(name for name in known if name == SAMPLES)]
     if frame["case"].duplicated().any() or any(frame[name].nunique() != 1 for name in of_run):
         raise UserError(f"{path}: a case stands there twice, or several runs do; expected one run")
@@ -197,7 +203,7 @@ def _read(path: str) -> pd.DataFrame:
 
 
 def render(pairs: Pairs, width: int | None = None) -> str:
-    """The comparison as text."""
+    """Return the comparison as text."""
     lines = [
         (
             pair.name,

@@ -1,6 +1,6 @@
-"""What a command would do.
+"""The plan of a command (``run --dry-run``).
 
-Its cells, what is done of them, and what the rest will take (``run --dry-run``).
+It shows the cells, what is done of them, and what the rest will cost.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from vaebench.running.execute import Asked, Plan, device_kind
 
 
 def describe(plan: Plan, force: bool, shipped: Iterable[dict[str, Any]]) -> str:
-    """The plan of a command: a line for each cell, then what is left to do and what it will take.
+    """Describe a plan: a line for each cell, then what is left to do and what it will cost.
 
     Args:
         plan: What is asked for, and what is known of it.
         force: Whether finished runs are to be run again.
-        shipped: What the runs of the shipped results have cost, beside those of the store.
+        shipped: The cost of the runs of the shipped results, besides those of the store.
     """
     recorded = _recorded(plan, shipped)
     known_total = 0.0
@@ -87,9 +87,9 @@ def describe(plan: Plan, force: bool, shipped: Iterable[dict[str, Any]]) -> str:
 
 
 def _recorded(plan: Plan, shipped: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """What is recorded of runs with the data, model and objective of a cell.
+    """Return what is recorded of runs with the data, model and objective of a cell.
 
-    By the part of the key that names these.
+    The records are grouped by the part of the key that names these three.
     """
     known = {
         (asked.cell.key, asked.seed): asked.known.result
@@ -98,6 +98,7 @@ def _recorded(plan: Plan, shipped: Iterable[dict[str, Any]]) -> dict[str, list[d
     }
     with index.opened(plan.store, known) as runs:
         here = runs.costs(asked.cell.key for asked in plan.asked)
+
     found: dict[str, list[dict[str, Any]]] = {}
     for record in (*here, *shipped):
         found.setdefault(readable(record["key"]), []).append(record)
@@ -105,10 +106,10 @@ def _recorded(plan: Plan, shipped: Iterable[dict[str, Any]]) -> dict[str, list[d
 
 
 def _to_do(runs: list[str], known: str, evaluations: str) -> str:
-    """What is left in words.
+    """Say what is left to do.
 
-    ``runs``: for each 'known', 'unknown' (by its cost), 'evaluation' or 'evaluation of unknown
-    cost'; ``known`` and ``evaluations``: the time of those whose cost is known.
+    ``runs`` has a word for each run: 'known' or 'unknown' for its cost, 'evaluation' or 'evaluation
+    of unknown cost'. ``known`` and ``evaluations`` are the times of those whose cost is known.
     """
 
     def several(kind: str, words: str) -> list[str]:
@@ -128,7 +129,7 @@ def _to_do(runs: list[str], known: str, evaluations: str) -> str:
 
 
 def _left(store: Store, asked: Asked) -> float:
-    """Which part of a run's training is still to be done, by its status and its curve."""
+    """Return the share of a run's training still to be done, by its status and its curve."""
     if asked.known.status.finished or asked.known.status is Status.TRAINED:
         return 0.0
     return 1.0 - runner.share_done(store, asked.cell, asked.seed)

@@ -1,4 +1,4 @@
-"""In which parts the protocol of a measured number differs from the paper's."""
+"""Parts in which the protocol of a measured number differs from the paper's."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ WORDS = {
 """Part of a protocol -> what a reader calls it."""
 
 ABSENT = {"svi": "none", "likelihood": "bernoulli", "precision": "float32"}
-"""What it means that a protocol lacks a part, where that is known."""
+"""The meaning of a missing part, if it is known."""
 
 
 def differing(ours: Protocol, papers: Protocol) -> str:
-    """The parts of a protocol that are not the paper's, in words; empty if none is found.
+    """Return the parts of a protocol that are not the paper's, in words; '' if there are none.
 
     For example ``data digits, not mnist_static; test cases 100, not all; log Z ais-1000x512, not
-    ais-10000x1024``. A part that one of the two lacks is no difference, but for those in
+    ais-10000x1024``. A part that one of the two lacks is no difference, except for those in
     ``ABSENT``.
     """
     if not papers:
         return ""
+
     found = {**ABSENT, **ours.parts, "data": ours.data}
     paper = {**ABSENT, **papers.parts, "data": papers.data}
     words = WORDS | ({"points": "training cases"} if paper.get("split") == "train" else {})
@@ -47,9 +48,9 @@ def differing(ours: Protocol, papers: Protocol) -> str:
 
 
 def unlike(protocols: Iterable[str]) -> str:
-    """The parts in which two of the protocols differ: ``data:a against data:b``.
+    """Return the parts in which protocols differ: ``data:a against data:b``.
 
-    Empty if all are equal.
+    The first protocol is compared with the next one that is different. '' if all are equal.
     """
     first, *others = map(Protocol, dict.fromkeys(protocols) or [""])
     for other in others:

@@ -1,4 +1,4 @@
-"""Whether our numbers put the rows of a table in the paper's order."""
+"""The order of a table's rows, by our numbers and by the paper's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vaebench.report.page import Grid, Section
 from vaebench.report.summary import ReportRow
 
 ENOUGH = 3
-"""Fewer entries have no order worth a number."""
+"""Least number of entries; the order of fewer is not worth a number."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Ranked:
 class Ranking:
     """The entries in the paper's order, and Kendall's tau-b of the two orders.
 
-    None where one of the orders is all ties.
+    ``tau`` is None if one of the orders has nothing but ties.
     """
 
     entries: tuple[Ranked, ...]
@@ -41,13 +41,15 @@ class Ranking:
     """Data and split on which all entries are measured."""
 
     def sentence(self) -> str:
-        """Kendall's tau in words, of what, and what one seed leaves open."""
+        """Return Kendall's tau in words, of what it is, and what one seed leaves open."""
         tau = "not defined (all ties)" if self.tau is None else f"{self.tau:.2f}"
         what = ", ".join(w for w in (self.measure, self.scope) if w)
+
         text = (
             f"Kendall's tau of the two orders of {what}: {tau} ({len(self.entries)} "
             "entries; 1: the same order)"
         )
+
         single = sum(e.n == 1 for e in self.entries)
         if single:
             which = (
@@ -56,10 +58,11 @@ class Ranking:
                 else f"one seed for {single} of the entries"
             )
             text += f"; {which}: the order within the error of the seeds is not known"
+
         return text
 
     def section(self) -> Section:
-        """The two orders beside each other, for a page."""
+        """Return the two orders beside each other, for a page."""
         lines = tuple((e.name, str(e.published_rank), str(e.our_rank)) for e in self.entries)
         grid = Grid(
             ("order, lowest first", "published", "ours"),
@@ -71,14 +74,15 @@ class Ranking:
 
 
 def rank(rows: list[ReportRow]) -> tuple[Ranking, ...]:
-    """Ranks over the trained entries with both numbers and the paper's protocol.
+    """Rank the trained entries with both numbers and the paper's protocol.
 
-    One ranking for each kind of number. A ranking holds entries of one measure on one split of one
-    data set, and each run once: the test and the training number of a run rise and fall together,
-    and numbers of two data sets have an order that no model made.
+    There is one ranking for each kind of number. A ranking has entries of one measure on one split
+    of one data set, and each run once: the test and the training number of a run rise and fall
+    together, and an order of numbers of two data sets is not due to the models.
 
-    None below three entries, and where they hold several settings (preset and label): entries
-    trained by different recipes have no common order. Rank the rows of one setting then.
+    A kind of number has no ranking if it has fewer than three entries, or if these have several
+    settings (preset and label), because entries trained by different recipes have no common order.
+    In this case rank the rows of one setting.
     """
     kinds: dict[tuple[str, str], list[ReportRow]] = {}
     for row in rows:
@@ -93,12 +97,13 @@ def rank(rows: list[ReportRow]) -> tuple[Ranking, ...]:
 
 
 def _rank(rows: list[ReportRow]) -> Ranking | None:
-    """One ranking of ``rows``, which are of one kind."""
+    """Return one ranking of ``rows``, which are of one kind."""
     settings = {(r.preset, r.label) for r in rows}
-    # Of columns that show one run, the first.
+    # If columns show the same run, only the first is kept.
     rows = list({r.key: r for r in reversed(rows)}.values())[::-1]
     if len(rows) < ENOUGH or len(settings) > 1:
         return None
+
     from scipy.stats import kendalltau, rankdata
 
     pairs = [(r.published, r.ours.mean) for r in rows if r.published is not None and r.ours]

@@ -1,6 +1,6 @@
 """Results that were written to files before.
 
-Several CSVs as one frame, and the points of a figure beside them.
+Several CSVs are read as one frame, and the points of a figure from files beside them.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ENTRY = ["table", "row", "column"]
-"""What names an entry of a table in a file of points."""
+"""Columns that name an entry of a table in a file of points."""
 
 RUN = ["table", "row", "column", "seed"]
-"""What names a run in a file of points."""
+"""Columns that name a run in a file of points."""
 
 MEASUREMENT = ["table", "row", "column", "preset", "label", "key", "seed", "metric", "signature"]
-"""What names one number of the long frame."""
+"""Columns that name one number of the long frame."""
 
 WORDS = ("table", "row", "column", "split", "kind")
 WHOLE = ("seed", "update", "case")
-"""Columns of a file of points that hold no real numbers."""
+"""Columns of a file of points that have text or whole numbers."""
 
 
 def read(paths: Sequence[Path | str]) -> pd.DataFrame:
-    """The long frame of all files; see ``Files.frame``."""
+    """Return the long frame of all files; see ``Files.frame``."""
     return Files({str(path): long_frame.read_csv(path) for path in paths}).frame
 
 
 def in_place(
     sources: Sequence[str], tables: Collection[str], presets: Collection[str] | None = None
 ) -> list[str]:
-    """The files that ``sources`` name, where the word ``reference`` stands for the shipped results.
+    """Return the files that ``sources`` name; the word ``reference`` means the shipped results.
 
     Args:
-        sources: Paths, or the word. A file of that name is written ``./reference``.
+        sources: Paths, or the word. A file of this name is written ``./reference``.
         tables: Names of the tables whose shipped results are meant.
         presets: Names of their presets; None for all.
 
     Raises:
-        UserError: If nothing is shipped of them, or a source is no file and almost the word.
+        UserError: If nothing is shipped for them, or a source is no file and almost the word.
     """
     out: list[str] = []
     for source in sources:
@@ -70,9 +70,9 @@ def in_place(
 
 
 def read_pair(first: str, second: str) -> list[pd.DataFrame]:
-    """Two long frames to compare.
+    """Return two long frames to compare.
 
-    The word ``reference`` is the shipped results of what the other side holds.
+    The word ``reference`` means the shipped results of what the other side has.
 
     Raises:
         UserError: As ``read`` and ``in_place`` do, and if both are the word.
@@ -86,17 +86,17 @@ def read_pair(first: str, second: str) -> list[pd.DataFrame]:
         return read_pair(second, first)[::-1]
 
     mine = read([first])
-    # In the order of the rows, so that errors name them as the file does.
+    # They are in the order of the rows, so that errors name them as the file does.
     tables, presets = (list(dict.fromkeys(mine[name])) for name in ("table", "preset"))
     theirs = read(in_place([second], tables, presets))
     return [mine, _of_tables(theirs, mine) if second == shipped.WORD else theirs]
 
 
 def _of_tables(frame: pd.DataFrame, mine: pd.DataFrame) -> pd.DataFrame:
-    """The lines of ``frame`` of the tables in ``mine``.
+    """Return the lines of ``frame`` that belong to the tables in ``mine``.
 
-    Of entries that other tables train they are under the names of these tables, and only
-    those that ``mine`` has.
+    Entries that other tables train get the names of the tables that show them. Only those that
+    ``mine`` has too are kept.
     """
     import pandas as pd
 
@@ -104,11 +104,13 @@ def _of_tables(frame: pd.DataFrame, mine: pd.DataFrame) -> pd.DataFrame:
     parts = []
     for name in dict.fromkeys(mine["table"]):
         table = catalogue.load(name) if name in catalogue.options("table") else None
+
         lines = (
             under_own_names(frame, table)
             if isinstance(table, Table)
             else frame[frame["table"] == name]
         )
+
         links = {(name, *link) for link in table.links} if isinstance(table, Table) else set()
         foreign = links - entries
         parts.append(
@@ -118,9 +120,9 @@ def _of_tables(frame: pd.DataFrame, mine: pd.DataFrame) -> pd.DataFrame:
 
 
 def refuse_conflicts(frame: pd.DataFrame, where: str) -> None:
-    """Refuse a long frame with two values of one measurement, or two states of one run.
+    """Refuse a long frame with two values of one measurement, or two statuses of one run.
 
-    Raises UserError naming both. What stands there twice alike is no conflict.
+    Raises UserError naming both. Equal lines are no conflict.
     """
     run = [c for c in MEASUREMENT if c not in ("metric", "signature")]
     for what, names in ((["value", "error"], MEASUREMENT), (["status"], run)):
@@ -128,6 +130,7 @@ def refuse_conflicts(frame: pd.DataFrame, where: str) -> None:
         twice = different[different.duplicated(names, keep=False)]
         if not len(twice):
             continue
+
         first = twice.iloc[0]
         alike = twice[(twice[names] == first[names]).all(axis=1)]
         values = " and ".join(
@@ -138,16 +141,17 @@ def refuse_conflicts(frame: pd.DataFrame, where: str) -> None:
             f"seed {first['seed']}"
         )
         cell += f", {first['metric']}" if "metric" in names else ""
+
         others = twice[names].drop_duplicates().shape[0] - 1
         more = f", and {others} more like it" if others else ""
         raise UserError(f"{where}: {cell} stands there twice: {values}{more}; keep one of them")
 
 
 def narrowed_alike(frames: Sequence[pd.DataFrame], only: Sequence[str]) -> list[pd.DataFrame]:
-    """Of each frame the rows of the entries that ``only`` names.
+    """Return the rows of each frame that belong to the entries that ``only`` names.
 
-    ``row=SBN 200`` or ``SBN 200``, ``column=NVIL``. Several rows are a union, and rows and columns
-    intersect. Raises UserError for a name that none of the frames has.
+    ``row=SBN 200`` or ``SBN 200`` names a row, ``column=NVIL`` a column. Several rows are a union;
+    rows and columns intersect. Raises UserError if no frame has a name.
     """
     known = {kind: {name for frame in frames for name in frame[kind]} for kind in ("row", "column")}
     chosen: dict[str, set[str]] = {"row": set(), "column": set()}
@@ -158,6 +162,7 @@ def narrowed_alike(frames: Sequence[pd.DataFrame], only: Sequence[str]) -> list[
                 f"--only: no file has the {kind} {name!r}: {nearest(name, known[kind])}"
             )
         chosen[kind].add(name)
+
     return [_of(frame, chosen) for frame in frames]
 
 
@@ -171,22 +176,22 @@ def _of(frame: pd.DataFrame, chosen: dict[str, set[str]]) -> pd.DataFrame:
 class Files:
     """Results files, read together.
 
-    ``parts``: the path of each, and what it holds in the long format.
+    ``parts`` has the path of each, and its content in the long format.
     """
 
     parts: dict[str, pd.DataFrame]
 
     @property
     def where(self) -> str:
-        """Their paths; of more than two the first, and how many more there are."""
+        """Their paths; if there are more than two, the first, and how many more there are."""
         first, *others = self.parts
         return f"{first} and {len(others)} more" if len(others) > 1 else ", ".join(self.parts)
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """What they hold together; what several of them hold stands there once.
+        """The content of all files together; lines that several files have are kept once.
 
-        Raises UserError if two of them have different values of one measurement.
+        Raises UserError if two files have different values of one measurement.
         """
         import pandas as pd
 
@@ -204,7 +209,7 @@ class Files:
         entries: Collection[tuple[str, str]] | None = None,
         figure: str | None = None,
     ) -> Measured:
-        """A table with its results in the files.
+        """Return a table with its results in the files.
 
         Args:
             table: The table.
@@ -214,7 +219,7 @@ class Files:
             figure: The plot; None for the table's.
 
         Raises:
-            UserError: If nothing is left.
+            UserError: If no result is left.
         """
         whole = under_own_names(self.frame, table)
         if not len(whole):
@@ -251,7 +256,7 @@ class Files:
         )
 
     def left_out(self, shown: Measured) -> Iterator[str]:
-        """A line for results of which the table knows nothing."""
+        """Yield a line about results of entries that the table does not have."""
         there = zip(shown.frame["row"], shown.frame["column"], strict=True)
         strange = sorted({*there} - {*shown.table.trained()})
         if strange:
@@ -261,9 +266,9 @@ class Files:
             )
 
     def trails(self, chosen: pd.DataFrame) -> Trails:
-        """The validation curves of some of the runs.
+        """Return the validation curves of some of the runs.
 
-        As far as there are files of curves beside the results.
+        They are known if there are files of curves beside the results.
         """
         found: dict[str, Trail] = {}
         wanted = set(chosen["key"])
@@ -273,6 +278,7 @@ class Files:
                 keys = dict(
                     zip(part[ENTRY].itertuples(index=False, name=None), part["key"], strict=True)
                 )
+
                 for entry, curves in frame.groupby(ENTRY, sort=False):
                     key = keys.get(entry, "")
                     if key in wanted and key not in found:
@@ -281,25 +287,26 @@ class Files:
         return found
 
     def points(self, name: str, chosen: pd.DataFrame, table: Table | None = None) -> pd.DataFrame:
-        """What a plot shows of some of the runs, from the files that lie beside the results.
+        """Return what a plot shows of some of the runs, from the files beside the results.
 
         Beside ``X.csv`` the curves are in ``X-curves.csv``, posterior means in ``X-means.csv``.
 
         Args:
             name: One of ``vaebench.report.plots.PLOTS``.
             chosen: The results of these runs.
-            table: That they are shown in, if its name is not the one in the files: see
+            table: The table that shows them, if its name is not the one in the files: see
                 ``under_own_names``.
 
         Raises:
-            UserError: If such a file is missing or lacks a column, and for runs of several presets,
-                which these files do not tell apart.
+            UserError: If such a file is missing or lacks a column, or if the runs are of several
+                presets, which these files do not tell apart.
         """
         import pandas as pd
 
         found = plot(name)
         if found.from_frame is not None:
             return found.from_frame(chosen)
+
         presets = sorted(set(chosen["preset"]))
         if len(presets) > 1:
             raise UserError(
@@ -314,12 +321,13 @@ class Files:
         beside = [_read(_beside(Path(path), found.files), found.columns) for path in sources]
         frame = pd.concat(beside, ignore_index=True).drop_duplicates()
 
-        # Columns that show one run have its points once, under the first of them.
+        # If columns show the same run, the files have its points once, under the first of them.
         whole = self.frame[self.frame["preset"].isin(presets)]
         if table is not None and table.links:
             frame = under_own_names(frame, table)
             whole = under_own_names(whole, table)
         keys = dict(zip(whole[RUN].itertuples(index=False, name=None), whole["key"], strict=True))
+
         wanted = _runs(chosen, "key", "row", "seed")
         kept = [
             (keys.get(run), run[1], run[3]) in wanted
@@ -329,10 +337,10 @@ class Files:
 
 
 def under_own_names(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
-    """Of a long frame, or one of points, the lines of a table.
+    """Return the lines of a table in a long frame, or in a frame of points.
 
-    Lines of entries of other tables that it shows (``Table.links``) are among them, under its own
-    names, unless it has lines of its own there.
+    Lines of entries of other tables that it shows (``Table.links``) are included under its own
+    names, unless it has lines of its own for these entries.
     """
     import pandas as pd
 
@@ -351,9 +359,9 @@ def under_own_names(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
 
 
 def read_files(sources: Sequence[str], tables: Collection[str], preset: str | None = None) -> Files:
-    """The files that a user names.
+    """Read the files that a user names.
 
-    ``reference`` stands for the shipped results of these tables, at one preset or all.
+    ``reference`` means the shipped results of these tables, at one preset or all.
 
     Raises:
         UserError: As ``in_place`` and ``read`` do.
@@ -363,7 +371,7 @@ def read_files(sources: Sequence[str], tables: Collection[str], preset: str | No
 
 
 def _contents(frame: pd.DataFrame) -> str:
-    """``preset short: seeds 0, 1; preset tuned: seed 0``."""
+    """List presets and seeds: ``preset short: seeds 0, 1; preset tuned: seed 0``."""
     parts = []
     for preset, part in frame.groupby("preset", sort=False):
         found = sorted(set(part["seed"]))
@@ -377,12 +385,12 @@ def _contents(frame: pd.DataFrame) -> str:
 
 
 def _runs(frame: pd.DataFrame, *names: str) -> set[tuple[object, ...]]:
-    """What some columns say, each combination once."""
+    """Return the values of some columns, each combination once."""
     return set(frame[[*names]].itertuples(index=False, name=None))
 
 
 def _beside(source: Path, names: Sequence[str]) -> Path:
-    """The first of ``SOURCE-NAME.csv`` that is there."""
+    """Return the first of ``SOURCE-NAME.csv`` that exists. Raises UserError if there is none."""
     paths = [source.with_name(f"{source.stem}-{name}.csv") for name in names]
     path = next((p for p in paths if p.is_file()), None)
     if path is None:
@@ -399,7 +407,7 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError) as e:  # pandas' own errors are ValueErrors
+    except (OSError, ValueError) as e:  # errors of pandas are ValueErrors
         raise UserError(f"{path}: not a file of points: {' '.join(str(e).split())}") from None
 
     missing = [c for c in (*RUN, *columns) if c not in frame]
@@ -408,10 +416,12 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     for name in frame:
         if name in WORDS:
             continue
-        try:  # float() of a printed float is exact, unlike pandas' fast parser
+        try:  # float() reads a printed float exactly, which pandas' fast parser does not
             frame[name] = [float(text or "nan") for text in frame[name]]
         except ValueError as e:
             raise UserError(f"{path}: column {name}: {e}") from None
+
         if name in WHOLE and frame[name].notna().all():
             frame[name] = frame[name].astype("int64")
+
     return frame
