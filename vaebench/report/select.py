@@ -1,6 +1,6 @@
 """From rows of the long frame to one estimate.
 
-The choice of rows is made here, once, for every report.
+The rows that count are chosen here, in one place, for all reports.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 
 CELL = ("table", "row", "column", "preset")
-"""What names a cell in the long frame. Cells may share runs, so the key alone does not."""
+"""Columns that name a cell in the long frame. The key alone does not, as cells may share runs."""
 
 Record = Mapping[str, Any]
-"""A row of the long frame: column -> value; a number that is missing is NaN, a whole number None.
+"""A row of the long frame: column -> value. A missing number is NaN, a missing whole number None.
 
-Picking a few rows out of a frame of so many columns takes a millisecond, out of a
-list of them microseconds.
+To pick a few rows out of a frame with so many columns takes a millisecond, out of a list of them
+microseconds.
 """
 
 
 def records(frame: pd.DataFrame) -> list[Record]:
-    """All rows of the long frame."""
+    """Return all rows of the long frame."""
     rows: list[Record] = frame.to_dict("records")
     return rows
 
@@ -43,30 +43,30 @@ class Estimate:
     """Mean over seeds of one metric.
 
     Attributes:
-        mean: In ``unit``.
-        sd: Standard deviation over seeds; None for one seed, and for times that are
-            equal shares of a pack's.
-        se: Standard error over seeds; None as ``sd``.
+        mean: The mean, in ``unit``.
+        sd: Standard deviation over seeds; None for one seed, and for times that are equal shares of
+            a pack's time.
+        se: Standard error over seeds; None if ``sd`` is.
         n: Number of seeds.
-        own_error: Of one seed the error of that single evaluation, None where it was not measured.
-        error_kind: Of which kind that is.
-        unit: Nats, or that of a time or a count.
-        values: One number per seed.
-        samples: Per test case, None where unknown or not the same for all seeds.
+        own_error: For one seed, the error of its evaluation; None if it was not measured.
+        error_kind: Kind of ``own_error``.
+        unit: Nats, or the unit of a time or a count.
+        values: One number for each seed.
+        samples: Samples for each test example; None if unknown or not the same for all seeds.
         ess: Mean effective sample size of an importance-weighted metric, the smallest of the seeds;
             None if not stored.
-        log_z_error: Error of the log Z that enters the value, the largest of the
-            seeds; None where none does.
-        cases: How many it was measured on, if they are a part of the set; else None.
-        case_error: Standard error over these cases as one of a number of the whole set (stored as
+        log_z_error: Error of the log Z that enters the value, the largest of the seeds; None if no
+            log Z enters.
+        cases: Number of test examples, if they are only a part of the set; else None.
+        case_error: Standard error, from these examples, of the value for the whole set (stored as
             ``spread``), the largest of the seeds, or None.
-        repeats: Evaluations of each seed, their mean and their variance, both means over seeds;
-            None for one each.
+        repeats: Number of evaluations of each seed, their mean and their variance, both as means
+            over seeds; None if there is one evaluation each.
         layers: Value of each latent layer, the one next to the data first, means over seeds; empty
             if not stored.
-        flags: Kinds of flags of its rows, see ``vaebench.results.flags``.
-        error_by: How the errors of all seeds were estimated, if that is stored and the same.
-        unknown: Share of a document's words that the vocabulary lacks, the largest of the seeds;
+        flags: Kinds of flags of its rows; see ``vaebench.results.flags``.
+        error_by: Method that estimated the errors of all seeds, if it is stored and the same.
+        unknown: Share of the documents' words that the vocabulary lacks, the largest of the seeds;
             None if not stored.
     """
 
@@ -91,14 +91,15 @@ class Estimate:
 
     @property
     def faulty(self) -> bool:
-        """Whether a flag says that it must not be judged by."""
+        """Whether a flag says that it must not be judged."""
         return any(kind in flags.FAULTS for kind in self.flags)
 
     @property
     def error(self) -> float | None:
         """The error to compare by.
 
-        Over seeds (each has a log Z of its own), or all errors of the single evaluation.
+        It is the one over seeds (each has a log Z of its own), or all errors of the single
+        evaluation.
         """
         if self.n > 1:
             return self.se
@@ -106,7 +107,7 @@ class Estimate:
 
 
 def only_current(rows: Iterable[Record]) -> list[Record]:
-    """Without the measures that were taken under another evaluation than the cell asks for."""
+    """Return the rows without measures of another evaluation than the cell asks for."""
     return [row for row in rows if _is_current(row["extra"])]
 
 
@@ -115,23 +116,23 @@ def _is_current(extra: str) -> bool:
 
 
 def measured(frame: pd.DataFrame, metric: str) -> list[Record]:
-    """The rows that count for a metric.
+    """Return the rows that count for a metric, one for each cell and seed.
 
-    Run done, measure current, value possible, one per cell and seed.
+    Their run is done, their measure is current, and their value is possible.
     """
     return averaged(taken(records(frame), metric))
 
 
 def averaged(rows: Sequence[Record]) -> list[Record]:
-    """Of the rows of ``taken`` those that enter the mean.
+    """Return those rows of ``taken`` that enter the mean.
 
-    Of each cell and seed the last, if it is not lost.
+    They are the last row of each cell and seed that is not lost.
     """
     return last_of_runs([row for row in rows if not is_lost(row["flags"])])
 
 
 def last_of_runs(rows: Sequence[Record]) -> list[Record]:
-    """Of each cell and seed the last row."""
+    """Return the last row of each cell and seed."""
     found: dict[tuple[Any, ...], Record] = {}
     for row in reversed(rows):
         found.setdefault(tuple(row[name] for name in (*CELL, "key", "seed")), row)
@@ -139,12 +140,12 @@ def last_of_runs(rows: Sequence[Record]) -> list[Record]:
 
 
 def taken(rows: Iterable[Record], metric: str) -> list[Record]:
-    """The rows of a metric of finished runs, measured as the cell asks, whatever their values."""
+    """Return a metric's rows of finished runs, measured as the cell asks, whatever their values."""
     return only_current(row for row in rows if row["status"] == "done" and row["metric"] == metric)
 
 
 def kinds(rows: Iterable[Record]) -> tuple[str, ...]:
-    """The kinds of flags of some rows, each once."""
+    """Return the kinds of flags of some rows, each once."""
     return flags.kinds(flag for row in rows for flag in flags.split(row["flags"]))
 
 
@@ -154,17 +155,17 @@ def is_lost(marks: str) -> bool:
 
 
 def estimate(rows: Sequence[Record]) -> Estimate | None:
-    """The mean over the rows of ``measured``, None if there are none."""
+    """Return the mean over the rows of ``measured``; None if there are none."""
     return estimated(rows) if rows else None
 
 
 def estimated(rows: Sequence[Record]) -> Estimate:
-    """As ``estimate``, of one row at least."""
+    """Return the mean over the rows of ``measured``, of which there must be at least one."""
     first = rows[0]
     values = tuple(float(row["value"]) for row in rows)
     mean, sd, se, n = mean_error(values)
     if is_timing(first["metric"]) and any((row["pack"] or 0) > 1 for row in rows):
-        sd = se = None  # equal shares of one time
+        sd = se = None  # these are equal shares of one time
 
     own = float(first["error"])
     kind = str(first["error_kind"])
@@ -174,6 +175,7 @@ def estimated(rows: Sequence[Record]) -> Estimate:
         json.loads(row["extra"]) if row["extra"] else {} for row in rows
     ]
     methods = {str(extra.get("error_by", "")) for extra in extras}
+
     return Estimate(
         mean=mean,
         sd=sd,
@@ -197,12 +199,12 @@ def estimated(rows: Sequence[Record]) -> Estimate:
 
 
 def points(row: Record) -> float:
-    """The number of data points of a row; NaN if it is not known."""
+    """Return the number of data points of a row; NaN if it is not known."""
     return math.nan if row["points"] is None else float(row["points"])
 
 
 def mean_of(values: Iterable[float | None]) -> float | None:
-    """The mean of the values that are known; None if none is."""
+    """Return the mean of the known values; None if none is known."""
     known = [value for value in values if value is not None and not math.isnan(value)]
     return math.fsum(known) / len(known) if known else None
 
@@ -216,12 +218,13 @@ def _repeats(found: list[dict[str, Any] | None]) -> tuple[int, float, float] | N
     counts = {len(f["values"]) for f in known}
     if len(known) < len(found) or len(counts) > 1:
         return None
+
     mean, variance = (math.fsum(f[key] for f in known) / len(known) for key in ("mean", "variance"))
     return counts.pop(), mean, variance
 
 
 def _layers(found: list[Any]) -> tuple[float, ...]:
-    """The mean of each layer over the seeds, if all have the same number of them."""
+    """Return the mean of each layer over the seeds, if all have the same number of layers."""
     if not all(isinstance(layers, list) and all(map(is_number, layers)) for layers in found):
         return ()
     if len({len(layers) for layers in found}) > 1:

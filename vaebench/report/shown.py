@@ -1,6 +1,6 @@
 """What a report can show.
 
-A table with results, or a figure of formulas (``vaebench.report.drawn``).
+That is a table with results, or a figure of formulas (``vaebench.report.drawn``).
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 
 
 class Shown(Protocol):
-    """One table or figure of a report."""
+    """The interface of a table or figure in a report."""
 
     @property
     def nothing(self) -> str:
         """Why the picture may be empty, in words."""
 
     def page(self, brief: bool = False, curves: bool = False) -> Page:
-        """What is read; ``brief`` and ``curves``: see ``vaebench.report.Look``."""
+        """Return the page; ``brief`` and ``curves``: see ``vaebench.report.Look``."""
 
     def results(self) -> pd.DataFrame:
-        """All numbers, as ``--format csv`` writes them."""
+        """Return all numbers, as ``--format csv`` writes them."""
 
     def points(self) -> pd.DataFrame:
-        """What the picture shows, as ``--curves`` writes it."""
+        """Return what the picture shows, as ``--curves`` writes it."""
 
     def image(self, kind: str) -> bytes:
-        """The picture, ``kind`` one of ``vaebench.report.images.SUFFIXES``.
+        """Return the picture; ``kind`` is one of ``vaebench.report.images.SUFFIXES``.
 
-        UserError if there is nothing to draw.
+        Raises UserError if there is nothing to draw.
         """
 
 
@@ -50,11 +50,11 @@ class Measured:
     """A table with results.
 
     Attributes:
-        table: What the paper printed.
+        table: The table, with what the paper printed.
         frame: The results, in the long format.
         figure: The plot of its runs, one of ``vaebench.report.plots.PLOTS``.
-        collect: Gives what that plot shows.
-        trails: Gives the validation curves.
+        collect: Returns what that plot shows.
+        trails: Returns the validation curves.
     """
 
     table: Table
@@ -64,12 +64,12 @@ class Measured:
     trails: Callable[[], Trails] | None = None
 
     def page(self, brief: bool = False, curves: bool = False) -> Page:
-        """The rows beside the published numbers."""
+        """Return the rows beside the published numbers."""
         trails = self.trails() if curves and self.trails is not None else {}
         return table_page.make(self.table, self.frame, brief, trails)
 
     def results(self) -> pd.DataFrame:
-        """The long format, one line per cell, seed and metric."""
+        """Return the long format, one line for each cell, seed and metric."""
         return self.frame[list(COLUMNS)]
 
     @property
@@ -83,32 +83,32 @@ class Measured:
         return self.collect()
 
     def points(self) -> pd.DataFrame:
-        """What the plot shows of these runs."""
+        """Return what the plot shows of these runs."""
         return self._points
 
     def image(self, kind: str) -> bytes:
-        """The plot of these runs, and the names of the rows that have none."""
+        """Return the plot of these runs, with the names of the rows that have none."""
         points = self.points()
         absent = plots.plot(self.figure).absent(self.table, points)
         return plots.image(self.figure, points, kind, self.table.title, absent)
 
 
 def in_order(exhibits: Sequence[Exhibit], measured: Iterable[Measured]) -> list[Shown]:
-    """What is shown of tables and figures.
+    """Return what is shown of tables and figures, in their order.
 
-    The results of the tables, and the figures as they are drawn.
+    For tables these are their results; figures are drawn.
     """
     results = {m.table.name: m for m in measured}
     return [Drawn(e) if isinstance(e, Figure) else results[e.name] for e in exhibits]
 
 
 def results_text(shown: Sequence[Shown]) -> str:
-    """The results of all as one CSV."""
+    """Return the results of all as one CSV."""
     return _csv_text([s.results() for s in shown])
 
 
 def points_text(shown: Sequence[Shown]) -> str:
-    """What the pictures of all show as one CSV. Raises UserError if they show nothing."""
+    """Return what the pictures of all show as one CSV. Raises UserError if they show nothing."""
     frames = [s.points() for s in shown]
     if not any(map(len, frames)):
         raise UserError(f"nothing to write: {shown[0].nothing}")

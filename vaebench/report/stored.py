@@ -1,4 +1,4 @@
-"""Results of the runs of a store, and what a user should know of the runs that do not fit."""
+"""Results of the runs of a store, and lines about runs that do not fit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vaebench.results.earlier_runs import found_outdated, of_earlier_version
 from vaebench.results.store import Results, Store
 
 MOST = 3
-"""Settings that are named; of more only the number."""
+"""Most settings that are named one by one; of further ones only the number is."""
 
 
 def measured(
@@ -26,12 +26,12 @@ def measured(
     figure: str | None = None,
     known: Results | None = None,
 ) -> Measured:
-    """A table with the results of its cells.
+    """Return a table with the results of its cells.
 
     Args:
         table: The table, narrowed to the cells.
-        cells: Those asked for.
-        seeds: Those asked for; None for all that are found.
+        cells: The cells asked for.
+        seeds: The seeds asked for; None for all that have runs.
         figure: The plot; None for the table's.
         known: Results that have been read already.
     """
@@ -50,16 +50,16 @@ def measured(
 def notices(
     measured: Sequence[Measured], cells: Sequence[list[Cell]], overrides: Sequence[str], files: bool
 ) -> list[str]:
-    """Lines that say of which tables there are no runs, and which runs are not shown.
+    """Return lines on tables without runs, and on runs that are not shown.
 
     Args:
         measured: The tables with their results.
-        cells: Those of each table that were asked for.
+        cells: The cells of each table that were asked for.
         overrides: The settings that the user changed.
-        files: Whether files were asked for that would hold nothing but results.
+        files: Whether files were asked for that would only hold results.
 
     Raises:
-        UserError: If there are no runs at all, and so such files would be empty.
+        UserError: If there are no runs at all, so that such files would be empty.
     """
     if files and not any(len(m.frame) for m in measured):
         raise UserError(f"{_no_runs(cells[0], overrides)}; nothing was written")
@@ -71,10 +71,11 @@ def notices(
 
 
 def _notices(cells: list[Cell], overrides: Sequence[str], found: bool) -> Iterator[str]:
-    """The lines of one table; ``found``: whether any of the cells has a run."""
+    """Yield the lines of one table; ``found`` says whether any of the cells has a run."""
     store = _store(cells)
     if not found:
         yield _no_runs(cells, overrides)
+
     lacking = {c.key: None for c in cells if not store.run_dir(c.key, 0).parent.exists()}
     yield from filter(None, (found_outdated(store, lacking), of_earlier_version(store, cells)))
 
@@ -83,13 +84,14 @@ def _notices(cells: list[Cell], overrides: Sequence[str], found: bool) -> Iterat
         hidden = [
             o for o in hidden if o.preset == cells[0].preset and o.changed != cells[0].changed
         ]
+
     yield from lines(
         cells[0].table, hidden, [text for text in overrides if text.startswith("run.results=")]
     )
 
 
 def _no_runs(cells: list[Cell], overrides: Sequence[str]) -> str:
-    """The line that there are no runs of these cells, and the command that makes them."""
+    """Return the line that there are no runs of these cells, with the command that makes them."""
     words = [f"table={cells[0].table}", f"preset={cells[0].preset}", *overrides]
     asked = " ".join([words[1], *cells[0].changed])
     command = shlex.join(["vaebench", "run", *words])
@@ -107,7 +109,7 @@ def _store(cells: list[Cell]) -> Store:
 class Others:
     """``count`` runs of one preset with the same changes.
 
-    As the user wrote them; and the rows that they are of.
+    ``changed`` has the changes as the user wrote them, ``rows`` the rows that the runs are of.
     """
 
     preset: str
@@ -117,25 +119,27 @@ class Others:
 
 
 def others(store: Store, table: str, known: set[str]) -> list[Others]:
-    """The runs of a table whose keys are not in ``known``, by preset and changes."""
+    """Return the runs of a table whose keys are not in ``known``, by preset and changes."""
     with index.opened(store) as runs:
         return [Others(*found) for found in runs.others(table, known)]
 
 
 def lines(table: str, found: Sequence[Others], where: Sequence[str] = ()) -> Iterator[str]:
-    """``1 run with other settings: optim.rate=1e-2``.
+    """Yield lines such as ``1 run with other settings: optim.rate=1e-2``.
 
-    The line goes on: ``; vaebench report table=T preset=P optim.rate=1e-2 shows it``. ``where``:
-    what else the command needs, ``run.results=DIR``.
+    Each goes on with a command: ``; vaebench report table=T preset=P optim.rate=1e-2 shows it``.
+    ``where`` has what else the command needs, such as ``run.results=DIR``.
     """
     for other in found[:MOST]:
         runs, them = ("run", "it") if other.count == 1 else ("runs", "them")
         words = [f"table={table}", f"preset={other.preset}", *other.changed, *where]
-        if other.changed and len(other.rows) <= MOST:  # the other rows may have no such settings
+        if other.changed and len(other.rows) <= MOST:  # other rows may not have these settings
             words += [word for row in other.rows for word in ("--only", f"row={row}")]
+
         command = shlex.join(["vaebench", "report", *words])
         what = " ".join(other.changed) or f"preset={other.preset}"
         yield f"{other.count} {runs} with other settings: {what}; {command} shows {them}"
+
     if len(found) > MOST:
         count = sum(other.count for other in found[MOST:])
         yield f"{count} runs with yet other settings: vaebench ls runs"

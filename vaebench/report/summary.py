@@ -1,6 +1,6 @@
 """A table beside what was measured for it.
 
-One ReportRow per row and column, literature rows included.
+There is one ReportRow for each row and column, also for rows of the literature.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BESIDE = tuple(name for name, metric in METRICS.items() if metric.heading)
-"""Metrics shown beside the one the paper printed."""
+"""Metrics that are shown beside the one that the paper printed."""
 
 NOT_RUN = "not run"
 """Status of an entry without runs."""
@@ -45,37 +45,36 @@ NOT_DIVERGED = "not diverged"
 
 @dataclass(frozen=True)
 class ReportRow:
-    """One row and column of a table: the published number, ours, and what may be said of the two.
+    """One row and column of a table: the published number, ours, and the verdict on the two.
 
     Numbers are in the unit of the measure, nats if nothing else is said.
 
     Attributes:
-        row: Its name in the table.
-        column: Its name in the table.
-        published: What the paper printed.
+        row: Its row of the table.
+        column: Its column of the table.
+        published: The number that the paper printed.
         published_sd: The standard deviation over the paper's runs, if it prints one.
         ours: What was measured.
         difference: Ours minus published; None if the two may not be compared.
-        verdict: A word of ``vaebench.report.footnotes.VERDICTS``, then the label
-            and the count of seeds.
+        verdict: A word of ``vaebench.report.footnotes.VERDICTS``, then the label and the count of
+            seeds.
         beside: Other metrics of the same runs.
-        updates: Mean over the finished seeds.
-        seconds: Mean over the finished seeds; where some were timed by the
-            processor, over these alone.
-        clock: By which they were taken, see ``training.clock``.
-        pack: The most seeds that were trained side by side.
-        device: What trained them.
+        updates: Mean number of updates over the finished seeds.
+        seconds: Mean time over the finished seeds; if some were timed by the processor's clock,
+            over these only.
+        clock: The clock of ``seconds``; see ``training.clock``.
+        pack: Most seeds that were trained side by side.
+        device: The device that trained them.
         status: What became of the other seeds.
-        preset: That of the runs.
+        preset: Preset of the runs.
         label: How the training differs from the paper's; empty if it does not.
         comparable: Whether the two numbers may be compared.
-        source: Where a number of the literature is from.
-        footnotes: What must be said of this row alone.
-        measure: What both numbers are of.
+        source: Source of a number of the literature.
+        footnotes: Remarks on this row alone.
+        measure: Name of the measure of both numbers.
         key: The name of the runs.
-        scope: The data and the split that the measure is of.
-        lost: Metrics of which every value is impossible or not finite, and
-            the kinds of their flags.
+        scope: The data and the split of the measure.
+        lost: Metrics of which every value is impossible or not finite -> the kinds of their flags.
     """
 
     row: str
@@ -119,24 +118,24 @@ class ReportRow:
 
 @dataclass(frozen=True)
 class Summary:
-    """A table and its rows, as the notes below it are made of them."""
+    """A table and its rows, from which the notes below it are made."""
 
     table: Table
     rows: list[ReportRow]
 
     @cached_property
     def estimates(self) -> list[Estimate]:
-        """Every number that stands in the table."""
+        """All numbers in the table."""
         return [e for r in self.rows for e in (r.ours, *r.beside.values()) if e]
 
     @property
     def importance_weighted(self) -> list[Estimate]:
-        """The importance-weighted NLLs among them."""
+        """The importance-weighted NLLs in the table."""
         return [e for r in self.rows if (e := r.ours if r.measure == "iw_nll" else r.iw_nll)]
 
     @property
     def unit(self) -> str:
-        """That of the table's measure."""
+        """The unit of the table's measure."""
         known = METRICS[self.table.measure].unit if self.table.measure in METRICS else "nats"
         return next(
             (r.ours.unit for r in self.rows if r.ours and r.measure == self.table.measure), known
@@ -144,12 +143,12 @@ class Summary:
 
 
 def summarize(table: Table, frame: pd.DataFrame) -> list[ReportRow]:
-    """One ReportRow per row and column, in the order of the table.
+    """Return one ReportRow for each row and column, in the order of the table.
 
-    Runs of different presets or training settings are never averaged: where the frame holds several
-    for one row and column, each has a ReportRow of its own. Failed, diverged and unfinished seeds
-    are left out of the mean and named in ``status``. Where seeds failed or diverged, the verdict
-    says how many stand behind it: ``yes, 3 of 5 seeds``.
+    Runs of different presets or training settings are never averaged: if the frame has several for
+    a row and column, each has a ReportRow of its own. Failed, diverged and unfinished seeds are
+    left out of the mean and named in ``status``. If seeds failed or diverged, the verdict says how
+    many are behind it: ``yes, 3 of 5 seeds``.
     """
     found = _by_setting(records(frame[frame["table"] == table.name]))
     trained = set(table.trained())
@@ -171,7 +170,7 @@ def summarize(table: Table, frame: pd.DataFrame) -> list[ReportRow]:
 
 
 def _by_setting(rows: Iterable[Record]) -> dict[tuple[str, str], list[list[Record]]]:
-    """The rows of each table entry (row, column), a list for each preset and training setting."""
+    """Return the rows of each table entry (row, column), a list for each preset and setting."""
     found: dict[tuple[str, str], dict[tuple[str, ...], list[Record]]] = {}
     for row in rows:
         settings = found.setdefault((row["row"], row["column"]), {})
@@ -180,7 +179,7 @@ def _by_setting(rows: Iterable[Record]) -> dict[tuple[str, str], list[list[Recor
 
 
 def _trained(table: Table, row: str, column: str, runs: Sequence[Record]) -> ReportRow:
-    """One table entry at one preset and training setting."""
+    """Make the ReportRow of one table entry at one preset and training setting."""
     first = runs[0]
     measure = table.measure_of(column)
     printed = table.rows[row]
@@ -189,7 +188,7 @@ def _trained(table: Table, row: str, column: str, runs: Sequence[Record]) -> Rep
     ours = found.estimates.get(measure)
     averaged = found.averaged[measure]
 
-    # What may be said of the two numbers.
+    # The verdict on the two numbers.
     protocol_is_papers = all(run["paper_protocol"] for run in runs)
     indicative = table.columns[column].indicative if published is not None else ""
     of_paper = protocol_is_papers and not indicative
@@ -199,7 +198,9 @@ def _trained(table: Table, row: str, column: str, runs: Sequence[Record]) -> Rep
         and not is_timing(measure)
         and not (ours and ours.faulty)
     )
+
     lost = _seeds(found.taken[measure]) - _seeds(averaged)
+
     if printed.diverges:
         word = _divergence(runs, first["label"]) if of_paper else "-"
     else:
@@ -217,7 +218,7 @@ def _trained(table: Table, row: str, column: str, runs: Sequence[Record]) -> Rep
         )
         word += _survivors(runs, lost) if word != "-" else ""
 
-    # What must be said of this row alone.
+    # Remarks on this row alone.
     status, reasons = _status(measure, runs, averaged, lost)
     signatures = sorted({Protocol(number["signature"]) for number in averaged})
     notes = [printed.note, _kind(signatures), *reasons]
@@ -255,9 +256,9 @@ class _Numbers(NamedTuple):
 
     Attributes:
         taken: The rows that were measured as the cell asks.
-        averaged: Of these the rows that are in the mean.
-        estimates: The mean, where there is one.
-        mixed: In what the protocols of the rows differ, where they do.
+        averaged: Those of them that are in the mean.
+        estimates: The mean, if there is one.
+        mixed: The parts in which the protocols of the rows differ, if they do.
     """
 
     taken: dict[str, list[Record]]
@@ -267,9 +268,9 @@ class _Numbers(NamedTuple):
 
 
 def _numbers(table: Table, row: str, column: str, runs: Sequence[Record]) -> _Numbers:
-    """The entry's own measure, and metrics shown beside it.
+    """Estimate the entry's own measure, and the metrics shown beside it.
 
-    Of these the ones that have no column of their own.
+    Metrics that have a column of their own are not shown beside it.
     """
     measure = table.measure_of(column)
     there = {run["metric"] for run in runs} - _in_other_columns(table, row, column)
@@ -284,7 +285,7 @@ def _numbers(table: Table, row: str, column: str, runs: Sequence[Record]) -> _Nu
 
 
 class _Cost(NamedTuple):
-    """What the finished runs of a table entry cost, see ``ReportRow``."""
+    """Cost of the finished runs of a table entry; see ``ReportRow``."""
 
     updates: float | None
     seconds: float | None
@@ -309,13 +310,13 @@ def _cost(runs: Sequence[Record]) -> _Cost:
 def _unlike(
     table: Table, measure: str, found: _Numbers, papers_protocol: bool, indicative: str
 ) -> Iterator[str]:
-    """Why numbers of an entry do not compare: with the printed one, or with one another.
+    """Yield why numbers of an entry do not compare with the printed one, or with one another.
 
     Args:
-        table: Of the entry.
+        table: The table.
         measure: What the paper printed there.
         found: What was measured.
-        papers_protocol: Whether all runs have the paper's.
+        papers_protocol: Whether all runs have the paper's protocol.
         indicative: Why the printed number compares with none of ours; empty if it does.
     """
     unjudged = "no verdict: " if table.printed else ""
@@ -323,13 +324,14 @@ def _unlike(
         yield f"{unjudged}{_unlike_the_papers(found.averaged[measure])}"
     if indicative:
         yield f"the printed number is indicative, no verdict: {indicative}"
+
     for m, words in found.mixed.items():
         which = unjudged if m == measure else f"{heading(m)}: "
         yield f"{which}measured under different protocols ({words})"
 
 
 def _unlike_the_papers(rows: Sequence[Record]) -> str:
-    """In what the protocol of some rows is not the paper's, as far as it is known."""
+    """Say in what the protocol of some rows is not the paper's, as far as it is known."""
     ours = sorted({Protocol(row["signature"]).as_taken(points(row)) for row in rows})
     papers = Protocol(max((row["paper_signature"] for row in rows), default=""))
     differs = differing(ours[0], papers) if ours else ""
@@ -337,7 +339,7 @@ def _unlike_the_papers(rows: Sequence[Record]) -> str:
 
 
 def _kind(signatures: list[Protocol]) -> str:
-    """What must be said of numbers that are no likelihoods."""
+    """Return a remark on numbers that are no likelihoods; '' if they are."""
     if not any(s.parts.get("likelihood") == "cross_entropy" for s in signatures):
         return ""
     return (
@@ -347,21 +349,23 @@ def _kind(signatures: list[Protocol]) -> str:
 
 
 def _scope(signature: Protocol) -> str:
-    """Data and split of a protocol signature: ``mnist_static, test``."""
+    """Return data and split of a protocol signature: ``mnist_static, test``."""
     return ", ".join(part for part in (signature.data, signature.parts.get("split", "")) if part)
 
 
 def _lost(rows: Iterable[Record]) -> tuple[str, ...]:
-    """The kinds of flags by which all these rows are lost."""
+    """Return the kinds of flags by which all these rows are lost."""
     return tuple(kind for kind in kinds(rows) if kind in flags.LOST)
 
 
 def _flagged(runs: Sequence[Record], found: Mapping[str, Sequence[Record]]) -> list[str]:
-    """The flags of the runs and of their measures in words, seeds with the same flag together.
+    """Return the flags of the runs and of their measures in words.
+
+    Seeds with the same flag share a line.
 
     Args:
-        runs: All rows of a table entry. A flag of a run stands in all its rows,
-            whatever became of it.
+        runs: All rows of a table entry. Each row of a run has the run's own flags, whatever became
+            of the run.
         found: The rows of each measure that is shown.
     """
     seeds: dict[tuple[str, str], list[int]] = {}
@@ -385,9 +389,9 @@ def _flagged(runs: Sequence[Record], found: Mapping[str, Sequence[Record]]) -> l
 
 
 def _in_other_columns(table: Table, row: str, column: str) -> set[str]:
-    """Measures of the same runs, evaluated alike, that have columns of their own.
+    """Return measures of the same runs and evaluation that have columns of their own.
 
-    So they need not stand beside this.
+    They need not be shown beside this column.
     """
     mine = table.columns[column].set
     here = [
@@ -397,7 +401,7 @@ def _in_other_columns(table: Table, row: str, column: str) -> set[str]:
 
 
 def _divergence(runs: Sequence[Record], label: str) -> str:
-    """The verdict where the paper's run diverged: whether every seed that ended did so too."""
+    """Return the verdict if the paper's run diverged: whether every seed that ended also did."""
     ended = [s for run in _first_of_seeds(runs) if (s := run["status"]) in ("done", "diverged")]
     if not ended:
         return "-"
@@ -405,10 +409,10 @@ def _divergence(runs: Sequence[Record], label: str) -> str:
 
 
 def _survivors(runs: Iterable[Record], lost: set[int]) -> str:
-    """``, k of n seeds`` if some seeds failed or diverged, else nothing.
+    """Return ``, k of n seeds`` if some seeds failed or diverged, else ''.
 
-    Those that are left may be the lucky ones. A partial run may yet finish. ``lost``: finished
-    seeds whose measure is not finite, or impossible; they diverged.
+    Those that are left may be the lucky ones. A partial run may still finish. ``lost`` has finished
+    seeds whose measure is not finite or impossible; they count as diverged.
     """
     done = {run["seed"] for run in runs if run["status"] == "done"}
     gone = {run["seed"] for run in runs if run["status"] in ("failed", "diverged")} | lost
@@ -419,13 +423,13 @@ def _survivors(runs: Iterable[Record], lost: set[int]) -> str:
 def _status(
     measure: str, runs: Sequence[Record], numbers: Sequence[Record], lost: set[int]
 ) -> tuple[str, list[str]]:
-    """What became of the seeds that are not in the mean, and why, in words.
+    """Say what became of the seeds that are not in the mean, and why.
 
     Args:
         measure: What the paper printed.
         runs: All rows of a table entry.
         numbers: Those that are in the mean.
-        lost: Seeds whose value is not finite, or impossible. Their flags say why.
+        lost: Seeds whose value is not finite or impossible. Their flags say why.
     """
     seeds = _first_of_seeds(runs)
     parts = []
@@ -456,7 +460,7 @@ def _why_without(measure: str, runs: Iterable[Record], seeds: set[int]) -> str:
 
 
 def _first_of_seeds(runs: Iterable[Record]) -> list[Record]:
-    """One row of each seed, the first."""
+    """Return the first row of each seed."""
     found: dict[int, Record] = {}
     for run in runs:
         found.setdefault(run["seed"], run)

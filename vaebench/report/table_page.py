@@ -1,4 +1,4 @@
-"""The page of a table: what was measured beside what was printed."""
+"""The page of a table: measured numbers beside printed ones."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEFT = ("row", "column", "preset", "verdict", "device", "curve", "notes")
-"""Columns of words; all others are numbers and stand to the right."""
+"""Columns of words; all others are numbers and aligned to the right."""
 
 LEADING = ("row", "column", "preset")
 """Columns that name a line."""
 
 
 MAIN = (*LEADING, "published", "ours", "difference", "verdict", "curve", "notes")
-"""Columns of a narrow grid, beside those that are the table's own."""
+"""Columns of a narrow grid, besides those that are the table's own."""
 
 FEW = 3
-"""Entries without runs that a brief page names; of more only the number."""
+"""Most entries without runs that a brief page names; of further ones only the number is."""
 
 
 def make(
@@ -38,26 +38,30 @@ def make(
     trails: Trails = MappingProxyType({}),
     summary: list[ReportRow] | None = None,
 ) -> Page:
-    """The page of a table.
+    """Return the page of a table.
 
     Args:
-        table: What the paper printed. It is left out if all results are of other data.
+        table: The table, with what the paper printed. The printed part is left out if all results
+            are of other data.
         frame: The results, in the long format.
-        brief: What somebody wants who looks in the morning: the entries with runs alone, a line
-            each, how they stand and what their marks mean.
+        brief: The page for a quick look at running work: only entries with runs, a line each, their
+            status and the meaning of their marks.
         trails: Validation curves of the runs.
-        summary: What ``summarize`` makes of the two, if the caller knows it.
+        summary: What ``summarize`` returns for the two, if the caller has it.
     """
     shown, of_other_data = shown_beside(table, frame)
     rows = summary if summary is not None and shown is table else summarize(shown, frame)
     table = shown
+
     without = ""
     if brief:
         rows, without = _with_runs(rows, by_row=across.fits(table))
+
     marks = {
         note: i
         for i, note in enumerate(dict.fromkeys(n for row in rows for n in row.footnotes), start=1)
     }
+
     above = [text for text in (without, of_other_data) if text]
     return Page(
         title=table.caption,
@@ -71,13 +75,14 @@ def make(
 
 
 def _with_runs(rows: list[ReportRow], by_row: bool) -> tuple[list[ReportRow], str]:
-    """The rows that have runs, and a sentence about the others that are trained here.
+    """Return the rows that have runs, and a sentence about the others that are trained here.
 
-    All rows if none has any. ``by_row``: they are named without their columns.
+    All rows are returned if none has runs. With ``by_row`` rows are named without their columns.
     """
     found = [row for row in rows if row.key]
     if not found:
         return rows, ""
+
     names = (
         row.row if by_row else f"{row.row} / {row.column}" for row in rows if row.status == NOT_RUN
     )
@@ -92,10 +97,10 @@ def grid(
     marks: dict[str, int],
     trails: Trails = MappingProxyType({}),
 ) -> Grid:
-    """The rows of a summary as text.
+    """Return the rows of a summary as text.
 
-    A row is one line, as in print, where the table's columns are measures of the same runs; else
-    every entry is one. Columns that are empty throughout are left out, except those of the verdict.
+    If the table's columns are measures of the same runs, a row is one line, as in print; else every
+    entry is a line. Columns that are empty throughout are left out, except those of the verdict.
     Tables without published numbers have no verdict column.
     """
     records, always = (across.records if across.fits(table) else _records)(table, rows, marks)
@@ -125,9 +130,9 @@ def grid(
 def _records(
     table: Table, rows: list[ReportRow], marks: dict[str, int]
 ) -> tuple[list[dict[str, str]], tuple[str, ...]]:
-    """A line for every row and column, header -> text.
+    """Return a line for every row and column, header -> text, and the headers that always stay.
 
-    And the headers that stay whatever is below them.
+    These headers are shown even if nothing is below them.
     """
     samples = cells.one_samples(rows)
     records = [

@@ -1,4 +1,4 @@
-"""A page for the terminal: plain text, in colour if it is asked for."""
+"""A page for the terminal: plain text, with colours if they are asked for."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from vaebench.report import colours
 from vaebench.report.page import Grid, Page
 
 WIDTH = 100
-"""Characters to which notes are wrapped; less on a narrower terminal."""
+"""Width to which notes are wrapped; less on a narrower terminal."""
 
 WORDS = 40
-"""Characters to which the words of a cell are wrapped on a narrow terminal."""
+"""Width to which the words of a cell are wrapped on a narrow terminal."""
 
 
 def write(page: Page, width: int | None = None, colour: bool = False) -> str:
-    """Title, grid, sections, notes.
+    """Write title, grid, sections and notes.
 
     Args:
-        page: What is written.
-        width: Characters of the terminal; None for lines as long as they are.
-        colour: For a terminal that shows colours.
+        page: The page.
+        width: Characters of the terminal; None for lines of any length.
+        colour: Whether the terminal shows colours.
     """
     title = filled(page.title, width)
     if colour:
         title = "\n".join(colours.paint(line, colours.BOLD) for line in title.split("\n"))
+
     blocks = [title, grid(page.grid, width, colour)]
     for section in page.sections:
         blocks.append(f"{grid(section.grid, width, colour)}\n{filled(section.sentence, width)}")
@@ -39,16 +40,15 @@ def write(page: Page, width: int | None = None, colour: bool = False) -> str:
 
 
 def filled(text: str, width: int | None) -> str:
-    """The text, wrapped where there is a width."""
+    """Return the text, wrapped if there is a width."""
     return textwrap.fill(text, width) if width else text
 
 
 def grid(whole: Grid, width: int | None = None, colour: bool = False) -> str:
-    """Aligned columns under a ruled header.
+    """Write aligned columns under a ruled header.
 
     A grid wider than ``width`` becomes several, one below the other, each with the leading columns.
-    Nothing is cut off. A line that has nothing in a part is left out of it, except in the first
-    part.
+    Nothing is cut off. A line that is empty in a part is left out of it, except in the first part.
     """
 
     def finished(text: str, columns: Sequence[int]) -> str:
@@ -67,6 +67,8 @@ def grid(whole: Grid, width: int | None = None, colour: bool = False) -> str:
         tuple(textwrap.fill(cell, WORDS) if len(cell) > WORDS else cell for cell in line)
         for line in whole.lines
     ]
+
+    # Fill each part with columns up to the width; at least one beside the leading ones.
     leading = list(range(whole.leading))
     parts = [leading]
     for column in range(whole.leading, len(whole.headers)):
@@ -89,11 +91,12 @@ def _width(text: str) -> int:
 
 
 def _ruled(whole: Grid, columns: Sequence[int], lines: Sequence[Sequence[str]]) -> str:
-    """Some columns of some lines."""
+    """Write some columns of some lines."""
     from tabulate import tabulate
 
     headers = [whole.headers[i] for i in columns]
     cells = [[line[i] for i in columns] for line in lines]
     sides = [whole.sides[i] for i in columns] if cells else None
+
     text = tabulate(cells, headers, tablefmt="simple", disable_numparse=True, colalign=sides)
     return "\n".join(line.rstrip() for line in text.splitlines())

@@ -1,6 +1,6 @@
 """Notes on the times in a table.
 
-A time is the machine's as much as the method's, so it has no verdict.
+A time depends on the machine as much as on the method, so it has no verdict.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from vaebench.report.summary import ReportRow, Summary
 
 
 def footnotes(summary: Summary) -> Iterator[str]:
-    """What the clock of each column of times counts.
+    """Explain what the clock of each column of times counts.
 
-    And the ratios of its rows, the paper's and ours.
+    The ratios of its rows, the paper's and ours, follow.
     """
     for column in summary.table.columns:
         if not is_timing(summary.table.measure_of(column)):
             continue
+
         here = [r for r in summary.rows if r.column == column]
         if any(r.ours for r in here):
             yield _clock(column, here)
@@ -35,7 +36,7 @@ COUNTED = {
         "its rule or its budget"
     ),
 }
-"""What the clock of a time counts."""
+"""Measure of time -> what its clock counts."""
 
 
 def _clock(column: str, rows: list[ReportRow]) -> str:
@@ -48,10 +49,10 @@ def _clock(column: str, rows: list[ReportRow]) -> str:
 
 
 def ratios(column: str, rows: list[ReportRow]) -> Iterator[str]:
-    """``ms per update, MCMC / DVAE##: 4.7 published, 8.1 ± 0.2 ours``.
+    """Yield ratios such as ``ms per update, MCMC / DVAE##: 4.7 published, 8.1 ± 0.2 ours``.
 
-    For each row after the first of one setting. Ours needs both rows on the same kind of device and
-    with as many seeds side by side; its error is that of the means over seeds.
+    There is one for each row after the first of a setting. Our ratio needs both rows on the same
+    kind of device, with as many seeds side by side. Its error is that of the means over seeds.
     """
     for setting in dict.fromkeys((r.preset, r.label) for r in rows if r.ours) or [("", "")]:
         some = [r for r in rows if (r.preset, r.label) == setting or not r.preset]
@@ -74,8 +75,10 @@ def _ours(base: ReportRow, r: ReportRow) -> str:
         return ""
     if (base.device, base.pack) != (r.device, r.pack):
         return "ours not given: other devices, or other numbers of seeds side by side"
+
     ratio = r.ours.mean / base.ours.mean
     error = ""
     if base.se is not None and r.se is not None:
         error = f" ± {ratio * math.hypot(base.se / base.ours.mean, r.se / r.ours.mean):.1g}"
+
     return f"{ratio:.1f}{error} ours" + (f" (preset {r.preset})" if r.preset != "paper" else "")

@@ -1,4 +1,4 @@
-"""The validation curves of runs in a few characters each, for a terminal."""
+"""Validation curves of runs in a few characters each, for a terminal."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from vaebench.results import run_files
 from vaebench.results.store import Store
 
 BLOCKS = "▁▂▃▄▅▆▇█"
-"""From the lowest number to the highest."""
+"""Characters from the lowest number to the highest."""
 
 LENGTH = 12
-"""Characters of a curve at most."""
+"""Most characters of a curve."""
 
 LEGEND = (
     "curve: the validation bound of the first seed, from its first validation to its last; each "
@@ -30,8 +30,8 @@ class Trail(NamedTuple):
     """The validations of one run.
 
     Attributes:
-        bounds: The bound on the validation cases, positive nats, one number for each validation.
-        share: How much of its budget is behind it; None if that is not known.
+        bounds: The bound on the validation examples, positive nats, one number for each validation.
+        share: Share of its budget that is used; None if it is not known.
     """
 
     bounds: tuple[float, ...]
@@ -39,15 +39,16 @@ class Trail(NamedTuple):
 
 
 Trails = Mapping[str, Trail]
-"""The trail of a cell's first seed, by the name of its runs."""
+"""Name of a cell's runs -> the trail of its first seed."""
 
 
 def stored(store: Store, cells: Iterable[Cell], seeds: Sequence[int]) -> Trails:
-    """Of each cell the first seed that has a curve. A curve that is damaged counts as none."""
+    """Return, for each cell, the trail of the first seed that has a curve that can be read."""
     found: dict[str, Trail] = {}
     for cell in cells:
         if cell.key in found:
             continue
+
         for seed in seeds:
             trail = _read(store.run_dir(cell.key, seed) / run_files.CURVE, cell)
             if trail is not None:
@@ -63,6 +64,7 @@ def _read(path: Path, cell: Cell) -> Trail | None:
         return None
     if not points:
         return None
+
     done: float = points[-1][0]
     if cell.train.unit == "epochs":
         done = (len(points) - 1) * cell.train.valid_every
@@ -70,10 +72,11 @@ def _read(path: Path, cell: Cell) -> Trail | None:
 
 
 def drawn(trail: Trail) -> str:
-    """``█▇▄▂▁▁``: each character the mean of as many validations; of a run on its way ``█▅▂ 40 %``.
+    """Draw a trail as ``█▇▄▂▁▁``; for a run that is not finished, ``█▅▂ 40 %``.
 
-    The lowest block is the lowest number, the highest block the upper quartile and all above it:
-    otherwise the first validations, tens of nats above all others, would make the rest flat.
+    Each character is the mean of as many validations. The lowest block is the lowest number; the
+    highest block is the upper quartile and all above it. Otherwise the first validations, tens of
+    nats above all others, would make the rest flat.
     """
     curve = _blocks([v for v in trail.bounds if math.isfinite(v)])
     if trail.share is None or trail.share >= 1:
@@ -93,6 +96,7 @@ def _blocks(values: list[float]) -> str:
     top = quartile if quartile > low else max(means)
     if top <= low:
         return BLOCKS[0] * length
+
     last = len(BLOCKS) - 1
     heights = (round((v - low) / (top - low) * last) for v in means)
     return "".join(BLOCKS[min(last, height)] for height in heights)

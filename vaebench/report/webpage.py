@@ -1,4 +1,4 @@
-"""A page as HTML without scripts or outside files."""
+"""A page as HTML without scripts or other files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STYLE = (
 
 
 def write(page: Page) -> str:
-    """A whole document: title, table, sections, notes."""
+    """Write a whole document: title, table, sections, notes."""
     title = escape(page.title)
     lines = [
         "<!doctype html>",

@@ -1,7 +1,7 @@
 """Figures that are functions of formulas alone: no data, no training.
 
-A file in conf/table/ names one: ``drawn: NAME``. To add one: a file here with a ``Drawing``, an
-entry of ``DRAWINGS``. Nothing heavy is imported until it is drawn.
+A file in conf/table/ names one: ``drawn: NAME``. To add one, add a file here with a ``Drawing``,
+and an entry of ``DRAWINGS``. Nothing heavy is imported until it is drawn.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Drawn:
         return self.drawing.points()
 
     def page(self, brief: bool = False, curves: bool = False) -> Page:
-        """The figure's short table; there are no curves of runs."""
+        """Return the figure's short table; there are no curves of runs."""
         notes = [*self.figure.notes]
         if self.figure.ledger:
             notes.append(
@@ -55,6 +55,7 @@ class Drawn:
                 f"table={self.figure.name} says why):"
             )
             notes += [f"{entry.topic}: {entry.here}" for entry in self.figure.ledger]
+
         return Page(
             title=self.figure.caption,
             grid=self.drawing.grid(self.lines),
@@ -63,16 +64,16 @@ class Drawn:
         )
 
     def results(self) -> pd.DataFrame:
-        """The points of the curves: there are no other results."""
+        """Return the points of the curves; there are no other results."""
         return self.points()
 
     def points(self) -> pd.DataFrame:
-        """The points of the curves, a line each."""
+        """Return the points of the curves, a line each."""
         import pandas as pd
 
         return pd.DataFrame(self.lines)
 
     def image(self, kind: str) -> bytes:
-        """The figure as an image file, ``kind`` one of ``vaebench.report.images.SUFFIXES``."""
+        """Return the figure as an image; ``kind`` is one of ``vaebench.report.images.SUFFIXES``."""
         title = f"{self.figure.title} ({self.figure.where})"
         return images.image(lambda canvas: self.drawing.draw(canvas, self.lines), kind, title)

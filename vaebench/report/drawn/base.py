@@ -1,4 +1,4 @@
-"""What a figure of formulas consists of."""
+"""The parts of a figure of formulas."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Drawing:
     """A figure of formulas: what it shows, and how.
 
     Attributes:
-        points: Computes all there is to show.
-        grid: A short table of the points.
-        draw: Draws them on an empty matplotlib figure, whose size it sets.
-        notes: What stands under the table.
+        points: Computes all points.
+        grid: Makes a short table of the points.
+        draw: Draws them on an empty matplotlib figure, and sets its size.
+        notes: Notes below the table.
     """
 
     points: Callable[[], list[Point]]

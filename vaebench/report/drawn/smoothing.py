@@ -1,6 +1,6 @@
 """Figure 5 of DVAE++ (Vahdat et al. 2018, arXiv 1802.04920).
 
-zeta against q at fixed noise, for every smoothing.
+It shows zeta against q at fixed noise, for every smoothing.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 RHO = 0.25
-"""The noise of the figure, a uniform variable."""
+"""The noise of the figure, a value of a uniform variable."""
 
 SHOWN = (0.1, 0.3, 0.5, 0.7, 0.75, 0.8, 0.9)
-"""The q of the text table; in the middle 1 - rho, where every curve has its step."""
+"""The q of the text table; in the middle is 1 - rho, where every curve has its step."""
 
 NOTES = (
     f"zeta, the relaxed bit, at noise rho = {RHO}; q: probability of a one.",
@@ -26,10 +26,10 @@ NOTES = (
 
 
 def points() -> list[Point]:
-    """Rows (smoothing, setting, temperature, q, zeta) in the order of the panels.
+    """Compute rows (smoothing, setting, temperature, q, zeta) in the order of the panels.
 
-    zeta to 6 decimals. ``setting`` says what the temperature is: ``beta``, sharper where it is
-    large, or ``scale``, where it is small.
+    zeta has 6 decimals. ``setting`` says what the temperature is: ``beta``, where a larger one is
+    sharper, or ``scale``, where a smaller one is.
     """
     from vaebench.dists.smoothing.curves import TEMPERATURES, inverse_cdf_curves
 
@@ -46,7 +46,7 @@ def points() -> list[Point]:
 
 
 def grid(points: list[Point]) -> Grid:
-    """One line per curve, zeta at each q of SHOWN."""
+    """Return one line for each curve, with zeta at each q of SHOWN."""
     headers = ("smoothing", "temperature", *(f"q={q:g}" for q in SHOWN))
     lines = []
     for name, label, curve in _curves(points):
@@ -56,11 +56,12 @@ def grid(points: list[Point]) -> Grid:
 
 
 def draw(figure: Canvas, points: list[Point]) -> None:
-    """One panel per smoothing, three curves each, on common axes."""
+    """Draw one panel for each smoothing, three curves each, on common axes."""
     curves = _curves(points)
     names = list(dict.fromkeys(name for name, _, _ in curves))
     figure.set_size_inches(1 + 2.7 * len(names), 3.7)
     panels = figure.subplots(1, len(names), sharex=True, sharey=True, squeeze=False)[0]
+
     for panel, name in zip(panels, names, strict=True):
         panel.axvline(1 - RHO, color="0.7", linewidth=0.8, linestyle=":")
         for i, (label, curve) in enumerate((label, c) for n, label, c in curves if n == name):
@@ -71,6 +72,7 @@ def draw(figure: Canvas, points: list[Point]) -> None:
                 linewidth=1.5,
                 label=label,
             )
+
         panel.set(title=name, xlabel="q", xlim=(0, 1))
         panel.set_xticks((0, 0.25, 0.5, 0.75, 1), ("0", "0.25", "0.5", "0.75", "1"))
         panel.legend(fontsize="small", loc="upper left")
@@ -78,7 +80,7 @@ def draw(figure: Canvas, points: list[Point]) -> None:
 
 
 def _curves(points: list[Point]) -> list[tuple[str, str, list[Point]]]:
-    """(smoothing, temperature in words, its points), in their order."""
+    """Return (smoothing, temperature in words, its points) of each curve, in their order."""
     found: dict[tuple[str, str], list[Point]] = {}
     for p in points:
         found.setdefault(

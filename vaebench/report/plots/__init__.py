@@ -1,7 +1,7 @@
 """Plots of trained runs, by name (``--figure``).
 
-A table's ``figure`` says which one is its paper's. To add one: a file here with a ``Plot``, an
-entry of ``PLOTS``, its name in ``vaebench.config.tables.PLOTS``.
+A table's ``figure`` says which one is its paper's. To add one, add a file here with a ``Plot``, an
+entry of ``PLOTS``, and its name in ``vaebench.config.tables.PLOTS``.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ PLOTS: dict[str, Plot] = {
 }
 
 CHARACTERS = 14
-"""Of a line of small letters, per inch."""
+"""Characters of a line of small letters, per inch."""
 
 
 def plot(name: str) -> Plot:
-    """The plot of that name. Raises UserError for one that is not in PLOTS."""
+    """Return the plot of that name. Raises UserError if it is not in PLOTS."""
     if name not in PLOTS:
         raise UserError(f"--figure {name}: {nearest(name, PLOTS)}")
     return PLOTS[name]
@@ -50,12 +50,17 @@ def plot(name: str) -> Plot:
 def image(
     name: str, frame: pd.DataFrame, kind: str, title: str, absent: Sequence[str] = ()
 ) -> bytes:
-    """What the plot collected, drawn as an image file.
+    """Draw what the plot collected as an image file.
 
-    Of one of ``vaebench.report.images.SUFFIXES``. ``absent``: rows that belong here and have no
-    run; the figure names them at its foot.
+    Args:
+        name: Name of the plot.
+        frame: What it collected.
+        kind: One of ``vaebench.report.images.SUFFIXES``.
+        title: Title above the drawing.
+        absent: Rows that belong here and have no run; they are named below the drawing.
 
-    Raises UserError if there is nothing to draw.
+    Raises:
+        UserError: If there is nothing to draw.
     """
     chosen = plot(name)
     if not len(frame):
@@ -73,8 +78,8 @@ def image(
 
 
 def save_plot(name: str, frame: pd.DataFrame, path: Path, title: str) -> None:
-    """As ``image``, written to a png, svg or pdf file.
+    """Draw a plot as ``image`` does, and write it to a png, svg or pdf file.
 
-    Raises UserError for another suffix, or no right to write.
+    Raises UserError if the suffix is another one, or the file cannot be written.
     """
     write_output(path, image(name, frame, images.kind_of(path), title))

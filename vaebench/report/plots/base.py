@@ -1,4 +1,4 @@
-"""What a plot of trained runs consists of."""
+"""The parts of a plot of trained runs."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ class Plot:
     """How the runs of a table are drawn.
 
     Attributes:
-        collect: Gives the numbers of the runs of some cells at some seeds, as one frame.
+        collect: Returns the numbers of the runs of some cells at some seeds, as one frame.
         draw: Draws them on an empty figure.
         nothing: Why there may be no numbers, in words.
         files: Names that a file of these numbers may have beside recorded results:
             ``RESULTS-NAME.csv``.
-        columns: Those that such a file must have.
+        columns: Columns that such a file must have.
         shown: Picks the lines of such a file that are drawn.
-        from_frame: Gives the numbers from the results alone, if no such file is needed.
-        of: The plot shows only rows of which a table has one of these measures; empty: all rows.
+        from_frame: Returns the numbers from the results alone, if no such file is needed.
+        of: Measures that the plot can show; only table rows with one of them are expected in it.
+            Empty: all rows.
     """
 
     collect: Callable[[Store, list[Cell], list[int]], pd.DataFrame]
@@ -41,25 +42,27 @@ class Plot:
     of: tuple[str, ...] = ()
 
     def absent(self, table: Table, frame: pd.DataFrame) -> list[str]:
-        """Rows of a table that the plot would show, and ``frame`` lacks.
+        """Return rows of a table that the plot should show but that ``frame`` lacks.
 
-        In the table's order. A table that has none of the measures ``of`` is no help:
-        then all its rows count.
+        They are in the table's order. Only rows with a measure of ``of`` are expected; if the table
+        has none, all its rows are.
         """
         entries = table.trained()
         fitting = [row for row, column in entries if table.measure_of(column) in self.of]
         drawn = set(frame["row"])
+
         return [
             row for row in dict.fromkeys(fitting or (row for row, _ in entries)) if row not in drawn
         ]
 
 
 def runs_of(store: Store, cells: list[Cell], seeds: list[int]) -> list[tuple[Cell, int]]:
-    """Cells and seeds whose runs exist.
+    """Return the cells and seeds whose runs exist.
 
-    If cells of a row share a run, only the first of them is named.
+    If cells of a row share a run, only the first of them is returned.
     """
     first: dict[tuple[str, str, str], Cell] = {}
     for cell in cells:
         first.setdefault((cell.table, cell.row, cell.key), cell)
+
     return [(c, s) for c in first.values() for s in seeds if store.run_dir(c.key, s).is_dir()]

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CURVE = ("seconds", "train_bound", "valid_bound")
-"""Bounds are positive nats, lower is better, as in results. ``train_bound`` lacks log Z where
-training does without."""
+"""Columns of a curve. Bounds are positive nats, lower is better, as in results. ``train_bound`` is
+without log Z if training is."""
 
 MORE = ("train_inner", "valid_kl", "valid_mi_batch", "valid_mi", "valid_active_units")
-"""Columns of rules with inner loops, and of models with latents; not drawn."""
+"""Columns for objectives with inner loops and models with latents; they are not drawn."""
 
 
 def collect_curves(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
-    """Table, row, column, seed, update, then CURVE and what there is of MORE.
+    """Return table, row, column, seed, update, CURVE, and the existing columns of MORE.
 
     See ``curve_files``.
     """
@@ -31,9 +31,9 @@ def collect_curves(store: Store, cells: list[Cell], seeds: list[int]) -> pd.Data
 
 
 def draw_curves(figure: Figure, frame: pd.DataFrame) -> None:
-    """One panel per row, one colour per column, in nats.
+    """Draw one panel for each row, one colour for each column, in nats.
 
-    Thin lines are seeds; the thick one is their mean, drawn only as far as every seed goes.
+    Thin lines are seeds. The thick one is their mean, drawn only as far as all seeds go.
     """
     from matplotlib.ticker import EngFormatter
 
@@ -41,11 +41,13 @@ def draw_curves(figure: Figure, frame: pd.DataFrame) -> None:
     columns = list(dict.fromkeys(frame["column"]))
     figure.set_size_inches(1 + 4.2 * len(rows), 3.8)
     panels = figure.subplots(1, len(rows), sharey=True, squeeze=False)[0]
+
     for panel, row in zip(panels, rows, strict=True):
         for i, column in enumerate(columns):
             runs = frame[(frame["row"] == row) & (frame["column"] == column)]
             if len(runs):
                 _draw(panel, runs, column, f"C{i % 10}")
+
         panel.set(title=row, xlabel="parameter updates")
         panel.xaxis.set_major_formatter(EngFormatter(sep=""))
         panel.legend(fontsize="small", loc="upper right")
@@ -53,9 +55,9 @@ def draw_curves(figure: Figure, frame: pd.DataFrame) -> None:
 
 
 def mean_curve(runs: pd.DataFrame, value: str = "valid_bound") -> pd.Series:
-    """Mean of ``value`` by update, over the updates that every seed has.
+    """Return the mean of ``value`` by update, over the updates that all seeds have.
 
-    NaN where any seed is not finite.
+    It is NaN if any seed is not finite.
     """
     wide = runs.pivot_table(
         index="update", columns="seed", values=value, aggfunc="last", dropna=False
@@ -69,6 +71,7 @@ def _draw(panel: Axes, runs: pd.DataFrame, column: str, colour: str) -> None:
     if seeds > 1:
         for _, run in runs.groupby("seed"):
             panel.plot(run["update"], run["valid_bound"], color=colour, linewidth=0.5, alpha=0.5)
+
     mean = mean_curve(runs)
     label = column if seeds == 1 else f"{column} (mean of {seeds})"
     panel.plot(mean.index, mean.to_numpy(), color=colour, linewidth=1.5, label=label)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def collect_cases(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
-    """As ``collect_curves``, with a column ``cases``: updates times the cases of a batch."""
+    """Return ``collect_curves`` with a column ``cases``: updates times the examples of a batch."""
     frame = collect_curves(store, cells, seeds)
     batches = {(cell.row, cell.column): cell.train.batch for cell in cells}
     places = zip(frame["row"], frame["column"], strict=True)
@@ -24,21 +24,23 @@ def collect_cases(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataF
 
 
 def draw_cases(figure: Figure, frame: pd.DataFrame) -> None:
-    """One panel per row, one colour per column.
+    """Draw one panel for each row, one colour for each column.
 
-    The lower bound, higher is better, on validation and training cases. Means over the seeds, drawn
-    only as far as every seed goes. A training value is the mean of the updates since the validation
-    before.
+    The lower bound, higher is better, is that of validation and training examples. Lines are means
+    over the seeds, drawn only as far as all seeds go. A training value is the mean of the updates
+    since the validation before.
     """
     rows = list(dict.fromkeys(frame["row"]))
     columns = list(dict.fromkeys(frame["column"]))
     figure.set_size_inches(1 + 3.2 * len(rows), 3.6)
     panels = figure.subplots(1, len(rows), squeeze=False)[0]
+
     for panel, row in zip(panels, rows, strict=True):
         for i, column in enumerate(columns):
             runs = frame[(frame["row"] == row) & (frame["column"] == column)]
             if not len(runs):
                 continue
+
             batch = int(runs["cases"].iloc[0] // runs["update"].iloc[0])
             for value, line, name in (
                 ("valid_bound", "-", "validation"),
@@ -52,6 +54,7 @@ def draw_cases(figure: Figure, frame: pd.DataFrame) -> None:
                     color=f"C{i % 10}",
                     label=f"{column}, {name}",
                 )
+
         panel.set(title=row, xlabel="training cases evaluated", xscale="log")
     panels[0].set_ylabel("lower bound (nats), higher is better")
     panels[0].legend(fontsize="x-small", loc="lower right")

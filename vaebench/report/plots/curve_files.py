@@ -1,7 +1,7 @@
-"""The curves that runs keep: ``curve.csv``, a line per validation, bounds as positive nats.
+"""The curves that runs keep: ``curve.csv``, a line for each validation, bounds as positive nats.
 
-Files without the column ``unit`` are of runs by older versions. Their bounds have the opposite
-sign, and are turned.
+Files without the column ``unit`` are from runs of older versions. Their bounds have the opposite
+sign, which is changed here.
 """
 
 from __future__ import annotations
@@ -32,13 +32,23 @@ def collect(
     *,
     only: bool = False,
 ) -> pd.DataFrame:
-    """One line per validation: table, row, column, seed (whole numbers), update, then ``wanted``.
+    """Return the curves of some runs, one line for each validation.
 
-    Unknown are NaN. Then those of ``more`` that any of the curves has.
+    The columns are table, row, column, seed and update (whole numbers), ``wanted``, and those of
+    ``more`` that any curve has. Unknown numbers are NaN. Runs without a curve have no lines. A last
+    line that was cut off when the process was killed is left out. If cells of a row share a run,
+    its curve is there once, for the first of them.
 
-    Runs without a curve have no lines. A last line that was cut off by a killed process is left
-    out. Cells of a row that share a run have one curve, that of the first. Raises UserError for a
-    curve that is damaged or lacks a column; with ``only`` the latter has no lines either.
+    Args:
+        store: The store with the runs.
+        cells: The cells.
+        seeds: The seeds.
+        wanted: Columns that a curve must have.
+        more: Columns that a curve may have.
+        only: Leave out curves that lack a wanted column.
+
+    Raises:
+        UserError: If a curve is damaged or, without ``only``, lacks a wanted column.
     """
     import pandas as pd
 
@@ -46,6 +56,7 @@ def collect(
     for cell, seed in runs_of(store, cells, seeds):
         points = _read(store.run_dir(cell.key, seed) / run_files.CURVE, wanted, more, only)
         lines += [(cell.table, cell.row, cell.column, seed, *point) for point in points]
+
     frame = pd.DataFrame(
         lines, columns=["table", "row", "column", "seed", "update", *wanted, *more]
     )
@@ -55,22 +66,25 @@ def collect(
 
 
 def whole(path: Path) -> pd.DataFrame:
-    """Every column of numbers of one ``curve.csv``; no rows where there is none.
+    """Return all columns of numbers of one ``curve.csv``; no rows if it does not exist.
 
-    UserError where it is damaged.
+    Raises UserError if it is damaged.
     """
     import pandas as pd
 
     header: list[str] = []
     with contextlib.suppress(FileNotFoundError), path.open(encoding="utf-8", newline="") as f:
         header = next(csv.reader(f), [])
+
     names = tuple(name for name in header if name not in ("update", "unit"))
     points = _read(path, names, (), only=False)
     return pd.DataFrame(points, columns=["update", *names]).astype({"update": "int64"})
 
 
 def bounds(path: Path) -> list[tuple[int, float]]:
-    """Update and validation bound of every line of one ``curve.csv``; empty where there is none.
+    """Return update and validation bound of each line of a ``curve.csv``.
+
+    [] if it does not exist.
 
     Raises:
         UserError: If it is damaged or has no such column.
@@ -96,6 +110,7 @@ def _read(
         raise UserError(
             f"{path}: missing columns {', '.join(missing)}; expected {', '.join(columns)}"
         )
+
     try:
         return [
             (int(line["update"]), *(_number(line, c) for c in (*wanted, *more))) for line in reader

@@ -1,6 +1,6 @@
 """Per cent of the missing pixels that are wrong.
 
-Against the steps of the chain that fills them in.
+It is shown against the steps of the chain that fills them in.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 MEASURE = "imputation"
 
 RUN = ("table", "row", "column", "seed")
-"""What names a run in the points."""
+"""Columns that name a run in the points."""
 
 
 def collect(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
-    """Table, row, column, seed, step, wrong and error (per cent), of all runs that have them."""
+    """Return table, row, column, seed, step, wrong and error (per cent) of all runs with these."""
     return of_frame(store.frame(cells, seeds))
 
 
 def of_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    """As ``collect``, from the long frame of the runs."""
+    """Return what ``collect`` does, from the long frame of the runs."""
     import pandas as pd
 
     lines = []
@@ -42,15 +42,17 @@ def of_frame(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(figure: Figure, frame: pd.DataFrame) -> None:
-    """A panel for each column, a line for each row of the table: the mean over the seeds."""
+    """Draw a panel for each column, with the mean over the seeds as a line for each row."""
     columns = list(dict.fromkeys(frame["column"]))
     figure.set_size_inches(1 + 2.9 * len(columns), 3.4)
+
     for panel, column in zip(
         figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True
     ):
         for row, runs in frame[frame["column"] == column].groupby("row", sort=False):
             mean = runs.groupby("step")["wrong"].mean()
             panel.plot(mean.index, mean, ".-", label=row)
+
         panel.set(title=column, xlabel="steps")
         panel.set_ylim(bottom=0)
         panel.legend(fontsize="small")

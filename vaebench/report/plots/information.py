@@ -1,8 +1,8 @@
 """How much z carries, and how far q(z) is from the prior.
 
-KL = MI + KL(q(z) || p(z)) over training (He et al., Fig. 5). As in the paper: only the validations
-that improved the bound; MI within batches, no less than 0; and KL - MI, no less than 0, in the
-place of KL(q(z) || p(z)).
+KL = MI + KL(q(z) || p(z)) over training (He et al., Fig. 5). As in the paper, only the validations
+that improved the bound are shown, MI is taken within batches, and KL - MI replaces
+KL(q(z) || p(z)). Both are no less than 0.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CURVE = ("valid_bound", "valid_kl", "valid_mi_batch")
-"""What it needs of the curves."""
+"""Columns of the curves that it needs."""
 
 LINES = {"kl": "KL(q(z|x) || p(z))", "mi": "MI", "rest": "KL - MI"}
 
 
 def collect(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
-    """Table, row, column, seed, update, then valid_bound, kl, mi, rest (nats).
+    """Return table, row, column, seed, update, then valid_bound, kl, mi, rest (nats).
 
-    The improvements only. Runs without these, of models without latents, have no lines.
+    Only improvements are kept. Runs without these numbers, of models without latents, have no
+    lines.
     """
     return improvements(curve_files.collect(store, cells, seeds, CURVE, only=True))
 
 
 def improvements(frame: pd.DataFrame) -> pd.DataFrame:
-    """As ``collect``, from all validations of the runs."""
+    """Return what ``collect`` does, from all validations of the runs."""
     frame = frame[["table", "row", "column", "seed", "update", *CURVE]].dropna(subset=["valid_kl"])
     before = frame.groupby(["table", "row", "column", "seed"])["valid_bound"].transform(
         lambda v: v.cummin().shift()
@@ -45,12 +46,13 @@ def improvements(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(figure: Figure, frame: pd.DataFrame) -> None:
-    """One panel per row, three lines in each; of several seeds a thin line each."""
+    """Draw one panel for each row, with three lines for each of its runs."""
     rows = list(dict.fromkeys(frame["row"]))
     figure.set_size_inches(1 + 3.4 * min(len(rows), 4), 3.0 * -(-len(rows) // 4))
     panels = list(
         figure.subplots(-(-len(rows) // 4), min(len(rows), 4), sharey=True, squeeze=False).flat
     )
+
     for panel, row in zip(panels, rows, strict=False):
         runs = frame[frame["row"] == row]
         for i, (name, label) in enumerate(LINES.items()):
@@ -62,8 +64,10 @@ def draw(figure: Figure, frame: pd.DataFrame) -> None:
                     linewidth=1,
                     label=label if j == 0 else None,
                 )
+
         panel.set(title=row, xlabel="parameter updates", ylabel="nats")
         panel.legend(fontsize="small")
+
     for panel in panels[len(rows) :]:
         panel.axis("off")
 

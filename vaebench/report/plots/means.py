@@ -1,8 +1,8 @@
 """Posterior mean space: the model's mean across, the encoder's up.
 
-On the diagonal they agree (He et al. 2019). ``means``: all cases at every snapshot and at the end
-(Figures 2 and 6). ``path``: single cases from snapshot to snapshot, those after inner loops
-included (Figure 3).
+On the diagonal they agree (He et al. 2019). ``means`` shows all examples at every snapshot and at
+the end (Figures 2 and 6). ``path`` shows single examples from snapshot to snapshot, including those
+after inner loops (Figure 3).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHOWN = 6
-"""Cases of a path, spread evenly."""
+"""Examples of a path, spread evenly."""
 
 
 def collect(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
-    """Table, row, column, seed, then what means.csv has, of all runs with one.
+    """Return table, row, column, seed, then the columns of means.csv, of all runs with this file.
 
-    Raises UserError for a damaged one.
+    Raises UserError if one is damaged.
     """
     import pandas as pd
 
@@ -41,11 +41,12 @@ def collect(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
 
 
 def _runs(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Title -> the run of the first seed, for every row.
+    """Return title -> the run of the first seed, for every row.
 
-    And for every column, where rows have several.
+    If rows have several columns, it is for every row and column.
     """
     several = frame.groupby("row")["column"].nunique().max() > 1
+
     found = {}
     for row, column in (
         frame[["row", "column"]].drop_duplicates().itertuples(index=False, name=None)
@@ -58,18 +59,21 @@ def _runs(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def draw(figure: Figure, frame: pd.DataFrame) -> None:
-    """One line of panels per row of the table, of its first seed.
+    """Draw one line of panels for each row of the table, for its first seed.
 
-    From left to right the snapshots and the end.
+    From left to right they are the snapshots and the end.
     """
     runs = _runs(frame)
     rows = list(runs)
     found = {row: _stages(run) for row, run in runs.items()}
+
     across = max(len(stages) for stages in found.values())
     figure.set_size_inches(1 + 2.3 * across, 0.8 + 2.3 * len(rows))
     panels = figure.subplots(len(rows), across, squeeze=False)
+
     for line, row in zip(panels, rows, strict=True):
         reach = max(1.5, 1.05 * float(runs[row][["model", "encoder"]].abs().to_numpy().max()))
+
         for panel in line[len(found[row]) :]:
             panel.axis("off")
         for panel, (title, points) in zip(line, found[row], strict=False):
@@ -83,7 +87,7 @@ def draw(figure: Figure, frame: pd.DataFrame) -> None:
 
 
 def _stages(run: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Titles and points of a run's snapshots, then of its end.
+    """Return titles and points of a run's snapshots, then of its end.
 
     Snapshots after inner loops are left out.
     """
@@ -96,18 +100,20 @@ def _stages(run: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def draw_path(figure: Figure, frame: pd.DataFrame) -> None:
-    """One panel per row of the table, of its first seed.
+    """Draw one panel for each row of the table, for its first seed.
 
-    A line per case, a cross where it begins, dots for stages.
+    Each example is a line, with a cross where it begins and dots for stages.
     """
     rows = _runs(frame)
     figure.set_size_inches(1 + 3.4 * len(rows), 3.6)
+
     for panel, (row, run) in zip(
         figure.subplots(1, len(rows), squeeze=False)[0], rows.items(), strict=True
     ):
         run = run[run["kind"] != SELECTED].sort_values(["update", "kind"], kind="stable")
         cases = list(dict.fromkeys(run["case"]))
         reach = max(1e-3, 1.05 * float(run[["model", "encoder"]].abs().to_numpy().max()))
+
         panel.plot([-reach, reach], [-reach, reach], "--", color="grey", linewidth=0.8)
         for i in range(min(SHOWN, len(cases))):
             path = run[run["case"] == cases[i * len(cases) // min(SHOWN, len(cases))]]
@@ -115,6 +121,7 @@ def draw_path(figure: Figure, frame: pd.DataFrame) -> None:
                 path["model"], path["encoder"], ".-", linewidth=0.8, markersize=3, color=f"C{i}"
             )
             panel.plot(path["model"].iloc[:1], path["encoder"].iloc[:1], "x", color=f"C{i}")
+
         panel.locator_params(nbins=5)
         panel.set(
             title=row,

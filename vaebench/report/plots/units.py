@@ -17,15 +17,15 @@ MEASURES = ("iw_nll", "active_units")
 
 
 def collect(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
-    """Table, row, key, seed, iw_nll (nats), active_units.
+    """Return table, row, key, seed, iw_nll (nats), active_units.
 
-    Of the finished runs that have both, each once.
+    They are those of the finished runs that have both, each once.
     """
     return of_frame(store.frame(cells, seeds))
 
 
 def of_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    """As ``collect``, from the long frame of the runs."""
+    """Return what ``collect`` does, from the long frame of the runs."""
     import pandas as pd
 
     run = ["table", "row", "key", "seed"]
@@ -37,9 +37,10 @@ def of_frame(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(figure: Figure, frame: pd.DataFrame) -> None:
-    """A colour for each row of the table."""
+    """Draw a point for each run, in a colour for each row of the table."""
     figure.set_size_inches(5.6, 4.0)
     panel = figure.subplots()
+
     for i, (row, runs) in enumerate(frame.groupby("row", sort=False)):
         panel.plot(
             runs["active_units"],
@@ -48,6 +49,7 @@ def draw(figure: Figure, frame: pd.DataFrame) -> None:
             color=f"C{i % 10}",
             label=row,
         )
+
     panel.set(xlabel="active units", ylabel="importance-weighted NLL (nats)")
     panel.legend(fontsize="small")
 
