@@ -52,7 +52,10 @@ class ActiveUnits(Sums):
             second[part.cases] += z[a:b].sum(0)
 
     def variances(self) -> list[torch.Tensor]:
-        """Return Var_x(E_Q[z | x]) of every unit, layer by layer, (n,), with n - 1 dof."""
+        """Return Var_x(E_Q[z | x]) of every unit, layer by layer, (units,) each.
+
+        With n examples they have n - 1 degrees of freedom.
+        """
         out = []
         for first, second in zip(self.first, self.second, strict=True):
             a = first.double() / self.half
