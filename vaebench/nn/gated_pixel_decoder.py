@@ -44,6 +44,7 @@ class GatedLayer(nn.Module):
         self.centre = centre
         self.margin = kernel // 2
         reach = self.margin + centre
+
         self.vertical = nn.Parameter(torch.zeros(2 * channels, inputs, reach, kernel))
         self.horizontal = nn.Parameter(torch.zeros(2 * channels, inputs, 1, reach))
         self.vertical_norm = ChannelNorm(2 * channels)

@@ -88,6 +88,7 @@ class MaskedConv(nn.Module):
         super().__init__()
         if kernel % 2 == 0:
             raise ValueError(f"a masked filter has an odd size, not {kernel}")
+
         self.inputs = inputs
         self.middle = kernel // 2
         self.weight = nn.Parameter(torch.zeros(outputs, inputs + free, kernel, kernel))

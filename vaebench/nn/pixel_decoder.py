@@ -103,11 +103,13 @@ class PixelDecoder(ImageDecoder):
         """Return the trunk after all blocks, (rows, channels, h, w)."""
         trunk = self.first_norm.elu(first, tape)
         seen = [trunk]
+
         for i, block in enumerate(self.blocks):
             if i >= 2:
                 trunk = trunk + self.skips[i - 2](seen[i - 2], tape, above)
             trunk = block(trunk, tape, above)
             seen.append(trunk)
+
         if self.skips:
             trunk = trunk + self.skips[-1](seen[len(self.skips) - 1], tape, above)
         return trunk

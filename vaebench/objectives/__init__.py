@@ -1,30 +1,30 @@
-"""Learning rules. An objective knows gradients, nothing of optimisers or files.
+"""Objectives: the learning rules, which know gradients but neither optimisers nor files.
 
-An objective is a torch module that holds the model and whatever else it trains (baselines, say).
-Calling it is a pure step: ``loss, state, metrics = objective(state, batch, noise)``. All that
-persists between updates is in ``state``, all randomness comes in through ``noise``; the gradient of
-``loss`` (minimised) is the update's direction. So a step can be replayed, resumed bit for bit,
-packed over seeds, compiled or captured without the objective knowing.
+An objective is a torch module that holds the model and whatever else it trains, such as baselines.
+A call is a pure step: ``loss, state, metrics = objective(state, batch, noise)``. Everything that
+persists between updates is in ``state``, and all randomness enters through ``noise``. The optimiser
+follows the gradient of ``loss``, which is minimised. So a step can be replayed, resumed bit for
+bit, packed over seeds, compiled or captured, and the objective need not know it.
 
-- ``state(seed, cases)``: initial state, name -> tensor; for the names in ``per_case`` with a row
-  for each training case, of which a step is given, and returns, the rows of its batch. State that
-  has the name of a buffer is that buffer's value where the model is validated or evaluated (running
-  statistics of batch normalisation);
-- ``draws(batch, width)``: name -> (kind, shape) of what one update of so many cases of so many
-  numbers draws (see ``vaebench.rng.noise.draw``); rules to which the width is nothing have
-  ``noise(batch)``;
-- ``groups()``: name of a parameter group -> prefix of its parameters' names; the optimiser has a
-  rate for each;
-- ``batch``: a ``Batch``, see there;
+- ``state(seed, cases)``: the initial state, name -> tensor. Names in ``per_case`` have a row for
+  each training case; a step receives and returns the rows of its batch. State with the name of a
+  buffer is that buffer's value when the model is validated or evaluated (running statistics of
+  batch normalisation).
+- ``draws(batch, width)``: name -> (kind, shape) of the noise of one update on so many cases of so
+  many numbers (see ``vaebench.rng.noise.draw``). Objectives that do not depend on the width have
+  ``noise(batch)`` instead.
+- ``groups()``: name of a parameter group -> prefix of its parameters' names. The optimiser has a
+  rate for each group.
+- ``batch``: a ``Batch``, see there.
 - ``budget_free``: whether a step is the same however many updates there will be (no schedule as a
-  share of the budget);
-- ``block``: updates whose noise is drawn at once; ``validation``: how the bound that selects the
-  checkpoint is taken;
-- ``inner_loop(state)``: the updates of some groups before the next one proper, or None;
-  ``moves(state)``: the groups that the update proper moves, None all; rules that have them train
-  each seed ``alone``;
-- ``validated(state, found)``: the state after a validation, which may depend on what that found;
-- ``metrics``: name -> scalar tensor; 'bound' is the mean one-sample bound of the batch, nats.
+  share of the budget).
+- ``block``: how many updates have their noise drawn at once.
+- ``validation``: how the bound that selects the checkpoint is taken.
+- ``inner_loop(state)``: the updates of some groups before the next outer update, or None.
+- ``moves(state)``: the groups that the outer update moves; None: all. Objectives with this or an
+  inner loop train each seed ``alone``.
+- ``validated(state, found)``: the state after a validation, which may depend on its results.
+- ``metrics``: name -> scalar tensor. 'bound' is the mean one-sample bound of the batch, in nats.
 """
 
 from __future__ import annotations
@@ -91,13 +91,16 @@ OBJECTIVES: dict[str, type[Objective]] = {
 
 
 def build(config: dict[str, Any], model: Model) -> Objective:
-    """The objective of a cell's ``objective`` group around ``model``.
+    """Build the objective of a cell's ``objective`` group around ``model``.
 
-    Raises UserError for an unknown objective or key, or a model that the objective cannot train.
+    Raises:
+        UserError: For an unknown objective or key, an impossible value, or a model that the
+            objective cannot train.
     """
     name = config["name"]
     if name not in OBJECTIVES:
         raise UserError(f"objective {name!r}: {nearest(name, OBJECTIVES)}")
+
     cls = OBJECTIVES[name]
     if not cls.trains(model):
         able = [k for k, c in OBJECTIVES.items() if c.trains(model)]
@@ -109,15 +112,13 @@ def build(config: dict[str, Any], model: Model) -> Objective:
         objective = cls(model, **settings_of(config))
     except TypeError as e:
         raise UserError(f"objective {name}: {str(e).split(') ')[-1]}") from None
+
     _refuse_left_out(name, objective, model)
     return objective
 
 
 def _refuse_left_out(name: str, objective: Objective, model: Model) -> None:
-    """Raises UserError if the model's settings ask for noise in training.
-
-    For noise that the objective does not draw.
-    """
+    """Raise a UserError if the model's settings ask for noise that the objective does not draw."""
     asked = model.dropout_noise(1, 1)
     left_out = set(asked) - set(objective.draws(1, 1)) if asked else set()
     if left_out:

@@ -1,8 +1,8 @@
 """Aggressive training of the inference network (He et al. 2019, algorithm 1).
 
-While it is on, every update proper moves the generative model alone, after an inner loop that moves
-the inference network alone, for as long as that pays. It goes off for good once the mutual
-information of data and codes, taken after every validation, has stopped rising.
+In the aggressive phase every outer update moves only the generative model. Before it an inner loop
+moves only the inference network, as long as that helps. The phase ends for good once the mutual
+information between data and codes, measured at every validation, has stopped rising.
 """
 
 from __future__ import annotations
@@ -22,15 +22,19 @@ INNER = ("posterior",)
 OUTER = ("model",)
 
 MI_OF = {"batches": "valid_mi_batch", "whole": "valid_mi"}
-"""Which mutual information of a validation ends the aggressive phase."""
+"""Value of ``mi_of`` -> the mutual information of a validation that ends the aggressive phase."""
 
 
 class Window:
-    """The inner loop: on the batch in hand first, then on batches drawn at random.
+    """The inner loop: on the batch of the outer update first, then on batches drawn at random.
 
-    After every ``window`` updates the loss per word over these is compared with that of the window
-    before; the loop ends where it is larger (``strict``), or not smaller. At most ``most`` updates;
-    with ``fixed``, just so many.
+    After every ``window`` updates, their loss per word is compared with that of the window before.
+
+    Args:
+        window: Updates whose losses are compared.
+        most: The most updates of the loop.
+        strict: Whether the loop ends only if the loss has risen; else it also ends if it is equal.
+        fixed: Exact number of updates, without any comparison; None: see above.
     """
 
     groups = INNER
@@ -51,13 +55,19 @@ class Window:
         return self.left > 0
 
     def observe(self, loss: float, words: int) -> None:
-        """Take note of an update; see InnerLoop."""
+        """Take note of an update; see InnerLoop.
+
+        Args:
+            loss: Its loss, summed over the batch, nats.
+            words: Words or pixels that the batch predicts.
+        """
         self.made += 1
         self.left -= 1
         self.loss += loss
         self.words += words
         if self.fixed or self.made % self.window:
             return
+
         now = self.loss / self.words
         if now > self.before or (now == self.before and not self.strict):
             self.left = 0
@@ -67,12 +77,21 @@ class Window:
 
 
 class Aggressive(VAE):
-    """``inner_window``, ``inner_most``, ``inner_strict``, ``inner_fixed``: see Window.
+    """A VAE whose inference network is trained aggressively at first.
 
-    ``mi_start``: what the first mutual information is compared with. ``mi_falls``: so many
-    validations at which it fell below the last one, or the best with ``mi_best``, end the
-    aggressive phase; they need not follow each other. ``mi_of``: within ``batches``, as published,
-    or over the ``whole`` validation set.
+    Args:
+        model: With a Gaussian posterior.
+        inner_window: See Window, as for the following.
+        inner_most: See Window.
+        inner_strict: See Window.
+        inner_fixed: See Window.
+        mi_start: What the first mutual information is compared with, in nats.
+        mi_falls: Number of falls of the mutual information that end the aggressive phase. They
+            need not follow each other.
+        mi_best: Whether a fall is one below the best value so far; else below the last one.
+        mi_of: Which mutual information: within ``batches``, as published, or over the ``whole``
+            validation set.
+        rest: The settings of VAE.
     """
 
     tiny = ({},)
@@ -98,12 +117,14 @@ class Aggressive(VAE):
                 "objective.watch=false: the mutual information at validations ends "
                 "the aggressive phase"
             )
+
         self.window = validate.whole("objective.inner_window", inner_window)
         self.most = validate.whole("objective.inner_most", inner_most)
         self.fixed = (
             None if inner_fixed is None else validate.whole("objective.inner_fixed", inner_fixed)
         )
         self.strict = validate.flag("objective.inner_strict", inner_strict)
+
         self.best = validate.flag("objective.mi_best", mi_best)
         validate.one_of("objective.mi_of", mi_of, MI_OF)
         self.watched = MI_OF[mi_of]
@@ -113,16 +134,17 @@ class Aggressive(VAE):
         self.falls = validate.whole("objective.mi_falls", mi_falls)
 
     def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
-        """Beside VAE's: whether training is ``aggressive``, and more.
+        """Return VAE's state, and that of the aggressive phase.
 
-        The mutual information so far, and how often it fell.
+        ``aggressive`` is 1 during the phase, ``mi`` the mutual information to compare with, and
+        ``falls`` says how often it fell.
         """
         start = {"aggressive": 1.0, "mi": self.start, "falls": 0.0}
         own = {k: torch.tensor(v, dtype=torch.float64) for k, v in start.items()}
         return {**super().state(seed, cases), **own}
 
     def inner_loop(self, state: dict[str, Tensor]) -> Window | None:
-        """Of the aggressive phase only."""
+        """Return the inner loop, or None after the aggressive phase."""
         return (
             Window(self.window, self.most, self.strict, self.fixed)
             if state["aggressive"] > 0
@@ -130,16 +152,14 @@ class Aggressive(VAE):
         )
 
     def moves(self, state: dict[str, Tensor]) -> tuple[str, ...] | None:
-        """The generative model alone in the aggressive phase, then both."""
+        """Return the generative model alone in the aggressive phase, else None: both."""
         return OUTER if state["aggressive"] > 0 else None
 
     def validated(self, state: dict[str, Tensor], found: dict[str, float]) -> dict[str, Tensor]:
-        """Compare the mutual information of this validation.
-
-        The end of the aggressive phase is for good.
-        """
+        """Compare the mutual information with the earlier one; this may end the phase for good."""
         if not state["aggressive"] > 0:
             return state
+
         now = found[self.watched]
         before = float(state["mi"])
         fell = now < before

@@ -1,4 +1,4 @@
-"""What all learning rules share: the parts of the protocol that most of them leave as they are."""
+"""The base of all objectives: the parts of their interface that most of them leave as they are."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from vaebench.nn import batch_norm
 State = dict[str, Tensor]
 
 Step = tuple[Tensor, State, State]
-"""What a step gives: the loss, the new state, metrics."""
+"""Result of a step: the loss, the new state, and metrics."""
 
 Tiny = Sequence[Mapping[str, Any]]
-"""Settings of a rule, one or several choices of them."""
+"""One or several choices of an objective's settings."""
 
 MODEL = "model."
-"""What the names of the model's parameters and buffers begin with in an objective."""
+"""Prefix of the names of the model's parameters and buffers in an objective."""
 
 
 class Batch(NamedTuple):
-    """What a step is given of the data and of the time.
+    """The data of one step, and how far training is.
 
-    Rules take what they need; a tiny test gives ``x`` alone.
+    Objectives use what they need; small tests supply only ``x``.
 
     Attributes:
-        x: Examples (batch, d), floats; of documents token numbers.
+        x: Examples, (batch, d), floats; for documents token numbers.
         rows: Their row numbers in the training set, (batch,).
-        update: Updates done before this one, ().
+        update: Number of updates done before this one, ().
         progress: The same as a share of the budget, from 0 to below 1, ().
-        passes: Passes over the training examples with this update, ().
+        passes: Passes over the training examples, including this update, ().
     """
 
     x: Tensor
@@ -44,11 +44,11 @@ class Batch(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """The first parts of a training that goes on in parts.
+    """The parts of a training that come before the whole model is trained.
 
     Attributes:
-        setting: Which setting says how long they are.
-        length: How long all of them take together, in ``unit``.
+        setting: Name of the setting that says how long they are.
+        length: Length of all of them together, in ``unit``.
         unit: ``updates`` or ``epochs``.
     """
 
@@ -58,9 +58,10 @@ class Parts(NamedTuple):
 
 
 def told(time: Tensor | None) -> Tensor:
-    """What a batch tells of the time.
+    """Return a time of a batch, which an objective needs.
 
-    Raises ValueError where a rule needs it and it is not told.
+    Raises:
+        ValueError: If the batch does not have it.
     """
     if time is None:
         raise ValueError("this rule depends on the time, of which its batch tells nothing")
@@ -68,15 +69,15 @@ def told(time: Tensor | None) -> Tensor:
 
 
 class InnerLoop(Protocol):
-    """Updates of some parameter groups before an update proper; how many is decided as they go.
+    """Updates of some parameter groups before an outer update; their number is decided on the way.
 
-    ``observe`` is told of each its loss, summed over the documents of its batch (nats), and the
-    number of words these predict.
+    ``observe`` is called after each of them, with its loss, summed over the examples of its batch
+    (nats), and the number of words or pixels that these predict.
     """
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """The groups that move."""
+        """Parameter groups that move."""
 
     @property
     def going(self) -> bool:
@@ -87,27 +88,28 @@ class InnerLoop(Protocol):
 
 
 class Objective(nn.Module):
-    """A learning rule around a model; see the package docstring for the protocol.
+    """A learning rule around a model; see the package docstring for its interface.
 
     Attributes:
-        tiny: The settings with which the contract tests build the rule around every
-            tiny model that it trains.
+        tiny: Settings with which the contract tests build the objective around every tiny model
+            that it trains.
         budget_free: Whether a step is the same however many updates there will be.
-        per_case: Names of the state that has a row for every training example. A step sees and
-            returns its batch's.
-        block: Updates whose noise is drawn at once, None for the usual number; rules
-            that draw much take few.
-        worth_compiling: False if a step is mostly a long loop, which a compiler unrolls,
-            slowly and for nothing.
-        kernel: What of a step has loops of our own: ``all``, only its ``chains`` of bits, or
-            nothing (empty).
-        chain_noise: Names of the noise that these loops take by its digits.
+        per_case: Names of state that has a row for every training example. A step receives and
+            returns the rows of its batch.
+        block: How many updates have their noise drawn at once; None: the usual number. Objectives
+            with much noise choose a small number.
+        worth_compiling: False if a step is mostly a long loop: a compiler would unroll it, which
+            takes long and gains nothing.
+        kernel: Which part of a step has loops of our own: ``all``, only its ``chains`` of bits, or
+            none (empty).
+        chain_noise: Names of the noise that these loops take as digits.
         alone: Whether seeds are trained one by one, by the plain engine. Set it if an update
             depends on the outcome of the previous one.
-        plain_only: Whether no other engine can take a step: how much there is to compute depends on
-            the values of the batch (the words of its documents), or a library does a part.
+        plain_only: Whether only the plain engine can make a step. That is so if the amount of work
+            depends on the values of the batch (the words of its documents), or if another library
+            does a part.
         weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``, a part of the loss.
-        no_half: Why the products of a step may not be bfloat16, empty where they may.
+        no_half: Why the products of a step may not be bfloat16; empty if they may.
         validation: How the bound that selects the checkpoint is taken, see
             vaebench.metrics.validation.
     """
@@ -129,71 +131,82 @@ class Objective(nn.Module):
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Whether the rule can train a model."""
+        """Whether the objective can train a model."""
         return True
 
     @staticmethod
     def first_parts(objective: dict[str, Any], model: dict[str, Any]) -> Parts | None:
-        """What of the budget passes before the whole model is trained, by these settings of a cell.
+        """Return the part of the budget that passes before the whole model is trained.
 
-        None: nothing.
+        Args:
+            objective: The ``objective`` group of a cell.
+            model: Its ``model`` group.
+
+        Returns:
+            None if the whole model is trained from the start.
         """
         return None
 
     def groups(self) -> dict[str, str]:
-        """Parameter groups by prefix: generative model, inference network."""
+        """Return the prefix of every parameter group: generative model, inference network."""
         return {"model": "model.p.", "posterior": "model.q."}
 
     def largest_rates(self, batch: int) -> dict[str, float]:
-        """Rates of plain gradient descent above which updates are unstable: none.
+        """Return the largest stable rates of plain gradient descent by group, if any are known.
 
-        By group, for updates on ``batch`` cases.
+        Args:
+            batch: Cases of one update.
         """
         return {}
 
     def state(self, seed: int = 0, cases: int = 1) -> State:
-        """What persists between updates, at the start of a run.
+        """Return what persists between updates, as it is at the start of a run.
 
-        Of the run with this seed on so many training cases. Of most rules nothing but the running
-        averages of batch normalisation, where the model has some.
+        For most objectives these are only the running averages of batch normalisation, if the model
+        has any.
+
+        Args:
+            seed: Seed of the run.
+            cases: Number of training cases.
         """
         return batch_norm.initial(self.model, MODEL)
 
     def averages(self, state: State, tape: batch_norm.Tape) -> State:
-        """The running averages of batch normalisation after a batch.
-
-        Of a batch whose statistics are on the tape.
-        """
+        """Return the running averages after the batch whose statistics are on the tape."""
         return batch_norm.running(self.model, MODEL, state, tape)
 
     def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """As ``draws``, of rules to which the width is nothing: none."""
+        """Return what ``draws`` returns, if that does not depend on the width: here no noise."""
         return {}
 
     def draws(self, batch: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Noise of one update of so many cases, each of ``width`` numbers.
+        """Return the noise of one update, name -> (kind, shape).
 
-        Name -> (kind, shape).
+        Args:
+            batch: Cases of the update.
+            width: Numbers of each case.
         """
         return self.noise(batch)
 
     def inner_loop(self, state: State) -> InnerLoop | None:
-        """The updates to be made before the next one proper, if any.
+        """Return the inner loop before the next outer update, if any.
 
-        Rules that have some are ``alone``.
+        Objectives that have one are ``alone``.
         """
         return None
 
     def moves(self, state: State) -> tuple[str, ...] | None:
-        """Parameter groups that the next update proper moves; None: all.
+        """Return the parameter groups that the next outer update moves; None: all.
 
-        Rules that say some are ``alone``.
+        Objectives that do not always move all are ``alone``.
         """
         return None
 
     def validated(self, state: State, found: dict[str, float]) -> State:
-        """New state after a validation that ``found`` these numbers.
+        """Return the new state after a validation.
 
-        ``valid_bound``, positive nats, and more.
+        Args:
+            state: The state before.
+            found: Results of the validation: ``valid_bound``, positive nats, and others.
         """
         return state

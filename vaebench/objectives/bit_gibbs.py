@@ -1,8 +1,8 @@
-"""Maximum likelihood with samples of the true posterior, one bit after the other.
+"""Maximum likelihood with samples of the true posterior, drawn bit by bit.
 
-Vahdat et al. 2020, appendix E. The baseline that DVAE## is measured against. Every training image
-has a chain of its own whose state is kept from epoch to epoch. Fisher's identity, d log p(x) =
-E_{p(z | x)}[d log p(x, z)], makes an update of its last state.
+It is the baseline of DVAE## (Vahdat et al. 2020, appendix E). Every training image has a chain of
+its own, whose state is kept from epoch to epoch. Fisher's identity, d log p(x) = E_{p(z | x)}[d log
+p(x, z)], turns the chain's last state into an update.
 """
 
 from __future__ import annotations
@@ -27,18 +27,23 @@ STATISTICS = ("running", "batch")
 
 
 class BitGibbs(Objective):
-    """Before each update ``sweeps`` Gibbs sweeps over all bits of the batch's images.
+    """Maximises log p(x, z) after Gibbs sweeps over all bits z of the batch's images.
 
-    Then a step up log p(x, z). log Z is exact, by enumerating one side, and part of the bound in
-    the metrics: log p(x, z) is at most log p(x). ``weight_decay``: lambda in lambda / 2 |.|^2 over
-    ``model.decayed()``.
+    log Z is exact, by enumeration of one side, and part of the bound in the metrics. That bound is
+    log p(x, z), which is at most log p(x).
 
-    ``statistics``: by what batch normalisation goes while the bits are drawn. 'running': its
-    running averages, so the chains follow the posterior of the model that measures see, image by
-    image. 'batch': mean and variance of the batch at the chains' present state, held until the
-    sweeps are over, nearer to the decoder that the update sees. Statistics of every batch that is
-    tried would be neither: a bit's two values would be weighed by two different decoders, and the
-    kept value of the present state would be that of a third.
+    Batch normalisation needs fixed statistics while bits are drawn. If every state that is tried
+    had statistics of its own, two different decoders would weigh the two values of a bit, and the
+    stored value of the present state would be that of a third.
+
+    Args:
+        model: A generative model with a Boltzmann prior.
+        sweeps: Sweeps before each update.
+        weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``.
+        statistics: What batch normalisation uses while bits are drawn. 'running': its running
+            averages, so that the chains follow, image by image, the posterior of the model that
+            measures see. 'batch': mean and variance of the batch at the chains' present state, kept
+            until the sweeps are over; this is closer to the decoder that the update sees.
     """
 
     tiny = ({"sweeps": 2},)
@@ -65,39 +70,42 @@ class BitGibbs(Objective):
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Generative models with a Boltzmann prior and no inference network."""
+        """Whether ``model`` has a Boltzmann prior and no inference network."""
         return isinstance(model, RBMGenerator)
 
     def groups(self) -> dict[str, str]:
-        """One parameter group: there is no inference network."""
+        """Return one parameter group: there is no inference network."""
         return {"model": "model.p."}
 
     def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
-        """A chain for every training case, and batch normalisation's averages.
+        """Return a chain for every training case and the averages of batch normalisation.
 
-        The chains are random bits (cases, latents).
+        The chains are random bits at first, (cases, latents).
         """
         shape = (cases, self.model.sizes[1])
         return {"posterior": draws.random_bits(shape, seed), **super().state(seed, cases)}
 
     def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Uniforms (sweeps, latents, batch), one for every bit drawn."""
+        """Return uniform noise (sweeps, latents, batch), one number for every bit drawn."""
         return {"posterior": ("uniform", (self.sweeps, self.model.sizes[1], batch))}
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
-        """One pure step; see the package docstring."""
+        """Make one pure step; see the package docstring."""
         x = batch.x
         rbm = self.model.prior()
         tape: batch_norm.Tape = {}
+
         z = state["posterior"].to(x.dtype)
         log_joint = self.model.frozen(self._statistics(state, z))
         with torch.no_grad():
             z = sweep_bits(lambda v: log_joint(x, v), z, noise["posterior"])
+
         layers = [z.unsqueeze(0)]
         log_p = self.model.log_likelihood(x, layers, tape) + rbm.negative_energy(
             *self.model.sides(layers)
         )
         bound = (log_p - boltzmann_exact.log_z(rbm)).mean()
+
         decay = penalty(self.model, self.weight_decay)
         new = {"posterior": z.to(state["posterior"].dtype), **self.averages(state, tape)}
         return decay - bound, new, {"bound": bound.detach()}
@@ -109,17 +117,25 @@ class BitGibbs(Objective):
                 path: (state[f"model.{path}.mean"], state[f"model.{path}.variance"])
                 for path in norms
             }
+
         tape: batch_norm.Tape = {}
         self.model.decode([z], tape)
         return tape
 
 
 def sweep_bits(log_p: Callable[[Tensor], Tensor], z: Tensor, u: Tensor) -> Tensor:
-    """Gibbs sweeps over bits ``z`` (batch, n) in their order, each from p(z_i | all others).
+    """Make Gibbs sweeps over the bits in their order, each from p(z_i | all others).
 
-    No gradient passes. ``log_p`` gives log p(z) up to a constant, (batch, n) -> (batch,); it is
-    called once for every bit drawn, since the present state's value is kept, and once before. ``u``
-    (sweeps, n, batch) is uniform on (0, 1).
+    No gradient passes.
+
+    Args:
+        log_p: log p(z) up to a constant, (batch, n) -> (batch,). It is called once for every bit
+            drawn, since the value of the present state is kept, and once before.
+        z: The bits to begin with, (batch, n).
+        u: Uniforms on (0, 1), (sweeps, n, batch).
+
+    Returns:
+        The bits after the sweeps, (batch, n).
     """
     if kernels.allowed() and kernels.takes(z, u):
         from vaebench.kernels import likelihood

@@ -1,11 +1,12 @@
-"""Persistent chains of a Boltzmann machine that end in relaxed sweeps.
+"""Persistent chains of a Boltzmann machine that end in relaxed sweeps, for DVAE##.
 
-Vahdat, Andriyash & Macready 2020, DVAE##. A chain takes s block Gibbs sweeps of bits, through which
-no gradient passes and after which it is kept, and then t relaxed sweeps, zeta2 = r(b2 + W' z1, u2)
-and zeta1 = r(b1 + W zeta2, u1), that are differentiable in the machine at fixed noise. The gradient
-so obtained follows the parameters through the last t sweeps only: what they did to the distribution
-of the chain before those is left out, which costs nothing where q has reached its target and biases
-the gradient elsewhere, the less the larger t.
+A chain makes s block Gibbs sweeps of bits, without gradient, and its state after these is kept.
+Then it makes t relaxed sweeps, zeta2 = r(b2 + W' z1, u2) and zeta1 = r(b1 + W zeta2, u1), which are
+differentiable in the machine's parameters at fixed noise (Vahdat, Andriyash & Macready 2020).
+
+So the gradient follows the parameters only through the last t sweeps. Their effect on the
+distribution of the chain before these is left out. That costs nothing once q has reached its
+target; otherwise it biases the gradient, the less the larger t is.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ from vaebench.dists.rbm import RBM
 from vaebench.settings import validate
 
 RELAXATIONS = ("piecewise_linear", "concrete")
-"""Relaxations whose samples are plugged into densities of bits."""
+"""Relaxations whose samples are inserted into densities of bits."""
 
 
 class Relaxed(NamedTuple):
-    """Where a chain ends, all between 0 and 1.
+    """Where chains end; all values are between 0 and 1.
 
-    ``zeta1``, ``mean1`` (k, *batch, n1) and ``zeta2`` (k, *batch, n2). ``mean1`` = E[z1 | zeta2] is
-    what ``zeta1`` was drawn with: side 1 by Rao-Blackwell.
+    Attributes:
+        zeta1: Relaxed side 1, (k, *batch, n1).
+        zeta2: Relaxed side 2, (k, *batch, n2).
+        mean1: E[z1 | zeta2], (k, *batch, n1), with which ``zeta1`` was drawn: side 1 by
+            Rao-Blackwell.
     """
 
     zeta1: Tensor
@@ -36,9 +40,14 @@ class Relaxed(NamedTuple):
 
 
 def relaxation(name: str, beta: float | None) -> smoothing.Smoothing:
-    """The relaxation of that name; ``beta`` None: its default.
+    """Build the relaxation of that name.
 
-    Raises UserError for another name or a bad ``beta``.
+    Args:
+        name: One of RELAXATIONS.
+        beta: Its sharpness; None: its default.
+
+    Raises:
+        UserError: For another name or a bad ``beta``.
     """
     validate.one_of("objective.relaxation", name, RELAXATIONS)
     settings = {} if beta is None else {"beta": validate.positive("objective.beta", beta)}
@@ -46,7 +55,7 @@ def relaxation(name: str, beta: float | None) -> smoothing.Smoothing:
 
 
 def check_sweeps(discrete: int, relaxed: int) -> None:
-    """Raises UserError unless there is at least one sweep of each kind."""
+    """Raise a UserError unless there is at least one sweep of each kind."""
     validate.whole("objective.discrete_sweeps", discrete)
     validate.whole("objective.relaxed_sweeps", relaxed)
 
@@ -54,9 +63,14 @@ def check_sweeps(discrete: int, relaxed: int) -> None:
 def relaxed_sweeps(
     rbm: RBM, z1: Tensor, relax: smoothing.Smoothing, u2: Tensor, u1: Tensor
 ) -> Relaxed:
-    """t relaxed sweeps from ``z1`` (k, *batch, n1).
+    """Make t relaxed sweeps from ``z1``.
 
-    Noise ``u2`` (t, k, *batch, n2), ``u1`` (t, k, *batch, n1).
+    Args:
+        rbm: The Boltzmann machine.
+        z1: Side 1, (k, *batch, n1).
+        relax: The relaxation of the bits.
+        u2: Noise of side 2, (t, k, *batch, n2).
+        u1: Noise of side 1, (t, k, *batch, n1).
     """
     zeta1 = z1
     for v2, v1 in zip(u2.unbind(), u1.unbind(), strict=True):
@@ -69,11 +83,19 @@ def relaxed_sweeps(
 def advance(
     rbm: RBM, z1: Tensor, relax: smoothing.Smoothing, discrete: int, u2: Tensor, u1: Tensor
 ) -> tuple[Tensor, Tensor, Relaxed]:
-    """``discrete`` sweeps from the bits ``z1`` (k, *batch, n1).
+    """Make s discrete sweeps, then as many relaxed ones, t, as there is noise left for.
 
-    Then as many relaxed ones as noise is left for. ``u2`` (s + t, k, *batch, n2) and ``u1``
-    (s + t, k, *batch, n1). Returns the bits of both sides after the discrete sweeps, of which side
-    1 is to be kept, and where the relaxed ones end.
+    Args:
+        rbm: The Boltzmann machine.
+        z1: Bits of side 1, (k, *batch, n1).
+        relax: The relaxation of the bits.
+        discrete: s.
+        u2: Noise of side 2, (s + t, k, *batch, n2).
+        u1: Noise of side 1, (s + t, k, *batch, n1).
+
+    Returns:
+        The bits of both sides after the discrete sweeps, of which side 1 is to be kept, and where
+        the relaxed sweeps end.
     """
     z1, z2 = rbm.gibbs(z1.to(rbm.b1.dtype), u2[:discrete], u1[:discrete])
     return z1, z2, relaxed_sweeps(rbm, z1, relax, u2[discrete:], u1[discrete:])

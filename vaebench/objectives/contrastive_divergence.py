@@ -1,12 +1,12 @@
-"""Contrastive divergence of energy models, and persistent contrastive divergence.
+"""Contrastive divergence (Hinton 2002) of energy models, also persistent (Tieleman 2008).
 
-Hinton 2002; Tieleman 2008. The gradient of -log p(x) is that of F(x), less its mean over the model.
-The latter is taken at the ends of Markov chains of k Gibbs steps: they start at the batch itself
-(CD-k), or where they stood after the last update (PCD). Neither is the gradient of a likelihood
-unless the chains have forgotten where they started.
+The gradient of -log p(x) is that of F(x), less the mean of that gradient over the model. This mean
+is taken at the ends of Markov chains of k Gibbs steps. The chains start at the batch itself (CD-k),
+or where they stood after the last update (PCD). Neither gives the gradient of a likelihood, unless
+the chains have forgotten where they started.
 
-Latents that F sums out enter by their probabilities, at the batch and at the ends of the chains; on
-the way they are sampled, and so is x.
+Latents that F sums out enter by their probabilities, at the batch and at the ends of the chains.
+Within a chain they are sampled, and so is x.
 """
 
 from __future__ import annotations
@@ -27,37 +27,39 @@ from vaebench.settings import validate
 from vaebench.settings.kinds import is_number
 
 EARLY = 1e-4
-"""Of the passes after which chains become longer: rounding of the passes must not lengthen them an
-update too soon."""
+"""Tolerance in passes over the data: rounding of the passes must not lengthen the chains an update
+too soon."""
 
 
 class ContrastiveDivergence(Objective):
-    """Minimises mean F(x) - mean F(x'), x' the ends of chains, through which no gradient passes.
+    """Minimises mean F(x) - mean F(x'), where x' are the ends of chains.
 
-    'bound' in the metrics is -mean F(x) of the batch: log p(x) without log Z, which is
-    not known in training.
+    No gradient passes through the chains. 'bound' in the metrics is -mean F(x) of the batch: log
+    p(x) without log Z, which is not known in training.
 
     Args:
         model: An energy model.
         steps: Gibbs steps of a chain at each update, k.
         grow: None: k is ``steps`` throughout. A number: k = ceil(passes / ``grow``), at most
-            ``steps``, and the loss is divided by k: so is the rate, of an optimiser whose steps are
-            proportional to the gradient. Those of Adam and Adagrad stay as they are.
+            ``steps``, and the loss is divided by k. That divides the rate of an optimiser whose
+            steps are proportional to the gradient. The steps of Adam and Adagrad do not change.
         chains: None: chains start at the batch. A number: so many chains, which start as random
-            bits and are kept.
+            bits and persist.
         weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``.
-        valid_temperatures, valid_chains: Of the annealing by which a validation finds log Z.
+        valid_temperatures: Temperatures of the annealing by which a validation finds log Z.
+        valid_chains: Its chains.
 
     Raises:
-        UserError: For a setting that is out of range, or ``chains`` of a model whose x are no bits.
+        UserError: For a setting that is out of range, or for ``chains`` if the examples of the
+            model are not bits.
     """
 
     tiny = ({"steps": 2}, {"steps": 3, "grow": 1, "chains": 5})
 
     model: EnergyModel
 
-    block = 1  # hundreds of chains, perhaps of many steps
-    # Nor are there kernels: with sides of hundreds of units the library's products are faster.
+    block = 1  # hundreds of chains, perhaps with many steps, draw much noise
+    # There are no kernels either: with hundreds of units the library's products are faster.
     worth_compiling = False
 
     def __init__(
@@ -90,32 +92,32 @@ class ContrastiveDivergence(Objective):
         }
 
         cost = check_decay(weight_decay)
-        # The engine's own decay knows nothing of k, by which all of the loss is
-        # divided where chains grow.
+        # With growing chains the whole loss is divided by k. The engine's own decay does not know
+        # k, so the penalty is then a part of the loss here.
         self.weight_decay, self.cost = (cost, 0.0) if grow is None else (0.0, cost)
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Energy models."""
+        """Whether ``model`` is an energy model."""
         return isinstance(model, EnergyModel)
 
     def groups(self) -> dict[str, str]:
-        """One parameter group: there is no inference network."""
+        """Return one parameter group: there is no inference network."""
         return {"model": "model.p."}
 
     def state(self, seed: int = 0, cases: int = 1) -> State:
-        """The persistent chains, (chains, d) uint8, if there are any."""
+        """Return the persistent chains, (chains, d) uint8, if there are any."""
         if self.chains is None:
             return super().state(seed, cases)
         bits = draws.random_bits((self.chains, self.model.sizes[0]), seed)
         return {"chains": bits, **super().state(seed, cases)}
 
     def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Noise of ``steps`` Gibbs steps of every chain."""
+        """Return the noise of ``steps`` Gibbs steps of every chain."""
         return self.model.gibbs_noise(self.steps, self.chains or batch)
 
     def length(self, batch: Batch) -> Tensor | int:
-        """k at this update, see ``chain_length``."""
+        """Return k at this update, see ``chain_length``."""
         return (
             self.steps
             if self.grow is None
@@ -123,7 +125,7 @@ class ContrastiveDivergence(Objective):
         )
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
-        """One pure step; see the package docstring."""
+        """Make one pure step; see the package docstring."""
         x = batch.x
         k = self.length(batch)
         start = x if self.chains is None else state["chains"].to(x.dtype)
@@ -142,10 +144,7 @@ class ContrastiveDivergence(Objective):
 
 
 def readable(v: Tensor) -> bool:
-    """Whether a number can be read within a step.
-
-    It is on the CPU, and nobody maps or compiles the step.
-    """
+    """Whether a step can read the number ``v``: on the CPU, without vmap and compiler."""
     return not (
         torch.compiler.is_compiling()
         or torch._C._functorch.is_functorch_wrapped_tensor(v)
@@ -154,7 +153,7 @@ def readable(v: Tensor) -> bool:
 
 
 def chain_length(passes: Tensor, grow: float, most: int) -> Tensor | int:
-    """k = ceil(passes / ``grow``), from 1 to ``most``; a tensor () where it cannot be read."""
+    """Return k = ceil(passes / ``grow``), from 1 to ``most``; a tensor () if it cannot be read."""
     k = torch.ceil(passes / grow - EARLY).clamp(1, most)
     return int(k) if readable(k) else k
 
@@ -162,12 +161,19 @@ def chain_length(passes: Tensor, grow: float, most: int) -> Tensor | int:
 def chain_ends(
     gibbs: Callable[[Tensor, State], Tensor], x: Tensor, k: Tensor | int, noise: State, most: int
 ) -> Tensor:
-    """Where chains from ``x`` (chains, d) stand after ``k`` steps, (chains, d).
+    """Return where chains from ``x`` (chains, d) stand after ``k`` steps, (chains, d).
 
-    ``gibbs`` takes as many steps as its noise has rows; ``noise`` has ``most``.
+    Args:
+        gibbs: Makes as many Gibbs steps as its noise has rows.
+        x: Where the chains start, (chains, d).
+        k: Number of steps.
+        noise: Noise of ``most`` steps, name -> (most, ...).
+        most: The most steps that ``k`` can be.
     """
     if isinstance(k, int):
         return gibbs(x, {name: v[:k] for name, v in noise.items()})
+
+    # If k cannot be read, make all steps and drop the later ones.
     for step in range(most):
         moved = gibbs(x, {name: v[step : step + 1] for name, v in noise.items()})
         x = torch.where(step < k, moved, x)

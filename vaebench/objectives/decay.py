@@ -15,9 +15,10 @@ from vaebench.settings import validate
 
 
 def check_decay(value: Any) -> float:
-    """``objective.weight_decay`` as a float.
+    """Return ``objective.weight_decay`` as a float.
 
-    Raises UserError unless it is a finite number from 0.
+    Raises:
+        UserError: If it is not a finite number from 0.
     """
     return validate.from_zero("objective.weight_decay", value)
 
@@ -27,10 +28,10 @@ _apart = False
 
 @contextmanager
 def apart(wanted: bool) -> Iterator[None]:
-    """Leave the penalty out of losses in this block.
+    """Leave the penalty out of losses within a block, if ``wanted``.
 
-    The caller adds its gradient, see ``strengths``. Autograd passes over all parameters eight times
-    for it; to add it to the gradient takes one pass.
+    The caller then adds the gradient of the penalty by itself, see ``strengths``. That takes one
+    pass over the parameters, where autograd needs eight.
     """
     global _apart
     before = _apart
@@ -42,17 +43,14 @@ def apart(wanted: bool) -> Iterator[None]:
 
 
 def penalty(model: Model, strength: float) -> Tensor | float:
-    """strength / 2 |.|^2 over what ``model.decayed()`` names, (); 0 in a block of ``apart``."""
+    """Return strength / 2 |.|^2 over ``model.decayed()``, (); 0 within a block of ``apart``."""
     if _apart:
         return 0.0
     return 0.5 * strength * total([(p**2).sum() for p in model.decayed()])
 
 
 def strengths(objective: Objective) -> dict[str, float]:
-    """Names of the parameters that decay -> the factor of each.
-
-    In the gradient of the penalty the parameter is multiplied by it.
-    """
+    """Return by name the parameters that decay, with their factors in the penalty's gradient."""
     if not objective.weight_decay:
         return {}
     decayed = {id(p) for p in objective.model.decayed()}

@@ -1,6 +1,6 @@
-"""Learning rules for a hierarchical inference network whose bits are smoothed.
+"""The base of objectives that smooth the bits of a hierarchical inference network.
 
-DVAE, DVAE++, DVAE#, GumBolt, PWL.
+They are DVAE, DVAE++, DVAE#, GumBolt and PWL.
 """
 
 from __future__ import annotations
@@ -28,24 +28,35 @@ OVERLAPPING = tuple(name for name, cls in SMOOTHINGS.items() if issubclass(cls, 
 
 
 def relaxation(name: str, beta: float | None, allowed: Sequence[str], **settings: Any) -> Smoothing:
-    """The smoothing of a rule that takes those in ``allowed``.
+    """Build the smoothing of an objective.
 
-    ``beta`` is its sharpness, None for its default. Of the logistic, which has a scale instead, it
-    is 1 / scale. Raises UserError for a value that is not allowed.
+    Args:
+        name: Name of the smoothing.
+        beta: Its sharpness; None: its default. For the logistic, which has a scale instead, it is 1
+            / scale.
+        allowed: The names that the objective takes.
+        **settings: Further settings of the smoothing.
+
+    Raises:
+        UserError: For a value that is not allowed.
     """
     if name not in allowed:
         raise UserError(f"objective.smoothing={name!r}: {nearest(str(name), allowed)}")
+
     if beta is not None:
         beta = validate.positive("objective.beta", beta)
         settings |= {"scale": 1.0 / beta} if name == "logistic" else {"beta": beta}
+
     return smoothing.build({"name": name, **settings})
 
 
 class DirectedObjective(RBMPriorObjective):
-    """Base: the ELBO, averaged over ``samples``.
+    """Base: the ELBO, averaged over ``samples``, with the KL of a subclass.
 
-    With the KL that a subclass gives for its relaxation of the bits. ``relax``: the smoothing whose
-    values take the place of the bits.
+    Args:
+        model: See ``trains``.
+        relax: The smoothing whose values take the place of the bits.
+        **more: The settings of RBMPriorObjective.
     """
 
     model: RBMVAE
@@ -56,39 +67,49 @@ class DirectedObjective(RBMPriorObjective):
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Models with a Boltzmann prior and a hierarchical inference network of logits.
-
-        That network has nothing but logits.
-        """
+        """Whether ``model`` has a Boltzmann prior and a hierarchical posterior of logits only."""
         return isinstance(model, RBMVAE) and not isinstance(model, RBMVAEGaussian)
 
     def posterior_noise(self, batch: int) -> Shapes:
-        """Uniforms (per unit, k, batch, n) for each group."""
+        """Return uniform noise (per unit, k, batch, n) for each group."""
         lead = (self.relax.uniforms, self.samples, batch)
         return {
             f"q{i}": ("uniform", (*lead, n)) for i, n in enumerate(self.model.sizes[1:], start=1)
         }
 
     def group(self, i: int, seen: Tensor, before: Sequence[Tensor], tape: Tape | None) -> Tensor:
-        """What the i-th group is drawn from.
+        """Return the logits from which the i-th group is drawn, (k, batch, n).
 
-        Its logits, (k, batch, n), given the groups below, (k, batch, n) each.
+        Args:
+            i: Number of the group, from 0.
+            seen: The model's ``encode`` of the cases.
+            before: The groups below, (k, batch, n) each.
+            tape: Where the normalisation layers write batch statistics.
         """
         return self.model.group_logits(i, seen, before, tape).expand(self.samples, len(seen), -1)
 
     def draw(self, group: Tensor, u: Tensor) -> Tensor:
-        """Smoothed samples (k, batch, n) of what ``group`` gives.
+        """Draw smoothed samples (k, batch, n) from the result of ``group``.
 
-        From uniforms ``u`` (per unit, k, batch, n).
+        Args:
+            group: Result of ``group``.
+            u: Uniforms, (per unit, k, batch, n).
         """
         return self.relax.sample(group, u)
 
     def infer(
         self, seen: Tensor, noise: dict[str, Tensor], tape: Tape | None
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Smoothed samples of every group, (k, batch, n).
+        """Draw every group.
 
-        And the ``group`` that each was drawn from. ``seen`` is the model's ``encode`` of the cases.
+        Args:
+            seen: The model's ``encode`` of the cases.
+            noise: See ``posterior_noise``.
+            tape: Where the normalisation layers write batch statistics.
+
+        Returns:
+            Smoothed samples of every group, (k, batch, n) each, and the ``group`` from which each
+            was drawn.
         """
         zeta: list[Tensor] = []
         groups: list[Tensor] = []
@@ -98,22 +119,24 @@ class DirectedObjective(RBMPriorObjective):
         return zeta, groups
 
     def kl(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:
-        """An estimate of KL(q || p) - log Z for each sample, (k, batch), nats.
+        """Return an estimate of KL(q || p) - log Z for each sample, with the method's gradient.
 
-        With the method's gradient.
+        Its shape is (k, batch), in nats.
         """
         raise NotImplementedError
 
     def expected_kl(self, logits: list[Tensor], pair1: Tensor, pair2: Tensor) -> Tensor:
-        """Minus the groups' entropies, plus the energy.
+        """Return the energy minus the groups' entropies, (k, batch), nats.
 
-        With biases at the means and pairs at the values given.
+        In the energy the biases are multiplied by the means, the couplings by ``pair1`` and
+        ``pair2``.
         """
         rbm = self.model.prior()
         mean1, mean2 = self.model.sides([torch.sigmoid(v) for v in logits])
         energy = (
             (mean1 * rbm.b1).sum(-1) + (mean2 * rbm.b2).sum(-1) + ((pair1 @ rbm.w) * pair2).sum(-1)
         )
+
         return -energy - sum(bernoulli.entropy(v) for v in logits)
 
     def gain(
@@ -127,10 +150,16 @@ class DirectedObjective(RBMPriorObjective):
 
 
 class WeightedObjective(DirectedObjective):
-    """Base: with several samples the importance-weighted bound instead of the mean ELBO.
+    """Base: with several samples the importance-weighted bound replaces the mean ELBO.
 
-    See ``weighted``. ``estimator`` of the bound's gradient, without effect on one sample:
-    doubly_reparameterized or plain.
+    See ``weighted`` for the bound.
+
+    Args:
+        model: See ``trains``.
+        relax: The smoothing whose values take the place of the bits.
+        estimator: Estimator of the bound's gradient, doubly_reparameterized or plain; it has no
+            effect with one sample.
+        **more: The settings of RBMPriorObjective.
     """
 
     def __init__(
@@ -140,9 +169,9 @@ class WeightedObjective(DirectedObjective):
         self.estimator = weighted.check(estimator)
 
     def log_prior_ratio(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:
-        """log p(zeta) + log Z - log q(zeta | x), (k, batch), nats.
+        """Return log p(zeta) + log Z - log q(zeta | x), or what the method uses instead.
 
-        Or what the method puts in their place.
+        Its shape is (k, batch), in nats.
         """
         raise NotImplementedError
 
@@ -151,6 +180,7 @@ class WeightedObjective(DirectedObjective):
     ) -> tuple[Tensor, Tensor, State]:
         if self.samples == 1:
             return super().gain(x, weight, log_z, state, noise, tape)
+
         seen = self.model.encode(x, tape)
         zeta, logits = self.infer(seen, noise, tape)
 
@@ -162,10 +192,7 @@ class WeightedObjective(DirectedObjective):
         return gain - weight * log_z, bound, {}
 
     def frozen(self, seen: Tensor, zeta: list[Tensor], tape: Tape | None) -> list[Tensor]:
-        """Every ``group`` as a function of the groups before.
-
-        Not of the network's parameters.
-        """
+        """Return every ``group`` as a function of the groups before, but not of the parameters."""
         out = []
         seen = seen.detach()
         for i in range(len(zeta)):

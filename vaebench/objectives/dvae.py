@@ -14,17 +14,20 @@ from vaebench.objectives.rbm_prior import FEW_CHAINS
 
 
 class DVAE(DirectedObjective):
-    """KL(q(zeta, z | x) || p(zeta, z)) where z = 1[zeta > 0] is known once zeta is.
+    """The ELBO with KL(q(zeta, z | x) || p(zeta, z)), where z = 1[zeta > 0] is known from zeta.
 
-    The value is the energy, its pairs at the bits and the rest, the last group altogether, at the
-    means, minus the entropies: with one group the KL itself. With more, a bit of side 1 switches as
-    its logit moves, which derivatives at fixed noise do not see. It does so where its zeta is 0;
-    they miss -dq_i E[(W z2)_i | zeta_i = 0], of which
+    The value of the KL is the energy minus the entropies. In the energy the couplings are
+    multiplied by bits, except for the last group; its units and all biases are multiplied by means.
+    With one group this is the KL itself.
 
-        -dq_i (1 - z_i) / (1 - q_i) (W z2)_i
+    With more groups a bit of side 1 switches when its logit moves. Derivatives at fixed noise do
+    not see this. It happens where the bit's zeta is 0, so they lack -dq_i E[(W z2)_i | zeta_i = 0].
+    An unbiased estimate of that is
 
-    is an unbiased estimate, for side 2 is drawn given that zeta_i = 0 when z_i = 0. In terms of the
-    logit dq_i / (1 - q_i) = q_i dl_i: nothing is divided by, and saturated units need no cap on q.
+        -dq_i (1 - z_i) / (1 - q_i) (W z2)_i,
+
+    since side 2 is drawn given zeta_i = 0 if z_i = 0. In terms of the logit, dq_i / (1 - q_i) = q_i
+    dl_i. So nothing is divided by 1 - q_i, and saturated units need no cap on q.
     """
 
     tiny = (FEW_CHAINS,)
@@ -44,10 +47,13 @@ class DVAE(DirectedObjective):
             [self.relax.active(v.detach()) for v in zeta[:-1]] + [torch.sigmoid(fixed[-1])]
         )
         (l1, l2), (off1, off2) = sides(fixed), sides([torch.sigmoid(-v) for v in fixed])
-        # d/dl of what each unit contributes. Given the groups below, -H(q) - h.q has the
-        # slope q (1 - q) (l - h).
+
+        # Derivative of each unit's part with respect to its logit l. Given the groups below, -H(q)
+        # - h.q has the slope q (1 - q) (l - h).
         slope1 = torch.sigmoid(l1) * (off1 * (l1 - rbm.b1) - (1.0 - z1) * (z2 @ rbm.w.mT))
         slope2 = torch.sigmoid(l2) * off2 * (l2 - rbm.b2 - z1 @ rbm.w)
+
+        # Add a term of value 0 that has this gradient.
         live1, live2 = sides(logits)
         posterior = (live1 * slope1).sum(-1) + (live2 * slope2).sum(-1)
         return self.expected_kl(fixed, z1, z2) + posterior - posterior.detach()

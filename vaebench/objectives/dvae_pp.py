@@ -1,7 +1,4 @@
-"""DVAE++: overlapping smoothings, the KL in closed form for each sample.
-
-Vahdat et al. 2018, section 4.
-"""
+"""DVAE++: overlapping smoothings, with the KL in closed form for each sample."""
 
 from __future__ import annotations
 
@@ -17,13 +14,14 @@ from vaebench.objectives.rbm_prior import FEW_CHAINS
 
 
 class DVAEPlusPlus(DirectedObjective):
-    """KL(q(zeta, z | x) || p(zeta, z)).
+    """The ELBO with KL(q(zeta, z | x) || p(zeta, z)), exact over the bits given their samples zeta.
 
-    The expectation over the bits is taken exactly given the smoothed samples. The densities r(zeta
-    | z) of posterior and prior cancel. What remains is minus the entropy of every group given the
-    zeta below, and the energy, in which the pairs across the sides need E[z1 | zeta1]: the
-    posterior of the bits once their zeta is known. With one group nothing of side 2 is conditioned
-    on side 1, so its mean is the plain one.
+    The densities r(zeta | z) of posterior and prior cancel. The energy remains, minus the entropy
+    of every group given the zeta below. In the energy the couplings between the sides need E[z1 |
+    zeta1], the posterior mean of the bits once their zeta is known. With one group side 2 does not
+    depend on side 1, so the mean of z1 without zeta is used.
+
+    Reference: Vahdat et al. 2018, section 4.
     """
 
     tiny = ({**FEW_CHAINS, "samples": 2},)
@@ -44,4 +42,5 @@ class DVAEPlusPlus(DirectedObjective):
                 for z, v in zip(zeta, logits, strict=True)
             ]
             pair1 = sides(posterior)[0]
+
         return self.expected_kl(logits, pair1, pair2)

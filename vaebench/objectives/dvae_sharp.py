@@ -1,6 +1,6 @@
 """DVAE#: overlapping smoothings and the marginal p(zeta).
 
-Vahdat, Andriyash & Macready 2018, arXiv 1805.07445.
+Reference: Vahdat, Andriyash & Macready 2018, arXiv 1805.07445.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from vaebench.objectives.rbm_prior import FEW_CHAINS
 
 
 class DVAESharp(WeightedObjective):
-    """log q(zeta | x) - log p(zeta) at samples, the bits summed out of both.
+    """The ELBO with log q(zeta | x) - log p(zeta) at samples, with the bits summed out of both.
 
-    Of p(zeta) by mean field. r(zeta | 0) is common to q(zeta | x) and p(zeta) and left out of both:
-    what remains of log q for a unit is log[(1 - q) + q exp(Lambda)], finite also where the
-    densities of the smoothing diverge. With several samples the importance-weighted bound is
-    maximised.
+    For p(zeta) the sum over the bits is approximated by mean field. r(zeta | 0) is a factor of both
+    q(zeta | x) and p(zeta), and left out of both. What remains of log q for a unit is log[(1 - q) +
+    q exp(Lambda)], which is finite even if the densities of the smoothing diverge. With several
+    samples the importance-weighted bound is maximised.
     """
 
     tiny = ({**FEW_CHAINS, "samples": 2},)

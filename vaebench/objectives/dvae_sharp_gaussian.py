@@ -1,22 +1,21 @@
-"""DVAE# with the Gaussian integral.
+"""DVAE# with the Gaussian integral: the bits of a smoothed Boltzmann prior summed out exactly.
 
-A smoothed Boltzmann prior whose bits are summed out in closed form. Vahdat, Andriyash & Macready
-2018 (DVAE#, arXiv 1805.07445). Let the prior be log p(z) = b.z + z'Cz / 2 - log Z with C = [[0, W],
-[W', 0]], and S = C + lambda I positive definite. Smooth it by r(zeta | z) = N(zeta; z, S^-1), noise
-that is correlated across the units just so that the couplings of z cancel: with N bits, for which
-z'z = sum z,
+The source is Vahdat, Andriyash & Macready 2018 (DVAE#, arXiv 1805.07445). Let the prior be log p(z)
+= b.z + z'Cz / 2 - log Z with C = [[0, W], [W', 0]], and let S = C + lambda I be positive definite.
+Smooth it by r(zeta | z) = N(zeta; z, S^-1). This noise is correlated between the units in such a
+way that the couplings of z cancel. With N bits, for which z'z = sum z,
 
-    log p(z) + log r(zeta | z) = -log Z + log det(S / 2 pi) / 2 - zeta'S zeta / 2 + z.(b
-    + S zeta - lambda / 2).
+    log p(z) + log r(zeta | z) = -log Z + log det(S / 2 pi) / 2 - zeta'S zeta / 2
+                                 + z.(b + S zeta - lambda / 2).
 
-What is left is linear in z, so the sum over its 2^N states factors:
+The last term is linear in z, so the sum over the 2^N states factors:
 
-    log p(zeta) = -log Z + log det(S / 2 pi) / 2 - zeta'S zeta / 2 + sum softplus(b
-    + S zeta - lambda / 2).
+    log p(zeta) = -log Z + log det(S / 2 pi) / 2 - zeta'S zeta / 2
+                  + sum softplus(b + S zeta - lambda / 2).
 
-Z is that of the bits: it has its gradient from the prior's chains as in every other rule. The
-posterior cannot have the same noise for every z (it does not know S); it is a factorial mixture of
-Gaussians whose centres and widths are trained, so the KL is taken at samples, log q(zeta | x) - log
+Z is that of the bits. Its gradient comes from the prior's chains, as in all other objectives. The
+posterior cannot have the same noise, since it does not know S. It is a factorial mixture of
+Gaussians with trained centres and widths, so the KL is taken at samples, as log q(zeta | x) - log
 p(zeta).
 """
 
@@ -41,22 +40,29 @@ from vaebench.objectives.rbm_prior import FEW_CHAINS
 from vaebench.settings import validate
 
 MARGIN = 5.0
-"""Smallest eigenvalue that S has at least where lambda is chosen, as in the paper's experiments."""
+"""Least smallest eigenvalue of S when lambda is chosen, as in the paper's experiments."""
 
 FLOOR = 1.0
-"""Smallest eigenvalue that S keeps at least between two choices, however the couplings grow."""
+"""Least smallest eigenvalue of S between two choices of lambda, however the couplings grow."""
 
 SQUARINGS = 8
-"""For ``largest_singular_value``: at most 0.5 % too much with 200 units a side."""
+"""Squarings in ``largest_singular_value``: it is at most 0.5 % too large with 200 units a side."""
 
 
 class DVAESharpGaussian(WeightedObjective):
-    """log q(zeta | x) - log p(zeta) at samples.
+    """The ELBO with log q(zeta | x) - log p(zeta) at samples; with several, the weighted bound.
 
-    With several the importance-weighted bound instead, see ``weighted``. lambda, in the state, is
-    max(``beta``, MARGIN - the smallest eigenvalue of C), chosen anew every ``refresh`` updates and
-    a constant for the gradient. In between it moves only where W grows so fast that S came below
-    FLOOR; then it is raised. The smallest eigenvalue of C is minus the largest singular value of W.
+    See ``weighted`` for the importance-weighted bound. lambda, in the state, is max(``beta``,
+    MARGIN - the smallest eigenvalue of C), where that eigenvalue is minus the largest singular
+    value of W. It is chosen anew every ``refresh`` updates, and a constant for the gradient.
+    Between two choices it is raised only if W grows so fast that the smallest eigenvalue of S would
+    fall below FLOOR.
+
+    Args:
+        model: See ``trains``.
+        beta: The least lambda.
+        refresh: Updates between two choices of lambda.
+        **more: The settings of WeightedObjective.
     """
 
     tiny = ({**FEW_CHAINS, "refresh": 3},)
@@ -67,23 +73,25 @@ class DVAESharpGaussian(WeightedObjective):
     def __init__(
         self, model: RBMVAEGaussian, beta: float = 30.0, refresh: int = 1000, **more: Any
     ) -> None:
-        # Without couplings S = beta I: the smoothing is then N(z, 1 / beta), unit by unit.
+        # Without couplings S = beta I, so the smoothing is N(z, 1 / beta), unit by unit.
         super().__init__(model, relaxation("gaussian", beta, ("gaussian",)), **more)
         self.refresh = validate.whole("objective.refresh", refresh)
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Models with a Boltzmann prior and a posterior of Gaussian mixtures."""
+        """Whether ``model`` has a Boltzmann prior and a posterior of Gaussian mixtures."""
         return isinstance(model, RBMVAEGaussian)
 
     def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
-        """Besides the base's: lambda, (), as it is without couplings."""
+        """Return the state of the base, and lambda, (), as it is without couplings."""
         return {**super().state(seed, cases), "lambda": torch.tensor(max(self.relax.beta, MARGIN))}
 
     def refreshed(self, shift: Tensor, update: Tensor) -> Tensor:
-        """lambda for this update, (), from that of the last one and the number of updates done.
+        """Return lambda for this update, (), without gradient.
 
-        No gradient.
+        Args:
+            shift: lambda of the last update, ().
+            update: Number of updates done, ().
         """
         size = largest_singular_value(self.model.prior().w)
         chosen = torch.clamp(size + MARGIN, min=self.relax.beta)
@@ -91,16 +99,16 @@ class DVAESharpGaussian(WeightedObjective):
         return torch.where(update % self.refresh == 0, chosen, kept).to(shift.dtype)
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
-        """One pure step; see the package docstring."""
+        """Make one pure step; see the package docstring."""
         shift = self.refreshed(state["lambda"], told(batch.update))
         return super().forward({**state, "lambda": shift}, batch, noise)
 
     def group(self, i: int, seen: Tensor, before: Sequence[Tensor], tape: Tape | None) -> Tensor:
-        """The model's ``group_mixture``: logit, shift and width, (3, [k,] batch, n)."""
+        """Return the model's ``group_mixture``: logit, shift and width, (3, [k,] batch, n)."""
         return self.model.group_mixture(i, seen, before, tape)
 
     def draw(self, group: Tensor, u: Tensor) -> Tensor:
-        """Samples zeta (k, batch, n) of the mixtures."""
+        """Draw samples zeta (k, batch, n) of the mixtures."""
         logit, shift, width = group.unbind()
         return gaussian_mixture_sample(logit, shift, width, u)
 
@@ -125,12 +133,16 @@ class DVAESharpGaussian(WeightedObjective):
 
 
 def log_density(rbm: RBM, shift: Tensor, zeta1: Tensor, zeta2: Tensor) -> Tensor:
-    """log p(zeta) + log Z, (k, batch), nats.
+    """Return log p(zeta) + log Z, (k, batch), nats; it is differentiable in all arguments.
 
-    For zeta (k, batch, n) of either side and lambda ``shift``, (). The squares of zeta are taken
-    into the softplus, which becomes the log of a sum of two terms that peak at 0 and 1: no large
-    numbers are left to cancel. Differentiable in everything. lambda must exceed W's largest
-    singular value.
+    The squares of zeta are moved into the softplus. It becomes the log of a sum of two terms that
+    peak at 0 and 1, so no large numbers must cancel.
+
+    Args:
+        rbm: The prior of the bits.
+        shift: lambda, (); it must exceed the largest singular value of W.
+        zeta1: Side 1, (k, batch, n1).
+        zeta2: Side 2, (k, batch, n2).
     """
     on1 = rbm.logits1(zeta2)
     on2 = rbm.logits2(zeta1)
@@ -139,21 +151,23 @@ def log_density(rbm: RBM, shift: Tensor, zeta1: Tensor, zeta2: Tensor) -> Tensor
         torch.logaddexp(-0.5 * shift * zeta**2, on - 0.5 * shift * (zeta - 1.0) ** 2).sum(-1)
         for zeta, on in ((zeta1, on1), (zeta2, on2))
     ]
+
     units = zeta1.shape[-1] + zeta2.shape[-1]
     return 0.5 * (log_det(rbm.w, shift) - units * math.log(2.0 * math.pi)) - across + sum(either)
 
 
 def log_det(w: Tensor, shift: Tensor) -> Tensor:
-    """log det of S = [[lambda I, W], [W', lambda I]], ().
+    """Return log det of S = [[lambda I, W], [W', lambda I]], (), which must be positive definite.
 
-    By the Schur complement, on the smaller side. det S = lambda^(n1 + n2) det(I - W'W / lambda^2).
-    Differentiable once. S must be positive definite.
+    It is found by the Schur complement of the smaller side, det S = lambda^(n1 + n2) det(I - W'W /
+    lambda^2). It can be differentiated once.
     """
     n1, n2 = w.shape
     small = w @ w.mT if n1 < n2 else w.mT @ w
     eye = torch.eye(len(small), dtype=w.dtype, device=w.device)
     complement = eye - small / shift**2
-    # Unlike cholesky it does not check for failure, for which a GPU would have to be waited for.
+
+    # Unlike cholesky, cholesky_ex does not check for failure, so it need not wait for a GPU.
     factor = torch.linalg.cholesky_ex(complement.detach())[0]
     half = torch.linalg.solve_triangular(factor, eye, upper=False)
     slope = (half.mT @ half * (complement - complement.detach())).sum()  # d log det A = tr(A^-1 dA)
@@ -162,15 +176,17 @@ def log_det(w: Tensor, shift: Tensor) -> Tensor:
 
 
 def largest_singular_value(w: Tensor) -> Tensor:
-    """The largest singular value of ``w`` (n1, n2), (), from above, by products alone.
+    """Return an upper bound of the largest singular value of ``w`` (n1, n2), (), without gradient.
 
-    No gradient passes. With G = W'W and m = 2^SQUARINGS it is |G^m|_F^(1 / 2m), too large by a
-    factor of n^(1 / 4m) at most. That costs what the exact value does, but has no iteration of
-    unknown length, so that a step can be captured with it.
+    With G = W'W and m = 2^SQUARINGS it is |G^m|_F^(1 / 2m), which is too large by a factor of at
+    most n^(1 / 4m). It costs as much as the exact value. But it needs only products, and no
+    iteration of unknown length, so a step with it can be captured in a graph.
     """
     n1, n2 = w.shape
     w = w.detach()
     g = w @ w.mT if n1 < n2 else w.mT @ w
+
+    # Normalise after every squaring, and add up the logarithms of the norms.
     tiny = torch.finfo(w.dtype).tiny
     total = torch.zeros((), dtype=w.dtype, device=w.device)
     for j in range(SQUARINGS + 1):

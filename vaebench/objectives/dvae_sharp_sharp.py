@@ -1,6 +1,6 @@
 """DVAE##: a Boltzmann machine as the posterior, trained through relaxed Gibbs sweeps.
 
-Vahdat et al. 2020.
+Reference: Vahdat et al. 2020.
 """
 
 from __future__ import annotations
@@ -22,21 +22,34 @@ from vaebench.settings import validate
 
 
 class DVAESharpSharp(RBMPriorObjective):
-    """Every training case has ``samples`` chains of its posterior.
+    """Trains with chains of the posterior, ``samples`` of them for every training case.
 
-    They are kept from epoch to epoch. At its turn a chain takes ``discrete_sweeps`` sweeps of bits
-    and is put back, then ``relaxed_sweeps`` whose values between 0 and 1 enter decoder, prior and
-    posterior in the place of bits; see ``chains``. Chains belong to cases, so they follow whatever
-    order these come in; train.order=shuffle visits all of them equally often.
+    The chains are kept from epoch to epoch. When its case is in the batch, a chain makes
+    ``discrete_sweeps`` sweeps of bits, and its state is stored. Then it makes ``relaxed_sweeps``
+    whose values between 0 and 1 take the place of bits in decoder, prior and posterior; see
+    ``chains``. Chains belong to cases, so any order of the cases is possible; train.order=shuffle
+    visits all of them equally often.
 
-    One sample: log p(x | zeta) - weight [E_prior - E_x], the posterior's parameters stopped inside
-    E_x. That is all of the gradient, because E_q[dlog q/dphi] = 0: log Z_x is never needed. With
-    ``rao_blackwell`` side 1 enters the energies, which are linear in it, by its mean given side 2;
-    the decoder takes the sample in any case.
+    With one sample the objective is log p(x | zeta) - weight [E_prior - E_x], where the gradient of
+    the posterior's parameters inside E_x is stopped. This is the whole gradient, because E_q[dlog
+    q/dphi] = 0, so log Z_x is never needed. With ``rao_blackwell`` side 1 enters the energies,
+    which are linear in it, by its mean given side 2; the decoder receives the sample in any case.
 
-    Several samples: the annealed importance-weighted bound with the doubly reparameterised
-    gradient, see ``weighted``; log Z_x cancels in the weights. The 'bound' in the metrics lacks
-    both: it is off by log Z_x - log Z of the prior.
+    With several samples it is the annealed importance-weighted bound with the doubly
+    reparameterised gradient, see ``weighted``; log Z_x cancels in the weights.
+
+    The 'bound' in the metrics lacks both log Z: it is off by log Z_x - log Z of the prior.
+
+    Args:
+        model: See ``trains``.
+        discrete_sweeps: Sweeps of bits of every chain at each update.
+        relaxed_sweeps: Relaxed sweeps after these.
+        relaxation: Relaxation of the bits, one of ``chains.RELAXATIONS``.
+        beta: Its sharpness; None: its default.
+        rao_blackwell: See above.
+        valid_points: Cases that a validation takes; None: all.
+        posterior_temperatures: Annealing steps of each posterior in a validation.
+        **more: The settings of RBMPriorObjective.
     """
 
     tiny = (
@@ -69,6 +82,7 @@ class DVAESharpSharp(RBMPriorObjective):
             "points": valid_points,
             "posterior_temperatures": posterior_temperatures,
         }
+
         chains.check_sweeps(discrete_sweeps, relaxed_sweeps)
         self.discrete_sweeps = discrete_sweeps
         self.relaxed_sweeps = relaxed_sweeps
@@ -77,22 +91,22 @@ class DVAESharpSharp(RBMPriorObjective):
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Models whose prior and posterior both are Boltzmann machines."""
+        """Whether the prior and the posterior of ``model`` are Boltzmann machines."""
         return isinstance(model, BoltzmannPrior) and isinstance(model, BoltzmannPosterior)
 
     def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
-        """Besides the base's: side 1 of the posterior's chains, (cases, samples, n1) uint8.
+        """Return the state of the base, and side 1 of the posterior's chains.
 
-        They are random bits at first.
+        The chains are random bits at first, (cases, samples, n1) uint8.
         """
         n1 = self.model.prior().b1.shape[-1]
         each = [draws.random_bits((cases, n1), seed, k) for k in range(self.samples)]
         return {**super().state(seed, cases), "posterior": torch.stack(each, 1)}
 
     def posterior_noise(self, batch: int) -> Shapes:
-        """Uniforms (sweeps, samples, batch, n) for each side.
+        """Return uniform noise (sweeps, samples, batch, n) for each side.
 
-        Discrete sweeps first, then relaxed ones.
+        The discrete sweeps come first, then the relaxed ones.
         """
         rbm = self.model.prior()
         lead = (self.discrete_sweeps + self.relaxed_sweeps, self.samples, batch)
@@ -108,6 +122,7 @@ class DVAESharpSharp(RBMPriorObjective):
         u1 = noise["posterior1"]
         bits, _, end = chains.advance(rbm, start, self.relax, self.discrete_sweeps, u2, u1)
         kept = bits.movedim(0, 1).to(start.dtype)
+
         rule = self._one if self.samples == 1 else self._several
         gain, bound = rule(x, weight, rbm.detach(), end, tape)
         return gain - weight * log_z, bound, {"posterior": kept}

@@ -13,35 +13,35 @@ from vaebench.objectives.base import Batch, Objective, State, Step
 from vaebench.settings import validate
 
 LEAST = 1e-30
-"""Least share of the examples that a component has: its logarithm is finite."""
+"""Least share of the examples of a component, so that its logarithm is finite."""
 
 EDGE = 1e-3
-"""How far the training mean, to which the first components are shrunk, is kept from 0 and 1."""
+"""Least distance of the training mean, to which the first components are shrunk, from 0 and 1."""
 
 
 class EM(Objective):
     """Maximises sum_n log p(x_n) + prior sum_ki log mu_ki (1 - mu_ki).
 
-    A Beta(1 + prior, 1 + prior) on every mean. An update is the E-step of its batch. The statistics
-    of the batches are added up, and the update that completes a sweep, a pass over as many examples
-    as there are, ends with the M-step. Its parameters are the target of the loss, half the squared
-    distance to them: an optimiser of plain steps at rate 1 (``optim=sgd``) sets them. Between two
-    M-steps the gradient is 0. With ``train.order=shuffle`` and a batch that divides the number of
-    training examples this is EM as it stands in books; else the last batch of a sweep also has
-    examples of the next pass.
+    The second term is a prior Beta(1 + prior, 1 + prior) of every mean. An update is the E-step of
+    its batch, whose statistics are added up. The update that completes a sweep, which is a pass
+    over as many examples as there are, ends with the M-step. The loss is half the squared distance
+    to the parameters of the M-step, so plain gradient steps at rate 1 (``optim=sgd``) set these.
+    Between two M-steps the gradient is 0. With ``train.order=shuffle`` and a batch that divides the
+    number of training examples this is EM as in textbooks. Otherwise the last batch of a sweep also
+    has examples of the next pass.
 
     Before the first E-step every component is placed at an example of the first batch, shrunk to
-    the training mean. The model's initial logits are added, and tell apart components that were
-    placed at the same example.
+    the training mean. The model's initial logits are added, so that components placed at the same
+    example differ.
 
-    State: the statistics of the sweep, ``sums`` (components, d) and ``counts`` (components,);
-    ``seen`` examples of it; ``cases``, how many make a sweep; ``placed``, whether the components
-    are.
+    The state has the statistics of the sweep, ``sums`` (components, d) and ``counts``
+    (components,); the number of examples ``seen`` in it; ``cases``, the examples of a whole sweep;
+    and whether the components are ``placed``.
 
     Args:
         model: The mixture.
-        prior: Of the means: 0 is maximum likelihood.
-        shrink: Weight of the training mean where components are placed, from above 0 to below 1.
+        prior: See above; 0 is maximum likelihood.
+        shrink: Weight of the training mean when components are placed, between 0 and 1.
 
     Raises:
         UserError: For a setting out of its range.
@@ -62,11 +62,11 @@ class EM(Objective):
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Mixtures of Bernoullis."""
+        """Whether ``model`` is a mixture of Bernoullis."""
         return isinstance(model, BernoulliMixture)
 
     def state(self, seed: int = 0, cases: int = 1) -> State:
-        """No statistics yet, and components that are not placed."""
+        """Return statistics of 0, and components that are not placed yet."""
         logits = self.model.p["logits"].detach()
         zero = torch.zeros((), dtype=logits.dtype)
         return {
@@ -78,13 +78,13 @@ class EM(Objective):
         }
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
-        """One pure step; see the package docstring."""
+        """Make one pure step; see the package docstring."""
         x = batch.x
         logits = self.model.p["logits"]
         log_weights = self.model.p["log_weights"]
         now = {"logits": logits.detach(), "log_weights": log_weights.detach()}
 
-        # Components that stand where they were placed, if they are not placed yet.
+        # Before the first E-step, take the places of the components instead of the parameters.
         waiting = state["placed"] == 0
         start = self.placed(x, now["logits"])
         now = {name: torch.where(waiting, start[name], v) for name, v in now.items()}
@@ -110,9 +110,13 @@ class EM(Objective):
         return loss, new, {"bound": log_p.mean()}
 
     def placed(self, x: Tensor, jitter: Tensor) -> State:
-        """Parameters with every component at an example of ``x`` (batch, d).
+        """Return parameters that place every component at an example.
 
-        One after the other, with equal weights.
+        The weights are equal.
+
+        Args:
+            x: Examples, (batch, d), which the components take in turn.
+            jitter: Added to the logits, (components, d).
         """
         rows = torch.arange(self.model.components, device=x.device) % len(x)
         centre = self.model.mean.clamp(EDGE, 1 - EDGE)
@@ -123,30 +127,32 @@ class EM(Objective):
         }
 
     def maximised(self, counts: Tensor, sums: Tensor) -> State:
-        """The M-step: parameters from the sums over examples.
+        """Make the M-step: return the parameters that maximise the objective.
 
-        How many examples each component has, and how often each pixel is on in them.
+        Args:
+            counts: How many examples each component has, (components,).
+            sums: How often each pixel is on in them, (components, d).
         """
         on = sums + self.prior
         off = (counts.unsqueeze(-1) - sums).clamp(min=0) + self.prior
         share = counts / counts.sum()
+
         edge = torch.finfo(sums.dtype).tiny
         logits = torch.log(on.clamp(min=edge)) - torch.log(off.clamp(min=edge))
         return {"logits": logits, "log_weights": torch.log(share.clamp(min=LEAST))}
 
 
 def expectations(x: Tensor, logits: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The E-step of a batch.
-
-    log p(x) (batch,), and the sums over it of responsibilities and of these times ``x``.
+    """Make the E-step of a batch.
 
     Args:
         x: Examples, (batch, d).
-        logits: Of the means, (components, d).
-        log_weights: (components,), not normalised.
+        logits: Logits of the means, (components, d).
+        log_weights: Logarithms of the weights, (components,), not normalised.
 
     Returns:
-        log p(x) (batch,), nats; counts (components,); sums (components, d).
+        log p(x), (batch,), nats; the sums over the batch of the responsibilities, (components,),
+        and of the responsibilities times ``x``, (components, d).
     """
     each = log_joint(x, logits, log_weights)
     responsibilities = torch.softmax(each, -1)

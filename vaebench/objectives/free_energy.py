@@ -1,6 +1,6 @@
 """The free energy of a deep latent Gaussian model.
 
-Rezende, Mohamed & Wierstra 2014, equation 20.
+Reference: Rezende, Mohamed & Wierstra 2014, equation 20.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ Shapes = dict[str, tuple[str, tuple[int, ...]]]
 class FreeEnergy(Objective):
     """Minimises, per case, -E_q log p(x | xi) + sum_l KL(q(xi_l | x) || N(0, I)).
 
-    The KL is in closed form. Gradients pass through the samples, which for Gaussians is what the
-    paper's equations 21 and 22 estimate. Noise on the recognition network's input, where the model
-    has it, is on; what p(x | xi) is asked for stays clean.
+    The KL is in closed form. Gradients pass through the samples; for Gaussians this estimates the
+    same as the paper's equations 21 and 22. If the model has noise on the recognition network's
+    input, it is on; the x in p(x | xi) stays clean.
 
     Args:
         model: A deep latent Gaussian model.
-        samples: Of the posterior, per case.
-        weight_decay: lambda in lambda / 2 |.|^2 over the generative model's parameters; 1 / (kappa
-            N) for N training cases and a prior N(0, kappa I).
+        samples: Posterior samples per case.
+        weight_decay: lambda in lambda / 2 |.|^2 over the generative model's parameters. For N
+            training cases and a prior N(0, kappa I) it is 1 / (kappa N).
     """
 
     tiny = ({}, {"samples": 2, "weight_decay": 0.2})
@@ -41,21 +41,22 @@ class FreeEnergy(Objective):
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Deep latent Gaussian models."""
+        """Whether ``model`` is a deep latent Gaussian model."""
         return isinstance(model, DLGM)
 
     def draws(self, batch: int, width: int) -> Shapes:
-        """Noise of the posterior samples, and on the recognition network's input."""
+        """Return the noise of the posterior samples, and on the recognition network's input."""
         return {
             **self.model.posterior_noise(self.samples, batch),
             **self.model.dropout_noise(batch, width),
         }
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
-        """One pure step; see the package docstring."""
+        """Make one pure step; see the package docstring."""
         x = batch.x
         posterior = self.model.posterior(x, noise)
         z = posterior.sample(self.samples, noise)
+
         log_p = self.model.log_likelihood(x, z).mean(0)
         kl = total(posterior.kl_terms())
         bound = (log_p - kl).mean()

@@ -1,9 +1,9 @@
 """Greedy training of a deep belief net, one Boltzmann machine after the other.
 
-Hinton, Osindero & Teh 2006. For some passes the lower layer is trained by contrastive divergence as
-a machine over the data; from then on it has no gradient, and the upper machine is trained the same
-way on samples of h1 given the data. An optimiser with momentum m still carries the lower layer on,
-by m / (1 - m) of its last step in all.
+For some passes the lower layer is trained by contrastive divergence as an RBM over the data
+(Hinton, Osindero & Teh 2006). After that it has no gradient, and the upper RBM is trained the same
+way on samples of h1 given the data. An optimiser with momentum m still moves the lower layer then,
+altogether by m / (1 - m) of its last step.
 """
 
 from __future__ import annotations
@@ -24,20 +24,21 @@ from vaebench.settings import validate
 
 
 class Greedy(Objective):
-    """CD-k of the lower machine, then of the upper.
+    """CD-k of the lower RBM, then of the upper one.
 
-    k grows in either as in ``contrastive_divergence``, counted from its own beginning, and so is
-    the loss divided. 'bound' in the metrics is -mean F of the machine that learns, on what it is
-    shown.
+    For each of them k grows as in ``contrastive_divergence``, counted from the start of its own
+    training, and the loss is divided by k in the same way. 'bound' in the metrics is -mean F of the
+    RBM that learns, on its inputs.
 
     Args:
         model: A deep belief net.
-        lower: Passes over the data of the lower machine; the upper one has the rest.
-        steps: Most Gibbs steps of a chain at each update.
+        lower: Passes over the data for the lower RBM; the upper one has the rest.
+        steps: The most Gibbs steps of a chain at each update.
         grow: See ``contrastive_divergence``; None: ``steps`` throughout.
-        weight_decay: lambda in lambda / 2 |.|^2 over the weights of the machine that learns.
-        valid_temperatures, valid_chains: Of the annealing by which a validation finds log Z of the
-            upper machine.
+        weight_decay: lambda in lambda / 2 |.|^2 over the weights of the RBM that learns.
+        valid_temperatures: Temperatures of the annealing by which a validation finds log Z of the
+            upper RBM.
+        valid_chains: Its chains.
 
     Raises:
         UserError: For a setting that is out of range.
@@ -66,6 +67,7 @@ class Greedy(Objective):
         self.steps = validate.whole("objective.steps", steps)
         self.grow = None if grow is None else validate.positive("objective.grow", grow)
         self.cost = check_decay(weight_decay)
+
         self.validation = {
             "temperatures": validate.whole("objective.valid_temperatures", valid_temperatures),
             "chains": validate.whole("objective.valid_chains", valid_chains, 2),
@@ -73,23 +75,23 @@ class Greedy(Objective):
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Deep belief nets."""
+        """Whether ``model`` is a deep belief net."""
         return isinstance(model, DBN)
 
     @staticmethod
     def first_parts(objective: dict[str, Any], model: dict[str, Any]) -> Parts:
-        """The lower machine's."""
+        """Return the passes of the lower RBM."""
         return Parts("objective.lower", objective["lower"], "epochs")
 
     def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Uniforms for ``steps`` steps of either machine's chains, and for the samples of h1."""
+        """Return uniform noise for ``steps`` steps of either RBM's chains and for samples of h1."""
         d, n1, n2 = self.model.sizes
         sides = {"x": d, "h1": n1, "h2": n2}
         chains = {name: ("dithered", (self.steps, batch, n)) for name, n in sides.items()}
         return {**chains, "shown": ("uniform", (batch, n1))}
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
-        """One pure step; see the package docstring."""
+        """Make one pure step; see the package docstring."""
         passes = told(batch.passes)
         lower = passes <= self.passes + EARLY
         if readable(lower):
@@ -98,18 +100,18 @@ class Greedy(Objective):
             both = zip(self._lower(batch, noise), self._upper(batch, noise), strict=True)
             loss, bound = (torch.where(lower, one, other) for one, other in both)
 
-        # The other machine has a part in the loss, of which the gradient is 0.
+        # Every parameter must be a part of the loss: those of the other RBM have gradient 0.
         rest = total([p.sum() for p in self.model.parameters()])
         return loss + 0 * rest, dict(state), {"bound": bound.detach()}
 
     def _lower(self, batch: Batch, noise: State) -> tuple[Tensor, Tensor]:
-        """Loss and mean -F of the machine over the data."""
+        """Return loss and mean -F of the RBM over the data."""
         return self._contrast(
             self.model.lower(), batch.x, told(batch.passes), noise["h1"], noise["x"]
         )
 
     def _upper(self, batch: Batch, noise: State) -> tuple[Tensor, Tensor]:
-        """The same of the machine over h1 and h2, on samples of h1."""
+        """Return the same of the RBM over h1 and h2, on samples of h1."""
         with torch.no_grad():
             h1 = bits(self.model.encode(batch.x), noise["shown"])
         passes = told(batch.passes) - self.passes
@@ -118,9 +120,14 @@ class Greedy(Objective):
     def _contrast(
         self, rbm: RBM, x: Tensor, passes: Tensor, u2: Tensor, u1: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Loss and mean -F of a machine on its side 1 ``x`` (batch, n1).
+        """Return loss and mean -F of an RBM.
 
-        After so many passes of its own.
+        Args:
+            rbm: The RBM.
+            x: Its side 1, (batch, n1).
+            passes: Passes over the data in its own training, ().
+            u2: Noise of side 2 in the chains, (steps, batch, n2).
+            u1: Noise of side 1, (steps, batch, n1).
         """
         k = self.steps if self.grow is None else chain_length(passes, self.grow, self.steps)
 
@@ -129,6 +136,7 @@ class Greedy(Objective):
 
         with torch.no_grad():
             end = chain_ends(gibbs, x, k, {"u2": u2, "u1": u1}, self.steps)
+
         data, model = rbm.free_energy1(torch.cat([x, end])).split([len(x), len(end)])
         loss = data.mean() - model.mean() + 0.5 * self.cost * (rbm.w**2).sum()
         return (loss if self.grow is None else loss / k), -data.mean()

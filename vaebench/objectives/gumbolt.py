@@ -1,7 +1,7 @@
-"""GumBolt and its like.
+"""GumBolt and PWL: relaxed bits in the log-probabilities of hard ones (Khoshaman & Amin 2018).
 
-Relaxed bits put into the log-probabilities of hard ones (Khoshaman & Amin 2018). ``PWL`` differs in
-the relaxation alone: piecewise linear (Andriyash, Vahdat & Macready 2018) instead of concrete.
+``PWL`` differs only in the relaxation: piecewise linear (Andriyash, Vahdat & Macready 2018) instead
+of concrete.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ from vaebench.objectives.rbm_prior import FEW_CHAINS
 class DiscretePlugIn(WeightedObjective):
     """Base: log q = sum zeta l - softplus(l) and log p = -E(zeta) - log Z, no densities of zeta.
 
-    One sample: the entropy of each group's bits exactly, given the groups below; in the energy the
-    first half of the groups, side 1, at zeta, the other at its means; a single group at its means,
-    which is exact. So the groups must be one or of even number (UserError). Several samples: the
-    importance-weighted bound with zeta throughout.
+    With one sample the entropy of each group's bits is exact, given the groups below. The energy
+    takes the first half of the groups, side 1, at zeta and the other half at its means. A single
+    group is taken at its means, which is exact. With several samples the importance-weighted bound
+    takes zeta throughout.
+
+    Raises:
+        UserError: If the number of groups is neither 1 nor even.
     """
 
     def __init__(self, model: RBMVAE, relax: Smoothing, **more: Any) -> None:
@@ -60,7 +63,11 @@ class GumBolt(DiscretePlugIn):
 class PWL(DiscretePlugIn):
     """The piecewise-linear relaxation.
 
-    ``stop_slope`` takes its slope as a constant in the gradient.
+    Args:
+        model: See ``trains``.
+        beta: Sharpness of the relaxation; None: its default.
+        stop_slope: Whether its slope counts as a constant in the gradient.
+        **more: The settings of WeightedObjective.
     """
 
     tiny = (FEW_CHAINS,)

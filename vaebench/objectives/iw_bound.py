@@ -1,7 +1,7 @@
 """Importance-weighted bound with reparameterised samples (Burda, Grosse & Salakhutdinov 2016).
 
-One sample: the ELBO. With the average outside the logarithm it is the ELBO by K samples, the VAE
-beside which the paper puts its own rows.
+With one sample it is the ELBO. With the average outside the logarithm it is the ELBO by K samples:
+the VAE with which the paper compares its own rows.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class IWBound(Objective):
     There is no state.
 
     Args:
-        model: One through whose samples a gradient passes.
+        model: A model through whose samples a gradient passes.
         samples: K, per case.
         reduce: ``sum`` or ``mean`` over the cases of the batch.
-        average: Over the K samples: ``inside`` the logarithm, or ``outside``, (1/K)
-            sum_k log of the weights.
+        average: Whether the average over the K samples is ``inside`` the logarithm, or ``outside``:
+            (1/K) sum_k log of the weights.
 
     Raises:
         UserError: For a bad setting.
@@ -54,21 +54,22 @@ class IWBound(Objective):
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Models through whose samples a gradient passes.
+        """Whether a gradient passes through the samples of ``model``, case by case.
 
-        In them no example depends on the rest of its batch.
+        With batch normalisation a case would depend on the rest of its batch.
         """
         return model.reparameterised and not batch_norm.layers(model)
 
     def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Noise of K posterior samples per case."""
+        """Return the noise of K posterior samples per case."""
         return self.model.posterior_noise(self.samples, batch)
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
-        """One pure step; see the package docstring."""
+        """Make one pure step; see the package docstring."""
         x = batch.x
         posterior = self.model.posterior(x)
         z = posterior.sample(self.samples, noise)
         log_w = self.model.log_joint(x, z) - posterior.log_prob(z)
+
         bound = torch.logsumexp(log_w, 0) - math.log(self.samples) if self.inside else log_w.mean(0)
         return -reduction.over_cases(bound, self.reduce), state, {"bound": bound.detach().mean()}

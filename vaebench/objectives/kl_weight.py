@@ -1,7 +1,4 @@
-"""The weight of the KL over the course of training.
-
-Fixed (beta-VAE) or rising (Bowman et al. 2016).
-"""
+"""The weight of the KL during training: fixed (beta-VAE) or rising (Bowman et al. 2016)."""
 
 from __future__ import annotations
 
@@ -17,12 +14,20 @@ SLOPES = ("rest", "whole")
 
 
 class KLWeight:
-    """``final`` throughout where ``start`` is None, else a straight line from ``start``.
+    """A weight that is constant, or rises in a straight line from ``start`` to ``final``.
 
-    The line is cut off at ``final``. It rises by (final - start) / ``warmup`` an epoch (or update,
-    ``unit``) with the slope ``rest``, so that it arrives when ``warmup`` is over; by final /
-    ``warmup`` with the slope ``whole``, and arrives earlier. It rises before an update uses it. An
-    epoch is so many updates as cases / batch, fractions counted.
+    It rises before an update uses it. An epoch is cases / batch updates, with the fraction.
+
+    Args:
+        final: The last weight; the only one if ``start`` is None.
+        start: The first weight, or None.
+        warmup: Length of the rise, in ``unit``.
+        unit: ``epochs`` or ``updates``.
+        slope: ``rest``: the weight rises by (final - start) / ``warmup`` in a unit, and arrives
+            when ``warmup`` is over. ``whole``: it rises by final / ``warmup``, and arrives earlier.
+
+    Raises:
+        UserError: For a setting that is out of range.
     """
 
     def __init__(
@@ -33,15 +38,18 @@ class KLWeight:
                 f"objective.kl_weight={final!r}: must be a number from 0 (an autoencoder)"
             )
         self.final = float(final)
+
         if start is not None and (not is_number(start) or not 0 <= start <= final):
             raise UserError(
                 f"objective.kl_start={start!r}: must be null or a number from 0 to "
                 f"kl_weight ({final})"
             )
+
         if unit not in UNITS:
             raise UserError(f"objective.kl_unit={unit!r}: allowed: {', '.join(UNITS)}")
         if slope not in SLOPES:
             raise UserError(f"objective.kl_slope={slope!r}: allowed: {', '.join(SLOPES)}")
+
         self.start = start
         self.unit = unit
         self.slope = (final - (start or 0.0) * (slope == "rest")) / positive(
@@ -49,12 +57,11 @@ class KLWeight:
         )
 
     def at(self, batch: Batch) -> Tensor:
-        """The weight in an update, ().
-
-        ``batch`` tells the updates before it and the passes over the data with it.
-        """
+        """Return the weight of an update, (), at the time that its ``batch`` tells."""
         passes = told(batch.passes)
+
         if self.start is None:
             return passes.new_full((), self.final)
+
         done = passes if self.unit == "epochs" else told(batch.update) + 1
         return (self.start + self.slope * done).clamp(max=self.final)

@@ -1,4 +1,4 @@
-"""Maximum likelihood, for models that know their likelihood (language models)."""
+"""Maximum likelihood, for models that know their likelihood, such as language models."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from vaebench.objectives.base import Batch, Objective, State, Step, told
 
 
 class Likelihood(Objective):
-    """Minimises -log p(x), with dropout where the model has it.
+    """Minimises -log p(x), with dropout if the model has it.
 
-    Of an ensemble whose members are numbered off, every update takes the next one.
+    If the model is an ensemble with a fixed number of members, every update takes the next one.
 
     Args:
-        model: One that knows log p(x).
+        model: A model that knows log p(x).
         reduce: ``sum`` or ``mean`` over the examples of the batch.
     """
 
@@ -35,20 +35,21 @@ class Likelihood(Objective):
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Models without latents that read an example in one way."""
+        """Whether ``model`` knows log p(x), and does not need an order of the example's parts."""
         return isinstance(model, ExactModel) and not isinstance(model, OrderedModel)
 
     def draws(self, batch: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Noise of dropout."""
+        """Return the noise of dropout."""
         return self.model.dropout_noise(batch, width)
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
-        """One pure step; see the package docstring."""
+        """Make one pure step; see the package docstring."""
         x = batch.x
         tape: Tape = {}
         if isinstance(self.model, Ensemble) and self.model.members is not None:
             log_p = self.model.log_member(x, told(batch.update) % self.model.members)
         else:
             log_p = self.model.log_evidence(x, {k: v[: len(x)] for k, v in noise.items()}, tape)
+
         new = {**state, **self.averages(state, tape)}
         return -reduction.over_cases(log_p, self.reduce), new, {"bound": log_p.detach().mean()}

@@ -1,6 +1,6 @@
-"""Monte Carlo EM with Hamiltonian Monte Carlo.
+"""Monte Carlo EM with Hamiltonian Monte Carlo, the rival of AEVB in Kingma & Welling (2014).
 
-As Kingma & Welling (2014, appendix E) ran it beside AEVB.
+See their appendix E.
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ Shapes = dict[str, tuple[str, tuple[int, ...]]]
 
 
 class MCEM(Objective):
-    """E-step: the chain of every case in the batch takes a transition under p(z | x).
+    """Monte Carlo EM, where every training case has a chain of its own.
 
-    M-step: the generative model follows grad log p(x, z) at its state. It never sees the inference
-    network, which follows grad log q(z | x) at the same states: so there is a proposal and a bound
-    to measure by, and nothing else.
+    E-step: the chain of every case in the batch makes transitions under p(z | x). M-step: the
+    generative model follows grad log p(x, z) at the chain's state. The inference network follows
+    grad log q(z | x) at the same states. It does not affect the generative model; it only gives
+    measures a proposal and a bound.
 
-    State: ``z``, the chain of every training case, from the prior at first; ``step`` of the
-    integrator, which is tuned.
+    The state has ``z``, the chain of every training case, drawn from the prior at first, and the
+    ``step`` of the integrator, which is tuned.
 
     Args:
         model: With a Gaussian posterior.
         leaps: Leapfrog steps of a transition.
-        acceptance: What the step is tuned for.
-        step: Of the integrator at first.
-        transitions: Of a chain before each update.
+        acceptance: Rate of acceptance for which the step is tuned.
+        step: The integrator's first step.
+        transitions: Transitions of a chain before each update.
         weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``, added to
             the mean over the cases.
     """
@@ -48,7 +49,7 @@ class MCEM(Objective):
     per_case = ("z",)
 
     SPEED: ClassVar[float] = 0.02
-    """How fast the logarithm of the step follows the acceptance of a batch."""
+    """Speed at which the logarithm of the step follows the acceptance of a batch."""
 
     def __init__(
         self,
@@ -70,15 +71,15 @@ class MCEM(Objective):
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Models of vectors with a Gaussian posterior.
+        """Whether ``model`` has a Gaussian posterior, case by case, and no documents as examples.
 
-        In them no example depends on the rest of its batch.
+        With batch normalisation a case would depend on the rest of its batch.
         """
         gaussian = isinstance(model, GaussianPosterior) and not model.facts.reads_documents
         return gaussian and not batch_norm.layers(model)
 
     def state(self, seed: int = 0, cases: int = 1) -> State:
-        """The chains at samples of the prior, and the first step."""
+        """Return chains at samples of the prior, and the first step."""
         generator = torch.Generator().manual_seed(seeds.derive(seed, "chains"))
         z = torch.randn(cases, self.model.sizes[1], generator=generator)
         return {
@@ -87,19 +88,17 @@ class MCEM(Objective):
         }
 
     def draws(self, batch: int, width: int) -> Shapes:
-        """Momenta and uniforms of the transitions.
-
-        And a posterior sample of each case for the bound.
-        """
+        """Return the noise of the transitions, and of a posterior sample per case for the bound."""
         lead = (self.transitions, batch)
         moves = {"momentum": ("normal", (*lead, self.model.sizes[1])), "accept": ("uniform", lead)}
         return {**moves, **self.model.posterior_noise(1, batch)}
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
-        """One pure step; see the package docstring."""
+        """Make one pure step; see the package docstring."""
         x = batch.x
         z = state["z"]
         step = state["step"]
+
         accepted = []
         for momentum, uniform in zip(noise["momentum"], noise["accept"], strict=True):
             z, probability = hmc.transition(
@@ -123,11 +122,11 @@ class MCEM(Objective):
         )
 
     def _density(self, x: Tensor) -> hmc.LogDensity:
-        """log p(x, z) of codes (batch, n)."""
+        """Return log p(x, z) as a function of codes z (batch, n)."""
         return lambda z: self.model.log_joint(x, [z.unsqueeze(0)])[0]
 
     @torch.no_grad()
     def _bound(self, x: Tensor, posterior: Posterior, noise: State) -> Tensor:
-        """The mean one-sample bound at the inference network, ()."""
+        """Return the mean one-sample bound with the inference network, (), nats."""
         z = [v.detach() for v in posterior.sample(1, noise)]
         return (self.model.log_joint(x, z) - posterior.log_prob(z)).mean()

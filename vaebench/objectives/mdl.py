@@ -1,15 +1,16 @@
 """Minimum description length for belief nets (Gregor, Mnih & Wierstra 2014).
 
-Gradients go through the codes. The cost of an example is the length of its code h and of the data
-given the code, L(x | h) + L(h) = -log p(x, h), less the entropy of the coder q(h | x), which bits
-back return. Its mean over q is minus the ELBO.
+The cost of an example is the length of its code h and of the data given the code, L(x | h) + L(h) =
+-log p(x, h), less the entropy of the coder q(h | x), which bits-back coding returns. Its mean over
+q is minus the ELBO.
 
-The generative model follows the gradient at the code, which is unbiased. The coder has no score
-function: a gradient df/dh passes back through each bit, though h takes no value between 0 and 1.
+The generative model follows the gradient at the code, which is unbiased. The coder uses no score
+function. Instead a gradient df/dh passes back through each bit, though h has no value between 0 and
+1.
 
-- Codes that are drawn: dE[f]/dq is taken as f'(h) / (2 q(h)). Over h it has the mean (f'(0) +
-  f'(1)) / 2, where the gradient is f(1) - f(0): the same if f is quadratic in every bit, else
-  biased, and of low variance.
+- Random codes: dE[f]/dq is estimated by f'(h) / (2 q(h)). The mean of that over h is (f'(0) +
+  f'(1)) / 2, and the true gradient is f(1) - f(0). Both agree if f is quadratic in every bit. Else
+  the estimate is biased, with a low variance.
 - Deterministic codes h = [q > 1/2]: dh/dq is taken as 1, straight through the threshold. There is
   no entropy, and the cost bounds -log p(x) by itself.
 """
@@ -31,12 +32,11 @@ from vaebench.objectives.decay import check_decay, penalty
 class MDL(Objective):
     """Minimises -log p(x, h) - H(q) at one code h of every example; the entropies are exact.
 
-    There is no state. With several layers the entropy of a layer is that given the code below,
-    through which its gradient passes as well.
+    There is no state. With several layers the entropy of a layer is conditional on the code below,
+    and its gradient passes through that code too.
 
     Args:
-        model: A belief net with a factorial or a deterministic posterior, which decides
-            the kind of the codes.
+        model: A belief net. Its posterior, factorial or deterministic, decides the kind of codes.
         reduce: ``sum`` or ``mean`` over the examples of the batch.
         weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``, added to the loss.
 
@@ -57,23 +57,25 @@ class MDL(Objective):
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Belief nets without an autoregressive coder.
+        """Whether ``model`` is a belief net without an autoregressive coder.
 
-        In one a gradient would pass through all bits after a bit.
+        With one, the gradient of a bit would pass through all later bits.
         """
         return isinstance(model, BeliefNet) and all(
             units.autoregressive is None for units in model.q
         )
 
     def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Noise of one code of every example."""
+        """Return the noise of one code of every example."""
         return self.model.posterior_noise(1, batch)
 
     def codes(self, x: Tensor, noise: State) -> tuple[list[Tensor], list[Tensor]]:
-        """Codes of every layer, (1, batch, n), and the layers' entropies.
+        """Draw the codes of every layer.
 
-        The codes have the gradient that they pass back. Entropies are (1, batch) or (batch,), nats,
-        each given the code below.
+        Returns:
+            The codes, (1, batch, n) each, with the gradient that they pass back; and the entropy of
+            every layer given the code below, (1, batch) or (batch,), nats. Deterministic codes have
+            no entropies.
         """
         h: list[Tensor] = []
         entropies: list[Tensor] = []
@@ -87,10 +89,11 @@ class MDL(Objective):
                 parent = half(code, logits)
                 entropies.append(bernoulli.entropy(logits))
             h.append(parent)
+
         return h, entropies
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
-        """One pure step; see the package docstring."""
+        """Make one pure step; see the package docstring."""
         h, entropies = self.codes(batch.x, noise)
         gain = total([self.model.log_joint(batch.x, h), *entropies])
         loss = -reduction.over_cases(gain, self.reduce)
@@ -100,15 +103,16 @@ class MDL(Objective):
 
 
 def half(h: Tensor, logits: Tensor) -> Tensor:
-    """``h``, drawn of q = sigmoid(``logits``), passing df/dh on to q as f'(h) / (2 q(h)).
+    """Return bits ``h``, drawn from q = sigmoid(``logits``), with gradient f'(h) / (2 q(h)) for q.
 
-    (k, batch, n). dq / dlogit is q (1 - q), so of a logit it is |h - q| / 2, without a quotient.
+    All shapes are (k, batch, n). Since dq / dlogit is q (1 - q), the gradient of a logit is f'(h)
+    |h - q| / 2, without a quotient.
     """
     slope = 0.5 * (h - torch.sigmoid(logits)).abs()
     return h + slope.detach() * (logits - logits.detach())
 
 
 def straight(h: Tensor, logits: Tensor) -> Tensor:
-    """``h``, passing df/dh on to q = sigmoid(``logits``) as it is; (k, batch, n)."""
+    """Return ``h`` (k, batch, n), which passes df/dh unchanged to q = sigmoid(``logits``)."""
     q = torch.sigmoid(logits)
     return h + (q - q.detach())

@@ -1,8 +1,8 @@
-"""Neural variational inference and learning (Mnih & Gregor 2014).
+"""Neural variational inference and learning, NVIL (Mnih & Gregor 2014).
 
-Score-function gradients, variance reduced. One sample h ~ Q(h | x) per case. The generative model
-follows grad log P(x, h). The inference network's layer i follows s_i grad log Q(h_i | h_{i-1}),
-where the signal s_i starts as the layer's share of the bound and is centred and scaled.
+Score-function gradients with reduced variance, from one sample h ~ Q(h | x) per case. The
+generative model follows grad log P(x, h). Layer i of the inference network follows s_i grad log
+Q(h_i | h_{i-1}). The signal s_i is the layer's share of the bound, centred and scaled.
 """
 
 from __future__ import annotations
@@ -19,15 +19,24 @@ from vaebench.objectives.base import Batch, Objective, State, Step
 from vaebench.settings import validate
 
 RANGE = 5.0
-"""A baseline's prediction of more than so many times the largest signal of its batch is no
-prediction of it."""
+"""Largest plausible prediction of a baseline, as a multiple of the largest signal of its batch."""
 
 
 class NVIL(Objective):
-    """NVIL with every part of its variance reduction switchable.
+    """NVIL, with a switch for every part of its variance reduction.
 
-    Figure 1 of the paper, and its 0.4 nat remark. The state holds the running mean and variance of
-    the signal, one of each per latent layer, both starting at 0.
+    The paper compares them in Figure 1 and in its remark on 0.4 nat. The state holds the running
+    mean and variance of the signal for every latent layer; both start at 0.
+
+    Args:
+        model: A belief net whose latents are drawn.
+        local_signals: Whether every layer has a signal of its own; else all have the whole bound.
+        constant_baseline: Whether the running mean is subtracted from the signal.
+        input_baseline: Whether the prediction of a baseline network is subtracted too.
+        variance_normalization: Whether the signal is divided by max(1, its running deviation).
+        baseline_units: Hidden units of the baseline network of every layer.
+        decay: Weight of the old value in the running mean and variance.
+        reduce: ``sum`` or ``mean`` over the cases of the batch.
     """
 
     tiny = ({"baseline_units": 5}, {"input_baseline": False, "local_signals": False})
@@ -57,6 +66,7 @@ class NVIL(Objective):
         self.decay = decay
         self.baseline_units = baseline_units
         self.reduce = reduction.check(reduce)
+
         self.baseline = (
             layer_list([TanhNet(n, baseline_units) for n in model.sizes[:-1]])
             if input_baseline
@@ -65,26 +75,23 @@ class NVIL(Objective):
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Binary latents that are drawn, whose joint and posterior fall into one term per layer."""
+        """Whether ``model`` is a belief net whose latents are drawn, with one term per layer."""
         return isinstance(model, BeliefNet) and not model.deterministic
 
     def groups(self) -> dict[str, str]:
-        """Parameter groups by prefix.
-
-        Generative model, inference network, input-dependent baselines.
-        """
+        """Return the prefix of every group: generative model, inference network, baselines."""
         return {"model": "model.p.", "posterior": "model.q.", "baseline": "baseline."}
 
     def largest_rates(self, batch: int) -> dict[str, float]:
-        """The rate up to which a step of a baseline's output layer helps.
+        """Return the largest rate at which a baseline's output layer is always stable.
 
-        Up to it the step brings every batch's prediction nearer its signal. A step changes the
-        predictions c of a batch by -(rate / s) G (c - l), s = max(1, sd of the signal) and G the
-        Gram matrix of the hidden units and the constant 1. Above rate = 2 s / (largest eigenvalue
-        of G) the error of a jump that is common to the batch grows with every step. Saturated tanh
-        units are all near 1 in size, so the eigenvalue reaches batch (units + 1), its bound; s does
-        not help, for a common jump leaves the variance small. Half the limit at s = 1 is stable
-        whatever the units and the signal do. (Mean gradients: without the batch.)
+        A step changes the predictions c of a batch by -(rate / s) G (c - l), where l is the signal,
+        s = max(1, sd of the signal), and G the Gram matrix of the hidden units and the constant 1.
+        Above rate = 2 s / (largest eigenvalue of G), an error that is common to the batch grows
+        with every step. Saturated tanh units are close to 1 in size, so the eigenvalue can reach
+        its bound, batch (units + 1). s does not help, since a common jump leaves the variance
+        small. Half the limit at s = 1 is therefore stable, whatever the units and the signal do. If
+        gradients are means over the batch, the factor ``batch`` disappears.
         """
         if self.baseline is None:
             return {}
@@ -92,19 +99,19 @@ class NVIL(Objective):
         return {"baseline": 1.0 / (gram * batch if self.reduce == "sum" else gram)}
 
     def state(self, seed: int = 0, cases: int = 1) -> State:
-        """Running mean (nats) and variance (nats^2) of each layer's signal, (layers,)."""
+        """Return the running mean (nats) and variance (nats^2) of the signals, (layers,) each."""
         return {"mean": torch.zeros(self.model.layers), "variance": torch.zeros(self.model.layers)}
 
     def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Noise of one update: that of one posterior sample per case."""
+        """Return the noise of one posterior sample per case."""
         return self.model.posterior_noise(1, batch)
 
     def signals(self, log_p: list[Tensor], log_q: list[Tensor]) -> Tensor:
-        """Raw signals l_i, (layers, batch), nats (equation 12).
+        """Return the raw signals l_i, (layers, batch), nats (equation 12).
 
-        l_i = log P(h_n) + sum_{k >= i} [log P(h_{k-1} | h_k) - log Q(h_k | h_{k-1})], from the top
-        down by a running sum; l_1 is the one-sample bound. Without local signals every layer gets
-        l_1.
+        l_i = log P(h_n) + sum_{k >= i} [log P(h_{k-1} | h_k) - log Q(h_k | h_{k-1})] is a running
+        sum from the top down, and l_1 is the one-sample bound. Without local signals every layer
+        gets l_1.
         """
         total = log_p[-1]
         out: list[Tensor] = []
@@ -115,18 +122,24 @@ class NVIL(Objective):
         return raw if self.local_signals else raw[:1].expand_as(raw)
 
     def center(self, raw: Tensor, predicted: Tensor | None, state: State) -> tuple[Tensor, State]:
-        """The learning signal and the new running statistics.
+        """Return the learning signal and the new running statistics.
 
-        In the paper's order of operations (Algorithm 1). First the input-dependent baseline is
-        subtracted; the statistics of what remains are updated; only then are the NEW mean
-        subtracted and the result divided by max(1, new standard deviation). ``raw``
-        (layers, batch).
+        The order is the paper's (Algorithm 1). First the input-dependent baseline is subtracted,
+        and the statistics of the rest are updated. Only then is the NEW mean subtracted, and the
+        result divided by max(1, new standard deviation).
+
+        Args:
+            raw: Raw signals, (layers, batch), nats.
+            predicted: Predictions of the baseline networks, (layers, batch), or None.
+            state: Running mean and variance, (layers,) each.
         """
         s = raw if predicted is None else raw - predicted.detach()
+
         old = self.decay
         new = 1.0 - self.decay
         mean = old * state["mean"] + new * s.mean(-1)
         variance = old * state["variance"] + new * s.var(-1, unbiased=False)
+
         if self.constant_baseline:
             s = s - mean.unsqueeze(-1)
         if self.variance_normalization:
@@ -134,7 +147,7 @@ class NVIL(Objective):
         return s, {"mean": mean, "variance": variance}
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
-        """One pure step; see the package docstring.
+        """Make one pure step; see the package docstring.
 
         The bound in ``metrics`` is raw, before any baseline.
         """
@@ -154,29 +167,25 @@ class NVIL(Objective):
 
         gain = sum(log_p) + (s * torch.cat(log_q)).sum(0, keepdim=True)
         if predicted is not None:
-            # The baselines minimise (l - C - c)^2; as in all published code the
-            # normalised signal drives them.
+            # The baselines minimise (l - C - c)^2. As in all published code, the normalised signal
+            # drives them.
             gain = gain + (s * predicted).sum(0, keepdim=True)
 
         loss = -reduction.over_cases(gain, self.reduce)
         metrics = {"bound": raw[0].mean()}
         if predicted is not None:
-            # What the constant baseline takes away as well belongs to the prediction: only their
-            # sum is learned.
+            # The constant baseline is a part of the prediction too: only their sum is learned.
             common = state["mean"] if self.constant_baseline else torch.zeros_like(state["mean"])
             metrics["baseline_outside"] = outside(raw, predicted.detach() + common.unsqueeze(-1))
         return loss, new_state, metrics
 
 
 def outside(raw: Tensor, predicted: Tensor) -> Tensor:
-    """1 if a baseline's prediction is far outside the range of the signal of its batch, else 0.
-
-    One layer is enough.
+    """Return 1 if a prediction of any layer is far outside the signals of its batch, else 0.
 
     Args:
-        raw: signals, (layers, batch), nats. A range below one nat counts as one, as
-            it does in ``center``.
-        predicted: what all baselines together say of them, (layers, batch), nats.
+        raw: Signals, (layers, batch), nats. A range below one nat counts as one, as in ``center``.
+        predicted: Prediction of all baselines together, (layers, batch), nats.
     """
     limit = RANGE * raw.abs().amax(-1).clamp(min=1.0)
     return (predicted.abs().amax(-1) > limit).any().to(raw.dtype)

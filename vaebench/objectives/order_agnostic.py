@@ -1,6 +1,6 @@
-"""Order-agnostic training.
+"""Order-agnostic training: random masks give the mean over all orders of the pixels.
 
-The mean over all orders of the pixels, by random masks (Uria, Murray & Larochelle 2014).
+Reference: Uria, Murray & Larochelle 2014.
 """
 
 from __future__ import annotations
@@ -23,23 +23,21 @@ from vaebench.settings import validate
 class OrderAgnostic(Objective):
     """Minimises d / (d - |o|) sum_{i not in o} -log p(x_i | x_o).
 
-    The set o of observed pixels is a random one for each example.
+    The set o of observed pixels is drawn anew for each example, with |o| uniform on 0 ... d - 1. So
+    the expectation is the NLL, averaged over all orders. There is no state. Validations take the
+    same mean, from ``train.valid_samples`` masks of every example.
 
-    |o| is uniform on 0 ... d - 1, so the expectation is the mean over all orders of the NLL. There
-    is no state. Validations take the same mean, from ``train.valid_samples`` masks of every
-    example.
-
-    With ``pretraining`` the layers are added in turn: nets of 1, 2, ... hidden layers are trained
-    first, each for so many updates and with weights to the pixels of its own, which are left behind
-    when the next layer comes. What it has learned of its hidden layers and of the pixels' biases
-    stays. Validations are of the whole net all the time, and 'bound' in the metrics of the net that
-    learns.
+    With ``pretraining`` the layers are added one after the other: nets of 1, 2, ... hidden layers
+    are trained first, each for so many updates. Each has its own weights from the last hidden layer
+    to the pixels, which are given up when the next layer comes. Its hidden layers and the biases of
+    the pixels are kept. Validations always measure the whole net, while 'bound' in the metrics is
+    that of the net that learns.
 
     Args:
-        model: One that knows p(x_i | x_o) for every o.
+        model: A model that knows p(x_i | x_o) for every o.
         reduce: ``sum`` or ``mean`` over the examples of the batch.
-        pretraining: Of the budget's updates, those of each net that lacks layers, of which a model
-            of one layer has none; 0: all layers learn from the start.
+        pretraining: Updates, out of the budget, for each net that lacks layers (a model of one
+            layer has no such net); 0: all layers learn from the start.
 
     Raises:
         UserError: If ``pretraining`` is no whole number from 0.
@@ -66,26 +64,26 @@ class OrderAgnostic(Objective):
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Models that know p(x_i | x_o) for every set o."""
+        """Whether ``model`` knows p(x_i | x_o) for every set o."""
         return isinstance(model, EoNADE)
 
     @staticmethod
     def first_parts(objective: dict[str, Any], model: dict[str, Any]) -> Parts:
-        """Those of the nets that lack layers."""
+        """Return the updates of the nets that lack layers."""
         return Parts(
             "objective.pretraining", (model["layers"] - 1) * objective["pretraining"], "updates"
         )
 
     def groups(self) -> dict[str, str]:
-        """One parameter group, of the model and of the weights that pretraining leaves behind."""
+        """Return one parameter group, of the model and of the weights that pretraining gives up."""
         return {"model": ""}
 
     def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Noise of one mask per example."""
+        """Return the noise of one mask per example."""
         return mask_noise(batch, self.model.sizes[0])
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
-        """One pure step; see the package docstring."""
+        """Make one pure step; see the package docstring."""
         x = batch.x
         seen = observed(noise).to(x.dtype)
         log_p = (
@@ -96,16 +94,19 @@ class OrderAgnostic(Objective):
         return -reduction.over_cases(log_p, self.reduce), state, {"bound": log_p.detach().mean()}
 
     def _by_net(self, place: int, x: Tensor, seen: Tensor) -> Tensor:
-        """The order-agnostic log-likelihood, (batch,), of the net in that place.
+        """Return the order-agnostic log-likelihood, (batch,), nats, of one of the nets.
 
-        The last is the whole one.
+        Args:
+            place: Number of the net, from 0; the last one is the whole net.
+            x: Examples, (batch, d).
+            seen: 1 for observed pixels, else 0, (batch, d).
         """
         if place == len(self.shallower):
             return self.model.order_agnostic(x, seen)
         return self.model.order_agnostic(x, seen, place + 1, self.shallower[place])
 
     def _log_likelihood(self, x: Tensor, seen: Tensor, update: Tensor | None) -> Tensor:
-        """The same of the net whose turn it is at this update."""
+        """Return the same of the net that learns at this update."""
         last = len(self.shallower)
         turn = (told(update) // self.pretraining).clamp(max=last)
         if readable(turn):
@@ -114,5 +115,6 @@ class OrderAgnostic(Objective):
             log_p = self._by_net(last, x, seen)
             for place in range(last):
                 log_p = torch.where(turn == place, self._by_net(place, x, seen), log_p)
-        # What the other nets have to themselves has a part in the loss, of which the gradient is 0.
+
+        # Every parameter must be a part of the loss: those of the other nets have gradient 0.
         return log_p + 0 * total([p.sum() for p in self.parameters()])

@@ -1,6 +1,6 @@
-"""Maximum likelihood of examples read in an order drawn anew at every visit.
+"""Maximum likelihood of examples that are read in a new random order at every visit.
 
-Larochelle & Lauly 2012.
+Reference: Larochelle & Lauly 2012.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from vaebench.objectives.base import Batch, Objective, State, Step
 
 
 class OrderedLikelihood(Objective):
-    """Minimises -log p(x | order), mean over the examples of a batch. There is no state.
+    """Minimises -log p(x | order), averaged over the examples of a batch. There is no state.
 
     Args:
-        model: A model that is exact given an order.
-        per: ``word``: of each example the mean over its words, as DocNADE's authors have it: long
-            documents count no more than short ones, and a rate means the same for both.
-            ``example``: the sum.
+        model: A model that knows log p(x) for a given order.
+        per: ``word``: the mean over the words of each example, as DocNADE's authors have it. Long
+            documents then count no more than short ones, and a rate means the same for both.
+            ``example``: the sum over its words.
 
     Raises:
         UserError: For another ``per``.
@@ -42,15 +42,15 @@ class OrderedLikelihood(Objective):
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Models that read an example in an order."""
+        """Whether ``model`` reads an example in an order."""
         return isinstance(model, OrderedModel)
 
     def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Noise of the orders."""
+        """Return the noise of the orders."""
         return self.model.order_noise(batch)
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
-        """One pure step; see the package docstring."""
+        """Make one pure step; see the package docstring."""
         x = batch.x
         log_p = self.model.log_evidence(x, {k: v[: len(x)] for k, v in noise.items()})
         each_word = log_p / self.model.words(x).clamp(min=1)

@@ -1,20 +1,20 @@
 """Population annealing of a Boltzmann machine whose parameters change.
 
-Hukushima & Iba 2003; Machta 2010. R chains stand for the machine's distribution. When its
-parameters change, each chain is reweighted by how much likelier the machine now finds its side 1, w
-<- w exp(F_old(z1) - F_new(z1)), F the free energy with side 2 summed out; then it takes its sweeps
-under the new parameters, which leave that distribution as it is. So the shares of modes between
-which no chain ever passes follow the parameters, where those of persistent chains stay what they
-were at the beginning.
+R chains represent the machine's distribution (Hukushima & Iba 2003; Machta 2010). When the
+parameters change, each chain is reweighted by w <- w exp(F_old(z1) - F_new(z1)), where F is the
+free energy of side 1, with side 2 summed out. Then the chain makes its sweeps under the new
+parameters, which leave the new distribution unchanged. So even if no chain passes between two
+modes, their shares follow the parameters. The shares of persistent chains would stay as they were
+at the beginning.
 
-Machta resamples at every step. Here weights are carried along until the effective number of chains
-falls below half (Del Moral, Doucet & Jasra 2006): training takes very many very small steps, and
-what resampling adds in noise to the shares of modes is forgotten only where these mix. Elsewhere
-what it does add builds up over a long run.
+Machta resamples at every step. Here the weights are kept until the effective number of chains falls
+below half (Del Moral, Doucet & Jasra 2006). Resampling adds noise to the shares of modes, and
+training makes very many very small steps. If the modes mix, that noise is forgotten; if not, it
+would build up over a long run.
 
-The sum of the logs of the mean weights would be a running log Z, but a useless one: the parameters
-move away from these very chains, which makes every mean weight a little too small, and over a run
-that adds up to many nats.
+The sum of the logs of the mean weights would be a running log Z, but a useless one. The parameters
+move away from just these chains, which makes every mean weight a little too small. Over a run that
+adds up to many nats.
 """
 
 from __future__ import annotations
@@ -29,41 +29,50 @@ from vaebench.dists.resampling import parents
 from vaebench.settings import validate
 
 SAMPLERS = ("persistent", "population")
-"""How the chains follow the parameters: by their sweeps alone, or reweighted as well."""
+"""How the chains follow the parameters: by their sweeps only, or also by weights."""
 
 
 def check(sampler: str) -> str:
-    """``sampler`` if it is one; raises UserError otherwise."""
+    """Return ``sampler`` if it is one of SAMPLERS, else raise a UserError."""
     validate.one_of("objective.prior_sampler", sampler, SAMPLERS)
     return sampler
 
 
 def start(rbm: RBM, chains: int) -> Tensor:
-    """The record of chains that are fair random bits, (chains,).
+    """Return the record of chains of fair random bits, (chains,).
 
-    Samples of a machine whose parameters all are 0.
+    Such bits are samples of a machine whose parameters are all 0.
     """
     n2 = rbm.b2.shape[-1]
     return torch.full((chains,), -n2 * math.log(2.0))
 
 
 def reweight(rbm: RBM, z1: Tensor, kept: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Chains (R, n1) and their log-weights (R,), mean weight 1, under the present parameters.
+    """Reweight the chains to the present parameters, and resample them if that is due.
 
-    ``z1`` and their record ``kept`` are what the last update left, ``u`` (1,) is uniform on [0, 1),
-    for resampling. No gradient passes.
+    No gradient passes.
+
+    Args:
+        rbm: The machine with the present parameters.
+        z1: Side 1 of the chains after the last update, (R, n1).
+        kept: Their record, (R,).
+        u: A uniform number on [0, 1) for resampling, (1,).
+
+    Returns:
+        The chains, (R, n1), and their log-weights, (R,), with mean weight 1.
     """
     count = len(z1)
     log_w = torch.log_softmax(kept - rbm.detach().free_energy1(z1), 0)
-    # Sum w^2 is one over the effective number of chains.
+
+    # The sum of w^2 is one over the effective number of chains.
     due = torch.logsumexp(2 * log_w, 0) > math.log(2 / count)
     chosen = torch.where(due, parents(log_w, u), torch.arange(count, device=z1.device))
     return z1[chosen], torch.where(due, 0.0, log_w + math.log(count))
 
 
 def record(rbm: RBM, z1: Tensor, log_w: Tensor) -> Tensor:
-    """log w + F(z1) of each chain after its sweeps, (R,).
+    """Return log w + F(z1) of each chain after its sweeps, (R,).
 
-    All that the next update needs of these parameters.
+    The next update needs nothing else of these parameters.
     """
     return log_w + rbm.detach().free_energy1(z1)

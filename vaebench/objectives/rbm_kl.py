@@ -1,6 +1,6 @@
 """Fit a Boltzmann machine q to a known p by descent of KL(q || p), as DVAE## fits its posteriors.
 
-(Vahdat, Andriyash & Macready 2020, Figure 5.)
+Reference: Vahdat, Andriyash & Macready 2020, Figure 5.
 """
 
 from __future__ import annotations
@@ -21,14 +21,24 @@ GRADIENTS = ("path", "exact")
 
 
 class RBMKL(Objective):
-    """``gradient`` 'path': through relaxed sweeps at the end of persistent chains.
+    """Minimises KL(q || p) for a Boltzmann machine q and a known target p.
 
-    As ``dvae_sharp_sharp`` does. The loss is log q(zeta) - log p(zeta) without log Z, q's
-    parameters stopped inside it; log p is put to values between 0 and 1 by its formula for bits.
-    With ``rao_blackwell`` side 1 enters it by its mean given side 2, which is exact for the energy
-    of q and not for a log p that is not linear in the bits. 'exact': the derivative of the KL by
-    enumeration, for comparison. The chains run in both: 'bound' in the metrics is -KL as their bits
-    estimate it, with the exact log Z.
+    The chains run with either gradient: 'bound' in the metrics is -KL as their bits estimate it,
+    with the exact log Z.
+
+    Args:
+        model: The machine and its target.
+        discrete_sweeps: Sweeps of bits of every chain at each update.
+        relaxed_sweeps: Relaxed sweeps after these.
+        relaxation: Relaxation of the bits, one of ``chains.RELAXATIONS``.
+        beta: Its sharpness; None: its default.
+        rao_blackwell: Whether side 1 enters the loss by its mean given side 2. That is exact for
+            the energy of q, but not for a log p that is not linear in the bits.
+        gradient: 'path': through relaxed sweeps at the end of persistent chains, as in
+            ``dvae_sharp_sharp``. The loss is log q(zeta) - log p(zeta) without log Z, where the
+            gradient of q's parameters inside log q is stopped; log p takes values between 0 and 1
+            by its formula for bits. 'exact': the derivative of the KL by enumeration, for
+            comparison.
     """
 
     tiny = ({"discrete_sweeps": 2},)
@@ -53,6 +63,7 @@ class RBMKL(Objective):
         validate.one_of("objective.gradient", gradient, GRADIENTS)
         self.model = model
         self.gradient = gradient
+
         self.discrete_sweeps = discrete_sweeps
         self.relaxed_sweeps = relaxed_sweeps
         self.relax = chains.relaxation(relaxation, beta)
@@ -60,19 +71,22 @@ class RBMKL(Objective):
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Models of a machine and a known target."""
+        """Whether ``model`` has a Boltzmann machine and a known target."""
         return isinstance(model, RBMTarget)
 
     def groups(self) -> dict[str, str]:
-        """One group: the target has no parameters."""
+        """Return one parameter group: the target has no parameters."""
         return {"posterior": "model.q."}
 
     def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
-        """Side 1 of the chains, (cases, n1) uint8, random bits at first."""
+        """Return side 1 of the chains, (cases, n1) uint8, random bits at first."""
         return {"chains": draws.random_bits((cases, self.model.machine().b1.shape[-1]), seed, 0)}
 
     def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Uniforms (sweeps, batch, n) for each side, discrete sweeps first, then relaxed ones."""
+        """Return uniform noise (sweeps, batch, n) for each side.
+
+        The discrete sweeps come first, then the relaxed ones.
+        """
         rbm = self.model.machine()
         lead = (self.discrete_sweeps + self.relaxed_sweeps, batch)
         return {
@@ -80,15 +94,17 @@ class RBMKL(Objective):
         }
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
-        """One pure step; see the package docstring."""
+        """Make one pure step; see the package docstring."""
         rbm = self.model.machine()
         z1, z2, end = chains.advance(
             rbm, state["chains"], self.relax, self.discrete_sweeps, noise["side2"], noise["side1"]
         )
+
         stopped = rbm.detach()
         bound = (
             self.model.target(z1, z2) - stopped.negative_energy(z1, z2)
         ).mean() + boltzmann_exact.log_z(stopped)
+
         if self.gradient == "exact":
             loss = self.model.kl()
         else:

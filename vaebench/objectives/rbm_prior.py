@@ -1,10 +1,10 @@
-"""What all learning rules of models with a Boltzmann prior share.
+"""The base of objectives for models with a Boltzmann prior: log Z, KL warm-up, weight decay.
 
-Its log Z, the warm-up of the KL, weight decay. The gradient of log Z is E_p[d(-E)], estimated at
-persistent chains (Tieleman 2008): at every update each chain takes ``prior_sweeps`` block Gibbs
-sweeps under the present parameters, from where it stood. They may instead be a population that
-follows the parameters by weights as well, see ``population``. log Z itself is not known in
-training, so the bound in the metrics lacks it; measures add it.
+The gradient of log Z is E_p[d(-E)]. It is estimated with persistent chains (Tieleman 2008): at
+every update each chain makes ``prior_sweeps`` block Gibbs sweeps under the present parameters, from
+where it stood. The chains may also be a population that follows the parameters by weights, see
+``population``. log Z itself is not known in training, so the bound in the metrics lacks it;
+measures add it.
 """
 
 from __future__ import annotations
@@ -27,21 +27,29 @@ Shapes = dict[str, tuple[str, tuple[int, ...]]]
 
 
 FEW_CHAINS = {"prior_chains": 6, "prior_sweeps": 2}
-"""Tiny settings of all objectives here, see ``Objective.tiny``."""
+"""Small settings that all these objectives share, see ``Objective.tiny``."""
 
 
 class RBMPriorObjective(Objective):
-    """Base: a subclass gives ``posterior_noise`` and ``gain``.
+    """Base: a subclass supplies ``posterior_noise`` and ``gain``.
 
-    ``warmup``: share of the budget over which the weight of the KL rises from 0 to 1, linearly; 0:
-    it is 1 throughout. ``weight_decay``: lambda in lambda / 2 |.|^2 over ``model.decayed()``. The
-    prior's chains start as random bits. ``prior_sampler``: persistent or population.
+    Args:
+        model: A model with a Boltzmann prior.
+        samples: Posterior samples per case.
+        warmup: Share of the budget over which the weight of the KL rises linearly from 0 to 1; 0:
+            it is always 1.
+        weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``.
+        prior_chains: Number of the prior's chains, which start as random bits.
+        prior_sweeps: Sweeps of these chains at every update.
+        prior_sampler: ``persistent`` or ``population``.
+        valid_temperatures: Temperatures of the annealing by which a validation finds log Z.
+        valid_chains: Its chains.
     """
 
     model: RBMPriorModel
 
     budget_free = False  # the warm-up is a share of the budget
-    block = 1  # a thousand chains times forty sweeps of noise
+    block = 1  # a thousand chains times forty sweeps draw much noise
     worth_compiling = False
     kernel = "chains"
     chain_noise = ("prior2", "prior1")
@@ -61,20 +69,23 @@ class RBMPriorObjective(Objective):
         super().__init__()
         if not is_number(warmup) or not 0 <= warmup <= 1:
             raise UserError(f"objective.warmup={warmup!r}: must be a number from 0 to 1")
+
         self.model = model
         self.samples = validate.whole("objective.samples", samples)
         self.warmup = float(warmup)
         self.weight_decay = check_decay(weight_decay)
+
         self.prior_chains = validate.whole("objective.prior_chains", prior_chains)
         self.prior_sweeps = validate.whole("objective.prior_sweeps", prior_sweeps)
         self.reweighted = population.check(prior_sampler) == "population"
+
         self.validation = {
             "temperatures": validate.whole("objective.valid_temperatures", valid_temperatures),
             "chains": validate.whole("objective.valid_chains", valid_chains),
         }
 
     def posterior_noise(self, batch: int) -> Shapes:
-        """Noise of the posterior's samples in one update."""
+        """Return the noise of the posterior's samples in one update."""
         raise NotImplementedError
 
     def gain(
@@ -86,17 +97,26 @@ class RBMPriorObjective(Objective):
         noise: State,
         tape: batch_norm.Tape,
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """What is maximised for each case, (batch,), and new state.
+        """Return what is maximised, and the bound, for every case.
 
-        And its one-sample bound without log Z, (batch,), between them. ``weight`` () is that of the
-        KL; ``log_z`` () is 0 with the gradient of log Z, to be subtracted from log p(z).
+        Args:
+            x: Cases, (batch, d).
+            weight: Weight of the KL, ().
+            log_z: 0 with the gradient of log Z, (), to be subtracted from log p(z).
+            state: See ``state``.
+            noise: See ``noise``.
+            tape: Where the normalisation layers write batch statistics.
+
+        Returns:
+            What is maximised, (batch,); the one-sample bound without log Z, (batch,), nats; and new
+            state of the subclass.
         """
         raise NotImplementedError
 
     def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
-        """Side 1 of the prior's chains, (chains, n1).
+        """Return side 1 of the prior's chains, (chains, n1), and the running averages.
 
-        And the running averages of batch normalisation. Of a population also the record of its
+        The averages are those of batch normalisation. A population also has the record of its
         weights, (chains,).
         """
         rbm = self.model.prior()
@@ -107,10 +127,10 @@ class RBMPriorObjective(Objective):
         return {**chains, **super().state(seed, cases)}
 
     def noise(self, batch: int) -> Shapes:
-        """Noise of the prior's sweeps, of the posterior's samples, of resampling.
+        """Return the noise of the prior's sweeps, of the posterior's samples, and of resampling.
 
-        The sweeps': (sweeps, chains, n) for each side. Millions of numbers: most of the time of an
-        update, were they not ``dithered``.
+        That of the sweeps is (sweeps, chains, n) for each side. These are millions of numbers, so
+        they are ``dithered``; else drawing them would take most of the time of an update.
         """
         rbm = self.model.prior()
         lead = (self.prior_sweeps, self.prior_chains)
@@ -123,7 +143,7 @@ class RBMPriorObjective(Objective):
         }
 
     def kl_weight(self, progress: Tensor) -> Tensor:
-        """Weight of the KL at a share of the budget."""
+        """Return the weight of the KL at a share of the budget."""
         return (
             torch.clamp(progress / self.warmup, max=1.0)
             if self.warmup
@@ -131,9 +151,10 @@ class RBMPriorObjective(Objective):
         )
 
     def follow(self, rbm: RBM, state: State, noise: State) -> tuple[Tensor, dict[str, Tensor]]:
-        """``log_z`` as ``gain`` takes it.
+        """Let the chains follow the machine.
 
-        And the new state of the chains that have followed the machine.
+        Returns:
+            ``log_z`` for ``gain``, and the new state of the chains.
         """
         z1 = state["prior"]
         u2 = draws.taken(noise, "prior2")
@@ -141,18 +162,21 @@ class RBMPriorObjective(Objective):
         if not self.reweighted:
             z1, z2 = rbm.gibbs(z1, u2, u1)
             return rate_of_log_z(rbm, z1, z2), {"prior": z1}
+
         z1, log_w = population.reweight(rbm, z1, state["prior_record"], noise["prior_parents"])
         z1, z2 = rbm.gibbs(z1, u2, u1)
         kept = {"prior": z1, "prior_record": population.record(rbm, z1, log_w)}
         return rate_of_log_z(rbm, z1, z2, log_w), kept
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
-        """One pure step; see the package docstring."""
+        """Make one pure step; see the package docstring."""
         rbm = self.model.prior()
         log_z, chains = self.follow(rbm, state, noise)
         tape: batch_norm.Tape = {}
+
         weight = self.kl_weight(told(batch.progress))
         gain, bound, more = self.gain(batch.x, weight, log_z, state, noise, tape)
+
         new = {**chains, **self.averages(state, tape), **more}
         return (
             penalty(self.model, self.weight_decay) - gain.mean(),
@@ -162,9 +186,13 @@ class RBMPriorObjective(Objective):
 
 
 def rate_of_log_z(rbm: RBM, z1: Tensor, z2: Tensor, log_w: Tensor | None = None) -> Tensor:
-    """A scalar 0 whose gradient is the mean of d(-E) over samples (k, n) of the machine.
+    """Return a scalar 0 whose gradient estimates that of log Z: the mean of d(-E) over samples.
 
-    That of log Z. ``log_w`` (k,): the samples' log-weights up to a constant; None: all are equal.
+    Args:
+        rbm: The machine.
+        z1: Side 1 of its samples, (k, n1).
+        z2: Side 2, (k, n2).
+        log_w: Log-weights of the samples up to a constant, (k,); None: all are equal.
     """
     energies = rbm.negative_energy(z1, z2)
     energy = energies.mean() if log_w is None else (torch.softmax(log_w, 0) * energies).sum()

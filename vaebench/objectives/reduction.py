@@ -1,4 +1,4 @@
-"""How the gradients of the cases of a minibatch become one: summed or averaged."""
+"""How the gradients of the cases of a minibatch are combined: by their sum or their mean."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from vaebench.errors import UserError, nearest
 
 
 def check(reduce: str) -> str:
-    """``reduce`` itself; UserError unless it is 'sum' or 'mean'."""
+    """Return ``reduce`` if it is 'sum' or 'mean', else raise a UserError."""
     if reduce not in ("sum", "mean"):
         raise UserError(f"objective.reduce={reduce!r}: {nearest(str(reduce), ['sum', 'mean'])}")
     return reduce
 
 
 def over_cases(values: Tensor, reduce: str) -> Tensor:
-    """Sum or mean of ``values`` (..., batch) over the last axis.
-
-    And the sum over any axis before it.
-    """
+    """Return the sum or mean of ``values`` (..., batch) over the cases, summed over other axes."""
     return values.sum() if reduce == "sum" else values.mean(-1).sum()

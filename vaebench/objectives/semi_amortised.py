@@ -1,9 +1,8 @@
-"""Semi-amortised inference (SA-VAE; Kim et al. 2018).
+"""Semi-amortised inference (SA-VAE; Kim et al. 2018): the bound at a refined posterior.
 
-The bound at a posterior that was refined, step by step. The encoder gives a start, ``steps``
-gradient steps with momentum refine it (``models.refinement``), and the loss is the bound at their
-end. Its gradient runs through the steps: to the encoder, and to the generative model, on which
-every step depends as well.
+The encoder gives a start, and ``svi_steps`` gradient steps with momentum refine it
+(``models.refinement``). The loss is the bound at the end of the steps. Its gradient passes through
+the steps to the encoder, and to the generative model, on which every step depends too.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from vaebench.settings.kinds import is_number
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
 
 GRADIENTS = ("exact", "finite_difference", "faithful")
-"""How the gradient runs through the steps; see SemiAmortised."""
+"""How the gradient passes through the steps; see SemiAmortised."""
 
 REACH = 1e-3
 """Half the distance, as a norm, between the two points of a central difference."""
@@ -39,20 +38,20 @@ class SemiAmortised(VAE):
     """The bound at a refined posterior.
 
     Args:
-        model: with a Gaussian posterior.
-        svi_steps: K, steps of refinement.
-        svi_rate: their rate.
-        svi_momentum: share of the last step that is kept.
-        svi_clip: largest norm of a step's gradient of the means, and of the
+        model: With a Gaussian posterior.
+        svi_steps: K, the number of refinement steps.
+        svi_rate: Rate of these steps.
+        svi_momentum: Share of the last step that is kept.
+        svi_clip: Largest norm of a step's gradient with respect to the means, and to the
             log-variances; None: no limit.
-        gradient: how it runs through the steps. ``exact``: automatic differentiation.
-            ``finite_difference``: products with second derivatives as central differences, the
-            clip's own derivative included; memory does not grow with K. ``faithful``: as in the
-            authors' code, one-sided differences over ``svi_reach`` of gradients of which one is
-            clipped together with the generative model's and the other is not. Where the clip acts,
-            that is no derivative of anything.
-        svi_reach: r of ``faithful``.
-        rest: the settings of VAE.
+        gradient: How it passes through the steps. ``exact``: automatic differentiation.
+            ``finite_difference``: products with second derivatives are central differences, and the
+            clip's own derivative is included; memory does not grow with K. ``faithful``: one-sided
+            differences over ``svi_reach``, as in the authors' code. There one of the two gradients
+            is clipped together with the generative model's, and the other is not. If the clip acts,
+            the result is not the derivative of anything.
+        svi_reach: r of ``faithful``, the length of the differences.
+        rest: The settings of VAE.
 
     Reference: Kim et al. 2018, algorithm 2; He et al. 2019, section 5.1 (K = 10).
     """
@@ -76,12 +75,14 @@ class SemiAmortised(VAE):
             raise UserError(
                 f"objective.svi_momentum={svi_momentum!r}: must be at least 0 and below 1"
             )
+
         self.gradient = gradient
         if gradient != "exact":
-            self.alone = True  # it calls autograd by itself, which no map over seeds goes through
+            self.alone = True  # it calls autograd by itself, which vmap over seeds does not allow
             self.no_half = (
                 f"objective.gradient={gradient} takes differences, which its rounding hides"
             )
+
         self.reach = validate.positive("objective.svi_reach", svi_reach)
         self.steps = Steps(
             validate.whole("objective.svi_steps", svi_steps),
@@ -91,10 +92,7 @@ class SemiAmortised(VAE):
         )
 
     def draws(self, batch: int, width: int) -> Shapes:
-        """Noise of the samples of every step and of the bound.
-
-        And of dropout in each of these K + 1 passes.
-        """
+        """Return the noise of the samples and of dropout, in every step and in the bound."""
         once = super().draws(batch, width)
         of_steps = {
             f"svi{k}.{name}": v for k in range(self.steps.count) for name, v in once.items()
@@ -102,7 +100,7 @@ class SemiAmortised(VAE):
         return {**of_steps, **once}
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
-        """One pure step. The bound and the KL are those of the refined posterior."""
+        """Make one pure step. The bound and the KL are those of the refined posterior."""
         x = batch.x
         weight = self.weight.at(batch)
         draws = [drawn(noise, len(x), f"svi{k}.") for k in range(self.steps.count)]
@@ -115,7 +113,7 @@ class SemiAmortised(VAE):
             found = self._by_differences(x, draws, last, weight, tapes)
 
         new = dict(state)
-        for tape in tapes:  # every pass of the authors' code moves the running averages
+        for tape in tapes:  # in the authors' code every pass updates the running averages
             new |= self.averages(new, tape)
         return found.loss + self.penalty(), new, self.metrics(found)
 
@@ -132,15 +130,16 @@ class SemiAmortised(VAE):
     def _by_differences(
         self, x: Tensor, draws: list[Draws], last: Draws, weight: Tensor, tapes: list[Tape]
     ) -> Elbo:
-        """The loss with a gradient that was found step by step, from the last one back.
+        """Return the bound, with a gradient found step by step, from the last step back.
 
-        What is returned has the value of the loss, and the gradient as that of a
-        sum of products with it.
+        The returned loss has the value of the loss. A sum of products, whose value is subtracted
+        again, gives it the gradient.
         """
         start = self.model.encode(x, tapes[-1])
         theta: list[Tensor] = [
             p for name, p in self.model.named_parameters() if name.startswith("p.")
         ]
+
         path = refine(self.model, x, start, draws, weight, self.steps, tapes[:-1])
         found = elbo(self.model, x, Gaussian(*path.end), last, weight, tapes[-1])
         grads = torch.autograd.grad(found.loss, [*path.end, *theta])
@@ -156,7 +155,7 @@ class SemiAmortised(VAE):
     def _gradients(
         self, x: Tensor, moments: list[Tensor], draws: Draws, weight: Tensor, theta: list[Tensor]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Of the loss at ``moments``: for these, and for the parameters of the generative model."""
+        """Return the gradients of the loss at ``moments``: for these, and for ``theta``."""
         leaves = [v.detach().requires_grad_() for v in moments]
         value = elbo(self.model, x, Gaussian(*leaves), draws, weight, {}).loss
         grads = torch.autograd.grad(value, [*leaves, *theta])
@@ -172,16 +171,16 @@ class SemiAmortised(VAE):
         a: list[Tensor],
         to_theta: list[Tensor],
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Back through the steps, by central differences.
+        """Pass the gradient back through the steps by central differences.
 
         Args:
-            x: (batch, d).
-            path: of the refinement.
-            draws: of every step.
-            weight: of the KL.
-            theta: parameters of the generative model.
-            a: gradients of the loss for the moments at the end of the path.
-            to_theta: gradients of the loss for ``theta``, there.
+            x: Examples, (batch, d).
+            path: The path of the refinement.
+            draws: Noise of every step.
+            weight: Weight of the KL.
+            theta: Parameters of the generative model.
+            a: Gradients of the loss for the moments at the end of the path.
+            to_theta: Gradients of the loss there for ``theta``.
 
         Returns:
             Gradients for the moments at the start, and for ``theta`` through all steps.
@@ -191,6 +190,7 @@ class SemiAmortised(VAE):
         for k in reversed(range(steps.count)):
             p = [v + steps.rate * w for v, w in zip(p, a, strict=True)]
             u = [_through_clip(v, g, steps.clip) for v, g in zip(p, path.grads[k], strict=True)]
+
             size = float(torch.linalg.vector_norm(torch.cat([v.flatten() for v in u])))
             if size > 0:
                 r = REACH / size
@@ -201,6 +201,7 @@ class SemiAmortised(VAE):
                     v - (g - h) / (2 * r)
                     for v, g, h in zip(to_theta, theta_up, theta_down, strict=True)
                 ]
+
             p = [steps.momentum * v for v in p]
         return a, to_theta
 
@@ -228,9 +229,10 @@ class SemiAmortised(VAE):
         a: list[Tensor],
         to_theta: list[Tensor],
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Back through the steps as the authors' code does it, clips included.
+        """Pass the gradient back through the steps as the authors' code does, with its clips.
 
-        Specified from its description.
+        This is written from a description of that code. Arguments and result are those of
+        ``_central``.
         """
         steps = self.steps
         r = self.reach
@@ -257,13 +259,14 @@ class SemiAmortised(VAE):
 
 
 def _through_clip(v: Tensor, grad: Tensor, clip: float | None) -> Tensor:
-    """The derivative of a clipped gradient, transposed, times ``v``.
+    """Multiply ``v`` by the transposed derivative of clipping ``grad`` to the norm ``clip``.
 
-    Where the clip acts, its direction is lost.
+    If the clip acts, the part of ``v`` along the gradient is lost, up to rounding.
     """
     norm = torch.linalg.vector_norm(grad)
     if clip is None or float(norm) + 1e-6 <= clip:
         return v
+
     unit = grad / norm
     factor = clip / (norm + 1e-6)
     return factor * (v - (norm / (norm + 1e-6)) * unit * (unit * v).sum())

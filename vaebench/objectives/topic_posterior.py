@@ -1,8 +1,8 @@
 """Variational Bayes for latent Dirichlet allocation, in batches or online.
 
-Hoffman, Blei & Bach 2010. An update is a step of natural gradient descent: lambda <- (1 - rho)
-lambda + rho lambda', where lambda' is what the batch alone would have, scaled to all documents. So
-it fits the house as any other rule does: its gradient is lambda - lambda', its rate rho. With all
+An update is a step of natural gradient descent, lambda <- (1 - rho) lambda + rho lambda' (Hoffman,
+Blei & Bach 2010). Here lambda' is the optimum for the batch alone, scaled to all documents. So it
+works as any other objective, with the gradient lambda - lambda' and the rate rho. With all
 documents in a batch and rho = 1 it is the batch algorithm.
 """
 
@@ -27,16 +27,16 @@ from vaebench.settings.kinds import is_number
 class TopicPosterior(Objective):
     """Maximises the bound by coordinate ascent.
 
-    The posteriors of the batch's documents, then that of the topics. The documents' posteriors are
-    fitted by scikit-learn. State: ``cases``, the number of training documents.
+    An update fits the posteriors of the batch's documents, by scikit-learn, and then moves the
+    posterior of the topics. The state has ``cases``, the number of training documents.
 
     Args:
         model: Latent Dirichlet allocation.
-        decay: kappa of the steps rho_t = (offset + t)^-kappa, t = 1, 2, ...; times the rate of the
-            optimiser, which is to be 1. 0: rho = 1 throughout.
-        offset: See there.
-        iterations: Most updates of a document's posterior.
-        tolerance: Mean change of gamma, in words, below which it is left as it is.
+        decay: kappa of the steps rho_t = (offset + t)^-kappa, t = 1, 2, ...; 0: rho is always 1.
+            The optimiser multiplies them by its rate, which should be 1.
+        offset: See ``decay``.
+        iterations: The most updates of a document's posterior.
+        tolerance: Mean change of gamma, in words, below which these updates end.
 
     Raises:
         UserError: For a setting that is out of range.
@@ -69,33 +69,36 @@ class TopicPosterior(Objective):
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Latent Dirichlet allocation."""
+        """Whether ``model`` is latent Dirichlet allocation."""
         return isinstance(model, LDA)
 
     def groups(self) -> dict[str, str]:
-        """One parameter group: a document's posterior has no parameters that are kept."""
+        """Return one parameter group: a document's posterior has no parameters that are kept."""
         return {"model": "model.p."}
 
     def state(self, seed: int = 0, cases: int = 1) -> State:
-        """The number of training documents, to which a batch is scaled."""
+        """Return the number of training documents, to which a batch is scaled."""
         return {"cases": torch.tensor(float(cases))}
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
-        """One pure step; see the package docstring."""
+        """Make one pure step; see the package docstring."""
         x = batch.x
         counts = self.model.posterior_of_topics()
         bound, fresh = _Ascent.apply(counts, x, state["cases"], self)  # type: ignore[no-untyped-call]
         rho = (self.offset + told(batch.update) + 1) ** -self.decay if self.decay else 1.0
 
-        # The gradient of half a square is the difference; the value of the loss is minus the bound.
+        # The gradient of half the square is the difference. The value of the loss is minus the
+        # bound.
         square = 0.5 * rho * ((self.model.p.counts - fresh) ** 2).sum()
         loss = square - square.detach() - bound
         return loss, dict(state), {"bound": bound.detach()}
 
     def fitted(self, x: Tensor, counts: Tensor) -> Tensor:
-        """gamma of each document of counts ``x`` (n, V), (n, topics), by scikit-learn.
+        """Return gamma of every document, (n, topics), fitted by scikit-learn.
 
-        Given lambda (topics, V).
+        Args:
+            x: Counts of the documents, (n, V).
+            counts: lambda, (topics, V).
         """
         from scipy.sparse import csr_matrix
 
@@ -104,11 +107,12 @@ class TopicPosterior(Objective):
         estimator.exp_dirichlet_component_ = dirichlet.expected_log(counts).exp().cpu().numpy()
         estimator.doc_topic_prior_ = self.model.alpha
         estimator.n_features_in_ = x.shape[1]
+
         gamma = estimator.transform(csr_matrix(x.cpu().numpy()), normalize=False)
         return torch.from_numpy(gamma).to(counts)
 
     def estimator(self) -> Any:
-        """scikit-learn's own, with the priors of the model."""
+        """Return scikit-learn's estimator with the priors of the model."""
         from sklearn.decomposition import LatentDirichletAllocation
 
         return LatentDirichletAllocation(
@@ -121,9 +125,9 @@ class TopicPosterior(Objective):
 
 
 class _Ascent(torch.autograd.Function):
-    """The mean bound of a batch, (), and lambda' (topics, V).
+    """The mean bound of a batch, (), and lambda' (topics, V), without gradient.
 
-    A library is asked, so there is nothing to derive.
+    Another library computes a part, so nothing here can be differentiated.
     """
 
     @staticmethod

@@ -1,7 +1,7 @@
-"""The evidence lower bound with a weighted KL, in closed form or by samples.
+"""The evidence lower bound (Kingma & Welling 2014) with a weighted KL, exact or by samples.
 
-Kingma & Welling 2014. With a fixed weight other than 1 it is the beta-VAE (Higgins et al. 2017),
-with a rising one KL annealing. Validation and evaluation always take weight 1.
+With a fixed weight other than 1 it is the beta-VAE (Higgins et al. 2017). With a rising weight it
+is KL annealing. Validation and evaluation always take weight 1.
 """
 
 from __future__ import annotations
@@ -21,26 +21,25 @@ from vaebench.settings import validate
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
 
 KLS = ("exact", "sampled")
-"""How the KL is taken: in closed form (SGVB's estimator B), or at the samples (its estimator A)."""
+"""How the KL is found: in closed form (SGVB's estimator B), or at the samples (its estimator A)."""
 
 
 class VAE(Objective):
     """Minimises, per case, -E_q[log p(x | z)] + weight * KL(q || p).
 
-    With ``samples`` reparameterised samples. The loss is the mean over the cases of a batch,
-    however small the batch. Dropout, where the model has it, is on.
+    Samples are reparameterised. The loss is the mean over the cases of a batch, however small the
+    batch is. If the model has dropout, it is on.
 
     Args:
         model: With a Gaussian posterior.
-        samples: L, of the posterior, per case.
+        samples: L, the posterior samples per case.
         kl_weight: See ``KLWeight``, as for ``kl_start``, ``kl_warmup``,
             ``kl_unit`` and ``kl_slope``.
         kl: One of ``KLS``.
-        weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``, added to the loss. 1 / N
-            for N training cases is the MAP estimate with a prior N(0, I) of the parameters.
-        watch: Whether validations measure, beside the bound, how the latents are used (KL, mutual
-            information, active units), which takes a time that grows with the square of the
-            validation cases.
+        weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``, added to the loss. With N
+            training cases, 1 / N gives the MAP estimate for a prior N(0, I) of the parameters.
+        watch: Whether validations also measure how the latents are used (KL, mutual information,
+            active units). The time of that grows with the square of the validation cases.
     """
 
     tiny: ClassVar[Tiny] = (
@@ -76,20 +75,20 @@ class VAE(Objective):
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Models with a Gaussian posterior that they give as mean and log-variance."""
+        """Whether ``model`` gives a Gaussian posterior as mean and log-variance."""
         return isinstance(model, GaussianPosterior)
 
     def draws(self, batch: int, width: int) -> Shapes:
-        """Noise of K posterior samples per case, and of dropout where the model has it."""
+        """Return the noise of the posterior samples, and of dropout if the model has it."""
         return {
             **self.model.posterior_noise(self.samples, batch),
             **self.model.dropout_noise(batch, width),
         }
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
-        """One pure step; see the package docstring.
+        """Make one pure step; see the package docstring.
 
-        ``loss`` in the metrics is what is minimised.
+        ``loss`` in the metrics is the loss without weight decay.
         """
         x = batch.x
         tape: Tape = {}
@@ -97,27 +96,32 @@ class VAE(Objective):
         found = elbo(
             self.model, x, q, drawn(noise, len(x)), self.weight.at(batch), tape, self.sampled_kl
         )
+
         loss = found.loss + self.penalty()
         return loss, {**state, **self.averages(state, tape)}, self.metrics(found)
 
     def penalty(self) -> Tensor | float:
-        """The weight decay as a part of the loss."""
+        """Return the weight decay as a part of the loss."""
         return penalty(self.model, self.weight_decay) if self.weight_decay else 0.0
 
     @staticmethod
     def metrics(found: Elbo) -> dict[str, Tensor]:
-        """What is told of a step.
+        """Return the metrics of a step.
 
-        The bound of log p(x) and the KL, whatever its weight, and what is minimised.
+        They are the bound of log p(x), with weight 1 of the KL, the KL, and the loss without weight
+        decay.
         """
         told = {"bound": (found.log_p - found.kl).mean(), "kl": found.kl.mean(), "loss": found.loss}
         return {name: v.detach() for name, v in told.items()}
 
 
 def drawn(noise: dict[str, Tensor], batch: int, prefix: str = "") -> Draws:
-    """One evaluation's part of the noise of a step for so many examples.
+    """Select the noise of one evaluation of the bound from that of a step.
 
-    Under names that begin with ``prefix``.
+    Args:
+        noise: Noise of the step by name.
+        batch: Number of examples in the batch, which may be smaller than planned.
+        prefix: Prefix of the evaluation's names.
     """
     drop = {
         k.removeprefix(prefix): v[:batch] for k, v in noise.items() if k.startswith(f"{prefix}drop")

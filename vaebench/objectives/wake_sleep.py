@@ -1,6 +1,6 @@
-"""Wake-sleep (Hinton, Dayan, Frey & Neal 1995).
+"""Wake-sleep (Hinton, Dayan, Frey & Neal 1995), as run by Mnih & Gregor 2014.
 
-As run by Mnih & Gregor 2014, section 3.2 and equation 13.
+See their section 3.2 and equation 13.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from vaebench.objectives.decay import check_decay, penalty
 
 
 class Dreamer(SampledPosterior, Ancestral):
-    """A model of both kinds, for the type checker."""
+    """A model of both kinds; only the type checker needs it."""
 
 
 class WakeSleep(Objective):
     """Wake: the generative model follows grad log P(x, h) at h ~ Q(h | x), x from the data.
 
-    Sleep: the inference network follows grad log Q(h | x) at dreams (x, h) ~ P, as many as there
-    are data in the batch. The dreams' visibles are centred like data; of documents as counts a
-    dream has as many tokens as the document in its place. No gradient passes through a sample, so
-    the two halves stay apart. There is no state.
+    Sleep: the inference network follows grad log Q(h | x) at dreams (x, h) ~ P, one for every case
+    of the batch. The visible units of dreams are centred like data. If examples are documents as
+    counts, a dream has as many tokens as the document in its place. No gradient passes through a
+    sample, so the two halves do not mix. There is no state.
 
     Args:
-        model: One that dreams, and whose posterior is sampled at once.
+        model: A model that draws dreams, and whose posterior is sampled directly.
         reduce: ``sum`` or ``mean`` over the cases of the batch.
-        weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``, added to
-            the loss as it stands.
+        weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``, added to the loss,
+            whatever ``reduce`` is.
     """
 
     tiny = ({}, {"weight_decay": 0.2})
@@ -46,7 +46,7 @@ class WakeSleep(Objective):
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Models that dream, whose posterior gives every dream a probability, one by one."""
+        """Whether ``model`` draws dreams, and its posterior gives each of them a probability."""
         sampled = (
             isinstance(model, Ancestral)
             and isinstance(model, SampledPosterior)
@@ -55,15 +55,15 @@ class WakeSleep(Objective):
         return sampled and not batch_norm.layers(model)
 
     def groups(self) -> dict[str, str]:
-        """Parameter groups by prefix: generative model (wake), inference network (sleep)."""
+        """Return the prefix of every group: generative model (wake), inference network (sleep)."""
         return {"model": "model.p.", "posterior": "model.q."}
 
     def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Noise of one posterior sample per case and of as many dreams."""
+        """Return the noise of one posterior sample and one dream per case."""
         return {**self.model.posterior_noise(1, batch), **self.model.dream_noise(batch)}
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
-        """One pure step; see the package docstring."""
+        """Make one pure step; see the package docstring."""
         x = batch.x
         with torch.no_grad():
             posterior = self.model.posterior(x)
@@ -74,6 +74,7 @@ class WakeSleep(Objective):
         wake = self.model.log_joint(x, z)
         sleep = self.model.log_posterior(h, dream)
         bound = (wake.detach() - log_q).mean()
+
         loss = -reduction.over_cases(wake + sleep, self.reduce)
         if self.weight_decay:
             loss = loss + penalty(self.model, self.weight_decay)

@@ -1,25 +1,22 @@
-"""The importance-weighted bound with an annealed prior and posterior.
+"""The importance-weighted bound with annealed prior and posterior, and two gradient estimators.
 
-And two estimators of its gradient.
+    L = E log (1/K) sum_i w_i,  log w_i = log p(x | z_i) + gamma [log p(z_i) - log q(z_i | x)],
+    z_1 .. z_K ~ q(z | x)
 
-L = E log (1/K) sum_i w_i,  log w_i = log p(x | z_i) + gamma [log p(z_i) - log q(z_i | x)],
-z_1 .. z_K ~ q(z | x)
+(Vahdat, Andriyash & Macready 2020). With gamma = 1 it is the bound of Burda, Grosse & Salakhutdinov
+(2016); with K = 1 it is the ELBO with a weighted KL. Let w~_i = w_i / sum w, let the samples be
+differentiable functions of q's parameters phi, and let theta be all other parameters. Then
+dL/dtheta = E sum_i w~_i dlog w_i/dtheta. For phi there are two estimators:
 
-(Vahdat, Andriyash & Macready 2020). gamma = 1 is the bound of Burda, Grosse & Salakhutdinov (2016),
-K = 1 the ELBO with a weighted KL. Let w~_i = w_i / sum w, the samples be differentiable functions
-of q's parameters phi, and theta be all other parameters. Then dL/dtheta = E sum_i w~_i dlog
-w_i/dtheta, and for phi there is
-
-- ``plain``: the derivative of the bound as it stands, through the samples and
-  through log q(z | x; phi);
-- ``doubly_reparameterized``: E[f dlog q/dphi] = E[df/dz dz/dphi] applied to the score terms f =
-  w~_i, which leaves
+- ``plain``: the derivative of the bound itself, through the samples and through log q(z | x; phi).
+- ``doubly_reparameterized``: the identity E[f dlog q/dphi] = E[df/dz dz/dphi], applied to the score
+  terms f = w~_i. It leaves
 
       dL/dphi = E sum_i [(1 - gamma) w~_i + gamma w~_i^2] dlog w_i/dz_i dz_i/dphi.
 
-  With gamma = 1 it is that of Tucker et al. (2019). It needs samples from the very density that log
-  q is, which relaxations that put zeta into the log-probability of bits do not have; there it is
-  only as good as the relaxation.
+  With gamma = 1 it is that of Tucker et al. (2019). It needs samples from the same density whose
+  logarithm is log q. Relaxations that insert zeta into the log-probability of bits do not have
+  such samples, so there it is only as good as the relaxation.
 """
 
 from __future__ import annotations
@@ -40,7 +37,7 @@ ESTIMATORS = ("doubly_reparameterized", "plain")
 
 
 def check(estimator: str) -> str:
-    """``estimator`` if it is one; raises UserError otherwise."""
+    """Return ``estimator`` if it is one of ESTIMATORS, else raise a UserError."""
     validate.one_of("objective.estimator", estimator, ESTIMATORS)
     return estimator
 
@@ -48,18 +45,26 @@ def check(estimator: str) -> str:
 def bound(
     terms: Terms, z: Sequence[Tensor], gamma: Tensor, estimator: str = "doubly_reparameterized"
 ) -> tuple[Tensor, Tensor]:
-    """The bound's one-draw estimate for each case, (batch,), with the estimator's gradient.
+    """Estimate the bound of every case from one draw of k samples, with the estimator's gradient.
 
-    And one-sample bounds. ``z``: samples, groups (k, batch, n), differentiable in phi. ``gamma`` ()
-    is the weight of the KL. ``terms(z)`` must depend on the samples only through its argument. For
-    ``doubly_reparameterized`` it must stop q's parameters inside log q(z | x), keeping how that
-    depends on z (for hierarchical q also through the parameters of the groups above, see
-    ``through_inputs``); for ``plain`` it must not. It is evaluated twice in the first case, at the
-    same values, so batch statistics that it notes are noted twice the same. Where it leaves out log
-    Z of the prior, subtract gamma log Z from the result: the weights sum to 1.
+    Args:
+        terms: Must depend on the samples only through its argument. For ``plain`` q's parameters
+            have their gradient in log q(z | x). For ``doubly_reparameterized`` that gradient must
+            be stopped, but not the dependence on z (for hierarchical q also that through the
+            parameters of the groups above, see ``through_inputs``). It is then evaluated twice at
+            the same values, so batch statistics that it writes are written twice, but equal. If it
+            leaves out log Z of the prior, subtract gamma log Z from the result: the weights sum to
+            1.
+        z: Samples of every group, (k, batch, n) each, differentiable in phi.
+        gamma: Weight of the KL, ().
+        estimator: One of ESTIMATORS.
 
-    The second result is log p(x | z_i) + log p(z_i) - log q(z_i | x), without gamma, averaged over
-    i: (batch,), no gradient. Raises ValueError for an unknown estimator.
+    Returns:
+        The bound, (batch,), nats; and the mean over i of log p(x | z_i) + log p(z_i) - log q(z_i |
+        x), without gamma and gradient, (batch,), nats.
+
+    Raises:
+        ValueError: For an unknown estimator.
     """
     if estimator == "plain":
         likelihood, ratio = terms(list(z))
@@ -75,27 +80,29 @@ def bound(
     log_w = likelihood + gamma * ratio
     weight = torch.softmax(log_w, 0)
 
-    # theta gets the weight, phi this factor more: the samples enter with their
-    # derivative scaled by it.
+    # The gradient of theta has the weight. That of phi has this factor besides, so the derivative
+    # of the samples is scaled by it.
     factor = (gamma * weight + 1.0 - gamma).unsqueeze(-1)
     again, ratio_again = terms([scale_gradient(v, factor) for v in z])
     surrogate = (weight * (again + gamma * ratio_again)).sum(0)
+
     value = torch.logsumexp(log_w, 0) - math.log(len(log_w))
     return value + surrogate - surrogate.detach(), (likelihood + ratio).mean(0)
 
 
 def scale_gradient(v: Tensor, factor: Tensor) -> Tensor:
-    """``v``, whose derivatives are multiplied by ``factor``, which has none itself."""
+    """Return ``v`` with its derivatives multiplied by ``factor``, which must have no gradient."""
     return v.detach() + factor * (v - v.detach())
 
 
 def through_inputs(f: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """f(*inputs), whose gradient reaches the inputs but none of the parameters inside ``f``.
+    """Return f(*inputs) with a gradient for the inputs, but not for the parameters inside ``f``.
 
-    The gradient that parameters have at fixed inputs is subtracted, so ``f`` may be any module,
-    under any transform.
+    The gradient of the parameters at fixed inputs is subtracted, so ``f`` may be any module, under
+    any transform.
     """
     if not inputs or not torch.is_grad_enabled():
         return f(*inputs).detach()
+
     fixed = f(*(v.detach() for v in inputs))
     return f(*inputs) - fixed + fixed.detach()

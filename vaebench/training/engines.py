@@ -362,6 +362,7 @@ def group_of(objective: Objective) -> dict[str, str]:
             raise ValueError(
                 f"parameter {name} belongs to {len(groups)} groups of {type(objective).__name__}"
             )
+
         out[name] = groups[0]
     return out
 
