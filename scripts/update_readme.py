@@ -1,6 +1,7 @@
-"""Writes the README's table and the page it links to from the reference results.
+"""Writes what the README says of the reference results, and the pages that it links to.
 
-A test holds both to them.
+That is its table, how far all tables are, and a page with the whole of each. A test holds them
+to the results.
 
 python scripts/update_readme.py
 
@@ -18,14 +19,21 @@ import pandas as pd
 from vaebench import report
 from vaebench.config.catalogue import load_table
 from vaebench.config.tables import Table
-from vaebench.report import recorded
+from vaebench.report import progress, recorded
+from vaebench.report.states import MEANING
 from vaebench.results import shipped
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = "nvil_mnist"
 MOST = 8
 PAGE = ROOT / "docs" / f"results-{TABLE}.md"
-MARKS = re.compile(r"(<!-- table: begin -->\n).*?(<!-- table: end -->)", re.S)
+PROGRESS = ROOT / "docs" / "progress.md"
+
+
+def within(text: str, name: str, part: str) -> str:
+    """``text`` with ``part`` between the marks of that name."""
+    marks = re.compile(rf"(<!-- {name}: begin -->\n).*?(<!-- {name}: end -->)", re.S)
+    return marks.sub(lambda found: found[1] + part + found[2], text)
 
 
 def sources() -> list[Path]:
@@ -87,12 +95,39 @@ def page() -> str:
     return f"{text}\nFrom {names}, by `scripts/update_readme.py`.\n"
 
 
+def progress_sentence(parts: list[progress.Progress]) -> str:
+    """What the README says of all tables together."""
+    told = progress.sentence(progress.totals(parts).counts)
+    return f"{told} [Table by table](docs/{PROGRESS.name}).\n"
+
+
+def progress_page(parts: list[progress.Progress]) -> str:
+    """The states of the published values, table by table, and what the states mean."""
+    head, *lines = progress.lines(parts)
+    grid = [head, ("---", *("---:" for _ in head[1:])), *lines]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in grid)
+    words = "\n".join(f"- **{state}**: {meaning}." for state, meaning in MEANING.items())
+    return (
+        "# How far the tables are\n\n"
+        "Entries with a published value, by the results in `results/reference/`. An entry with "
+        "runs at several presets has the first state that fits, in the order of the columns. "
+        "`vaebench ls progress` prints the same.\n\n"
+        f"{table}\n\n{words}\n\nBy `scripts/update_readme.py`.\n"
+    )
+
+
 def main() -> None:
-    """Rewrite README.md and the page."""
+    """Rewrite README.md and the pages."""
+    parts = progress.of_shipped()
+
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
-    readme.write_text(MARKS.sub(lambda m: m[1] + rendered() + m[2], text), encoding="utf-8")
+    text = within(text, "table", rendered())
+    text = within(text, "progress", progress_sentence(parts))
+    readme.write_text(text, encoding="utf-8")
+
     PAGE.write_text(page(), encoding="utf-8")
+    PROGRESS.write_text(progress_page(parts), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -84,8 +84,8 @@ def script():
 
 
 def test_the_table_is_rendered_from_the_reference_results(script) -> None:
-    shown = script.MARKS.search(README)[0]
-    assert shown == f"<!-- table: begin -->\n{script.rendered()}<!-- table: end -->"
+    shown = f"<!-- table: begin -->\n{script.rendered()}<!-- table: end -->"
+    assert shown in README
     assert 0 < sum(line.startswith("| ") for line in shown.splitlines()) - 2 <= script.MOST
     assert f"](docs/{script.PAGE.name})" in shown
 
@@ -94,6 +94,19 @@ def test_the_page_behind_the_table_is_rendered_from_all_of_them(script) -> None:
     text = script.PAGE.read_text(encoding="utf-8")
     assert text == script.page()
     assert all(f"`results/reference/{path.name}`" in text for path in script.sources())
+
+
+def test_the_progress_is_counted_from_the_reference_results(script) -> None:
+    parts = script.progress.of_shipped()
+    told = script.progress_sentence(parts)
+    assert f"<!-- progress: begin -->\n{told}<!-- progress: end -->" in README
+    assert script.PROGRESS.read_text(encoding="utf-8") == script.progress_page(parts)
+
+
+def test_a_part_of_a_page_is_replaced_and_nothing_beside_it(script) -> None:
+    text = "a\n<!-- x: begin -->\nold\n<!-- x: end -->\nb\n<!-- y: begin -->\n<!-- y: end -->"
+    found = script.within(text, "x", "new \\1\n")
+    assert found == text.replace("old\n", "new \\1\n")
 
 
 def test_the_best_evidence_is_chosen_and_not_the_best_number(script) -> None:

@@ -358,6 +358,20 @@ def under_own_names(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
     return pd.concat(parts) if len(parts) > 1 else own
 
 
+def shipped_frame(table: Table) -> pd.DataFrame:
+    """All shipped results of a table, under its own names; without lines if there are none."""
+    import pandas as pd
+
+    place = shipped.folder()
+    if place is None or not any(
+        shipped.recorded_presets(name, place) for name in shipped.behind(table.name)
+    ):
+        return pd.DataFrame(columns=list(long_frame.COLUMNS))
+
+    frame = read(shipped.files([table.name]))
+    return under_own_names(frame, table).reset_index(drop=True)
+
+
 def read_files(sources: Sequence[str], tables: Collection[str], preset: str | None = None) -> Files:
     """Read the files that a user names.
 

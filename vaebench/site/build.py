@@ -20,10 +20,10 @@ from vaebench.formatting import duration
 from vaebench.report import table_page
 from vaebench.report.cells import number
 from vaebench.report.select import Record, records
+from vaebench.report.states import MEANING, State, counts, states
 from vaebench.report.summary import ReportRow, summarize
 from vaebench.site import figures, leaderboard
 from vaebench.site.sources import Curves, Results, Run
-from vaebench.site.states import MEANING, State, counts, states
 from vaebench.work.steps import steps
 
 if TYPE_CHECKING:

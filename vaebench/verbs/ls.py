@@ -1,4 +1,7 @@
-"""``vaebench ls``: lists, one line each. It imports neither torch nor Hydra nor pandas."""
+"""``vaebench ls``: lists, one line each.
+
+It imports neither torch nor Hydra, and pandas only for the progress of the tables.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ from vaebench.settings.defaults import results_root
 from vaebench.verbs import add_overrides, offer, only_keys, streams
 
 HELP = (
-    "List tables (the default), data, models, objectives, runs, presets or shipped "
-    "models, one line each."
+    "List tables (the default), data, models, objectives, runs, presets, shipped "
+    "models, or the progress of the tables by the shipped results, one line each."
 )
 KEYS = ("run.results", "data.mirror")
 Rows = Sequence[Sequence[object]]
@@ -85,6 +88,14 @@ def _shipped(_: dict[str, str]) -> Rows:
     return shipped()
 
 
+def _progress(_: dict[str, str]) -> Rows:
+    """Of each table how many published values are reproduced, missed and so on."""
+    from vaebench.report import progress
+
+    head, *lines = progress.lines(progress.of_shipped())
+    return [[name.upper() for name in head], *lines]
+
+
 LISTS = {
     "tables": _tables,
     "data": _data,
@@ -93,4 +104,5 @@ LISTS = {
     "runs": _runs,
     "presets": _presets,
     "shipped": _shipped,
+    "progress": _progress,
 }

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from vaebench.config import catalogue
+from vaebench.report import recorded, states
+from vaebench.report.states import State
 from vaebench.report.summary import DIVERGED, NOT_DIVERGED, ReportRow, summarize
-from vaebench.site import sources, states
-from vaebench.site.states import State
 
 
 def row(verdict="-", n=3, label="", comparable=True):
@@ -42,7 +42,7 @@ def test_the_state_of_an_entry(found, wanted):
 
 def test_the_best_preset_decides_and_every_trained_entry_has_a_state():
     table = catalogue.load("nvil_recipe")
-    frame = sources.of_files(table, ["reference"]).frame
+    frame = recorded.shipped_frame(table)
 
     found = states.states(table, summarize(table, frame))
 
