@@ -1,8 +1,8 @@
 """The gated PixelCNN: two stacks of convolutions that together see every earlier pixel.
 
 The vertical stack sees all rows above a pixel. The horizontal one sees what lies to the left in the
-pixel's row and, at every layer, what the vertical stack knows (van den Oord et al. 2016b). So it
-has no blind spot at the upper right, as the network of ``pixel_decoder`` has.
+pixel's row and, at every layer, what the vertical stack knows (van den Oord et al. 2016b). So there
+is no blind spot at the upper right, unlike in the network of ``pixel_decoder``.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class GatedLayer(nn.Module):
 
 
 class FirstLayer(GatedLayer):
-    """The first layer, which sees all pixels before the current one, and maps of a code everywhere.
+    """The first layer, which sees only earlier pixels, but the maps of a code everywhere.
 
     Args:
         channels: Channels of each stack after it.

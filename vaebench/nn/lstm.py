@@ -57,7 +57,7 @@ class LSTM(nn.Module):
         if not x.is_cuda:
             return self._fused(x, *state)
 
-        # cuDNN copies the four parameters into one piece, which costs little; its warning is moot.
+        # cuDNN copies the four parameters into one piece. That costs little, so ignore its warning.
         with warnings.catch_warnings():
             warnings.filterwarnings(
                 "ignore", message="RNN module weights are not part of single contiguous"

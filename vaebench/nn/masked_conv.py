@@ -55,10 +55,10 @@ class RowsAbove:
 
 
 def padded(x: Tensor, margin: int, layer: nn.Module, above: RowsAbove | None) -> Tensor:
-    """Pad ``x`` (batch, c, h, w) with ``margin`` columns of zeros at both sides and rows on top.
+    """Pad ``x`` (batch, c, h, w) by ``margin`` columns at both sides and ``margin`` rows on top.
 
-    There are ``margin`` rows too. They are zeros above the first row of an image. If ``x`` is a
-    later part of an image, they are the layer's input above it.
+    The columns are zeros. So are the rows above the first row of an image. If ``x`` is a later part
+    of an image, the rows are the layer's input above it.
     """
     if above is None:
         return F.pad(x, (margin, margin, margin, 0))

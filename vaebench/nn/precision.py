@@ -9,7 +9,7 @@ import torch
 
 
 def is_half(device: torch.device) -> bool:
-    """Whether products are in bfloat16 here; layers ask that choose their precision themselves."""
+    """Whether products are in bfloat16 here, for layers that choose their precision themselves."""
     return torch.is_autocast_enabled(device.type)
 
 

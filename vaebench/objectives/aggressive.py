@@ -152,7 +152,7 @@ class Aggressive(VAE):
         )
 
     def moves(self, state: dict[str, Tensor]) -> tuple[str, ...] | None:
-        """Return the generative model alone in the aggressive phase, else None: both."""
+        """Return the generative model's group in the aggressive phase, else None: all groups."""
         return OUTER if state["aggressive"] > 0 else None
 
     def validated(self, state: dict[str, Tensor], found: dict[str, float]) -> dict[str, Tensor]:

@@ -58,7 +58,7 @@ class Parts(NamedTuple):
 
 
 def told(time: Tensor | None) -> Tensor:
-    """Return a time of a batch, which an objective needs.
+    """Return ``time``, one of the times of a batch that an objective needs.
 
     Raises:
         ValueError: If the batch does not have it.

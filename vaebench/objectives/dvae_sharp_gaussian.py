@@ -40,10 +40,10 @@ from vaebench.objectives.rbm_prior import FEW_CHAINS
 from vaebench.settings import validate
 
 MARGIN = 5.0
-"""Least smallest eigenvalue of S when lambda is chosen, as in the paper's experiments."""
+"""Lower limit of S's smallest eigenvalue when lambda is chosen, as in the paper's experiments."""
 
 FLOOR = 1.0
-"""Least smallest eigenvalue of S between two choices of lambda, however the couplings grow."""
+"""Lower limit of S's smallest eigenvalue between two choices, however the couplings grow."""
 
 SQUARINGS = 8
 """Squarings in ``largest_singular_value``: it is at most 0.5 % too large with 200 units a side."""
@@ -136,7 +136,7 @@ def log_density(rbm: RBM, shift: Tensor, zeta1: Tensor, zeta2: Tensor) -> Tensor
     """Return log p(zeta) + log Z, (k, batch), nats; it is differentiable in all arguments.
 
     The squares of zeta are moved into the softplus. It becomes the log of a sum of two terms that
-    peak at 0 and 1, so no large numbers must cancel.
+    peak at 0 and 1, so there are no large numbers that cancel.
 
     Args:
         rbm: The prior of the bits.

@@ -54,7 +54,7 @@ class IWBound(Objective):
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Whether a gradient passes through the samples of ``model``, case by case.
+        """Whether a gradient passes through the samples of ``model``, without batch normalisation.
 
         With batch normalisation a case would depend on the rest of its batch.
         """

@@ -57,7 +57,7 @@ class KLWeight:
         )
 
     def at(self, batch: Batch) -> Tensor:
-        """Return the weight of an update, (), at the time that its ``batch`` tells."""
+        """Return the weight of the KL in the update of ``batch``, ()."""
         passes = told(batch.passes)
 
         if self.start is None:

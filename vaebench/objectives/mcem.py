@@ -1,6 +1,6 @@
-"""Monte Carlo EM with Hamiltonian Monte Carlo, the rival of AEVB in Kingma & Welling (2014).
+"""Monte Carlo EM with Hamiltonian Monte Carlo.
 
-See their appendix E.
+Kingma & Welling (2014, appendix E) compare AEVB with it.
 """
 
 from __future__ import annotations
@@ -71,9 +71,10 @@ class MCEM(Objective):
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Whether ``model`` has a Gaussian posterior, case by case, and no documents as examples.
+        """Whether ``model`` has a Gaussian posterior of vectors, without batch normalisation.
 
-        With batch normalisation a case would depend on the rest of its batch.
+        With batch normalisation a case would depend on the rest of its batch. Documents are no
+        vectors.
         """
         gaussian = isinstance(model, GaussianPosterior) and not model.facts.reads_documents
         return gaussian and not batch_norm.layers(model)

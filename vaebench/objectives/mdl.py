@@ -9,8 +9,8 @@ function. Instead a gradient df/dh passes back through each bit, though h has no
 1.
 
 - Random codes: dE[f]/dq is estimated by f'(h) / (2 q(h)). The mean of that over h is (f'(0) +
-  f'(1)) / 2, and the true gradient is f(1) - f(0). Both agree if f is quadratic in every bit. Else
-  the estimate is biased, with a low variance.
+  f'(1)) / 2, and the true gradient is f(1) - f(0). Both agree if f is quadratic in every bit.
+  Otherwise the estimate is biased, with a low variance.
 - Deterministic codes h = [q > 1/2]: dh/dq is taken as 1, straight through the threshold. There is
   no entropy, and the cost bounds -log p(x) by itself.
 """

@@ -83,7 +83,7 @@ class NVIL(Objective):
         return {"model": "model.p.", "posterior": "model.q.", "baseline": "baseline."}
 
     def largest_rates(self, batch: int) -> dict[str, float]:
-        """Return the largest rate at which a baseline's output layer is always stable.
+        """Return the largest rate of the baselines: one at which an output layer is always stable.
 
         A step changes the predictions c of a batch by -(rate / s) G (c - l), where l is the signal,
         s = max(1, sd of the signal), and G the Gram matrix of the hidden units and the constant 1.

@@ -43,7 +43,7 @@ class Adagrad(Optimiser):
         return {f"squares/{k}": torch.full_like(v, self.initial) for k, v in params.items()}
 
     def move(self, update: Update) -> None:
-        """See Optimiser."""
+        """Make one update; see Optimiser."""
         if fusable(update.params):
             self._fused(update)
             return

@@ -63,7 +63,7 @@ class Adam(Optimiser):
         return out
 
     def move(self, update: Update) -> None:
-        """See Optimiser."""
+        """Make one update; see Optimiser."""
         if fusable(update.params):
             self._fused(update)
         else:

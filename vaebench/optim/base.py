@@ -1,4 +1,4 @@
-"""What all optimisers share."""
+"""The base of all optimisers, and functions that they share."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Optimiser:
             self.move(Update(params, grads, state, group_of, progress, only, decay))
 
     def move(self, update: Update) -> None:
-        """Do what ``apply_`` promises; it is called without gradient."""
+        """Make the update in place; ``apply_`` calls this without gradient."""
         raise NotImplementedError
 
     def limit(self, largest: dict[str, float]) -> None:

@@ -71,7 +71,7 @@ class ClippedAdam(Optimiser):
         return {**self.moments.state(params), **counts, **self.plateau.state(device)}
 
     def move(self, update: Update) -> None:
-        """See Optimiser."""
+        """Clip all gradients together, then make Adam's update; see Optimiser."""
         refuse_unrated("clipped_adam", self.rates, update)
         state = update.state
 

@@ -56,7 +56,7 @@ class ClippedSGD(Optimiser):
         return self.plateau.state(next(iter(params.values())).device)
 
     def move(self, update: Update) -> None:
-        """See Optimiser."""
+        """Clip all gradients together, then descend; see Optimiser."""
         refuse_unrated("clipped_sgd", self.rates, update)
         scale = update.state["factor"] * joint_scale(list(update.grads.values()), self.clip)
 
@@ -72,5 +72,5 @@ class ClippedSGD(Optimiser):
             p.addcmul_(update.grads[name], across(step, p))
 
     def validated(self, state: Tensors, loss: float, validation: int) -> tuple[Tensors, Verdict]:
-        """See Plateau."""
+        """Let the rates fall if validation stalls; see Plateau."""
         return self.plateau.after(state, loss, validation)

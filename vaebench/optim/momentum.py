@@ -1,4 +1,4 @@
-"""Gradient descent with momentum, classical or Nesterov's, whose weight rises once in training."""
+"""Gradient descent with momentum, classical or Nesterov's; the momentum changes once."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Momentum(Optimiser):
         return {**velocities, "count": torch.zeros((), device=device)}
 
     def move(self, update: Update) -> None:
-        """See Optimiser."""
+        """Move every parameter by its velocity; see Optimiser."""
         count = update.state["count"]
         m = torch.where(count < self.switch, self.first, self.momentum)
         factor = 1 / (1 + self.decrease * count)

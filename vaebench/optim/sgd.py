@@ -35,12 +35,12 @@ class SGD(Optimiser):
         self.given |= {"baseline"} if baseline_rate is not None else set()
 
     def limit(self, largest: dict[str, float]) -> None:
-        """See Optimiser."""
+        """Lower the rates of groups that were given none of their own; see Optimiser."""
         for group, rate in largest.items():
             if group not in self.given:
                 self.rates[group] = min(self.rates[group], rate)
 
     def move(self, update: Update) -> None:
-        """See Optimiser."""
+        """Descend along the gradients; see Optimiser."""
         for name in update.moving():
             update.params[name].add_(update.grads[name], alpha=-self.rates[update.group_of[name]])

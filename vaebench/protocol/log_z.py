@@ -33,7 +33,7 @@ its own."""
 
 
 def log_z_method(settings: dict[str, Any], side: int) -> str:
-    """Return 'exact', 'ais' or 'tempering', as ``logz_method`` and the size of the machine have it.
+    """Return ``logz_method`` with ``auto`` resolved: 'exact', 'ais' or 'tempering'.
 
     Args:
         settings: Those of ``eval``.
@@ -143,8 +143,8 @@ def check_log_z(config: dict[str, Any]) -> None:
     """Refuse settings of log Z that a cell's model does not allow.
 
     Raises:
-        UserError: If annealing is to begin at base rates that the model has not, or if a prior or a
-            model with too many units is to be enumerated.
+        UserError: If annealing is to begin at base rates that the model does not have, or if a
+            prior or a model with too many units is to be enumerated.
     """
     without = lacking(config)
     base = config["eval"].get("logz_base", "uniform")

@@ -139,15 +139,15 @@ def signature(
 
     For example
     ``iw_nll|data:mnist_static@8f3a12cd|split:test|points:all|samples:1000|select:valid_bound|recipe:1``.
-    A time has only its data and the recipe. All other measures have, besides:
+    A time has only its data and the recipe. All other measures have, as far as these apply:
 
     - ``split`` and ``points``. Measures named ``valid_*`` are taken on the validation cases,
       whatever ``eval`` says: on all, or on ``objective.valid_points`` of them if each has a
-      posterior to be annealed. If not all training cases are used (``train.cases``), the split says
-      how many.
+      posterior to be annealed. If not all training cases are used (``train.cases``), a ``split`` of
+      training cases says how many.
     - ``trained``: the data of the training, if the number is of other data.
-    - ``batch`` of a mutual information; ``temperatures`` of an annealed NLL; ``missing`` pixels and
-      ``steps`` of an imputation.
+    - ``batch`` of ``mi_batch``; ``temperatures`` of ``ais_nll``; ``missing`` pixels and ``steps``
+      of ``imputation``.
     - ``members`` of an ensemble, over which p(x) is averaged.
     - ``likelihood``, if it is not that of bits.
     - ``svi``: the ``refinement`` of a posterior, and ``svi_batch``: how many cases are refined

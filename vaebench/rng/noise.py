@@ -180,8 +180,8 @@ def dithered(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     shared digit twice, and moves by its exact law. Two chains depend on each other only through the
     digits below 2^-16.
 
-    On the CPU this takes a third of torch.rand's time. That matters where an update draws millions
-    of numbers, since drawing is then most of its time. One 64-bit word makes four numbers, and
+    On the CPU this takes a third of torch.rand's time. That matters if an update draws millions of
+    numbers, since it then spends most of its time on them. One 64-bit word makes four numbers, and
     numpy's SFC64, whose stream is the same in every version, makes a word in half the time of
     torch's mt19937. On other devices the numbers are those of ``uniform``.
 
@@ -224,7 +224,7 @@ def fixed_(out: dict[str, Tensor], seed: int, purpose: str, *index: int) -> None
 
 
 def random_bits(shape: tuple[int, ...], seed: int, *index: int) -> Tensor:
-    """Draw the bits at which chains start, of ``shape``, uint8: a function of (seed, index)."""
+    """Draw the bits at which chains start, uint8 of ``shape``, as a function of (seed, index)."""
     return (fixed({"bits": ("uniform", shape)}, seed, "chains", *index)["bits"] < 0.5).to(
         torch.uint8
     )

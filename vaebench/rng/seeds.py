@@ -2,8 +2,8 @@
 
 These seeds are the same on every machine and in every version. The numbers that are drawn from a
 stream depend on the generator: a CPU and a GPU draw different ones. torch's CPU generator uses only
-the low 32 bits of a seed, so a few pairs coincide among the hundred thousands of streams of a long
-run. They belong to different updates, where that does no harm.
+the low 32 bits of a seed, so a few pairs coincide among the hundreds of thousands of streams of a
+long run. That does no harm, since they belong to different updates.
 
 Since every stream is derived anew from these three, there is no random state to save. A resumed run
 draws what the uninterrupted one would have drawn, and a seed in a pack draws what it would have

@@ -3,7 +3,7 @@
 A batch is a list of row numbers, (batch,) int64, filled up with -1 if there are fewer. Orders:
 
 - ``replacement``: rows are drawn uniformly.
-- ``shuffle``: one random permutation of all rows follows the other.
+- ``shuffle``: random permutations of all rows, one after the other.
 - ``lengths``: a batch has documents of one length, and its members never change. All batches are
   seen once in a pass, in random order (He et al. 2019). The last batch of a length is smaller.
 - ``buckets``: the same with documents of neighbouring lengths. Batches are full, and padded, which

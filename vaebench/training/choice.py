@@ -101,7 +101,7 @@ def has_kernel(config: dict[str, Any], kind: Kind = Kind.BITS) -> bool:
 
 
 def usable(engine: str, device: torch.device, kernel: bool) -> bool:
-    """Whether the engine with which a run began can go on with it on this machine.
+    """Whether a run can go on, on this machine, with the engine with which it began.
 
     Args:
         engine: One of ENGINES.

@@ -242,7 +242,7 @@ class Pack:
         return out
 
     def _seen(self, index: Tensor) -> dict[str, Tensor]:
-        """State passed to one step. Per-example entries are reduced to the rows of the batch."""
+        """Return the state for one step: per-example entries are reduced to the batch's rows."""
         rows = self.objective.per_case
         return {k: v[self._seeds(index), index] if k in rows else v for k, v in self.state.items()}
 

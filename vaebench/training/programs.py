@@ -22,7 +22,7 @@ COMPILER = ("torch._dynamo", "torch._inductor")
 """Packages from which the compiler's own errors come."""
 
 LONGEST = 200
-"""Most letters of the compiler's error that are shown, since it may print a program."""
+"""Largest number of letters that are shown of the compiler's error, which may print a program."""
 
 
 class NotCompiled(RuntimeError):

@@ -20,7 +20,7 @@ from vaebench.training.run_state import RunState, evaluated_checkpoint, progress
 
 
 def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = False) -> RunState:
-    """Make the folder of a run ready, whose lock is held.
+    """Prepare the folder of a run whose lock is held.
 
     Args:
         store: Where runs are kept.
