@@ -71,6 +71,9 @@ def cells(
     for row, column in entries:
         there = links.get((row, column))
         place = (others[there.table], there.row, there.column) if there else (table, row, column)
+
+        # Three configurations, whose differences make the label and decide whether the paper's
+        # number is comparable: the paper's, the preset's, and that with the user's overrides.
         as_paper = _resolved(_settings(paper, *place), conf)
         as_preset = _resolved(_settings(preset, *place), conf)
         try:
@@ -280,6 +283,7 @@ def _resolved(settings: tuple[Setting, ...], conf: str) -> dict[str, Any]:
         else:
             values.append((where, key, text))
 
+    # An option of the user's must have all that table and preset set for the option it replaces.
     for group, option in choices.items():
         _refuse_left_over(
             group, option, own.get(group) or primary_sections(conf)[group]["name"], values, conf

@@ -31,8 +31,8 @@ def prepare(kind: Kind, rows: Tensor, noise: Tensor | None = None) -> Tensor:
             below grey / 255.
 
     Returns:
-        Documents as they are, because models read token numbers of any dtype; all
-        others as (..., d) float32.
+        Documents as they are, because models read token numbers of any dtype; all others as
+        (..., d) float32.
     """
     if kind is Kind.TOKENS:
         return rows

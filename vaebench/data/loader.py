@@ -37,8 +37,8 @@ class Loader:
         asks: Settings without which nothing can be loaded, as the user writes them.
         kind: Kind of the examples.
         shape: Shape of one example; empty if only the files know.
-        entries: Size of a documents' vocabulary, special entries included; None if only the files
-            know.
+        entries: For documents as tokens, the size of the vocabulary, special entries included; None
+            if only the files know. 0 for other data.
     """
 
     name: ClassVar[str]

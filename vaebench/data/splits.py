@@ -29,10 +29,9 @@ class Splits:
         valid: The validation examples, as ``train``; but of grey data they are bits.
         test: The test examples, as ``valid``.
         kind: Kind of the examples.
-        mean: float32 (d,), mean of ``train``, of grey data and bits in [0, 1]. For documents
+        mean: float32 (d,), mean of ``train``; of grey levels it is scaled to [0, 1]. For documents
             float32 (V,): the relative frequency of each entry of the vocabulary among the words and
-                ends of
-            ``train``. For counts: their means.
+            ends of ``train``. For counts: their means.
         hashes: 'train', 'valid', 'test' -> hex SHA-256 of the array as used (dtype, shape and bytes
             all enter); for documents and counts also 'vocabulary'.
         shape: Shape of one example, for pictures of it; its product is d.

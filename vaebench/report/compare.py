@@ -138,6 +138,8 @@ def compare(
     if tol is not None:
         tol = options.TOLERANCE.check("tolerance", tol, f"tolerance {tol}")
 
+    # The preset names a row only if a side has several of an entry. Otherwise a tuned recipe can
+    # be compared with the paper's.
     entry = ["table", "row", "column"]
     several = any((f.groupby(entry)["preset"].nunique() > 1).any() for f in (a, b))
     by = [*entry, "preset"] if several else entry

@@ -45,9 +45,10 @@ def describe(plan: Plan, force: bool, shipped: Iterable[dict[str, Any]]) -> str:
             alike = recorded.get(readable(cell.key), [])
             cost = estimate(alike, cell, kind, plan.evaluate)
 
+            # Tables may share runs, so each training and each evaluation is counted once.
             for a in asked:
                 share = 1.0 if force else _left(plan.store, a)
-                if share and (cell.key, a.seed) not in counted:  # tables may share runs
+                if share and (cell.key, a.seed) not in counted:
                     counted[cell.key, a.seed] = "unknown" if cost is None else "known"
                     known_total += (cost or 0.0) * share
                 elif (

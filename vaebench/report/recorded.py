@@ -279,6 +279,7 @@ class Files:
                     zip(part[ENTRY].itertuples(index=False, name=None), part["key"], strict=True)
                 )
 
+                # One curve is enough for a cell: that of its first seed.
                 for entry, curves in frame.groupby(ENTRY, sort=False):
                     key = keys.get(entry, "")
                     if key in wanted and key not in found:

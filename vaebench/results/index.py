@@ -79,7 +79,7 @@ class Index:
 
     def close(self) -> None:
         """Write the cache if there are many runs, and close it."""
-        with contextlib.suppress(sqlite3.Error, OSError):  # the cache may be missing
+        with contextlib.suppress(sqlite3.Error, OSError):  # without the cache all is read anew
             self._db.commit()
             (runs,) = self._db.execute("select count(*) from runs").fetchone()
             if self.kept is not None and not self._in_place and runs >= LARGE:
@@ -226,8 +226,10 @@ class Index:
 
         now = time.time_ns()
         for key, seed, changed, size in stale:
+            # Too recent to be trusted: without a time it is read again the next time.
             if changed is not None and now - changed < SETTLED:
                 changed = None
+
             facts = self._result(key, seed)
             values = (changed, size) if facts else (None, None)
             self._db.execute(
@@ -266,6 +268,8 @@ def opened(store: Store, known: Results | None = None) -> Iterator[Index]:
         except (sqlite3.Error, OSError) as e:
             # Another command has it open, it is damaged, or the disk is full: do without it.
             log.debug("%s: no index: %s", store.root, e)
+
+            # A damaged file is removed; an OperationalError means that it is in use.
             with contextlib.suppress(OSError):
                 if isinstance(e, sqlite3.DatabaseError) and not isinstance(
                     e, sqlite3.OperationalError
@@ -273,6 +277,7 @@ def opened(store: Store, known: Results | None = None) -> Iterator[Index]:
                     _place(store).unlink()
             index = Index(store, None, known)
             stack.callback(index.close)
+
         try:
             yield index
         except sqlite3.DatabaseError as e:

@@ -106,9 +106,10 @@ def rows_of(
             log.warning("%s seed %d: a measure is left out: %s", cell.key, seed, e)
             continue
 
+        # A measure that only another cell of this run asks for belongs to that cell. A time is
+        # only shown in cells whose own measure is that time.
         current = is_current(cell, m)
         elsewhere = not current and any(is_current(other, m) for other in sharing)
-        # A time is only shown in cells whose own measure is that time.
         timing = is_timing(m.name) or is_timing(cell.measure)
         if elsewhere or (timing and m.name != cell.measure):
             continue
@@ -119,6 +120,8 @@ def rows_of(
             for k in ("value", "unit", "error", "error_kind", "points", "samples", "signature")
         }
         text = json.dumps(jsonable(extra), sort_keys=True) if extra else ""
+
+        # The paper's number and protocol only stand beside the measure that it printed.
         printed = m.name == cell.measure and not m.signature.of_other_data
         any_printed = any_printed or printed
         of_measure = {} if printed else {"published": None, "paper_signature": ""}

@@ -190,6 +190,8 @@ def execute(
             f"{finished} of {finished + len(plan.todo)} cells are finished already", file=sys.stderr
         )
 
+    # Seeds that failed or diverged are left out of the next rounds. Only the first round throws
+    # runs away: the others share the runs that it trains.
     launched = Launched([], False)
     for number, part in enumerate(_rounds(plan.todo)):
         bad = {(o.task.cell.key, o.seed) for o in work.bad(outcomes)}

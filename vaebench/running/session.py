@@ -179,6 +179,8 @@ class Session:
     def _train(self, say: Say, should_stop: ShouldStop) -> None:
         """Train the seeds that are not trained to the end of the budget. Raises Interrupted."""
         limit = self.updates
+
+        # A new run may continue from one that differs only in its budget.
         for s in self.seeds:
             if not s.update and not self.force:
                 try:
@@ -186,6 +188,7 @@ class Session:
                 except Exception as e:
                     self._fail(s, e)
 
+        # Updates that are made already, or never will be, do not count as progress.
         able = [s for s in self.seeds if s.seed not in self.failures]
         open_ = [s for s in able if s.status == "running" and s.update < limit]
         behind = sum(self._units(s.update) for s in open_)
@@ -382,6 +385,7 @@ class Session:
             begun.remove()
             return self.records.add(s, measures)
 
+        # The result is written before the trackers are told and before a failure is raised.
         measures += self.records.of_training(s)
         result = self.records.write(s, status, measures, seconds)
         begun.remove()

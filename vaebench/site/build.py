@@ -133,8 +133,8 @@ def build(folder: Path, results: Sequence[Results], samples: Sampler | None = No
 
     # Pages about all tables come first: they need the results, but no curves.
     views = [view(results[i]) for i in steps("tables summed up", len(results))]
-
     boards = leaderboard.boards(results)
+
     write(PLOTLY, script)
     write("style.css", _own("style.css"))
     write("page.js", _own("page.js"))
@@ -229,10 +229,11 @@ def _run_pages(
 
     for i in steps("runs", len(wanted)):
         run = wanted[i]
-
         key, seed = run
         first = by_run[run][0]
         cell = results.cells.get(key)
+
+        # Pictures are files of their own, beside the page.
         drawn = samples(results.folders[run]) if samples and run in results.folders else Samples()
         files = [
             f"{page_of(run).removesuffix('.html')}-{n}.png" for n in range(len(drawn.pictures))

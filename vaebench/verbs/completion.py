@@ -41,10 +41,10 @@ def autocomplete(parser: ArgumentParser) -> None:
 
 
 def _plain_line(parser: ArgumentParser) -> dict[str, str]:
-    """Return the command line without its options, if a ``key=value`` is completed, as variables.
+    """Return the variables of a command line without options, so that ``key=value`` is completed.
 
     argparse only takes positional arguments in one stretch. After ``table=a --seeds 0`` it expects
-    no more of them, although the command allows them. {} if the line can be left as it is.
+    no more of them, although the command allows them. The result is {} if the line need not change.
     """
     line = os.environ.get("COMP_LINE", "")
     line = line[: int(os.environ.get("COMP_POINT") or len(line))]

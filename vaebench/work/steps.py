@@ -91,8 +91,8 @@ class Work:
 
     Args:
         should_stop: Called between steps. If it returns True, Interrupted is raised.
-        patience: Seconds from the beginning in which it is not called, so that work that ends
-            within them does.
+        patience: Seconds from the beginning in which it is not called, so that short work is never
+            stopped.
         keep: Called with the state of all loops and the seconds spent, at a stop and every
             KEEP_SECONDS. None: nothing is kept.
         kept: What an earlier block of the same work has kept.

@@ -71,6 +71,8 @@ class Documents:
         rows = np.arange(len(self))[places]
         sizes = (self.offsets[1:] - self.offsets[:-1])[rows]
         offsets = np.concatenate([[0], np.cumsum(sizes)])
+
+        # Where each entry of the result is in this object: its document's start, and its place.
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], sizes)
         at = np.repeat(self.offsets[rows], sizes) + within
         return Documents(self.words[at], self.counts[at], offsets)

@@ -32,7 +32,7 @@ SCALE_Z = 5.0
 """Parameters are uniform between -SCALE and SCALE; for those that lead from z straight to
 the logits it is SCALE_Z."""
 HASH = "ea797c75542d1ed9de2edfba744c9b8d04ef514fe9633eb6e53f22b8897206db"
-"""SHA-256 of the splits; it is the same on every machine."""
+"""SHA-256 that the splits should have on every machine."""
 
 _BLOCK = 2_000
 

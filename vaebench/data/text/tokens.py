@@ -68,6 +68,8 @@ def padded(flat: np.ndarray, offsets: np.ndarray, width: int) -> np.ndarray:
 
     rows = np.full((len(lengths), width), PAD, dtype=flat.dtype)
     rows[:, 0] = START
+
+    # Word i of a document goes to column i + 1 of the document's row, behind <s>.
     column = np.arange(1, len(flat) + 1) - np.repeat(offsets[:-1], lengths)
     rows[np.repeat(rank, lengths), column] = flat
     rows[rank, lengths + 1] = END
@@ -94,6 +96,7 @@ def make_text_splits(name: str, arrays: Mapping[str, np.ndarray]) -> Splits:
     vocabulary = unpacked(arrays["vocabulary"])
     rows = {split: padded(arrays[split], arrays[f"{split}_offsets"], width) for split in SPLITS}
 
+    # The canonical arrays have words alone; each document also has an end to be predicted.
     counts = np.bincount(arrays["train"], minlength=len(vocabulary))
     counts[END] = len(lengths["train"])
 

@@ -91,12 +91,14 @@ class Elsewhere:
                 watched = self._hand_over(batches, tasks, say, stop)
                 told = False
                 while watched:
+                    # A stop leaves jobs alone if they go on without the command; others it ends.
                     if stop() and engine.outlives:
                         return Launched(outcomes, True, self._farewell(watched))
                     if stop() and not told:
                         told = True
                         self._drop(batches.home, watched)
                         engine.stop([w.job for w in watched])
+
                     more, again, watched = self._look(store, batches, watched, say, stop())
                     outcomes += more
                     if fail_fast and bad(outcomes):
@@ -136,6 +138,7 @@ class Elsewhere:
             if take_back and self._take_back(batches, flying, tasks, say):
                 flying, runs = self._in_flight(batches)
 
+            # Runs that a job already has are waited for; the others make new jobs.
             adopted: dict[Job, _Watched] = {}
             rest: list[Task] = []
             for task in tasks:
@@ -195,8 +198,8 @@ class Elsewhere:
     ) -> list[Job]:
         """Take jobs out of the queue that would ask for something else now.
 
-        Only jobs that have not begun are taken, and only those that have all the runs wanted now. A
-        job that begins at this moment goes on.
+        Only jobs that have not begun are taken, and only if all their runs are wanted now. A job
+        that begins at this moment goes on.
 
         Returns:
             The jobs that were taken.

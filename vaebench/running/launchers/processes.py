@@ -53,6 +53,7 @@ def _in_children(
     try:
         with stop.on_signals():
             while True:
+                # A stop is passed on once; then, as after a failure, nothing new begins.
                 if stop() and not told:
                     told = True
                     for w in workers:
@@ -67,6 +68,7 @@ def _in_children(
                 if not busy:
                     break
 
+                # The timeout lets the loop notice a stop while no child has anything to say.
                 for pipe in connection.wait([w.pipe for w in busy], timeout=0.2):
                     worker = next(w for w in busy if w.pipe is pipe)
                     ended = worker.receive(say)
