@@ -38,7 +38,13 @@ class Metric:
 
 
 def _of_tokens(heading: str, files: tuple[str, ...], samples: str) -> Metric:
-    """A perplexity of documents as counts; ``samples`` is the ``eval`` setting of its samples."""
+    """Return the metric of a perplexity of documents as counts.
+
+    Args:
+        heading: See Metric.
+        files: See Metric.
+        samples: The setting of ``eval`` that says how many samples it takes.
+    """
     of_machines = "length_nll" in files  # Boltzmann machines, whose log Z enters it
     return Metric(
         heading,

@@ -78,7 +78,6 @@ def put(model: Model, found: Checkpoint) -> None:
         raise UserError(
             f"the checkpoint does not fit its settings: other sizes of {', '.join(wrong)}"
         )
-
     model.load_state_dict(own, strict=False)
 
 

@@ -37,7 +37,6 @@ class Captured:
         self.clock = torch.zeros_like(clock, device=self.index.device)
         self.row = torch.zeros(1, dtype=torch.int64, device=self.index.device)
         self._load(index, noise, binarize, clock)
-
         saved = [{k: v.clone() for k, v in part.items()} for part in live]
 
         def body() -> dict[str, Tensor]:
@@ -94,7 +93,6 @@ class Captured:
     ) -> dict[str, Tensor]:
         """Make the updates of a block, and return their metrics (R,), summed."""
         self._load(index, noise, binarize, clock)
-
         for v in self.total.values():
             v.zero_()
 

@@ -168,7 +168,6 @@ class Engine:
             units, parents, stride = (
                 int(block[c]) for c in (layout.UNITS, layout.PARENTS, layout.STRIDE)
             )
-
             # Units that only fill up the last vector are never on.
             self._part(int(block[layout.BIAS]), (int(block[layout.HIDDEN]),), (1,)).fill_(OFF)
             out[f"{name}.bias"] = self._part(block[layout.BIAS], (units,), (1,))
@@ -198,7 +197,6 @@ class Engine:
             raise ValueError(
                 f"not the parameters of a belief net: {sorted(out.keys() ^ params.keys())}"
             )
-
         for name, v in params.items():
             out[name].copy_(v)
         return {name: out[name] for name in params}

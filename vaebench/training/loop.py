@@ -55,8 +55,9 @@ def train(
         The states, with status 'trained' or 'diverged'.
 
     Raises:
-        Interrupted: If ``should_stop`` says so. The state is saved; an inner loop that was under
-            way is made again.
+        Interrupted: If ``should_stop`` says so. Between updates the state is saved first. Within an
+            inner loop or a validation the last checkpoint stays as it is, and what came after it is
+            made again.
     """
     settings = config["train"]
     pack, batches = _begin(
@@ -123,7 +124,6 @@ def _begin(
         state.engine = engine
         # A run keeps its clock only if all of its parts were timed by the same one.
         state.clock = timed_by if timed_by == state.clock or not state.update else ""
-
         parts.append(build.start_or_load(state, objective, trio.optimiser, config, len(data)))
 
     params, kept, moments = (
@@ -220,7 +220,6 @@ def _inner(
         block.rows[stretch.offset, 0],
         should_stop,
     )
-
     if made and stretch.first in books.settings.get("snapshots", ()):
         books.snapshot(stretch.first, snapshots.INNER)
     return made
