@@ -162,7 +162,7 @@ def reevaluated(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
 
 
 def of_other_data(overrides: Sequence[str]) -> tuple[dict[str, Any] | None, list[str]]:
-    """Separate the overrides that choose other data to evaluate a stored run on from the others.
+    """Separate overrides that choose other data, to evaluate a stored run on, from all others.
 
     Args:
         overrides: Perhaps with ``data=NAME``, and then settings of it, ``data.KEY=VALUE``.

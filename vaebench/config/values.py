@@ -124,7 +124,7 @@ def _read(where: str, key: str, text: str) -> Any:
 
 @lru_cache(maxsize=4096)
 def _parsed(text: str) -> Any:
-    """Return Hydra's reading of an override, cached, as tables repeat few of them in many cells.
+    """Return Hydra's reading of an override; it is cached, as tables repeat few of them.
 
     Raises HydraException if Hydra cannot read it. An equals sign in a value needs no quotes
     (``run.sbatch=[account=NAME]``), although Hydra alone would want them.

@@ -1,4 +1,4 @@
-"""How far the tables are: the states of their entries with a published value."""
+"""The progress of the tables: the states of their entries with a published value."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Progress(NamedTuple):
 
 
 def published(table: Table) -> list[tuple[str, str]]:
-    """(row, column) of the entries to count.
+    """Return (row, column) of the entries to count.
 
     The table trains them itself, and the paper prints a number for them, or that its run diverged.
     """
@@ -46,7 +46,7 @@ def published(table: Table) -> list[tuple[str, str]]:
 
 
 def of_shipped() -> list[Progress]:
-    """The progress of every table with published values, by the results that vaebench ships."""
+    """Return the progress of every table with published values, by the shipped results."""
     out = []
     for name in catalogue.options("table"):
         table = catalogue.load(name)
@@ -58,7 +58,7 @@ def of_shipped() -> list[Progress]:
 
 
 def totals(parts: Iterable[Progress]) -> Progress:
-    """All of them together."""
+    """Return the progress of all tables together."""
     summed = Counter[State]()
     for part in parts:
         summed.update(part.counts)
@@ -66,7 +66,7 @@ def totals(parts: Iterable[Progress]) -> Progress:
 
 
 def lines(parts: Iterable[Progress]) -> list[tuple[str, ...]]:
-    """Cells of a listing: a head, a line for each table and one for all together."""
+    """Return a header, a line for each table and one for all together."""
     known = list(parts)
     head = ("table", "values", *(str(state) for state in State))
     return [head, *(_line(part) for part in (*known, totals(known)))]
@@ -77,7 +77,10 @@ def _line(part: Progress) -> tuple[str, ...]:
 
 
 def sentence(counted: Mapping[State, int]) -> str:
-    """``Of 508 entries with a published value: reproduced 3, missed 3, ...``, of what there is."""
+    """Return ``Of 508 entries with a published value: reproduced 3, missed 3, ...``.
+
+    States without entries are left out.
+    """
     total = sum(counted.values())
     parts = [f"{state} {number}" for state, number in counted.items() if number]
     return f"Of {total} entries with a published value: {', '.join(parts)}."

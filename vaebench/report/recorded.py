@@ -360,7 +360,7 @@ def under_own_names(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
 
 
 def shipped_frame(table: Table) -> pd.DataFrame:
-    """All shipped results of a table, under its own names; without lines if there are none."""
+    """Return all shipped results of a table, under its own names; no lines if there are none."""
     import pandas as pd
 
     place = shipped.folder()

@@ -401,7 +401,7 @@ def _in_other_columns(table: Table, row: str, column: str) -> set[str]:
 
 
 def _divergence(runs: Sequence[Record], label: str) -> str:
-    """Return the verdict if the paper's run diverged: whether every seed that ended also did."""
+    """Return the verdict on a run that diverged in the paper: did every seed that ended, too?"""
     ended = [s for run in _first_of_seeds(runs) if (s := run["status"]) in ("done", "diverged")]
     if not ended:
         return "-"

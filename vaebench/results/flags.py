@@ -232,7 +232,7 @@ def _annealing(measure: Measure) -> tuple[str, str] | None:
     """Flag weights that few chains carry, and directions that disagree.
 
     The directions are those of log Z or, for ``ais_nll``, of log p(x) on examples that the model
-    made. From below, log Z is too large by a nats with a probability of e^-a at most (Markov's
+    made. From below, log Z is too large by ``a`` nats with a probability of e^-a at most (Markov's
     inequality), however few chains carry it. From above there is no such bound unless the chains
     start as samples of the RBM: if they all start in some of its modes, log Z is that of these
     modes.

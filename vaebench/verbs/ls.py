@@ -89,7 +89,7 @@ def _shipped(_: dict[str, str]) -> Rows:
 
 
 def _progress(_: dict[str, str]) -> Rows:
-    """Of each table how many published values are reproduced, missed and so on."""
+    """Return, for each table, how many published values are reproduced, missed and so on."""
     from vaebench.report import progress
 
     head, *lines = progress.lines(progress.of_shipped())

@@ -28,7 +28,7 @@ MOST = 10_000
 
 
 def is_picture(output: Path | None) -> TypeGuard[Path]:
-    """Whether a file of that name is a drawn image. Raises UserError for OTHER_IMAGES."""
+    """Whether a file of that name is to be drawn. Raises UserError for OTHER_IMAGES."""
     if output is None:
         return False
 

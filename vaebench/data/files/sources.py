@@ -159,7 +159,7 @@ pickle of one NumPy array."""
 
 
 def _text(folder: str, split: str, drive: str, sha256: str = "", documents: int = 0) -> Source:
-    """Return a file of He et al.'s archive on Google Drive, which has no digest on record."""
+    """Return a file of He et al.'s archive on Google Drive; the archive has no digest on record."""
     places = ("drive.usercontent.google.com/download", "drive.google.com/uc")
     urls = tuple(f"https://{place}?id={drive}&export=download&confirm=t" for place in places)
     name = f"{folder}.{split}.txt"

@@ -22,7 +22,7 @@ SEED = 1965
 class FreyFace(IntensityLoader):
     """Frey Face, level / 255, in a fixed random order: 1,500/100/365 x 560.
 
-    No paper says how it splits them. The number of 365 for testing is that of code of AEVB's first
+    No paper says how it splits the images. 365 for testing is the number in code of AEVB's first
     author (``dpkingma/nips14-ssl``: 1,600 and 365, shuffled, level / 256). Of the others 100 are
     used for validation.
     """

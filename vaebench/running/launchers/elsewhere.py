@@ -411,7 +411,7 @@ class Elsewhere:
 
 
 def _counted(watched: Sequence[_Watched]) -> str:
-    """Count the jobs by state: ``3 jobs wait (Resources), 2 run, 1 ends``."""
+    """Count the jobs by state: ``jobs: 3 wait (Resources), 2 run, 1 end``."""
     states = [w.state for w in watched if w.state]
     waiting = [s for s in states if s.live and not s.running]
     running = sum(s.running for s in states)
