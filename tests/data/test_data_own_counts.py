@@ -42,9 +42,18 @@ def test_own_counts(own, tmp_path):
     with_valid = data.load(own("other", valid=True), root=tmp_path / "root")
     np.testing.assert_array_equal(with_valid.train, rows_of(30, 1))
     np.testing.assert_array_equal(with_valid.valid, rows_of(6, 3))
-    held = data.load({**own("other", valid=True), "held_out": 10}, root=tmp_path / "root")
-    assert [len(s) for s in (held.train, held.valid)] == [26, 10]
+    held = data.load({**own(), "held_out": 10}, root=tmp_path / "root")
+    assert [len(s) for s in (held.train, held.valid)] == [20, 10]
     assert len(list((tmp_path / "root" / "prepared").glob("word_counts-*.h5"))) == 2
+
+
+def test_validation_documents_are_used_whatever_a_table_holds_out(own, tmp_path):
+    """Tables set ``data.held_out`` for their own data. It would pool the user's two files."""
+    config = {**own(valid=True), "held_out": 10}
+    assert data.settle(config)["held_out"] is None
+    splits = data.load(config, root=tmp_path / "root")
+    np.testing.assert_array_equal(splits.valid, rows_of(6, 3))
+    np.testing.assert_array_equal(splits.train, rows_of(30, 1))
 
 
 def test_what_own_counts_hold_decides_not_where_they_are(own, tmp_path):

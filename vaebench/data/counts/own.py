@@ -25,8 +25,10 @@ fewer than a thousand."""
 class OwnCounts(CountsLoader):
     """The user's files in the format of 20 Newsgroups, with their vocabulary.
 
-    Their lines are ``label id:count id:count ...``. Without ``data.valid`` some of the training
-    documents, spread evenly over the file, are used for validation. A run is identified by the
+    Their lines are ``label id:count id:count ...``. If there are validation documents, they are
+    used, and ``settle`` makes ``data.held_out`` null: a table may have set it for its own data.
+    Without ``data.valid`` some of the training documents, spread evenly over the file, are used. A
+    run is identified by the
     content of the files, not by their place: ``settle`` writes their common digest into
     ``data.content``, and the prepared file is named by it.
     """
@@ -45,7 +47,7 @@ class OwnCounts(CountsLoader):
 
     @classmethod
     def settle(cls, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the group with absolute paths and ``content`` filled in.
+        """Return absolute paths, ``content``, and ``held_out`` null if there is ``data.valid``.
 
         If ``content`` is known and no file exists any more, the prepared file is relied upon.
         Raises UserError if a file is not named, DataError if it does not exist.
@@ -69,7 +71,12 @@ class OwnCounts(CountsLoader):
             own.refuse_changed(content, found, paths)
             content = found
 
-        return {**config, **{key: str(path) for key, path in paths.items()}, "content": content}
+        return {
+            **config,
+            **{key: str(path) for key, path in paths.items()},
+            "content": content,
+            "held_out": None if "valid" in paths else config.get("held_out"),
+        }
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> OwnCounts:
