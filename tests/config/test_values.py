@@ -164,7 +164,7 @@ def test_a_setting_of_a_replaced_option_is_an_error(small):
     ("name", "override"),
     [
         ("aevb_bound", "objective=mdl"),
-        ("dlgm_mnist", "objective=mdl"),
+        ("dlgm_mnist", "objective=iw_bound"),
         ("rbm_mnist", "objective=mdl"),
         ("dvae_sharp_sharp_main", "objective=mdl"),
         ("lagging_synthetic", "objective=mdl"),
