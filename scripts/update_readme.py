@@ -111,6 +111,7 @@ def progress_page(parts: list[progress.Progress]) -> str:
         "# How far the tables are\n\n"
         "Entries with a published value, by the results in `results/reference/`. An entry with "
         "runs at several presets has the first state that fits, in the order of the columns. "
+        "Where a paper's recipe is not public, `preset=paper` is ours: the table's ledger says so. "
         "`vaebench ls progress` prints the same.\n\n"
         f"{table}\n\n{words}\n\nBy `scripts/update_readme.py`.\n"
     )

@@ -22,7 +22,7 @@ def row(verdict="-", n=3, label="", comparable=True):
     [
         (row("yes"), State.REPRODUCED),
         (row("yes, 3 of 5 seeds"), State.REPRODUCED),
-        (row("better"), State.REPRODUCED),
+        (row("better"), State.BETTER),
         (row("no"), State.MISSED),
         (row("unclear"), State.UNCLEAR),
         (row("-"), State.UNCLEAR),

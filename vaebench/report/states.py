@@ -13,6 +13,7 @@ class State(StrEnum):
     """What is known of one entry of a table. Of several that apply, the first one counts."""
 
     REPRODUCED = "reproduced"
+    BETTER = "better than print"
     MISSED = "missed"
     UNCLEAR = "no verdict"
     ONE_SEED = "one seed"
@@ -22,13 +23,13 @@ class State(StrEnum):
 
 MEANING: Mapping[State, str] = {
     State.REPRODUCED: (
-        "trained and measured as in the paper, several seeds: within the margin, or better"
+        "trained by preset=paper and measured as in the paper, several seeds: within the margin, "
+        "or diverged as the paper's did"
     ),
-    State.MISSED: "trained and measured as in the paper, several seeds: outside the margin",
-    State.UNCLEAR: (
-        "trained as in the paper, several seeds: they scatter too much, or nothing is printed"
-    ),
-    State.ONE_SEED: "trained as in the paper, one seed: too few for a verdict",
+    State.BETTER: "the same, but lower than the published value by more than the margin",
+    State.MISSED: "the same, but higher than the published value by more than the margin",
+    State.UNCLEAR: "the same, but the seeds scatter too much, or nothing is printed",
+    State.ONE_SEED: "the same with one seed: too few for a verdict",
     State.OTHER: "run with a shorter budget, other settings or other data only",
     State.NOT_RUN: "no result yet",
 }
@@ -53,8 +54,10 @@ def state(row: ReportRow) -> State:
     word = row.verdict.partition(",")[0]
     if row.label or not row.comparable:
         return State.OTHER if row.n or word in (DIVERGED, NOT_DIVERGED) else State.NOT_RUN
-    if word in ("yes", "better", DIVERGED):
+    if word in ("yes", DIVERGED):
         return State.REPRODUCED
+    if word == "better":
+        return State.BETTER
     if word in ("no", NOT_DIVERGED):
         return State.MISSED
     if row.n == 1:
