@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from vaebench.files import write_atomic
+from vaebench.errors import UserError
+from vaebench.files import write_atomic, write_output
 
 LIMIT = 2000
 """Bytes that a file may have in these tests: where the disk is full without one being filled."""
@@ -134,7 +135,7 @@ def test_a_run_whose_data_do_not_fit_on_a_full_disk_is_one_line(tmp_path):
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("vaebench: cannot write ")
-    assert done.stderr.endswith("File too large; set VAEBENCH_DATA to a folder with space\n")
+    assert done.stderr.endswith("File too large; set VAEBENCH_DATA to a folder with room for it\n")
     assert [p.suffix for p in (tmp_path / "cache").rglob("*") if p.is_file()] == [".lock"]
     assert not (tmp_path / "runs").exists()
 
@@ -156,3 +157,10 @@ def test_a_full_device_is_an_error_and_stays_a_device():
     with pytest.raises(OSError, match="No space left"):
         write_atomic(Path("/dev/full"), "text")
     assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
+
+
+def test_a_file_on_the_way_is_named(tmp_path):
+    (tmp_path / "a.csv").write_text("kept")
+    with pytest.raises(UserError, match=r"cannot write .*x\.csv: .*a\.csv is not a folder$"):
+        write_output(tmp_path / "a.csv" / "x.csv", "new")
+    assert (tmp_path / "a.csv").read_text() == "kept"

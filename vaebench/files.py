@@ -53,6 +53,9 @@ def write_output(path: Path, content: str | bytes, sync: bool = True) -> None:
     """
     try:
         write_atomic(path, content, sync)
+    except (FileExistsError, NotADirectoryError):
+        inside = next((part for part in path.parents if part.exists()), path.parent)
+        raise UserError(f"cannot write {path}: {inside} is not a folder") from None
     except OSError as e:
         raise UserError(f"cannot write {path}: {e.strerror or e}") from None
 

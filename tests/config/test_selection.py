@@ -114,6 +114,7 @@ def test_only_knows_rows_with_an_equals_sign(small):
         (["column=NVLI"], ["no column 'NVLI'", "did you mean 'NVIL'"]),
         (["SBN 300"], ["no row 'SBN 300'", "did you mean"]),
         (["NADE 500"], ["nothing is trained", "NADE 500"]),
+        (["rwo=SBN 200"], ["'rwo=SBN 200'", "row"]),
         (["fDARN 200", "column=WS"], ["nothing is trained"]),
     ],
 )

@@ -114,6 +114,14 @@ def test_an_own_run_comes_first(tmp_path):
     assert found == [tmp_path / run.parent.name / run.name]
 
 
+def test_only_models_that_fit_are_named_if_there_are_several(tmp_path):
+    with pytest.raises(UserError, match="several shipped models") as caught:
+        shipped_models.chosen(tmp_path, ["nvil_mnist"], TABLES)
+    allowed = str(caught.value).partition("allowed: ")[2].split("; ")
+    assert len(allowed) > 1
+    assert all(name.startswith("nvil_mnist ") for name in allowed)
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [

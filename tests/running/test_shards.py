@@ -81,3 +81,9 @@ def test_a_share_without_runs_does_nothing(tmp_path, capsys):
 def test_anything_else_is_refused(text):
     with pytest.raises(UserError, match="write the number of a share"):
         Shard.read(text)
+
+
+@pytest.mark.parametrize(("text", "allowed"), [("0/3", "1/3 to 3/3"), ("5", "1/8 to 8/8")])
+def test_the_shares_that_there_are_are_named(text, allowed):
+    with pytest.raises(UserError, match=f"from {allowed}$"):
+        Shard.read(text)

@@ -139,7 +139,7 @@ def test_a_folder_that_cannot_be_made_fails_its_run_alone(make_cell, load_bits, 
     folder.write_text("a file in its place")
     outcomes = {o.seed: o for o in work(Task(cell, (0, 1)))}
     assert (outcomes[0].status, outcomes[1].status) == ("done", "failed")
-    assert outcomes[1].reason == f"File exists: {folder}"
+    assert outcomes[1].reason == f"{folder}: not a folder"
 
 
 def test_data_that_cannot_be_had_fail_the_task_in_one_line(make_cell, monkeypatch, store):

@@ -53,7 +53,7 @@ def test_a_cell_that_fails_is_told_at_the_end_and_the_others_complete(
     assert code == 1
     reason = "RuntimeError: a cell is broken"
     assert [line for line in err.splitlines() if "broken" in line] == [
-        f"[1/2] nvil_mnist: SBN 200 / NVIL: failed (seeds 0,1): {reason} (0.0 s)",
+        f"[1/2] nvil_mnist: SBN 200 / NVIL: failed (seeds 0,1): {reason}",
         *(f"vaebench: nvil_mnist: SBN 200 / NVIL seed {s} failed: {reason}" for s in (0, 1)),
     ]
     assert "[2/2] nvil_mnist: SBN 200 / WS: done (seeds 0,1)" in err

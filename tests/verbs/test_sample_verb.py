@@ -239,7 +239,9 @@ def test_an_image_that_is_not_drawn_does_not_become_text(name):
     with pytest.raises(UserError, match="cannot draw to"):
         pictured.is_picture(Path(name))
     assert pictured.is_picture(Path("x.png"))
-    assert not pictured.is_picture(Path("x.txt"))
+    assert not any(pictured.is_picture(Path(name)) for name in ("x.txt", "x", "x.csv", "x.npy"))
+    with pytest.raises(UserError, match="did you mean"):
+        pictured.is_picture(Path("x.pngg"))
 
 
 @pytest.mark.parametrize(

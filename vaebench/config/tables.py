@@ -306,6 +306,6 @@ def entry_named(text: str, rows: Collection[str]) -> tuple[str, str]:
         return "row", text.strip()
     if kind in ("row", "column"):
         return kind, name
-    if likely(kind, ["row", "column"], TYPO):
+    if name in rows or likely(kind, ["row", "column"], TYPO):
         raise UserError(f"--only {text!r}: {nearest(kind, ['row', 'column'])}")
     return "row", text.strip()

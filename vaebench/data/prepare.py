@@ -178,4 +178,4 @@ def _sources(loader: Loader) -> dict[str, str]:
 
 def _not_written(path: Path, error: Exception) -> DataError:
     why = " ".join(str(getattr(error, "strerror", None) or error).split())
-    return DataError(f"cannot write {path}: {why}; set {CACHE_ENV} to a folder with space")
+    return DataError(f"cannot write {path}: {why}; set {CACHE_ENV} to a folder with room for it")

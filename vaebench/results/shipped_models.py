@@ -137,7 +137,8 @@ def of_entry(words: Sequence[str]) -> Path:
     if not there:
         raise UserError(f"{asked}: this installation ships no models")
     if fits:
-        raise UserError(f"{asked}: several shipped models of that name: allowed: {there}")
+        some = "; ".join(quoted(names[path]) for path in fits)
+        raise UserError(f"{asked}: several shipped models of that name: allowed: {some}")
     raise UserError(
         f"{asked}: no shipped model of that name: allowed: {there}; or a name that "
         "vaebench ls runs shows"

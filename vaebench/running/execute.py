@@ -83,9 +83,10 @@ class Shard(NamedTuple):
         number, slash, of = text.partition("/")
         digits = all(part.isascii() and part.isdigit() and len(part) < 10 for part in (number, of))
         if not (slash and digits and 1 <= int(number) <= int(of)):
+            shares = int(of) if slash and digits and int(of) else 8
             raise UserError(
                 f"--shard {text!r}: write the number of a share and how many there "
-                "are, from 1/8 to 8/8"
+                f"are, from 1/{shares} to {shares}/{shares}"
             )
         return cls(int(number), int(of))
 

@@ -111,10 +111,11 @@ class Progress:
 def summary(outcomes: list[Outcome]) -> str:
     """Write one cell's outcomes in a line.
 
-    It says how many seeds ended how, the mean measure of those that succeeded, and the time.
+    It says how many seeds ended how, the mean measure of those that succeeded, and the time, if it
+    is known.
     """
     parts = []
-    took = duration(sum(o.seconds for o in outcomes))
+    seconds = sum(o.seconds for o in outcomes)
     explained = False
     for status in dict.fromkeys(o.status for o in outcomes):
         group = sorted((o for o in outcomes if o.status == status), key=lambda o: o.seed)
@@ -134,8 +135,11 @@ def summary(outcomes: list[Outcome]) -> str:
         parts.append(text + "".join(f": {r}" for r in reasons))
         explained = bool(reasons)
 
-    # A reason is a sentence of its own, often advice, and "in 0.0 s" would read as part of it.
-    return "; ".join(parts) + (f" ({took})" if explained else f" in {took}")
+    line = "; ".join(parts)
+    if not seconds:  # it was stopped, or failed before it began
+        return line
+    # A reason is a sentence of its own, often advice, and "in 5.0 s" would read as part of it.
+    return line + (f" ({duration(seconds)})" if explained else f" in {duration(seconds)}")
 
 
 def in_words(measure: str, config: dict[str, Any]) -> str:

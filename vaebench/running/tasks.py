@@ -338,7 +338,9 @@ def work(task: Task, say: Say = nobody, should_stop: ShouldStop = never) -> list
             except UserError as e:  # a result that cannot be read
                 outcomes.append(Outcome(task, seed, Status.FAILED, str(e)))
             except OSError as e:  # the disk is full, or the folder must not be written
-                reason = f"{e.strerror or e}: {e.filename or store.run_dir(task.cell.key, seed)}"
+                place = e.filename or store.run_dir(task.cell.key, seed)
+                blocked = isinstance(e, (FileExistsError, NotADirectoryError))
+                reason = f"{place}: not a folder" if blocked else f"{e.strerror or e}: {place}"
                 outcomes.append(Outcome(task, seed, Status.FAILED, reason))
 
         if not task.force:  # another process may have finished it since the task was planned

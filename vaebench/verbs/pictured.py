@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
 from vaebench.data.images.mosaic import mosaic, rows_of
-from vaebench.errors import UserError
+from vaebench.errors import TYPO, UserError, likely
 from vaebench.report.images import SUFFIXES, image, kind_of, pixels
 from vaebench.verbs import put, write
 
@@ -28,14 +28,20 @@ MOST = 10_000
 
 
 def is_picture(output: Path | None) -> TypeGuard[Path]:
-    """Whether a file of that name is to be drawn. Raises UserError for OTHER_IMAGES."""
+    """Whether a file of that name is to be drawn.
+
+    Raises UserError for OTHER_IMAGES, and for an ending that looks like a picture's misspelt.
+    """
     if output is None:
         return False
 
     kind = output.suffix.lstrip(".").lower()
-    if kind in OTHER_IMAGES:
+    if kind in SUFFIXES:
+        return True
+
+    if kind in OTHER_IMAGES or likely(kind, [*SUFFIXES, *OTHER_IMAGES], TYPO):
         kind_of(output)  # raises the UserError that says which are drawn
-    return kind in SUFFIXES
+    return False
 
 
 def check_room(option: str, number: int, output: Path | None) -> None:
