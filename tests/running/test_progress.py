@@ -195,3 +195,10 @@ def test_the_bar_counts_what_is_left_and_disappears(make_cell, monkeypatch):
     assert "7.50 updates/s" not in shown, "the bar has its own"
     assert "a line\n" in shown
     assert shown.rpartition("\r")[2].strip() == ""
+
+
+def test_without_a_terminal_work_that_says_nothing_has_no_line(capsys):
+    progress = Progress([], None)
+    progress(Working("site", ""))
+    progress(Working("site", "tables read 3/20"))
+    assert capsys.readouterr().err == "site: tables read 3/20\n"

@@ -90,7 +90,7 @@ class Progress:
             )
             return
         now = time.monotonic()
-        if now - self.told.get(s.who, -math.inf) >= LINE_SECONDS:
+        if s.line and now - self.told.get(s.who, -math.inf) >= LINE_SECONDS:
             self.told[s.who] = now
             self.line(f"{s.who}: {s.line}")
 
