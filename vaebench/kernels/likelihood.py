@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import torch
 from numba import float32
 from torch import Tensor
 
@@ -53,6 +54,19 @@ def score_rows(x, logits, rows, units, scores):
                 factors, waiting = one, 0
 
         scores[r] = total(sums) - (logs + math.log(product(factors)))
+
+
+def log_prob(x: Tensor, logits: Tensor) -> Tensor:
+    """Return log p(x), (rows,), nats, of zeros and ones ``x`` given ``logits``, both (rows, n).
+
+    float32 on the CPU, without gradient.
+    """
+    rows, units = logits.shape
+    out = torch.empty(rows)
+
+    own = (v.detach().contiguous().numpy().reshape(-1) for v in (x, logits))
+    score_rows(*own, rows, units, out.numpy())
+    return out
 
 
 @kernel
