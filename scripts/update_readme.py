@@ -19,7 +19,8 @@ import pandas as pd
 from vaebench import report
 from vaebench.config.catalogue import load_table
 from vaebench.config.tables import Table
-from vaebench.report import progress, recorded
+from vaebench.report import markdown, progress, recorded
+from vaebench.report.page import Grid
 from vaebench.report.states import MEANING
 from vaebench.results import shipped
 
@@ -104,8 +105,8 @@ def progress_sentence(parts: list[progress.Progress]) -> str:
 def progress_page(parts: list[progress.Progress]) -> str:
     """The states of the published values, table by table, and what the states mean."""
     head, *lines = progress.lines(parts)
-    grid = [head, ("---", *("---:" for _ in head[1:])), *lines]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in grid)
+    sides = ("left", *("right" for _ in head[1:]))
+    table = "\n".join(markdown.table(Grid(head, tuple(lines), sides)))
     words = "\n".join(f"- **{state}**: {meaning}." for state, meaning in MEANING.items())
     return (
         "# How far the tables are\n\n"

@@ -146,16 +146,7 @@ class NormElu(torch.autograd.Function):
         root = torch.rsqrt(variance + epsilon)
         slope = scale.detach() * root
         offset = shift.detach() - mean * slope
-        out = torch.empty_like(x)
-        activate(
-            _flat(x),
-            _flat_residual(residual, x),
-            rows,
-            channels,
-            slope.numpy(),
-            offset.numpy(),
-            _flat(out),
-        )
+        out = _activated(x, residual, slope, offset)
 
         ctx.save_for_backward(x, out, mean, root, slope)
         ctx.added = residual is not None
@@ -222,14 +213,17 @@ def affine_elu(x: Tensor, residual: Tensor | None, slope: Tensor, offset: Tensor
     """
     x = _rows(x)
     residual = None if residual is None else _rows(residual).to(x.dtype)
-    channels = x.shape[1]
+    return _activated(x, residual, slope, offset)
 
+
+def _activated(x: Tensor, residual: Tensor | None, slope: Tensor, offset: Tensor) -> Tensor:
+    """Return elu(slope x + offset + residual); ``x`` and ``residual`` as ``_rows`` gives them."""
+    channels = x.shape[1]
     out = torch.empty_like(x)
-    rows = x.numel() // channels
     activate(
         _flat(x),
         _flat_residual(residual, x),
-        rows,
+        x.numel() // channels,
         channels,
         slope.numpy(),
         offset.numpy(),

@@ -10,16 +10,17 @@ from vaebench.report.page import Grid, Page
 
 def write(page: Page) -> str:
     """Write title, pipe table, sections and notes."""
-    lines = [f"**{escape(page.title)}**", "", *_table(page.grid)]
+    lines = [f"**{escape(page.title)}**", "", *table(page.grid)]
     for section in page.sections:
-        lines += ["", *_table(section.grid), "", escape(section.sentence)]
+        lines += ["", *table(section.grid), "", escape(section.sentence)]
 
     if page.footnotes:
         lines += ["", *(f"- {escape(note)}" for note in page.footnotes)]
     return "\n".join(lines) + "\n"
 
 
-def _table(grid: Grid) -> list[str]:
+def table(grid: Grid) -> list[str]:
+    """Return the lines of a pipe table."""
     rule = ["---:" if side == "right" else "---" for side in grid.sides]
     return [
         _line(map(escape, grid.headers)),

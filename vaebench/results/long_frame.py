@@ -160,6 +160,13 @@ def write_csv(frame: pd.DataFrame, path: Path | str) -> None:
     write_output(Path(path), csv_text(frame))
 
 
+def empty() -> pd.DataFrame:
+    """Return a long frame without lines."""
+    import pandas as pd
+
+    return pd.DataFrame(columns=list(COLUMNS))
+
+
 def csv_text(frame: pd.DataFrame) -> str:
     """Return the long frame as CSV text; ``read_csv`` makes an equal frame of it."""
     return frame[list(COLUMNS)].to_csv(index=False, lineterminator="\n")

@@ -71,6 +71,12 @@ def behind(table: str) -> list[str]:
     return list(dict.fromkeys([table, *(entry.table for entry in links)]))
 
 
+def has_results(table: str) -> bool:
+    """Whether results of a table, or of entries of others that it shows, are shipped."""
+    place = folder()
+    return place is not None and any(recorded_presets(name, place) for name in behind(table))
+
+
 def recorded_presets(table: str, place: Path) -> list[str]:
     """Return the presets at which ``place`` has a results CSV of a table."""
     return [

@@ -17,8 +17,7 @@ from vaebench.errors import UserError
 from vaebench.report import recorded
 from vaebench.report.plots import curve_files
 from vaebench.report.plots.base import runs_of
-from vaebench.results import index, run_files, shipped
-from vaebench.results.long_frame import COLUMNS
+from vaebench.results import index, long_frame, run_files, shipped
 from vaebench.results.store import Store
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ def of_store(table: Table, root: Path, presets: Collection[str]) -> Results:
             chosen[preset] = some, seeds
             by_key |= {cell.key: cell for cell in some}
 
-    whole = pd.concat(frames, ignore_index=True) if frames else _empty()
+    whole = pd.concat(frames, ignore_index=True) if frames else long_frame.empty()
     folders = {run: store.run_dir(*run) for run in _runs(whole)}
     return Results(
         table,
@@ -166,15 +165,12 @@ def of_files(table: Table, sources: Sequence[str]) -> Results:
 
     Raises UserError if a file cannot be read. A file without the table is skipped.
     """
-    place = shipped.folder()
-    known = place is not None and any(
-        shipped.recorded_presets(name, place) for name in shipped.behind(table.name)
-    )
+    known = shipped.has_results(table.name)
     wanted = [source for source in sources if source != shipped.WORD or known]
 
     files = recorded.read_files(wanted, [table.name])
     frame = recorded.under_own_names(
-        files.frame if wanted else _empty(),
+        files.frame if wanted else long_frame.empty(),
         table,
     ).reset_index(drop=True)
 
@@ -210,9 +206,3 @@ def _cells(table: Table, preset: str) -> dict[str, Cell]:
 def _runs(frame: pd.DataFrame) -> list[Run]:
     pairs = frame[["key", "seed"]].drop_duplicates()
     return [(str(key), int(seed)) for key, seed in pairs.itertuples(index=False, name=None)]
-
-
-def _empty() -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(columns=list(COLUMNS))

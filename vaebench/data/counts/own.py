@@ -27,10 +27,10 @@ class OwnCounts(CountsLoader):
 
     Their lines are ``label id:count id:count ...``. If there are validation documents, they are
     used, and ``settle`` makes ``data.held_out`` null: a table may have set it for its own data.
-    Without ``data.valid`` some of the training documents, spread evenly over the file, are used. A
-    run is identified by the
-    content of the files, not by their place: ``settle`` writes their common digest into
-    ``data.content``, and the prepared file is named by it.
+    Without ``data.valid`` some of the training documents, spread evenly over the file, are used.
+
+    A run is identified by the content of the files, not by their place: ``settle`` writes their
+    common digest into ``data.content``, and the prepared file is named by it.
     """
 
     name = "word_counts"
