@@ -354,7 +354,7 @@ def test_the_compiled_step_as_traced_equals_plain(request, x, monkeypatch):
 
 def test_the_optimiser_takes_the_step(objective_case, x):
     """One update of a pack is p - rate * gradient with each group's own rate."""
-    rates = {"model": 0.1, "posterior": 0.03, "baseline": 0.02}
+    rates = {"model": 0.1, "posterior": 0.03, "baseline": 0.02, "noise": 0.1}
     rule = objective_case.rule()
     update = optim.build(
         {"name": "sgd", "rate": 0.1, "posterior_rate": 0.03, "baseline_rate": 0.02}

@@ -27,33 +27,48 @@ from vaebench.models.posterior import total
 from vaebench.objectives import reduction
 from vaebench.objectives.base import Batch, Objective, State, Step
 from vaebench.objectives.decay import check_decay, penalty
+from vaebench.objectives.weight_noise import WeightNoise
+from vaebench.settings import validate
 
 
 class MDL(Objective):
     """Minimises -log p(x, h) - H(q) at one code h of every example; the entropies are exact.
 
-    There is no state. With several layers the entropy of a layer is conditional on the code below,
-    and its gradient passes through that code too.
+    Without weight noise there is no state. With several layers the entropy of a layer is
+    conditional on the code below, and its gradient passes through that code too.
 
     Args:
         model: A belief net. Its posterior, factorial or deterministic, decides the kind of codes.
         reduce: ``sum`` or ``mean`` over the examples of the batch.
         weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``, added to the loss.
+        weight_noise: Standard deviation with which adaptive noise on every parameter begins, see
+            vaebench.objectives.weight_noise; 0: none.
 
     Reference:
         Gregor, Danihelka, Mnih, Blundell & Wierstra 2014, Deep AutoRegressive Networks, sections 3
         and 4; the estimator as Gu, Levine, Sutskever & Mnih 2016, MuProp, state it.
     """
 
-    tiny = ({}, {"weight_decay": 0.2})
+    tiny = ({}, {"weight_decay": 0.2}, {"weight_noise": 0.1})
 
     model: BeliefNet
 
-    def __init__(self, model: BeliefNet, reduce: str = "sum", weight_decay: float = 0.0) -> None:
+    def __init__(
+        self,
+        model: BeliefNet,
+        reduce: str = "sum",
+        weight_decay: float = 0.0,
+        weight_noise: float = 0.0,
+    ) -> None:
         super().__init__()
         self.model = model
         self.reduce = reduction.check(reduce)
         self.weight_decay = check_decay(weight_decay)
+
+        self.weights = None
+        if validate.from_zero("objective.weight_noise", weight_noise):
+            self.weights = WeightNoise(model, weight_noise)
+            self.block = self.weights.block
 
     @staticmethod
     def trains(model: Model) -> bool:
@@ -65,9 +80,19 @@ class MDL(Objective):
             units.autoregressive is None for units in model.q
         )
 
+    def groups(self) -> dict[str, str]:
+        """Return the parameter groups; the standard deviations of weight noise are one."""
+        return {**super().groups(), "noise": "weights."}
+
+    def state(self, seed: int = 0, cases: int = 1) -> State:
+        """Return the number of training cases, over which the cost of noisy weights is spread."""
+        own = {} if self.weights is None else {"cases": torch.tensor(float(cases))}
+        return {**super().state(seed, cases), **own}
+
     def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Return the noise of one code of every example."""
-        return self.model.posterior_noise(1, batch)
+        """Return the noise of one code of every example, and of the weights."""
+        own = {} if self.weights is None else self.weights.draws()
+        return {**self.model.posterior_noise(1, batch), **own}
 
     def codes(self, x: Tensor, noise: State) -> tuple[list[Tensor], list[Tensor]]:
         """Draw the codes of every layer.
@@ -94,12 +119,27 @@ class MDL(Objective):
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """Make one pure step; see the package docstring."""
-        h, entropies = self.codes(batch.x, noise)
-        gain = total([self.model.log_joint(batch.x, h), *entropies])
-        loss = -reduction.over_cases(gain, self.reduce)
+        if self.weights is None:
+            gain = self._gain(batch.x, noise)
+            cost: Tensor | float = 0.0
+        else:
+            with self.weights.on(self.model, noise):
+                gain = self._gain(batch.x, noise)
+            cost = self.weights.cost(self.model) / state["cases"]
+
+        loss = reduction.over_cases(cost - gain, self.reduce)
         if self.weight_decay:
             loss = loss + penalty(self.model, self.weight_decay)
-        return loss, state, {"bound": gain.detach().mean()}
+
+        told = {"bound": gain.detach().mean()}
+        if isinstance(cost, Tensor):
+            told["weight_cost"] = cost.detach()
+        return loss, state, told
+
+    def _gain(self, x: Tensor, noise: State) -> Tensor:
+        """Return the one-sample bounds of the examples ``x`` (batch, d): (1, batch), nats."""
+        h, entropies = self.codes(x, noise)
+        return total([self.model.log_joint(x, h), *entropies])
 
 
 def half(h: Tensor, logits: Tensor) -> Tensor:

@@ -19,18 +19,18 @@ device.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
 from vaebench import kernels
 from vaebench.data.examples import prepare
 from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
+from vaebench.nn.lending import lent, places_of
 from vaebench.nn.precision import products_in
 from vaebench.objectives import decay
 from vaebench.objectives.base import Batch, Objective, State
@@ -256,21 +256,6 @@ class Pack:
         loss, new_state, metrics = functional_call(self.objective, params, (state, batch, noise))
         return loss, (new_state, metrics)
 
-    @contextlib.contextmanager
-    def _lent(self, params: dict[str, Tensor]) -> Iterator[None]:
-        """Put ``params`` in the places of the objective's own parameters within a block.
-
-        ``functional_call`` does the same, but takes ten times as long.
-        """
-        own = [(place, key, place[key]) for place, key in self._places.values()]
-        try:
-            for name, (place, key) in self._places.items():
-                place[key] = params[name]
-            yield
-        finally:
-            for place, key, v in own:
-                place[key] = v
-
     def _packed(
         self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None, clock: Tensor
     ) -> dict[str, Tensor]:
@@ -302,7 +287,7 @@ class Pack:
         for r in range(self.size):
             params = {k: v.requires_grad_() for k, v in _at(self.params, r).items()}
             with (
-                self._lent(params),
+                lent(self._places, params),
                 kernels.use(self.engine == "kernel"),
                 decay.apart(bool(self._decay)),
                 products_in(self.precision, self.data.device),
@@ -364,25 +349,6 @@ def group_of(objective: Objective) -> dict[str, str]:
             )
 
         out[name] = groups[0]
-    return out
-
-
-def places_of(objective: nn.Module) -> dict[str, tuple[dict[str, Tensor], str]]:
-    """Return where every parameter is held: name -> (dictionary, key in it).
-
-    Raises:
-        ValueError: For a parameter that has two names.
-    """
-    out = {}
-    for prefix, module in objective.named_modules():
-        for key, v in module._parameters.items():
-            if v is not None:
-                out[f"{prefix}.{key}" if prefix else key] = module._parameters, key
-
-    if set(out) != {name for name, _ in objective.named_parameters()}:
-        raise ValueError(
-            f"{type(objective).__name__} has a parameter of two names, which a step cannot replace"
-        )
     return out
 
 
