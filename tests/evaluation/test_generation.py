@@ -197,9 +197,9 @@ def test_what_is_refused():
         Decoding("beam", 0)
     with pytest.raises(UserError, match="no images"):
         generation.drawn_images(text_model(latents=2), 1, 0)
-    with pytest.raises(UserError, match="LinearGaussian makes no images of zeros and ones"):
+    with pytest.raises(UserError, match="model=linear_gaussian makes no images of zeros and ones"):
         generation.drawn_images(LinearGaussian(DataInfo(torch.zeros(4)), [2]), 1, 0)
-    with pytest.raises(UserError, match="PixelCNN has no codes of images"):
+    with pytest.raises(UserError, match="model=pixel_cnn has no codes of images"):
         generation.images_again(image_model(PixelCNN), torch.zeros(1, 6), 0)
     with pytest.raises(UserError, match="no codes"):
         generation.codes(text_model(TextLM), torch.tensor([[1, 5, 2]]), 0, mean=True)

@@ -161,6 +161,6 @@ def test_encoders_are_the_models(name):
 
 def test_a_boltzmann_machine_has_no_programs(tmp_path):
     model = models.build({"name": "rbm_vae", "latents": 4}, IMAGES)
-    with pytest.raises(UserError, match="RBMVAE has no programs that run without vaebench"):
+    with pytest.raises(UserError, match="model=rbm_vae has no programs that run without vaebench"):
         programs.write(model, torch.zeros(2, 16), tmp_path / "none")
     assert not (tmp_path / "none").exists()

@@ -45,7 +45,7 @@ def test_latents_of_a_deep_latent_gaussian_model_are_moved_if_they_are_one_layer
     deep = models.build(
         {"name": "dlgm", "dims": [2, 2], "hidden": [3]}, DataInfo(torch.full((4,), 0.5))
     )
-    with pytest.raises(UserError, match="DLGM has no Gaussian latents of images"):
+    with pytest.raises(UserError, match="model=dlgm has no Gaussian latents of images"):
         traversal.moved(deep, cases(), 2, 3, 0, manifold=True, means=True)
 
 
@@ -156,7 +156,7 @@ def test_what_is_refused():
         traversal.moved(torch.nn.Linear(2, 2), cases(), 2, 3, 0)
     grey = GaussianVAE(DataInfo(np.full(4, 0.5), Kind.INTENSITY), 2, [3], likelihood="gaussian")
     with pytest.raises(
-        UserError, match="GaussianVAE has no Gaussian latents of images of zeros and ones"
+        UserError, match="model=gaussian_vae has no Gaussian latents of images of zeros and ones"
     ):
         traversal.moved(grey, cases(), 2, 3, 0)
     assert traversal.moved(grey, cases(), 2, 3, 0, means=True).images.shape == (2, 3, 4)

@@ -105,7 +105,7 @@ def test_without_settings_a_model_is_enumerated(x):
     large = models.build(
         {"name": "rbm_vae", "latents": 18, "units": 2}, DataInfo(torch.full((4,), 0.5))
     )
-    with pytest.raises(ValueError, match="RBMVAE has no exact value"):
+    with pytest.raises(ValueError, match="model=rbm_vae has no exact value"):
         validation_bound(large, x, 1, 0, {})
 
 

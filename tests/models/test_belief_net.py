@@ -133,7 +133,7 @@ def test_ancestral_samples_have_the_joint_frequencies():
         ({"name": "sbn", "dims": [2, 0]}, "model.dims=[2, 0]"),
         ({"name": "sbn", "dims": [2.0]}, "model.dims=[2.0]"),
         ({"name": "sbn", "dims": 200}, "model.dims=200"),
-        ({"name": "fdarn", "dims": [2, 2]}, "FDARN has 1 latent layer"),
+        ({"name": "fdarn", "dims": [2, 2]}, "model=fdarn has 1 latent layer"),
         ({"name": "sbn", "dims": [2], "posterior": "factorized"}, "model.posterior='factorized'"),
         ({"name": "sbn", "dims": [2], "depth": 3}, "depth"),
         ({"name": "linear_gaussian", "dims": [2, 2]}, "one latent layer"),

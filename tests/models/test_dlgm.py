@@ -245,6 +245,7 @@ def test_bad_settings(settings, says):
 def test_noise_on_the_input_that_an_objective_leaves_out_is_refused(objective):
     objectives.build({"name": objective}, build(dims=[2]))
     with pytest.raises(
-        UserError, match=f"objective {objective} trains DLGM without dropout or noise on its input"
+        UserError,
+        match=f"objective {objective} trains model=dlgm without dropout or noise on its input",
     ):
         objectives.build({"name": objective}, build(dims=[2], input_noise="bit_flip"))

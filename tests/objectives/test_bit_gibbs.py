@@ -221,7 +221,7 @@ def test_bad_settings_are_named(key, value, allowed):
 
 def test_it_trains_models_without_an_inference_network():
     model = models.build({"name": "rbm_vae", "latents": 4, "units": 3}, DataInfo([0.5] * 3))
-    with pytest.raises(UserError, match="bit_gibbs cannot train RBMVAE"):
+    with pytest.raises(UserError, match="bit_gibbs cannot train model=rbm_vae"):
         objectives.build({"name": "bit_gibbs"}, model)
     mine = models.build({"name": "rbm_generator", "latents": 4, "units": 3}, DataInfo([0.5] * 3))
     able = [n for n, cls in objectives.OBJECTIVES.items() if cls.trains(mine)]

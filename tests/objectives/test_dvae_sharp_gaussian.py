@@ -313,7 +313,8 @@ def test_compiled_equals_plain(samples):
 def test_it_trains_models_with_mixtures_only():
     net = models.build({"name": "rbm_vae", "latents": 4}, DataInfo(torch.full((D,), 0.5)))
     with pytest.raises(
-        UserError, match=r"objective dvae_sharp_gaussian cannot train RBMVAE; allowed: .*dvae_pp"
+        UserError,
+        match=r"objective dvae_sharp_gaussian cannot train model=rbm_vae; allowed: .*dvae_pp",
     ):
         objectives.build({"name": "dvae_sharp_gaussian"}, net)
 

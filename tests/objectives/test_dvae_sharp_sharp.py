@@ -338,7 +338,7 @@ def test_what_it_trains():
     other = models.build(
         {"name": "rbm_vae", "latents": 4, "layers": 0}, DataInfo(torch.zeros(VISIBLE))
     )
-    with pytest.raises(UserError, match="dvae_sharp_sharp cannot train RBMVAE"):
+    with pytest.raises(UserError, match="dvae_sharp_sharp cannot train model=rbm_vae"):
         objectives.build({"name": "dvae_sharp_sharp"}, other)
     for key, value in (
         ("relaxation", "gaussian"),
@@ -349,6 +349,6 @@ def test_what_it_trains():
         with pytest.raises(UserError, match=key):
             rule_of(**{key: value})
     with pytest.raises(
-        UserError, match=r"dvae_pp cannot train RBMPosteriorVAE; allowed: dvae_sharp_sharp$"
+        UserError, match=r"dvae_pp cannot train model=rbm_posterior; allowed: dvae_sharp_sharp$"
     ):
         objectives.build({"name": "dvae_pp"}, rule_of().model)

@@ -149,5 +149,7 @@ def test_a_bad_average_is_refused():
 
 def test_it_cannot_train_discrete_latents():
     model = models.build({"name": "sbn", "dims": [2]}, DataInfo(torch.zeros(3)))
-    with pytest.raises(UserError, match="iw_bound cannot train SBN; allowed: nvil, wake_sleep"):
+    with pytest.raises(
+        UserError, match="iw_bound cannot train model=sbn; allowed: nvil, wake_sleep"
+    ):
         objectives.build({"name": "iw_bound"}, model)

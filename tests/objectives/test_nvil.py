@@ -162,6 +162,6 @@ def test_bad_settings(settings, message):
 def test_it_cannot_train_continuous_latents():
     model = models.build({"name": "linear_gaussian", "dims": [2]}, DataInfo(torch.zeros(3)))
     with pytest.raises(
-        UserError, match="nvil cannot train LinearGaussian; allowed: wake_sleep, iw_bound"
+        UserError, match="nvil cannot train model=linear_gaussian; allowed: wake_sleep, iw_bound"
     ):
         objectives.build({"name": "nvil"}, model)

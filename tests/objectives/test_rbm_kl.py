@@ -204,9 +204,9 @@ def test_what_it_trains_and_declares():
     assert rule.noise(7) == {"side2": ("uniform", (3, 7, 4)), "side1": ("uniform", (3, 7, 4))}
     assert (rule.state(0, 9)["chains"].shape, rule.per_case) == ((9, 4), ("chains",))
     other = models.build({"name": "rbm_posterior", "latents": 4}, DataInfo(np.zeros(3)))
-    with pytest.raises(UserError, match="rbm_kl cannot train RBMPosteriorVAE"):
+    with pytest.raises(UserError, match="rbm_kl cannot train model=rbm_posterior"):
         objectives.build({"name": "rbm_kl"}, other)
-    with pytest.raises(UserError, match=r"nvil cannot train RBMTarget; allowed: rbm_kl$"):
+    with pytest.raises(UserError, match=r"nvil cannot train model=rbm_target; allowed: rbm_kl$"):
         objectives.build({"name": "nvil"}, built())
     for key, value in (("gradient", "score"), ("relaxation", "power"), ("rao_blackwell", None)):
         with pytest.raises(UserError, match=rf"objective\.{key}="):

@@ -87,5 +87,5 @@ def test_the_bound_is_that_of_the_data(rule):
 def test_it_cannot_train_models_whose_batches_hang_together():
     info = DataInfo(torch.full((16,), 0.5), shape=(4, 4))
     small = {"latents": 2, "channels": 4, "kernels": [3, 3], "encoder_channels": [3], "features": 4}
-    with pytest.raises(UserError, match="wake_sleep cannot train ImageVAE"):
+    with pytest.raises(UserError, match="wake_sleep cannot train model=image_vae"):
         objectives.build({"name": "wake_sleep"}, models.build({"name": "image_vae", **small}, info))

@@ -94,7 +94,10 @@ def test_without_any_error_nothing_is_judged(compared, entry):
         None,
     )
     assert not c.differs
-    assert "1 of 2 rows agree, 1 not judged (no error is known on either side)" in render(c)
+    assert (
+        "1 of 2 rows agree within their errors, 1 not judged (no error is known on either side)"
+        in render(c)
+    )
     assert compared(a, b, tol=8.9).differs
     assert not compared(a, b, tol=9.0).differs
     assert compared(a, bound).differs  # a metric in one file only is always told
@@ -152,7 +155,7 @@ def test_nothing_in_common_is_refused(compared, entry):
 def test_other_training_settings_are_named(compared, entry):
     a = entry("SBN 200", [113.0], key="one")
     b = entry("SBN 200", [113.0], key="two")
-    assert "agrees (trained otherwise: one against two)" in render(compared(a, b))
+    assert "within errors (trained otherwise: one against two)" in render(compared(a, b))
     assert "trained otherwise" not in render(compared(a, a))
 
 
@@ -199,7 +202,7 @@ def test_preset_against_preset(compared, entry):
     assert "DIFFERS (presets: paper against tuned)" in render(c)
     assert "presets:" not in render(compared(a, a))
     modified = entry("SBN 200", [113.0], label="modified", key="k")
-    assert "agrees (labels: none against modified)" in render(compared(a, modified))
+    assert "within errors (labels: none against modified)" in render(compared(a, modified))
 
 
 @pytest.mark.parametrize("tol", [-0.1, math.nan, math.inf])

@@ -102,7 +102,7 @@ def test_compare_finds_what_other_tables_train(tmp_path, capsys):
     assert "nvil_mnist,MoB 500," in mine.read_text()
     code, out, _ = call(capsys, "compare", mine, "reference", "--only", "row=MoB 500")
     assert code == 0
-    assert out.count("agrees") == 2
+    assert out.count("within errors") == 2
 
 
 def test_compare_sees_a_value_that_differs(tmp_path, capsys):

@@ -106,7 +106,7 @@ def test_data_that_the_model_cannot_read_stop_everything_before_it_runs(make_cel
         ("model.init", "zeros", "model.init='zeros'"),
         ("model.init_scale", -1.0, "model.init_scale"),
         ("objective.baseline_units", 0, "objective.baseline_units=0"),
-        ("objective", {"name": "iw_bound"}, "iw_bound cannot train SBN"),
+        ("objective", {"name": "iw_bound"}, "iw_bound cannot train model=sbn"),
         ("optim.rate", -1.0, "the rate of group 'model' is -1.0"),
         ("model.dims", [10**12, 10**12], "these settings cannot be built"),
     ],

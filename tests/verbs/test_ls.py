@@ -47,6 +47,23 @@ def test_ls_runs(runs, capsys):
     assert call(capsys, "ls", "runs", f"run.results={runs}/none")[1] == "no runs\n"
 
 
+def test_ls_runs_tells_how_far_a_run_in_training_is(runs, capsys):
+    """By its last validation, without the checkpoint; a damaged curve tells nothing."""
+    folder = runs / "other-sbn9" / "seed-4"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "checkpoint.safetensors").touch()
+    (folder / "curve.csv").write_text("update,seconds\n1000,2.0\n2500,5.0\n")
+
+    def told():
+        lines = call(capsys, "ls", "runs", f"run.results={runs}")[1].splitlines()
+        return next(line.split()[1:4] for line in lines if line.startswith("other-sbn9"))
+
+    assert told() == ["4", "partial", "2,500"]
+    (folder / "curve.csv").write_text("update,seconds\n1000,2.0\nx")
+    assert told() == ["4", "partial", "-"]
+
+
 def test_ls_runs_shows_flags_first(runs, capsys):
     (cell,) = cells(
         catalogue.load_table("small"),

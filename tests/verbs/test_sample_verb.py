@@ -152,12 +152,17 @@ def test_images(runs, capsys, monkeypatch, tmp_path):
         ),
         ("nvil_mnist", ["reconstruct", "--path", "3"], b"0\n1\n", "--path: for documents"),
         ("nvil_mnist", ["sample", "--how", "beam"], b"", "--how: for documents"),
-        ("nvil_mnist", ["sample", "--traverse", "2"], b"", "SBN has no Gaussian latents of images"),
+        (
+            "nvil_mnist",
+            ["sample", "--traverse", "2"],
+            b"",
+            "model=sbn has no Gaussian latents of images",
+        ),
         (
             "nvil_mnist",
             ["reconstruct", "--test", "2", "--code", "mean"],
             b"",
-            "SBN has no mean of the codes",
+            "model=sbn has no mean of the codes",
         ),
         ("lagging_yahoo", ["sample", "--traverse", "1"], b"", "--traverse: for images"),
         ("lagging_yahoo", ["sample", "--manifold"], b"", "--manifold: for images"),
@@ -268,7 +273,11 @@ def test_an_image_that_is_not_drawn_does_not_become_text(name):
             ["sample", "--longest", "3"],
             "--longest: for documents, and digits has none",
         ),
-        ("nvil_mnist", ["sample", "--traverse", "2"], "SBN has no Gaussian latents of images"),
+        (
+            "nvil_mnist",
+            ["sample", "--traverse", "2"],
+            "model=sbn has no Gaussian latents of images",
+        ),
         (
             "nvil_mnist",
             ["reconstruct", "--path", "2"],

@@ -96,6 +96,6 @@ def exact_value(model: Model, x: Tensor) -> float:
     log_p = known(model, x)
     if log_p is None:
         raise ValueError(
-            f"{type(model).__name__} has no exact value, and there are no settings for its log Z"
+            f"{model.called} has no exact value, and there are no settings for its log Z"
         )
     return -float(log_p.mean())

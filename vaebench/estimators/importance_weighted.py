@@ -176,9 +176,9 @@ def sampled(model: Model, log_z: float | None, samples: str) -> tuple[SampledPos
     """
     if log_z is None and isinstance(model, BoltzmannPrior):
         raise UserError(
-            f"{type(model).__name__} has a Boltzmann machine as its prior: give its log_z, "
+            f"{model.called} has a Boltzmann machine as its prior: give its log_z, "
             "such as float(estimators.log_z.ais(model.prior(), 1000, 100, seed=0).value)"
         )
     if not isinstance(model, SampledPosterior):
-        raise UserError(f"{type(model).__name__} has no posterior to draw {samples} from")
+        raise UserError(f"{model.called} has no posterior to draw {samples} from")
     return model, float(log_z or 0.0)

@@ -82,7 +82,6 @@ def scalar(model: Model) -> bool:
 def _check(model: Model) -> GaussianPosterior:
     if not (isinstance(model, GaussianPosterior) and scalar(model)):
         raise UserError(
-            f"{type(model).__name__}: posterior means are drawn for one Gaussian "
-            "latent, model.latents=1"
+            f"{model.called}: posterior means are drawn for one Gaussian latent, model.latents=1"
         )
     return model

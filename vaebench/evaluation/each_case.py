@@ -50,9 +50,7 @@ def each_case(
     if weights is not None:
         found |= {"iw_nll": weights.each(), "ess": weights.each_ess()}
     if not found:
-        raise UserError(
-            f"{type(model).__name__} has no bound and no likelihood that is known of each case"
-        )
+        raise UserError(f"{model.called} has no bound and no likelihood that is known of each case")
 
     return {name: v.double().cpu().numpy() for name, v in found.items()}
 

@@ -39,9 +39,9 @@ def check_moved(config: Mapping[str, Any], latents: int) -> None:
 
     Raises UserError if its latents are not Gaussian, or if there are fewer.
     """
-    model = FAMILIES[config["model"]["name"]]
-    if model.latent != "gaussian":
-        raise UserError(f"{model.place.rpartition('.')[2]} has no Gaussian latents of images")
+    name = config["model"]["name"]
+    if FAMILIES[name].latent != "gaussian":
+        raise UserError(f"model={name} has no Gaussian latents of images")
     there = config["model"].get("latents") or next(iter(config["model"].get("dims") or ()), None)
     if there is not None and latents > there:
         raise UserError(f"{latents} latents to move: the model has {there}")

@@ -87,7 +87,7 @@ class Decoding:
 
     def _some(self, model: Model, z: Tensor | None, u: Tensor | None) -> list[Document]:
         if not isinstance(model, TextModel):
-            raise UserError(f"{type(model).__name__} writes no documents")
+            raise UserError(f"{model.called} writes no documents")
         if u is not None:
             return text_generation.sample(model, z, u)
         if self.how == "greedy":
@@ -122,7 +122,7 @@ def codes(model: Model, x: Tensor, seed: int, mean: bool) -> Tensor:
     model without codes of documents.
     """
     if not (model.facts.reads_documents and isinstance(model, GaussianPosterior)):
-        raise UserError(f"{type(model).__name__} has no codes of documents")
+        raise UserError(f"{model.called} has no codes of documents")
 
     parts = [model.posterior(part) for part in x.split(whole_batches(model, TOGETHER))]
     q = Gaussian(
@@ -183,7 +183,7 @@ def drawn_images(model: Model, number: int, seed: int) -> Tensor:
             noise.fixed(shapes, seed, "made_code", device=model.mean.device),
         )[0]
     if not (isinstance(model, BoltzmannPrior) and isinstance(model, BinaryVisibles)):
-        raise UserError(f"{type(model).__name__} makes no images of zeros and ones")
+        raise UserError(f"{model.called} makes no images of zeros and ones")
 
     machine = model.prior()
     z1 = _noise((1, number, len(machine.b1)), seed, "made_start", model).round()
@@ -206,10 +206,10 @@ def images_again(model: Model, x: Tensor, seed: int, mean: bool = False) -> Tens
     if not (
         isinstance(model, LatentModel) and isinstance(model, BinaryVisibles) and model.draws_bits
     ):
-        raise UserError(f"{type(model).__name__} has no codes of images of zeros and ones")
+        raise UserError(f"{model.called} has no codes of images of zeros and ones")
     if mean and not isinstance(model, GaussianPosterior):
         raise UserError(
-            f"{type(model).__name__} has no mean of the codes of an image, whose latents are bits"
+            f"{model.called} has no mean of the codes of an image, whose latents are bits"
         )
 
     if mean:
@@ -220,7 +220,7 @@ def images_again(model: Model, x: Tensor, seed: int, mean: bool = False) -> Tens
             machine, _noise((1, *machine.b1.shape), seed, "made_start", model).round(), seed
         )
     elif not isinstance(model, SampledPosterior):
-        raise UserError(f"{type(model).__name__} has no posterior to draw codes from")
+        raise UserError(f"{model.called} has no posterior to draw codes from")
     else:
         shapes = model.posterior_noise(1, len(x))
         z = model.sample_posterior(
@@ -246,7 +246,7 @@ def imputed_images(model: Model, x: Tensor, hidden: Tensor, seed: int) -> Tensor
         and isinstance(model, BinaryVisibles)
         and model.draws_bits
     ):
-        raise UserError(f"{type(model).__name__} has no codes of images of zeros and ones")
+        raise UserError(f"{model.called} has no codes of images of zeros and ones")
     walk = list(imputation.states(cast(imputation.Decoding, model), x, hidden, IMPUTED[-1], seed))
     return torch.stack([x, torch.where(hidden, 0.5, x), *(walk[step] for step in IMPUTED)], 1)
 

@@ -48,7 +48,7 @@ def programs_of(model: Model, x: Tensor) -> dict[str, Program]:
     found = model.programs(example)
     if not found:
         raise UserError(
-            f"{type(model).__name__} has no programs that run without vaebench, for a Boltzmann "
+            f"{model.called} has no programs that run without vaebench, for a Boltzmann "
             "machine takes chains: export its parameters"
         )
     return found

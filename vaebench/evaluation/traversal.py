@@ -72,7 +72,7 @@ def moved(
     )
     if not (has_means(model) and drawn):
         wanted = "images" if means else "images of zeros and ones"
-        raise UserError(f"{type(model).__name__} has no Gaussian latents of {wanted}")
+        raise UserError(f"{model.called} has no Gaussian latents of {wanted}")
     if latents > model.sizes[1]:
         raise UserError(f"{latents} latents to move: the model has {model.sizes[1]}")
     if around is not None and not 0 <= around < len(x):

@@ -24,7 +24,7 @@ from vaebench.data.info import DataInfo
 from vaebench.dists.rbm import RBM
 from vaebench.models.posterior import Gaussian, Noise, Posterior, log_standard, total
 from vaebench.nn.batch_norm import Tape
-from vaebench.protocol.families import Family
+from vaebench.protocol.families import FAMILIES, Family
 from vaebench.rng.noise import Shapes
 
 Moments = tuple[Tensor, Tensor]
@@ -88,6 +88,11 @@ class Model(nn.Module, ABC):
         self.sizes = [info.size, *latents]
         # The mean has values even if the model is built on the device "meta", only to be checked.
         self.register_buffer("mean", torch.from_numpy(info.mean))
+
+    @property
+    def called(self) -> str:
+        """What the model is called in a message: the setting that chooses it, ``model=sbn``."""
+        return next(f"model={name}" for name, facts in FAMILIES.items() if facts is self.facts)
 
     @property
     def draws_bits(self) -> bool:

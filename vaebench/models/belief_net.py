@@ -186,9 +186,7 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
             )
 
         if self.max_layers and len(dims) > self.max_layers:
-            raise UserError(
-                f"model.dims={dims}: {type(self).__name__} has {self.max_layers} latent layer"
-            )
+            raise UserError(f"model.dims={dims}: {self.called} has {self.max_layers} latent layer")
         if posterior not in POSTERIORS:
             raise UserError(f"model.posterior={posterior!r}: {nearest(str(posterior), POSTERIORS)}")
 

@@ -105,7 +105,7 @@ def build(config: dict[str, Any], model: Model) -> Objective:
     if not cls.trains(model):
         able = [k for k, c in OBJECTIVES.items() if c.trains(model)]
         setting = unlike_default(model, cls.trains)
-        what = type(model).__name__ + (f" with {setting}" if setting else "")
+        what = model.called + (f" with {setting}" if setting else "")
         raise UserError(f"objective {name} cannot train {what}; allowed: {', '.join(able)}")
 
     try:
@@ -123,7 +123,7 @@ def _refuse_left_out(name: str, objective: Objective, model: Model) -> None:
     left_out = set(asked) - set(objective.draws(1, 1)) if asked else set()
     if left_out:
         raise UserError(
-            f"objective {name} trains {type(model).__name__} without dropout or noise on its "
+            f"objective {name} trains {model.called} without dropout or noise on its "
             "input, which the model's settings ask for; allowed: these settings off, or another "
             "objective"
         )

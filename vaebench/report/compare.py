@@ -293,9 +293,10 @@ def render(comparison: Comparison, width: int | None = None) -> str:
 
     ``width`` is that of the terminal, None for no limit.
     """
-    headers = ("row", "metric", "first", "n", "second", "n", "difference", "error", "allowed", "")
-    lines = tuple(_line(row) for row in comparison.rows)
-    sides = ("left", "left", *["right"] * 7, "left")
+    numbers = ("first", "n", "second", "n", "difference", "error", "allowed")
+    headers = ("row", "metric", *numbers, "result")
+    lines = tuple(_line(row, comparison.tol) for row in comparison.rows)
+    sides = ("left", "left", *["right"] * len(numbers), "left")
     verdict = f"{_count(comparison)}: {_rule(comparison)}"
     return (
         f"{text.grid(Grid(headers, lines, sides, leading=2), width)}\n"
@@ -304,8 +305,11 @@ def render(comparison: Comparison, width: int | None = None) -> str:
     )
 
 
-def _line(r: ComparedRow) -> tuple[str, ...]:
-    """Return the cells of one row."""
+def _line(r: ComparedRow, tol: float | None) -> tuple[str, ...]:
+    """Return the cells of one row.
+
+    Without a tolerance a small difference is only one that the errors do not tell from none.
+    """
     counts = [str(e.n) if e else "" for e in (r.a, r.b)]
     numbers = ((r.difference, "+.3f"), (r.error, ".3f"), (r.allowed, ".3g"))
     values = [f"{value:{spec}}" if value is not None else "" for value, spec in numbers]
@@ -314,7 +318,8 @@ def _line(r: ComparedRow) -> tuple[str, ...]:
         where = f"only in the {'first' if r.b is None else 'second'}"
         words = where if r.judged else f"not judged: {where}"
     else:
-        words = "agrees" if r.within else "DIFFERS" if r.judged else "not judged"
+        alike = "within errors" if tol is None else "agrees"
+        words = alike if r.within else "DIFFERS" if r.judged else "not judged"
 
     if r.protocols:
         words += f" (protocols: {r.protocols})"
@@ -338,7 +343,8 @@ def _count(comparison: Comparison) -> str:
     missing = f", {alone} more in one side only" if alone else ""
     if comparison.left_out:
         missing = f", {comparison.left_out} in one side only left out"
-    return f"{sum(r.within for r in rows)} of {len(rows)} rows agree{unknown}{missing}"
+    how = " within their errors" if comparison.tol is None else ""
+    return f"{sum(r.within for r in rows)} of {len(rows)} rows agree{how}{unknown}{missing}"
 
 
 def _rule(comparison: Comparison) -> str:

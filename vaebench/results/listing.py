@@ -5,22 +5,30 @@ Neither torch nor Hydra nor pandas is loaded.
 
 from __future__ import annotations
 
-from vaebench.results import index, shipped_models
+from vaebench.results import curves, index, shipped_models
 from vaebench.results.store import Store, read_note
 
 
 def runs(store: Store) -> list[tuple[object, ...]]:
     """Return a header, and a line for each run.
 
-    A line has name, seed, status, updates, what the run was made for, and its measures.
+    A line has name, seed, status, updates (those of a run in training are at its last validation),
+    what the run was made for, and its measures.
     """
     with index.opened(store) as known:
         found = known.listing()
 
     rows: list[tuple[object, ...]] = [("RUN", "SEED", "STATUS", "UPDATES", "OF", "MEASURES")]
     for key, seed, status, updates, about, line in found:
-        rows.append((key, seed, status, "-" if updates is None else f"{updates:,}", about, line))
+        made = _validated(store, key, seed) if updates is None else updates
+        rows.append((key, seed, status, "-" if made is None else f"{made:,}", about, line))
     return rows
+
+
+def _validated(store: Store, key: str, seed: int) -> int | None:
+    """Return the updates of a run that has no result yet at its last validation, if any."""
+    updates = curves.validated(store.run_dir(key, seed))
+    return updates[-1] if updates else None
 
 
 def shipped() -> list[tuple[object, ...]]:

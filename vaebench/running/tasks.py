@@ -21,7 +21,7 @@ from vaebench.config.cells import Cell, canonical
 from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
 from vaebench.formatting import first_line
-from vaebench.results import flags, run_files
+from vaebench.results import curves, flags
 from vaebench.results.current import is_current
 from vaebench.results.lock import Busy, Held
 from vaebench.results.result_file import readable_measures
@@ -97,13 +97,11 @@ def share_done(store: Store, cell: Cell, seed: int) -> float:
 
     It is read from the curve, without the checkpoint.
     """
-    try:
-        lines = (store.run_dir(cell.key, seed) / run_files.CURVE).read_text().splitlines()
-        done = int(lines[-1].partition(",")[0])  # updates
-    except (OSError, ValueError, IndexError):
+    updates = curves.validated(store.run_dir(cell.key, seed))
+    if not updates:
         return 0.0
-    if cell.train.unit == "epochs":
-        done = (len(lines) - 1) * cell.train.valid_every
+    epochs = cell.train.unit == "epochs"
+    done = len(updates) * cell.train.valid_every if epochs else updates[-1]
     return min(done / cell.train.updates, 1.0)
 
 
