@@ -36,6 +36,24 @@ def test_a_dry_run_writes_nothing_and_tells_what_is_left(tmp_path, capsys):
     assert err == ""
 
 
+@pytest.mark.parametrize(("seconds", "told"), [(1000.0, 0), (2000.0, 1)])
+def test_a_run_of_hours_says_so_at_its_start(whole, tmp_path, capsys, seconds, told):
+    """Two runs are left, of as many seconds each as the recorded ones took; an hour is long."""
+    root = tmp_path / "runs"
+    shutil.copytree(whole[0], root)
+    for path in root.glob("*/seed-*/result.json"):
+        result = json.loads(path.read_text())
+        path.write_text(json.dumps({**result, "seconds": seconds, "eval_seconds": 0.0}))
+
+    def err(*more):
+        assert main(["run", *TWO_CELLS, f"run.results={root}", "--seeds", *more]) == 0
+        return capsys.readouterr().err
+
+    line = "to do: about 66.7 min of one process for 2 runs; --dry-run says what each row takes"
+    assert err("0-2").count(line) == told
+    assert "to do:" not in err("0-2")  # all is done
+
+
 def test_a_dry_run_tells_what_is_done_and_what_the_rest_will_cost(whole, tmp_path, capsys):
     root = tmp_path / "runs"
     shutil.copytree(whole[0], root)

@@ -5,7 +5,7 @@ It shows the cells, what is done of them, and what the rest will cost.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -18,6 +18,9 @@ from vaebench.results.store import Store
 from vaebench.running import tasks as runner
 from vaebench.running.execute import Asked, Plan, device_kind
 
+LONG = 3600.0
+"""From so many seconds of training on, a command says at its start what is left to do."""
+
 
 def describe(plan: Plan, force: bool, shipped: Iterable[dict[str, Any]]) -> str:
     """Describe a plan: a line for each cell, then what is left to do and what it will cost.
@@ -27,64 +30,110 @@ def describe(plan: Plan, force: bool, shipped: Iterable[dict[str, Any]]) -> str:
         force: Whether finished runs are to be run again.
         shipped: The cost of the runs of the shipped results, besides those of the store.
     """
-    recorded = _recorded(plan, shipped)
-    known_total = 0.0
-    evaluations = 0.0
-    counted: dict[tuple[Any, int], str] = {}
+    work = _Work(plan, force, shipped)
     lines: list[str] = []
     for name, of_table in groupby(plan.asked, lambda asked: asked.cell.table):
         rows = [("row", "column", "seeds", "status", "updates", "time per seed")]
-        for _, group in groupby(of_table, lambda asked: id(asked.cell)):
-            asked = list(group)
+        for asked in _by_cell(of_table):
             cell = asked[0].cell
-            open_ = force or any(not a.known.status.ends(plan.evaluate) for a in asked)
-
-            # Finished cells report their recorded cost, wherever they ran; only
-            # unfinished ones need torch.
-            kind = device_kind(cell.run) if open_ else ""
-            alike = recorded.get(readable(cell.key), [])
-            cost = estimate(alike, cell, kind, plan.evaluate)
-
-            # Tables may share runs, so each training and each evaluation is counted once.
-            for a in asked:
-                share = 1.0 if force else _left(plan.store, a)
-                if share and (cell.key, a.seed) not in counted:
-                    counted[cell.key, a.seed] = "unknown" if cost is None else "known"
-                    known_total += (cost or 0.0) * share
-                elif (
-                    not share
-                    and not a.known.status.ends(plan.evaluate)
-                    and (runner.unit(cell), a.seed) not in counted
-                ):
-                    seconds = evaluation(alike, cell, kind)
-                    counted[runner.unit(cell), a.seed] = (
-                        "evaluation" if seconds else "evaluation of unknown cost"
-                    )
-                    evaluations += seconds or 0.0
-
-            budget = cell.train
-            updates = (
-                str(budget.updates)
-                if budget.unit == "updates"
-                else f"{budget.updates} {budget.unit}"
-            )
-            states = [a.known.status for a in asked]
-            count = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
-            seeds = ",".join(str(a.seed) for a in asked)
-            rows.append(
-                (
-                    cell.row,
-                    cell.column,
-                    seeds,
-                    count,
-                    updates,
-                    "?" if cost is None else duration(cost),
-                )
-            )
+            cost = work.take(asked)
+            rows.append((cell.row, cell.column, *_told(asked), _time(cost)))
         lines.append(f"{name} preset={cell.preset}\n{aligned(rows, '  ')}")
 
-    left = _to_do(list(counted.values()), duration(known_total), duration(evaluations))
-    return "\n".join([*lines, f"to do: {left}"])
+    return "\n".join([*lines, f"to do: {work}"])
+
+
+def announced(plan: Plan, force: bool, shipped: Iterable[dict[str, Any]]) -> str:
+    """Return a line for the user if the training that is left takes hours, else ''.
+
+    Arguments as of ``describe``.
+    """
+    work = _Work(plan, force, shipped)
+    for asked in _by_cell(plan.asked):
+        work.take(asked)
+
+    if work.training < LONG:
+        return ""
+    return f"to do: {work}; --dry-run says what each row takes, --minutes N stops in time"
+
+
+class _Work:
+    """What a plan leaves to do, added up while its cells are taken.
+
+    Args:
+        plan: What is asked for, and what is known of it.
+        force: Whether finished runs are to be run again.
+        shipped: The cost of the runs of the shipped results, besides those of the store.
+
+    Attributes:
+        training: Seconds of one process for the runs whose cost is known.
+        evaluation: Seconds for the evaluations of trained runs whose cost is known.
+    """
+
+    def __init__(self, plan: Plan, force: bool, shipped: Iterable[dict[str, Any]]) -> None:
+        self.plan = plan
+        self.force = force
+        self.training = 0.0
+        self.evaluation = 0.0
+        self._recorded = _recorded(plan, shipped)
+        self._counted: dict[tuple[Any, int], str] = {}
+
+    def take(self, asked: Sequence[Asked]) -> float | None:
+        """Add the runs of one cell.
+
+        Returns the seconds that a seed of it takes, or None if nothing like it is recorded.
+        """
+        cell = asked[0].cell
+        evaluate = self.plan.evaluate
+        open_ = self.force or any(not a.known.status.ends(evaluate) for a in asked)
+
+        # Finished cells report their recorded cost, wherever they ran; only
+        # unfinished ones need torch.
+        kind = device_kind(cell.run) if open_ else ""
+        alike = self._recorded.get(readable(cell.key), [])
+        cost = estimate(alike, cell, kind, evaluate)
+
+        # Tables may share runs, so each training and each evaluation is counted once.
+        for a in asked:
+            share = 1.0 if self.force else _left(self.plan.store, a)
+            if share and (cell.key, a.seed) not in self._counted:
+                self._counted[cell.key, a.seed] = "unknown" if cost is None else "known"
+                self.training += (cost or 0.0) * share
+            elif (
+                not share
+                and not a.known.status.ends(evaluate)
+                and (runner.unit(cell), a.seed) not in self._counted
+            ):
+                seconds = evaluation(alike, cell, kind)
+                self._counted[runner.unit(cell), a.seed] = (
+                    "evaluation" if seconds else "evaluation of unknown cost"
+                )
+                self.evaluation += seconds or 0.0
+        return cost
+
+    def __str__(self) -> str:
+        return _to_do(
+            list(self._counted.values()), duration(self.training), duration(self.evaluation)
+        )
+
+
+def _by_cell(asked: Iterable[Asked]) -> Iterator[list[Asked]]:
+    """Return what is asked of each cell."""
+    for _, group in groupby(asked, lambda a: id(a.cell)):
+        yield list(group)
+
+
+def _told(asked: Sequence[Asked]) -> tuple[str, str, str]:
+    """Return the seeds of a cell, how many have which status, and its budget, in words."""
+    budget = asked[0].cell.train
+    unit = "" if budget.unit == "updates" else f" {budget.unit}"
+    states = [a.known.status for a in asked]
+    count = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
+    return ",".join(str(a.seed) for a in asked), count, f"{budget.updates}{unit}"
+
+
+def _time(cost: float | None) -> str:
+    return "?" if cost is None else duration(cost)
 
 
 def _recorded(plan: Plan, shipped: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

@@ -58,7 +58,7 @@ def run(args: Namespace) -> int:
     from vaebench.config.selection import parse, seeds
     from vaebench.report import stored, written
     from vaebench.report.costs import reference_records
-    from vaebench.report.plan import describe
+    from vaebench.report.plan import announced, describe
     from vaebench.results.earlier_runs import of_earlier_version, refuse_outdated
     from vaebench.results.store import Store
     from vaebench.running.execute import Shard, execute, plan, unexpected
@@ -90,11 +90,15 @@ def run(args: Namespace) -> int:
         earlier = of_earlier_version(store, [cell for cell, _ in todo.todo])
         tell([earlier] if earlier else [])
 
+    if args.dry_run or todo.todo:
+        asked = [cell for chosen, _ in wanted for cell in chosen]
+        recorded = with_settings(reference_records(), asked)
     if args.dry_run:
         drawings.would_draw(figures, store.root)
-        asked = [cell for chosen, _ in wanted for cell in chosen]
-        print(describe(todo, args.force, with_settings(reference_records(), asked)))
+        print(describe(todo, args.force, recorded))
         return 0
+    if todo.todo and (line := announced(todo, args.force, recorded)):
+        tell([line])
 
     # The figures come first: if they cannot be written, this is known before the training.
     shown = drawings.draw(figures, store.root)
