@@ -49,7 +49,7 @@ def programs_of(model: Model, x: Tensor) -> dict[str, Program]:
     if not found:
         raise UserError(
             f"{model.called} has no programs that run without vaebench, for a Boltzmann "
-            "machine takes chains: export its parameters"
+            "machine takes chains; allowed: its parameters alone (--only parameters)"
         )
     return found
 
