@@ -160,6 +160,32 @@ def kl_share(rule):
     return len(X) * rule.weights.cost(rule.model) / CASES
 
 
+@pytest.mark.parametrize(("progress", "noisy"), [(0.0, False), (0.49, False), (0.5, True)])
+def test_noise_may_begin_later(progress, noisy):
+    """Before, a step is that of the rule without noise, and the deviations stand still; from then
+    on it is that of the rule with noise."""
+    rule = rule_of(weight_noise_from=0.5)
+    assert not rule.budget_free
+    drawn = drawn_for(rule)
+    settings = {"weight_noise": 0.3} if noisy else {}
+    other = objectives.build({"name": "mdl", **settings}, rule.model).double()
+    if noisy:
+        other.weights.load_state_dict(rule.weights.state_dict())
+
+    batch = Batch(X, progress=torch.tensor(progress))
+    state = {"cases": torch.tensor(CASES)}
+    loss = rule(state, batch, drawn)[0]
+    wanted = other(state, batch, drawn)[0]
+    torch.testing.assert_close(loss, wanted)
+
+    means = list(rule.model.parameters())
+    found = torch.autograd.grad(loss, [*means, *rule.weights.log_sigma])
+    slopes = torch.autograd.grad(wanted, means)
+    for a, b in zip(found, slopes, strict=False):
+        torch.testing.assert_close(a, b)
+    assert all(bool((v != 0).any()) == noisy for v in found[len(means) :])
+
+
 def test_the_step_leaves_the_means_in_place():
     rule = rule_of()
     before = list(rule.model.parameters())
@@ -192,6 +218,12 @@ def test_the_noise_of_a_large_net_is_drawn_in_short_blocks():
     large = torch.nn.Linear(2_000, 1_000, bias=False)
     assert WeightNoise(large, 0.1).block == AT_ONCE // 2_000_000
     assert WeightNoise(net(), 0.1).block == 100
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0, "late"])
+def test_a_begin_outside_the_budget_is_refused(value):
+    with pytest.raises(UserError, match=r"objective\.weight_noise_from=.*must be"):
+        objectives.build({"name": "mdl", "weight_noise_from": value}, net())
 
 
 @pytest.mark.parametrize("value", [-0.1, float("nan"), "much", True])

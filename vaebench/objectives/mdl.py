@@ -25,7 +25,7 @@ from vaebench.models.base import Model
 from vaebench.models.belief_net import BeliefNet
 from vaebench.models.posterior import total
 from vaebench.objectives import reduction
-from vaebench.objectives.base import Batch, Objective, State, Step
+from vaebench.objectives.base import Batch, Objective, State, Step, told
 from vaebench.objectives.decay import check_decay, penalty
 from vaebench.objectives.weight_noise import WeightNoise
 from vaebench.settings import validate
@@ -43,13 +43,19 @@ class MDL(Objective):
         weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``, added to the loss.
         weight_noise: Standard deviation with which adaptive noise on every parameter begins, see
             vaebench.objectives.weight_noise; 0: none.
+        weight_noise_from: Share of the budget that is trained before without noise.
 
     Reference:
         Gregor, Danihelka, Mnih, Blundell & Wierstra 2014, Deep AutoRegressive Networks, sections 3
         and 4; the estimator as Gu, Levine, Sutskever & Mnih 2016, MuProp, state it.
     """
 
-    tiny = ({}, {"weight_decay": 0.2}, {"weight_noise": 0.1})
+    tiny = (
+        {},
+        {"weight_decay": 0.2},
+        {"weight_noise": 0.1},
+        {"weight_noise": 0.1, "weight_noise_from": 0.5},
+    )
 
     model: BeliefNet
 
@@ -59,6 +65,7 @@ class MDL(Objective):
         reduce: str = "sum",
         weight_decay: float = 0.0,
         weight_noise: float = 0.0,
+        weight_noise_from: float = 0.0,
     ) -> None:
         super().__init__()
         self.model = model
@@ -69,6 +76,9 @@ class MDL(Objective):
         if validate.from_zero("objective.weight_noise", weight_noise):
             self.weights = WeightNoise(model, weight_noise)
             self.block = self.weights.block
+
+        self.noise_from = validate.share("objective.weight_noise_from", weight_noise_from)
+        self.budget_free = self.noise_from == 0
 
     @staticmethod
     def trains(model: Model) -> bool:
@@ -119,22 +129,30 @@ class MDL(Objective):
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """Make one pure step; see the package docstring."""
+        cost: Tensor | float = 0.0
         if self.weights is None:
             gain = self._gain(batch.x, noise)
-            cost: Tensor | float = 0.0
         else:
-            with self.weights.on(self.model, noise):
+            begun = self._begun(batch)
+            with self.weights.on(self.model, noise, begun):
                 gain = self._gain(batch.x, noise)
             cost = self.weights.cost(self.model) / state["cases"]
+            cost = cost if begun is None else begun * cost
 
         loss = reduction.over_cases(cost - gain, self.reduce)
         if self.weight_decay:
             loss = loss + penalty(self.model, self.weight_decay)
 
-        told = {"bound": gain.detach().mean()}
+        metrics = {"bound": gain.detach().mean()}
         if isinstance(cost, Tensor):
-            told["weight_cost"] = cost.detach()
-        return loss, state, told
+            metrics["weight_cost"] = cost.detach()
+        return loss, state, metrics
+
+    def _begun(self, batch: Batch) -> Tensor | None:
+        """Return 1 if the weights are noisy by now, else 0, (); None if they always are."""
+        if not self.noise_from:
+            return None
+        return (told(batch.progress) >= self.noise_from).to(batch.x.dtype)
 
     def _gain(self, x: Tensor, noise: State) -> Tensor:
         """Return the one-sample bounds of the examples ``x`` (batch, d): (1, batch), nats."""

@@ -7,7 +7,8 @@ KL(Q || prior) is least. An update draws one set of parameters for its whole bat
     E_Q[loss of a training case] + KL(Q || prior) / training cases.
 
 So sigma grows where a parameter matters little, and the noise takes away what it might have learnt
-of single cases. Models are validated and evaluated at the means.
+of single cases. Models are validated and evaluated at the means. Graves (2013, Generating Sequences
+With Recurrent Neural Networks) adds the noise to nets that were trained without.
 
 Reference: Graves 2011, Practical Variational Inference for Neural Networks, section 4.2, with one
 prior for each tensor instead of one for all. Graves takes the gradient of sigma from the squared
@@ -63,13 +64,22 @@ class WeightNoise(nn.Module):
         """Return the noise of one set of parameters: standard normal numbers for each."""
         return {_name(i): ("normal", tuple(p.shape)) for i, p in enumerate(self.log_sigma)}
 
-    def on(self, model: Model, noise: Noise) -> AbstractContextManager[None]:
-        """Let ``model`` have drawn parameters, mu + sigma epsilon, within a block."""
+    def on(
+        self, model: Model, noise: Noise, scale: Tensor | None = None
+    ) -> AbstractContextManager[None]:
+        """Let ``model`` have drawn parameters, mu + scale sigma epsilon, within a block.
+
+        Args:
+            model: The one that was given at the start.
+            noise: What ``draws`` asks for.
+            scale: (), a factor of the noise; None: 1.
+        """
         places = places_of(model)
+        sigmas = [v.exp() if scale is None else scale * v.exp() for v in self.log_sigma]
         drawn = {
-            name: torch.addcmul(mean, log_sigma.exp(), noise[_name(i)])
-            for i, ((name, mean), log_sigma) in enumerate(
-                zip(model.named_parameters(), self.log_sigma, strict=True)
+            name: torch.addcmul(mean, sigma, noise[_name(i)])
+            for i, ((name, mean), sigma) in enumerate(
+                zip(model.named_parameters(), sigmas, strict=True)
             )
         }
         return lent(places, drawn)
