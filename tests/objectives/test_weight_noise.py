@@ -223,7 +223,12 @@ def test_the_noise_of_a_large_net_is_drawn_in_short_blocks():
 @pytest.mark.parametrize("value", [-0.1, 1.0, "late"])
 def test_a_begin_outside_the_budget_is_refused(value):
     with pytest.raises(UserError, match=r"objective\.weight_noise_from=.*must be"):
-        objectives.build({"name": "mdl", "weight_noise_from": value}, net())
+        objectives.build({"name": "mdl", "weight_noise": 0.1, "weight_noise_from": value}, net())
+
+
+def test_the_begin_of_no_noise_is_refused():
+    with pytest.raises(UserError, match="there is no weight noise; allowed: 0"):
+        objectives.build({"name": "mdl", "weight_noise_from": 0.5}, net())
 
 
 @pytest.mark.parametrize("value", [-0.1, float("nan"), "much", True])

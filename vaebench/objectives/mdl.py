@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from vaebench.dists import bernoulli
+from vaebench.errors import UserError
 from vaebench.models.base import Model
 from vaebench.models.belief_net import BeliefNet
 from vaebench.models.posterior import total
@@ -79,6 +80,11 @@ class MDL(Objective):
 
         self.noise_from = validate.share("objective.weight_noise_from", weight_noise_from)
         self.budget_free = self.noise_from == 0
+        if self.noise_from and self.weights is None:
+            raise UserError(
+                f"objective.weight_noise_from={weight_noise_from}: there is no weight noise; "
+                "allowed: 0, or objective.weight_noise above 0"
+            )
 
     @staticmethod
     def trains(model: Model) -> bool:
