@@ -52,7 +52,7 @@ def kl_to(mean, log_sigma, m, s):
 def test_the_cost_is_the_divergence_from_the_best_prior():
     """Against torch's own KL, at the best mean and spread and at 400 others around them."""
     mean, log_sigma = values()
-    found = float(least_kl(mean, log_sigma))
+    found = float(least_kl([mean], [log_sigma]))
     m = float(mean.mean())
     s = math.sqrt(float(((mean - m) ** 2 + (2 * log_sigma).exp()).mean()))
     assert found == pytest.approx(kl_to(mean, log_sigma, m, s), rel=1e-12)
@@ -65,9 +65,36 @@ def test_the_cost_is_the_divergence_from_the_best_prior():
     assert min(others) > found
 
 
+def test_tensors_share_one_prior():
+    """Cut into parts of several shapes, parameters cost what they cost in one tensor."""
+    mean, log_sigma = values()
+
+    def parts(v):
+        return [v[:1], v[1:, :2].reshape(-1), v[1:, 2:]]
+
+    torch.testing.assert_close(
+        least_kl(parts(mean), parts(log_sigma)), least_kl([mean], [log_sigma])
+    )
+
+
+def test_a_tensor_that_begins_at_zero_is_not_held_there():
+    """Biases at 0 feel the prior of all parameters, not one of their own that is as narrow as
+    their noise: the pull towards it is (mean - m) / s^2."""
+    weights = 0.1 * torch.randn(40, 30, generator=torch.Generator().manual_seed(0)).double()
+    biases = torch.full((40,), 0.02, dtype=torch.float64, requires_grad=True)
+    sigmas = [torch.full(v.shape, math.log(0.01), dtype=torch.float64) for v in (weights, biases)]
+    (pull,) = torch.autograd.grad(least_kl([weights, biases], sigmas), biases)
+
+    every = torch.cat([weights.reshape(-1), biases.detach()])
+    spread = float(every.var(correction=0)) + 0.01**2
+    torch.testing.assert_close(pull, (biases.detach() - every.mean()) / spread)
+    assert float(pull.abs().max()) < 0.02 / 0.01
+
+
 def test_equal_parameters_cost_nothing():
     """If all have one mean and one deviation, the prior is the posterior."""
-    found = least_kl(torch.full((4, 3), 0.7), torch.full((4, 3), -1.3))
+    shapes = [(4, 3), (5,)]
+    found = least_kl([torch.full(v, 0.7) for v in shapes], [torch.full(v, -1.3) for v in shapes])
     assert float(found) == pytest.approx(0.0, abs=1e-5)
 
 
@@ -88,7 +115,7 @@ def test_a_step_is_that_of_the_drawn_parameters_and_their_cost(name, reduce):
         for (key, p), s, e in zip(plain.model.named_parameters(), sigmas, epsilons, strict=True):
             p.copy_(means[key] + s * e)
 
-    cost = sum(least_kl(p, v) for p, v in zip(means.values(), rule.weights.log_sigma, strict=True))
+    cost = least_kl(list(means.values()), list(rule.weights.log_sigma))
     cost = cost / CASES
     told_cost = cost.detach()
     cost = cost * shares[reduce]
@@ -231,7 +258,7 @@ def test_the_begin_of_no_noise_is_refused():
         objectives.build({"name": "mdl", "weight_noise_from": 0.5}, net())
 
 
-@pytest.mark.parametrize("value", [-0.1, float("nan"), "much", True])
+@pytest.mark.parametrize("value", [-0.1, float("nan"), "much", True, 1e-25, 1e30])
 def test_a_deviation_that_is_none_is_refused(value):
-    with pytest.raises(UserError, match=r"objective\.weight_noise=.*must be"):
+    with pytest.raises(UserError, match=r"objective\.weight_noise=.*(must be|allowed: 0, or)"):
         objectives.build({"name": "mdl", "weight_noise": value}, net())

@@ -1,8 +1,8 @@
 """Adaptive weight noise: a Gaussian over every parameter, learnt with its mean (Graves 2011).
 
 The posterior of the parameters is Q = prod_i N(mu_i, sigma_i^2), where mu_i is what the model calls
-the parameter. Each parameter tensor has a prior N(m, s^2) of its own, with the m and s at which
-KL(Q || prior) is least. An update draws one set of parameters for its whole batch, and minimises
+the parameter. All have one prior N(m, s^2), with the m and s at which KL(Q || prior) is least. An
+update draws one set of parameters for its whole batch, and minimises
 
     E_Q[loss of a training case] + KL(Q || prior) / training cases.
 
@@ -10,20 +10,25 @@ So sigma grows where a parameter matters little, and the noise takes away what i
 of single cases. Models are validated and evaluated at the means. Graves (2013, Generating Sequences
 With Recurrent Neural Networks) adds the noise to nets that were trained without.
 
-Reference: Graves 2011, Practical Variational Inference for Neural Networks, section 4.2, with one
-prior for each tensor instead of one for all. Graves takes the gradient of sigma from the squared
-gradient of the loss. Here it passes through the drawn parameters, which needs no approximation
-(Blundell et al. 2015, Weight Uncertainty in Neural Networks).
+Where parameters do not matter at all, as the unused half of triangular connections, their Gaussians
+become the prior, and cost nothing.
+
+Reference: Graves 2011, Practical Variational Inference for Neural Networks, section 4.2. Graves
+takes the gradient of sigma from the squared gradient of the loss. Here it passes through the drawn
+parameters, which needs no approximation (Blundell et al. 2015, Weight Uncertainty in Neural
+Networks).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
 
+from vaebench.errors import UserError
 from vaebench.models.base import Model
 from vaebench.models.posterior import Noise, total
 from vaebench.nn.lending import lent, places_of
@@ -32,6 +37,9 @@ from vaebench.settings import validate
 
 AT_ONCE = 20_000_000
 """Most numbers of noise that are drawn at once for a seed."""
+
+RANGE = (1e-6, 10.0)
+"""First standard deviations with which a training can begin."""
 
 
 class WeightNoise(nn.Module):
@@ -42,16 +50,21 @@ class WeightNoise(nn.Module):
         sigma: Standard deviation of every parameter at the start.
 
     Raises:
-        UserError: If ``sigma`` is not a finite number above 0.
+        UserError: If ``sigma`` is not a number of RANGE.
     """
 
     def __init__(self, model: Model, sigma: float) -> None:
         super().__init__()
         self.first = validate.positive("objective.weight_noise", sigma)
+        if not RANGE[0] <= self.first <= RANGE[1]:
+            raise UserError(
+                f"objective.weight_noise={sigma}: allowed: 0, or a number from {RANGE[0]:g} to "
+                f"{RANGE[1]:g}"
+            )
         self.log_sigma = nn.ParameterList(torch.zeros_like(p) for p in model.parameters())
 
     def start(self, generator: torch.Generator) -> None:
-        """Give every parameter the standard deviation of the start; nothing is drawn."""
+        """Give every parameter the standard deviation of the start."""
         for p in self.log_sigma:
             p.fill_(math.log(self.first))
 
@@ -86,22 +99,25 @@ class WeightNoise(nn.Module):
 
     def cost(self, model: Model) -> Tensor:
         """Return KL(Q || prior) of all parameters of ``model``, (), nats."""
-        pairs = zip(model.parameters(), self.log_sigma, strict=True)
-        return total([least_kl(mean, log_sigma) for mean, log_sigma in pairs])
+        return least_kl(list(model.parameters()), list(self.log_sigma))
 
 
-def least_kl(mean: Tensor, log_sigma: Tensor) -> Tensor:
+def least_kl(means: Sequence[Tensor], log_sigmas: Sequence[Tensor]) -> Tensor:
     """Return min over m and s of sum_i KL(N(mean_i, sigma_i^2) || N(m, s^2)), (), nats.
 
     It is reached at the mean m of the means, and at s^2 = mean of (mean_i - m)^2 + sigma_i^2
     (Graves 2011, section 4.2). There the quadratic terms cancel.
 
     Args:
-        mean: Means, of any shape.
-        log_sigma: Logarithms of the standard deviations, of the same shape.
+        means: Means, tensors of any shapes.
+        log_sigmas: Logarithms of the standard deviations, of the same shapes.
     """
-    spread = (mean - mean.mean()).square() + (2 * log_sigma).exp()
-    return 0.5 * mean.numel() * spread.mean().log() - log_sigma.sum()
+    count = sum(v.numel() for v in means)
+    center = total([v.sum() for v in means]) / count
+    squares = [(v - center).square().sum() for v in means]
+    variances = [(2 * v).exp().sum() for v in log_sigmas]
+    spread = total(squares + variances) / count
+    return 0.5 * count * spread.log() - total([v.sum() for v in log_sigmas])
 
 
 def _name(i: int) -> str:
