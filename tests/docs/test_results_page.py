@@ -47,7 +47,8 @@ def under(heading: str, head: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> list[Path]:
-    """Folders of two tiny runs: NVIL on images, aggressive training on documents."""
+    """Folders of three tiny runs: NVIL and noisy weights on images, aggressive training on
+    documents."""
     here = tmp_path_factory.mktemp("runs")
     few = [
         "train.updates=2",
@@ -72,9 +73,10 @@ def runs(tmp_path_factory) -> list[Path]:
         "--only",
         "column=IW",
     ]
+    noisy = [*nvil, "objective=mdl", "objective.weight_noise=0.1", "optim=adam", "optim.rate=1e-3"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VAEBENCH_DATA", str(tmp_path_factory.mktemp("data")))
-        for words in (nvil, text):
+        for words in (nvil, noisy, text):
             assert main(["run", *words, "--seeds", "0", *few]) == 0
     return sorted(here.glob("*/seed-0"))
 

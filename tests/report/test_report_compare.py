@@ -27,7 +27,7 @@ def test_same_results_agree(compared, frame, entry):
         ("nvil_mnist: SBN 200 / NVIL", "bound", 0.0),
         ("nvil_mnist: SBN 200 / NVIL", "iw_nll", 0.0),
     ]
-    assert "2 of 2 rows agree: |difference| <= 0" in render(c)
+    assert "2 of 2 rows within what is allowed: |difference| <= 0" in render(c)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,20 @@ def test_one_seed_uses_the_error_of_its_evaluation_and_the_margin(compared, entr
     assert "margin" not in render(compared(both, both))
 
 
+def test_a_row_says_what_allowed_its_difference(compared, entry):
+    """The margin of a single seed may be many errors wide, and then it is not called errors."""
+    single = entry("SBN 200", [113.0], error=0.01)
+    other = entry("SBN 200", [113.4], error=0.01)
+    several = entry("SBN 200", [112.9, 113.0, 113.1])
+    units = {"metric": "active_units", "unit": "units"}
+    a = several + entry("SBN 200", [100.0, 102.0, 104.0], **units)
+    assert "within margin" in render(compared(single, other))
+    assert "within errors" in render(compared(several, several))
+    assert "within tolerance" in render(compared(single, other, tol=0.5))
+    assert [r.by for r in compared(a, a, tol=0.5).rows] == ["tolerance", "errors"]
+    assert "DIFFERS" in render(compared(single, other, tol=0.1))
+
+
 def test_table_that_is_not_known_has_no_margin(compared, entry):
     a = entry("SBN 200", [113.0], error=0.03, table="of_old")
     c = compared(a, entry("SBN 200", [113.2], error=0.04, table="of_old"))
@@ -95,7 +109,7 @@ def test_without_any_error_nothing_is_judged(compared, entry):
     )
     assert not c.differs
     assert (
-        "1 of 2 rows agree within their errors, 1 not judged (no error is known on either side)"
+        "1 of 2 rows within what is allowed, 1 not judged (no error is known on either side)"
         in render(c)
     )
     assert compared(a, b, tol=8.9).differs
@@ -132,7 +146,7 @@ def test_rows_in_one_side_only_differ(compared, entry, failed):
     back = compared(both, both + entry("SBN 500", [112.0]), tol=1.0)
     assert back.differs
     assert "only in the second" in render(back)
-    assert "1 of 1 rows agree, 1 more in one side only" in render(back)
+    assert "1 of 1 rows within what is allowed, 1 more in one side only" in render(back)
 
 
 def test_number_that_is_not_finite_is_no_agreement(compared, entry):
@@ -155,7 +169,7 @@ def test_nothing_in_common_is_refused(compared, entry):
 def test_other_training_settings_are_named(compared, entry):
     a = entry("SBN 200", [113.0], key="one")
     b = entry("SBN 200", [113.0], key="two")
-    assert "within errors (trained otherwise: one against two)" in render(compared(a, b))
+    assert "within margin (trained otherwise: one against two)" in render(compared(a, b))
     assert "trained otherwise" not in render(compared(a, a))
 
 
@@ -202,7 +216,7 @@ def test_preset_against_preset(compared, entry):
     assert "DIFFERS (presets: paper against tuned)" in render(c)
     assert "presets:" not in render(compared(a, a))
     modified = entry("SBN 200", [113.0], label="modified", key="k")
-    assert "within errors (labels: none against modified)" in render(compared(a, modified))
+    assert "within margin (labels: none against modified)" in render(compared(a, modified))
 
 
 @pytest.mark.parametrize("tol", [-0.1, math.nan, math.inf])

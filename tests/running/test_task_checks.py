@@ -109,6 +109,7 @@ def test_data_that_the_model_cannot_read_stop_everything_before_it_runs(make_cel
         ("objective", {"name": "iw_bound"}, "iw_bound cannot train model=sbn"),
         ("optim.rate", -1.0, "the rate of group 'model' is -1.0"),
         ("model.dims", [10**12, 10**12], "these settings cannot be built"),
+        ("optim", {"name": "clipped_adam", "rate": 1e-3}, "clipped_adam has no rate for the"),
     ],
     ids=str,
 )

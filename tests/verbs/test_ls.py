@@ -47,21 +47,29 @@ def test_ls_runs(runs, capsys):
     assert call(capsys, "ls", "runs", f"run.results={runs}/none")[1] == "no runs\n"
 
 
-def test_ls_runs_tells_how_far_a_run_in_training_is(runs, capsys):
-    """By its last validation, without the checkpoint; a damaged curve tells nothing."""
+CURVES = {
+    "update,seconds\n1000,2.0\n2500,5.0\n": "2,500",
+    "update,seconds\n1000,2.0\n2500,5": "1,000",  # it was cut short
+    "update,seconds\n1000,2.0\n25\n": "1,000",
+    "update,seconds\n1000,2.0\n500,3.0\n": "1,000",  # it does not rise
+    "update,seconds\n1000,2.0\n\xff\n": "1,000",
+    "update,seconds\n-5,2.0\n": "-",
+    "update,seconds\n": "-",
+    "": "-",
+}
+
+
+@pytest.mark.parametrize(("curve", "told"), CURVES.items())
+def test_ls_runs_tells_how_far_a_run_in_training_is(runs, capsys, curve, told):
+    """By its last validation, without the checkpoint; what is damaged tells nothing."""
     folder = runs / "other-sbn9" / "seed-4"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
     (folder / "checkpoint.safetensors").touch()
-    (folder / "curve.csv").write_text("update,seconds\n1000,2.0\n2500,5.0\n")
-
-    def told():
-        lines = call(capsys, "ls", "runs", f"run.results={runs}")[1].splitlines()
-        return next(line.split()[1:4] for line in lines if line.startswith("other-sbn9"))
-
-    assert told() == ["4", "partial", "2,500"]
-    (folder / "curve.csv").write_text("update,seconds\n1000,2.0\nx")
-    assert told() == ["4", "partial", "-"]
+    (folder / "curve.csv").write_text(curve, encoding="latin-1")
+    lines = call(capsys, "ls", "runs", f"run.results={runs}")[1].splitlines()
+    (line,) = [line for line in lines if line.startswith("other-sbn9")]
+    assert line.split()[1:4] == ["4", "partial", told]
 
 
 def test_ls_runs_shows_flags_first(runs, capsys):

@@ -54,6 +54,19 @@ def test_a_run_of_hours_says_so_at_its_start(whole, tmp_path, capsys, seconds, t
     assert "to do:" not in err("0-2")  # all is done
 
 
+def test_evaluations_of_hours_are_announced_too(whole, tmp_path, capsys):
+    root = tmp_path / "runs"
+    shutil.copytree(whole[0], root)
+    for path in root.glob("*/seed-*/result.json"):
+        result = json.loads(path.read_text())
+        path.write_text(json.dumps({**result, "seconds": 1.0, "eval_seconds": 9e4}))
+    command = ["run", *TWO_CELLS, f"run.results={root}", "--seeds", "2"]
+    assert main([*command, "--no-eval"]) == 0
+    assert "to do:" not in capsys.readouterr().err
+    assert main(command) == 0
+    assert "the evaluation of 2 trained runs (about 50.0 h)" in capsys.readouterr().err
+
+
 def test_a_dry_run_tells_what_is_done_and_what_the_rest_will_cost(whole, tmp_path, capsys):
     root = tmp_path / "runs"
     shutil.copytree(whole[0], root)

@@ -91,8 +91,12 @@ class Model(nn.Module, ABC):
 
     @property
     def called(self) -> str:
-        """What the model is called in a message: the setting that chooses it, ``model=sbn``."""
-        return next(f"model={name}" for name, facts in FAMILIES.items() if facts is self.facts)
+        """What the model is called in a message: the setting that chooses it, ``model=sbn``.
+
+        A model that is not registered is called by its class.
+        """
+        names = (f"model={name}" for name, facts in FAMILIES.items() if facts is self.facts)
+        return next(names, type(self).__name__)
 
     @property
     def draws_bits(self) -> bool:

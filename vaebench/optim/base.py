@@ -149,12 +149,13 @@ def rates_of(rate: float, **groups: float | None) -> dict[str, float]:
     return rates
 
 
-def refuse_unrated(name: str, rates: Mapping[str, float], update: Update) -> None:
+def refuse_unrated(name: str, rates: Mapping[str, float], groups: Iterable[str]) -> None:
     """Raise a UserError that names the optimiser ``name`` if a parameter group has no rate."""
-    unknown = {update.group_of[parameter] for parameter in update.params} - set(rates)
+    unknown = set(groups) - set(rates)
     if unknown:
         raise UserError(
-            f"optim={name} has no rate for the parameters of {', '.join(sorted(unknown))}"
+            f"optim={name} has no rate for the parameters of {', '.join(sorted(unknown))}; "
+            "allowed: an optimiser that has, such as optim=adam"
         )
 
 

@@ -72,7 +72,7 @@ class ClippedAdam(Optimiser):
 
     def move(self, update: Update) -> None:
         """Clip all gradients together, then make Adam's update; see Optimiser."""
-        refuse_unrated("clipped_adam", self.rates, update)
+        refuse_unrated("clipped_adam", self.rates, map(update.group_of.__getitem__, update.params))
         state = update.state
 
         scale = joint_scale(list(update.grads.values()), self.clip)

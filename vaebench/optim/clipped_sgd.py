@@ -57,7 +57,7 @@ class ClippedSGD(Optimiser):
 
     def move(self, update: Update) -> None:
         """Clip all gradients together, then descend; see Optimiser."""
-        refuse_unrated("clipped_sgd", self.rates, update)
+        refuse_unrated("clipped_sgd", self.rates, map(update.group_of.__getitem__, update.params))
         scale = update.state["factor"] * joint_scale(list(update.grads.values()), self.clip)
 
         # The factor is float64, so the step sizes are cast to every dtype of the parameters.

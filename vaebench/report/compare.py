@@ -59,6 +59,7 @@ class ComparedRow:
         error: Standard error of the difference; None if neither side has one.
         allowed: The largest difference that counts as agreement. None if the row is not judged: it
             is a time, or no error is known on either side and no tolerance was given for its unit.
+        by: What ``allowed`` is: the ``tolerance``, the ``errors`` or the ``margin``; '' without it.
         protocols: Different protocols that were compared anyway.
         settings: Different presets, labels or training settings.
         flagged: The kinds of flags of both sides.
@@ -71,6 +72,7 @@ class ComparedRow:
     difference: float | None = None
     error: float | None = None
     allowed: float | None = None
+    by: str = ""
     protocols: str = ""
     settings: str = ""
     flagged: str = ""
@@ -231,16 +233,26 @@ def _row(
     nats = left.unit == right.unit == "nats"
     single = 1 in (left.n, right.n)
 
+    limits: dict[str, float] = {}
     if tol is not None and nats:
-        allowed = tol
-    elif error is None or is_timing(metric):
-        allowed = None
-    else:
-        allowed = max(FLOOR, _width(left, right), _margin(cell[0]) if nats and single else 0.0)
+        limits["tolerance"] = tol
+    elif error is not None and not is_timing(metric):
+        limits["errors"] = max(FLOOR, _width(left, right))
+        limits["margin"] = _margin(cell[0]) if nats and single else 0.0
+    by = max(limits, key=lambda name: limits[name], default="")
 
     difference = right.mean - left.mean
     return ComparedRow(
-        _name(cell), metric, left, right, difference, error, allowed, protocols, _settings(a, b)
+        _name(cell),
+        metric,
+        left,
+        right,
+        difference,
+        error,
+        limits.get(by),
+        by,
+        protocols,
+        _settings(a, b),
     )
 
 
@@ -295,7 +307,7 @@ def render(comparison: Comparison, width: int | None = None) -> str:
     """
     numbers = ("first", "n", "second", "n", "difference", "error", "allowed")
     headers = ("row", "metric", *numbers, "result")
-    lines = tuple(_line(row, comparison.tol) for row in comparison.rows)
+    lines = tuple(_line(row) for row in comparison.rows)
     sides = ("left", "left", *["right"] * len(numbers), "left")
     verdict = f"{_count(comparison)}: {_rule(comparison)}"
     return (
@@ -305,11 +317,8 @@ def render(comparison: Comparison, width: int | None = None) -> str:
     )
 
 
-def _line(r: ComparedRow, tol: float | None) -> tuple[str, ...]:
-    """Return the cells of one row.
-
-    Without a tolerance a small difference is only one that the errors do not tell from none.
-    """
+def _line(r: ComparedRow) -> tuple[str, ...]:
+    """Return the cells of one row."""
     counts = [str(e.n) if e else "" for e in (r.a, r.b)]
     numbers = ((r.difference, "+.3f"), (r.error, ".3f"), (r.allowed, ".3g"))
     values = [f"{value:{spec}}" if value is not None else "" for value, spec in numbers]
@@ -318,8 +327,7 @@ def _line(r: ComparedRow, tol: float | None) -> tuple[str, ...]:
         where = f"only in the {'first' if r.b is None else 'second'}"
         words = where if r.judged else f"not judged: {where}"
     else:
-        alike = "within errors" if tol is None else "agrees"
-        words = alike if r.within else "DIFFERS" if r.judged else "not judged"
+        words = f"within {r.by}" if r.within else "DIFFERS" if r.judged else "not judged"
 
     if r.protocols:
         words += f" (protocols: {r.protocols})"
@@ -343,8 +351,8 @@ def _count(comparison: Comparison) -> str:
     missing = f", {alone} more in one side only" if alone else ""
     if comparison.left_out:
         missing = f", {comparison.left_out} in one side only left out"
-    how = " within their errors" if comparison.tol is None else ""
-    return f"{sum(r.within for r in rows)} of {len(rows)} rows agree{how}{unknown}{missing}"
+    within = sum(r.within for r in rows)
+    return f"{within} of {len(rows)} rows within what is allowed{unknown}{missing}"
 
 
 def _rule(comparison: Comparison) -> str:

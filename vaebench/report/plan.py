@@ -19,7 +19,7 @@ from vaebench.running import tasks as runner
 from vaebench.running.execute import Asked, Plan, device_kind
 
 LONG = 3600.0
-"""From so many seconds of training on, a command says at its start what is left to do."""
+"""From so many seconds on, a command says at its start what is left to do."""
 
 
 def describe(plan: Plan, force: bool, shipped: Iterable[dict[str, Any]]) -> str:
@@ -44,7 +44,7 @@ def describe(plan: Plan, force: bool, shipped: Iterable[dict[str, Any]]) -> str:
 
 
 def announced(plan: Plan, force: bool, shipped: Iterable[dict[str, Any]]) -> str:
-    """Return a line for the user if the training that is left takes hours, else ''.
+    """Return a line for the user if what is left is known to take hours, else ''.
 
     Arguments as of ``describe``.
     """
@@ -52,9 +52,9 @@ def announced(plan: Plan, force: bool, shipped: Iterable[dict[str, Any]]) -> str
     for asked in _by_cell(plan.asked):
         work.take(asked)
 
-    if work.training < LONG:
+    if work.training + work.evaluation < LONG:
         return ""
-    return f"to do: {work}; --dry-run says what each row takes, --minutes N stops in time"
+    return f"to do: {work}; --dry-run says what each row takes"
 
 
 class _Work:
@@ -66,8 +66,8 @@ class _Work:
         shipped: The cost of the runs of the shipped results, besides those of the store.
 
     Attributes:
-        training: Seconds of one process for the runs whose cost is known.
-        evaluation: Seconds for the evaluations of trained runs whose cost is known.
+        training: Seconds of one process for the runs whose cost is known, with their evaluations.
+        evaluation: Seconds for the evaluations of runs that are trained already.
     """
 
     def __init__(self, plan: Plan, force: bool, shipped: Iterable[dict[str, Any]]) -> None:

@@ -17,10 +17,23 @@ UNIT = "nats"
 def validated(folder: Path) -> list[int]:
     """Return the updates at which a run in ``folder`` was validated.
 
-    They are read from its curve, without the checkpoint; [] if there is none that can be read.
+    They are read from its curve, without the checkpoint. From the first line on that is damaged or
+    cut short, nothing counts; [] if there is no curve.
     """
     try:
-        lines = (folder / run_files.CURVE).read_text().splitlines()[1:]
-        return [int(line.partition(",")[0]) for line in lines]
-    except (OSError, ValueError):
+        text = (folder / run_files.CURVE).read_text(errors="replace")
+    except OSError:
         return []
+
+    header, *lines = text.splitlines() or [""]
+    if not text.endswith("\n"):
+        lines = lines[:-1]
+
+    found: list[int] = []
+    for line in lines:
+        update = line.partition(",")[0]
+        whole = update.isascii() and update.isdecimal() and line.count(",") == header.count(",")
+        if not whole or int(update) <= (found or [0])[-1]:
+            break
+        found.append(int(update))
+    return found

@@ -181,7 +181,8 @@ def check_built(cells: Iterable[Cell]) -> None:
     import torch
 
     from vaebench import models, objectives, optim
-    from vaebench.training.engines import check_precision
+    from vaebench.optim.base import refuse_unrated
+    from vaebench.training.engines import check_precision, group_of
 
     for cell in distinct.values():
         config = cell.config
@@ -194,7 +195,8 @@ def check_built(cells: Iterable[Cell]) -> None:
             check_precision(objective, cell.train.precision)
             # An empty module is enough to have the settings checked.
             models.start(torch.nn.Module(), config["model"], 0)
-            optim.build(config["optim"])
+            rates = optim.build(config["optim"]).rates
+            refuse_unrated(config["optim"]["name"], rates, group_of(objective).values())
         except UserError as e:
             raise UserError(f"{cell.row} / {cell.column}: {e}") from None
         except RuntimeError as e:  # torch cannot multiply such sizes
