@@ -152,8 +152,9 @@ def test_what_is_refused():
         traversal.moved(Signs(), cases(), 2, 3, 0, around=60)
     with pytest.raises(UserError, match="two cases at least"):
         traversal.moved(Signs(), cases(1), 2, 3, 0)
-    with pytest.raises(UserError, match="Linear has no Gaussian latents of images"):
-        traversal.moved(torch.nn.Linear(2, 2), cases(), 2, 3, 0)
+    net = models.build({"name": "sbn", "dims": [4]}, DataInfo(torch.full((4,), 0.5)))
+    with pytest.raises(UserError, match="model=sbn has no Gaussian latents of images"):
+        traversal.moved(net, cases(), 2, 3, 0)
     grey = GaussianVAE(DataInfo(np.full(4, 0.5), Kind.INTENSITY), 2, [3], likelihood="gaussian")
     with pytest.raises(
         UserError, match="model=gaussian_vae has no Gaussian latents of images of zeros and ones"

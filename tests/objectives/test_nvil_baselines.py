@@ -62,8 +62,9 @@ def test_the_largest_rate_of_the_baselines():
     assert rule_of(input_baseline=False).largest_rates(20) == {}
     limits = {"baseline": 1 / 2020}
     rates = lambda **settings: optim.build({"name": "sgd", **settings}, limits).rates  # noqa: E731
-    assert rates(rate=3e-4) == {"model": 3e-4, "posterior": 3e-4 / 5, "baseline": 3e-4}
-    assert rates(rate=3e-3) == {"model": 3e-3, "posterior": 3e-3 / 5, "baseline": 1 / 2020}
+    assert rates(rate=3e-4) == dict(model=3e-4, posterior=3e-4 / 5, baseline=3e-4, noise=3e-4)
+    limited = dict(model=3e-3, posterior=3e-3 / 5, baseline=1 / 2020, noise=3e-3)
+    assert rates(rate=3e-3) == limited
     assert rates(rate=3e-3, baseline_rate=1e-3)["baseline"] == 1e-3
 
 
