@@ -24,6 +24,16 @@ def refused(capsys, folder, says):
     assert list(folder.iterdir()) == []
 
 
+def timed(runs, root, seconds, eval_seconds=0.0):
+    """A copy of finished runs at ``root``, each of which took so long."""
+    shutil.copytree(runs, root)
+    for path in root.glob("*/seed-*/result.json"):
+        result = json.loads(path.read_text())
+        took = {"seconds": seconds, "eval_seconds": eval_seconds}
+        path.write_text(json.dumps({**result, **took}))
+    return root
+
+
 def test_a_dry_run_writes_nothing_and_tells_what_is_left(tmp_path, capsys):
     assert main(["run", *TWO_CELLS, f"run.results={tmp_path / 'none'}", "--dry-run"]) == 0
     out, err = capsys.readouterr()
@@ -39,11 +49,7 @@ def test_a_dry_run_writes_nothing_and_tells_what_is_left(tmp_path, capsys):
 @pytest.mark.parametrize(("seconds", "told"), [(1000.0, 0), (2000.0, 1)])
 def test_a_run_of_hours_says_so_at_its_start(whole, tmp_path, capsys, seconds, told):
     """Two runs are left, of as many seconds each as the recorded ones took; an hour is long."""
-    root = tmp_path / "runs"
-    shutil.copytree(whole[0], root)
-    for path in root.glob("*/seed-*/result.json"):
-        result = json.loads(path.read_text())
-        path.write_text(json.dumps({**result, "seconds": seconds, "eval_seconds": 0.0}))
+    root = timed(whole[0], tmp_path / "runs", seconds)
 
     def err(*more):
         assert main(["run", *TWO_CELLS, f"run.results={root}", "--seeds", *more]) == 0
@@ -55,11 +61,7 @@ def test_a_run_of_hours_says_so_at_its_start(whole, tmp_path, capsys, seconds, t
 
 
 def test_evaluations_of_hours_are_announced_too(whole, tmp_path, capsys):
-    root = tmp_path / "runs"
-    shutil.copytree(whole[0], root)
-    for path in root.glob("*/seed-*/result.json"):
-        result = json.loads(path.read_text())
-        path.write_text(json.dumps({**result, "seconds": 1.0, "eval_seconds": 9e4}))
+    root = timed(whole[0], tmp_path / "runs", 1.0, 9e4)
     command = ["run", *TWO_CELLS, f"run.results={root}", "--seeds", "2"]
     assert main([*command, "--no-eval"]) == 0
     assert "to do:" not in capsys.readouterr().err
@@ -68,11 +70,7 @@ def test_evaluations_of_hours_are_announced_too(whole, tmp_path, capsys):
 
 
 def test_a_dry_run_tells_what_is_done_and_what_the_rest_will_cost(whole, tmp_path, capsys):
-    root = tmp_path / "runs"
-    shutil.copytree(whole[0], root)
-    for path in root.glob("*/seed-*/result.json"):
-        result = json.loads(path.read_text())
-        path.write_text(json.dumps({**result, "seconds": 50.0, "eval_seconds": 0.0}))
+    root = timed(whole[0], tmp_path / "runs", 50.0)
     ws = next(root.glob("*wake_sleep*"))
     shutil.rmtree(ws / "seed-1")
     (ws / "seed-2").mkdir()

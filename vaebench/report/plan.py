@@ -1,6 +1,6 @@
-"""The plan of a command (``run --dry-run``).
+"""The plan of a command: the cells, what is done of them, and what the rest will cost.
 
-It shows the cells, what is done of them, and what the rest will cost.
+``run --dry-run`` shows all of it; a ``run`` of hours begins with the last line.
 """
 
 from __future__ import annotations
@@ -32,11 +32,10 @@ def describe(plan: Plan, force: bool, shipped: Iterable[dict[str, Any]]) -> str:
     """
     work = _Work(plan, force, shipped)
     lines: list[str] = []
-    for name, of_table in groupby(plan.asked, lambda asked: asked.cell.table):
+    for name, of_table in groupby(work.cells, lambda part: part[0][0].cell.table):
         rows = [("row", "column", "seeds", "status", "updates", "time per seed")]
-        for asked in _by_cell(of_table):
+        for asked, cost in of_table:
             cell = asked[0].cell
-            cost = work.take(asked)
             rows.append((cell.row, cell.column, *_told(asked), _time(cost)))
         lines.append(f"{name} preset={cell.preset}\n{aligned(rows, '  ')}")
 
@@ -49,16 +48,13 @@ def announced(plan: Plan, force: bool, shipped: Iterable[dict[str, Any]]) -> str
     Arguments as of ``describe``.
     """
     work = _Work(plan, force, shipped)
-    for asked in _by_cell(plan.asked):
-        work.take(asked)
-
     if work.training + work.evaluation < LONG:
         return ""
     return f"to do: {work}; --dry-run says what each row takes"
 
 
 class _Work:
-    """What a plan leaves to do, added up while its cells are taken.
+    """What a plan leaves to do, added up over its cells.
 
     Args:
         plan: What is asked for, and what is known of it.
@@ -66,6 +62,8 @@ class _Work:
         shipped: The cost of the runs of the shipped results, besides those of the store.
 
     Attributes:
+        cells: What is asked of each cell, and the seconds that a seed of it takes; None if nothing
+            like it is recorded.
         training: Seconds of one process for the runs whose cost is known, with their evaluations.
         evaluation: Seconds for the evaluations of runs that are trained already.
     """
@@ -77,12 +75,10 @@ class _Work:
         self.evaluation = 0.0
         self._recorded = _recorded(plan, shipped)
         self._counted: dict[tuple[Any, int], str] = {}
+        self.cells = [(asked, self._take(asked)) for asked in _by_cell(plan.asked)]
 
-    def take(self, asked: Sequence[Asked]) -> float | None:
-        """Add the runs of one cell.
-
-        Returns the seconds that a seed of it takes, or None if nothing like it is recorded.
-        """
+    def _take(self, asked: Sequence[Asked]) -> float | None:
+        """Add the runs of one cell, and return the seconds that a seed of it takes, if known."""
         cell = asked[0].cell
         evaluate = self.plan.evaluate
         open_ = self.force or any(not a.known.status.ends(evaluate) for a in asked)

@@ -21,7 +21,7 @@ def validated(folder: Path) -> list[int]:
     cut short, nothing counts; [] if there is no curve.
     """
     try:
-        text = (folder / run_files.CURVE).read_text(errors="replace")
+        text = (folder / run_files.CURVE).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
 

@@ -90,15 +90,14 @@ def run(args: Namespace) -> int:
         earlier = of_earlier_version(store, [cell for cell, _ in todo.todo])
         tell([earlier] if earlier else [])
 
-    if args.dry_run or todo.todo:
-        asked = [cell for chosen, _ in wanted for cell in chosen]
-        recorded = with_settings(reference_records(), asked)
+    asked = [cell for chosen, _ in wanted for cell in chosen]
     if args.dry_run:
         drawings.would_draw(figures, store.root)
-        print(describe(todo, args.force, recorded))
+        print(describe(todo, args.force, with_settings(reference_records(), asked)))
         return 0
-    if todo.todo and (line := announced(todo, args.force, recorded)):
-        tell([line])
+    if todo.todo:
+        line = announced(todo, args.force, with_settings(reference_records(), asked))
+        tell([line] if line else [])
 
     # The figures come first: if they cannot be written, this is known before the training.
     shown = drawings.draw(figures, store.root)
