@@ -34,7 +34,7 @@ class Adagrad(Optimiser):
         epsilon: float = 1e-10,
         initial: float = 0.0,
     ) -> None:
-        self.rates = rates_of(rate, posterior=posterior_rate, baseline=None, noise=None)
+        self.rates = rates_of(rate, posterior=posterior_rate)
         self.epsilon = positive("optim.epsilon", epsilon)
         self.initial = from_zero("optim.initial", initial)
 

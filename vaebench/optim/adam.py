@@ -45,7 +45,7 @@ class Adam(Optimiser):
         epsilon: float = 1e-8,
         schedule: str = "constant",
     ) -> None:
-        self.rates = rates_of(rate, posterior=posterior_rate, baseline=None, noise=None)
+        self.rates = rates_of(rate, posterior=posterior_rate)
         self.moments = Moments(beta1, beta2, epsilon)
         self.steps = SCHEDULES[one_of("optim.schedule", schedule, SCHEDULES)]
         self.budget_free = not self.steps

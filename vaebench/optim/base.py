@@ -14,6 +14,12 @@ from vaebench.errors import UserError
 
 Tensors = dict[str, Tensor]
 
+NETWORKS = ("model", "posterior")
+"""The parameter groups of the generative model and of the inference network."""
+
+GROUPS = (*NETWORKS, "baseline", "noise")
+"""All parameter groups that objectives have; see ``Objective.groups``."""
+
 
 class Update(NamedTuple):
     """One update of packed seeds, which changes parameters and state in place.
@@ -126,20 +132,19 @@ class Optimiser:
         return state, Verdict()
 
 
-def rates_of(rate: float, **groups: float | None) -> dict[str, float]:
+def rates_of(rate: float, groups: Iterable[str] = GROUPS, **own: float | None) -> dict[str, float]:
     """Return the rate of every parameter group as a float.
 
     Args:
-        rate: Of the generative model, the group ``model``.
-        **groups: Rates of the other groups; None: that of the model.
+        rate: Of the generative model, and of every group that has none of its own.
+        groups: The groups that the optimiser moves.
+        **own: Rates of groups; None: none of its own.
 
     Raises:
         UserError: If a rate is not a finite number above 0.
     """
-    rates = {
-        group: float(rate if value is None else value)
-        for group, value in {"model": rate, **groups}.items()
-    }
+    rates = {group: float(rate) for group in groups}
+    rates |= {group: float(value) for group, value in own.items() if value is not None}
 
     for group, value in rates.items():
         if not (math.isfinite(value) and value > 0):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 
 from vaebench.optim.base import (
+    NETWORKS,
     Optimiser,
     Tensors,
     Update,
@@ -59,7 +60,7 @@ class ClippedAdam(Optimiser):
         decays: int = 5,
         reload: bool = True,
     ) -> None:
-        self.rates = rates_of(rate, posterior=posterior_rate)
+        self.rates = rates_of(rate, NETWORKS, posterior=posterior_rate)
         self.clip = None if clip is None else positive("optim.clip", clip)
         self.moments = Moments(beta1, beta2, epsilon)
         self.plateau = Plateau(patience, first, factor, decays, reload, lowest=True)

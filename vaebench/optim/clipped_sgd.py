@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vaebench.optim.base import (
+    NETWORKS,
     Optimiser,
     Tensors,
     Update,
@@ -47,7 +48,7 @@ class ClippedSGD(Optimiser):
         decays: int = 5,
         reload: bool = True,
     ) -> None:
-        self.rates = rates_of(rate, posterior=posterior_rate)
+        self.rates = rates_of(rate, NETWORKS, posterior=posterior_rate)
         self.clip = None if clip is None else positive("optim.clip", clip)
         self.plateau = Plateau(patience, first, factor, decays, reload)
 

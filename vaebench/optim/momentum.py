@@ -48,7 +48,7 @@ class Momentum(Optimiser):
         schedule: str = "constant",
         decrease: float = 0.0,
     ) -> None:
-        self.rates = rates_of(rate, posterior=posterior_rate, baseline=None, noise=None)
+        self.rates = rates_of(rate, posterior=posterior_rate)
         self.momentum = share("optim.momentum", momentum)
         self.first = share("optim.start", start)
         self.switch = whole("optim.switch", switch, 0)

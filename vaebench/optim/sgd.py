@@ -28,7 +28,6 @@ class SGD(Optimiser):
             rate,
             posterior=rate / 5 if posterior_rate is None else posterior_rate,
             baseline=baseline_rate,
-            noise=None,
         )
         # Groups whose rate the user chose: ``limit`` leaves them alone.
         self.given = {"model"}
