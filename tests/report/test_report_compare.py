@@ -109,7 +109,7 @@ def test_without_any_error_nothing_is_judged(compared, entry):
     )
     assert not c.differs
     assert (
-        "1 of 2 rows within what is allowed, 1 not judged (no error is known on either side)"
+        "1 of 2 rows within what is allowed, 1 not judged (neither an error nor a margin is known)"
         in render(c)
     )
     assert compared(a, b, tol=8.9).differs
@@ -118,6 +118,27 @@ def test_without_any_error_nothing_is_judged(compared, entry):
     one_known = compared(a, bound + entry("SBN 200", [29.0, 29.01], metric="kl"))
     assert one_known.rows[1].judged
     assert one_known.differs
+
+
+def test_an_exact_number_of_one_seed_has_the_margin(compared, entry):
+    """It has no error, and the spread over seeds is unknown."""
+    exact = {"column": "exact", "metric": "nll", "error": None, "error_kind": "none"}
+    a = entry("NADE 500", [88.9], **exact)
+    margin = load_table("nvil_mnist").margin
+    near = compared(a, entry("NADE 500", [88.9 + margin - 0.01], **exact))
+    assert (near.rows[0].by, near.rows[0].allowed, near.differs) == ("margin", margin, False)
+    assert compared(a, entry("NADE 500", [88.9 + margin + 0.01], **exact)).differs
+
+
+def test_a_margin_is_of_its_own_unit(compared, entry):
+    """That of documents is a perplexity, and says nothing of their bounds in nats."""
+    table = {"table": "nvil_documents", "column": "20 News log", "error": 0.1}
+    margin = load_table("nvil_documents").margin
+    words = {"metric": "document_perplexity", "unit": "per token", **table}
+    a = entry("SBN 50", [1148.0], **words) + entry("SBN 50", [470.0], **table)
+    b = entry("SBN 50", [1148.0 + margin - 1], **words) + entry("SBN 50", [478.0], **table)
+    found = {row.metric: (row.by, row.within) for row in compared(a, b).rows}
+    assert found == {"document_perplexity": ("margin", True), "bound": ("errors", False)}
 
 
 def test_tolerance_is_for_nats_only(compared, entry):

@@ -12,9 +12,9 @@ from vaebench.report.states import State
 from vaebench.report.summary import DIVERGED, NOT_DIVERGED, ReportRow, summarize
 
 
-def row(verdict="-", n=3, label="", comparable=True):
+def row(verdict="-", n=3, label="", **more):
     ours = SimpleNamespace(n=n) if n else None
-    return ReportRow("r", "c", ours=ours, verdict=verdict, label=label, comparable=comparable)
+    return ReportRow("r", "c", ours=ours, verdict=verdict, label=label, **more)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,9 @@ def row(verdict="-", n=3, label="", comparable=True):
         (row("n=1", n=1), State.ONE_SEED),
         (row("yes, short", label="short"), State.OTHER),
         (row("no, tuned", label="tuned"), State.OTHER),
-        (row("-", comparable=False), State.OTHER),
+        (row("-", of_paper=False, comparable=False), State.OTHER),
+        (row("-", comparable=False), State.UNCLEAR),  # flagged, or a time
+        (row("-", n=1, comparable=False), State.UNCLEAR),
         (row("-", n=0), State.NOT_RUN),
         (row("-", n=0, label="short"), State.NOT_RUN),
         (row(DIVERGED, n=0), State.REPRODUCED),

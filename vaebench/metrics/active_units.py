@@ -46,11 +46,7 @@ class Active(Metric[ActiveUnits | ActiveMeans]):
             active = collected.result()
 
         samples = job.settings["bound_samples"]
-        return [
-            job.measure(
-                "active_units", sum(active), None, samples, unit="units", layers=active, **settings
-            )
-        ]
+        return [job.measure("active_units", sum(active), None, samples, layers=active, **settings)]
 
 
 METRIC = Active()

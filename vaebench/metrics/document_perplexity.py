@@ -50,7 +50,5 @@ def measures(
     for name, perplexity, of_case in zip(names, (per_document, pooled), each, strict=True):
         p = perplexity(nll, tokens, variance)
         extra = {**of_tokens, "spread": p.case_error, **more}
-        found.append(
-            job.measure(name, p.value, p.error, samples, unit="per token", each=of_case, **extra)
-        )
+        found.append(job.measure(name, p.value, p.error, samples, each=of_case, **extra))
     return found

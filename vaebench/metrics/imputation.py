@@ -60,7 +60,7 @@ class Imputation(Metric[Tensor]):
         each = percent[:, -1].mean(0)
         case_error = float(each.std()) / len(each) ** 0.5 if len(each) > 1 else None
         more: dict[str, Any] = {"curve": curve, "curve_error": curve_error, "spread": case_error}
-        return [job.measure("imputation", float(mean[-1]), float(error[-1]), chains, "%", **more)]
+        return [job.measure("imputation", float(mean[-1]), float(error[-1]), chains, **more)]
 
 
 METRIC = Imputation()

@@ -15,6 +15,7 @@ from vaebench.estimators.outlier import noticed
 from vaebench.metrics import log_z
 from vaebench.models.base import BoltzmannPosterior, BoltzmannPrior, Model, SampledPosterior
 from vaebench.protocol.log_z import posterior_chains
+from vaebench.protocol.registry import unit_of
 from vaebench.results.stats import Measure
 from vaebench.settings.records import EvalSettings
 from vaebench.work.steps import Stateful
@@ -89,7 +90,6 @@ class Job:
         value: float,
         error: float | None,
         samples: int | None,
-        unit: str = "nats",
         *,
         each: Tensor | None = None,
         **extra: Any,
@@ -104,7 +104,7 @@ class Job:
         return Measure(
             name,
             value,
-            unit,
+            unit_of(name),
             error,
             "none" if error is None else "monte carlo",
             None,

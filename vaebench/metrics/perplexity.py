@@ -19,6 +19,4 @@ def measure(
     """
     found = perplexity(nll, error, job.x)
     extra = {"tokens": found.tokens, "tokens_per_case": found.tokens / len(job.x)}
-    return job.measure(
-        "perplexity", found.value, found.error, samples, unit="per token", each=each, **extra
-    )
+    return job.measure("perplexity", found.value, found.error, samples, each=each, **extra)

@@ -22,7 +22,7 @@ class Metric:
             published number, but no verdict.
         likelihood: Whether log p(x | z) enters it, so that it depends on the precision of products.
         floor: What it cannot fall below if a case has a probability and not a density.
-        unit: The unit of its margin in a table.
+        unit: The unit of its values, and of the margin of a table that judges by it.
     """
 
     heading: str
@@ -103,7 +103,12 @@ METRICS: dict[str, Metric] = {
     "exact_kl": Metric("exact KL", ("exact_kl",)),
     "kl_gap": Metric("above least KL", ("exact_kl",)),
     "active_units": Metric(
-        "active units", ("active_units",), ("eval", "bound_samples"), least=2, descriptive=True
+        "active units",
+        ("active_units",),
+        ("eval", "bound_samples"),
+        least=2,
+        descriptive=True,
+        unit="units",
     ),
     "perplexity": Metric(
         "perplexity",
@@ -111,6 +116,7 @@ METRICS: dict[str, Metric] = {
         ("eval", "iw_samples"),
         likelihood=True,
         floor=1.0,
+        unit="per token",
     ),
     "document_perplexity": _of_tokens("perplexity per document", DOCUMENTS, "bound_samples"),
     "pooled_perplexity": _of_tokens("pooled perplexity", DOCUMENTS, "bound_samples"),
@@ -127,12 +133,14 @@ METRICS: dict[str, Metric] = {
     "mi_batch": Metric("MI (batches)", ("mutual_information",), descriptive=True),
     "mi": Metric("MI (whole set)", ("aggregate",), descriptive=True),
     "aggregate_kl": Metric("KL(q(z)||p)", ("aggregate",), descriptive=True),
-    "imputation": Metric("wrong pixels", ("imputation",), ("eval", "imputation_chains"), least=2),
+    "imputation": Metric(
+        "wrong pixels", ("imputation",), ("eval", "imputation_chains"), least=2, unit="%"
+    ),
     "log_z": Metric("log Z", ("normaliser", "rbm_nll"), log_z=True, descriptive=True),
     "log_z_reverse": Metric("log Z, reverse", ("rbm_nll",), log_z=True, descriptive=True),
     "valid_bound": Metric("", (), ("train", "valid_samples"), floor=0.0),
-    "ms_per_update": Metric("", timing=True),
-    "hours": Metric("", timing=True),
+    "ms_per_update": Metric("", timing=True, unit="ms"),
+    "hours": Metric("", timing=True, unit="h"),
 }
 """Every measure by its name, in the order of a report's columns."""
 
@@ -140,6 +148,11 @@ METRICS: dict[str, Metric] = {
 def heading(measure: str) -> str:
     """Return what a report calls a measure: its heading, or else its name."""
     return (measure in METRICS and METRICS[measure].heading) or measure
+
+
+def unit_of(measure: str) -> str:
+    """Return the unit of a measure; nats if it is not known."""
+    return METRICS[measure].unit if measure in METRICS else "nats"
 
 
 def is_descriptive(measure: str) -> bool:

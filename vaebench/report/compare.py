@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from vaebench.config import catalogue
 from vaebench.errors import UserError
-from vaebench.protocol.registry import is_timing
+from vaebench.protocol.registry import is_timing, unit_of
 from vaebench.report import text
 from vaebench.report.cells import number
 from vaebench.report.page import Grid
@@ -58,7 +58,7 @@ class ComparedRow:
         difference: b minus a.
         error: Standard error of the difference; None if neither side has one.
         allowed: The largest difference that counts as agreement. None if the row is not judged: it
-            is a time, or no error is known on either side and no tolerance was given for its unit.
+            is a time, or neither a tolerance, nor an error, nor a margin is known for it.
         by: What ``allowed`` is: the ``tolerance``, the ``errors`` or the ``margin``; '' without it.
         protocols: Different protocols that were compared anyway.
         settings: Different presets, labels or training settings.
@@ -122,8 +122,9 @@ def compare(
     Welch's t, and always within ``FLOOR``.
 
     The errors are those over seeds; for a single seed it is that of its evaluation, which counts as
-    known. If one side has a single seed, the spread over seeds is unknown: a row in nats then also
-    agrees within the margin of its table. If a side has several presets of a table entry, the
+    known. If one side has a single seed, the spread over seeds is unknown: a row in the unit of
+    its table's margin then also agrees within that margin. So does an exact number, which has no
+    error, if it is what the paper printed. If a side has several presets of a table entry, the
     preset is part of the row.
 
     Args:
@@ -230,15 +231,16 @@ def _row(
     left = estimated(a)
     right = estimated(b)
     error = combine(left.error, right.error)
-    nats = left.unit == right.unit == "nats"
-    single = 1 in (left.n, right.n)
+    margin = _margin(*cell[:3:2], metric) if 1 in (left.n, right.n) else _Margin(0.0, False)
 
     limits: dict[str, float] = {}
-    if tol is not None and nats:
+    if tol is not None and left.unit == right.unit == "nats":
         limits["tolerance"] = tol
     elif error is not None and not is_timing(metric):
         limits["errors"] = max(FLOOR, _width(left, right))
-        limits["margin"] = _margin(cell[0]) if nats and single else 0.0
+        limits["margin"] = margin.size
+    elif margin.size and margin.of_printed:
+        limits["margin"] = margin.size
     by = max(limits, key=lambda name: limits[name], default="")
 
     difference = right.mean - left.mean
@@ -265,10 +267,27 @@ def _width(*sides: Estimate) -> float:
     return half_width(parts, LEVEL)
 
 
+class _Margin(NamedTuple):
+    """What a table's margin allows of a metric.
+
+    Attributes:
+        size: The margin; 0 if it is of another unit, or the table has none.
+        of_printed: Whether the metric is what the paper printed in that column.
+    """
+
+    size: float
+    of_printed: bool
+
+
 @lru_cache
-def _margin(table: str) -> float:
-    """Return the margin of a table in nats; 0 if there is no such table (any more)."""
-    return catalogue.load_table(table).margin if table in catalogue.options("table") else 0.0
+def _margin(name: str, column: str, metric: str) -> _Margin:
+    """Return what the margin of a table allows; nothing if there is no such table (any more)."""
+    if name not in catalogue.options("table") or is_timing(metric):
+        return _Margin(0.0, False)
+
+    table = catalogue.load_table(name)
+    alike = unit_of(metric) == unit_of(table.measure)
+    return _Margin(table.margin if alike else 0.0, metric == table.measure_of(column))
 
 
 def _settings(a: list[Record], b: list[Record]) -> str:
@@ -346,7 +365,9 @@ def _count(comparison: Comparison) -> str:
     unjudged = sum(not r.judged for r in rows)
     times = sum(is_timing(r.metric) for r in rows)
     alone = len(comparison.rows) - len(rows)
-    reasons = ["times"] * bool(times) + ["no error is known on either side"] * (unjudged > times)
+    reasons = ["times"] * bool(times) + ["neither an error nor a margin is known"] * (
+        unjudged > times
+    )
     unknown = f", {unjudged} not judged ({'; '.join(reasons)})" if unjudged else ""
     missing = f", {alone} more in one side only" if alone else ""
     if comparison.left_out:
@@ -368,7 +389,7 @@ def _rule(comparison: Comparison) -> str:
             f" nats; in other units {errors}" if other else ""
         )
 
-    single = any(a.unit == b.unit == "nats" and 1 in (a.n, b.n) for a, b in both)
+    single = any(1 in (a.n, b.n) for a, b in both)
     margin = (
         (
             "; with a single seed on a side at least the table's margin, because the spread "

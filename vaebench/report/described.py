@@ -10,7 +10,7 @@ from pathlib import Path
 from vaebench.config import catalogue
 from vaebench.config.tables import Column, Exhibit, Figure, Row, Table, TablePreset
 from vaebench.formatting import aligned
-from vaebench.protocol.registry import METRICS
+from vaebench.protocol.registry import unit_of
 from vaebench.results import shipped
 
 
@@ -35,8 +35,7 @@ def _(figure: Figure) -> Iterator[str]:
 def _(table: Table) -> Iterator[str]:
     yield f"{table.where} of {table.paper} ({table.kind}, recipe {table.recipe})"
     yield from ("", f"measure  {table.measure}")
-    unit = METRICS[table.measure].unit if table.measure in METRICS else "nats"
-    yield f"margin   {table.margin:g} {unit}: {table.margin_why}"
+    yield f"margin   {table.margin:g} {unit_of(table.measure)}: {table.margin_why}"
     yield f"seeds    {', '.join(map(str, table.seeds))}"
     yield f"cells    {len(table.trained())} trained"
     yield f"base     {' '.join(table.base) or '-'}"

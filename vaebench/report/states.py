@@ -28,7 +28,10 @@ MEANING: Mapping[State, str] = {
     ),
     State.BETTER: "the same, but lower than the published value by more than the margin",
     State.MISSED: "the same, but higher than the published value by more than the margin",
-    State.UNCLEAR: "the same, but the seeds scatter too much, or nothing is printed",
+    State.UNCLEAR: (
+        "the same, but the seeds scatter too much, the number is flagged, nothing is printed, or "
+        "it is a time or a description of the model, such as a KL, which have no verdict"
+    ),
     State.ONE_SEED: "the same with one seed: too few for a verdict",
     State.OTHER: "run with a shorter budget, other settings or other data only",
     State.NOT_RUN: "no result yet",
@@ -52,7 +55,7 @@ def states(table: Table, rows: Iterable[ReportRow]) -> dict[tuple[str, str], Sta
 def state(row: ReportRow) -> State:
     """Return the state of one entry at one preset."""
     word = row.verdict.partition(",")[0]
-    if row.label or not row.comparable:
+    if row.label or not row.of_paper:
         return State.OTHER if row.n or word in (DIVERGED, NOT_DIVERGED) else State.NOT_RUN
     if word in ("yes", DIVERGED):
         return State.REPRODUCED
@@ -60,7 +63,7 @@ def state(row: ReportRow) -> State:
         return State.BETTER
     if word in ("no", NOT_DIVERGED):
         return State.MISSED
-    if row.n == 1:
+    if row.n == 1 and row.comparable:
         return State.ONE_SEED
     return State.UNCLEAR if row.n else State.NOT_RUN
 

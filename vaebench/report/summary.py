@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vaebench.config.tables import Table
 from vaebench.protocol.protocol import Protocol
-from vaebench.protocol.registry import METRICS, heading, is_descriptive, is_timing
+from vaebench.protocol.registry import METRICS, heading, is_descriptive, is_timing, unit_of
 from vaebench.report.protocol import differing, unlike
 from vaebench.report.select import (
     Estimate,
@@ -68,7 +68,9 @@ class ReportRow:
         status: What became of the other seeds.
         preset: Preset of the runs.
         label: How the training differs from the paper's; empty if it does not.
-        comparable: Whether the two numbers may be compared.
+        of_paper: Whether the number was measured as the paper's, on the same data.
+        comparable: Whether the two numbers may be compared: besides, the number is no time, and
+            nothing is wrong with it.
         source: Source of a number of the literature.
         footnotes: Remarks on this row alone.
         measure: Name of the measure of both numbers.
@@ -93,6 +95,7 @@ class ReportRow:
     status: str = ""
     preset: str = ""
     label: str = ""
+    of_paper: bool = True
     comparable: bool = True
     source: str = ""
     footnotes: tuple[str, ...] = ()
@@ -136,10 +139,7 @@ class Summary:
     @property
     def unit(self) -> str:
         """The unit of the table's measure."""
-        known = METRICS[self.table.measure].unit if self.table.measure in METRICS else "nats"
-        return next(
-            (r.ours.unit for r in self.rows if r.ours and r.measure == self.table.measure), known
-        )
+        return unit_of(self.table.measure)
 
 
 def summarize(table: Table, frame: pd.DataFrame) -> list[ReportRow]:
@@ -238,6 +238,7 @@ def _trained(table: Table, row: str, column: str, runs: Sequence[Record]) -> Rep
         status=status,
         preset=first["preset"],
         label=first["label"],
+        of_paper=of_paper,
         comparable=comparable,
         footnotes=tuple(filter(None, notes)),
         measure=measure,

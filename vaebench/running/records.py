@@ -18,7 +18,7 @@ import torch
 from vaebench.config.cells import Cell
 from vaebench.data.splits import Splits
 from vaebench.protocol.families import has_density
-from vaebench.protocol.registry import is_timing
+from vaebench.protocol.registry import is_timing, unit_of
 from vaebench.protocol.signature import samples_of, signature, valid_points
 from vaebench.results import flags
 from vaebench.results.result_file import readable_measures
@@ -98,11 +98,23 @@ class Records:
             protocol = signature(self.config, "ms_per_update", None, self.splits.hash)
             timed = {"timed_updates": s.timed}
             found.append(
-                Measure("ms_per_update", s.ms_per_update, "ms", signature=protocol, extra=timed)
+                Measure(
+                    "ms_per_update",
+                    s.ms_per_update,
+                    unit_of("ms_per_update"),
+                    signature=protocol,
+                    extra=timed,
+                )
             )
             protocol = signature(self.config, "hours", None, self.splits.hash)
             found.append(
-                Measure("hours", s.seconds / 3600, "h", signature=protocol, extra=s.parts_of_time)
+                Measure(
+                    "hours",
+                    s.seconds / 3600,
+                    unit_of("hours"),
+                    signature=protocol,
+                    extra=s.parts_of_time,
+                )
             )
         return found
 

@@ -1,0 +1,26 @@
+"""Every number that is shipped has the unit that the registry says."""
+
+from __future__ import annotations
+
+import csv
+
+from vaebench.protocol.registry import METRICS, unit_of
+from vaebench.results import shipped
+from vaebench.results.long_frame import lacking
+
+
+def test_the_units_of_the_shipped_results():
+    place = shipped.folder()
+    assert place is not None
+
+    found = {}
+    for path in place.glob("*.csv"):
+        with path.open(newline="") as file:
+            lines = csv.DictReader(file)
+            if lacking(lines.fieldnames or ()):
+                continue
+            found |= {line["metric"]: line["unit"] for line in lines if line["metric"]}
+
+    assert len(found) > 20
+    assert found == {name: unit_of(name) for name in found}
+    assert {METRICS[name].unit for name in ("hours", "perplexity")} == {"h", "per token"}
