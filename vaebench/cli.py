@@ -118,8 +118,17 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         wrong = message.removeprefix("unrecognized arguments: ").split()[0]
-        hint = likely(wrong, self._option_string_actions) if wrong.startswith("--") else ""
+        hint = self._hint(wrong) if wrong.startswith("--") else ""
         raise UserError(f"{message}; {hint}see {self.prog} --help")
+
+    def _hint(self, wrong: str) -> str:
+        """Return what the user may have meant by an option that there is not."""
+        from vaebench.config.cells import GROUPS
+
+        word = wrong.removeprefix("--").partition("=")[0]
+        if word in ("table", "preset", *GROUPS):
+            return f"write {word}=NAME, without dashes; "
+        return likely(wrong, self._option_string_actions)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -76,8 +76,14 @@ def parse_json(content: str | bytes) -> Any:
 
     Raises ValueError for all other text, however deeply it is nested.
     """
+    if not content.strip():
+        raise ValueError("empty")
     try:
         return json.loads(content)
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8 text") from None
+    except json.JSONDecodeError as e:
+        raise ValueError(f"not JSON from line {e.lineno}, place {e.colno} on") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
 

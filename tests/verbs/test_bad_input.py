@@ -277,8 +277,18 @@ def sound(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "verb", "more", "words"),
     [
-        (replaced("config.json", b"{"), "eval", [], "not a run of vaebench, or a damaged one"),
-        (replaced("config.json", b"[]"), "sample", [], "not a run of vaebench, or a damaged one"),
+        (
+            replaced("config.json", b"{"),
+            "eval",
+            [],
+            "config.json: damaged, so what was trained is unknown",
+        ),
+        (
+            replaced("config.json", b"[]"),
+            "sample",
+            [],
+            "config.json: damaged, so what was trained is unknown",
+        ),
         (replaced("config.json", None), "eval", [], "no run"),
         (
             cut("checkpoint.safetensors"),

@@ -197,7 +197,8 @@ def test_copies_beside_the_seeds_are_no_seeds(
     assert cli.main(["eval", str(tmp_path / name / "seed-old")]) == 2
     assert (
         capsys.readouterr().err
-        == f"vaebench: {tmp_path / name / 'seed-old'}: not a run of vaebench, or a damaged one\n"
+        == f"vaebench: {tmp_path / name / 'seed-old'}: not a run of vaebench; "
+        "expected a folder seed-N with config.json\n"
     )
 
 
@@ -215,7 +216,7 @@ def test_a_damaged_note_is_one_line(
         assert cli.main([verb, str(tmp_path / name / "seed-0")]) == 2
         said = capsys.readouterr().err
         assert said.count("\n") == 1
-        assert "not a run of vaebench, or a damaged one" in said
+        assert "config.json: damaged, so what was trained is unknown" in said
 
 
 def test_what_is_wrong_with_one_run_does_not_keep_the_others(

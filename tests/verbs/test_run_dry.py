@@ -158,7 +158,7 @@ def test_a_value_that_is_refused_is_one_line_and_nothing_is_written(
 
 PLACES = {
     "run.device=cuda:7": "run.device=cuda:7: this machine has 0 CUDA devices",
-    "data.held_out=1497": "data.held_out=1497: allowed: null, or a whole number from 1 to 1496",
+    "data.held_out=1497": "or a whole number from 1 to 1496",
     "train.cases=1498": "train.cases=1498: allowed: null, or a whole number from 1 to ",
     "data=toy_text": "data=toy_text has documents, which model=sbn cannot read",
     "train.order=lengths": "train.order=lengths: for documents only",

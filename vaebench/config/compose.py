@@ -17,7 +17,7 @@ from vaebench.config.cells import GROUPS, IDENTITY, Cell, canonical, identity
 from vaebench.config.options import known_option, primary_sections, section_of, sections
 from vaebench.config.selection import picked
 from vaebench.config.tables import Preset, Table
-from vaebench.config.values import leaves, overlay, refuse_prefix
+from vaebench.config.values import NotOfOption, leaves, overlay, refuse_prefix
 from vaebench.data import settle
 from vaebench.errors import UserError
 from vaebench.protocol import log_z, signature
@@ -80,6 +80,9 @@ def cells(
             config = _resolved(_settings(preset, *place, user), conf)
         except _LeftOver as e:
             raise UserError(f"{row} / {column}: {e}") from None
+        except NotOfOption as e:
+            which = f"{row} / {column}: " if len(entries) > 1 else ""
+            raise UserError(f"{which}{e}") from None
 
         signature.check_measure(table.measure_of(column), config)
         signature.check_precision(config)

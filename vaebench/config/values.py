@@ -27,6 +27,10 @@ MOVED = {"run.compile": "write run.engine=plain for off, run.engine=compiled for
 """Keys of earlier versions, and what replaces them."""
 
 
+class NotOfOption(UserError):
+    """A key that its group does not have, at least not with the option that a cell chose."""
+
+
 def overlay(defaults: dict[str, Any], values: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
     """Return the defaults with each (where, key, override) laid over them.
 
@@ -76,7 +80,7 @@ def _known_key(where: str, key: str, known: dict[str, Any], defaults: dict[str, 
 
     option = f" of {group}={defaults[group]['name']}" if group in GROUPS else ""
     if of_group:
-        raise UserError(f"{where}unknown key {key!r}{option}: {nearest(key, of_group)}")
+        raise NotOfOption(f"{where}unknown key {key!r}{option}: {nearest(key, of_group)}")
 
     # The group itself is wrong or left out, so the last part of the key is the best clue.
     same_end = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
@@ -108,8 +112,9 @@ def _read(where: str, key: str, text: str) -> Any:
     try:
         override = _parsed(text)
     except HydraException as e:
-        why = " ".join(str(e).split()).partition(" expecting {")[0]
-        raise UserError(f"{where}cannot read the value {raw!r} of {key}: {why}") from None
+        raise UserError(
+            f"{where}cannot read the value {raw!r} of {key}: {_unbalanced(raw) or _why(e)}"
+        ) from None
     except (ValueError, RecursionError):  # thousands of digits, thousands of brackets
         raise UserError(
             f"{where}cannot read the value {shortened(raw)!r} of {key}: too long"
@@ -162,3 +167,19 @@ def refuse_prefix(argument: str) -> None:
             f"{argument}: Hydra's own settings have no part here; set keys of a "
             "cell, such as optim.rate"
         )
+
+
+def _unbalanced(raw: str) -> str:
+    """Say which bracket or quote of a value has no partner; '' if all have one."""
+    for opening, closing in ("[]", "{}", "()"):
+        if raw.count(opening) != raw.count(closing):
+            more = opening if raw.count(opening) > raw.count(closing) else closing
+            return f"a {more} without its partner"
+
+    odd = next((quote for quote in "'\"" if raw.count(quote) % 2), "")
+    return f"a {odd} without its partner" if odd else ""
+
+
+def _why(error: Exception) -> str:
+    """Return the message of Hydra's parser without the list of what it expected."""
+    return " ".join(str(error).split()).partition(" expecting {")[0]

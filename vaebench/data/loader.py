@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from vaebench.data.files.sources import Source
 from vaebench.data.kinds import Kind
-from vaebench.errors import UserError
 
 # NumPy is loaded with the first array, so that listing the data sets starts at once.
 if TYPE_CHECKING:
@@ -82,12 +81,9 @@ class Loader:
         Nothing is checked if ``sizes`` is not known.
         """
         if held_out is not None and self.sizes:
-            pool = self.sizes["train"] + self.sizes["valid"]
-            if not 1 <= held_out < pool:
-                raise UserError(
-                    f"data.held_out={held_out!r}: allowed: null, or a whole number "
-                    f"from 1 to {pool - 1}"
-                )
+            from vaebench.data.splits import check_held_out
+
+            check_held_out(held_out, self.sizes["train"] + self.sizes["valid"])
 
     def arrays(self, files: dict[str, Path]) -> dict[str, np.ndarray]:
         """Return the canonical arrays, made from the checked files of ``sources``.

@@ -162,6 +162,15 @@ def check_cases(n: int | None, most: int) -> None:
         raise UserError(f"train.cases={n}: allowed: null, or a whole number from 1 to {most}")
 
 
+def check_held_out(n: int, pool: int) -> None:
+    """Raise UserError unless ``n`` of ``pool`` examples can be held out: 1 <= n < pool."""
+    if type(n) is not int or not 1 <= n < pool:
+        raise UserError(
+            f"data.held_out={n!r}: allowed: null (the data set's own validation examples), or a "
+            f"whole number from 1 to {pool - 1}"
+        )
+
+
 def held_out_mask(pool: int, n: int, seed: int) -> np.ndarray:
     """Draw which ``n`` of ``pool`` examples are held out.
 
@@ -176,10 +185,7 @@ def held_out_mask(pool: int, n: int, seed: int) -> np.ndarray:
     Raises:
         UserError: Unless 1 <= n < pool and the seed is a whole number from 0.
     """
-    if type(n) is not int or not 1 <= n < pool:
-        raise UserError(
-            f"data.held_out={n!r}: allowed: null, or a whole number from 1 to {pool - 1}"
-        )
+    check_held_out(n, pool)
     if type(seed) is not int or seed < 0:
         raise UserError(f"data.held_out_seed={seed!r}: allowed: a whole number from 0")
 

@@ -25,6 +25,8 @@ LONG = 3600.0
 def describe(plan: Plan, force: bool, shipped: Iterable[dict[str, Any]]) -> str:
     """Describe a plan: a line for each cell, then what is left to do and what it will cost.
 
+    Data whose files are not on this machine have a line as well.
+
     Args:
         plan: What is asked for, and what is known of it.
         force: Whether finished runs are to be run again.
@@ -39,7 +41,7 @@ def describe(plan: Plan, force: bool, shipped: Iterable[dict[str, Any]]) -> str:
             rows.append((cell.row, cell.column, *_told(asked), _time(cost)))
         lines.append(f"{name} preset={cell.preset}\n{aligned(rows, '  ')}")
 
-    return "\n".join([*lines, f"to do: {work}"])
+    return "\n".join([*lines, *_to_fetch(plan), f"to do: {work}"])
 
 
 def announced(plan: Plan, force: bool, shipped: Iterable[dict[str, Any]]) -> str:
@@ -51,6 +53,24 @@ def announced(plan: Plan, force: bool, shipped: Iterable[dict[str, Any]]) -> str
     if work.training + work.evaluation < LONG:
         return ""
     return f"to do: {work}; --dry-run says what each row takes"
+
+
+def _to_fetch(plan: Plan) -> list[str]:
+    """Return a line for each data set of the open runs whose files are not on this machine."""
+    from vaebench import data
+
+    used = [cell.config["data"] for cell, _ in plan.todo]
+    places = {(config["name"], config.get("mirror")) for config in used}
+    found = {
+        status.name: status
+        for mirror in {mirror for _, mirror in places}
+        for status in data.status(mirror)
+        if (status.name, mirror) in places and not status.prepared and status.missing
+    }
+    return [
+        f"data {name}: not on this machine, so fetched first: {', '.join(status.missing)}"
+        for name, status in sorted(found.items())
+    ]
 
 
 class _Work:

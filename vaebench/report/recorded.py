@@ -144,7 +144,8 @@ def refuse_conflicts(frame: pd.DataFrame, where: str) -> None:
 
         others = twice[names].drop_duplicates().shape[0] - 1
         more = f", and {others} more like it" if others else ""
-        raise UserError(f"{where}: {cell} stands there twice: {values}{more}; keep one of them")
+        remedy = "a run has one status" if "status" in what else "keep one of them"
+        raise UserError(f"{where}: {cell} stands there twice: {values}{more}; {remedy}")
 
 
 def narrowed_alike(frames: Sequence[pd.DataFrame], only: Sequence[str]) -> list[pd.DataFrame]:
@@ -223,10 +224,12 @@ class Files:
         """
         whole = under_own_names(self.frame, table)
         if not len(whole):
-            raise UserError(
-                f"{self.where}: no rows of table {table.name}; "
-                f"{nearest(table.name, set(self.frame['table']))}"
+            there = (
+                nearest(table.name, set(self.frame["table"]))
+                if len(self.frame)
+                else "there are no results in it"
             )
+            raise UserError(f"{self.where}: no rows of table {table.name}; {there}")
 
         frame = whole
         if preset is not None:

@@ -308,11 +308,13 @@ def _place(store: Store) -> Path:
 def _of_note(folder: Path) -> tuple[str, str, str, str, str]:
     """Return table, row, preset, changes and ``digest.of`` from a run's note.
 
-    They are empty, and '-', if it cannot be read.
+    They are empty, and '-', if there is none or, with a warning, if it is damaged.
     """
     try:
         note, _ = read_note(folder)
-    except UserError:
+    except UserError as e:
+        if (folder / run_files.NOTE).exists():
+            log.warning("%s", e)
         return "", "", "", "[]", "-"
 
     preset = note.get("preset")

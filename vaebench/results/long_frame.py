@@ -60,6 +60,20 @@ COLUMNS = {
 }
 """The columns of the long format: name -> type, in the order of the CSV."""
 
+IN_WORDS = {
+    NUMBER: "a number",
+    WHOLE: "a whole number",
+    SEED: "a whole number",
+    FLAG: "True or False",
+}
+"""Column types of a CSV, as messages name them."""
+
+FROM_ZERO = (
+    *("seed", "error", "points", "samples", "updates", "best_update"),
+    *("seconds", "eval_seconds", "pack", "peak_memory_mb"),
+)
+"""Columns whose numbers are never negative."""
+
 LATER = ("flags", "paper_signature", "clock")
 """Columns that CSV files of earlier versions lack; they are read as empty."""
 
@@ -187,7 +201,12 @@ def read_csv(path: Path | str) -> pd.DataFrame:
         # Spreadsheets put a byte-order mark at its beginning.
         with path.open(encoding="utf-8-sig", newline="") as f:
             header, *lines = list(csv.reader(f)) or [[]]
-    except (OSError, UnicodeDecodeError, csv.Error) as e:
+    except UnicodeDecodeError as e:
+        raise UserError(
+            f"{path}: not a results CSV: not UTF-8 text (byte {e.object[e.start]:#x}, place "
+            f"{e.start + 1})"
+        ) from None
+    except (OSError, csv.Error) as e:
         raise UserError(f"{path}: not a results CSV: {e}") from None
 
     missing = lacking(header)
@@ -235,8 +254,10 @@ def _parsed(record: dict[str, str], where: str) -> dict[str, Any]:
             row[name] = None if text == "" and kind in (NUMBER, WHOLE) else convert[kind](text)
         except (ValueError, KeyError):
             raise UserError(
-                f"{where}: column {name}: {shortened(text)!r} is not a {kind}"
+                f"{where}: column {name}: {shortened(text)!r} is not {IN_WORDS[kind]}"
             ) from None
+        if name in FROM_ZERO and (row[name] or 0) < 0:
+            raise UserError(f"{where}: column {name}: {text} is negative")
 
     if row["extra"] and not _is_object(row["extra"]):
         raise UserError(f"{where}: column extra: {shortened(row['extra'])!r} is not a JSON object")

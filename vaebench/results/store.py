@@ -189,16 +189,27 @@ def read_note(folder: Path) -> tuple[dict[str, Any], int]:
     run's, or if the file is damaged or cannot be read.
     """
     path = folder / run_files.NOTE
+    seed = seed_of(folder)
     try:
-        note = parse_json(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        note = None
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        content = None
     except OSError as e:
         raise UserError(f"{path}: cannot be read: {e.strerror or e}") from None
 
-    seed = seed_of(folder)
-    if seed is None or note is None or not _is_note(note):
-        raise UserError(f"{folder}: not a run of vaebench, or a damaged one")
+    if seed is None or content is None:
+        raise UserError(
+            f"{folder}: not a run of vaebench; expected a folder seed-N with {run_files.NOTE}"
+        )
+    try:
+        note = parse_json(content)
+    except ValueError:
+        note = None
+    if not _is_note(note):
+        raise UserError(
+            f"{path}: damaged, so what was trained is unknown; put back a copy of it, or remove "
+            "the folder and train again"
+        )
     return note, seed
 
 

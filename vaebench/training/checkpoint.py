@@ -93,7 +93,9 @@ def read(path: Path) -> Checkpoint:
                 getattr(out, part)[name] = tensors[key] = f.get_tensor(key)
     except FileNotFoundError:
         raise damaged(path, "it is missing") from None
-    except (SafetensorError, KeyError, ValueError, AttributeError, TypeError) as e:
+    except SafetensorError:
+        raise damaged(path, "cut short, or another file") from None
+    except (KeyError, ValueError, AttributeError, TypeError) as e:
         raise damaged(path, " ".join(str(e).split()) or type(e).__name__) from None
     except OSError as e:
         raise UserError(f"{path}: cannot be read: {e.strerror or e}") from None

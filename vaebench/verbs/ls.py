@@ -46,8 +46,19 @@ def run(args: Namespace) -> int:
     if len(rows) > 1:
         print(listed(rows, streams.width(), 2 if what == "runs" else 1))
     else:
-        print("no shipped models" if what == "shipped" else f"no {what}")
+        print(_nothing(what, overrides))
     return 0
+
+
+def _nothing(what: str, overrides: Sequence[str]) -> str:
+    """Say that a list is empty; for runs, in which folder."""
+    if what == "shipped":
+        return "no shipped models"
+    if what != "runs":
+        return f"no {what}"
+
+    root = results_root(only_keys(overrides, KEYS, "ls").get("run.results"))
+    return f"no runs in {root}" if root.is_dir() else f"no runs: there is no folder {root} yet"
 
 
 def _tables(_: dict[str, str]) -> Rows:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,9 @@ from vaebench.results.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+log = logging.getLogger(__name__)
 
 
 def collect(
@@ -48,14 +52,25 @@ def collect(
         only: Leave out curves that lack a wanted column.
 
     Raises:
-        UserError: If a curve is damaged or, without ``only``, lacks a wanted column.
+        UserError: If there are no lines because curves are damaged or, without ``only``, lack a
+            wanted column. If there are others, such a curve is left out with a warning.
     """
     import pandas as pd
 
     lines: list[tuple[object, ...]] = []
+    refused: list[UserError] = []
     for cell, seed in runs_of(store, cells, seeds):
-        points = _read(store.run_dir(cell.key, seed) / run_files.CURVE, wanted, more, only)
+        try:
+            points = _read(store.run_dir(cell.key, seed) / run_files.CURVE, wanted, more, only)
+        except UserError as e:
+            refused.append(e)
+            continue
         lines += [(cell.table, cell.row, cell.column, seed, *point) for point in points]
+
+    if refused and not lines:
+        raise refused[0]
+    for error in refused:
+        log.warning("left out: %s", error)
 
     frame = pd.DataFrame(
         lines, columns=["table", "row", "column", "seed", "update", *wanted, *more]
