@@ -285,3 +285,9 @@ def test_an_annealed_nll_has_its_chains_and_temperatures():
         UserError, match=r"eval\.ais_chains=null: ais_nll, which this table compares"
     ):
         check_measure("ais_nll", config({"name": "dlgm"}))
+
+
+def test_annealing_takes_float32_whatever_the_precision():
+    images = config({"name": "image_vae"}, precision="bfloat16")
+    assert signature(images, "iw_nll", 4).parts["precision"] == "bfloat16"
+    assert "precision" not in signature(images, "ais_nll", 4).parts

@@ -117,3 +117,12 @@ def test_damaged_measure_is_left_out_with_a_warning(tmp_path, caplog):
     s.write_result(c.key, 0, result(measures=[{"name": "bound"}, measure()]))
     assert s.frame([c], [0])["metric"].tolist() == ["bound"]
     assert "a measure is left out" in caplog.text
+
+
+def test_a_number_by_samples_is_not_current_where_none_are_asked_for(tmp_path):
+    """Otherwise a report would average numbers by 1 and by 1,000 samples."""
+    c = cell()
+    c.config["eval"]["iw_samples"] = None
+    assert not is_current(c, Measure.from_dict(measure("iw_nll", samples=1)))
+    assert not is_current(c, Measure.from_dict(measure("iw_nll", samples=1000)))
+    assert is_current(c, Measure.from_dict(measure("bound", samples=10)))

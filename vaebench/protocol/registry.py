@@ -20,7 +20,8 @@ class Metric:
             shown if a column asks for it, and never judged.
         descriptive: Whether less is no better than more. It then has a difference from the
             published number, but no verdict.
-        likelihood: Whether log p(x | z) enters it, so that it depends on the precision of products.
+        likelihood: Whether log p(x | z) enters it as the model computes it in an evaluation: in
+            the precision of ``eval``, over its orders. What anneals or moves z takes float32.
         floor: What it cannot fall below if a case has a probability and not a density.
         unit: The unit of its values, and of the margin of a table that judges by it.
     """
@@ -85,9 +86,7 @@ METRICS: dict[str, Metric] = {
         likelihood=True,
         floor=0.0,
     ),
-    "ais_nll": Metric(
-        "AIS-NLL", ("annealed_nll",), ("eval", "ais_chains"), least=2, likelihood=True, floor=0.0
-    ),
+    "ais_nll": Metric("AIS-NLL", ("annealed_nll",), ("eval", "ais_chains"), least=2, floor=0.0),
     "hmc_nll": Metric("HMC-NLL", ("hmc_nll",), ("eval", "hmc_samples"), least=2),
     "nll": Metric("exact NLL", ("exact_nll", "order_nll"), likelihood=True, floor=0.0),
     "left_to_right_nll": Metric(

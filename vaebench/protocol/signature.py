@@ -132,6 +132,14 @@ def check_precision(config: dict[str, Any]) -> None:
         )
 
 
+def turned_off(config: dict[str, Any], measure: str) -> bool:
+    """Whether ``eval`` asks for no samples of a measure that takes some."""
+    metric = METRICS.get(measure)
+    if metric is None or metric.samples is None or metric.samples[0] != "eval":
+        return False
+    return getattr(EvalSettings.of(config["eval"]), metric.samples[1]) is None
+
+
 def signature(
     config: dict[str, Any], measure: str, samples: int | None, data_hash: str | None = None
 ) -> Protocol:

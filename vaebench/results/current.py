@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from vaebench.config.cells import Cell
-from vaebench.protocol.signature import samples_of, signature
+from vaebench.protocol.signature import samples_of, signature, turned_off
 from vaebench.results.stats import Measure
 
 
 def is_current(cell: Cell, measure: Measure) -> bool:
     """Whether a measure was taken as the cell's configuration asks for now.
 
-    That is with the same data, split, points and samples.
+    That is with the same data, split, points and samples. If its setting asks for no samples, no
+    number by samples is.
     """
+    if "samples" in measure.signature.parts and turned_off(cell.config, measure.name):
+        return False
     wanted = signature(cell.config, measure.name, samples_of(cell.config, measure.name))
     return measure.signature.matches(wanted)
