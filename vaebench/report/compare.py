@@ -231,10 +231,12 @@ def _row(
     left = estimated(a)
     right = estimated(b)
     error = combine(left.error, right.error)
-    margin = _margin(*cell[:3:2], metric) if 1 in (left.n, right.n) else _Margin(0.0, False)
+    unit = left.unit if left.unit == right.unit else ""
+    single = 1 in (left.n, right.n)
+    margin = _margin(cell[0], cell[2], metric, unit) if single else _Margin(0.0, False)
 
     limits: dict[str, float] = {}
-    if tol is not None and left.unit == right.unit == "nats":
+    if tol is not None and unit == "nats":
         limits["tolerance"] = tol
     elif error is not None and not is_timing(metric):
         limits["errors"] = max(FLOOR, _width(left, right))
@@ -280,14 +282,17 @@ class _Margin(NamedTuple):
 
 
 @lru_cache
-def _margin(name: str, column: str, metric: str) -> _Margin:
-    """Return what the margin of a table allows; nothing if there is no such table (any more)."""
+def _margin(name: str, column: str, metric: str, unit: str) -> _Margin:
+    """Return what the margin of a table allows; nothing if there is no such table (any more).
+
+    ``unit`` is that of both numbers.
+    """
     if name not in catalogue.options("table") or is_timing(metric):
         return _Margin(0.0, False)
 
     table = catalogue.load_table(name)
-    alike = unit_of(metric) == unit_of(table.measure)
-    return _Margin(table.margin if alike else 0.0, metric == table.measure_of(column))
+    margin = table.margin if unit == unit_of(table.measure) else 0.0
+    return _Margin(margin, metric == table.measure_of(column))
 
 
 def _settings(a: list[Record], b: list[Record]) -> str:
