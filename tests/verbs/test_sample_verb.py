@@ -190,7 +190,7 @@ def test_a_folder_without_a_run(tmp_path, capsys):
     (tmp_path / "seed-0").mkdir()
     (tmp_path / "seed-0/config.json").write_text("{}")
     assert main(["sample", str(tmp_path)]) == 2
-    assert "not a run of vaebench" in capsys.readouterr().err
+    assert "config.json: damaged" in capsys.readouterr().err
 
 
 def test_data_that_are_others_now_are_refused(runs, capsys, tmp_path):
