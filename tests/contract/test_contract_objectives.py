@@ -181,12 +181,10 @@ def make_pack(case, seeds, engine, x, parts=None, descent="sgd"):
             (p, rule.state(s, len(x)), update.state(p)) for s, p in zip(seeds, params, strict=True)
         ]
     layers = rule.model.kernel_layers
-    plain_only = case.tokens or rule.alone or rule.plain_only or layers
+    plain_only = choice.only_plain(rule, case.kind) or layers
     if engine != "plain" and plain_only and not (layers and engine == "kernel"):
         pytest.skip("plain alone can run it")
-    if engine == "kernel" and not choice.has_kernel(
-        {**vars(case), "optim": {"name": descent}}, case.kind
-    ):
+    if engine == "kernel" and not choice.has_kernel(rule, update, case.kind):
         pytest.skip("no kernel")
     if engine == "kernel" and kernels.missing():
         pytest.skip(kernels.missing())

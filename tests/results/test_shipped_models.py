@@ -17,13 +17,14 @@ import vaebench as vb
 from vaebench import cli, data
 from vaebench.config import catalogue, compose, selection
 from vaebench.config.cells import Cell, run_key
+from vaebench.data.info import DataInfo
 from vaebench.errors import UserError
 from vaebench.results import long_frame, shipped, shipped_models
 from vaebench.results.current import is_current
 from vaebench.results.result_file import readable_measures
 from vaebench.results.store import Store, read_note
 from vaebench.training import checkpoint, resume
-from vaebench.training.build import start_or_load
+from vaebench.training.build import start_or_load, trio
 from vaebench.training.checkpoint import Checkpoint
 from vaebench.training.run_state import progress_of, shed_checkpoint
 
@@ -247,7 +248,8 @@ def test_nothing_goes_on_from_a_shipped_run(tmp_path):
     longer = {**note["config"], "train": {**note["config"]["train"], "updates": 2 * 10**8}}
     cell = Cell(note["table"], note["row"], note["column"], note["preset"], longer)
     began = resume.prepare(Store(tmp_path), cell, seed, note["data_hash"])
-    resume.extend(began, Store(tmp_path), cell, note["data_hash"])
+    made = trio(longer, DataInfo([0.5] * 784))
+    resume.extend(began, Store(tmp_path), cell, note["data_hash"], made)
     assert began.update == 0
 
     state = progress_of(RUNS[0], seed)

@@ -176,6 +176,18 @@ def test_what_looks_at_its_budget_never_goes_on_from_a_smaller_one(
     assert trained_from == [0, 0]
 
 
+@pytest.mark.parametrize(
+    ("settings", "began"), [({}, [0, 30]), ({"weight_noise_from": 0.5}, [0, 0])], ids=str
+)
+def test_whether_it_looks_at_its_budget_may_depend_on_its_settings(
+    make_cell, run, load_bits, trained_from, settings, began
+):
+    noisy = {"objective": {"name": "mdl", "weight_noise": 0.1, **settings}}
+    for updates in (30, 60):
+        assert run(make_cell({**noisy, "train.updates": updates})) == ["done"]
+    assert trained_from == began
+
+
 def test_force_does_not_go_on_from_a_smaller_run(make_cell, run, load_bits, trained_from):
     run(make_cell({"train.updates": 30}))
     run(make_cell({"train.updates": 60}), force=True)

@@ -6,6 +6,8 @@ import pytest
 from kit.sessions import after, result_of
 
 from vaebench import kernels
+from vaebench.config import compose
+from vaebench.errors import UserError
 from vaebench.running import session
 from vaebench.running.tasks import Task, work
 
@@ -27,6 +29,44 @@ def test_a_run_goes_on_with_the_engine_that_it_began_with(
     assert result_of(store, cell)["engine"] == "kernel"
     run(make_cell({"run.engine": "kernel", "run.results": str(tmp_path / "whole")}))
     assert states_of(tmp_path / "runs") == states_of(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("gradient", "engine"), [("exact", "compiled"), ("finite_difference", "plain")]
+)
+def test_settings_of_the_objective_decide_which_engines_can_train_it(
+    make_cell, run, load_bits, store, monkeypatch, gradient, engine
+):
+    """Without a compiler: which engine is chosen is all that matters."""
+    chosen = []
+    monkeypatch.setattr(session, "train", lambda *args: chosen.append((len(args[2]), args[4])))
+    cell = make_cell(
+        {
+            "model": {"name": "gaussian_vae", "init": "normal", "init_scale": 0.1},
+            "objective": compose.section(
+                "objective", "semi_amortised", [f"objective.gradient={gradient}"]
+            ),
+            "optim": {"name": "sgd", "rate": 0.01},
+            "run.engine": "compiled",
+        }
+    )
+    run(cell, seeds=(0, 1), evaluate=False)
+    together = [(2, engine)] if gradient == "exact" else [(1, engine)] * 2
+    assert chosen == together
+
+
+def test_a_begun_run_whose_settings_cannot_be_built_any_more_fails_in_one_line(
+    make_cell, load_bits, store, monkeypatch
+):
+    stopped_once(make_cell, {})
+    cell = make_cell({})
+
+    def refuse(*args):
+        raise UserError("objective nvil: no longer known")
+
+    monkeypatch.setattr(session, "trio", refuse)
+    (outcome,) = work(Task(cell, (0,)))
+    assert (outcome.status, outcome.reason) == ("failed", "objective nvil: no longer known")
 
 
 @needs_numba

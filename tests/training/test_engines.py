@@ -12,10 +12,11 @@ from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.nn.lending import places_of
 from vaebench.objectives.base import Objective
-from vaebench.optim import SGD
+from vaebench.optim import SGD, Adam
 from vaebench.running import machine
 from vaebench.training import choice
 from vaebench.training import engines as fast
+from vaebench.training.graphs import Captured
 
 CPU = torch.device("cpu")
 GPU = torch.device("cuda")
@@ -33,12 +34,17 @@ def equipped(monkeypatch):
     return equip
 
 
+def rule_of(model, objective, kind=Kind.BITS):
+    info = DataInfo(torch.full((4,), 0.5), kind, longest=9)
+    return objectives.build(objective, models.build(model, info))
+
+
 def test_what_is_not_worth_compiling_is_compiled_only_if_told(equipped):
     assert choice.choose_engine("auto", 2_000_000, CPU, worth=False) == ("plain", "")
     assert choice.choose_engine("auto", 2_000_000, GPU, worth=False) == ("packed", "")
     assert choice.choose_engine("compiled", 2_000_000, CPU, worth=False) == ("compiled", "")
-    assert objectives.OBJECTIVES["nvil"].worth_compiling
-    assert not objectives.OBJECTIVES["dvae_sharp_sharp"].worth_compiling
+    assert rule_of({"name": "sbn", "dims": [3]}, {"name": "nvil"}).worth_compiling
+    assert not rule_of({"name": "rbm"}, {"name": "contrastive_divergence"}).worth_compiling
 
 
 @pytest.mark.parametrize(
@@ -95,9 +101,28 @@ def test_a_kernel_asked_for_where_there_is_none_is_said(equipped):
     [(Kind.BITS, True), (Kind.GREY, True), (Kind.COUNTS, True), (Kind.REAL, False)],
 )
 def test_belief_nets_have_kernels_for_bits_and_for_counts(kind, there):
-    cell = {"model": {"name": "sbn"}, "objective": {"name": "nvil"}, "optim": {"name": "sgd"}}
-    assert choice.has_kernel(cell, kind) == there
-    assert not choice.has_kernel({**cell, "optim": {"name": "adam"}}, kind)
+    rule = rule_of({"name": "sbn", "dims": [3]}, {"name": "nvil"})
+    assert choice.has_kernel(rule, SGD(0.1), kind) == there
+    assert not choice.has_kernel(rule, Adam(0.1), kind)
+
+
+@pytest.mark.parametrize(
+    ("model", "objective", "kind", "only"),
+    [
+        ({"name": "gaussian_vae"}, {"name": "semi_amortised"}, Kind.BITS, False),
+        (
+            {"name": "gaussian_vae"},
+            {"name": "semi_amortised", "gradient": "finite_difference"},
+            Kind.BITS,
+            True,
+        ),
+        ({"name": "rbm"}, {"name": "contrastive_divergence"}, Kind.BITS, False),
+        ({"name": "replicated_softmax"}, {"name": "contrastive_divergence"}, Kind.COUNTS, True),
+    ],
+    ids=lambda value: value.get("gradient", value["name"]) if isinstance(value, dict) else None,
+)
+def test_settings_and_models_can_leave_the_plain_engine_alone(model, objective, kind, only):
+    assert choice.only_plain(rule_of(model, objective, kind), kind) is only
 
 
 def test_the_engines_that_a_run_can_go_on_with(equipped):
@@ -142,6 +167,21 @@ def pack_of(data, engine, seeds=2, kind=Kind.BITS):
     params = [{"p": torch.zeros(())} for _ in range(seeds)]
     state = [{"last": torch.zeros(())} for _ in range(seeds)]
     return fast.Pack(Recorder(), SGD(0.5), params, state, [{}] * seeds, data, kind, engine)
+
+
+def test_a_step_without_noise_is_captured_where_the_parameters_are(monkeypatch):
+    """As far as there is no GPU: up to the first call of CUDA."""
+
+    class Reached(Exception):
+        pass
+
+    def stream():
+        raise Reached
+
+    monkeypatch.setattr(torch.cuda, "Stream", stream)
+    index = torch.zeros(2, 1, 4, dtype=torch.int64)
+    with pytest.raises(Reached):
+        Captured(None, index, {}, None, torch.arange(2), [{"p": torch.zeros(1)}, {}])
 
 
 @pytest.mark.parametrize("engine", ["plain", "packed"])

@@ -38,8 +38,15 @@ CASES = [
     ),
     ({"name": "darn", "dims": [6]}, {"name": "wake_sleep"}),
     ({"name": "linear_gaussian", "dims": [3]}, {"name": "iw_bound", "samples": 4}),
+    ({"name": "bernoulli_mixture", "components": 3}, {"name": "likelihood"}),
 ]
-IDS = ["sbn nvil", "autoregressive posterior nvil", "darn wake_sleep", "linear_gaussian iw_bound"]
+IDS = [
+    "sbn nvil",
+    "autoregressive posterior nvil",
+    "darn wake_sleep",
+    "linear_gaussian iw_bound",
+    "mixture, no noise",
+]
 
 
 @pytest.fixture(autouse=True)

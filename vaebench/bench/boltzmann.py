@@ -50,6 +50,8 @@ FAMILIES: Families = {
 BATCH = 100
 """Examples of an update, as in the papers; the optimiser is Adam."""
 
+DESCENT = {"name": "adam", "rate": 1e-3}
+
 LEAST_ROUNDS = 3
 """Least number of updates behind a median, however long they take."""
 
@@ -117,9 +119,8 @@ def _parts(
     """
 
     def pack(**more: int) -> Pack:
-        descent = {"name": "adam", "rate": 1e-3}
         start = {"init": "fan_in", "init_scale": 0.1}
-        return make_pack(model, {**objective, **more}, seeds, engine, device, descent, start)
+        return make_pack(model, {**objective, **more}, seeds, engine, device, DESCENT, start)
 
     whole = pack()
     update = partial(advance, whole, length=1, batch=BATCH)
@@ -206,9 +207,8 @@ def run(
     )
 
     for name, (model, objective) in families.items():
-        kernel = with_kernels and has_kernel(
-            {"model": model, "objective": objective, "optim": {"name": "adam"}}
-        )
+        plain = make_pack(model, objective, 1, "plain", device, DESCENT)
+        kernel = with_kernels and has_kernel(plain.objective, plain.optim)
         found = costs(
             model, objective, seeds, (engine, "kernel") if kernel else (engine,), device, seconds
         )
@@ -218,9 +218,7 @@ def run(
             numbers |= {k: v for k, v in own.items() if not math.isnan(v)}
 
         if on_cpu:
-            numbers["products"] = _floor(
-                make_pack(model, objective, 1, "plain", device), seconds, device
-            )
+            numbers["products"] = _floor(plain, seconds, device)
 
         record({"family": name, "unit": "ms per update and seed", **numbers})
         yield f"{name:42}" + _cells(numbers)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vaebench import kernels, models, objectives
+from vaebench import kernels, models, objectives, optim
 from vaebench.bench.packs import Families, Record, advance, in_turns, pack_of
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
@@ -72,8 +72,8 @@ def packs_of(
     engines = ["plain"]
     if rule.worth_compiling and (device.type == "cuda" or choice.compiler_found()):
         engines.append("compiled")
-    cell = {"model": model, "objective": objective, "optim": DESCENT}
-    if device.type == "cpu" and not kernels.missing() and choice.has_kernel(cell, Kind.COUNTS):
+    there = choice.has_kernel(rule, optim.build(DESCENT), Kind.COUNTS)
+    if there and device.type == "cpu" and not kernels.missing():
         engines.append("kernel")
 
     start = {"init": "normal", "init_scale": 0.01}

@@ -248,10 +248,11 @@ def updates_per_second(
     yield f"{'':42}" + "".join(f"{h:>{w}}" for h, w in zip(heads, widths, strict=True))
 
     for name, (model, objective) in families.items():
-        found = {"plain": speed(make_pack(model, objective, 1, "plain", device), seconds, device)}
+        plain = make_pack(model, objective, 1, "plain", device)
+        found = {"plain": speed(plain, seconds, device)}
         cells = [f"{found['plain']:,.0f}"]
         for engine, n in engines:
-            if engine == "kernel" and not _has_kernel(model, objective):
+            if engine == "kernel" and not choice.has_kernel(plain.objective, plain.optim):
                 cells.append("-")
                 continue
 
@@ -276,7 +277,3 @@ def updates_per_second(
 
         record({"family": name, "unit": "updates per second and seed", **found})
         yield f"{name:42}" + "".join(f"{c:>{w}}" for c, w in zip(cells, widths, strict=True))
-
-
-def _has_kernel(model: dict[str, Any], objective: dict[str, Any]) -> bool:
-    return choice.has_kernel({"model": model, "objective": objective, "optim": {"name": "sgd"}})

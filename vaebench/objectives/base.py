@@ -90,6 +90,10 @@ class InnerLoop(Protocol):
 class Objective(nn.Module):
     """A learning rule around a model; see the package docstring for its interface.
 
+    A constructor may set another value of any of these attributes, as its settings or its model
+    ask. So they are read of an objective that is built, never of a class; only ``tiny`` belongs to
+    the class.
+
     Attributes:
         tiny: Settings with which the contract tests build the objective around every tiny model
             that it trains.

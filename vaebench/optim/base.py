@@ -66,6 +66,9 @@ class Verdict(NamedTuple):
 class Optimiser:
     """Base: how gradients change parameters, in place, with a rate for each parameter group.
 
+    What follows depends on the settings, so it is read of an optimiser that is built, never of a
+    class. ``tiny`` alone belongs to the class.
+
     Attributes:
         rates: Learning rate of every group.
         budget_free: Whether updates do not depend on how many there will be.

@@ -26,10 +26,7 @@ from vaebench.evaluation.evaluate import cases, evaluate, places
 from vaebench.evaluation.examined import Examined, other_data
 from vaebench.evaluation.partial import Partial
 from vaebench.evaluation.posterior_means import write_means
-from vaebench.models import model_class
 from vaebench.models.base import Model
-from vaebench.objectives import OBJECTIVES
-from vaebench.objectives.base import Objective
 from vaebench.results.stats import Measure
 from vaebench.results.status import Status
 from vaebench.results.store import Store
@@ -43,7 +40,7 @@ from vaebench.training import clock, resume
 from vaebench.training.bookkeeping import write_curve
 from vaebench.training.build import Trio, batches_of, in_updates, put, trio
 from vaebench.training.checkpoint import Checkpoint, checksum
-from vaebench.training.choice import choose_engine, has_kernel, usable
+from vaebench.training.choice import choose_engine, has_kernel, only_plain, usable
 from vaebench.training.loop import train
 from vaebench.training.programs import NotCompiled
 from vaebench.training.run_state import RunState, evaluated_checkpoint
@@ -89,7 +86,6 @@ class Session:
 
         self.splits = with_cases(loaded.load(self.config["data"]), cell.train.cases)
         self.examined = Examined(self.splits, self.config, own=True)
-        self.rule = OBJECTIVES.get(self.config["objective"]["name"], Objective)
         batches = batches_of(self.config, self.splits)
         self.updates = in_updates(self.config, batches, "updates")
         self.per_unit = self.updates // cell.train.updates
@@ -184,7 +180,7 @@ class Session:
         for s in self.seeds:
             if not s.update and not self.force:
                 try:
-                    resume.extend(s, self.store, self.cell, self.splits.hash)
+                    resume.extend(s, self.store, self.cell, self.splits.hash, self.trio)
                 except Exception as e:
                     self._fail(s, e)
 
@@ -193,14 +189,29 @@ class Session:
         open_ = [s for s in able if s.status == "running" and s.update < limit]
         behind = sum(self._units(s.update) for s in open_)
         say(Spared(self._units(limit) * (len(self.asked) - len(open_)) + behind))
-        if open_:
-            self._choose_engines(open_)
+        try:
+            groups = self._groups(open_) if open_ else []
+        except Exception as e:  # the settings of an old run can no longer be built
+            groups = []
+            for s in open_:
+                self._fail(s, e)
+                say(Spared(self._units(limit) - self._units(s.update)))
 
-        # Seeds at the same update and with the same engine train together.
-        alike = sorted({(s.update, s.engine) for s in open_})
-        together = [[s for s in open_ if (s.update, s.engine) == key] for key in alike]
-        for group in [[s] for s in open_] if self.rule.alone else together:
+        for group in groups:
             self._train_together(group, say, should_stop)
+
+    def _groups(self, seeds: list[RunState]) -> list[list[RunState]]:
+        """Choose the engine of every seed, and which seeds train together.
+
+        Those at the same update and with the same engine do, unless the objective trains seeds one
+        by one.
+        """
+        self._choose_engines(seeds)
+        if self.trio.objective.alone:
+            return [[s] for s in seeds]
+
+        alike = sorted({(s.update, s.engine) for s in seeds})
+        return [[s for s in seeds if (s.update, s.engine) == key] for key in alike]
 
     def _train_together(self, group: list[RunState], say: Say, should_stop: ShouldStop) -> None:
         """Train seeds at the same update to the end of the budget.
@@ -273,19 +284,20 @@ class Session:
         A seed keeps the engine that it began with, so that it continues bit for bit, unless the
         user asks for another one.
         """
-        layers = model_class(self.config["model"]["name"]).kernel_layers
-        if (self.splits.tokens or self.rule.alone or self.rule.plain_only) and not layers:
+        model, objective, optimiser = self.trio
+        layers = model.kernel_layers
+        if only_plain(objective, self.splits.kind) and not layers:
             for s in seeds:
                 s.engine = "plain"
             return
 
         asked = self.cell.run.engine
-        kernel = has_kernel(self.config, self.splits.kind)
+        kernel = has_kernel(objective, optimiser, self.splits.kind)
         choose = partial(
             choose_engine,
             updates=self.updates,
             device=self.device,
-            worth=self.rule.worth_compiling,
+            worth=objective.worth_compiling,
             layers=layers,
         )
         self.records.engine, lack = choose(asked, kernel=kernel)

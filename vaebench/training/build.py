@@ -28,6 +28,11 @@ class Trio(NamedTuple):
     objective: Objective
     optimiser: Optimiser
 
+    @property
+    def budget_free(self) -> bool:
+        """Whether an update is the same however many updates there will be."""
+        return self.objective.budget_free and self.optimiser.budget_free
+
 
 def trio(config: dict[str, Any], info: DataInfo) -> Trio:
     """Build the three of a cell.

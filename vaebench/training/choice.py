@@ -6,15 +6,14 @@ import shutil
 import sys
 import sysconfig
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from vaebench import kernels
 from vaebench.data.kinds import Kind
-from vaebench.models import model_class
 from vaebench.models.belief_net import BeliefNet
-from vaebench.objectives import OBJECTIVES
+from vaebench.objectives.base import Objective
+from vaebench.optim import SGD, Optimiser
 
 ENGINES = ("plain", "packed", "compiled", "kernel")
 
@@ -84,20 +83,21 @@ def choose_engine(
     return best, lack if lack and kernel and on_cpu and updates >= WORTH_COMPILING else ""
 
 
-def has_kernel(config: dict[str, Any], kind: Kind = Kind.BITS) -> bool:
-    """Whether there are kernels for what a cell trains on this kind of examples."""
-    rule = OBJECTIVES[config["objective"]["name"]]
-    if rule.kernel == "all":
-        fits = (
-            issubclass(model_class(config["model"]["name"]), BeliefNet)
-            and config["optim"]["name"] == "sgd"
-        )
-        return (
-            fits
-            and kind.seen in (Kind.BITS, Kind.COUNTS)
-            and not config["objective"].get("weight_decay")
-        )
-    return rule.kernel == "chains" or model_class(config["model"]["name"]).kernel_layers
+def has_kernel(objective: Objective, optimiser: Optimiser, kind: Kind = Kind.BITS) -> bool:
+    """Whether there are kernels for what is trained on this kind of examples."""
+    if objective.kernel == "all":
+        fits = isinstance(objective.model, BeliefNet) and isinstance(optimiser, SGD)
+        return fits and kind.seen in (Kind.BITS, Kind.COUNTS) and not objective.weight_decay
+    return objective.kernel == "chains" or objective.model.kernel_layers
+
+
+def only_plain(objective: Objective, kind: Kind = Kind.BITS) -> bool:
+    """Whether the plain engine alone can train on this kind of examples.
+
+    Kernels of layers of the model (``kernel_layers``) are allowed even so. Documents in the order
+    of their words make batches of different sizes.
+    """
+    return kind is Kind.TOKENS or objective.alone or objective.plain_only
 
 
 def usable(engine: str, device: torch.device, kernel: bool) -> bool:

@@ -36,7 +36,7 @@ from vaebench.objectives import decay
 from vaebench.objectives.base import Batch, Objective, State
 from vaebench.optim import Optimiser
 from vaebench.rng.noise import Shapes
-from vaebench.training.choice import ENGINES
+from vaebench.training.choice import ENGINES, only_plain
 from vaebench.training.graphs import Captured
 from vaebench.training.programs import Programs
 
@@ -101,10 +101,8 @@ class Pack:
         if engine not in ENGINES:
             raise ValueError(f"engine {engine!r} is not one of {ENGINES}")
 
-        documents = kind is Kind.TOKENS
         by_layers = engine == "kernel" and objective.model.kernel_layers
-        plain_only = documents or objective.alone or objective.plain_only
-        if engine != "plain" and plain_only and not by_layers:
+        if engine != "plain" and only_plain(objective, kind) and not by_layers:
             raise ValueError(f"engine {engine!r} cannot run this rule on these data: plain can")
 
         self.objective = objective

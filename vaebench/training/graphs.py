@@ -31,7 +31,9 @@ class Captured:
         clock: Tensor,
         live: list[dict[str, Tensor]],
     ) -> None:
-        self.index = torch.zeros_like(index, device=next(iter(noise.values())).device)
+        # Objectives that draw no noise are captured too, so the device is that of the parameters.
+        device = next(tensor.device for part in live for tensor in part.values())
+        self.index = torch.zeros_like(index, device=device)
         self.noise = {k: torch.zeros_like(v) for k, v in noise.items()}
         self.binarize = None if binarize is None else torch.zeros_like(binarize)
         self.clock = torch.zeros_like(clock, device=self.index.device)

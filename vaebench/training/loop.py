@@ -164,7 +164,7 @@ class Block(NamedTuple):
 
 
 def _draw(pack: Pack, batches: Batches, seeds: list[int], number: int, length: int) -> Block:
-    """Draw block ``number`` of ``length`` updates: a function of the seeds and the number alone."""
+    """Draw block ``number`` of ``length`` updates; see ``rng.noise`` for what it depends on."""
     device = pack.data.device
     drawn = noise.update_block(pack.draws(batches.batch), seeds, number, device, length)
     rows = batches.block(seeds, number, length).to(device)

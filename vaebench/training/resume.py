@@ -7,15 +7,14 @@ import json
 import os
 from pathlib import Path
 
-from vaebench import optim
 from vaebench.config.cells import Cell, canonical, identity
 from vaebench.errors import UserError
 from vaebench.files import parse_json, write_atomic
-from vaebench.objectives import OBJECTIVES
 from vaebench.results import run_files
 from vaebench.results.lock import Busy
 from vaebench.results.store import Store
 from vaebench.training import snapshots
+from vaebench.training.build import Trio
 from vaebench.training.run_state import RunState, evaluated_checkpoint, progress_of
 
 
@@ -74,7 +73,7 @@ def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = F
     return s
 
 
-def extend(s: RunState, store: Store, cell: Cell, data_hash: str) -> None:
+def extend(s: RunState, store: Store, cell: Cell, data_hash: str, trio: Trio) -> None:
     """Let a new run go on from a run with the same states, the one that got furthest, if any.
 
     If neither the objective nor the optimiser looks at the budget (``budget_free``), runs that
@@ -86,10 +85,10 @@ def extend(s: RunState, store: Store, cell: Cell, data_hash: str) -> None:
         store: Where runs are kept.
         cell: The cell of the run.
         data_hash: Hash of its data.
+        trio: Its objective and optimiser, as its settings build them.
     """
-    rule = OBJECTIVES[cell.config["objective"]["name"]]
     in_updates = cell.config["train"].get("unit", "updates") == "updates"
-    if not (in_updates and rule.budget_free and optim.build(cell.config["optim"]).budget_free):
+    if not (in_updates and trio.budget_free):
         return
 
     alike = store.root.glob(f"{cell.key.rpartition('-')[0]}-*/seed-{s.seed}")
