@@ -3,15 +3,19 @@ read once is not shared."""
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from kit.tables import SMALL, compose, one
 
 from vaebench.config import catalogue
+from vaebench.config import compose as composing
 from vaebench.config.cells import GROUPS
-from vaebench.config.compose import cells
+from vaebench.config.compose import cells, reevaluated, section
+from vaebench.errors import UserError
 
 
 def test_cells_of_the_paper(table):
@@ -194,3 +198,61 @@ def test_every_shipped_table_composes_with_every_preset(name, preset):
     )
     if preset == "paper":
         assert all(c.label == "" and c.paper_protocol for c in found)
+
+
+def test_own_files_are_looked_at_anew_by_every_call(tmp_path, monkeypatch):
+    """Their content names the data, so one process may not take the old content for the new one,
+    nor a relative path for that of an earlier working directory."""
+
+    def bits(folder, pixels):
+        folder.mkdir(exist_ok=True)
+        images = np.arange(6 * 16).reshape(6, 4, 4) % pixels == 0
+        np.savez(folder / "d.npz", train=images, valid=images, test=images)
+
+    def found():
+        return section("data", "images", ["data.train=d.npz"])
+
+    bits(tmp_path / "a", 2)
+    bits(tmp_path / "b", 3)
+    monkeypatch.chdir(tmp_path / "a")
+    first = found()
+    monkeypatch.chdir(tmp_path / "b")
+    other = found()
+    assert (first["train"], other["train"]) == (
+        str(tmp_path / "a" / "d.npz"),
+        str(tmp_path / "b" / "d.npz"),
+    )
+    assert first["content"] != other["content"]
+
+    bits(tmp_path / "b", 5)
+    assert found()["content"] != other["content"]
+
+
+def test_a_call_looks_at_own_files_once_for_all_its_cells(table, monkeypatch):
+    looked = []
+    real = composing.settle
+    monkeypatch.setattr(composing, "settle", lambda data: looked.append(data["name"]) or real(data))
+    found = cells(table, catalogue.load_preset("quick"), ["data=digits"])
+    assert len(found) > 2
+    assert len(looked) == len(set(looked)), "once for the paper's data, once for the user's"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["run.engine=plain", "run.track=[jsonl]", "eval.points=7", "data.mirror=/elsewhere"],
+)
+def test_a_run_of_an_earlier_version_takes_settings_that_are_newer(table, text):
+    key, _, value = text.partition("=")
+    group, name = key.split(".")
+    whole = one(table).config
+    older = copy.deepcopy(whole)
+    del older[group][name]
+    found = reevaluated(older, [text])
+    assert str(found[group][name]) in (value, value.replace("[", "['").replace("]", "']"))
+    assert reevaluated(whole, [text])[group][name] == found[group][name]
+
+
+@pytest.mark.parametrize("text", ["run.enginge=plain", "eval.precison=float32"])
+def test_of_an_earlier_run_too_a_key_that_there_is_not_is_refused(table, text):
+    with pytest.raises(UserError, match=text.partition("=")[0]):
+        reevaluated(one(table).config, [text])

@@ -8,7 +8,8 @@ functions.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -21,7 +22,8 @@ from vaebench.config.values import NotOfOption, leaves, overlay, refuse_prefix
 from vaebench.data import settle
 from vaebench.errors import UserError
 from vaebench.protocol import log_z, signature
-from vaebench.settings.records import EvalSettings
+from vaebench.settings import defaults
+from vaebench.settings.records import SECTIONS
 from vaebench.settings.whole_cell import check_cell
 
 
@@ -57,7 +59,7 @@ def cells(
 
     user = [("", text) for text in overrides]
     paper = catalogue.load_preset("paper")
-    conf = str(catalogue.conf_dir())
+    resolved = _Resolver()
 
     # An entry that another table trains has all settings of that table, including its recipe
     # number and its part of the preset.
@@ -74,10 +76,10 @@ def cells(
 
         # Three configurations, whose differences make the label and decide whether the paper's
         # number is comparable: the paper's, the preset's, and that with the user's overrides.
-        as_paper = _resolved(_settings(paper, *place), conf)
-        as_preset = _resolved(_settings(preset, *place), conf)
+        as_paper = resolved(_settings(paper, *place))
+        as_preset = resolved(_settings(preset, *place))
         try:
-            config = _resolved(_settings(preset, *place, user), conf)
+            config = resolved(_settings(preset, *place, user))
         except _LeftOver as e:
             raise UserError(f"{row} / {column}: {e}") from None
         except NotOfOption as e:
@@ -124,8 +126,8 @@ def section(group: str, option: str, overrides: Sequence[str] = ()) -> dict[str,
         refuse_prefix(text)
 
     settings = [f"{group}={option}", *overrides]
-    resolved = _resolved(tuple(("", text) for text in settings), str(catalogue.conf_dir()))
-    return copy.deepcopy(resolved[group])
+    config = _Resolver()(tuple(("", text) for text in settings))
+    return copy.deepcopy(config[group])
 
 
 def _of_training(overrides: Sequence[str]) -> tuple[str, ...]:
@@ -150,7 +152,7 @@ def reevaluated(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
                 "eval", known_option("", "eval", value), str(catalogue.conf_dir())
             )
         elif key.startswith(("eval.", "run.")) or key == "data.mirror":
-            _fill_in(config["eval"], key)
+            _fill_in(config, key)
             values.append(("", key, text))
         else:
             raise UserError(
@@ -191,16 +193,23 @@ def of_other_data(overrides: Sequence[str]) -> tuple[dict[str, Any] | None, list
     return section("data", name, settings), rest
 
 
-def _fill_in(settings: dict[str, Any], key: str) -> None:
-    """Add the setting ``key``, ``eval.NAME``, to ``eval`` settings of an earlier version.
+def _fill_in(config: dict[str, Any], key: str) -> None:
+    """Add the setting ``key``, ``GROUP.NAME``, to the configuration of an earlier version.
 
-    It is only added if their option has this setting now.
+    It is only added if the group, or the group's option, has this setting now.
     """
     group, _, name = key.partition(".")
-    if group == "eval" and name not in settings and settings["name"] in catalogue.options("eval"):
-        now = section_of("eval", settings["name"], str(catalogue.conf_dir()))
-        if name in now:
-            settings[name] = getattr(EvalSettings, name)
+    settings = config[group]
+    if name in settings:
+        return
+
+    now: Mapping[str, Any] = {}
+    if group not in GROUPS:
+        now = defaults.of_section(group)
+    elif settings.get("name") in catalogue.options(group):
+        now = section_of(group, settings["name"], str(catalogue.conf_dir()))
+    if name in now:
+        settings[name] = getattr(SECTIONS[group], name)
 
 
 def _label(
@@ -266,11 +275,34 @@ def _settings(
     return tuple(all_of())
 
 
+class _Resolver:
+    """Makes settings into configurations, and looks at the user's own files once for all of them.
+
+    A resolver is for one call: by the next one the files may have changed, or the working
+    directory.
+    """
+
+    def __init__(self) -> None:
+        self._conf = str(catalogue.conf_dir())
+        self._data: dict[str, dict[str, Any]] = {}
+
+    def __call__(self, settings: tuple[Setting, ...]) -> dict[str, Any]:
+        """Return the configuration that settings make, checked and complete.
+
+        It is shared: it must be copied before it is passed on, and never be changed.
+        """
+        config = _resolved(settings, self._conf)
+        asked = json.dumps(config["data"], sort_keys=True)
+        if asked not in self._data:
+            self._data[asked] = settle(config["data"])
+        return {**config, "data": self._data[asked]}
+
+
 @lru_cache(maxsize=4096)
 def _resolved(settings: tuple[Setting, ...], conf: str) -> dict[str, Any]:
-    """Return the configuration that settings make, checked.
+    """Return the configuration that settings make, checked, as far as the settings alone decide it.
 
-    It is shared: it must be copied before it is passed on, and never be changed.
+    It is shared, as that of ``_Resolver`` is.
     """
     choices: dict[str, str] = {}
     own: dict[str, str] = {}
@@ -294,7 +326,6 @@ def _resolved(settings: tuple[Setting, ...], conf: str) -> dict[str, Any]:
 
     config = overlay(sections(tuple(sorted(choices.items())), conf), values)
     check_cell(config)
-    config["data"] = settle(config["data"])
     return config
 
 
