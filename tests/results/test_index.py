@@ -17,7 +17,6 @@ import pytest
 from vaebench.config import catalogue
 from vaebench.config.catalogue import load_preset, load_table
 from vaebench.config.compose import cells
-from vaebench.errors import UserError
 from vaebench.report import stored
 from vaebench.report.costs import estimate
 from vaebench.results import digest, earlier_runs, index, listing
@@ -198,7 +197,21 @@ def test_without_it_everything_is_read(cache, made, how, monkeypatch):
     assert known(made) == first
 
 
-def test_one_that_breaks_later_is_removed_and_that_is_one_line(cache, made):
+def test_one_that_another_command_keeps_busy_is_left_alone(cache, made, monkeypatch):
+    """The other command begins to write once this one has opened the index."""
+    first = known(made)
+    (path,) = cache.iterdir()
+    content = path.read_bytes()
+    monkeypatch.setattr(index, "PATIENCE_SECONDS", 0.01)
+    with index.opened(made) as runs:
+        other = sqlite3.connect(path)
+        other.execute("begin exclusive")
+        assert answers(runs, made) == first
+    other.rollback()
+    assert path.read_bytes() == content
+
+
+def test_one_that_breaks_later_is_made_anew(cache, made):
     known(made)
     (path,) = cache.iterdir()
     page, size = (
@@ -208,9 +221,9 @@ def test_one_that_breaks_later_is_removed_and_that_is_one_line(cache, made):
     with path.open("r+b") as f:
         f.seek((page - 1) * size)
         f.write(b"\1" * size)
-    with pytest.raises(UserError, match="was damaged and is removed: once more"):
-        known(made)
     assert known(made) == anew(made)
+    check = sqlite3.connect(path).execute("pragma integrity_check").fetchall()
+    assert check == [("ok",)]
 
 
 def test_a_small_store_keeps_nothing(tmp_path, made, monkeypatch):

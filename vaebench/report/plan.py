@@ -163,7 +163,7 @@ def _recorded(plan: Plan, shipped: Iterable[dict[str, Any]]) -> dict[str, list[d
         if asked.known.result
     }
     with index.opened(plan.store, known) as runs:
-        here = runs.costs(asked.cell.key for asked in plan.asked)
+        here = runs.costs([asked.cell.key for asked in plan.asked])
 
     found: dict[str, list[dict[str, Any]]] = {}
     for record in (*here, *shipped):

@@ -9,14 +9,15 @@ since (a run was added, removed or begun anew), a result if its file has another
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from vaebench.config.cells import readable
 from vaebench.errors import UserError
@@ -35,6 +36,9 @@ SETTLED = 2_000_000_000
 recently
 is read again the next time."""
 
+PATIENCE_SECONDS = 10
+"""How long a command waits for another one that writes to the cache."""
+
 TABLES = """
 create table code (stamp text);
 create table folders (key text primary key, changed int);
@@ -47,8 +51,35 @@ create index of_table on runs (tbl);
 """
 
 
+Asked = ParamSpec("Asked")
+Answer = TypeVar("Answer")
+
+
+def _question(
+    ask: Callable[Concatenate[Index, Asked], Answer],
+) -> Callable[Concatenate[Index, Asked], Answer]:
+    """Let a question be answered without the cache if the cache fails while it is asked."""
+
+    @functools.wraps(ask)
+    def asked(index: Index, /, *args: Asked.args, **more: Asked.kwargs) -> Answer:
+        try:
+            return ask(index, *args, **more)
+        except sqlite3.Error as e:
+            if not index.in_place:
+                raise
+            index.do_without(e)
+            return ask(index, *args, **more)
+
+    return asked
+
+
 class Index:
     """What is known of the runs of a store, updated as far as each question needs it.
+
+    If another command keeps the cache busy, or it turns out to be damaged, all is read anew.
+
+    Attributes:
+        in_place: Whether the answers come from the file of the cache.
 
     Args:
         store: The store with the runs.
@@ -63,26 +94,42 @@ class Index:
         self._known = known_options()
         self._code = digest.code()
 
-        self._db = _connected(":memory:")
-        self._in_place = kept is not None and kept.is_file()
-        if kept is not None and self._in_place:
+        self.in_place = False
+        if kept is not None and kept.is_file():
             self._db = _connected(kept)
             with contextlib.suppress(sqlite3.OperationalError):
                 if self._db.execute("select stamp from code").fetchall() == [(self._code,)]:
+                    self.in_place = True
                     return
             self._db.close()  # it was made by other code
-            self._db = _connected(":memory:")
-            self._in_place = False
+        self._begin()
 
+    def _begin(self) -> None:
+        """Begin anew, in memory."""
+        self.in_place = False
+        self._db = _connected(":memory:")
         self._db.executescript(TABLES)
         self._db.execute("insert into code values (?)", (self._code,))
+
+    def do_without(self, why: sqlite3.Error) -> None:
+        """Go on without the file of the cache, which has failed. A damaged one is removed."""
+        log.debug("%s: no index: %s", self.store.root, why)
+        with contextlib.suppress(sqlite3.Error):
+            self._db.close()
+
+        if self.kept is not None and _damaged(why):
+            with contextlib.suppress(OSError):
+                self.kept.unlink()
+        else:
+            self.kept = None  # it is in use: leave it as it is
+        self._begin()
 
     def close(self) -> None:
         """Write the cache if there are many runs, and close it."""
         with contextlib.suppress(sqlite3.Error, OSError):  # without the cache all is read anew
             self._db.commit()
             (runs,) = self._db.execute("select count(*) from runs").fetchone()
-            if self.kept is not None and not self._in_place and runs >= LARGE:
+            if self.kept is not None and not self.in_place and runs >= LARGE:
                 self._save(self.kept)
         self._db.close()
 
@@ -96,6 +143,7 @@ class Index:
         finally:
             draft.unlink(missing_ok=True)
 
+    @_question
     def listing(self) -> list[tuple[str, int, str, int | None, str, str]]:
         """Return key, seed, status, updates and two texts for each run, by key and seed.
 
@@ -108,6 +156,7 @@ class Index:
             f"select {what} from runs where status is not null order by key, seed"
         ).fetchall()
 
+    @_question
     def others(
         self, table: str, known: set[str]
     ) -> list[tuple[str, tuple[str, ...], int, tuple[str, ...]]]:
@@ -129,6 +178,7 @@ class Index:
             for (preset, changes), rows in found.items()
         ]
 
+    @_question
     def presets(self) -> set[str]:
         """Return the presets by which the runs were made, as far as they say it."""
         self._folders()
@@ -137,11 +187,13 @@ class Index:
             for (preset,) in self._db.execute("select distinct preset from runs where preset != ''")
         }
 
+    @_question
     def runs(self) -> list[tuple[str, int]]:
         """Return key and seed of every run."""
         self._folders()
         return self._db.execute("select key, seed from runs").fetchall()
 
+    @_question
     def outdated(self) -> list[tuple[str, int, str]]:
         """Return key, seed and present key of the runs that have an earlier name.
 
@@ -152,7 +204,8 @@ class Index:
             "select key, seed, present from runs where present != '' order by key, seed"
         ).fetchall()
 
-    def costs(self, keys: Iterable[str]) -> list[dict[str, Any]]:
+    @_question
+    def costs(self, keys: Collection[str]) -> list[dict[str, Any]]:
         """Return ``digest.cost`` of all runs that train as one of these keys does.
 
         These are the runs with the same data, model and objective.
@@ -269,28 +322,22 @@ def opened(store: Store, known: Results | None = None) -> Iterator[Index]:
             # Another command has it open, it is damaged, or the disk is full: do without it.
             log.debug("%s: no index: %s", store.root, e)
 
-            # A damaged file is removed; an OperationalError means that it is in use.
-            with contextlib.suppress(OSError):
-                if isinstance(e, sqlite3.DatabaseError) and not isinstance(
-                    e, sqlite3.OperationalError
-                ):
+            if _damaged(e):
+                with contextlib.suppress(OSError):
                     _place(store).unlink()
             index = Index(store, None, known)
             stack.callback(index.close)
 
-        try:
-            yield index
-        except sqlite3.DatabaseError as e:
-            if index.kept is None:
-                raise
-            index.kept.unlink(missing_ok=True)
-            raise UserError(
-                f"the index {index.kept} was damaged and is removed: once more, please ({e})"
-            ) from None
+        yield index
+
+
+def _damaged(why: Exception) -> bool:
+    """Whether an error says that a file is damaged, not that it is in use or the disk is full."""
+    return isinstance(why, sqlite3.DatabaseError) and not isinstance(why, sqlite3.OperationalError)
 
 
 def _connected(place: Path | str) -> sqlite3.Connection:
-    db = sqlite3.connect(place, timeout=10, isolation_level="EXCLUSIVE")
+    db = sqlite3.connect(place, timeout=PATIENCE_SECONDS, isolation_level="EXCLUSIVE")
     db.execute("pragma synchronous = off")  # whatever is lost can be read again
     return db
 
