@@ -3,6 +3,7 @@ budgets that end too early."""
 
 from __future__ import annotations
 
+import copy
 import re
 import subprocess
 import sys
@@ -13,11 +14,12 @@ import torch
 
 from vaebench import data, models
 from vaebench.config.catalogue import load_preset, load_table
-from vaebench.config.compose import cells
+from vaebench.config.cells import Cell
+from vaebench.config.compose import cells, section
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.errors import DataError, UserError
-from vaebench.running.tasks import check, preflight
+from vaebench.running.tasks import check, check_built, preflight
 from vaebench.training.batches import Batches
 from vaebench.training.build import too_short
 
@@ -169,3 +171,21 @@ def test_nothing_to_check_is_known_without_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_cell_is_checked_on_its_own_kind_of_data(first):
+    """The same settings on data of the same shape, of which one model reads only the first."""
+
+    def on(data):
+        config = copy.deepcopy(cells(load_table("nvil_mnist"), load_preset("quick"))[0].config)
+        config["data"] = section("data", data)
+        config["model"] = section("model", "gaussian_vae", ["model.likelihood=bernoulli"])
+        config["objective"] = section("objective", "vae")
+        config["optim"] = section("optim", "adam", ["optim.rate=1e-3"])
+        return Cell("nvil_mnist", "row", data, "quick", config)
+
+    check_built([on("digits")])
+    asked = [on("digits"), on("digits_grey")]
+    with pytest.raises(UserError, match="row / digits_grey: "):
+        check_built(asked if first else reversed(asked))

@@ -171,9 +171,7 @@ def check_built(cells: Iterable[Cell]) -> None:
     # Seeds, tables and presets share models: build each combination of settings once.
     distinct: dict[str, Cell] = {}
     for cell in cells:
-        parts = ("model", "objective", "optim")
-        built = [shape_of(cell), cell.train.precision, *(cell.config[k] for k in parts)]
-        distinct.setdefault(canonical(built), cell)
+        distinct.setdefault(accepted.digest(cell), cell)
 
     if not distinct:
         return
