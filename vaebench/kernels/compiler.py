@@ -16,16 +16,19 @@ import platformdirs
 def _cache_folder() -> Path:
     """Return a folder of the user's own for this version of the kernels and of Numba.
 
-    Numba notices that the file of a function has changed, but not that of a function it calls.
+    It is below NUMBA_CACHE_DIR if that is set, else in the user's cache folder. Numba notices that
+    the file of a function has changed, but not that of a function it calls.
     """
     digest = hashlib.sha256(numba.__version__.encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
-    return Path(platformdirs.user_cache_dir("vaebench")) / "kernels" / digest.hexdigest()[:16]
+
+    place = os.environ.get("NUMBA_CACHE_DIR")
+    own = Path(place) if place else Path(platformdirs.user_cache_dir("vaebench")) / "kernels"
+    return own / digest.hexdigest()[:16]
 
 
-if not os.environ.get("NUMBA_CACHE_DIR"):
-    numba.config.CACHE_DIR = str(_cache_folder())  # type: ignore[attr-defined]  # Numba makes its settings as it starts
+numba.config.CACHE_DIR = str(_cache_folder())  # type: ignore[attr-defined]  # Numba makes its settings as it starts
 
 Compiled = Callable[..., Any]
 """A compiled function as its callers see it: its arguments and results have types of Numba only."""
