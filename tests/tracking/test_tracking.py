@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 import torch
 from kit.runs import status
+from kit.sessions import Died
 
 from vaebench import tracking
 from vaebench.errors import UserError
-from vaebench.running import tasks
+from vaebench.running import session, tasks
 from vaebench.running.reevaluate import stored
 from vaebench.running.tasks import Task, work
 from vaebench.settings.records import KINDS
-from vaebench.tracking.base import Tracker
+from vaebench.tracking.base import Subject, Tracker
+from vaebench.tracking.follower import Follower
+from vaebench.tracking.jsonl import Jsonl
 from vaebench.tracking.names import as_folder, as_key
 from vaebench.tracking.pictures import grid
 
@@ -308,3 +311,54 @@ def test_an_evaluation_later_is_not_tracked(tracked, store, capsys):
     note = json.loads((folder / "config.json").read_text())
 
     assert stored(folder, note, 0, []).cell.run.track == []
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (UserError("this model makes none"), []),
+        (RuntimeError("CUDA out of memory\nin a kernel"), ["CUDA out of memory"]),
+    ],
+    ids=["none", "failed"],
+)
+def test_pictures_that_cannot_be_made_harm_neither_run_nor_result(
+    tracked, listener, caplog, monkeypatch, error, said
+):
+    def pictures(*args):
+        raise error
+
+    monkeypatch.setattr(session, "pictures", pictures)
+    (outcome,) = work(Task(tracked(), (0,)))
+    assert outcome.status == "done"
+    assert [t[1] for t in listener.told[-3:]] == ["point", "finish", "close"]
+    assert [m.rpartition("run.track gets no pictures: ")[2] for m in caplog.messages] == said
+
+
+@pytest.mark.parametrize("cut", [1, 20, 10_000])
+def test_a_line_that_was_cut_is_dropped_from_jsonl(tmp_path, cut):
+    """By a kill or a full disk: what comes next has a line of its own."""
+    subject = Subject("t", "r", "c", 0, "k", tmp_path, tmp_path, {"a": 1})
+    path = tmp_path / "track.jsonl"
+    Jsonl(subject).point(5, {"valid_bound": 1.0})
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-cut])
+
+    Jsonl(subject).point(10, {"valid_bound": 0.9})
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+    kept = [] if cut > len(whole) else ["begin"]
+    assert [e["event"] for e in events] == [*kept, "begin", "point"]
+    assert events[-1]["update"] == 10
+
+
+def test_a_point_that_was_sent_but_not_noted_is_sent_again(tracked, listener, monkeypatch):
+    """As docs/trackers.md says: none is lost."""
+
+    def die(*args):
+        raise Died
+
+    with monkeypatch.context() as killed:
+        killed.setattr(Follower, "_note", die)
+        with pytest.raises(Died):
+            work(Task(tracked(), (0,)))
+    work(Task(tracked(), (0,)))
+    assert points(listener) == [VALIDATED[0], *VALIDATED]

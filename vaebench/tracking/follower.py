@@ -27,7 +27,8 @@ class Follower:
 
     A tracker that raises is dropped with a warning, and the run goes on. ``tracked.json`` in the
     run's folder holds how many points each tracker got, so that a continued run only sends the new
-    ones.
+    ones. If the process is killed after a point was sent and before that was noted, the point is
+    sent again.
 
     Args:
         names: Names of trackers.
@@ -72,15 +73,18 @@ class Follower:
             update: Number of updates behind the evaluated parameters.
             measures: The final measures.
             pictures: Makes the pictures; only called if there is a tracker. It may raise UserError,
-                for a model that makes none.
+                for a model that makes none. Any other error is a warning.
         """
         if not self._trackers:
             return
 
+        shown = Pictures()
         try:
             shown = pictures()
         except UserError:
-            shown = Pictures()
+            pass  # the model makes none
+        except Exception as e:
+            log.warning("%s: run.track gets no pictures: %s", self._subject.folder, _reason(e))
 
         for name, tracker in list(self._trackers.items()):
             with self._careful(name):
@@ -101,14 +105,21 @@ class Follower:
             yield
         except Exception as e:
             self._trackers.pop(name, None)
-            reason = str(e).strip().partition("\n")[0] or type(e).__name__
             log.warning(
-                "%s: run.track=%s failed and is dropped: %s", self._subject.folder, name, reason
+                "%s: run.track=%s failed and is dropped: %s",
+                self._subject.folder,
+                name,
+                _reason(e),
             )
 
     def _note(self, name: str, points: int) -> None:
         self._told[name] = points
         write_atomic(self._subject.folder / run_files.TRACKED, json.dumps(self._told) + "\n")
+
+
+def _reason(e: Exception) -> str:
+    """Return the first line of an error."""
+    return str(e).strip().partition("\n")[0] or type(e).__name__
 
 
 def _show(tracker: Tracker, update: int, shown: Pictures) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -43,5 +44,17 @@ class Jsonl(Tracker):
         line = json.dumps(
             {"event": event, "time": round(time.time(), 3), "update": update, **facts}
         )
-        with self._path.open("a", encoding="utf-8") as f:
-            f.write(line + "\n")
+        with self._path.open("a+b") as f:
+            _drop_cut_line(f)
+            f.write(f"{line}\n".encode())
+
+
+def _drop_cut_line(f: BinaryIO) -> None:
+    """Remove the last line if it has no end: its writer was killed, or the disk was full."""
+    if f.seek(0, os.SEEK_END) == 0:
+        return
+
+    f.seek(-1, os.SEEK_END)
+    if f.read(1) != b"\n":
+        f.seek(0)
+        f.truncate(f.read().rfind(b"\n") + 1)
