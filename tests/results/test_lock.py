@@ -3,6 +3,8 @@ and takes them."""
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import logging
 import multiprocessing
@@ -213,6 +215,39 @@ def test_a_link_whose_answer_was_lost_is_found(folder, monkeypatch):
     monkeypatch.setattr(os, "link", late)
     with hold(folder) as held:
         assert lock._read(held.path) == held.holder
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_on_a_full_disk_nothing_is_left_of_a_lock(folder, monkeypatch, links):
+    """Neither a draft nor, without hard links, a lock that names no holder."""
+
+    def refuse(*of):
+        raise OSError(errno.EPERM, "no hard links here")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    opened = type(folder).open
+
+    def open_(path, mode="r", *more, **named):
+        full = mode == "x" and (links or path.name == lock.NAME)
+        if not full:
+            return opened(path, mode, *more, **named)
+        opened(path, mode).close()
+        return Full()
+
+    monkeypatch.setattr(type(folder), "open", open_)
+    for _ in range(3):
+        with pytest.raises(OSError, match="No space left"), hold(folder):
+            pass
+    assert list(folder.iterdir()) == []
+    monkeypatch.undo()
+    with hold(folder):
+        assert [p.name for p in folder.iterdir()] == [lock.NAME]
 
 
 def test_what_killed_processes_left_is_swept(folder, put):

@@ -141,16 +141,17 @@ def _acquire(held: Held) -> None:
     """Put the lock in its place. Raises Busy or OSError."""
     path = held.path
     draft = path.with_name(f"{NAME}-{held.holder.token}")
-    with draft.open("x") as f:
-        f.write(json.dumps(asdict(held.holder)))
-
     try:
+        with draft.open("x") as f:
+            f.write(json.dumps(asdict(held.holder)))
+
         if not _link(draft, path):
             _break_stale(path, draft)
             if not _link(draft, path):
                 raise _busy(path, _holder_of(path))
         _sweep(path.parent, draft)
     finally:
+        # Also if it could not be written whole, because the disk is full.
         draft.unlink(missing_ok=True)
 
 
@@ -177,12 +178,19 @@ def _create(draft: Path, path: Path) -> bool:
 
     The file appears in one step, but its content a moment later.
     """
+    content = draft.read_text()
     try:
-        with path.open("x") as f:
-            f.write(draft.read_text())
-        return True
+        f = path.open("x")
     except FileExistsError:
         return False
+
+    try:
+        with f:
+            f.write(content)
+    except BaseException:  # the disk is full: leave no lock without a holder
+        path.unlink(missing_ok=True)
+        raise
+    return True
 
 
 def _sweep(folder: Path, draft: Path) -> None:
