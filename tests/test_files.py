@@ -164,3 +164,55 @@ def test_a_file_on_the_way_is_named(tmp_path):
     with pytest.raises(UserError, match=r"cannot write .*x\.csv: .*a\.csv is not a folder$"):
         write_output(tmp_path / "a.csv" / "x.csv", "new")
     assert (tmp_path / "a.csv").read_text() == "kept"
+
+
+def test_a_link_stays_one_and_its_file_is_written(tmp_path):
+    (tmp_path / "real").mkdir()
+    target = tmp_path / "real" / "report.md"
+    target.write_text("old")
+    link = tmp_path / "link.md"
+    link.symlink_to(Path("real") / "report.md")
+    ahead = tmp_path / "ahead.md"
+    ahead.symlink_to(tmp_path / "real" / "later.md")
+
+    for path in (link, ahead):
+        write_atomic(path, "new")
+        assert path.is_symlink()
+        assert path.read_text() == "new"
+    assert target.read_text() == "new"
+    assert sorted(p.name for p in tmp_path.rglob("*.md")) == sorted(
+        ("ahead.md", "later.md", "link.md", "report.md")
+    )
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o664, 0o755], ids=oct)
+def test_a_file_keeps_its_permissions(tmp_path, mode):
+    path = tmp_path / "report.md"
+    path.write_text("old")
+    path.chmod(mode)
+    write_atomic(path, "new")
+    assert path.read_text() == "new"
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_the_disk_is_waited_for_with_the_name_of_the_file_too(tmp_path, monkeypatch, sync):
+    """Without the name a loss of power would leave the old file, or none."""
+    synced = []
+
+    def fsync(handle):
+        synced.append((stat.S_ISDIR(os.fstat(handle).st_mode), (tmp_path / "a.txt").exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_atomic(tmp_path / "a.txt", "text", sync)
+    assert synced == ([(False, False), (True, True)] if sync else [])
+
+
+def test_a_folder_that_cannot_be_waited_for_is_no_error(tmp_path, monkeypatch):
+    def fsync(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_atomic(tmp_path / "a.txt", "text")
+    assert (tmp_path / "a.txt").read_text() == "text"

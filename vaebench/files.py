@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,17 @@ from vaebench.errors import UserError
 def write_atomic(path: Path, content: str | bytes, sync: bool = True) -> None:
     """Write a file so that it is either the old or the new one, whatever happens.
 
-    The folder is created. Everything that vaebench writes comes through here as finished bytes,
+    The folder is created. A symbolic link stays one, and what it points to is written. A file that
+    is there keeps its permissions, but not its owner or its hard links, because another file takes
+    its place. Everything that vaebench writes as a whole comes through here as finished bytes,
     because a library that writes to the disk itself may crash if it is full (HDF5 does).
 
     Args:
-        path: The file.
+        path: The file. A device or a pipe is written to as it is, without these promises.
         content: Its whole content.
-        sync: Wait until the disk has it, so that it survives a loss of power. That takes
-            milliseconds: too long for very many files that can be made again.
+        sync: Wait until the disk has the file and its name, so that they survive a loss of power,
+            as far as the file system keeps its word. That takes milliseconds: too long for very
+            many files that can be made again.
 
     Raises:
         OSError: If it cannot be written. The old file is unchanged then, and nothing else is left.
@@ -32,6 +37,8 @@ def write_atomic(path: Path, content: str | bytes, sync: bool = True) -> None:
         path.write_bytes(data)
         return
 
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
     try:
@@ -40,10 +47,25 @@ def write_atomic(path: Path, content: str | bytes, sync: bool = True) -> None:
             f.flush()
             if sync:
                 os.fsync(f.fileno())
+        with contextlib.suppress(OSError):  # there is none yet, or the disk knows no permissions
+            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+    if sync:
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Wait until the disk has the names in a folder, if the system can tell."""
+    with contextlib.suppress(OSError):  # Windows cannot open a folder, and the file is there
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def write_output(path: Path, content: str | bytes, sync: bool = True) -> None:
