@@ -15,10 +15,19 @@ from omegaconf import OmegaConf
 
 from vaebench import objectives, optim
 from vaebench.config import catalogue
-from vaebench.config.cells import GROUPS, VERSION, canonical, identity, run_key, settings_of
+from vaebench.config.cells import (
+    GROUPS,
+    VERSION,
+    canonical,
+    identity,
+    readable,
+    run_key,
+    settings_of,
+)
 from vaebench.config.compose import cells
 from vaebench.models import model_class
 from vaebench.protocol.families import FAMILIES
+from vaebench.results import rekey
 from vaebench.settings import defaults
 
 RECORD = json.loads((ROOT / "tests" / "identity_defaults.json").read_text())
@@ -104,6 +113,26 @@ def test_every_other_value_changes_the_key(config, section, name, value):
         assert config[section][name] != value or type(config[section][name]) is not type(value)
         config[section][name] = value
     assert run_key(config) != before
+
+
+def test_a_key_is_never_too_long_for_a_folder(config):
+    """Only the list of sizes is cut, and only of a key that would be too long."""
+
+    def of(count, objective="nvil"):
+        config["model"]["dims"] = [200] * count
+        config["objective"]["name"] = objective
+        return run_key(config)
+
+    fits = [of(n) for n in range(1, 57)]
+    for n, key in enumerate(fits, 1):
+        assert readable(key) == "mnist_static-sbn" + "-".join(["200"] * n) + "-nvil"
+    assert len(fits[-1]) == 255
+
+    long = [of(n) for n in (57, 100, 1000)]
+    assert len(set(long)) == len(long)
+    assert all(len(key) <= 255 and rekey.KEY.fullmatch(key) for key in long)
+    assert {readable(key) for key in long} == {readable(fits[-1])}
+    assert readable(of(57, "wake_sleep")).endswith("-2-wake_sleep")
 
 
 def test_equal_settings_are_equal_however_they_are_written():

@@ -32,6 +32,9 @@ estimator, a corrected mistake. A number above 1 is part of a run's name, so tha
 earlier code are not taken for runs of the present one.
 """
 
+LONGEST_NAME = 255
+"""Bytes that the name of a file or folder may have on common file systems."""
+
 OF_OPTION = ("name", VERSION)
 """Keys by which an option's file describes the option itself. They are not settings, so no override
 changes them."""
@@ -168,15 +171,21 @@ def readable(key: str) -> str:
 def run_key(config: dict[str, Any]) -> str:
     """Return a readable name, safe for files, of a training configuration.
 
-    It ends in a hash of its ``identity``.
+    It ends in a hash of its ``identity``. If it would be too long for a file (LONGEST_NAME), the
+    list of the model's ``dims`` in it is cut.
     """
     import hashlib
 
     digest = hashlib.sha256(canonical(identity(config)).encode()).hexdigest()[:10]
     model = config["model"]
     dims = "-".join(str(d) for d in model.get("dims", []))
-    parts = [config["data"]["name"], model["name"] + dims, config["objective"]["name"], digest]
-    return "-".join(p.replace("/", "_") for p in parts if p)
+
+    def named(sizes: str) -> str:
+        parts = [config["data"]["name"], model["name"] + sizes, config["objective"]["name"], digest]
+        return "-".join(p.replace("/", "_") for p in parts if p)
+
+    room = LONGEST_NAME - len(named("").encode())
+    return named(dims if len(dims) <= room else dims[: max(room, 0)].rstrip("-"))
 
 
 def canonical(value: Any) -> str:
