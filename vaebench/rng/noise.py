@@ -1,6 +1,8 @@
 """All randomness of training, drawn in blocks of updates.
 
-A block is a function of (seed, purpose, block number) and nothing else.
+A block is a function of (seed, purpose, block number), of what is drawn (kinds, shapes, updates of
+a block) and of the kind of device: a CPU and a GPU draw different numbers. Nothing else matters,
+such as what was drawn before, or which seeds are trained together.
 """
 
 from __future__ import annotations

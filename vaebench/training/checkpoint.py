@@ -23,8 +23,9 @@ Tensors = dict[str, Tensor]
 
 META = "vaebench"
 """The only entry of the file's metadata: checksum, a blank, and ``Checkpoint.meta`` as JSON. There
-is only one, since safetensors writes several in any order, and equal states must give equal
-files."""
+is only one, since safetensors writes several in any order, and equal content must give equal files.
+Two trainings of the same states have equal tensors, but not equal files: the curve in ``meta`` has
+seconds."""
 
 
 @dataclass
