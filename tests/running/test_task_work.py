@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import stat
 import threading
 import time
 from dataclasses import replace
@@ -167,6 +168,8 @@ def test_a_full_disk_fails_in_one_line_and_a_rerun_completes(
     left = [1000]
 
     def fsync(handle):
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return  # a folder needs no room
         left[0] -= 1
         if left[0] < 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import math
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from vaebench.results import flags
 from vaebench.results.long_frame import (
     COLUMNS,
     FLAG,
+    FROM_ZERO,
     NUMBER,
     SEED,
     TEXT,
@@ -180,16 +182,19 @@ def test_any_note_of_a_run_is_read_or_refused(cell, tmp_path, capsys, data):
 # ---------------------------------------------------------------------------------------------- CSV
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=8)
-INT64 = st.integers(min_value=-(2**63), max_value=2**63 - 1)
+FROM_0 = st.integers(min_value=0, max_value=2**63 - 1)
 VALUES = {
     NUMBER: st.none() | st.floats(),
-    WHOLE: st.none() | INT64,
-    SEED: INT64,
+    WHOLE: st.none() | FROM_0,
+    SEED: FROM_0,
     FLAG: st.booleans(),
 }
+SIZES = st.none() | st.floats(min_value=0) | st.just(math.nan)
 FLAGS = st.lists(TEXTS, max_size=2).map(flags.join)
 ROWS = st.fixed_dictionaries(
-    {name: VALUES.get(kind, TEXTS) for name, kind in COLUMNS.items()} | {"flags": FLAGS}
+    {name: VALUES.get(kind, TEXTS) for name, kind in COLUMNS.items()}
+    | {name: SIZES for name in FROM_ZERO if COLUMNS[name] == NUMBER}
+    | {"flags": FLAGS}
 )
 
 
