@@ -16,6 +16,7 @@ from vaebench.models.tokens import Documents
 from vaebench.nn.lstm import LSTM, State
 from vaebench.nn.precision import is_half, products_in
 from vaebench.nn.word_softmax import log_probs, log_sums
+from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
 from vaebench.work.steps import Box, steps, tick
 
@@ -71,7 +72,7 @@ class TextDecoder(nn.Module):
         self.initial = nn.Parameter(torch.zeros(units, latents)) if latents else None
         self.output = nn.Parameter(torch.zeros(vocabulary, units))
 
-    def dropout_noise(self, batch: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    def dropout_noise(self, batch: int, width: int) -> Shapes:
         """Declare the noise of ``drop`` for documents of up to ``width`` tokens.
 
         Uniforms for each dropout rate that is not 0.

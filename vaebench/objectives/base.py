@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vaebench.models.base import Model
 from vaebench.nn import batch_norm
+from vaebench.rng.noise import Shapes
 
 State = dict[str, Tensor]
 
@@ -179,11 +180,11 @@ class Objective(nn.Module):
         """Return the running averages after the batch whose statistics are on the tape."""
         return batch_norm.running(self.model, MODEL, state, tape)
 
-    def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    def noise(self, batch: int) -> Shapes:
         """Return what ``draws`` returns, if that does not depend on the width: here no noise."""
         return {}
 
-    def draws(self, batch: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    def draws(self, batch: int, width: int) -> Shapes:
         """Return the noise of one update, name -> (kind, shape).
 
         Args:

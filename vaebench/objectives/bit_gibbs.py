@@ -21,6 +21,7 @@ from vaebench.nn import batch_norm
 from vaebench.objectives.base import Batch, Objective, State, Step
 from vaebench.objectives.decay import check_decay, penalty
 from vaebench.rng import noise as draws
+from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
 
 STATISTICS = ("running", "batch")
@@ -85,7 +86,7 @@ class BitGibbs(Objective):
         shape = (cases, self.model.sizes[1])
         return {"posterior": draws.random_bits(shape, seed), **super().state(seed, cases)}
 
-    def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    def noise(self, batch: int) -> Shapes:
         """Return uniform noise (sweeps, latents, batch), one number for every bit drawn."""
         return {"posterior": ("uniform", (self.sweeps, self.model.sizes[1], batch))}
 

@@ -23,6 +23,7 @@ from vaebench.models.posterior import total
 from vaebench.objectives.base import Batch, Objective, State, Step, told
 from vaebench.objectives.decay import check_decay, penalty
 from vaebench.rng import noise as draws
+from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
 from vaebench.settings.kinds import is_number
 
@@ -112,7 +113,7 @@ class ContrastiveDivergence(Objective):
         bits = draws.random_bits((self.chains, self.model.sizes[0]), seed)
         return {"chains": bits, **super().state(seed, cases)}
 
-    def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    def noise(self, batch: int) -> Shapes:
         """Return the noise of ``steps`` Gibbs steps of every chain."""
         return self.model.gibbs_noise(self.steps, self.chains or batch)
 

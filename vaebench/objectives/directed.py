@@ -20,7 +20,8 @@ from vaebench.models.rbm_vae_gaussian import RBMVAEGaussian
 from vaebench.nn.batch_norm import Tape
 from vaebench.objectives import weighted
 from vaebench.objectives.base import State
-from vaebench.objectives.rbm_prior import RBMPriorObjective, Shapes
+from vaebench.objectives.rbm_prior import RBMPriorObjective
+from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
 
 OVERLAPPING = tuple(name for name, cls in SMOOTHINGS.items() if issubclass(cls, Overlapping))

@@ -16,8 +16,9 @@ from vaebench.models.rbm_posterior import RBMPosteriorVAE
 from vaebench.nn.batch_norm import Tape
 from vaebench.objectives import chains, weighted
 from vaebench.objectives.base import State
-from vaebench.objectives.rbm_prior import FEW_CHAINS, RBMPriorObjective, Shapes
+from vaebench.objectives.rbm_prior import FEW_CHAINS, RBMPriorObjective
 from vaebench.rng import noise as draws
+from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
 
 

@@ -10,9 +10,8 @@ from vaebench.models.dlgm import DLGM
 from vaebench.models.posterior import total
 from vaebench.objectives.base import Batch, Objective, State, Step
 from vaebench.objectives.decay import check_decay, penalty
+from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
-
-Shapes = dict[str, tuple[str, tuple[int, ...]]]
 
 
 class FreeEnergy(Objective):

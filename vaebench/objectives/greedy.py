@@ -20,6 +20,7 @@ from vaebench.models.posterior import total
 from vaebench.objectives.base import Batch, Objective, Parts, State, Step, told
 from vaebench.objectives.contrastive_divergence import EARLY, chain_ends, chain_length, readable
 from vaebench.objectives.decay import check_decay
+from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
 
 
@@ -83,7 +84,7 @@ class Greedy(Objective):
         """Return the passes of the lower RBM."""
         return Parts("objective.lower", objective["lower"], "epochs")
 
-    def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    def noise(self, batch: int) -> Shapes:
         """Return uniform noise for ``steps`` steps of either RBM's chains and for samples of h1."""
         d, n1, n2 = self.model.sizes
         sides = {"x": d, "h1": n1, "h2": n2}

@@ -14,6 +14,7 @@ from vaebench.models.base import Model, SampledPosterior
 from vaebench.nn import batch_norm
 from vaebench.objectives import reduction
 from vaebench.objectives.base import Batch, Objective, State, Step
+from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
 
 AVERAGES = ("inside", "outside")
@@ -60,7 +61,7 @@ class IWBound(Objective):
         """
         return model.reparameterised and not batch_norm.layers(model)
 
-    def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    def noise(self, batch: int) -> Shapes:
         """Return the noise of K posterior samples per case."""
         return self.model.posterior_noise(self.samples, batch)
 

@@ -8,6 +8,7 @@ from vaebench.models.base import Ensemble, ExactModel, Model, OrderedModel
 from vaebench.nn.batch_norm import Tape
 from vaebench.objectives import reduction
 from vaebench.objectives.base import Batch, Objective, State, Step, told
+from vaebench.rng.noise import Shapes
 
 
 class Likelihood(Objective):
@@ -38,7 +39,7 @@ class Likelihood(Objective):
         """Whether ``model`` knows log p(x), and does not need an order of the example's parts."""
         return isinstance(model, ExactModel) and not isinstance(model, OrderedModel)
 
-    def draws(self, batch: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    def draws(self, batch: int, width: int) -> Shapes:
         """Return the noise of dropout."""
         return self.model.dropout_noise(batch, width)
 

@@ -17,9 +17,8 @@ from vaebench.nn import batch_norm
 from vaebench.objectives.base import Batch, Objective, State, Step
 from vaebench.objectives.decay import check_decay, penalty
 from vaebench.rng import seeds
+from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
-
-Shapes = dict[str, tuple[str, tuple[int, ...]]]
 
 
 class MCEM(Objective):

@@ -29,6 +29,7 @@ from vaebench.objectives import reduction
 from vaebench.objectives.base import Batch, Objective, State, Step, told
 from vaebench.objectives.decay import check_decay, penalty
 from vaebench.objectives.weight_noise import WeightNoise
+from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
 
 
@@ -105,7 +106,7 @@ class MDL(Objective):
         own = {} if self.weights is None else {"cases": torch.tensor(float(cases))}
         return {**super().state(seed, cases), **own}
 
-    def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    def noise(self, batch: int) -> Shapes:
         """Return the noise of one code of every example, and of the weights."""
         own = {} if self.weights is None else self.weights.draws()
         return {**self.model.posterior_noise(1, batch), **own}

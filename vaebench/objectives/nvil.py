@@ -16,6 +16,7 @@ from vaebench.nn.layers import layer_list
 from vaebench.nn.mlp import TanhNet
 from vaebench.objectives import reduction
 from vaebench.objectives.base import Batch, Objective, State, Step
+from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
 
 RANGE = 5.0
@@ -102,7 +103,7 @@ class NVIL(Objective):
         """Return the running mean (nats) and variance (nats^2) of the signals, (layers,) each."""
         return {"mean": torch.zeros(self.model.layers), "variance": torch.zeros(self.model.layers)}
 
-    def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    def noise(self, batch: int) -> Shapes:
         """Return the noise of one posterior sample per case."""
         return self.model.posterior_noise(1, batch)
 

@@ -17,6 +17,7 @@ from vaebench.models.posterior import total
 from vaebench.objectives import reduction
 from vaebench.objectives.base import Batch, Objective, Parts, State, Step, told
 from vaebench.objectives.contrastive_divergence import readable
+from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
 
 
@@ -78,7 +79,7 @@ class OrderAgnostic(Objective):
         """Return one parameter group, of the model and of the weights that pretraining gives up."""
         return {"model": ""}
 
-    def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    def noise(self, batch: int) -> Shapes:
         """Return the noise of one mask per example."""
         return mask_noise(batch, self.model.sizes[0])
 

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from vaebench.errors import UserError
 from vaebench.models.base import Model, OrderedModel
 from vaebench.objectives.base import Batch, Objective, State, Step
+from vaebench.rng.noise import Shapes
 
 
 class OrderedLikelihood(Objective):
@@ -45,7 +46,7 @@ class OrderedLikelihood(Objective):
         """Whether ``model`` reads an example in an order."""
         return isinstance(model, OrderedModel)
 
-    def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    def noise(self, batch: int) -> Shapes:
         """Return the noise of the orders."""
         return self.model.order_noise(batch)
 

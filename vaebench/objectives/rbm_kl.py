@@ -15,6 +15,7 @@ from vaebench.models.rbm_target import RBMTarget
 from vaebench.objectives import chains
 from vaebench.objectives.base import Batch, Objective, State, Step
 from vaebench.rng import noise as draws
+from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
 
 GRADIENTS = ("path", "exact")
@@ -82,7 +83,7 @@ class RBMKL(Objective):
         """Return side 1 of the chains, (cases, n1) uint8, random bits at first."""
         return {"chains": draws.random_bits((cases, self.model.machine().b1.shape[-1]), seed, 0)}
 
-    def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    def noise(self, batch: int) -> Shapes:
         """Return uniform noise (sweeps, batch, n) for each side.
 
         The discrete sweeps come first, then the relaxed ones.

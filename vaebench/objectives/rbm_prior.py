@@ -20,11 +20,9 @@ from vaebench.objectives import population
 from vaebench.objectives.base import Batch, Objective, State, Step, told
 from vaebench.objectives.decay import check_decay, penalty
 from vaebench.rng import noise as draws
+from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
 from vaebench.settings.kinds import is_number
-
-Shapes = dict[str, tuple[str, tuple[int, ...]]]
-
 
 FEW_CHAINS = {"prior_chains": 6, "prior_sweeps": 2}
 """Small settings that all these objectives share, see ``Objective.tiny``."""

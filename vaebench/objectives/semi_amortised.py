@@ -22,10 +22,9 @@ from vaebench.nn.batch_norm import Tape
 from vaebench.objectives.base import Batch, State, Step
 from vaebench.objectives.vae import VAE, drawn
 from vaebench.optim.clipping import clipped_jointly
+from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
 from vaebench.settings.kinds import is_number
-
-Shapes = dict[str, tuple[str, tuple[int, ...]]]
 
 GRADIENTS = ("exact", "finite_difference", "faithful")
 """How the gradient passes through the steps; see SemiAmortised."""

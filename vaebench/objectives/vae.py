@@ -16,9 +16,8 @@ from vaebench.nn.batch_norm import Tape
 from vaebench.objectives.base import Batch, Objective, State, Step, Tiny
 from vaebench.objectives.decay import check_decay, penalty
 from vaebench.objectives.kl_weight import KLWeight
+from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
-
-Shapes = dict[str, tuple[str, tuple[int, ...]]]
 
 KLS = ("exact", "sampled")
 """How the KL is found: in closed form (SGVB's estimator B), or at the samples (its estimator A)."""

@@ -12,6 +12,7 @@ from vaebench.nn import batch_norm
 from vaebench.objectives import reduction
 from vaebench.objectives.base import Batch, Objective, State, Step
 from vaebench.objectives.decay import check_decay, penalty
+from vaebench.rng.noise import Shapes
 
 
 class Dreamer(SampledPosterior, Ancestral):
@@ -58,7 +59,7 @@ class WakeSleep(Objective):
         """Return the prefix of every group: generative model (wake), inference network (sleep)."""
         return {"model": "model.p.", "posterior": "model.q."}
 
-    def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    def noise(self, batch: int) -> Shapes:
         """Return the noise of one posterior sample and one dream per case."""
         return {**self.model.posterior_noise(1, batch), **self.model.dream_noise(batch)}
 
