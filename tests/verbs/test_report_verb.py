@@ -118,6 +118,15 @@ def test_rows_of_a_csv_that_the_table_does_not_have_are_named(runs, tmp_path, ca
     assert "left out, since table small has no such entry: SBN 999 / NVIL" in err
 
 
+def test_a_measure_that_is_not_known_is_named(runs, tmp_path, capsys):
+    file = tmp_path / "all.csv"
+    call(capsys, *as_csv(runs, file))
+    file.write_text(file.read_text().replace(",bound,", ",bond,", 1))
+    code, _, err = call(capsys, "report", "table=small", "--from", str(file))
+    assert (code, err.count("\n")) == (0, 1)
+    assert "left out, since there is no such measure: bond" in err
+
+
 def test_a_report_of_some_entries_says_nothing_of_the_others(runs, capsys):
     asked = ["report", "table=small", f"run.results={runs}"]
     whole, some = (

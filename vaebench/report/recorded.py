@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from vaebench.config import catalogue
 from vaebench.config.tables import Table, entry_named
 from vaebench.errors import UserError, likely, nearest
+from vaebench.protocol.registry import METRICS
 from vaebench.report.plots import plot
 from vaebench.report.shown import Measured
 from vaebench.report.trails import Trail, Trails
@@ -259,7 +260,10 @@ class Files:
         )
 
     def left_out(self, shown: Measured) -> Iterator[str]:
-        """Yield a line about results of entries that the table does not have."""
+        """Yield a line about entries that the table does not have, and one about odd measures.
+
+        The latter are measures that this version does not know.
+        """
         there = zip(shown.frame["row"], shown.frame["column"], strict=True)
         strange = sorted({*there} - {*shown.table.trained()})
         if strange:
@@ -267,6 +271,9 @@ class Files:
             yield (
                 f"{self.where}: left out, since table {shown.table.name} has no such entry: {names}"
             )
+        odd = sorted({*shown.frame["metric"]} - {*METRICS, ""})
+        if odd:
+            yield f"{self.where}: left out, since there is no such measure: {', '.join(odd)}"
 
     def trails(self, chosen: pd.DataFrame) -> Trails:
         """Return the validation curves of some of the runs.
