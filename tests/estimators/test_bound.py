@@ -106,3 +106,16 @@ def test_an_error_that_the_samples_of_a_case_share():
     assert total.result().error == pytest.approx(float((own + 0.25).sqrt()) / 2)
     assert total.result().value == pytest.approx(float(log_w.mean()) - 1.5)
     assert total.result().kl == pytest.approx([1.5])
+
+
+def test_log_z_is_once_in_every_examples_kl_and_bound():
+    """Two examples, two samples, by hand: log p(x | z) is -1 or -3, log q - log p is 1 to 4."""
+    data = torch.tensor([[-1.0, -3.0], [-3.0, -1.0]])
+    prior = torch.tensor([[-2.0, -4.0], [-3.0, -5.0]])
+    posterior = torch.tensor([[-1.0, -1.0], [-1.0, -1.0]])
+    total = BoundSum(2, 2, log_z=0.5)
+    total.add(Pass(slice(0, 2), 0, [data, prior], [posterior], []))
+    assert total.each_kl().tolist() == [1.5 + 0.5, 3.5 + 0.5]
+    assert total.each().tolist() == [2 + 2.0, 2 + 4.0]
+    assert total.result().kl == [3.0]
+    assert total.result().value == -5.0

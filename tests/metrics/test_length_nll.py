@@ -85,6 +85,21 @@ def test_documents_of_one_length_share_its_error():
     assert per_word == pytest.approx(one**2 + (2 * three / 3) ** 2 + (four / 4) ** 2)
 
 
+def test_the_gap_told_is_that_of_the_length_that_is_furthest_off():
+    """Three lengths: 0.5 with an error of 0.05, -2 with one of 0.5, 1.5 with one of 0.5."""
+    gap, error = length_nll._largest_gap(
+        torch.tensor([0.5, -2.0, 1.5]),
+        torch.tensor([0.03, 0.3, 0.3]),
+        torch.tensor([0.04, 0.4, 0.4]),
+    )
+    assert (gap, error) == pytest.approx((-2.0, 0.5))
+    # Only three errors count: a gap of 3 whose error is 1 is no gap.
+    gap, error = length_nll._largest_gap(
+        torch.tensor([3.0, 0.5]), torch.tensor([1.0, 0.0]), torch.tensor([0.0, 0.1])
+    )
+    assert (gap, error) == pytest.approx((0.5, 0.1))
+
+
 def test_few_effective_chains_of_any_length_are_flagged():
     model = built(scale=6.0)
     found = measured(

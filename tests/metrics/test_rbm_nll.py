@@ -6,6 +6,8 @@ A z-score is above 4.75 by chance once in 490,000 times. Seeds are fixed.
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from kit.parameters import drawn
@@ -89,6 +91,32 @@ def test_it_is_the_nll_within_its_error_from_below_and_from_above(base):
         assert found["annealed_nll"].extra["ess"] > 20
     for name, scores in z.items():
         assert max(map(abs, scores)) < LIMIT, name
+
+
+def test_annealing_begins_at_the_smoothed_base_rates(monkeypatch):
+    """0.05 pseudo-ones for each example and as many pseudo-examples: a pixel that is never on, one
+    that always is, one that is on in a fifth."""
+    seen = {}
+    real = logz.ais
+    monkeypatch.setattr(logz, "ais", lambda *a, **k: seen.update(k) or real(*a, **k))
+    model = rbm()
+    model.mean[:3] = torch.tensor([0.0, 1.0, 0.2])
+    measured(model, X.double(), logz_temperatures=2, logz_chains=3)
+    visible, hidden = seen["base"]
+    found = torch.sigmoid(visible[:3]).tolist()
+    assert found == pytest.approx([0.05 / 1.05, 1.0 / 1.0, 0.25 / 1.05], abs=2e-6)
+    assert not hidden.any()
+
+
+def test_the_gap_has_the_errors_of_both_directions():
+    found = measured(rbm(seed=2), X.double())
+    below = found["annealed_nll"]
+    above = found["annealed_nll_reverse"]
+    errors = below.extra["log_z_error"], above.extra["log_z_error"]
+    assert min(errors) > 1e-3
+    for m in (below, found["log_z"]):
+        assert m.extra["gap_error"] == pytest.approx(math.sqrt(errors[0] ** 2 + errors[1] ** 2))
+        assert m.extra["gap"] == pytest.approx(above.value - below.value)
 
 
 def test_up_to_twenty_hidden_units_it_is_exact():

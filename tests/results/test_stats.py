@@ -13,7 +13,14 @@ from scipy.stats import ttest_1samp, ttest_ind
 from vaebench.config.catalogue import load_table
 from vaebench.report.summary import summarize
 from vaebench.results.long_frame import read_csv
-from vaebench.results.stats import Measure, combine, half_width, mean_error, verdict
+from vaebench.results.stats import (
+    Measure,
+    combine,
+    half_width,
+    mean_error,
+    published_error,
+    verdict,
+)
 
 
 def test_mean_error_of_three_seeds():
@@ -164,6 +171,15 @@ def test_the_papers_own_spread_enters():
     assert verdict(0.9, values, 0.5, "", True, 0.3, 5) == "yes"
     assert verdict(0.9, values, 0.5, "", True, 0.3, 2) == "unclear"  # 12.7 * 0.21
     assert verdict(1.0, [1.0], 0.5, "", True, 0.3, 5) == "n=1"
+
+
+def test_the_error_of_a_published_mean_has_one_degree_of_freedom_less_than_runs():
+    assert published_error(3.0, 9) == (1.0, 8)
+    assert published_error(2.0, 2) == (pytest.approx(math.sqrt(2)), 1)
+    assert published_error(2.0, 1) == published_error(2.0, None) == (2.0, math.inf)
+    # Of three runs, 4.30 * 1 / sqrt(3) = 2.48; by the quantile of three degrees it would be 1.84.
+    assert verdict(0.0, [2.0, 2.0], 0.5, "", True, 1.0, 3) == "unclear"
+    assert verdict(0.0, [2.6, 2.6], 0.5, "", True, 1.0, 3) == "no"
 
 
 def test_mcmc_of_table_7_is_open():
