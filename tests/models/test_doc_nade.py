@@ -103,6 +103,8 @@ def test_the_gradient_is_that_of_the_mean_over_words(per):
     loss, _, found = rule({}, Batch(x), draws)
     assert float(loss.detach()) == pytest.approx(wanted, abs=1e-12)
     assert float(found["bound"]) == pytest.approx(np.mean(log_p), abs=1e-12)
+    each_word = np.mean([-v / n for v, n in zip(log_p, x.sum(-1).tolist(), strict=True)])
+    assert float(found["nll_per_word"]) == pytest.approx(each_word, abs=1e-12)
 
 
 def test_another_order_is_another_probability_and_the_fixed_one_stays():

@@ -250,6 +250,25 @@ def test_layers_are_added_in_turn(update, layers):
         torch.testing.assert_close(gradient, expected, msg=name)
 
 
+def test_updates_that_cannot_be_read_train_the_same_nets():
+    """Under vmap, as in a pack of seeds, the net is chosen by values: the loss and the gradient of
+    every update are those of the update alone."""
+    rule = in_turns()
+    updates = torch.arange(7)
+    _, _, (x, _) = step(rule, 0)
+    draws = {k: v.double() for k, v in noise.fixed(rule.noise(len(x)), 0, "noise").items()}
+
+    def loss(params, update):
+        return torch.func.functional_call(rule, params, ({}, Batch(x, update=update), draws))[0]
+
+    params = {k: p.detach() for k, p in rule.named_parameters()}
+    gradients, losses = torch.func.vmap(torch.func.grad_and_value(loss), (None, 0))(params, updates)
+    for row, update in enumerate(updates.tolist()):
+        wanted, alone, _ = step(rule, update)
+        torch.testing.assert_close(losses[row], wanted)
+        torch.testing.assert_close({k: v[row] for k, v in gradients.items()}, alone)
+
+
 def test_a_net_that_learns_too_early_is_seen(monkeypatch):
     """Planted: the second layer has a part from the first update on."""
     monkeypatch.setattr(

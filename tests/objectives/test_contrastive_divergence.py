@@ -87,6 +87,16 @@ def test_the_free_energy_is_that_of_the_joint_table():
     )
 
 
+def test_the_bound_told_is_log_p_without_log_z():
+    rule = rule_of(seed=2)
+    p, _ = enumerated(rule.model)
+    x = boltzmann_exact.states(D, rule.model.mean)[[2, 7, 11]]
+    draws = noise.fixed(rule.draws(*x.shape), 0, "noise")
+    _, _, told = rule(rule.state(0, len(x)), Batch(x, passes=torch.tensor(1.0)), draws)
+    wanted = p[[2, 7, 11]].log().mean() + boltzmann_exact.log_z(rule.model.machine().detach())
+    assert float(told["bound"]) == pytest.approx(float(wanted), abs=1e-12)
+
+
 @pytest.mark.parametrize("k", [1, 3])
 def test_the_gradient_is_that_of_cd_k(k):
     rule = rule_of(seed=1, scale=2.5, steps=k)

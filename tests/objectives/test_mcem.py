@@ -79,6 +79,15 @@ def test_its_step_is_tuned():
     assert float(state["step"]) > 0.4
 
 
+def test_the_acceptance_told_is_the_mean_over_transitions_and_chains():
+    """Steps of 1e-6 are always taken; huge ones never."""
+    x = bits(5)
+    for size, wanted in ((1e-6, 1.0), (1e6, 0.0)):
+        rule = build(step=size, transitions=3, leaps=2)
+        _, _, told = step(rule, rule.state(0, len(x)), x, 0)
+        assert float(told["acceptance"]) == pytest.approx(wanted, abs=1e-4)
+
+
 def test_the_encoder_learns_from_the_samples_and_the_generator_not_from_it():
     """log q is at samples that it did not make: the gradient of the generative model is that of log
     p(x, z) alone."""

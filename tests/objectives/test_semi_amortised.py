@@ -14,6 +14,7 @@ from vaebench.errors import UserError
 from vaebench.estimators import weights
 from vaebench.estimators.posteriors import posteriors
 from vaebench.models.image_vae import ImageVAE
+from vaebench.models.posterior import Gaussian
 from vaebench.models.refinement import Refinement, Steps
 from vaebench.models.text_vae import TextVAE
 from vaebench.nn.init import initialize
@@ -148,6 +149,53 @@ def test_the_released_gradient_is_right_only_without_its_clip():
     assert cosine(Step("images", svi_clip=1e6, gradient="faithful").gradient(), exact) > 0.999999
     clipped = Step("images", svi_clip=0.5).gradient()
     assert cosine(Step("images", svi_clip=0.5, gradient="faithful").gradient(), clipped) < 0.9
+
+
+def clipped(tensors: list[Tensor], clip: float) -> list[Tensor]:
+    norm = torch.stack([(v**2).sum() for v in tensors]).sum().sqrt()
+    return [v * min(1.0, clip / (float(norm) + 1e-6)) for v in tensors]
+
+
+@pytest.mark.parametrize("clip", [0.02, 0.5])
+def test_the_released_gradient_has_its_clips_where_it_says(clip):
+    """One step, written out: the two gradients at its start are clipped one by one; that a little
+    further along, and the change between both, are clipped together with the decoder's."""
+    r = 1e-3
+    step = Step("images", svi_steps=1, svi_clip=clip, svi_reach=r, gradient="faithful")
+    model = step.objective.model
+    start = model.encode(step.x, {})
+    theta = {n: p for n, p in model.named_parameters() if n.startswith("p.")}
+
+    def slopes(moments: list[Tensor], normal: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        leaves = [v.detach().requires_grad_() for v in moments]
+        q = Gaussian(*leaves)
+        z = q.sample(1, {"q1": normal})
+        loss = (0.7 * q.kl() - model.log_likelihood(step.x, z, None, {})[0]).mean()
+        found = torch.autograd.grad(loss, [*leaves, *theta.values()])
+        return list(found[:2]), list(found[2:])
+
+    of_step = step.noise["svi0.q1"]
+    here, theta_here = slopes(start, of_step)
+    assert max(float(v.norm()) for v in here) > 0.02
+    here = [clipped([v], clip)[0] for v in here]
+    end = [v - g for v, g in zip(start, here, strict=True)]
+    a, to_theta = slopes(end, step.noise["q1"])
+    there, theta_there = slopes([v + r * w for v, w in zip(start, a, strict=True)], of_step)
+    *there, mean, log_var = clipped([*theta_there, *there], clip)
+    changes = [(g - h) / r for g, h in zip(there, theta_here, strict=True)]
+    to_start = clipped(
+        [v - (g - h) / r for v, g, h in zip(a, (mean, log_var), here, strict=True)], clip
+    )
+
+    wanted = dict.fromkeys(dict(step.objective.named_parameters()))
+    for name, v, change in zip(theta, to_theta, clipped(changes, clip), strict=True):
+        wanted[f"model.{name}"] = v - change
+    encoder = {f"model.{n}": p for n, p in model.named_parameters() if n.startswith("q.")}
+    grads = torch.autograd.grad(start, list(encoder.values()), to_start)
+    wanted.update(zip(encoder, grads, strict=True))
+    flat = torch.cat([g.flatten() for _, g in sorted(wanted.items())])
+    # The weight of the KL is a float32 in the objective.
+    torch.testing.assert_close(step.gradient(), flat, rtol=1e-4, atol=1e-7)
 
 
 def test_without_steps_forward_it_would_be_the_vae():
