@@ -30,6 +30,17 @@ def test_a_grey_pixel_is_one_where_the_noise_is_below_it():
     assert examples.prepare(Kind.GREY, rows, noise).tolist() == [[0.0, 1.0, 0.0, 1.0]]
 
 
+def test_every_grey_level_is_its_share_of_255():
+    """A pixel turns between noise half a level below its share and half a level above."""
+    levels = torch.arange(256, dtype=torch.uint8)
+    below = (levels.double() - 0.5) / 255
+    above = (levels.double() + 0.5) / 255
+    assert examples.binarized(levels[1:], below[1:]).all()
+    assert not examples.binarized(levels, above).any()
+    largest = torch.tensor([1 - 2.0**-24])
+    assert examples.binarized(levels[-1:], largest).tolist() == [True]  # white is always on
+
+
 def grey(dtype, n=40):
     levels = np.linspace(0, 255, n * 12).reshape(n, 12).astype(dtype)
     bits = np.zeros((3, 12), dtype=np.uint8)

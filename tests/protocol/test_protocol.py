@@ -263,6 +263,20 @@ def test_a_likelihood_of_other_than_bits_is_part_of_the_protocol(likelihood, par
     assert has_density(c) == density
 
 
+def test_a_refined_posterior_has_its_steps_and_its_batch():
+    """The result depends on how many examples are refined together, so it is part of the text."""
+    objective = {"svi_steps": 10, "svi_rate": 1.0, "svi_momentum": 0.5, "svi_clip": 5.0}
+    c = config({"name": "text_vae"}, objective)
+    c["train"]["batch"] = 32
+    assert "|samples:20|svi:10|svi_batch:32|select:last|" in signature(c, "bound", 20)
+    c["train"]["batch"] = 16
+    c["objective"]["svi_rate"] = 0.1
+    assert "|samples:20|svi:10,svi_rate=0.1|svi_batch:16|select:" in signature(c, "bound", 20)
+    for steps in (0, None):
+        c["objective"]["svi_steps"] = steps
+        assert "svi" not in signature(c, "bound", 20)
+
+
 def test_the_nll_from_posterior_samples_is_taken_where_it_is_asked_for():
     c = config({"name": "gaussian_vae"}, hmc_samples=50)
     assert "hmc_nll" in evaluated(c, "iw_nll")

@@ -61,6 +61,17 @@ def test_one_seed_has_its_monte_carlo_error_and_no_yes(one, entry):
     assert r.iw_nll.error == 0.03
 
 
+def test_errors_that_the_seeds_share_are_those_of_the_worst_seed(one, entry):
+    """They do not average out: the largest error is told, and the fewest effective samples."""
+    extras = [
+        {"log_z_error": 0.02, "spread": 0.3, "ess": 40.0},
+        {"log_z_error": 0.07, "spread": 0.1, "ess": 90.0},
+        {"log_z_error": 0.05, "spread": 0.2, "ess": 25.0},
+    ]
+    r = one(*(entry("SBN 200", [113.0], first=i, extra=e) for i, e in enumerate(extras)))
+    assert (r.ours.log_z_error, r.ours.case_error, r.ours.ess) == (0.07, 0.3, 25.0)
+
+
 def test_a_printed_number_that_is_indicative_stands_beside_ours_without_a_verdict(
     table, entry, one
 ):

@@ -168,6 +168,19 @@ def test_a_change_in_the_moment_of_reading_is_not_missed(cache, made):
         assert known(made) == anew(made)
 
 
+def test_a_seed_added_in_the_moment_of_reading_is_not_missed(cache, made):
+    """The time of its cell's folder is as before, as within one tick of a coarse clock."""
+    folder = min(p for p in made.root.iterdir() if (p / "seed-1").exists())
+    shutil.copytree(folder / "seed-1", folder / "seed-8")
+    stamp = folder.stat()
+    before = known(made)
+    shutil.copytree(folder / "seed-1", folder / "seed-9")
+    os.utime(folder, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    after = known(made)
+    assert after == anew(made)
+    assert after != before
+
+
 def test_another_code_makes_it_anew(cache, made, reads, monkeypatch):
     known(made)
     reads.clear()

@@ -7,7 +7,7 @@ from kit.sessions import EARLY, after, edit, files_in, result_of
 
 from vaebench.results.store import Store
 from vaebench.running.tasks import Task, work
-from vaebench.training import checkpoint
+from vaebench.training import checkpoint, snapshots
 from vaebench.work.events import Advanced, Spared
 
 
@@ -43,6 +43,19 @@ def test_a_larger_budget_goes_on_from_the_run_that_got_furthest(
     assert trained_from == [0, 15, 15]
     run(make_cell({"train.updates": 60}))
     assert trained_from[-1] == 45
+
+
+def test_a_larger_budget_takes_over_the_snapshots_of_the_smaller_run(
+    make_cell, run, load_bits, store, trained_from
+):
+    """Also the one at the very update from which it goes on."""
+    cells = [make_cell({"train.updates": n, "train.snapshots": [0, 15, 30]}) for n in (30, 60)]
+    for cell in cells:
+        run(cell)
+    assert trained_from == [0, 30]
+    small, large = (snapshots.listed(store.run_dir(cell.key, 0)) for cell in cells)
+    assert [kept.update for kept in large] == [0, 15, 30]
+    assert [kept.path.read_bytes() for kept in large] == [kept.path.read_bytes() for kept in small]
 
 
 @pytest.mark.parametrize(("first", "then"), [(50, 60), (90, 50)])

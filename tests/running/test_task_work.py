@@ -223,6 +223,7 @@ def test_a_diverged_run_is_recorded_and_its_neighbour_trained(
     assert (good.status, bad.status) == ("done", "diverged")
     result = store.read_result(cell.key, 1)
     assert (result["status"], result["measures"]) == ("diverged", [])
+    assert (result["updates"], result["stopped_early"]) == (0, False)
     assert result["reason"] == bad.reason == (
         "the training bound is not finite at update 15; there is no checkpoint yet"
     )  # fmt: skip
