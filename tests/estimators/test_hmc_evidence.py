@@ -15,6 +15,8 @@ from vaebench.dists import hmc
 from vaebench.estimators import hmc_evidence
 from vaebench.estimators.hmc_evidence import Chains, fitted, log_evidence
 from vaebench.estimators.importance_weighted import importance
+from vaebench.metrics.hmc_nll import METRIC
+from vaebench.metrics.job import Job
 
 
 def linear_gaussian(cases):
@@ -57,6 +59,20 @@ def test_it_does_not_depend_on_the_cases_beside():
     whole, _ = log_evidence(model, x, 0, Chains(samples=5))
     part, _ = log_evidence(model, x[:130], 0, Chains(samples=5))
     torch.testing.assert_close(whole[:130], part)
+
+
+def test_as_a_measure_it_is_the_mean_nll_and_the_mean_acceptance(monkeypatch):
+    monkeypatch.setattr(hmc_evidence, "BURN_IN", 5)
+    model = models.build(
+        {"name": "gaussian_vae", "latents": 1, "encoder": [3]}, DataInfo(torch.full((4,), 0.4))
+    ).requires_grad_(False)
+    x = (torch.rand(6, 4, generator=torch.Generator().manual_seed(1)) < 0.5).float()
+    job = Job(model, x, {"hmc_samples": 8}, 0)
+    (found,) = METRIC.measures(job, METRIC.collect(job))
+    values, accepted = log_evidence(model, x, 0, Chains(samples=8))
+    assert (found.value, found.error, found.samples) == (-float(values.mean()), None, 8)
+    assert found.extra["acceptance"] == pytest.approx(float(accepted.mean()))
+    assert found.value > 0
 
 
 def test_step_sizes_vary_by_half_around_the_tuned_one(monkeypatch):

@@ -15,6 +15,7 @@ from vaebench.data.info import DataInfo
 from vaebench.dists import hmc
 from vaebench.estimators.annealed_evidence import (
     CASES,
+    Annealed,
     Annealing,
     Target,
     gaps,
@@ -26,6 +27,8 @@ from vaebench.estimators.annealed_evidence import (
 from vaebench.estimators.importance_weighted import importance
 from vaebench.estimators.jackknife import group_sums, variance
 from vaebench.evaluation.evaluate import evaluate
+from vaebench.metrics.annealed_nll import METRIC
+from vaebench.metrics.job import Job
 from vaebench.results import flags
 from vaebench.rng import noise
 
@@ -190,6 +193,18 @@ def test_as_a_measure_it_has_its_error_and_its_protocol(linear):
     assert flags.kinds(poor.flags) == ("annealing",)
     assert "from below and from above" in poor.flags[0]
     assert "ais_nll" not in measured(linear, x, ais_chains=None)
+
+
+def test_effective_chains_and_gaps_by_hand(linear):
+    """Weights 1 and 1, 1 and 3, 1 and 0: 2, 16 / 10 and 1 effective chains."""
+    weights = torch.tensor([[1.0, 1.0, 1.0], [1.0, 3.0, 0.0]], dtype=torch.float64)
+    collected = Annealed(weights.log(), torch.tensor([0.1, 0.2, 0.6]))
+    (m,) = METRIC.measures(Job(linear, torch.zeros(3, 4), {}, 0), collected)
+    assert m.value == pytest.approx(-math.log(2 * 0.5) / 3)
+    assert m.extra["ess"] == pytest.approx((2 + 1.6 + 1) / 3)
+    assert m.extra["ess_min"] == pytest.approx(1.0)
+    assert m.extra["gap"] == pytest.approx(0.3)
+    assert m.extra["gap_error"] == pytest.approx(math.sqrt(0.07 / 3))
 
 
 def test_the_error_is_that_of_repeats(linear):

@@ -15,6 +15,8 @@ from vaebench.data.kinds import Kind
 from vaebench.estimators import exact
 from vaebench.estimators.document_perplexity import per_document, pooled
 from vaebench.evaluation.evaluate import evaluate
+from vaebench.metrics import document_perplexity
+from vaebench.metrics.job import Job
 from vaebench.models.base import ExactModel
 from vaebench.protocol.families import FAMILIES
 from vaebench.protocol.registry import METRICS
@@ -87,6 +89,21 @@ def test_errors_are_those_of_repeats(perplexity):
     assert float(values.std()) == pytest.approx(
         sum(p.case_error for p in found) / repeats, rel=0.05
     )
+
+
+def test_one_document_is_found_by_its_nats_per_token_or_by_its_nats():
+    """Thirty documents of 2 nats per token. A short one of 60 decides the mean of nats per token;
+    beside the long ones it is nothing in a sum of nats."""
+    info = DataInfo(torch.full((5,), 0.7), Kind.COUNTS, longest=60)
+    tokens = torch.arange(1.0, 31.0)
+    x = torch.zeros(30, 5)
+    x[:, 2] = tokens
+    job = Job(models.build({"name": "sbn", "dims": [3]}, info), x, {}, 0)
+    nll = 2 * tokens
+    nll[0] = 60.0
+    one, other = document_perplexity.measures(job, nll, None, None, ("each", "pooled"))
+    assert one.extra["one_case"]["value"] == 60.0
+    assert "one_case" not in other.extra
 
 
 def test_what_is_too_large_is_infinite():

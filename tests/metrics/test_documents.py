@@ -165,6 +165,8 @@ def test_numbers_for_curves_are_those_of_the_measures(model):
     assert got == pytest.approx({name: measures[name] for name in got})
     assert list(got) == ["bound", "kl", "mi_batch", "mi", "aggregate_kl", "active_units"]
     assert got["mi_batch"] != latent_use(model, x, 0)["mi_batch"]  # other batches, other noise
+    parts = mutual_information.batches(model, x, 32)
+    assert latent_use(model, x, 0) == latent_use(model, x, 0, parts=parts)
 
 
 def test_evaluation_noise(model):

@@ -122,10 +122,14 @@ def test_as_a_measure_it_has_its_curve_and_its_protocol(model):
     }
     found = {m.name: m for m in evaluate(model, x, config, "0" * 8, 0)}["imputation"]
     hidden = missing("random", 0.5, (4,), 30, 0)
-    percent = 100 * errors(model, x, hidden, 2, 4, 0).mean(-1)
+    wrong = 100 * errors(model, x, hidden, 2, 4, 0)
+    percent = wrong.mean(-1)
     assert found.value == pytest.approx(float(percent[:, -1].mean()))
     assert found.error == pytest.approx(float(percent[:, -1].std()) / 2)
     assert (found.unit, found.samples) == ("%", 4)
+    each = wrong[:, -1].mean(0)
+    assert found.extra["spread"] == pytest.approx(float(each.std()) / 30**0.5)
+    assert list(found.extra["curve_error"].values()) == pytest.approx((percent.std(0) / 2).tolist())
     assert list(found.extra["curve"].values()) == pytest.approx(percent.mean(0).tolist())
     assert "|samples:4|missing:random-0.5|steps:2|" in found.signature
     config["eval"] = ev

@@ -75,6 +75,8 @@ def test_the_measures_and_their_protocol():
     assert perplexity_above.name == "document_perplexity"
     assert perplexity.value < perplexity_above.value
     each = -left_to_right.log_evidence(job.model, job.x, 5, 0)
+    assert found.value == pytest.approx(float(each.mean()))
+    assert found.extra["spread"] == pytest.approx(float(each.std()) / 3**0.5)
     assert perplexity.value == pytest.approx(float((each / job.x.sum(-1)).mean().exp()))
     assert pooled.value == pytest.approx(float((each.sum() / job.x.sum()).exp()))
     assert (found.name, found.samples, above.name, above.samples) == (

@@ -10,6 +10,7 @@ import torch
 
 from tests.models.test_replicated_softmax import brute_log_z, built
 from vaebench.errors import UserError
+from vaebench.estimators.log_z.partition import LogZ
 from vaebench.metrics import length_nll
 from vaebench.metrics.job import Job
 from vaebench.metrics.length_nll import METRIC
@@ -83,6 +84,32 @@ def test_documents_of_one_length_share_its_error():
     assert found == pytest.approx(one**2 + (2 * three) ** 2 + four**2)
     per_word = float((collected.variance(collected.log_z.error) / X.sum(-1) ** 2).sum())
     assert per_word == pytest.approx(one**2 + (2 * three / 3) ** 2 + (four / 4) ** 2)
+
+
+def test_the_errors_of_both_directions_by_hand():
+    """Three lengths, one of two documents: squares 0.1^2, (2 * 0.2)^2 and 0.3^2 from below, twice
+    these errors from above."""
+    error = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)
+    log_z = LogZ(
+        torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64),
+        error,
+        "by hand",
+        ess=torch.tensor([9.0, 7.0, 8.0]),
+        chains=10,
+        upper=torch.tensor([1.5, 2.5, 3.5], dtype=torch.float64),
+        upper_error=2 * error,
+        upper_ess=torch.tensor([5.0, 4.0, 6.0]),
+    )
+    energy = torch.tensor([1.0, 3.0, 5.0, 7.0], dtype=torch.float64)
+    collected = length_nll.Annealed(energy, log_z, torch.tensor([1, 0, 1, 2]))
+    job = Job(built(), X, {}, 0)
+    below, above, *_ = METRIC.measures(job, collected)
+    assert below.value == pytest.approx((3 + 4 + 7 + 10) / 4)
+    assert above.value == below.value + 0.5
+    assert below.extra["log_z_error"] == pytest.approx(math.sqrt(0.01 + 0.16 + 0.09) / 4)
+    assert above.extra["log_z_error"] == pytest.approx(math.sqrt(0.01 + 0.16 + 0.09) / 2)
+    assert below.extra["spread"] == pytest.approx(math.sqrt(30 / 3 / 4))
+    assert (below.extra["ess"], above.extra["ess"]) == (7.0, 4.0)
 
 
 def test_the_gap_told_is_that_of_the_length_that_is_furthest_off():

@@ -63,6 +63,7 @@ def test_the_measure_and_its_protocol(model):
     assert found.error == pytest.approx(
         float(log_p.var(0).sum().sqrt()) / math.sqrt(3) / 3, abs=1e-12
     )
+    assert found.extra["spread"] == pytest.approx(float(log_p.mean(0).std()) / math.sqrt(3))
     log_p_per_word = log_p / X.sum(-1)
     assert perplexity.name == "document_perplexity"
     assert perplexity.value == pytest.approx(float(torch.exp(-log_p_per_word.mean())))

@@ -12,6 +12,7 @@ from vaebench.data.info import DataInfo
 from vaebench.dists import boltzmann_exact
 from vaebench.errors import UserError
 from vaebench.estimators import exact
+from vaebench.estimators.log_z import methods as logz
 from vaebench.metrics import log_z
 from vaebench.metrics.job import Job
 from vaebench.objectives.base import Batch
@@ -93,6 +94,21 @@ def test_annealing_from_the_base_rates_finds_log_z():
         assert abs(float(found.value) - wanted) < 4.75 * float(found.error) < 0.5
     uniform = log_z.of_prior(model, X, {**settings, "logz_base": "uniform"}, 0)
     assert "uniform base" in uniform.method
+
+
+def test_the_base_rates_are_those_of_the_posterior_over_the_examples(monkeypatch):
+    """The mean of q(h1 = 1 | x), with 0.05 pseudo-ones; with parts of three examples."""
+    seen = {}
+    real = logz.ais
+    monkeypatch.setattr(logz, "ais", lambda *a, **k: seen.update(k) or real(*a, **k))
+    monkeypatch.setattr(log_z, "CASES", 3)
+    model = dbn().requires_grad_(False)
+    settings = {"logz_method": "ais", "logz_temperatures": 2, "logz_chains": 3}
+    log_z.of_prior(model, X, {**settings, "logz_base": "base_rate"}, 0)
+    layer1, layer2 = seen["base"]
+    mean = torch.sigmoid(model.encode(X)).mean(0)
+    torch.testing.assert_close(torch.sigmoid(layer1), (mean + 0.05) / 1.05)
+    assert not layer2.any()
 
 
 @pytest.mark.parametrize(("passes", "k"), [(1.5, 2), (2.0, 2), (2.5, 1), (4.5, 3)])
