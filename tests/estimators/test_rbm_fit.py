@@ -9,6 +9,8 @@ import torch
 from vaebench import models
 from vaebench.data.info import DataInfo
 from vaebench.estimators import rbm_fit
+from vaebench.metrics.exact_kl import METRIC
+from vaebench.metrics.job import Job
 
 RESTARTS = 50
 
@@ -72,4 +74,7 @@ def test_gap_of_a_perfect_fit():
     assert worse["gap"] > 0.01
     assert worse["gap"] == worse["exact_kl"] - worse["kl_optimum"]
     assert worse["kl_optimum"] == fit["kl_optimum"]
+    kl, gap = METRIC.measures(Job(model, torch.zeros(1, 1), {}, 0), worse)
+    assert (kl.value, kl.extra["least"]) == (worse["exact_kl"], worse["kl_optimum"])
+    assert gap.value == worse["gap"]
     assert next(model.parameters()).dtype == torch.float32  # the model itself is left alone

@@ -9,6 +9,7 @@ from importlib import import_module
 import pytest
 import torch
 from kit.bag_of_words import WORDS, BagOfWords, documents
+from kit.parameters import drawn
 
 from vaebench.check import checks as check
 from vaebench.data.info import DataInfo
@@ -20,6 +21,7 @@ from vaebench.estimators.posteriors import posteriors
 from vaebench.estimators.variational import bound
 from vaebench.estimators.weights import stream
 from vaebench.metrics import aggregate as aggregate_metric
+from vaebench.metrics import exact_nll as exact_nll_metric
 from vaebench.metrics import mutual_information as information_metric
 from vaebench.metrics import perplexity as perplexity_metric
 from vaebench.metrics import repeats
@@ -196,6 +198,18 @@ def test_a_model_without_latents_has_none_of_it():
     got = perplexity_metric.measure(job, 12.0, None, None)
     assert got.value == pytest.approx(math.exp(12 * 20 / got.extra["tokens"]))
     assert (got.error, got.error_kind, got.samples, got.unit) == (None, "none", None, "per token")
+
+
+def test_the_exact_nll_of_a_language_model_is_its_mean_and_its_perplexity():
+    model = TextLM(DataInfo(torch.full((WORDS,), 1 / WORDS), Kind.TOKENS), embedding=4, units=5)
+    model = drawn(model.double(), 0.7).requires_grad_(False)
+    x = documents(20)
+    job = Job(model, x, SETTINGS, 0)
+    nll, perplexity_of = exact_nll_metric.METRIC.measures(job, model.score(x))
+    each = -model.log_evidence(x)
+    assert nll.value == pytest.approx(float(each.mean()))
+    assert nll.extra["spread"] == pytest.approx(float(each.std()) / 20**0.5)
+    assert perplexity_of.value == pytest.approx(math.exp(float(each.sum()) / predicted(x)))
 
 
 def test_the_models_that_do_not_encode_have_none_of_it():

@@ -86,6 +86,9 @@ def test_the_measures_and_their_protocol():
         None,
     )
     assert found.value < above.value
+    bounds = job.model.evidence_bound(job.x)
+    assert above.value == pytest.approx(-float(bounds.mean()))
+    assert above.extra["spread"] == pytest.approx(float(bounds.std()) / 3**0.5)
     assert not METRIC.applies(Job(built(), X, {"particles": None}, 0))
 
     config = {

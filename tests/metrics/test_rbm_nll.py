@@ -117,13 +117,18 @@ def test_the_gap_has_the_errors_of_both_directions():
     for m in (below, found["log_z"]):
         assert m.extra["gap_error"] == pytest.approx(math.sqrt(errors[0] ** 2 + errors[1] ** 2))
         assert m.extra["gap"] == pytest.approx(above.value - below.value)
+    assert below.extra["log_z"] == found["log_z"].value
+    assert above.extra["log_z"] == found["log_z_reverse"].value != found["log_z"].value
+    assert (found["log_z"].error, found["log_z_reverse"].error) == errors
 
 
 def test_up_to_twenty_hidden_units_it_is_exact():
     model = rbm()
     m = measured(model, X.double(), logz_method="auto")["annealed_nll"]
-    assert m.value == pytest.approx(-float(log_p(model, X.double()).mean()), abs=1e-9)
+    exact = log_p(model, X.double())
+    assert m.value == pytest.approx(-float(exact.mean()), abs=1e-9)
     assert m.extra["log_z_error"] == 0.0
+    assert m.extra["spread"] == pytest.approx(float(exact.std()) / math.sqrt(len(X)))
     assert "logz:exact" in m.signature
 
 
