@@ -78,3 +78,13 @@ def test_ancestral_samples_have_the_marginal_moments(model):
     assert z.abs().max() < 4.5
     z = (x.var(0) / variance - 1) / math.sqrt(2 / n)
     assert z.abs().max() < 4.5
+
+
+def test_programs_give_the_moments_of_the_posterior_and_the_mean_of_the_data(model, x):
+    found = model.programs(x)
+    mean, log_var = found["encoder"].call(x)
+    moments = distributions.Normal(mean, torch.exp(0.5 * log_var))
+    z = torch.randn(3, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    torch.testing.assert_close(moments.log_prob(z).sum(-1), model.log_posterior([z[None]], x)[0])
+    data = distributions.Normal(found["decoder"].call(z), torch.exp(model.p["log_sd"]))
+    torch.testing.assert_close(data.log_prob(x).sum(-1), model.log_joint_terms(x, [z[None]])[0][0])

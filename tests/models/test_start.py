@@ -12,6 +12,7 @@ import torch
 from vaebench import models, objectives
 from vaebench.data.info import DataInfo
 from vaebench.errors import UserError
+from vaebench.nn.init import logit_of_mean
 
 MEAN = np.full(40, 0.3, dtype=np.float32)
 
@@ -118,3 +119,12 @@ def test_fan_in_is_a_cut_normal_and_parts_with_a_start_of_their_own_have_it():
             sd = math.sqrt(2.6 / p.shape[1])
             assert float(p.detach().abs().max()) <= 2 * sd
             assert float(p.detach().std()) == pytest.approx(0.880 * sd, rel=0.08), name
+
+
+def test_means_of_0_and_1_are_kept_a_thousandth_away():
+    """Of visible biases, and of the constant offset of the decoders of binary latents."""
+    mean = torch.tensor([0.0, 0.0005, 0.3, 1.0])
+    wanted = torch.tensor([0.001, 0.001, 0.3, 0.999])
+    torch.testing.assert_close(torch.sigmoid(logit_of_mean(mean)), wanted)
+    net = models.build({"name": "rbm_vae", "latents": 2, "units": 2}, DataInfo(mean.numpy()))
+    torch.testing.assert_close(torch.sigmoid(net.p.decoder.offset), wanted)

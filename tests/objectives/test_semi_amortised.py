@@ -20,6 +20,7 @@ from vaebench.models.text_vae import TextVAE
 from vaebench.nn.init import initialize
 from vaebench.objectives.base import Batch
 from vaebench.objectives.semi_amortised import SemiAmortised
+from vaebench.rng import noise
 
 BATCH = 5
 
@@ -246,6 +247,23 @@ def test_a_refined_posterior_is_one_whatever_asks_for_it():
         torch.testing.assert_close(model.posterior(x).mean, together.mean, rtol=0, atol=0)
     assert not torch.allclose(together.mean, model.encode(x)[0])
     torch.testing.assert_close(model.posterior(x, {}).mean, model.encode(x, {})[0])
+
+
+def test_a_refined_posterior_descends_the_whole_kl():
+    """One step without a clip, written out: the mean of KL - log p(x | z), the KL in full."""
+    model = image_model()
+    x = images()
+    model.refinement = Refinement(Steps(1, rate=0.3, momentum=0.0, clip=None), BATCH, seed=7)
+    shape = {"q1": ("normal", (1, BATCH, 2))}
+    normal = noise.fixed(shape, 7, "refine", 0)["q1"][0].double()
+    mean, log_var = (v.detach().requires_grad_() for v in model.encode(x))
+    z = mean + torch.exp(0.5 * log_var) * normal
+    kl = 0.5 * (mean**2 + log_var.exp() - 1 - log_var).sum(-1)
+    loss = (kl - model.log_likelihood(x, [z[None]])[0]).mean()
+    grads = torch.autograd.grad(loss, [mean, log_var])
+    found = model.posterior(x)
+    torch.testing.assert_close(found.mean, mean.detach() - 0.3 * grads[0])
+    torch.testing.assert_close(found.log_var, log_var.detach() - 0.3 * grads[1])
 
 
 @pytest.mark.parametrize("what", CASES)

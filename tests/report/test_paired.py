@@ -52,7 +52,11 @@ def test_only_examples_that_both_have_count(tmp_path):
     found = paired.compare(a, b)
 
     assert found.cases == 2
-    assert found.lines[0].difference == pytest.approx((2.0 + 0.5) / 2)
+    (pair,) = found.lines
+    assert pair.difference == pytest.approx((2.0 + 0.5) / 2)
+    assert pair.error == pytest.approx(0.75)  # half of their distance
+    # Of two examples by Student's t with one degree of freedom.
+    assert pair.allowed == pytest.approx(0.75 * stats.t.ppf((1 + LEVEL) / 2, 1), rel=1e-6)
 
 
 def test_a_single_example_is_not_judged(tmp_path):

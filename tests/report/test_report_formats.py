@@ -249,6 +249,22 @@ def test_a_part_of_the_test_cases_is_named_with_what_it_costs(flat, entry):
     assert "test cases" not in text(points=500)  # not known
 
 
+def test_errors_below_the_table_are_the_largest_of_its_rows(flat, entry):
+    """And the effective samples the fewest."""
+    small = {"spread": 1.036, "log_z_error": 0.012, "unknown": 0.01, "ess": 90.0}
+    large = {"spread": 2.071, "log_z_error": 0.034, "unknown": 0.02, "ess": 3.0}
+    for first, second in ((small, large), (large, small)):
+        lines = []
+        for row, extra in (("SBN 200", first), ("SBN 500", second)):
+            lines += entry(row, [113.0], points=500, extra=extra)
+            lines += entry(row, [111.0], points=500, metric="iw_nll", extra=extra)
+        shown = flat(lines)
+        assert "known to ± 2.07 nats at most" in shown
+        assert "a standard error of at most 0.034 nats" in shown
+        assert "<unk>: up to 2.0% of" in shown
+        assert "effective sample size of a row is 3.0 of K=10" in shown
+
+
 def test_more_test_cases_than_there_are_is_all_of_them(flat, entry):
     """``points`` of a signature is what was asked for, the column's how many there were."""
 

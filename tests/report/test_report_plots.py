@@ -143,6 +143,7 @@ def test_the_names_are_those_that_tables_may_use():
 def test_information_keeps_the_improvements_and_clips(collected, tmp_path):
     head = "update,valid_bound,valid_kl,valid_mi_batch,unit\n"
     lines = ["10,9,0.5,-0.1", "20,9.5,1,0.4", "30,8,2,0.5", "40,8,0.2,0.3", "50,8.5,0.2,0.3"]
+    lines += ["60,8.2,0.2,0.3"]  # better than the one before, not than the best
     frame = collected(
         {("vae", 0): head + "".join(f"{line},nats\n" for line in lines)}, "information"
     )

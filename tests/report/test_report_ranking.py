@@ -41,6 +41,8 @@ def test_entries_are_ranked_as_published_and_as_measured(ranked, entry):
     assert "one seed for 1 of the entries" in ranked(*more[:2], entries[2])[0].sentence()
     tied = [entry("SBN 200", [1.0]), entry("SBN 200", [1.0], column="WS"), entry("SBN 500", [1.0])]
     assert ranked(*tied)[0].tau is None
+    (two,) = ranked(entries[0], entry("SBN 200", [119.0], column="WS"), entry("SBN 500", [114.0]))
+    assert [e.our_rank for e in two.entries] == [1, 1, 3]  # ties share the lowest
     off = [entry("SBN 500", [115.0], paper_protocol=False)]
     assert ranked(*entries[:2], *off) == ()
 

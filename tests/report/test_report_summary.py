@@ -64,12 +64,23 @@ def test_one_seed_has_its_monte_carlo_error_and_no_yes(one, entry):
 def test_errors_that_the_seeds_share_are_those_of_the_worst_seed(one, entry):
     """They do not average out: the largest error is told, and the fewest effective samples."""
     extras = [
-        {"log_z_error": 0.02, "spread": 0.3, "ess": 40.0},
-        {"log_z_error": 0.07, "spread": 0.1, "ess": 90.0},
-        {"log_z_error": 0.05, "spread": 0.2, "ess": 25.0},
+        {"log_z_error": 0.02, "spread": 0.3, "ess": 40.0, "unknown": 0.02},
+        {"log_z_error": 0.07, "spread": 0.1, "ess": 90.0, "unknown": 0.01},
+        {"log_z_error": 0.05, "spread": 0.2, "ess": 25.0, "unknown": 0.04},
     ]
     r = one(*(entry("SBN 200", [113.0], first=i, extra=e) for i, e in enumerate(extras)))
     assert (r.ours.log_z_error, r.ours.case_error, r.ours.ess) == (0.07, 0.3, 25.0)
+    assert r.ours.unknown == 0.04
+
+
+def test_the_kl_of_each_layer_is_its_mean_over_the_seeds(one, entry):
+    kl = [
+        entry("SBN 200", [sum(layers)], metric="kl", first=i, extra={"layers": layers})
+        for i, layers in enumerate(([31.0, 13.0], [33.0, 14.0], [35.0, 18.0]))
+    ]
+    found = one(entry("SBN 200", [113.0] * 3), *(line for line in kl)).beside["kl"]
+    assert found.layers == (33.0, 15.0)
+    assert found.mean == 48.0
 
 
 def test_a_printed_number_that_is_indicative_stands_beside_ours_without_a_verdict(

@@ -18,7 +18,7 @@ from vaebench.cli import main
 from vaebench.config import catalogue
 from vaebench.report import Look, colours, recorded, text, written
 from vaebench.report.page import Grid, Page
-from vaebench.report.trails import Trail, drawn
+from vaebench.report.trails import Trail, drawn, stored
 
 SHORT = str(REFERENCE / "nvil_mnist-short.csv")
 REPORT = ["report", "table=nvil_mnist", "--from", SHORT]
@@ -83,6 +83,21 @@ def test_how_far_a_run_is_stands_beside_its_curve():
     assert drawn(Trail((2.0, 1.0), 0.459)) == "█▁ 45 %"
     assert drawn(Trail((2.0, 1.0), 1.0)) == "█▁"
     assert drawn(Trail((float("nan"),), 0.5)) == "50 %"
+
+
+def test_the_share_of_a_budget_in_passes_is_counted_in_validations(make_cell, store):
+    """The first validation is before any pass: of ten passes, three validations every two of them
+    are four. In updates the last one says how far it is."""
+    curve = "update,valid_bound,unit\n0,9,nats\n70,8,nats\n140,7,nats\n"
+    for settings, share in (
+        ({"train.unit": "epochs", "train.updates": 10, "train.valid_every": 2}, 0.4),
+        ({"train.updates": 560, "train.valid_every": 70}, 0.25),
+    ):
+        cell = make_cell(settings)
+        folder = store.run_dir(cell.key, 0)
+        folder.mkdir(parents=True)
+        (folder / "curve.csv").write_text(curve)
+        assert stored(store, [cell], [0])[cell.key] == Trail((9.0, 8.0, 7.0), share)
 
 
 # ------------------------------------------------------------------------------------------ colours
