@@ -19,6 +19,7 @@ from vaebench.models.base import (
     ExactModel,
     GaussianPosterior,
     LatentModel,
+    MeanVisibles,
     SampledPosterior,
 )
 from vaebench.models.dlgm import DLGM
@@ -274,3 +275,20 @@ def test_units_above_do_not_touch_the_terms_below(model_case, x, draw):
         for terms, new in zip(before, after, strict=True):
             moved = [not torch.allclose(a, b) for a, b in zip(terms, new, strict=True)]
             assert moved == [j in (i, i + 1) for j in range(len(terms))]
+
+
+def test_means_of_pixels_are_those_of_its_likelihood(model_case, x, draw):
+    """Of bits they give the likelihood itself; a Gaussian is symmetric about its mean."""
+    model = model_case.build().double()
+    needs(model, MeanVisibles)
+    x = x.double()
+    z = [v.double() for v in sampled(model, x, draw)]
+    mean = model.visible_mean(z)
+    if model.draws_bits:
+        each = x * mean.log() + (1 - x) * torch.log1p(-mean)
+        torch.testing.assert_close(model.log_joint_terms(x, z)[0], each.sum(-1))
+    else:
+        off = 0.3 * torch.linspace(-1, 2, model.sizes[0], dtype=mean.dtype)
+        up, down = (model.log_joint_terms(v[0], [z[0][:1]])[0] for v in (mean + off, mean - off))
+        torch.testing.assert_close(up, down)
+        assert (up < model.log_joint_terms(mean[0], [z[0][:1]])[0]).all()
