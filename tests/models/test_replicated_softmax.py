@@ -18,7 +18,7 @@ from vaebench.errors import UserError
 from vaebench.estimators.log_z import by_length
 from vaebench.estimators.log_z.by_length import Annealing
 from vaebench.estimators.log_z.spacing import evenly
-from vaebench.models.replicated_softmax import ReplicatedSoftmax
+from vaebench.models.replicated_softmax import ReplicatedSoftmax, log_shares
 from vaebench.objectives.base import Batch
 from vaebench.objectives.contrastive_divergence import ContrastiveDivergence
 from vaebench.rng import noise
@@ -205,3 +205,9 @@ def test_it_starts_at_the_unigram_and_takes_good_settings_alone():
     for units in (0, 2.5):
         with pytest.raises(UserError, match=r"model\.units"):
             ReplicatedSoftmax(DataInfo(np.ones(3), Kind.COUNTS), units)
+
+
+def test_words_that_never_occur_start_with_a_share_of_a_millionth():
+    found = log_shares(torch.tensor([3.0, 0.0, 1.0])).exp()
+    torch.testing.assert_close(found, torch.tensor([0.75, 1e-6, 0.25]))
+    assert torch.isfinite(log_shares(torch.zeros(3))).all()
