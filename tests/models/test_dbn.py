@@ -172,6 +172,12 @@ def test_its_protocol_and_its_settings():
             objectives.build({"name": "greedy", **wrong}, dbn())
 
 
+def test_weights_and_couplings_decay_and_no_bias():
+    model = dbn()
+    names = [n for n, p in model.named_parameters() if any(p is v for v in model.decayed())]
+    assert sorted(names) == ["p.couplings", "p.weight"]
+
+
 def test_samples_follow_the_posterior_that_is_scored():
     """Of one case: the mean weight is p(x), the mean of its logarithm the bound. |z| above 4.75:
     once in 490,000."""

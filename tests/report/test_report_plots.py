@@ -265,3 +265,18 @@ def test_curves_against_cases(collected, tmp_path):
     lines = figure.axes[0].get_lines()
     assert [line.get_ydata().tolist() for line in lines] == [[-210, -160.5], [-200, -150]]
     assert all(line.get_xdata().tolist() == [20_000, 40_000] for line in lines)
+
+
+def test_imputation_has_the_wrong_pixels_and_their_error_by_step(frame, entry):
+    """Of every run that has a curve; an error that was not recorded is none."""
+    extra = {"curve": {"0": 50.0, "1": 20.0}, "curve_error": {"0": 1.5, "1": 0.5}}
+    runs = [
+        entry("SBN 200", [20.0], metric="imputation", extra=extra),
+        entry("SBN 500", [30.0], metric="imputation", extra={"curve": {"0": 30.0}}),
+        entry("SBN 500", [113.0]),
+    ]
+    found = plot("imputation").from_frame(frame(*runs))
+    lines = found[["row", "seed", "step", "wrong", "error"]].values.tolist()
+    assert lines[:2] == [["SBN 200", 0, 0, 50.0, 1.5], ["SBN 200", 0, 1, 20.0, 0.5]]
+    assert lines[2][:4] == ["SBN 500", 0, 0, 30.0]
+    assert found["error"].isna().tolist() == [False, False, True]

@@ -73,6 +73,19 @@ def test_errors_that_the_seeds_share_are_those_of_the_worst_seed(one, entry):
     assert r.ours.unknown == 0.04
 
 
+def test_the_cost_is_the_mean_over_seeds_by_the_processors_clock_if_any_has_it(one, entry):
+    """Seconds that include what else the machine did do not count beside those that do not. The
+    pack told is the largest."""
+    runs = [
+        entry("SBN 200", [113.0], first=0, seconds=100.0, clock="processor", updates=10, pack=2),
+        entry("SBN 200", [113.0], first=1, seconds=300.0, clock="processor", updates=20, pack=3),
+        entry("SBN 200", [113.0], first=2, seconds=5000.0, clock="", updates=60, pack=1),
+    ]
+    r = one(*runs)
+    assert (r.seconds, r.clock, r.updates, r.pack) == (200.0, "processor", 30, 3)
+    assert one(runs[2]).seconds == 5000.0
+
+
 def test_the_kl_of_each_layer_is_its_mean_over_the_seeds(one, entry):
     kl = [
         entry("SBN 200", [sum(layers)], metric="kl", first=i, extra={"layers": layers})
