@@ -204,3 +204,8 @@ def test_filters_start_by_their_taps_and_outputs():
         assert float(scaled.std()) == pytest.approx(1.0, abs=4.2 / (2 * scaled.numel()) ** 0.5), (
             tuple(weight.shape)
         )
+
+    # Glorot's uniform: none of 256 weights is in the outer tenth once in 10^11 seeds.
+    half = (6 / (64 + 4)) ** 0.5
+    assert 0.9 * half < float(net.output.weight.detach().abs().max()) <= half
+    assert not net.output.bias.detach().any()
