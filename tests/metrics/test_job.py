@@ -1,4 +1,4 @@
-"""What several metrics share: the standard error over examples, by hand."""
+"""What several metrics share, by hand: the standard error over examples, and log Z."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import math
 import pytest
 import torch
 
-from vaebench.metrics.job import case_error
+from vaebench.check import checks as check
+from vaebench.estimators.log_z.partition import LogZ
+from vaebench.metrics.job import Job, case_error
+from vaebench.metrics.normaliser import METRIC
 
 
 def test_the_error_over_examples_is_that_of_their_mean():
@@ -17,3 +20,21 @@ def test_the_error_over_examples_is_that_of_their_mean():
         math.sqrt(14 / 3 * 300 / 299 / 300)
     )
     assert case_error(torch.tensor([3.0])) is None
+
+
+def test_log_z_is_told_from_below_and_from_above():
+    model = check.tiny({"name": "rbm_vae", "latents": 4, "groups": 1, "layers": 0, "units": 3})
+    log_z = LogZ(
+        torch.tensor(5.0),
+        torch.tensor(0.1),
+        "by hand",
+        ess=torch.tensor(7.0),
+        upper=torch.tensor(5.5),
+        upper_error=torch.tensor(0.2),
+        upper_exact=True,
+    )
+    (found,) = METRIC.measures(Job(model, torch.zeros(2, 4), {}, 0), log_z)
+    assert (found.value, found.error) == pytest.approx((5.0, 0.1))
+    assert found.extra["upper"] == pytest.approx(5.5)
+    assert found.extra["upper_error"] == pytest.approx(0.2)
+    assert (found.extra["ess"], found.extra["method"]) == (7.0, "by hand")
