@@ -126,8 +126,10 @@ class Parser(argparse.ArgumentParser):
         from vaebench.config.cells import GROUPS
 
         word = wrong.removeprefix("--").partition("=")[0]
-        if word in ("table", "preset", *GROUPS):
-            return f"write {word}=NAME, without dashes; "
+        group, dot, _ = word.partition(".")
+        known = (*GROUPS, *(("train", "run") if dot else ("table", "preset")))
+        if group in known and self.prog.split()[-1] in ("run", "report"):
+            return f"write {word}=VALUE, without dashes; "
         return likely(wrong, self._option_string_actions)
 
 

@@ -109,8 +109,8 @@ def test_without_any_error_nothing_is_judged(compared, entry):
     )
     assert not c.differs
     assert (
-        "1 of 2 rows within what is allowed, 1 not judged (neither an error nor a margin is known)"
-        in render(c)
+        "1 of 2 rows within what is allowed, 1 not judged "
+        "(no error is known, and no margin applies)" in render(c)
     )
     assert compared(a, b, tol=8.9).differs
     assert not compared(a, b, tol=9.0).differs
@@ -128,6 +128,14 @@ def test_an_exact_number_of_one_seed_has_the_margin(compared, entry):
     near = compared(a, entry("NADE 500", [88.9 + margin - 0.01], **exact))
     assert (near.rows[0].by, near.rows[0].allowed, near.differs) == ("margin", margin, False)
     assert compared(a, entry("NADE 500", [88.9 + margin + 0.01], **exact)).differs
+
+
+def test_a_description_has_no_margin(compared, entry):
+    """A KL without an error is not judged, though a paper printed it."""
+    kl = {"table": "lagging_yahoo", "column": "KL", "metric": "kl"}
+    bare = {**kl, "error": None, "error_kind": "none"}
+    c = compared(entry("aggressive", [0.46], **bare), entry("aggressive", [0.91], **bare))
+    assert (c.rows[0].judged, "margin, because" in render(c)) == (False, False)
 
 
 def test_a_margin_is_of_its_own_unit(compared, entry):

@@ -189,7 +189,7 @@ def test_a_bound_without_an_error_is_told_from_a_time(frame, both):
     rows = [{**r, **plain, "unit": "units"} for r in both("fast", [20.0])]
     text = compared(compare(frame(rows), frame(rows)))
     assert "0 of 2 rows within what is allowed, 2 not judged" in text
-    assert "(times; neither an error nor a margin is known)" in text
+    assert "(times; no error is known, and no margin applies)" in text
 
 
 # ------------------------------------------------------------------------------------------- curves

@@ -70,6 +70,9 @@ def test_read_csv_says_what_is_wrong(tmp_path):
     with pytest.raises(UserError, match=r"not UTF-8 text \(byte 0x89, place 1\)$"):
         read_csv(path)
     good = csv_text(frame_with_everything(tmp_path / "runs"))
+    path.write_bytes(b"\xef\xbb\xbf" + good.encode() * 20 + b"\xe9")
+    with pytest.raises(UserError, match=rf"byte 0xe9, place {20 * len(good.encode()) + 4}\)$"):
+        read_csv(path)
     path.write_text(good.replace(",signature,", ",sign,", 1))
     with pytest.raises(UserError, match=r"missing columns signature$"):
         read_csv(path)

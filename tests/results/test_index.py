@@ -285,3 +285,17 @@ def test_runs_and_presets_of_a_store(made, cache):
         assert sorted(runs.runs()) == [
             (f.parent.name, int(f.name.partition("-")[2])) for f in folders
         ]
+
+
+def test_a_damaged_note_is_a_warning_once_and_a_missing_one_is_none(tmp_path, caplog):
+    store = Store(tmp_path)
+    for seed in range(2):
+        store.write_result("a-b-c", seed, {"status": "done", "reason": "", "measures": []})
+    (tmp_path / "a-b-c" / "seed-1" / "config.json").write_text("{")
+
+    for _ in range(2):
+        with index.opened(store) as runs:
+            assert [about for *_, about, _ in runs.listing()] == ["-", "-"]
+
+    (said,) = caplog.messages
+    assert "seed-1/config.json: damaged, so what was trained is unknown" in said

@@ -292,3 +292,22 @@ def test_examples_are_understood():
             parser.parse_intermixed_args(words[1:] if words[0] == verb else words)
             tried += 1
     assert tried >= 7
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["run", "--table", "nvil_mnist"], "write table=VALUE, without dashes; "),
+        (["run", "--optim.rate=1e-3"], "write optim.rate=VALUE, without dashes; "),
+        (["report", "--run.results", "x"], "write run.results=VALUE, without dashes; "),
+        (["run", "--dry-rn"], "did you mean '--dry-run'? "),
+    ],
+)
+def test_a_setting_with_dashes_is_told_how_it_is_written(capsys, argv, says):
+    assert main(argv) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_verb_without_that_setting_does_not_suggest_it(capsys):
+    assert main(["ls", "--table", "x"]) == 2
+    assert "without dashes" not in capsys.readouterr().err

@@ -179,3 +179,22 @@ def test_a_dry_run_reads_no_data(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(data, "load", None)
     assert main(["run", *TWO_CELLS, f"run.results={tmp_path}/runs", "--dry-run"]) == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_data_that_are_not_here_are_named(tmp_path, capsys, monkeypatch):
+    """They are fetched if they have an address, else the user must supply them."""
+    monkeypatch.setenv("VAEBENCH_DATA", str(tmp_path / "data"))
+    monkeypatch.delenv("VAEBENCH_MIRROR", raising=False)
+    told = {}
+    for table in ("nvil_documents", "lagging_omniglot"):
+        asked = ["preset=short", "--seeds", "0", "--dry-run", f"run.results={tmp_path}/runs"]
+        only = ["--only", "column=20 News log"] if table == "nvil_documents" else []
+        assert main(["run", f"table={table}", *asked, *only]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        (told[table],) = [line for line in lines if line.startswith("data ")]
+
+    assert told["nvil_documents"].startswith("data news20: not on this machine, so fetched first: ")
+    assert told["lagging_omniglot"] == (
+        "data omniglot_reconstructed: not on this machine, and to be supplied: name their folder "
+        "in data.mirror or VAEBENCH_MIRROR: chardata_reconstructed.mat"
+    )

@@ -26,6 +26,7 @@ class Status:
         prepared: Whether the data can be loaded without any of the needed files.
         path: The prepared file, or where it will be; None for data that come with a library or are
             made when needed.
+        supplied: Those of ``needed`` that have no address, so that the user must supply them.
         bytes: What the prepared file and the cached downloads take on disk, without the mirror.
     """
 
@@ -35,6 +36,7 @@ class Status:
     prepared: bool
     path: Path | None
     bytes: int
+    supplied: tuple[str, ...] = ()
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -114,9 +116,9 @@ def status_of(loader: Loader, mirror: Path | None, root: Path) -> Status:
         cached.add(path)
 
     present = tuple(name for name, found in copies.items() if found)
-    return Status(
-        loader.name, tuple(copies), present, ready, path, sum(p.stat().st_size for p in cached)
-    )
+    supplied = tuple(s.name for s in sources if not s.urls)
+    size = sum(p.stat().st_size for p in cached)
+    return Status(loader.name, tuple(copies), present, ready, path, size, supplied)
 
 
 def verify_one(loader: Loader, mirror: Path | None, root: Path) -> list[Check]:

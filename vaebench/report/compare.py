@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from vaebench.config import catalogue
 from vaebench.errors import UserError
-from vaebench.protocol.registry import is_timing, unit_of
+from vaebench.protocol.registry import is_descriptive, is_timing, unit_of
 from vaebench.report import text
 from vaebench.report.cells import number
 from vaebench.report.page import Grid
@@ -241,7 +241,7 @@ def _row(
     elif error is not None and not is_timing(metric):
         limits["errors"] = max(FLOOR, _width(left, right))
         limits["margin"] = margin.size
-    elif margin.size and margin.of_printed:
+    elif margin.size and margin.of_exact:
         limits["margin"] = margin.size
     by = max(limits, key=lambda name: limits[name], default="")
 
@@ -274,11 +274,12 @@ class _Margin(NamedTuple):
 
     Attributes:
         size: The margin; 0 if it is of another unit, or the table has none.
-        of_printed: Whether the metric is what the paper printed in that column.
+        of_exact: Whether it also judges a number without an error. It does if the metric is what
+            the paper printed in that column, and no description, as a KL is.
     """
 
     size: float
-    of_printed: bool
+    of_exact: bool
 
 
 @lru_cache
@@ -292,7 +293,7 @@ def _margin(name: str, column: str, metric: str, unit: str) -> _Margin:
 
     table = catalogue.load_table(name)
     margin = table.margin if unit == unit_of(table.measure) else 0.0
-    return _Margin(margin, metric == table.measure_of(column))
+    return _Margin(margin, metric == table.measure_of(column) and not is_descriptive(metric))
 
 
 def _settings(a: list[Record], b: list[Record]) -> str:
@@ -370,7 +371,7 @@ def _count(comparison: Comparison) -> str:
     unjudged = sum(not r.judged for r in rows)
     times = sum(is_timing(r.metric) for r in rows)
     alone = len(comparison.rows) - len(rows)
-    reasons = ["times"] * bool(times) + ["neither an error nor a margin is known"] * (
+    reasons = ["times"] * bool(times) + ["no error is known, and no margin applies"] * (
         unjudged > times
     )
     unknown = f", {unjudged} not judged ({'; '.join(reasons)})" if unjudged else ""
@@ -394,7 +395,7 @@ def _rule(comparison: Comparison) -> str:
             f" nats; in other units {errors}" if other else ""
         )
 
-    single = any(1 in (a.n, b.n) for a, b in both)
+    single = any(row.by == "margin" for row in comparison.rows)
     margin = (
         (
             "; with a single seed on a side at least the table's margin, because the spread "

@@ -67,10 +67,15 @@ def _to_fetch(plan: Plan) -> list[str]:
         for status in data.status(mirror)
         if (status.name, mirror) in places and not status.prepared and status.missing
     }
-    return [
-        f"data {name}: not on this machine, so fetched first: {', '.join(status.missing)}"
-        for name, status in sorted(found.items())
-    ]
+    lines = []
+    for name, status in sorted(found.items()):
+        alone = [file for file in status.missing if file in status.supplied]
+        words = "so fetched first"
+        if alone:
+            words = "and to be supplied: name their folder in data.mirror or VAEBENCH_MIRROR"
+        files = ", ".join(alone or status.missing)
+        lines.append(f"data {name}: not on this machine, {words}: {files}")
+    return lines
 
 
 class _Work:

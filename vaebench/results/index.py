@@ -23,7 +23,7 @@ from vaebench.config.cells import readable
 from vaebench.errors import UserError
 from vaebench.results import digest, run_files
 from vaebench.results.rekey import known_options, present_key
-from vaebench.results.store import Results, Store, read_note, seeds_in
+from vaebench.results.store import NoNote, Results, Store, read_note, seeds_in
 from vaebench.work.steps import steps
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,9 @@ is read again the next time."""
 
 PATIENCE_SECONDS = 10
 """How long a command waits for another one that writes to the cache."""
+
+_told: set[Path] = set()
+"""Folders of damaged notes that this process has warned of."""
 
 TABLES = """
 create table code (stamp text);
@@ -359,9 +362,12 @@ def _of_note(folder: Path) -> tuple[str, str, str, str, str]:
     """
     try:
         note, _ = read_note(folder)
+    except NoNote:
+        return "", "", "", "[]", "-"
     except UserError as e:
-        if (folder / run_files.NOTE).exists():
+        if folder not in _told:
             log.warning("%s", e)
+        _told.add(folder)
         return "", "", "", "[]", "-"
 
     preset = note.get("preset")

@@ -192,6 +192,7 @@ def read_csv(path: Path | str) -> pd.DataFrame:
     Raises UserError if the file is missing or is not such a CSV.
     """
     import csv
+    import io
 
     path = Path(path)
     if not path.is_file():
@@ -199,8 +200,8 @@ def read_csv(path: Path | str) -> pd.DataFrame:
         raise UserError(f"{path}: {wrong}; expected a results CSV as written by `vaebench report`")
     try:
         # Spreadsheets put a byte-order mark at its beginning.
-        with path.open(encoding="utf-8-sig", newline="") as f:
-            header, *lines = list(csv.reader(f)) or [[]]
+        text = path.read_bytes().decode("utf-8").removeprefix("\ufeff")
+        header, *lines = list(csv.reader(io.StringIO(text, newline=""))) or [[]]
     except UnicodeDecodeError as e:
         raise UserError(
             f"{path}: not a results CSV: not UTF-8 text (byte {e.object[e.start]:#x}, place "

@@ -158,6 +158,10 @@ def seed_of(folder: Path) -> int | None:
     return seed if seed <= LARGEST_SEED and str(seed) == digits else None
 
 
+class NoNote(UserError):
+    """A folder that has no ``config.json``, so it is not a run's."""
+
+
 def find(root: Path, name: str) -> list[Path]:
     """Return the seed folders that ``name`` means: a path, or a run's name below ``root``.
 
@@ -198,7 +202,7 @@ def read_note(folder: Path) -> tuple[dict[str, Any], int]:
         raise UserError(f"{path}: cannot be read: {e.strerror or e}") from None
 
     if seed is None or content is None:
-        raise UserError(
+        raise NoNote(
             f"{folder}: not a run of vaebench; expected a folder seed-N with {run_files.NOTE}"
         )
     try:
