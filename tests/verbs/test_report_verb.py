@@ -109,22 +109,20 @@ def test_report_from_a_csv_is_the_report_of_the_runs(runs, conf, tmp_path, capsy
     assert (code, "no rows of table other" in err) == (2, True)
 
 
-def test_rows_of_a_csv_that_the_table_does_not_have_are_named(runs, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("known", "odd", "says"),
+    [
+        ("small,SBN 200,", "small,SBN 999,", "table small has no such entry: SBN 999 / NVIL"),
+        (",bound,", ",bond,", "there is no such measure: bond"),
+    ],
+)
+def test_what_is_left_out_of_a_csv_is_named(runs, tmp_path, capsys, known, odd, says):
     file = tmp_path / "all.csv"
     call(capsys, *as_csv(runs, file))
-    file.write_text(file.read_text().replace("small,SBN 200,", "small,SBN 999,", 1))
+    file.write_text(file.read_text().replace(known, odd, 1))
     code, _, err = call(capsys, "report", "table=small", "--from", str(file))
     assert (code, err.count("\n")) == (0, 1)
-    assert "left out, since table small has no such entry: SBN 999 / NVIL" in err
-
-
-def test_a_measure_that_is_not_known_is_named(runs, tmp_path, capsys):
-    file = tmp_path / "all.csv"
-    call(capsys, *as_csv(runs, file))
-    file.write_text(file.read_text().replace(",bound,", ",bond,", 1))
-    code, _, err = call(capsys, "report", "table=small", "--from", str(file))
-    assert (code, err.count("\n")) == (0, 1)
-    assert "left out, since there is no such measure: bond" in err
+    assert f"left out, since {says}" in err
 
 
 def test_a_report_of_some_entries_says_nothing_of_the_others(runs, capsys):

@@ -26,8 +26,8 @@ class Status:
         prepared: Whether the data can be loaded without any of the needed files.
         path: The prepared file, or where it will be; None for data that come with a library or are
             made when needed.
-        supplied: Those of ``needed`` that have no address, so that the user must supply them.
         bytes: What the prepared file and the cached downloads take on disk, without the mirror.
+        supplied: Those of ``needed`` that have no address, so that the user must supply them.
     """
 
     name: str

@@ -23,6 +23,7 @@ from vaebench.config.cells import readable
 from vaebench.errors import UserError
 from vaebench.results import digest, run_files
 from vaebench.results.rekey import known_options, present_key
+from vaebench.results.result_file import warn_once
 from vaebench.results.store import NoNote, Results, Store, read_note, seeds_in
 from vaebench.work.steps import steps
 
@@ -38,9 +39,6 @@ is read again the next time."""
 
 PATIENCE_SECONDS = 10
 """How long a command waits for another one that writes to the cache."""
-
-_told: set[Path] = set()
-"""Folders of damaged notes that this process has warned of."""
 
 TABLES = """
 create table code (stamp text);
@@ -120,10 +118,7 @@ class Index:
         with contextlib.suppress(sqlite3.Error):
             self._db.close()
 
-        if self.kept is not None and _damaged(why):
-            with contextlib.suppress(OSError):
-                self.kept.unlink()
-        else:
+        if self.kept is None or not _removed(self.kept, why):
             self.kept = None  # it is in use: leave it as it is
         self._begin()
 
@@ -325,18 +320,25 @@ def opened(store: Store, known: Results | None = None) -> Iterator[Index]:
             # Another command has it open, it is damaged, or the disk is full: do without it.
             log.debug("%s: no index: %s", store.root, e)
 
-            if _damaged(e):
-                with contextlib.suppress(OSError):
-                    _place(store).unlink()
+            _removed(_place(store), e)
             index = Index(store, None, known)
             stack.callback(index.close)
 
         yield index
 
 
-def _damaged(why: Exception) -> bool:
-    """Whether an error says that a file is damaged, not that it is in use or the disk is full."""
-    return isinstance(why, sqlite3.DatabaseError) and not isinstance(why, sqlite3.OperationalError)
+def _removed(file: Path, why: Exception) -> bool:
+    """Remove the file of a cache if an error says that it is damaged, and return whether it does.
+
+    It may also say that the file is in use, or that the disk is full.
+    """
+    damaged = isinstance(why, sqlite3.DatabaseError) and not isinstance(
+        why, sqlite3.OperationalError
+    )
+    if damaged:
+        with contextlib.suppress(OSError):
+            file.unlink()
+    return damaged
 
 
 def _connected(place: Path | str) -> sqlite3.Connection:
@@ -362,12 +364,9 @@ def _of_note(folder: Path) -> tuple[str, str, str, str, str]:
     """
     try:
         note, _ = read_note(folder)
-    except NoNote:
-        return "", "", "", "[]", "-"
     except UserError as e:
-        if folder not in _told:
-            log.warning("%s", e)
-        _told.add(folder)
+        if not isinstance(e, NoNote):
+            warn_once(folder, str(e))
         return "", "", "", "[]", "-"
 
     preset = note.get("preset")

@@ -53,7 +53,19 @@ FIELDS: dict[str, Test] = {
 missing or null."""
 
 _told: set[Path] = set()
-"""Damaged files that this process has warned of."""
+"""Damaged files and folders that this process has warned of."""
+
+
+def warn_once(path: Path, message: str) -> None:
+    """Warn of what is damaged, once for each path.
+
+    A worker does not warn: its parent has read the same before, and warned.
+    """
+    import multiprocessing
+
+    if path not in _told and multiprocessing.parent_process() is None:
+        log.warning("%s", message)
+    _told.add(path)
 
 
 def parse(content: bytes) -> dict[str, Any]:
@@ -96,12 +108,7 @@ def read(path: Path) -> dict[str, Any] | None:
     try:
         return parse(content)
     except ValueError as e:
-        import multiprocessing
-
-        # In a worker no warning is needed: its parent has read the file before, and warned.
-        if path not in _told and multiprocessing.parent_process() is None:
-            log.warning("%s is damaged and taken as missing: %s", path, " ".join(str(e).split()))
-        _told.add(path)
+        warn_once(path, f"{path} is damaged and taken as missing: {' '.join(str(e).split())}")
         return None
 
 

@@ -95,28 +95,14 @@ class Records:
             found.append(replace(measure, flags=flags.of_measure(measure)))
 
         if s.ms_per_update is not None:
-            protocol = signature(self.config, "ms_per_update", None, self.splits.hash)
-            timed = {"timed_updates": s.timed}
-            found.append(
-                Measure(
-                    "ms_per_update",
-                    s.ms_per_update,
-                    unit_of("ms_per_update"),
-                    signature=protocol,
-                    extra=timed,
-                )
-            )
-            protocol = signature(self.config, "hours", None, self.splits.hash)
-            found.append(
-                Measure(
-                    "hours",
-                    s.seconds / 3600,
-                    unit_of("hours"),
-                    signature=protocol,
-                    extra=s.parts_of_time,
-                )
-            )
+            found.append(self._time("ms_per_update", s.ms_per_update, {"timed_updates": s.timed}))
+            found.append(self._time("hours", s.seconds / 3600, s.parts_of_time))
         return found
+
+    def _time(self, name: str, value: float, extra: dict[str, Any]) -> Measure:
+        """Return a time of the training; no setting of the evaluation enters its protocol."""
+        protocol = signature(self.config, name, None, self.splits.hash)
+        return Measure(name, value, unit_of(name), signature=protocol, extra=extra)
 
     def status(self, s: RunState) -> Status:
         """Return the status of a seed that is evaluated now: done, diverged, or trained in part."""
