@@ -60,7 +60,7 @@ def write_atomic(path: Path, content: str | bytes, sync: bool = True) -> None:
 
 def _sync_folder(folder: Path) -> None:
     """Wait until the disk has the names in a folder, if the system can tell."""
-    with contextlib.suppress(OSError):  # Windows cannot open a folder, and the file is there
+    with contextlib.suppress(OSError):  # some network disks refuse it, and the file is there
         opened = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(opened)

@@ -13,7 +13,7 @@ import torch
 from kit.repository import load_script
 
 from vaebench.config import catalogue, compose
-from vaebench.running import accepted, execute, tasks
+from vaebench.running import accepted, device, tasks
 
 
 @pytest.fixture(scope="module")
@@ -94,18 +94,18 @@ def test_a_plan_of_a_shipped_table_loads_no_torch(tmp_path, more, loads):
         f"import sys; from vaebench.cli import main; assert main({args!r}) == 0; "
         "print('torch' in sys.modules)"
     )
-    code = "import vaebench.running.execute as e; e.DRIVERS = ()\n" + code
+    code = "import vaebench.running.device as d; d.DRIVERS = ()\n" + code
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == str(loads)
 
 
 def test_where_there_may_be_a_gpu_torch_is_asked(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(execute.sys, "platform", "linux")
-    monkeypatch.setattr(execute, "DRIVERS", (str(tmp_path / "none"),))
-    assert execute.device_of("auto") == "cpu"
-    monkeypatch.setattr(execute, "DRIVERS", (str(tmp_path / "none"), str(tmp_path)))
-    assert execute.device_of("auto") == "cuda"
-    monkeypatch.setattr(execute, "DRIVERS", ())
-    monkeypatch.setattr(execute.sys, "platform", "win32")
-    assert execute.device_of("auto") == "cuda"
+    monkeypatch.setattr(device.sys, "platform", "linux")
+    monkeypatch.setattr(device, "DRIVERS", (str(tmp_path / "none"),))
+    assert device.device_name("auto") == "cpu"
+    monkeypatch.setattr(device, "DRIVERS", (str(tmp_path / "none"), str(tmp_path)))
+    assert device.device_name("auto") == "cuda"
+    monkeypatch.setattr(device, "DRIVERS", ())
+    monkeypatch.setattr(device.sys, "platform", "win32")
+    assert device.device_name("auto") == "cuda"

@@ -17,9 +17,10 @@ from vaebench.config.tables import Table
 from vaebench.data.info import DataInfo
 from vaebench.models.base import BoltzmannPrior, BoundedModel, EnergyModel
 from vaebench.models.rbm_target import RBMTarget
+from vaebench.protocol.validated import validated_by
 from vaebench.results.status import Status
 from vaebench.running import progress as progress_module
-from vaebench.running.progress import Progress, summary, validated_by
+from vaebench.running.progress import Progress, summary
 from vaebench.running.tasks import Outcome, Task
 from vaebench.work.events import Advanced, Spared, Working, training
 

@@ -147,6 +147,9 @@ def test_a_checkpoint_without_a_part_of_its_progress_is_damaged(tmp_path, lackin
     checkpoint.write(path, Checkpoint({}, meta={k: v for k, v in meta.items() if k != lacking}))
     with pytest.raises(UserError, match=rf"not a usable checkpoint \(no {lacking} in it\)"):
         progress_of(tmp_path, 0)
+    checkpoint.write(path, Checkpoint({}, meta={**meta, "status": "paused"}))
+    with pytest.raises(UserError, match=r"not a usable checkpoint .*'paused' is not a valid"):
+        progress_of(tmp_path, 0)
 
 
 def test_equal_states_are_equal_files(path):

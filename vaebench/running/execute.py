@@ -20,22 +20,12 @@ from vaebench.results.status import Record, Status, record
 from vaebench.results.store import Results, Store
 from vaebench.running import launchers
 from vaebench.running import tasks as work
+from vaebench.running.device import device_name
 from vaebench.running.launchers import Launched
 from vaebench.running.launchers.engine import gpus_of
 from vaebench.running.progress import Progress
 from vaebench.running.tasks import Outcome, Task
 from vaebench.settings.records import RunSettings
-
-DRIVERS = (
-    "/dev/nvidiactl",
-    "/dev/nvidia0",
-    "/dev/dxg",
-    "/dev/nvmap",
-    "/dev/nvhost-ctrl",
-    "/dev/kfd",
-)
-"""Files through which a program reaches a GPU: those of NVIDIA's drivers, also under Windows and on
-Tegra, and those of AMD's."""
 
 Todo = list[tuple[Cell, list[int]]]
 """Distinct cells, each with the seeds that are to be run."""
@@ -225,20 +215,8 @@ def device_kind(settings: RunSettings) -> str:
     It is that of this machine, or of the jobs that an engine runs elsewhere.
     """
     if settings.launcher == "local":
-        return device_of(settings.device).partition(":")[0]
+        return device_name(settings.device).partition(":")[0]
     return "cuda" if gpus_of(settings) else "cpu"
-
-
-def device_of(setting: str) -> str:
-    """Return ``run.device``, with ``auto`` decided."""
-    if setting != "auto":
-        return setting
-    if not _may_have_gpu():
-        return "cpu"
-
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class _Round(NamedTuple):
@@ -249,14 +227,6 @@ class _Round(NamedTuple):
     fail_fast: bool
     evaluate: bool
     until: float
-
-
-def _may_have_gpu() -> bool:
-    """Whether a file of a GPU's driver exists, so that torch must be asked.
-
-    On systems other than Linux this is always True.
-    """
-    return sys.platform != "linux" or any(os.path.exists(place) for place in DRIVERS)
 
 
 def _round(asked: _Round) -> Launched:
@@ -300,7 +270,7 @@ def _at_once(settings: RunSettings, runs: int) -> int:
     whole pack of seeds makes best use of one.
     """
     if settings.launcher == "local":
-        return work.jobs(settings.jobs, device_of(settings.device))
+        return work.jobs(settings.jobs, device_name(settings.device))
     return 1 if device_kind(settings) == "cuda" else settings.parallel or runs
 
 

@@ -1,6 +1,6 @@
 """The machine that a session runs on.
 
-This is its device, also in words, its memory, and the versions of what computes.
+This is its device in words, its memory, and the versions of what computes.
 """
 
 from __future__ import annotations
@@ -19,21 +19,6 @@ from pathlib import Path
 import torch
 
 from vaebench import __version__
-from vaebench.errors import UserError
-
-
-def pick_device(setting: str) -> torch.device:
-    """Return the torch device of ``run.device``; UserError if this machine does not have it."""
-    if setting == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if setting.startswith("cuda"):
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        number = int(setting.partition(":")[2] or 0)
-        if number >= count:
-            raise UserError(
-                f"run.device={setting}: this machine has {count} CUDA devices; allowed: auto, cpu"
-            )
-    return torch.device(setting)
 
 
 def describe(device: torch.device, threads: int) -> str:

@@ -13,9 +13,8 @@ from typing import Any
 
 from vaebench.config.cells import Cell
 from vaebench.formatting import duration
-from vaebench.protocol.families import family
-from vaebench.protocol.log_z import log_z_parts
 from vaebench.protocol.registry import METRICS
+from vaebench.protocol.validated import validated_by
 from vaebench.results.status import Status
 from vaebench.running.tasks import Outcome, unit
 from vaebench.work.events import Advanced, Event, Said, Spared, Working
@@ -150,27 +149,3 @@ def in_words(measure: str, config: dict[str, Any]) -> str:
     if measure == "valid_bound":
         return f"validation {validated_by(config)}"
     return (METRICS[measure].heading if measure in METRICS else "") or measure
-
-
-OF_RULES = {
-    "rbm_kl": "exact KL",
-    "order_agnostic": "bound",  # the mean of log p over orders, below the log of the mean
-}
-"""Objective -> what its validations measure, for objectives that decide it, not the model."""
-
-
-def validated_by(config: dict[str, Any]) -> str:
-    """Return what a cell's validation measures, without its sign.
-
-    This repeats, without torch, what vaebench.metrics.validation decides.
-    """
-    by_rule = OF_RULES.get(config["objective"]["name"])
-    if by_rule:
-        return by_rule
-
-    parts = log_z_parts(config, "valid_bound")
-    if "posterior:exact" in parts or family(config).exact:
-        return "exact NLL"
-    if "evidence" in family(config).unnormalised:
-        return "annealed NLL"
-    return "IW-NLL" if parts else "bound"

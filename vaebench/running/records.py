@@ -26,7 +26,7 @@ from vaebench.results.stats import Measure
 from vaebench.results.status import Status
 from vaebench.results.store import Store
 from vaebench.running.machine import describe, peak_memory_mb, versions
-from vaebench.training.run_state import RunState
+from vaebench.training.run_state import RunState, TrainingStatus
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class Records:
 
     def status(self, s: RunState) -> Status:
         """Return the status of a seed that is evaluated now: done, diverged, or trained in part."""
-        if s.status == "trained" or s.update >= self.updates:
+        if s.status is TrainingStatus.TRAINED or s.update >= self.updates:
             return Status.DONE
 
         diverged = self._earlier(s).get("status") == Status.DIVERGED
@@ -185,7 +185,7 @@ class Records:
             "config": self.config,
             "updates": s.update,
             "best_update": s.best_update,
-            "stopped_early": s.status == "trained" and s.update < self.updates,
+            "stopped_early": s.status is TrainingStatus.TRAINED and s.update < self.updates,
             "seconds": s.seconds,
             "clock": s.clock,
             "pack": self.packs.get(s.seed, 1),

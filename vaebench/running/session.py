@@ -31,7 +31,8 @@ from vaebench.results.stats import Measure
 from vaebench.results.status import Status
 from vaebench.results.store import Store
 from vaebench.running import loaded
-from vaebench.running.machine import describe, keep_freed_memory, pick_device, versions
+from vaebench.running.device import pick_device
+from vaebench.running.machine import describe, keep_freed_memory, versions
 from vaebench.running.records import Records
 from vaebench.tracking.base import Subject
 from vaebench.tracking.follower import Follower
@@ -43,7 +44,7 @@ from vaebench.training.checkpoint import Checkpoint, checksum
 from vaebench.training.choice import choose_engine, has_kernel, only_plain, usable
 from vaebench.training.loop import train
 from vaebench.training.programs import NotCompiled
-from vaebench.training.run_state import RunState, evaluated_checkpoint
+from vaebench.training.run_state import RunState, TrainingStatus, evaluated_checkpoint
 from vaebench.work.events import Advanced, Say, ShouldStop, Spared, Working, never, training
 from vaebench.work.steps import Kept, Work
 
@@ -148,7 +149,7 @@ class Session:
 
             if seed in self.failures:
                 results.append(_unfinished(Status.FAILED, self.failures[seed]))
-            elif stopped and ready[seed].status != "diverged":
+            elif stopped and ready[seed].status is not TrainingStatus.DIVERGED:
                 results.append(_unfinished(Status.INTERRUPTED, stopped))
             else:
                 try:
@@ -186,7 +187,7 @@ class Session:
 
         # Updates that are made already, or never will be, do not count as progress.
         able = [s for s in self.seeds if s.seed not in self.failures]
-        open_ = [s for s in able if s.status == "running" and s.update < limit]
+        open_ = [s for s in able if s.status is TrainingStatus.RUNNING and s.update < limit]
         behind = sum(self._units(s.update) for s in open_)
         say(Spared(self._units(limit) * (len(self.asked) - len(open_)) + behind))
         try:
@@ -369,7 +370,7 @@ class Session:
 
     def _leave(self, s: RunState, say: Say, should_stop: ShouldStop) -> dict[str, Any]:
         """Return the result of a seed that is trained now and evaluated some other time."""
-        if s.status == "diverged":
+        if s.status is TrainingStatus.DIVERGED:
             return self._finish(s, say, should_stop)
 
         write_curve(s)
@@ -381,7 +382,7 @@ class Session:
         It is evaluated, unless it has diverged.
         """
         follower = self.followers[s.seed]
-        if s.status == "diverged":
+        if s.status is TrainingStatus.DIVERGED:
             follower.ended(Status.DIVERGED, s.update, [], Pictures)
             return self.records.write(s, Status.DIVERGED, [])
 

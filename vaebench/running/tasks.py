@@ -243,7 +243,7 @@ def _check_places(cells: list[Cell]) -> None:
 
     for device in _devices(cells):
         if device not in ("auto", "cpu"):  # every machine has these
-            from vaebench.running.machine import pick_device
+            from vaebench.running.device import pick_device
 
             pick_device(device)
 
@@ -287,7 +287,7 @@ def preflight(cells: Iterable[Cell]) -> None:
     from vaebench import models
     from vaebench.data.splits import with_cases
     from vaebench.running import loaded
-    from vaebench.running.machine import pick_device
+    from vaebench.running.device import pick_device
     from vaebench.training.build import batches_of, too_short
 
     cells = list(cells)

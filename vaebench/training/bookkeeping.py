@@ -34,7 +34,7 @@ from vaebench.results.curves import BOUNDS, UNIT
 from vaebench.training import checkpoint, clock, snapshots
 from vaebench.training.checkpoint import Checkpoint
 from vaebench.training.engines import Pack
-from vaebench.training.run_state import RunState
+from vaebench.training.run_state import RunState, TrainingStatus
 from vaebench.work.steps import Work
 
 SAVE_SECONDS = 60.0
@@ -74,7 +74,7 @@ class Bookkeeping:
     @property
     def running(self) -> bool:
         """Whether any seed still trains."""
-        return any(state.status == "running" for state in self.states)
+        return any(state.status is TrainingStatus.RUNNING for state in self.states)
 
     def account(self, sums: dict[str, list[float]], updates: int, end: int, seconds: float) -> None:
         """Record ``updates`` updates of all seeds.
@@ -97,7 +97,7 @@ class Bookkeeping:
         """
         names = {name for name, _ in self.pack.objective.named_buffers()}
         for r, state in enumerate(self.states):
-            if state.status == "running":
+            if state.status is TrainingStatus.RUNNING:
                 params, kept, _ = self.pack.seed(r)
                 buffers = {name: v for name, v in kept.items() if name in names}
                 snapshots.write(state.folder, update, kind, params, buffers)
@@ -105,7 +105,7 @@ class Bookkeeping:
     def validate(self) -> None:
         """Validate the running seeds, and save them."""
         for r, state in enumerate(self.states):
-            if state.status == "running":
+            if state.status is TrainingStatus.RUNNING:
                 self._validate(r, state)
         self._saved = time.monotonic()
 
@@ -117,7 +117,7 @@ class Bookkeeping:
     def save(self) -> None:
         """Save the running seeds."""
         for r, state in enumerate(self.states):
-            if state.status == "running" and (now := self._now(r, state)) is not None:
+            if state.status is TrainingStatus.RUNNING and (now := self._now(r, state)) is not None:
                 _save(state, now)
         self._saved = time.monotonic()
 
@@ -173,7 +173,7 @@ class Bookkeeping:
 
         patience = self.settings["patience"]
         if patience is not None and state.stalled >= patience:
-            state.stop("trained", f"no improvement in {state.stalled} validations")
+            state.stop(TrainingStatus.TRAINED, f"no improvement in {state.stalled} validations")
         state.seconds += clock.seconds(self.valid.device) - began
 
         # The best is written first, so that no checkpoint names one that does not exist.
@@ -213,7 +213,7 @@ class Bookkeeping:
             now.state = {**now.state, **best.state}
 
         if verdict.stop:
-            state.stop("trained", verdict.stop)
+            state.stop(TrainingStatus.TRAINED, verdict.stop)
 
         self.pack.put(r, now.params, now.state, now.opt)
 
@@ -238,7 +238,7 @@ def _account(
 
     If a sum is not finite, the seed is marked as diverged, and its checkpoint stays as it is.
     """
-    if state.status != "running":
+    if state.status is not TrainingStatus.RUNNING:
         return
     if not all(math.isfinite(v) for v in sums.values()):
         _diverge(state, "the training bound", end)
@@ -259,7 +259,7 @@ def _diverge(state: RunState, what: str, update: int) -> None:
         if state.saved
         else "there is no checkpoint yet"
     )
-    state.stop("diverged", f"{what} is not finite at update {update}; {kept}")
+    state.stop(TrainingStatus.DIVERGED, f"{what} is not finite at update {update}; {kept}")
 
 
 def _means(state: RunState) -> dict[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import sysconfig
 from pathlib import Path
 
@@ -24,11 +23,7 @@ WORTH_COMPILING = 20_000
 def compiler_found() -> bool:
     """Whether torch.compile can work on the CPU: a C++ compiler and Python's headers."""
     header = Path(sysconfig.get_paths()["include"]) / "Python.h"
-    return (
-        sys.platform != "win32"
-        and any(shutil.which(c) for c in ("g++", "clang++"))
-        and header.is_file()
-    )
+    return any(shutil.which(c) for c in ("g++", "clang++")) and header.is_file()
 
 
 def choose_engine(

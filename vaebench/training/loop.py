@@ -22,7 +22,7 @@ from vaebench.training.bookkeeping import Bookkeeping
 from vaebench.training.build import Trio
 from vaebench.training.engines import Pack
 from vaebench.training.inner_loop import inner_updates
-from vaebench.training.run_state import RunState
+from vaebench.training.run_state import RunState, TrainingStatus
 from vaebench.training.schedule import Stretch, schedule
 
 Report = Callable[[int, dict[str, float]], None]
@@ -52,7 +52,7 @@ def train(
         trio: What ``build.trio`` made of the settings, if it exists already. None: built here.
 
     Returns:
-        The states, with status 'trained' or 'diverged'.
+        The states; each is trained or has diverged.
 
     Raises:
         Interrupted: If ``should_stop`` says so. Between updates the state is saved first. Within an
@@ -101,8 +101,8 @@ def train(
             raise Interrupted(f"stopped at update {stretch.end}; the state is saved")
 
     for state in states:
-        if state.status == "running":
-            state.status = "trained"
+        if state.status is TrainingStatus.RUNNING:
+            state.status = TrainingStatus.TRAINED
     return states
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +23,15 @@ MEASURED = {"measured": True}
 run goes on from the field's default."""
 
 
+class TrainingStatus(StrEnum):
+    """Where the training of a seed stands; equal to the word in the checkpoint."""
+
+    RUNNING = "running"
+    TRAINED = "trained"
+    """Trained as far as was asked, or stopped early by the rule or its patience."""
+    DIVERGED = "diverged"
+
+
 @dataclass
 class RunState:
     """Where one seed of the pack stands.
@@ -33,7 +43,7 @@ class RunState:
         folder: Folder of the run.
         update: Number of updates done.
         seconds: Time of updates and validations.
-        status: ``running``, ``trained`` or ``diverged``.
+        status: Whether it is trained further.
         reason: Why training stopped early; else empty.
         curve: One entry per validation.
         sums: Metrics since the last validation, summed over ``count`` updates.
@@ -54,7 +64,7 @@ class RunState:
     folder: Path
     update: int = 0
     seconds: float = 0.0
-    status: str = "running"
+    status: TrainingStatus = TrainingStatus.RUNNING
     reason: str = ""
     curve: list[dict[str, float]] = field(default_factory=list)
     sums: dict[str, float] = field(default_factory=dict)
@@ -99,11 +109,12 @@ class RunState:
 
         Raises:
             KeyError: If a part of the state is missing.
+            ValueError: If there is no such status.
         """
         measured = {f.name: f.default for f in fields(self) if f.metadata.get("measured")}
         kept = {k: meta[k] for k in (*self.META, "best_bound") if k in meta or k not in measured}
         kept = {**measured, **kept}
-        self.__dict__.update(kept, saved=kept["update"])
+        self.__dict__.update(kept, saved=kept["update"], status=TrainingStatus(kept["status"]))
         self.best_bound = math.inf if kept["best_bound"] is None else kept["best_bound"]
 
         if meta.get("version", 1) == 1:
@@ -112,7 +123,7 @@ class RunState:
             ]
             self.best_bound = math.inf if kept["best_bound"] is None else -kept["best_bound"]
 
-    def stop(self, status: str, reason: str) -> None:
+    def stop(self, status: TrainingStatus, reason: str) -> None:
         """Train this seed no further."""
         self.status = status
         self.reason = reason
@@ -158,6 +169,8 @@ def progress_of(folder: Path, seed: int) -> RunState:
             out.restore(meta)
         except KeyError as e:
             raise checkpoint.damaged(out.last, f"no {e.args[0]} in it") from None
+        except ValueError as e:
+            raise checkpoint.damaged(out.last, str(e)) from None
         out.shed = bool(meta.get(SHED))
     return out
 

@@ -51,7 +51,8 @@ def run(args: Namespace) -> int:
     import torch
 
     from vaebench.bench import sections as bench
-    from vaebench.running.machine import describe, pick_device
+    from vaebench.running.device import pick_device
+    from vaebench.running.machine import describe
 
     device = pick_device(asked)
     torch.set_num_threads(threads)

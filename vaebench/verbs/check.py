@@ -33,7 +33,7 @@ def run(args: Namespace) -> int:
 
     from vaebench.check import checks as check
     from vaebench.check.line import COORDINATE_LIMIT, LIMIT
-    from vaebench.running.machine import pick_device
+    from vaebench.running.device import pick_device
 
     device = pick_device(asked)
     torch.set_num_threads(1)
