@@ -86,12 +86,12 @@ def test_how_far_a_run_is_stands_beside_its_curve():
 
 
 def test_the_share_of_a_budget_in_passes_is_counted_in_validations(make_cell, store):
-    """The first validation is before any pass: of ten passes, three validations every two of them
-    are four. In updates the last one says how far it is."""
-    curve = "update,valid_bound,unit\n0,9,nats\n70,8,nats\n140,7,nats\n"
+    """Of ten passes, three validations, one after every two of them, are six. In updates the last
+    one says how far it is."""
+    curve = "update,valid_bound,unit\n70,9,nats\n140,8,nats\n210,7,nats\n"
     for settings, share in (
-        ({"train.unit": "epochs", "train.updates": 10, "train.valid_every": 2}, 0.4),
-        ({"train.updates": 560, "train.valid_every": 70}, 0.25),
+        ({"train.unit": "epochs", "train.updates": 10, "train.valid_every": 2}, 0.6),
+        ({"train.updates": 560, "train.valid_every": 70}, 0.375),
     ):
         cell = make_cell(settings)
         folder = store.run_dir(cell.key, 0)

@@ -12,6 +12,7 @@ from vaebench.config.cells import Cell
 from vaebench.errors import UserError
 from vaebench.report.plots import curve_files
 from vaebench.results import run_files
+from vaebench.results.curves import share_done
 from vaebench.results.store import Store
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -65,10 +66,8 @@ def _read(path: Path, cell: Cell) -> Trail | None:
     if not points:
         return None
 
-    done: float = points[-1][0]
-    if cell.train.unit == "epochs":
-        done = (len(points) - 1) * cell.train.valid_every
-    return Trail(tuple(bound for _, bound in points), min(done / cell.train.updates, 1.0))
+    share = share_done(cell, [update for update, _ in points])
+    return Trail(tuple(bound for _, bound in points), share)
 
 
 def drawn(trail: Trail) -> str:

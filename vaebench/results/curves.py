@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from vaebench.config.cells import Cell
 from vaebench.results import run_files
 
 BOUNDS = ("train_bound", "valid_bound")
@@ -12,6 +14,18 @@ opposite."""
 
 UNIT = "nats"
 """Content of the column ``unit`` of ``curve.csv``; version 1 has no such column."""
+
+
+def share_done(cell: Cell, validated: Sequence[int]) -> float:
+    """Return the share of its budget that a run has used, by the updates of its validations.
+
+    A budget of epochs is counted in validations, the first of which is after ``valid_every``.
+    """
+    if not validated:
+        return 0.0
+    epochs = cell.train.unit == "epochs"
+    done = len(validated) * cell.train.valid_every if epochs else validated[-1]
+    return min(done / cell.train.updates, 1.0)
 
 
 def validated(folder: Path) -> list[int]:

@@ -97,12 +97,7 @@ def share_done(store: Store, cell: Cell, seed: int) -> float:
 
     It is read from the curve, without the checkpoint.
     """
-    updates = curves.validated(store.run_dir(cell.key, seed))
-    if not updates:
-        return 0.0
-    epochs = cell.train.unit == "epochs"
-    done = len(updates) * cell.train.valid_every if epochs else updates[-1]
-    return min(done / cell.train.updates, 1.0)
+    return curves.share_done(cell, curves.validated(store.run_dir(cell.key, seed)))
 
 
 def unit(cell: Cell) -> tuple[str, str]:
