@@ -256,3 +256,30 @@ def test_a_run_of_an_earlier_version_takes_settings_that_are_newer(table, text):
 def test_of_an_earlier_run_too_a_key_that_there_is_not_is_refused(table, text):
     with pytest.raises(UserError, match=text.partition("=")[0]):
         reevaluated(one(table).config, [text])
+
+
+@pytest.mark.parametrize(
+    ("texts", "refused"),
+    [
+        (["eval.bound_samples=1", "eval.iw_samples=null"], r"eval\.bound_samples=1: .* at least 2"),
+        (["eval.logz_base=base_rate"], r"eval\.logz_base=base_rate: .* allowed here: uniform"),
+    ],
+)
+def test_what_a_model_cannot_be_evaluated_by_is_refused_before_and_after_it_is_trained(
+    texts, refused
+):
+    posterior = catalogue.load("dvae_sharp_sharp_mcmc")
+    quick = catalogue.load_preset("quick")
+    cell = next(c for c in cells(posterior, quick) if c.config["model"]["name"] == "rbm_posterior")
+    for known in (
+        lambda: cells(posterior, quick, texts),
+        lambda: reevaluated(cell.config, texts),
+    ):
+        with pytest.raises(UserError, match=refused):
+            known()
+
+
+def test_a_posterior_that_is_annealed_needs_two_samples_at_a_validation_too():
+    posterior = catalogue.load("dvae_sharp_sharp_mcmc")
+    with pytest.raises(UserError, match=r"train\.valid_samples=1: .* at least 2"):
+        cells(posterior, catalogue.load_preset("quick"), ["train.valid_samples=1"])

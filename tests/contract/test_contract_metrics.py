@@ -10,8 +10,12 @@ import pytest
 import torch
 
 from vaebench.config.cells import Cell
+from vaebench.data.kinds import Kind
+from vaebench.errors import UserError
 from vaebench.evaluation.evaluate import evaluate
 from vaebench.models.base import LatentModel
+from vaebench.protocol import families, signature
+from vaebench.protocol.log_z import check_log_z
 from vaebench.protocol.registry import METRICS
 from vaebench.results import long_frame, store
 
@@ -58,6 +62,49 @@ def test_measures_are_known_by_name_and_finite(model_case, x):
         assert m.signature.startswith(f"{name}|data:tiny@00000000|split:test|points:all")
         assert (m.error is None) == (m.error_kind == "none")
         assert m.error is None or m.error >= 0
+
+
+ASKED = {
+    "nothing more": {"bound_samples": 1, "iw_samples": None},
+    "samples": {},
+    "all": {
+        "hmc_samples": 10,
+        "ais_chains": 2,
+        "ais_temperatures": 5,
+        "imputation": "random",
+        "imputation_steps": 2,
+        "imputation_chains": 2,
+        "particles": 2,
+    },
+}
+
+
+@pytest.mark.parametrize("ev", ASKED.values(), ids=ASKED)
+def test_a_run_is_evaluated_once_all_that_was_asked_for_is_measured(model_case, x, ev):
+    """What a run must have to count as evaluated is among what its evaluation finds. Otherwise it
+    would be evaluated again by every command."""
+    data = {"name": "toy_counts"} if model_case.kind is Kind.COUNTS else CONFIG["data"]
+    config = {
+        **CONFIG,
+        "data": data,
+        "model": model_case.model,
+        "eval": {**CONFIG["eval"], **ev},
+    }
+    if model_case.model["name"] == "rbm_posterior" and ev.get("bound_samples") == 1:
+        with pytest.raises(UserError, match=r"bound_samples=1: .* allowed here: .* at least 2"):
+            check_log_z(config)
+        return
+    wanted = signature.evaluated(config, "ms_per_update")
+    assert set(wanted) <= set(evaluated(model_case, x, **ev))
+    assert wanted
+
+
+def test_the_facts_of_a_configuration_are_those_of_the_built_model(model_case):
+    data = {"name": "toy_counts"} if model_case.kind is Kind.COUNTS else CONFIG["data"]
+    config = {"data": data, "model": model_case.model}
+    model = model_case.build()
+    assert families.draws_bits(config) == model.draws_bits
+    assert families.deterministic(config) == getattr(model, "deterministic", False)
 
 
 def test_likelihoods_and_bounds_of_discrete_data_are_positive(model_case, x):

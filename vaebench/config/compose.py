@@ -87,8 +87,7 @@ def cells(
             raise UserError(f"{which}{e}") from None
 
         signature.check_measure(table.measure_of(column), config)
-        signature.check_precision(config)
-        log_z.check_log_z(config)
+        _check_evaluation(config)
 
         label = _label(config, as_preset, as_paper, place[0].in_its_words(preset).label)
         ours = _protocol(table, column, config)
@@ -162,8 +161,14 @@ def reevaluated(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
 
     config = overlay(config, values)
     check_cell(config)
-    signature.check_precision(config)
+    _check_evaluation(config)
     return config
+
+
+def _check_evaluation(config: dict[str, Any]) -> None:
+    """Refuse settings of ``eval`` that the model of a cell does not allow."""
+    signature.check_precision(config)
+    log_z.check_log_z(config)
 
 
 def of_other_data(overrides: Sequence[str]) -> tuple[dict[str, Any] | None, list[str]]:

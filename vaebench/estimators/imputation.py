@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
 
 from vaebench.errors import UserError
-from vaebench.models.base import BinaryVisibles, SampledPosterior
+from vaebench.models.base import BinaryVisibles, Model, SampledPosterior, has_codes
 from vaebench.rng import noise
 from vaebench.work.steps import Box, steps
 
@@ -29,6 +30,11 @@ measured."""
 
 class Decoding(SampledPosterior, BinaryVisibles):
     """A model of both kinds, for the type checker."""
+
+
+def decodes(model: Model) -> TypeGuard[Decoding]:
+    """Whether a model has bits and a posterior that is sampled at once, as a chain needs."""
+    return isinstance(model, SampledPosterior) and has_codes(model)
 
 
 def missing(kind: str, share: float, shape: tuple[int, ...], cases: int, seed: int) -> Tensor:

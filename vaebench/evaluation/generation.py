@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeGuard, cast
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ from vaebench.models.base import (
     LatentModel,
     Model,
     SampledPosterior,
+    has_codes,
 )
 from vaebench.models.dlgm import DLGM
 from vaebench.models.posterior import Gaussian
@@ -191,11 +192,6 @@ def drawn_images(model: Model, number: int, seed: int) -> Tensor:
     return model.sample_visible(z, _noise((1, number, model.sizes[0]), seed, "made_case", model))[0]
 
 
-def has_codes(model: Model) -> bool:
-    """Whether a model has codes of images of zeros and ones, from which it can draw them again."""
-    return isinstance(model, LatentModel) and isinstance(model, BinaryVisibles)
-
-
 @torch.no_grad()
 def images_again(model: Model, x: Tensor, seed: int, mean: bool = False) -> Tensor:
     """Return a reconstruction of every example of ``x`` (n, d): drawn from p(x | z), bits (n, d).
@@ -203,16 +199,14 @@ def images_again(model: Model, x: Tensor, seed: int, mean: bool = False) -> Tens
     z is a sample of the example's posterior, or its mean if ``mean`` is set. Raises UserError for a
     model without such codes, or without means of them.
     """
-    if not (
-        isinstance(model, LatentModel) and isinstance(model, BinaryVisibles) and model.draws_bits
-    ):
+    if not has_codes(model):
         raise UserError(f"{model.called} has no codes of images of zeros and ones")
-    if mean and not isinstance(model, GaussianPosterior):
-        raise UserError(
-            f"{model.called} has no mean of the codes of an image, whose latents are bits"
-        )
 
     if mean:
+        if not isinstance(model, GaussianPosterior):
+            raise UserError(
+                f"{model.called} has no mean of the codes of an image, whose latents are bits"
+            )
         z = [posterior_means(model, x).unsqueeze(0)]
     elif isinstance(model, BoltzmannPosterior):
         machine = model.posterior(x)
@@ -241,13 +235,9 @@ def imputed_images(model: Model, x: Tensor, hidden: Tensor, seed: int) -> Tensor
     (n, 2 + len(IMPUTED), d). In its second image missing pixels, those in ``hidden`` (n, d), are
     0.5. Raises UserError for a model without codes of images of zeros and ones.
     """
-    if not (
-        isinstance(model, SampledPosterior)
-        and isinstance(model, BinaryVisibles)
-        and model.draws_bits
-    ):
+    if not imputation.decodes(model):
         raise UserError(f"{model.called} has no codes of images of zeros and ones")
-    walk = list(imputation.states(cast(imputation.Decoding, model), x, hidden, IMPUTED[-1], seed))
+    walk = list(imputation.states(model, x, hidden, IMPUTED[-1], seed))
     return torch.stack([x, torch.where(hidden, 0.5, x), *(walk[step] for step in IMPUTED)], 1)
 
 

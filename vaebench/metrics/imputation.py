@@ -9,10 +9,9 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from vaebench.estimators.imputation import Decoding, errors, missing
+from vaebench.estimators.imputation import Decoding, decodes, errors, missing
 from vaebench.metrics.base import Metric
 from vaebench.metrics.job import Job
-from vaebench.models.base import BinaryVisibles, SampledPosterior
 from vaebench.results.stats import Measure
 from vaebench.settings.records import EvalSettings
 
@@ -25,13 +24,7 @@ class Imputation(Metric[Tensor]):
 
         The settings must ask for imputation.
         """
-        model = job.model
-        decodes = (
-            isinstance(model, SampledPosterior)
-            and isinstance(model, BinaryVisibles)
-            and model.draws_bits
-        )
-        return bool(job.settings.get("imputation")) and decodes
+        return bool(job.settings.get("imputation")) and decodes(job.model)
 
     def collect(self, job: Job) -> Tensor:
         """Return the shares of wrong pixels, (chains, steps + 1, n)."""
@@ -42,9 +35,8 @@ class Imputation(Metric[Tensor]):
         )
 
         count = settings.imputation_steps
-        return errors(
-            cast(Decoding, job.model), job.x, hidden, count, settings.imputation_chains, job.seed
-        )
+        model = cast(Decoding, job.model)  # by ``applies``
+        return errors(model, job.x, hidden, count, settings.imputation_chains, job.seed)
 
     def measures(self, job: Job, collected: Tensor) -> list[Measure]:
         """Return the per cent of wrong pixels, a mean over examples; the error is over chains."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -469,6 +469,15 @@ class BinaryVisibles(ABC):
     @abstractmethod
     def sample_visible(self, z: Sequence[Tensor], uniform: Tensor) -> Tensor:
         """Draw samples of p(x | z), bits of the shape of ``uniform`` (k, batch, d)."""
+
+
+class Coded(LatentModel, BinaryVisibles):
+    """A model of both kinds, for the type checker."""
+
+
+def has_codes(model: Model) -> TypeGuard[Coded]:
+    """Whether a model has codes of images of zeros and ones, from which it can draw them again."""
+    return isinstance(model, LatentModel) and isinstance(model, BinaryVisibles) and model.draws_bits
 
 
 class MeanVisibles(ABC):

@@ -1,8 +1,8 @@
 """The registry of model families: where each is built, and its facts, known without torch.
 
 The models themselves read these facts (``vaebench.models.base``), and so does all code that has
-only a model's name: the protocol of a measure, the report, the check, the benchmark. They are
-stated here and nowhere else.
+only a model's name: the protocol of a measure, the report, the check, the benchmark. Facts that the
+settings of a model or its data decide are functions of a cell's configuration.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vaebench.data import DATA
 from vaebench.data.kinds import Kind
 
 
@@ -22,6 +23,8 @@ class Family:
         place: File of vaebench/models/ and class in it, such as ``belief_net.SBN``.
         latent: Kind of the latents: ``binary``, ``gaussian`` or ``none``.
         takes: Kinds of examples that the models can be trained on; grey levels are bits to a model.
+        of_data: Whether the model is one of examples x. If not, it is fitted to a known
+            distribution of its latents, and makes no use of x.
         encoded: Whether q(z | x) is a Gaussian whose mean, and whose KL to the prior, are known
             without samples.
         unnormalised: Parts whose log Z the model's log-densities lack, since they are Boltzmann
@@ -43,6 +46,7 @@ class Family:
     place: str
     latent: str = "binary"
     takes: tuple[Kind, ...] = (Kind.BITS,)
+    of_data: bool = True
     encoded: bool = False
     unnormalised: tuple[str, ...] = ()
     base_rates: bool = False
@@ -64,8 +68,8 @@ class Family:
 
     @property
     def draws_bits(self) -> bool:
-        """Whether samples of p(x) are zeros and ones, and neither words nor real numbers."""
-        return Kind.BITS in self.takes and not self.density
+        """Whether samples of p(x) may be zeros and ones, and not only words or real numbers."""
+        return self.of_data and Kind.BITS in self.takes and not self.density
 
 
 FAMILIES: dict[str, Family] = {
@@ -82,7 +86,7 @@ FAMILIES: dict[str, Family] = {
     "rbm_vae_gaussian": Family("rbm_vae_gaussian.RBMVAEGaussian", unnormalised=("prior",)),
     "rbm_generator": Family("rbm_generator.RBMGenerator", unnormalised=("prior",)),
     "rbm_posterior": Family("rbm_posterior.RBMPosteriorVAE", unnormalised=("prior", "posterior")),
-    "rbm_target": Family("rbm_target.RBMTarget"),
+    "rbm_target": Family("rbm_target.RBMTarget", of_data=False),
     "text_vae": Family(
         "text_vae.TextVAE", latent="gaussian", takes=(Kind.TOKENS,), encoded=True, half=("train",)
     ),
@@ -134,6 +138,18 @@ def likelihood(config: Mapping[str, Any]) -> str:
     """Return the name of p(x | z) if a cell's settings choose an unusual one, else ''."""
     chosen = config.get("model", {}).get("likelihood", USUAL_LIKELIHOOD)
     return "" if chosen == USUAL_LIKELIHOOD else str(chosen)
+
+
+def draws_bits(config: Mapping[str, Any]) -> bool:
+    """Whether samples of p(x) of a cell's model are zeros and ones."""
+    data = DATA.get(config.get("data", {}).get("name", ""))
+    counts = data is not None and data.kind is Kind.COUNTS
+    return family(config).draws_bits and likelihood(config) != "gaussian" and not counts
+
+
+def deterministic(config: Mapping[str, Any]) -> bool:
+    """Whether the posterior of a cell's model is a point for every example."""
+    return bool(config.get("model", {}).get("posterior") == "deterministic")
 
 
 def has_density(config: Mapping[str, Any]) -> bool:

@@ -139,14 +139,36 @@ def posterior_chains(settings: dict[str, Any]) -> int:
     return max(settings["bound_samples"], settings["iw_samples"] or 0)
 
 
+def _check_posterior_chains(config: dict[str, Any]) -> None:
+    """Refuse one sample of a posterior that is annealed with as many chains as samples."""
+    settings = config["eval"]
+    if posterior_chains(settings) < 2:
+        raise UserError(
+            f"eval.bound_samples={settings['bound_samples']}: the posterior of every case is "
+            "annealed with as many chains; allowed here: a whole number, at least 2, or as many "
+            "eval.iw_samples"
+        )
+
+    samples = config["train"]["valid_samples"]
+    if "valid_temperatures" in config["objective"] and samples < 2:
+        raise UserError(
+            f"train.valid_samples={samples}: the posterior of every case is annealed with as many "
+            "chains; allowed here: a whole number, at least 2"
+        )
+
+
 def check_log_z(config: dict[str, Any]) -> None:
     """Refuse settings of log Z that a cell's model does not allow.
 
     Raises:
         UserError: If annealing is to begin at base rates that the model does not have, or if a
-            prior or a model with too many units is to be enumerated.
+            prior or a model with too many units is to be enumerated, or if there are too few
+            samples for the annealing of a posterior.
     """
     without = lacking(config)
+    if "posterior" in without:
+        _check_posterior_chains(config)
+
     base = config["eval"].get("logz_base", "uniform")
     if base != "uniform" and not family(config).base_rates:
         able = ", ".join(name for name, facts in FAMILIES.items() if facts.base_rates)

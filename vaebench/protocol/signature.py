@@ -6,7 +6,7 @@ from typing import Any
 
 from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
-from vaebench.protocol.families import family, likelihood
+from vaebench.protocol.families import deterministic, draws_bits, family, likelihood
 from vaebench.protocol.log_z import lacking, log_z_parts, summed
 from vaebench.protocol.protocol import Protocol
 from vaebench.protocol.registry import METRICS, is_timing
@@ -78,7 +78,7 @@ def evaluated(config: dict[str, Any], measure: str) -> list[str]:
         # Active units are found by a variance over cases: one case is not enough.
         if ev["points"] != 1 and (ev["bound_samples"] > 1 or model.encoded):
             names.append("active_units")
-        if ev["iw_samples"]:
+        if ev["iw_samples"] and not deterministic(config):
             names.append("iw_nll")
         if model.encoded:
             names.append("mi_batch")
@@ -86,7 +86,8 @@ def evaluated(config: dict[str, Any], measure: str) -> list[str]:
             names.append("hmc_nll")
         if model.latent == "gaussian" and not model.reads_documents and ev.get("ais_chains"):
             names.append("ais_nll")
-        if model.draws_bits and "posterior" not in model.unnormalised and ev.get("imputation"):
+        sampled = "posterior" not in model.unnormalised
+        if ev.get("imputation") and sampled and draws_bits(config):
             names.append("imputation")
 
     if measure in METRICS and METRICS[measure].files and measure not in names:

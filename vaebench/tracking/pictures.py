@@ -17,7 +17,7 @@ from vaebench.data.splits import Splits
 from vaebench.data.text.tokens import words_of
 from vaebench.evaluation import generation
 from vaebench.evaluation.generation import Decoding
-from vaebench.models.base import Model
+from vaebench.models.base import Model, has_codes
 
 SAMPLES = 16
 """Number of images, or documents, of each kind."""
@@ -47,7 +47,7 @@ def pictures(model: Model, splits: Splits, seed: int) -> Pictures:
 
     shape = splits.picture
     images = {"samples": grid(generation.drawn_images(model, SAMPLES, seed), shape)}
-    if generation.has_codes(model):
+    if has_codes(model):
         x = torch.from_numpy(splits.test[:SAMPLES])
         images["originals"] = grid(x, shape)
         images["reconstructions"] = grid(generation.images_again(model, x, seed), shape)
