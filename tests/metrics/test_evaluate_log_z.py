@@ -18,6 +18,7 @@ from vaebench.evaluation.evaluate import evaluate
 from vaebench.metrics.base import Metric
 from vaebench.metrics.log_z import estimate
 from vaebench.protocol import log_z, registry, signature
+from vaebench.results import flags
 from vaebench.results.stats import Measure
 
 EVAL = {
@@ -108,6 +109,27 @@ def test_the_prior_s_log_z_moves_all_three_and_its_error_stays_apart(x):
     assert "log_z_error" not in other["active_units"].extra
     assert other["log_z"].error_kind == "log Z"
     assert other["log_z"].extra["upper"] > other["log_z"].value - 6 * other["log_z"].error
+
+
+def test_what_contains_a_log_z_whose_annealing_failed_is_flagged_with_it(x):
+    """A prior far from the start of two temperatures: few of the chains carry log Z. With 2,000 they
+    all do."""
+    model = check.tiny(DIRECTED, seed=1, scale=0.6).requires_grad_(False)
+    for p in model.p.prior.parameters():
+        p.mul_(40.0)
+    contain = ("iw_nll", "bound", "kl")
+    for temperatures, flagged in ((2, True), (2000, False)):
+        _, got = measured(DIRECTED, x, model, logz_method="ais", logz_temperatures=temperatures)
+        for name in ("log_z", *contain):
+            assert (flags.ANNEALING in flags.kinds(flags.derived(got[name]))) is flagged, name
+        for name in contain:
+            extra = got[name].extra
+            for key in ("ess", "chains", "gap", "gap_error"):
+                assert extra[f"log_z_{key}"] == got["log_z"].extra[key]
+        assert not flags.derived(got["active_units"])
+
+    _, got = measured(DIRECTED, x, model, logz_method="exact")
+    assert not any(flags.derived(got[name]) for name in ("log_z", *contain))
 
 
 def test_the_error_of_log_z_is_honest(x):

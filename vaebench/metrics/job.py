@@ -16,6 +16,7 @@ from vaebench.metrics import log_z
 from vaebench.models.base import BoltzmannPosterior, BoltzmannPrior, Model, SampledPosterior
 from vaebench.protocol.log_z import posterior_chains
 from vaebench.protocol.registry import unit_of
+from vaebench.results import flags
 from vaebench.results.stats import Measure
 from vaebench.settings.records import EvalSettings
 from vaebench.work.steps import Stateful
@@ -115,9 +116,18 @@ class Job:
     def with_log_z(
         self, name: str, value: float, error: float | None, samples: int, **extra: Any
     ) -> Measure:
-        """Return the same for a value that contains the prior's log Z, if the model lacks it."""
+        """Return the same for a value that contains the prior's log Z, if the model lacks it.
+
+        How far log Z may be trusted is then as true of this value: ``log_z_error`` and, if log Z is
+        annealed, ``log_z_ess`` and the like, see ``LogZ.trust``.
+        """
         if self.normaliser:
             extra["log_z_error"] = float(self.normaliser.error)
+            extra |= {
+                flags.WITHIN + key: self.normaliser.trust[key]
+                for key in flags.OF_ANNEALING
+                if key in self.normaliser.trust
+            }
         return self.measure(name, value, error, samples, **extra)
 
 

@@ -32,10 +32,7 @@ class Normaliser(Metric[LogZ]):
         by what they miss.
         """
         found = collected
-        extra: dict[str, Any] = {"method": found.method}
-        if found.ess is not None:
-            extra["ess"] = float(found.ess)
-
+        extra: dict[str, Any] = {"method": found.method, **found.trust}
         if found.upper is not None and found.upper_error is not None:
             extra |= {"upper": float(found.upper), "upper_error": float(found.upper_error)}
             extra["upper_exact"] = found.upper_exact is not False

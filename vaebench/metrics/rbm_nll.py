@@ -13,7 +13,6 @@ below the one from below.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -74,13 +73,7 @@ class RBMNLL(Metric[Annealed]):
         """
         found = collected.log_z
         energy = float(collected.free_energy.mean())
-        trust = _trust(found)
         value = float(found.value)
-
-        gap: dict[str, Any] = {}
-        if found.upper is not None and found.upper_error is not None and trust:
-            apart = math.hypot(float(found.error), float(found.upper_error))
-            gap = {"gap": float(found.upper) - value, "gap_error": apart}
 
         out = [
             job.measure(
@@ -92,10 +85,9 @@ class RBMNLL(Metric[Annealed]):
                 spread=case_error(collected.free_energy),
                 log_z=value,
                 log_z_error=float(found.error),
-                **trust,
-                **gap,
+                **found.trust,
             ),
-            _log_z("log_z", value, float(found.error), method=found.method, **trust, **gap),
+            _log_z("log_z", value, float(found.error), method=found.method, **found.trust),
         ]
 
         if found.upper is None or found.upper_error is None:
@@ -124,17 +116,6 @@ class RBMNLL(Metric[Annealed]):
 
 def _log_z(name: str, value: float, error: float, **extra: Any) -> Measure:
     return Measure(name, value, "nats", error, "log Z", extra=extra)
-
-
-def _trust(found: LogZ) -> dict[str, Any]:
-    """Return what shows how far the weights may be trusted.
-
-    These are the number of chains, how many of them carry the estimate, and the standard deviation
-    of log w. If they are not known, nothing is returned.
-    """
-    if found.ess is None or found.sd is None or found.chains is None:
-        return {}
-    return {"chains": found.chains, "ess": float(found.ess), "log_w_sd": float(found.sd)}
 
 
 @torch.no_grad()

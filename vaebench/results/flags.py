@@ -37,7 +37,15 @@ ANNEALED = (
     *("ais_nll", "annealed_nll", "annealed_nll_reverse", "log_z", "log_z_reverse"),
     *("document_perplexity", "pooled_perplexity"),
 )
-"""Measures that may have the flag ANNEALING."""
+"""Measures that are annealed themselves, so that they may have the flag ANNEALING."""
+
+OF_ANNEALING = ("ess", "chains", "gap", "gap_error")
+"""Keys in ``extra`` of an annealed measure: the effective number of chains, their number, and by
+how much the estimate from above exceeds it, with the standard error of that."""
+
+WITHIN = "log_z_"
+"""Beginning of keys in ``extra`` that say of the log Z within a measure what the same keys without
+it say of an annealed measure."""
 
 UNKNOWN_WORDS = "unknown words"
 """Kind of flag by which a number hardly tells of the text: most words that it was measured on are
@@ -237,15 +245,20 @@ def _annealing(measure: Measure) -> tuple[str, str] | None:
     start as samples of the RBM: if they all start in some of its modes, log Z is that of these
     modes.
     """
-    if measure.name not in ANNEALED:
-        return None
-    ess, chains, gap, error = (
-        measure.extra.get(key) for key in ("ess", "chains", "gap", "gap_error")
-    )
+    reasons = _unconverged(measure, WITHIN)
+    if measure.name in ANNEALED:
+        reasons += _unconverged(measure, "")
+    return (ANNEALING, "; ".join(reasons)) if reasons else None
+
+
+def _unconverged(measure: Measure, prefix: str) -> list[str]:
+    """Return why an annealing has not converged, by the keys that begin with ``prefix``."""
+    ess, chains, gap, error = (measure.extra.get(prefix + key) for key in OF_ANNEALING)
 
     reasons = []
     if is_number(ess) and is_number(chains) and ess < LEAST_SHARE * chains:
-        reasons.append(f"the effective number of chains is {ess:.1f} of {chains:,}")
+        of_log_z = " of log Z" if prefix else ""
+        reasons.append(f"the effective number of chains{of_log_z} is {ess:.1f} of {chains:,}")
     if is_number(gap) and is_number(error) and abs(gap) - SIGMAS * error > MOST_GAP:
         what = "log p(x)" if measure.name == "ais_nll" else "log Z"
         where = " on cases that the model made" if measure.name == "ais_nll" else ""
@@ -255,7 +268,7 @@ def _annealing(measure: Measure) -> tuple[str, str] | None:
                 "the chains from above have missed a mode, so log Z is at least "
                 "about that from below"
             )
-    return (ANNEALING, "; ".join(reasons)) if reasons else None
+    return reasons
 
 
 def _unknown(measure: Measure) -> tuple[str, str] | None:

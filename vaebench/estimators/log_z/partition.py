@@ -55,6 +55,22 @@ class LogZ:
     temperatures: list[Tensor] = field(default_factory=list)
     swap_rates: list[Tensor] = field(default_factory=list)
 
+    @property
+    def trust(self) -> dict[str, float]:
+        """What shows how far the annealing of a single machine may be trusted.
+
+        ``chains``: how many there are, ``ess``: how many of them carry the estimate, ``log_w_sd``:
+        the standard deviation of log w over them; and if there is an estimate from above, ``gap``:
+        how far it is above ``value``, with its error ``gap_error``. Empty if log Z is not annealed.
+        """
+        if self.ess is None or self.sd is None or self.chains is None:
+            return {}
+        found = {"chains": self.chains, "ess": float(self.ess), "log_w_sd": float(self.sd)}
+        if self.upper is not None and self.upper_error is not None:
+            found["gap"] = float(self.upper - self.value)
+            found["gap_error"] = math.hypot(float(self.error), float(self.upper_error))
+        return found
+
 
 def flat(rbm: RBM) -> RBM:
     """Return the machines in one row: batch shape (m,), or (1,) for a single one; detached."""
