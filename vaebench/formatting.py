@@ -23,8 +23,8 @@ def counted(number: int, noun: str) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of another library's error."""
-    return str(error).strip().partition("\n")[0]
+    """Return the first line of another library's error, or its kind if it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def shortened(text: str, most: int = 60) -> str:

@@ -12,6 +12,7 @@ from kit.runs import FEW
 
 import vaebench as vb
 from vaebench.cli import main
+from vaebench.results.status import Status
 
 
 def test_a_run_is_the_command_s(made, capsys):
@@ -202,3 +203,23 @@ def test_a_figure_of_formulas():
     figure = vb.table("dvae_pp_smoothing")
     assert len(figure.results()) == len(figure.reference()) > 100
     assert "|" in figure.report("md")
+
+
+def test_a_divergence_that_the_paper_had_too_is_nothing_to_warn_of(tmp_path, monkeypatch, caplog):
+    """As in the command: a run that diverges is told of only if the paper's did not."""
+    from vaebench.running import execute
+    from vaebench.running.launchers import Launched
+    from vaebench.running.tasks import Outcome, Task
+
+    table = vb.table("lagging_rates", f"run.results={tmp_path}", preset="quick")
+    told = {}
+    for cell in table.cells():
+        ended = Outcome(Task(cell, (0,)), 0, Status.DIVERGED, "at update 3")
+        monkeypatch.setattr(
+            execute, "execute", lambda *_, ended=ended, **__: Launched([ended], False)
+        )
+        caplog.clear()
+        table.run(cell.row, cell.column, seeds=0)
+        told[cell.row] = "at update 3" in caplog.text
+    assert told == {name: not row.diverges for name, row in table.table.rows.items()}
+    assert set(told.values()) == {True, False}

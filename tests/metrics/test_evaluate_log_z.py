@@ -112,8 +112,8 @@ def test_the_prior_s_log_z_moves_all_three_and_its_error_stays_apart(x):
 
 
 def test_what_contains_a_log_z_whose_annealing_failed_is_flagged_with_it(x):
-    """A prior far from the start of two temperatures: few of the chains carry log Z. With 2,000 they
-    all do."""
+    """A prior far from the start of two temperatures: few of the chains carry log Z. With 2,000
+    they all do."""
     model = check.tiny(DIRECTED, seed=1, scale=0.6).requires_grad_(False)
     for p in model.p.prior.parameters():
         p.mul_(40.0)

@@ -29,6 +29,8 @@ def test_log_z_is_told_from_below_and_from_above():
         torch.tensor(0.1),
         "by hand",
         ess=torch.tensor(7.0),
+        sd=torch.tensor(0.3),
+        chains=100,
         upper=torch.tensor(5.5),
         upper_error=torch.tensor(0.2),
         upper_exact=True,
@@ -37,4 +39,8 @@ def test_log_z_is_told_from_below_and_from_above():
     assert (found.value, found.error) == pytest.approx((5.0, 0.1))
     assert found.extra["upper"] == pytest.approx(5.5)
     assert found.extra["upper_error"] == pytest.approx(0.2)
-    assert (found.extra["ess"], found.extra["method"]) == (7.0, "by hand")
+    assert (found.extra["ess"], found.extra["chains"]) == (7.0, 100)
+    assert found.extra["log_w_sd"] == pytest.approx(0.3)
+    assert found.extra["gap"] == pytest.approx(0.5)
+    assert found.extra["gap_error"] == pytest.approx(math.hypot(0.1, 0.2))
+    assert found.extra["method"] == "by hand"

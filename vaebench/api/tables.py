@@ -170,11 +170,10 @@ class Reproduction:
             UserError: If settings, data or the time are refused. Nothing is trained then.
             KeyboardInterrupt: After Ctrl-C. The state is saved; the same call continues from there.
         """
-        from vaebench.results.earlier_runs import refuse_outdated
-        from vaebench.running.execute import execute, plan
+        from vaebench.results.earlier_runs import noticed
+        from vaebench.running.execute import execute, plan, unexpected
         from vaebench.running.later import end_of, told
         from vaebench.running.machine import threads_kept
-        from vaebench.running.tasks import bad
 
         words.flag("force", force)
         words.flag("evaluate", evaluate)
@@ -185,12 +184,13 @@ class Reproduction:
         until = end_of(minutes)
         todo = plan(store, [(chosen, wanted)], force, evaluate=evaluate, until=until)
         if not force:
-            refuse_outdated(store, todo.todo)
+            for line in noticed(store, todo.todo):
+                log.warning("%s", line)
 
         with threads_kept():
             launched = execute(todo, force, until=until)
 
-        for o in bad(launched.outcomes):
+        for o in unexpected(launched.outcomes, {self.name: self.table}):
             log.warning("%s seed %d %s: %s", o.task.cell, o.seed, o.status, o.reason)
         if launched.stopped:
             raise KeyboardInterrupt(launched.line.replace("the same command", "the same call"))

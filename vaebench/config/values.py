@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -146,10 +146,10 @@ def _parser() -> Any:
     return OverridesParser.create()
 
 
-def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield each setting of nested sections: its dotted key, and its value."""
     for name, value in tree.items():
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             yield from leaves(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value

@@ -6,6 +6,7 @@ It has a form that can be stored and read again.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 from vaebench.estimators.weights import Pass
@@ -49,7 +50,7 @@ class Sums(Gathered, ABC):
 class Together:
     """Several sums that one stream fills, as one state."""
 
-    def __init__(self, sums: list[Sums]) -> None:
+    def __init__(self, sums: Sequence[Sums]) -> None:
         self.sums = sums
 
     def state(self) -> dict[str, Any]:

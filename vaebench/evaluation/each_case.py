@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from vaebench.errors import UserError
-from vaebench.estimators.sums import Sums, Together
 from vaebench.metrics import bound, exact_nll, importance
 from vaebench.metrics.job import Job
 from vaebench.models.base import Model
@@ -43,7 +42,7 @@ def each_case(
 
     bounds = bound.METRIC.collect(job) if bound.METRIC.applies(job) else None
     weights = importance.METRIC.collect(job) if importance.METRIC.applies(job) else None
-    _stream(job, [sums for sums in (bounds, weights) if sums is not None])
+    job.fill([sums for sums in (bounds, weights) if sums is not None])
 
     if bounds is not None:
         found |= {"bound": bounds.each(), "kl": bounds.each_kl()}
@@ -53,13 +52,3 @@ def each_case(
         raise UserError(f"{model.called} has no bound and no likelihood that is known of each case")
 
     return {name: v.double().cpu().numpy() for name, v in found.items()}
-
-
-def _stream(job: Job, sums: list[Sums]) -> None:
-    """Fill the sums from one stream of posterior samples."""
-    if not sums:
-        return
-    for part in job.stream(max(each.samples for each in sums), None, Together(sums)):
-        for each in sums:
-            if part.first < each.samples:
-                each.add(part)

@@ -14,7 +14,7 @@ from torch import Tensor
 from vaebench.data import examples
 from vaebench.data.splits import Splits
 from vaebench.data.text.tokens import unknown_share
-from vaebench.estimators.sums import Sums, Together
+from vaebench.estimators.sums import Sums
 from vaebench.metrics.base import Metric
 from vaebench.metrics.job import Job
 from vaebench.metrics.repeats import repeat_seeds, together
@@ -116,10 +116,6 @@ def _measured(job: Job, chunk: int | None) -> list[Measure]:
     # What a metric collects is either complete, or sums that the stream fills.
     gathered = [(metric, metric.collect(job)) for metric in metrics if metric.applies(job)]
     streamed = [sums for _, sums in gathered if isinstance(sums, Sums)]
-    if streamed:
-        for part in job.stream(max(sums.samples for sums in streamed), chunk, Together(streamed)):
-            for sums in streamed:
-                if part.first < sums.samples:
-                    sums.add(part)
+    job.fill(streamed, chunk)
 
     return [m for metric, sums in gathered for m in metric.measures(job, sums)]

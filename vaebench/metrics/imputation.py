@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vaebench.estimators.imputation import Decoding, decodes, errors, missing
 from vaebench.metrics.base import Metric
-from vaebench.metrics.job import Job
+from vaebench.metrics.job import Job, case_error
 from vaebench.results.stats import Measure
 from vaebench.settings.records import EvalSettings
 
@@ -49,9 +49,8 @@ class Imputation(Metric[Tensor]):
         curve = {str(t): float(v) for t, v in enumerate(mean)}
         curve_error = {str(t): float(v) for t, v in enumerate(error)}
 
-        each = percent[:, -1].mean(0)
-        case_error = float(each.std()) / len(each) ** 0.5 if len(each) > 1 else None
-        more: dict[str, Any] = {"curve": curve, "curve_error": curve_error, "spread": case_error}
+        spread = case_error(percent[:, -1].mean(0))
+        more: dict[str, Any] = {"curve": curve, "curve_error": curve_error, "spread": spread}
         return [job.measure("imputation", float(mean[-1]), float(error[-1]), chains, **more)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,7 @@ from torch import Tensor
 from vaebench.estimators import annealed_posterior, weights
 from vaebench.estimators.log_z.partition import LogZ
 from vaebench.estimators.outlier import noticed
+from vaebench.estimators.sums import Sums, Together
 from vaebench.metrics import log_z
 from vaebench.models.base import BoltzmannPosterior, BoltzmannPrior, Model, SampledPosterior
 from vaebench.protocol.log_z import posterior_chains
@@ -79,6 +80,15 @@ class Job:
             state=state,
             precision=self.precision,
         )
+
+    def fill(self, sums: Sequence[Sums], chunk: int | None = None) -> None:
+        """Fill several sums from one stream of posterior samples, each with its own number."""
+        if not sums:
+            return
+        for part in self.stream(max(each.samples for each in sums), chunk, Together(sums)):
+            for each in sums:
+                if part.first < each.samples:
+                    each.add(part)
 
     @property
     def precision(self) -> str:

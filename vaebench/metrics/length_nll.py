@@ -19,12 +19,10 @@ from vaebench.estimators.log_z.spacing import SPACINGS
 from vaebench.metrics import document_perplexity
 from vaebench.metrics.base import Metric
 from vaebench.metrics.job import Job, case_error
+from vaebench.metrics.log_z import free_energies
 from vaebench.models.replicated_softmax import ReplicatedSoftmax, log_shares
 from vaebench.protocol.log_z import LOG_Z_DEFAULTS, log_z_method
 from vaebench.results.stats import Measure
-
-CASES = 1000
-"""Documents that are computed at a time."""
 
 
 class Annealed(NamedTuple):
@@ -140,7 +138,7 @@ def annealed(
     too large.
     """
     settings = LOG_Z_DEFAULTS | settings
-    energies = [model.free_energy(part.to(model.mean.dtype)).double() for part in x.split(CASES)]
+    energies = free_energies(model, x)
     lengths, place = x.sum(-1, dtype=torch.int64).unique(return_inverse=True)
     method = log_z_method(settings, len(model.p.hidden))
     if method == "exact":
@@ -148,9 +146,7 @@ def annealed(
             known = by_length.exact(model, lengths)
         except ValueError as e:
             raise UserError(f"eval.logz_method=exact: {e}; allowed: auto, ais") from None
-        return Annealed(
-            torch.cat(energies), LogZ(known, torch.zeros_like(known), "enumeration"), place
-        )
+        return Annealed(energies, LogZ(known, torch.zeros_like(known), "enumeration"), place)
 
     if method != "ais":
         raise UserError(f"eval.logz_method={method}: not for documents; allowed: auto, exact, ais")
@@ -163,7 +159,7 @@ def annealed(
     )
     how = Annealing(times, settings["logz_chains"], base)
     log_z = by_length.ais(model, lengths, how, seed, reverse=reverse, purpose=purpose)
-    return Annealed(torch.cat(energies), log_z, place)
+    return Annealed(energies, log_z, place)
 
 
 METRIC = LengthNLL()

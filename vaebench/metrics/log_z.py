@@ -13,7 +13,7 @@ from vaebench.estimators.log_z import methods as logz
 from vaebench.estimators.log_z.annealing import Base
 from vaebench.estimators.log_z.partition import LogZ
 from vaebench.estimators.log_z.spacing import SPACINGS
-from vaebench.models.base import BoltzmannPrior
+from vaebench.models.base import BoltzmannPrior, EnergyModel
 from vaebench.models.dbn import DBN
 from vaebench.models.rbm import BinaryRBM
 from vaebench.protocol.log_z import LOG_Z_DEFAULTS, log_z_method
@@ -71,6 +71,14 @@ CASES = 1000
 SMOOTHING = 0.05
 """Pseudo-ones for each training example, as counted by Salakhutdinov & Murray (2008): 5 in a batch
 of 100."""
+
+
+@torch.no_grad()
+def free_energies(model: EnergyModel, x: Tensor) -> Tensor:
+    """Return F of the examples ``x`` (n, d), (n,), float64, nats."""
+    return torch.cat(
+        [model.free_energy(part.to(model.mean.dtype)).double() for part in x.split(CASES)]
+    )
 
 
 def of_data(

@@ -32,9 +32,6 @@ from vaebench.work.steps import Box, steps
 BURN = 1000
 """Sweeps that chains make from the examples before they are annealed from above."""
 
-CASES = 1000
-"""Examples that are computed at a time."""
-
 
 class Annealed(NamedTuple):
     """Free energies of the examples, (n,), float64, and log Z of the machine."""
@@ -58,7 +55,7 @@ class RBMNLL(Metric[Annealed]):
         model = job.model
         if not isinstance(model, BinaryRBM):
             raise TypeError(f"{type(model).__name__} is no Boltzmann machine over the data")
-        energies = free_energies(model, job.x)
+        energies = log_z.free_energies(model, job.x)
 
         settings = LOG_Z_DEFAULTS | job.settings
         annealed = log_z_method(settings, model.machine().b2.shape[-1]) == "ais"
@@ -116,14 +113,6 @@ class RBMNLL(Metric[Annealed]):
 
 def _log_z(name: str, value: float, error: float, **extra: Any) -> Measure:
     return Measure(name, value, "nats", error, "log Z", extra=extra)
-
-
-@torch.no_grad()
-def free_energies(model: BinaryRBM, x: Tensor) -> Tensor:
-    """Return F of the examples ``x`` (n, d), (n,), float64, nats."""
-    return torch.cat(
-        [model.free_energy(part.to(model.mean.dtype)).double() for part in x.split(CASES)]
-    )
 
 
 @torch.no_grad()

@@ -20,7 +20,6 @@ from vaebench.estimators.variational import bound
 from vaebench.metrics import log_z as log_zs
 from vaebench.metrics.latent_use import latent_use
 from vaebench.metrics.length_nll import annealed
-from vaebench.metrics.rbm_nll import free_energies
 from vaebench.models.base import BoltzmannPosterior, BoltzmannPrior, GaussianPosterior, Model
 from vaebench.models.rbm import BinaryRBM
 from vaebench.models.replicated_softmax import ReplicatedSoftmax
@@ -94,7 +93,7 @@ def validation_bound(
             **BASE_RATE,
         }
         found = log_zs.of_data(model, given, seed, purpose="valid_logz")
-        return float(free_energies(model, x).mean() + found.value)
+        return float(log_zs.free_energies(model, x).mean() + found.value)
 
     if not isinstance(model, BoltzmannPrior):
         return -bound(model, x, samples, seed, "valid").value

@@ -94,9 +94,9 @@ def initialize(
                 own(generator)
 
 
-def logit_of_mean(mean: torch.Tensor, least: float = 0.001) -> torch.Tensor:
+def logit_of_mean(mean: torch.Tensor) -> torch.Tensor:
     """Return biases (d,) with which units are on as often as ``mean`` (d,) says.
 
-    The means are kept ``least`` away from 0 and 1.
+    The means are kept 0.001 away from 0 and 1.
     """
-    return torch.logit(mean, least)
+    return torch.logit(mean, 0.001)

@@ -16,20 +16,6 @@ from vaebench.results.long_frame import lacking
 from vaebench.results.store import Store
 from vaebench.settings.kinds import is_number
 
-FIELDS = (
-    "key",
-    "seed",
-    "status",
-    "seconds",
-    "eval_seconds",
-    "updates",
-    "device",
-    "clock",
-    "table",
-    "preset",
-)
-"""What is known of a shipped run: its cost, and the table and preset by which it was made."""
-
 
 def estimate(
     recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "", evaluate: bool = True
@@ -104,7 +90,7 @@ def stored_evaluation(store: Store, cell: Cell, kind: str = "") -> float | None:
 
 
 def reference_records() -> list[dict[str, Any]]:
-    """Return the runs of the shipped reference results, reduced to FIELDS.
+    """Return the runs of the shipped reference results: their costs, and by what they were made.
 
     There is one record for each (key, seed); unknown numbers are None. Files that are not results
     CSVs (curves) are left out. [] if this installation has no reference results.

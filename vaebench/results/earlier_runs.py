@@ -5,12 +5,22 @@ The same for runs of an earlier version of their options.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from vaebench.config.cells import Cell, run_key, versions
 from vaebench.errors import UserError
 from vaebench.results import index
 from vaebench.results.store import Store
+
+
+def noticed(store: Store, wanted: Sequence[tuple[Cell, list[int]]]) -> list[str]:
+    """Return lines about runs of earlier versions, before cells are trained at some seeds.
+
+    Raises UserError as ``refuse_outdated`` does.
+    """
+    refuse_outdated(store, wanted)
+    earlier = of_earlier_version(store, [cell for cell, _ in wanted])
+    return [earlier] if earlier else []
 
 
 def refuse_outdated(store: Store, wanted: Iterable[tuple[Cell, list[int]]]) -> None:

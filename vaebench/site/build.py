@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from vaebench import __version__
 from vaebench.config.tables import Table
+from vaebench.config.values import leaves
 from vaebench.errors import UserError
 from vaebench.files import write_output
 from vaebench.formatting import duration
@@ -295,16 +296,9 @@ def _shown(value: Any) -> str:
 
 def _settings(config: Mapping[str, Any]) -> dict[str, str]:
     """Return dotted name -> value of the settings, without those of execution."""
-    out = {}
-    for section, value in config.items():
-        if section == "run":
-            continue
-
-        inner = value if isinstance(value, Mapping) else {"": value}
-        out.update(
-            {f"{section}.{key}".rstrip("."): json.dumps(each) for key, each in inner.items()}
-        )
-    return out
+    return {
+        name: json.dumps(value) for name, value in leaves(config) if not name.startswith("run.")
+    }
 
 
 def _command(first: Record, changed: Sequence[str]) -> str:

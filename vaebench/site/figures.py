@@ -18,7 +18,7 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 """Line styles; the next one is used each time all colours are taken."""
 
 
-def curves(runs: Sequence[Curve], title: str = "validation bound (nats)") -> Spec | None:
+def curves(runs: Sequence[Curve]) -> Spec | None:
     """Draw curves against updates: one line for each run, one look for each row and column.
 
     None if there is nothing to draw.
@@ -48,7 +48,7 @@ def curves(runs: Sequence[Curve], title: str = "validation bound (nats)") -> Spe
         return None
     layout = {
         "xaxis": {"title": {"text": "parameter updates"}},
-        "yaxis": {"title": {"text": title}},
+        "yaxis": {"title": {"text": "validation bound (nats)"}},
     }
     return {"data": traces, "layout": {**layout, "height": 380}}
 

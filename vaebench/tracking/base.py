@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from vaebench.config.values import leaves
 from vaebench.results.stats import Measure
 
 
@@ -47,13 +48,7 @@ class Subject:
     @property
     def settings(self) -> dict[str, Any]:
         """The settings by dotted name, such as ``optim.rate``."""
-        out: dict[str, Any] = {}
-        for section, value in self.config.items():
-            if isinstance(value, Mapping):
-                out.update({f"{section}.{key}": each for key, each in value.items()})
-            else:
-                out[section] = value
-        return out
+        return dict(leaves(self.config))
 
 
 class Tracker(ABC):

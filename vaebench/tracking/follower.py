@@ -11,6 +11,7 @@ from typing import Any
 from vaebench import tracking
 from vaebench.errors import UserError
 from vaebench.files import parse_json, write_atomic
+from vaebench.formatting import first_line
 from vaebench.results import run_files
 from vaebench.results.stats import Measure
 from vaebench.tracking.base import Subject, Tracker
@@ -84,7 +85,7 @@ class Follower:
         except UserError:
             pass  # the model makes none
         except Exception as e:
-            log.warning("%s: run.track gets no pictures: %s", self._subject.folder, _reason(e))
+            log.warning("%s: run.track gets no pictures: %s", self._subject.folder, first_line(e))
 
         for name, tracker in list(self._trackers.items()):
             with self._careful(name):
@@ -109,17 +110,12 @@ class Follower:
                 "%s: run.track=%s failed and is dropped: %s",
                 self._subject.folder,
                 name,
-                _reason(e),
+                first_line(e),
             )
 
     def _note(self, name: str, points: int) -> None:
         self._told[name] = points
         write_atomic(self._subject.folder / run_files.TRACKED, json.dumps(self._told) + "\n")
-
-
-def _reason(e: Exception) -> str:
-    """Return the first line of an error."""
-    return str(e).strip().partition("\n")[0] or type(e).__name__
 
 
 def _show(tracker: Tracker, update: int, shown: Pictures) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vaebench.data.images.mosaic import mosaic, rows_of
 from vaebench.data.splits import Splits
-from vaebench.data.text.tokens import words_of
+from vaebench.data.text.tokens import text_of
 from vaebench.evaluation import generation
 from vaebench.evaluation.generation import Decoding
 from vaebench.models.base import Model, has_codes
@@ -41,9 +41,7 @@ def pictures(model: Model, splits: Splits, seed: int) -> Pictures:
     if splits.tokens:
         decoding = Decoding("sample", longest=splits.shape[0])
         found = generation.drawn(model, SAMPLES, seed, decoding)
-        return Pictures(
-            texts={"samples": [" ".join(words_of(d.words, splits.vocabulary)) for d in found]}
-        )
+        return Pictures(texts={"samples": [text_of(d.words, splits.vocabulary) for d in found]})
 
     shape = splits.picture
     images = {"samples": grid(generation.drawn_images(model, SAMPLES, seed), shape)}

@@ -59,7 +59,7 @@ def run(args: Namespace) -> int:
     from vaebench.report import stored, written
     from vaebench.report.costs import reference_records
     from vaebench.report.plan import announced, describe
-    from vaebench.results.earlier_runs import of_earlier_version, refuse_outdated
+    from vaebench.results.earlier_runs import noticed
     from vaebench.results.store import Store
     from vaebench.running.execute import Shard, execute, plan, unexpected
     from vaebench.running.later import end_of, told
@@ -86,9 +86,7 @@ def run(args: Namespace) -> int:
     store = Store(wanted[0][0][0].run.results)
     todo = plan(store, wanted, args.force, shard, not args.no_eval, until)
     if not args.force:
-        refuse_outdated(store, todo.todo)
-        earlier = of_earlier_version(store, [cell for cell, _ in todo.todo])
-        tell([earlier] if earlier else [])
+        tell(noticed(store, todo.todo))
 
     asked = [cell for chosen, _ in wanted for cell in chosen]
     if args.dry_run:

@@ -416,7 +416,7 @@ def _counted(watched: Sequence[_Watched]) -> str:
     waiting = [s for s in states if s.live and not s.running]
     running = sum(s.running for s in states)
     ending = sum(not s.live for s in states)
-    why = Counter(s.why for s in waiting if s.why and s.why != "None").most_common(1)
+    why = Counter(s.why for s in waiting if s.why).most_common(1)
 
     parts = [f"{len(waiting)} wait{f' ({why[0][0]})' if why else ''}"] if waiting else []
     parts += [f"{running} run"] if running else []
