@@ -17,6 +17,7 @@ from vaebench.estimators.hmc_evidence import Chains, fitted, log_evidence
 from vaebench.estimators.importance_weighted import importance
 from vaebench.metrics.hmc_nll import METRIC
 from vaebench.metrics.job import Job
+from vaebench.settings.records import EvalSettings
 
 
 def linear_gaussian(cases):
@@ -67,7 +68,7 @@ def test_as_a_measure_it_is_the_mean_nll_and_the_mean_acceptance(monkeypatch):
         {"name": "gaussian_vae", "latents": 1, "encoder": [3]}, DataInfo(torch.full((4,), 0.4))
     ).requires_grad_(False)
     x = (torch.rand(6, 4, generator=torch.Generator().manual_seed(1)) < 0.5).float()
-    job = Job(model, x, {"hmc_samples": 8}, 0)
+    job = Job(model, x, EvalSettings(hmc_samples=8), 0)
     (found,) = METRIC.measures(job, METRIC.collect(job))
     values, accepted = log_evidence(model, x, 0, Chains(samples=8))
     assert (found.value, found.error, found.samples) == (-float(values.mean()), None, 8)

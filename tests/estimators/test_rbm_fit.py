@@ -11,6 +11,7 @@ from vaebench.data.info import DataInfo
 from vaebench.estimators import rbm_fit
 from vaebench.metrics.exact_kl import METRIC
 from vaebench.metrics.job import Job
+from vaebench.settings.records import EvalSettings
 
 RESTARTS = 50
 
@@ -74,7 +75,7 @@ def test_gap_of_a_perfect_fit():
     assert worse["gap"] > 0.01
     assert worse["gap"] == worse["exact_kl"] - worse["kl_optimum"]
     assert worse["kl_optimum"] == fit["kl_optimum"]
-    kl, gap = METRIC.measures(Job(model, torch.zeros(1, 1), {}, 0), worse)
+    kl, gap = METRIC.measures(Job(model, torch.zeros(1, 1), EvalSettings(), 0), worse)
     assert (kl.value, kl.extra["least"]) == (worse["exact_kl"], worse["kl_optimum"])
     assert gap.value == worse["gap"]
     assert next(model.parameters()).dtype == torch.float32  # the model itself is left alone

@@ -12,6 +12,7 @@ from vaebench.data.kinds import Kind
 from vaebench.data.splits import make_splits
 from vaebench.evaluation.evaluate import cases, evaluate
 from vaebench.results import flags
+from vaebench.settings.records import EvalSettings
 
 
 def splits(kind=Kind.BITS):
@@ -37,29 +38,35 @@ def numbers(x):
 @pytest.mark.parametrize(("split", "n"), [("train", 1000), ("valid", 8), ("test", 9)])
 def test_all_of_a_split(split, n):
     for points in (None, n, n + 1):
-        x = cases(splits(), {"split": split, "points": points})
+        x = cases(splits(), EvalSettings(split=split, points=points))
         assert x.dtype == torch.uint8
         assert numbers(x) == list(range(n))
 
 
 def test_points_are_spread_evenly_over_the_split():
-    assert numbers(cases(splits(), {"split": "train", "points": 5})) == [0, 200, 400, 600, 800]
-    assert numbers(cases(splits(), {"split": "test", "points": 4})) == [0, 2, 4, 6]
+    assert numbers(cases(splits(), EvalSettings(split="train", points=5))) == [
+        0,
+        200,
+        400,
+        600,
+        800,
+    ]
+    assert numbers(cases(splits(), EvalSettings(split="test", points=4))) == [0, 2, 4, 6]
 
 
 def test_grey_training_cases_are_made_binary_once():
-    black_or_white = cases(splits(Kind.GREY), {"split": "train", "points": None})
+    black_or_white = cases(splits(Kind.GREY), EvalSettings(split="train", points=None))
     assert numbers(black_or_white) == list(range(1000))
     grey = splits(Kind.GREY)
     grey.train[:] = 128
-    x = cases(grey, {"split": "train", "points": None})
+    x = cases(grey, EvalSettings(split="train", points=None))
     assert set(x.unique().tolist()) == {0, 1}
     assert abs(x.float().mean() - 128 / 255) < 5 * 0.5 / x.numel() ** 0.5  # five standard errors
-    assert torch.equal(x, cases(grey, {"split": "train", "points": None}))
-    assert torch.equal(x[::200], cases(grey, {"split": "train", "points": 5})), (
+    assert torch.equal(x, cases(grey, EvalSettings(split="train", points=None)))
+    assert torch.equal(x[::200], cases(grey, EvalSettings(split="train", points=5))), (
         "a case is the same among few"
     )
-    assert numbers(cases(grey, {"split": "test", "points": None})) == list(range(9))
+    assert numbers(cases(grey, EvalSettings(split="test", points=None))) == list(range(9))
 
 
 @pytest.mark.parametrize(

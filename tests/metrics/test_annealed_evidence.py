@@ -31,6 +31,7 @@ from vaebench.metrics.annealed_nll import METRIC
 from vaebench.metrics.job import Job
 from vaebench.results import flags
 from vaebench.rng import noise
+from vaebench.settings.records import EvalSettings
 
 
 def made(model, cases=6, seed=0):
@@ -199,7 +200,7 @@ def test_effective_chains_and_gaps_by_hand(linear):
     """Weights 1 and 1, 1 and 3, 1 and 0: 2, 16 / 10 and 1 effective chains."""
     weights = torch.tensor([[1.0, 1.0, 1.0], [1.0, 3.0, 0.0]], dtype=torch.float64)
     collected = Annealed(weights.log(), torch.tensor([0.1, 0.2, 0.6]))
-    (m,) = METRIC.measures(Job(linear, torch.zeros(3, 4), {}, 0), collected)
+    (m,) = METRIC.measures(Job(linear, torch.zeros(3, 4), EvalSettings(), 0), collected)
     assert m.value == pytest.approx(-math.log(2 * 0.5) / 3)
     assert m.extra["ess"] == pytest.approx((2 + 1.6 + 1) / 3)
     assert m.extra["ess_min"] == pytest.approx(1.0)

@@ -20,6 +20,7 @@ from vaebench.metrics.job import Job
 from vaebench.models.base import ExactModel
 from vaebench.protocol.families import FAMILIES
 from vaebench.protocol.registry import METRICS
+from vaebench.settings.records import EvalSettings
 
 NLL = torch.tensor([4.0, 30.0, 12.0])
 TOKENS = torch.tensor([2.0, 10.0, 3.0])
@@ -98,7 +99,7 @@ def test_one_document_is_found_by_its_nats_per_token_or_by_its_nats():
     tokens = torch.arange(1.0, 31.0)
     x = torch.zeros(30, 5)
     x[:, 2] = tokens
-    job = Job(models.build({"name": "sbn", "dims": [3]}, info), x, {}, 0)
+    job = Job(models.build({"name": "sbn", "dims": [3]}, info), x, EvalSettings(), 0)
     nll = 2 * tokens
     nll[0] = 60.0
     one, other = document_perplexity.measures(job, nll, None, None, ("each", "pooled"))

@@ -30,6 +30,7 @@ from vaebench.metrics.latent_use import latent_use
 from vaebench.models.posterior import Gaussian
 from vaebench.models.text_lm import TextLM
 from vaebench.nn.tokens import predicted
+from vaebench.settings.records import EvalSettings
 
 SETTINGS = {"bound_samples": 1, "iw_samples": 30, "mi_batch": 4}
 
@@ -90,7 +91,7 @@ METRICS = [import_module(f"vaebench.metrics.{name}").METRIC for name in NAMES]
 
 def measured(model, x, seed=0, **settings):
     """As an evaluation does it: one stream for all."""
-    job = Job(model, x, SETTINGS | settings, seed)
+    job = Job(model, x, EvalSettings.of(SETTINGS | settings), seed)
     gathered = [(metric, metric.collect(job)) for metric in METRICS if metric.applies(job)]
     for part in job.stream(30):
         for _, sums in gathered:
@@ -193,7 +194,7 @@ def test_evaluation_noise(model):
 def test_a_model_without_latents_has_none_of_it():
     """A language model: its perplexity is that of an exact NLL, known elsewhere."""
     model = TextLM(DataInfo(torch.full((WORDS,), 1 / WORDS), Kind.TOKENS), embedding=4, units=5)
-    job = Job(model, documents(20), SETTINGS | {"bound_samples": 10}, 0)
+    job = Job(model, documents(20), EvalSettings.of(SETTINGS | {"bound_samples": 10}), 0)
     assert not any(metric.applies(job) for metric in METRICS)
     got = perplexity_metric.measure(job, 12.0, None, None)
     assert got.value == pytest.approx(math.exp(12 * 20 / got.extra["tokens"]))
@@ -204,7 +205,7 @@ def test_the_exact_nll_of_a_language_model_is_its_mean_and_its_perplexity():
     model = TextLM(DataInfo(torch.full((WORDS,), 1 / WORDS), Kind.TOKENS), embedding=4, units=5)
     model = drawn(model.double(), 0.7).requires_grad_(False)
     x = documents(20)
-    job = Job(model, x, SETTINGS, 0)
+    job = Job(model, x, EvalSettings.of(SETTINGS), 0)
     nll, perplexity_of = exact_nll_metric.METRIC.measures(job, model.score(x))
     each = -model.log_evidence(x)
     assert nll.value == pytest.approx(float(each.mean()))
@@ -214,7 +215,7 @@ def test_the_exact_nll_of_a_language_model_is_its_mean_and_its_perplexity():
 
 def test_the_models_that_do_not_encode_have_none_of_it():
     model = check.tiny({"name": "sbn", "dims": [2, 3]}).requires_grad_(False)
-    job = Job(model, torch.ones(5, check.VISIBLE), SETTINGS, 0)
+    job = Job(model, torch.ones(5, check.VISIBLE), EvalSettings.of(SETTINGS), 0)
     assert not any(file.METRIC.applies(job) for file in (information_metric, aggregate_metric))
     (part,) = stream(model, job.x, 5, 0)
     assert not isinstance(part.posterior, Gaussian)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import fields
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from vaebench.metrics.log_z import estimate
 from vaebench.protocol import log_z, registry, signature
 from vaebench.results import flags
 from vaebench.results.stats import Measure
+from vaebench.settings.records import EvalSettings
 
 EVAL = {
     "bound_samples": 20,
@@ -137,7 +139,7 @@ def test_the_error_of_log_z_is_honest(x):
     % is 5 errors."""
     model = check.tiny(DIRECTED, seed=1, scale=0.6).requires_grad_(False)
     settings = {"logz_method": "ais", "logz_temperatures": 10, "logz_chains": 50}
-    found = [estimate(model.prior(), settings, seed) for seed in range(60)]
+    found = [estimate(model.prior(), EvalSettings.of(settings), seed) for seed in range(60)]
     spread = torch.stack([f.value for f in found]).std()
     stated = torch.stack([f.error for f in found]).square().mean().sqrt()
     assert float(spread / stated) == pytest.approx(1.0, abs=0.45)
@@ -165,9 +167,9 @@ def test_too_large_for_enumeration():
     with pytest.raises(
         UserError, match=r"eval.logz_method=exact: 21 \+ 21 units .*; allowed: auto, ais, tempering"
     ):
-        estimate(machine, {"logz_method": "exact"}, 0)
+        estimate(machine, EvalSettings(logz_method="exact"), 0)
     quick = {"logz_temperatures": 1, "logz_chains": 2}
-    assert estimate(machine, quick, 0).method.startswith("AIS, 1 steps")
+    assert estimate(machine, EvalSettings.of(quick), 0).method.startswith("AIS, 1 steps")
     assert log_z.MAX_SIDE == boltzmann_exact.MAX_SIDE
 
 
@@ -225,7 +227,12 @@ OF_DATA = {"logz_base", "logz_spacing"}
 @pytest.mark.parametrize("name", ["dvae", "dvae_short", "rbm"])
 def test_options_have_every_setting(name):
     other = {"posterior_temperatures"} if name == "rbm" else OF_DATA
-    wanted = {k: v for k, v in log_z.LOG_Z_DEFAULTS.items() if k not in other}
+    wanted = {
+        f.name: f.default
+        for f in fields(EvalSettings)
+        if f.name.startswith("logz") or f.name == "posterior_temperatures"
+    }
+    wanted = {k: v for k, v in wanted.items() if k not in other}
     assert set(wanted) <= set(catalogue.load_yaml("eval", name))
     if name == "dvae":
         assert catalogue.load_yaml("eval", name).items() >= wanted.items()

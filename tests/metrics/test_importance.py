@@ -4,7 +4,6 @@ would overflow."""
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +13,8 @@ from vaebench.estimators import exact, jackknife
 from vaebench.estimators.importance_weighted import ImportanceSum, importance, nested
 from vaebench.estimators.weights import Pass, stream
 from vaebench.metrics.importance import METRIC
+from vaebench.metrics.job import Job
+from vaebench.settings.records import EvalSettings
 
 CONFIG = {"name": "sbn", "dims": [2, 3]}
 
@@ -203,5 +204,5 @@ def test_the_error_is_honest(model, x):
 @pytest.mark.parametrize(("posterior", "weighted"), [("factorial", True), ("deterministic", False)])
 def test_a_posterior_that_is_a_point_has_nothing_to_weigh(x, posterior, weighted):
     net = check.tiny({"name": "sbn", "dims": [3], "posterior": posterior}, seed=1)
-    job = SimpleNamespace(model=net, x=x, settings={"iw_samples": 5})
+    job = Job(net, x, EvalSettings(iw_samples=5), 0)
     assert METRIC.applies(job) is weighted

@@ -11,6 +11,7 @@ from vaebench.check import checks as check
 from vaebench.estimators.log_z.partition import LogZ
 from vaebench.metrics.job import Job, case_error
 from vaebench.metrics.normaliser import METRIC
+from vaebench.settings.records import EvalSettings
 
 
 def test_the_error_over_examples_is_that_of_their_mean():
@@ -35,7 +36,7 @@ def test_log_z_is_told_from_below_and_from_above():
         upper_error=torch.tensor(0.2),
         upper_exact=True,
     )
-    (found,) = METRIC.measures(Job(model, torch.zeros(2, 4), {}, 0), log_z)
+    (found,) = METRIC.measures(Job(model, torch.zeros(2, 4), EvalSettings(), 0), log_z)
     assert (found.value, found.error) == pytest.approx((5.0, 0.1))
     assert found.extra["upper"] == pytest.approx(5.5)
     assert found.extra["upper_error"] == pytest.approx(0.2)

@@ -14,6 +14,7 @@ from vaebench.metrics import evidence_bound
 from vaebench.metrics.job import Job
 from vaebench.metrics.left_to_right import METRIC
 from vaebench.protocol.signature import evaluated, samples_of, signature
+from vaebench.settings.records import EvalSettings
 
 
 @pytest.mark.parametrize("particles", [1, 4])
@@ -67,7 +68,7 @@ def test_it_does_not_depend_on_the_size_of_a_part(monkeypatch):
 
 
 def test_the_measures_and_their_protocol():
-    job = Job(built(), X[:3], {"particles": 5}, 0)
+    job = Job(built(), X[:3], EvalSettings(particles=5), 0)
     found, perplexity, pooled = METRIC.measures(job, METRIC.collect(job))
     bound = evidence_bound.METRIC
     above, perplexity_above, _ = bound.measures(job, bound.collect(job))
@@ -89,7 +90,7 @@ def test_the_measures_and_their_protocol():
     bounds = job.model.evidence_bound(job.x)
     assert above.value == pytest.approx(-float(bounds.mean()))
     assert above.extra["spread"] == pytest.approx(float(bounds.std()) / 3**0.5)
-    assert not METRIC.applies(Job(built(), X, {"particles": None}, 0))
+    assert not METRIC.applies(Job(built(), X, EvalSettings(particles=None), 0))
 
     config = {
         "data": {"name": "tiny"},

@@ -17,6 +17,7 @@ from vaebench.metrics.length_nll import METRIC
 from vaebench.metrics.validation import validation_bound
 from vaebench.protocol.signature import evaluated, samples_of, signature
 from vaebench.results import flags
+from vaebench.settings.records import EvalSettings
 
 X = torch.tensor([[2.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 1.0, 1.0], [0.0, 3.0, 1.0]]).double()
 
@@ -28,7 +29,7 @@ def nll(model):
 
 
 def measured(model, **settings):
-    job = Job(model, X, settings, 0)
+    job = Job(model, X, EvalSettings.of(settings), 0)
     return {m.name: m for m in METRIC.measures(job, METRIC.collect(job))}
 
 
@@ -77,7 +78,7 @@ def test_annealed_from_both_sides_it_is_near():
 def test_documents_of_one_length_share_its_error():
     """Two of length 3, one of 1 and one of 4: the weights of the three errors are 2, 1 and 1."""
     collected = length_nll.annealed(
-        built(), X, {"logz_method": "ais", "logz_temperatures": 5, "logz_chains": 20}, 0
+        built(), X, EvalSettings(logz_method="ais", logz_temperatures=5, logz_chains=20), 0
     )
     one, three, four = collected.log_z.error.tolist()
     found = float(collected.variance(collected.log_z.error).sum())
@@ -102,7 +103,7 @@ def test_the_errors_of_both_directions_by_hand():
     )
     energy = torch.tensor([1.0, 3.0, 5.0, 7.0], dtype=torch.float64)
     collected = length_nll.Annealed(energy, log_z, torch.tensor([1, 0, 1, 2]))
-    job = Job(built(), X, {}, 0)
+    job = Job(built(), X, EvalSettings(), 0)
     below, above, *_ = METRIC.measures(job, collected)
     assert below.value == pytest.approx((3 + 4 + 7 + 10) / 4)
     assert above.value == below.value + 0.5

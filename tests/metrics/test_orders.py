@@ -17,6 +17,7 @@ from vaebench.metrics.job import Job
 from vaebench.metrics.order_nll import METRIC
 from vaebench.models.doc_nade import DocNADE
 from vaebench.protocol.signature import signature
+from vaebench.settings.records import EvalSettings
 
 X = torch.tensor([[2, 1, 0, 1], [0, 0, 1, 0], [1, 1, 1, 0]]).double()
 
@@ -55,7 +56,7 @@ def test_the_error_is_the_scatter_over_seeds(model):
 
 
 def test_the_measure_and_its_protocol(model):
-    job = Job(model, X, {"orders": 3}, 0)
+    job = Job(model, X, EvalSettings(orders=3), 0)
     found, perplexity, pooled = METRIC.measures(job, METRIC.collect(job))
     log_p = orders.log_evidence(model, X, 3, 0)
     assert found.name == "nll"
@@ -70,7 +71,10 @@ def test_the_measure_and_its_protocol(model):
     error = float(log_p_per_word.var(0).sum().sqrt()) / math.sqrt(3) / 3
     assert perplexity.error == pytest.approx(perplexity.value * error)
     assert pooled.value == pytest.approx(float(torch.exp(-log_p.mean(0).sum() / X.sum())))
-    assert METRIC.measures(one := Job(model, X, {}, 0), METRIC.collect(one))[0].error is None
+    assert (
+        METRIC.measures(one := Job(model, X, EvalSettings(), 0), METRIC.collect(one))[0].error
+        is None
+    )
 
     config = {
         "data": {"name": "tiny"},

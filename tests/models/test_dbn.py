@@ -18,6 +18,7 @@ from vaebench.metrics.job import Job
 from vaebench.objectives.base import Batch
 from vaebench.protocol import log_z as protocol
 from vaebench.rng import noise
+from vaebench.settings.records import EvalSettings
 
 D = 4
 N1 = 3
@@ -89,10 +90,10 @@ def test_annealing_from_the_base_rates_finds_log_z():
     }
     wanted = float(boltzmann_exact.log_z(model.prior().detach()))
     for seed in range(5):
-        found = Job(model.requires_grad_(False), X, settings, seed).normaliser
+        found = Job(model.requires_grad_(False), X, EvalSettings.of(settings), seed).normaliser
         assert "given base" in found.method
         assert abs(float(found.value) - wanted) < 4.75 * float(found.error) < 0.5
-    uniform = log_z.of_prior(model, X, {**settings, "logz_base": "uniform"}, 0)
+    uniform = log_z.of_prior(model, X, EvalSettings.of({**settings, "logz_base": "uniform"}), 0)
     assert "uniform base" in uniform.method
 
 
@@ -104,7 +105,7 @@ def test_the_base_rates_are_those_of_the_posterior_over_the_examples(monkeypatch
     monkeypatch.setattr(log_z, "CASES", 3)
     model = dbn().requires_grad_(False)
     settings = {"logz_method": "ais", "logz_temperatures": 2, "logz_chains": 3}
-    log_z.of_prior(model, X, {**settings, "logz_base": "base_rate"}, 0)
+    log_z.of_prior(model, X, EvalSettings.of({**settings, "logz_base": "base_rate"}), 0)
     layer1, layer2 = seen["base"]
     mean = torch.sigmoid(model.encode(X)).mean(0)
     torch.testing.assert_close(torch.sigmoid(layer1), (mean + 0.05) / 1.05)

@@ -22,6 +22,7 @@ from vaebench.models.eonade import EoNADE, observed
 from vaebench.objectives.base import Batch
 from vaebench.objectives.order_agnostic import OrderAgnostic
 from vaebench.rng import noise
+from vaebench.settings.records import EvalSettings
 
 KINDS = [{"layers": 1}, {"layers": 2}, {"layers": 3, "squeeze": 0.0}]
 
@@ -143,7 +144,7 @@ def test_an_ensemble_is_the_mean_of_probabilities(monkeypatch):
     assert float(found.exp().sum()) == pytest.approx(1.0, abs=1e-12)
     assert (found >= members.mean(0) - 1e-12).all()
 
-    job = Job(model, every, {"members": 3}, 0)
+    job = Job(model, every, EvalSettings(members=3), 0)
     (measure,) = METRIC.measures(job, METRIC.collect(job))
     assert measure.value == pytest.approx(-float(found.mean()))
     assert measure.extra["spread"] == pytest.approx(float(found.std()) / 32**0.5)

@@ -18,6 +18,7 @@ from vaebench.models.made import MADE
 from vaebench.objectives.base import Batch
 from vaebench.objectives.likelihood import Likelihood
 from vaebench.protocol.signature import signature
+from vaebench.settings.records import EvalSettings
 
 KINDS = [{}, {"layers": 2, "masks": 3}, {"layers": 3, "direct": False, "masks": 2}]
 
@@ -128,10 +129,10 @@ def test_an_ensemble_has_no_more_members_than_masks():
     wanted = torch.log(members.exp().mean(0))
     torch.testing.assert_close(ensemble.log_evidence(model, every, 50), wanted, rtol=0, atol=1e-12)
     torch.testing.assert_close(
-        METRIC.collect(Job(model, every, {"members": 3}, 0)), wanted, rtol=0, atol=1e-12
+        METRIC.collect(Job(model, every, EvalSettings(members=3), 0)), wanted, rtol=0, atol=1e-12
     )
     torch.testing.assert_close(
-        METRIC.collect(Job(model, every, {}, 0)), members[0], rtol=0, atol=1e-12
+        METRIC.collect(Job(model, every, EvalSettings(), 0)), members[0], rtol=0, atol=1e-12
     )
 
 

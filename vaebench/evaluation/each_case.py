@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,12 +10,11 @@ from vaebench.errors import UserError
 from vaebench.metrics import bound, exact_nll, importance
 from vaebench.metrics.job import Job
 from vaebench.models.base import Model
+from vaebench.settings.records import EvalSettings
 
 
 @torch.no_grad()
-def each_case(
-    model: Model, x: Tensor, settings: dict[str, Any], seed: int
-) -> dict[str, np.ndarray]:
+def each_case(model: Model, x: Tensor, settings: EvalSettings, seed: int) -> dict[str, np.ndarray]:
     """Return the numbers that the measures of an evaluation average, with the same noise.
 
     Args:

@@ -24,6 +24,7 @@ from vaebench.protocol.registry import METRICS
 from vaebench.protocol.signature import signature
 from vaebench.results import flags
 from vaebench.results.stats import Measure
+from vaebench.settings.records import EvalSettings
 from vaebench.work.steps import Box, steps
 
 log = logging.getLogger(__name__)
@@ -32,19 +33,17 @@ OF_WORDS = ("bound", "iw_nll", "nll", "perplexity")
 """Measures that say how well words are predicted."""
 
 
-def cases(splits: Splits, settings: dict[str, Any]) -> Tensor:
+def cases(splits: Splits, settings: EvalSettings) -> Tensor:
     """Return the examples that the ``eval`` settings ask for, (n, d).
 
     They are all of a split, or ``points`` spread evenly over it.
     """
-    return torch.from_numpy(examples.fixed(splits, settings["split"], places(splits, settings)))
+    return torch.from_numpy(examples.fixed(splits, settings.split, places(splits, settings)))
 
 
-def places(splits: Splits, settings: dict[str, Any]) -> np.ndarray:
+def places(splits: Splits, settings: EvalSettings) -> np.ndarray:
     """Return the positions of these examples in the split, (n,)."""
-    return examples.every_nth(
-        np.arange(len(getattr(splits, settings["split"]))), settings["points"]
-    )
+    return examples.every_nth(np.arange(len(getattr(splits, settings.split))), settings.points)
 
 
 def evaluate(
@@ -72,8 +71,8 @@ def evaluate(
         seed: Seed of the run.
         chunk: Samples per pass, for speed only.
     """
-    settings = config["eval"]
-    seeds = repeat_seeds(seed, settings.get("repeats") or 1)
+    settings = EvalSettings.of(config["eval"])
+    seeds = repeat_seeds(seed, settings.repeats)
     each = Box(found=[])
     for number in steps("evaluations", len(seeds), each):
         measures = _measured(Job(model, x, settings, seeds[number]), chunk)

@@ -23,6 +23,7 @@ from vaebench.files import write_atomic
 from vaebench.models.base import Model
 from vaebench.results import means_file, run_files
 from vaebench.results.means_file import SELECTED, Point
+from vaebench.settings.records import EvalSettings
 from vaebench.training import checkpoint, snapshots
 from vaebench.training.build import put
 from vaebench.training.checkpoint import Checkpoint
@@ -41,7 +42,7 @@ def write_means(
     updates and kinds is kept, because the numbers depend on nothing else. Raises UserError for a
     damaged snapshot.
     """
-    split = config["eval"].get("means", "valid")
+    split = EvalSettings.of(config["eval"]).means
     kept = snapshots.listed(folder)
     if not kept or not scalar(model):
         return

@@ -24,7 +24,7 @@ class Active(Metric[ActiveUnits | ActiveMeans]):
         """
         if len(job.x) < 2 or not isinstance(job.model, LatentModel):
             return False
-        return isinstance(job.model, GaussianPosterior) or job.settings["bound_samples"] > 1
+        return isinstance(job.model, GaussianPosterior) or job.settings.bound_samples > 1
 
     def collect(self, job: Job) -> ActiveUnits | ActiveMeans:
         """Return an object that gathers posterior means.
@@ -34,7 +34,7 @@ class Active(Metric[ActiveUnits | ActiveMeans]):
         n = len(job.x)
         if isinstance(job.model, GaussianPosterior):
             return ActiveMeans(n)
-        return ActiveUnits(n, job.settings["bound_samples"], job.model.sizes[1:], job.x.device)
+        return ActiveUnits(n, job.settings.bound_samples, job.model.sizes[1:], job.x.device)
 
     def measures(self, job: Job, collected: ActiveUnits | ActiveMeans) -> list[Measure]:
         """Return the number of active units, in all and by layer, and what counts as active."""
@@ -45,7 +45,7 @@ class Active(Metric[ActiveUnits | ActiveMeans]):
         else:
             active = collected.result()
 
-        samples = job.settings["bound_samples"]
+        samples = job.settings.bound_samples
         return [job.measure("active_units", sum(active), None, samples, layers=active, **settings)]
 
 

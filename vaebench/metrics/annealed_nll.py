@@ -17,7 +17,6 @@ from vaebench.metrics.base import Metric
 from vaebench.metrics.job import Job
 from vaebench.models.base import Ancestral, LatentModel
 from vaebench.results.stats import Measure
-from vaebench.settings.records import EvalSettings
 
 
 class AnnealedNLL(Metric[Annealed]):
@@ -34,7 +33,7 @@ class AnnealedNLL(Metric[Annealed]):
         model = job.model
         real = model.facts.latent == "gaussian" and not model.facts.reads_documents
         return (
-            bool(job.settings.get("ais_chains"))
+            bool(job.settings.ais_chains)
             and real
             and isinstance(model, LatentModel)
             and _dreams(model)
@@ -42,8 +41,9 @@ class AnnealedNLL(Metric[Annealed]):
 
     def collect(self, job: Job) -> Annealed:
         """Return the weights of all chains of every example."""
-        settings = EvalSettings.of(job.settings)
-        how = Annealing(temperatures=settings.ais_temperatures, chains=job.settings["ais_chains"])
+        chains = job.settings.ais_chains
+        assert chains is not None  # by ``applies``
+        how = Annealing(temperatures=job.settings.ais_temperatures, chains=chains)
         return log_evidence(cast(Dreaming, job.model), job.x, job.seed, how)
 
     def measures(self, job: Job, collected: Annealed) -> list[Measure]:

@@ -22,7 +22,7 @@ class Bound(Metric[BoundSum]):
 
     def collect(self, job: Job) -> BoundSum:
         """Return sums over the samples of every example."""
-        return BoundSum(len(job.x), job.settings["bound_samples"], job.x.device, log_z=job.log_z)
+        return BoundSum(len(job.x), job.settings.bound_samples, job.x.device, log_z=job.log_z)
 
     def measures(self, job: Job, collected: BoundSum) -> list[Measure]:
         """Return the bound, the KL with that of each layer, and the perplexities of documents."""

@@ -15,7 +15,6 @@ from vaebench.metrics.job import Job, case_error
 from vaebench.models.base import Ensemble, ExactModel, OrderedModel
 from vaebench.nn.precision import products_in
 from vaebench.results.stats import Measure
-from vaebench.settings.records import EvalSettings
 
 
 class ExactNLL(Metric[Tensor]):
@@ -33,7 +32,7 @@ class ExactNLL(Metric[Tensor]):
     def collect(self, job: Job) -> Tensor:
         """Return log p(x) of every example, (n,), nats."""
         if isinstance(job.model, Ensemble):
-            return ensemble.log_evidence(job.model, job.x, EvalSettings.of(job.settings).members)
+            return ensemble.log_evidence(job.model, job.x, job.settings.members)
 
         with products_in(job.precision, job.x.device):
             known = enumeration.known(job.model, job.x)

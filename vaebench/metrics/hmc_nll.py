@@ -22,22 +22,23 @@ class HMCNLL(Metric[tuple[Tensor, Tensor]]):
 
     def applies(self, job: Job) -> bool:
         """Whether the model has vectors and a Gaussian posterior, and samples are asked for."""
-        wanted = job.settings.get("hmc_samples")
         return (
-            bool(wanted)
+            job.settings.hmc_samples is not None
             and isinstance(job.model, GaussianPosterior)
             and not job.model.facts.reads_documents
         )
 
     def collect(self, job: Job) -> tuple[Tensor, Tensor]:
         """Return log p(x) of every example and the acceptance rate of its chain, (n,) each."""
-        assert isinstance(job.model, GaussianPosterior)  # by ``applies``
-        return log_evidence(job.model, job.x, job.seed, Chains(job.settings["hmc_samples"]))
+        samples = job.settings.hmc_samples
+        assert isinstance(job.model, GaussianPosterior)  # by ``applies``, and the next too
+        assert samples is not None
+        return log_evidence(job.model, job.x, job.seed, Chains(samples))
 
     def measures(self, job: Job, collected: tuple[Tensor, Tensor]) -> list[Measure]:
         """Return one number; one run of the chains does not show its Monte Carlo error."""
         values, accepted = collected
-        samples = job.settings["hmc_samples"]
+        samples = job.settings.hmc_samples
         acceptance = float(accepted.mean())
         return [
             job.measure(

@@ -21,13 +21,15 @@ class ImportanceNLL(Metric[ImportanceSum]):
 
         If the posterior is a single point, all samples are the same and there is nothing to weigh.
         """
-        if not job.settings["iw_samples"] or not isinstance(job.model, SampledPosterior):
+        if not job.settings.iw_samples or not isinstance(job.model, SampledPosterior):
             return False
         return not job.model.deterministic
 
     def collect(self, job: Job) -> ImportanceSum:
         """Return sums of the weights of every example."""
-        return ImportanceSum(len(job.x), job.settings["iw_samples"], job.x.device, log_z=job.log_z)
+        samples = job.settings.iw_samples
+        assert samples is not None  # by ``applies``
+        return ImportanceSum(len(job.x), samples, job.x.device, log_z=job.log_z)
 
     def measures(self, job: Job, collected: ImportanceSum) -> list[Measure]:
         """Return the NLL and, for documents, the perplexities."""

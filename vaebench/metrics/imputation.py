@@ -13,7 +13,6 @@ from vaebench.estimators.imputation import Decoding, decodes, errors, missing
 from vaebench.metrics.base import Metric
 from vaebench.metrics.job import Job, case_error
 from vaebench.results.stats import Measure
-from vaebench.settings.records import EvalSettings
 
 
 class Imputation(Metric[Tensor]):
@@ -24,11 +23,11 @@ class Imputation(Metric[Tensor]):
 
         The settings must ask for imputation.
         """
-        return bool(job.settings.get("imputation")) and decodes(job.model)
+        return bool(job.settings.imputation) and decodes(job.model)
 
     def collect(self, job: Job) -> Tensor:
         """Return the shares of wrong pixels, (chains, steps + 1, n)."""
-        settings = EvalSettings.of(job.settings)
+        settings = job.settings
         kind = str(settings.imputation)
         hidden = missing(kind, settings.missing, job.model.info.shape, len(job.x), job.seed).to(
             job.x.device

@@ -32,7 +32,7 @@ class Job:
 
     model: Model
     x: Tensor
-    settings: dict[str, Any]
+    settings: EvalSettings
     seed: int
 
     @cached_property
@@ -63,7 +63,7 @@ class Job:
         """
         if isinstance(self.model, BoltzmannPosterior):
             samples = posterior_chains(self.settings)
-            temperatures = log_z.posterior_temperatures(self.settings)
+            temperatures = self.settings.posterior_temperatures
             return annealed_posterior.stream(
                 self.model, self.x, samples, temperatures, self.seed, chunk=chunk, state=state
             )
@@ -93,7 +93,7 @@ class Job:
     @property
     def precision(self) -> str:
         """The format of the products in likelihoods: ``float32`` or ``bfloat16``."""
-        return EvalSettings.of(self.settings).precision
+        return self.settings.precision
 
     def measure(
         self,

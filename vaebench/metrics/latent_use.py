@@ -17,7 +17,7 @@ from vaebench.estimators.posteriors import Gather, posteriors
 from vaebench.estimators.variational import BoundSum
 from vaebench.estimators.weights import stream
 from vaebench.models.base import GaussianPosterior
-from vaebench.protocol.signature import MI_BATCH
+from vaebench.settings.records import EvalSettings
 
 
 def latent_use(
@@ -39,7 +39,7 @@ def latent_use(
         x: Examples (n, d), at least two.
         seed: Seed of the noise.
         purpose: Purpose of the noise.
-        parts: Rows of the batches of ``mi_batch``; None: batches of MI_BATCH examples.
+        parts: Rows of the batches of ``mi_batch``; None: batches of the default size.
         batch_seed: Seed of the samples that estimate ``mi_batch``; None: the samples of all other
             numbers.
     """
@@ -52,7 +52,7 @@ def latent_use(
     found = total.result()
     p = gathered.result()
     log_q = p.log_aggregate()
-    parts = batches(model, x, MI_BATCH) if parts is None else parts
+    parts = batches(model, x, EvalSettings.mi_batch) if parts is None else parts
     own = p if batch_seed is None else posteriors(model, x, batch_seed, purpose, known=p)
 
     return {

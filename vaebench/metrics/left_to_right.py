@@ -23,12 +23,14 @@ class LeftToRight(Metric[Tensor]):
 
     def applies(self, job: Job) -> bool:
         """Whether the model is a topic model, and the settings ask for particles."""
-        return bool(job.settings.get("particles")) and isinstance(job.model, LDA)
+        return bool(job.settings.particles) and isinstance(job.model, LDA)
 
     def collect(self, job: Job) -> Tensor:
         """Return the estimate of log p of every document, (n,), nats."""
-        assert isinstance(job.model, LDA)  # by ``applies``
-        return log_evidence(job.model, job.x, job.settings["particles"], job.seed)
+        particles = job.settings.particles
+        assert isinstance(job.model, LDA)  # by ``applies``, and the next too
+        assert particles is not None
+        return log_evidence(job.model, job.x, particles, job.seed)
 
     def measures(self, job: Job, collected: Tensor) -> list[Measure]:
         """Return the NLL and the perplexities.
@@ -36,7 +38,7 @@ class LeftToRight(Metric[Tensor]):
         ``spread`` is the standard error of the mean over documents. The Monte Carlo error is not
         known from one evaluation; only repeats show it.
         """
-        particles = job.settings["particles"]
+        particles = job.settings.particles
         value = -float(collected.mean())
         nll = job.measure(
             "left_to_right_nll",

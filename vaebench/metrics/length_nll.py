@@ -21,8 +21,9 @@ from vaebench.metrics.base import Metric
 from vaebench.metrics.job import Job, case_error
 from vaebench.metrics.log_z import free_energies
 from vaebench.models.replicated_softmax import ReplicatedSoftmax, log_shares
-from vaebench.protocol.log_z import LOG_Z_DEFAULTS, log_z_method
+from vaebench.protocol.log_z import log_z_method
 from vaebench.results.stats import Measure
+from vaebench.settings.records import EvalSettings
 
 
 class Annealed(NamedTuple):
@@ -125,7 +126,7 @@ def _largest_gap(gap: Tensor, error: Tensor, upper_error: Tensor) -> tuple[float
 def annealed(
     model: ReplicatedSoftmax,
     x: Tensor,
-    settings: dict[str, Any],
+    settings: EvalSettings,
     seed: int,
     *,
     reverse: bool = False,
@@ -137,7 +138,6 @@ def annealed(
     the training data, or ``uniform``. Raises UserError for tempering, and for 'exact' if that is
     too large.
     """
-    settings = LOG_Z_DEFAULTS | settings
     energies = free_energies(model, x)
     lengths, place = x.sum(-1, dtype=torch.int64).unique(return_inverse=True)
     method = log_z_method(settings, len(model.p.hidden))
@@ -151,13 +151,13 @@ def annealed(
     if method != "ais":
         raise UserError(f"eval.logz_method={method}: not for documents; allowed: auto, exact, ais")
 
-    times = SPACINGS[settings["logz_spacing"]](settings["logz_temperatures"])
+    times = SPACINGS[settings.logz_spacing](settings.logz_temperatures)
     base = (
         log_shares(model.mean)
-        if settings["logz_base"] == "base_rate"
+        if settings.logz_base == "base_rate"
         else torch.zeros_like(model.mean)
     )
-    how = Annealing(times, settings["logz_chains"], base)
+    how = Annealing(times, settings.logz_chains, base)
     log_z = by_length.ais(model, lengths, how, seed, reverse=reverse, purpose=purpose)
     return Annealed(energies, log_z, place)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -16,12 +14,13 @@ from vaebench.estimators.log_z.spacing import SPACINGS
 from vaebench.models.base import BoltzmannPrior, EnergyModel
 from vaebench.models.dbn import DBN
 from vaebench.models.rbm import BinaryRBM
-from vaebench.protocol.log_z import LOG_Z_DEFAULTS, log_z_method
+from vaebench.protocol.log_z import log_z_method
+from vaebench.settings.records import EvalSettings
 
 
 def estimate(
     rbm: RBM,
-    settings: dict[str, Any],
+    settings: EvalSettings,
     seed: int,
     *,
     reverse: bool | Tensor = False,
@@ -33,7 +32,7 @@ def estimate(
 
     Args:
         rbm: The machine.
-        settings: The ``eval`` settings; a missing one has its default.
+        settings: The ``eval`` settings.
         seed: Seed of the noise.
         reverse: Anneal from above too.
         purpose: Purpose of the noise; nothing else draws noise of it.
@@ -45,23 +44,22 @@ def estimate(
     Raises:
         UserError: If the method is 'exact' and the machine is too large for it.
     """
-    settings = LOG_Z_DEFAULTS | settings
     method = log_z_method(settings, min(rbm.w.shape[-2:]) if side is None else side)
-    chains = settings["logz_chains"]
+    chains = settings.logz_chains
 
     if method == "ais":
-        times = SPACINGS[settings["logz_spacing"]](settings["logz_temperatures"])
+        times = SPACINGS[settings.logz_spacing](settings.logz_temperatures)
         return logz.ais(rbm, times, chains, seed, base=base, reverse=reverse, purpose=purpose)
     if method == "tempering":
         return logz.parallel_tempering(
-            rbm, settings["logz_sweeps"], chains, seed, base=base, purpose=purpose
+            rbm, settings.logz_sweeps, chains, seed, base=base, purpose=purpose
         )
 
     try:
         return logz.exact(rbm)
     except ValueError as e:
         raise UserError(
-            f"eval.logz_method={settings['logz_method']}: {e}; allowed: auto, ais, tempering"
+            f"eval.logz_method={settings.logz_method}: {e}; allowed: auto, ais, tempering"
         ) from None
 
 
@@ -83,7 +81,7 @@ def free_energies(model: EnergyModel, x: Tensor) -> Tensor:
 
 def of_data(
     model: BinaryRBM,
-    settings: dict[str, Any],
+    settings: EvalSettings,
     seed: int,
     *,
     reverse: bool | Tensor = False,
@@ -106,7 +104,7 @@ def of_data(
 def of_prior(
     model: BoltzmannPrior,
     x: Tensor,
-    settings: dict[str, Any],
+    settings: EvalSettings,
     seed: int,
     *,
     reverse: bool = False,
@@ -127,14 +125,9 @@ def of_prior(
     return estimate(model.prior(), settings, seed, reverse=reverse, purpose=purpose, base=base)
 
 
-def _base(mean: Tensor, settings: dict[str, Any]) -> Base:
+def _base(mean: Tensor, settings: EvalSettings) -> Base:
     """Return where annealing begins for a machine whose side 1 is on as often as ``mean`` (n1,)."""
-    if (LOG_Z_DEFAULTS | settings)["logz_base"] != "base_rate":
+    if settings.logz_base != "base_rate":
         return "uniform"
     share = (mean.double() + SMOOTHING) / (1 + SMOOTHING)
     return torch.logit(share, 1e-6), torch.zeros((), dtype=torch.float64, device=mean.device)
-
-
-def posterior_temperatures(settings: dict[str, Any]) -> int:
-    """Return the annealing steps of a Boltzmann posterior by the ``eval`` settings."""
-    return (LOG_Z_DEFAULTS | settings)["posterior_temperatures"]

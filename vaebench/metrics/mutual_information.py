@@ -12,7 +12,6 @@ from vaebench.estimators.posteriors import Gather
 from vaebench.metrics.base import Metric
 from vaebench.metrics.job import Job
 from vaebench.models.base import GaussianPosterior
-from vaebench.protocol.signature import mi_batch
 from vaebench.results.stats import Measure
 
 
@@ -29,7 +28,7 @@ class MutualInformation(Metric[Gather]):
 
     def measures(self, job: Job, collected: Gather) -> list[Measure]:
         """Return the estimate, with the size of its batches, their number and the ceiling."""
-        size = mi_batch(job.settings)
+        size = job.settings.mi_batch
         parts = batches(job.model, job.x, size)
         found = batchwise(collected.result(), parts)
 

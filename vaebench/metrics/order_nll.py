@@ -12,7 +12,6 @@ from vaebench.metrics import document_perplexity
 from vaebench.metrics.base import Metric
 from vaebench.metrics.job import Job, case_error
 from vaebench.models.base import OrderedModel
-from vaebench.protocol import signature
 from vaebench.results.stats import Measure
 
 
@@ -27,7 +26,7 @@ class OrderNLL(Metric[Tensor]):
         """Return log p(x | order) of every example and order, (orders, n), nats."""
         if not isinstance(job.model, OrderedModel):
             raise TypeError(f"{type(job.model).__name__} reads an example in one order")
-        return orders.log_evidence(job.model, job.x, signature.orders(job.settings), job.seed)
+        return orders.log_evidence(job.model, job.x, job.settings.orders, job.seed)
 
     def measures(self, job: Job, collected: Tensor) -> list[Measure]:
         """Return the NLL and the perplexities.

@@ -24,7 +24,7 @@ from vaebench.metrics import log_z
 from vaebench.metrics.base import Metric
 from vaebench.metrics.job import Job, case_error
 from vaebench.models.rbm import BinaryRBM
-from vaebench.protocol.log_z import LOG_Z_DEFAULTS, log_z_method
+from vaebench.protocol.log_z import log_z_method
 from vaebench.results.stats import Measure
 from vaebench.rng import noise
 from vaebench.work.steps import Box, steps
@@ -57,10 +57,9 @@ class RBMNLL(Metric[Annealed]):
             raise TypeError(f"{type(model).__name__} is no Boltzmann machine over the data")
         energies = log_z.free_energies(model, job.x)
 
-        settings = LOG_Z_DEFAULTS | job.settings
-        annealed = log_z_method(settings, model.machine().b2.shape[-1]) == "ais"
-        reverse = relaxed(model, job.x, settings["logz_chains"], job.seed) if annealed else False
-        return Annealed(energies, log_z.of_data(model, settings, job.seed, reverse=reverse))
+        annealed = log_z_method(job.settings, model.machine().b2.shape[-1]) == "ais"
+        reverse = relaxed(model, job.x, job.settings.logz_chains, job.seed) if annealed else False
+        return Annealed(energies, log_z.of_data(model, job.settings, job.seed, reverse=reverse))
 
     def measures(self, job: Job, collected: Annealed) -> list[Measure]:
         """Return the NLL and log Z in both directions.

@@ -21,11 +21,12 @@ class AnnealedNLL(Metric[AnnealedSum]):
 
     def applies(self, job: Job) -> bool:
         """Whether the model has a Boltzmann posterior, and the settings ask for samples."""
-        return bool(job.settings["iw_samples"]) and job.boltzmann_posterior
+        return bool(job.settings.iw_samples) and job.boltzmann_posterior
 
     def collect(self, job: Job) -> AnnealedSum:
         """Return sums of the weights of all chains."""
-        samples = job.settings["iw_samples"]
+        samples = job.settings.iw_samples
+        assert samples is not None  # by ``applies``
         chains = posterior_chains(job.settings)
         return AnnealedSum(len(job.x), samples, job.x.device, chains=chains, log_z=job.log_z)
 

@@ -23,7 +23,7 @@ from vaebench.metrics.length_nll import annealed
 from vaebench.models.base import BoltzmannPosterior, BoltzmannPrior, GaussianPosterior, Model
 from vaebench.models.rbm import BinaryRBM
 from vaebench.models.replicated_softmax import ReplicatedSoftmax
-from vaebench.protocol.log_z import BASE_RATE, VALID_POSTERIOR_TEMPERATURES
+from vaebench.protocol.log_z import VALID_POSTERIOR_TEMPERATURES, at_validation
 from vaebench.rng import seeds
 
 
@@ -77,30 +77,18 @@ def validation_bound(
     ):
         return exact_value(model, x)
 
+    if not isinstance(model, ReplicatedSoftmax | BinaryRBM | BoltzmannPrior):
+        return -bound(model, x, samples, seed, "valid").value
+
+    given = at_validation(settings["temperatures"], settings["chains"], model.facts.base_rates)
     if isinstance(model, ReplicatedSoftmax):
-        given = {
-            "logz_temperatures": settings["temperatures"],
-            "logz_chains": settings["chains"],
-            **BASE_RATE,
-        }
         energies, log_z_of, length = annealed(model, x, given, seed, purpose="valid_logz")
         return float((energies + log_z_of.value[length]).mean())
 
     if isinstance(model, BinaryRBM):
-        given = {
-            "logz_temperatures": settings["temperatures"],
-            "logz_chains": settings["chains"],
-            **BASE_RATE,
-        }
         found = log_zs.of_data(model, given, seed, purpose="valid_logz")
         return float(log_zs.free_energies(model, x).mean() + found.value)
 
-    if not isinstance(model, BoltzmannPrior):
-        return -bound(model, x, samples, seed, "valid").value
-
-    given = {"logz_temperatures": settings["temperatures"], "logz_chains": settings["chains"]}
-    if model.facts.base_rates:
-        given |= BASE_RATE
     log_z = float(log_zs.of_prior(model, x, given, seed, purpose="valid_logz").value)
 
     if not isinstance(model, BoltzmannPosterior):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 from vaebench.errors import UserError
@@ -15,31 +14,38 @@ MAX_SIDE = 20
 by enumeration."""
 
 
-LOG_Z_DEFAULTS: dict[str, Any] = {
-    f.name: f.default
-    for f in fields(EvalSettings)
-    if f.name.startswith("logz") or f.name == "posterior_temperatures"
-}
-"""Settings of log Z that hold if the ``eval`` option does not have them."""
-
-
-BASE_RATE: dict[str, Any] = {"logz_base": "base_rate", "logz_spacing": "late"}
-"""How a validation anneals log Z if base rates exist: as Salakhutdinov & Murray (2008) did."""
-
-
 VALID_POSTERIOR_TEMPERATURES = 100
 """Annealing steps of a Boltzmann posterior at a validation, if the objective has no such setting of
 its own."""
 
 
-def log_z_method(settings: dict[str, Any], side: int) -> str:
+def at_validation(temperatures: int, chains: int, base_rates: bool) -> EvalSettings:
+    """Return how a validation anneals log Z.
+
+    Args:
+        temperatures: Number of temperatures.
+        chains: Number of chains.
+        base_rates: Whether the machine has base rates. Then annealing begins there, as in
+            Salakhutdinov & Murray (2008).
+    """
+    if not base_rates:
+        return EvalSettings(logz_temperatures=temperatures, logz_chains=chains)
+    return EvalSettings(
+        logz_temperatures=temperatures,
+        logz_chains=chains,
+        logz_base="base_rate",
+        logz_spacing="late",
+    )
+
+
+def log_z_method(settings: EvalSettings, side: int) -> str:
     """Return ``logz_method`` with ``auto`` resolved: 'exact', 'ais' or 'tempering'.
 
     Args:
         settings: Those of ``eval``.
         side: Units on the smaller side of the Boltzmann machine, by which ``auto`` decides.
     """
-    method = (LOG_Z_DEFAULTS | settings)["logz_method"]
+    method = settings.logz_method
     return ("exact" if side <= MAX_SIDE else "ais") if method == "auto" else method
 
 
@@ -60,12 +66,12 @@ def log_z_parts(config: dict[str, Any], measure: str) -> list[str]:
     if metric is None or not metric.files:
         return []
 
-    ev = LOG_Z_DEFAULTS | config["eval"]
+    ev = EvalSettings.of(config["eval"])
     parts = []
     if metric.log_z and ("prior" in without or "evidence" in without):
         parts.append(_log_z_part(config, ev))
     if metric.samples and "posterior" in without:
-        parts.append(f"posterior:ais-{ev['posterior_temperatures']}x{posterior_chains(ev)}")
+        parts.append(f"posterior:ais-{ev.posterior_temperatures}x{posterior_chains(ev)}")
 
     return parts
 
@@ -86,19 +92,18 @@ def side_of(config: dict[str, Any]) -> int:
     return min(model["dims"]) if "dims" in model else model["latents"] // 2
 
 
-def _log_z_part(config: dict[str, Any], settings: dict[str, Any]) -> str:
-    settings = LOG_Z_DEFAULTS | settings
+def _log_z_part(config: dict[str, Any], settings: EvalSettings) -> str:
     method = log_z_method(settings, side_of(config))
-    steps = {"ais": "logz_temperatures", "tempering": "logz_sweeps"}.get(method)
+    steps = {"ais": settings.logz_temperatures, "tempering": settings.logz_sweeps}.get(method)
     if not steps:
         return f"logz:{method}"
 
-    unusual = [
-        settings[key]
-        for key in ("logz_base", "logz_spacing")
-        if settings[key] != LOG_Z_DEFAULTS[key]
-    ]
-    return "-".join([f"logz:{method}", f"{settings[steps]}x{settings['logz_chains']}", *unusual])
+    unusual = []
+    if settings.logz_base != EvalSettings.logz_base:
+        unusual.append(settings.logz_base)
+    if settings.logz_spacing != EvalSettings.logz_spacing:
+        unusual.append(settings.logz_spacing)
+    return "-".join([f"logz:{method}", f"{steps}x{settings.logz_chains}", *unusual])
 
 
 def _validation_parts(config: dict[str, Any], without: tuple[str, ...]) -> list[str]:
@@ -112,13 +117,8 @@ def _validation_parts(config: dict[str, Any], without: tuple[str, ...]) -> list[
     if "valid_temperatures" not in rule:
         return ["logz:exact", "posterior:exact"]
 
-    settings = {
-        "logz_temperatures": rule["valid_temperatures"],
-        "logz_chains": rule["valid_chains"],
-    }
-    if family(config).base_rates:
-        settings |= BASE_RATE
-
+    base_rates = family(config).base_rates
+    settings = at_validation(rule["valid_temperatures"], rule["valid_chains"], base_rates)
     parts = [_log_z_part(config, settings)]
     if "posterior" in without:
         steps = rule.get("posterior_temperatures", VALID_POSTERIOR_TEMPERATURES)
@@ -134,17 +134,17 @@ def summed(config: dict[str, Any], measure: str) -> bool:
     return measure.startswith("valid_") and "posterior:exact" in log_z_parts(config, measure)
 
 
-def posterior_chains(settings: dict[str, Any]) -> int:
+def posterior_chains(settings: EvalSettings) -> int:
     """Return the samples of a Boltzmann posterior for each case: as many as any measure takes."""
-    return max(settings["bound_samples"], settings["iw_samples"] or 0)
+    return max(settings.bound_samples, settings.iw_samples or 0)
 
 
 def _check_posterior_chains(config: dict[str, Any]) -> None:
     """Refuse one sample of a posterior that is annealed with as many chains as samples."""
-    settings = config["eval"]
+    settings = EvalSettings.of(config["eval"])
     if posterior_chains(settings) < 2:
         raise UserError(
-            f"eval.bound_samples={settings['bound_samples']}: the posterior of every case is "
+            f"eval.bound_samples={settings.bound_samples}: the posterior of every case is "
             "annealed with as many chains; allowed here: a whole number, at least 2, or as many "
             "eval.iw_samples"
         )
@@ -169,15 +169,15 @@ def check_log_z(config: dict[str, Any]) -> None:
     if "posterior" in without:
         _check_posterior_chains(config)
 
-    base = config["eval"].get("logz_base", "uniform")
-    if base != "uniform" and not family(config).base_rates:
+    settings = EvalSettings.of(config["eval"])
+    if settings.logz_base != "uniform" and not family(config).base_rates:
         able = ", ".join(name for name, facts in FAMILIES.items() if facts.base_rates)
-        raise UserError(f"eval.logz_base={base}: for the models {able} only; allowed here: uniform")
+        raise UserError(
+            f"eval.logz_base={settings.logz_base}: for the models {able} only; "
+            "allowed here: uniform"
+        )
 
-    if (
-        not ("prior" in without or "evidence" in without)
-        or config["eval"].get("logz_method") != "exact"
-    ):
+    if settings.logz_method != "exact" or not ("prior" in without or "evidence" in without):
         return
 
     side = side_of(config)

@@ -13,27 +13,8 @@ from vaebench.protocol.registry import METRICS, is_timing
 from vaebench.settings.kinds import shown
 from vaebench.settings.records import EvalSettings
 
-MI_BATCH = EvalSettings.mi_batch
-"""Default number of cases in a batch within which a mutual information is taken, as in He et al.
-(2019) on text."""
-
-
-FLOAT32 = EvalSettings.precision
-"""The usual precision, which a protocol does not name."""
-
-
 TRAINED_ON = "trained_on"
 """Key of a configuration: the data of the training, if a model is evaluated on other data."""
-
-
-def mi_batch(settings: dict[str, Any]) -> int:
-    """Return the cases of a batch for the mutual information, by the settings of ``eval``."""
-    return settings.get("mi_batch") or MI_BATCH
-
-
-def orders(settings: dict[str, Any]) -> int:
-    """Return over how many orders of an example log p(x) is averaged, by the ``eval`` settings."""
-    return settings.get("orders") or EvalSettings.orders
 
 
 def samples_of(config: dict[str, Any], measure: str) -> int | None:
@@ -60,13 +41,13 @@ def evaluated(config: dict[str, Any], measure: str) -> list[str]:
     Only measures whose settings ``config`` may change are listed, and ``measure``, the one that the
     table compares. All other measures of the model are taken along with these.
     """
-    ev = config["eval"]
+    ev = EvalSettings.of(config["eval"])
     model = family(config)
 
     if model.exact:
         names = ["nll"]
     elif model.bounded:
-        names = ["bound", *(["left_to_right_nll"] if ev.get("particles") else [])]
+        names = ["bound", *(["left_to_right_nll"] if ev.particles else [])]
     elif "evidence" in model.unnormalised:
         names = ["annealed_nll"]
         if any(part.startswith("logz:ais") for part in log_z_parts(config, "annealed_nll")):
@@ -76,18 +57,18 @@ def evaluated(config: dict[str, Any], measure: str) -> list[str]:
     else:
         names = ["bound", "kl"]
         # Active units are found by a variance over cases: one case is not enough.
-        if ev["points"] != 1 and (ev["bound_samples"] > 1 or model.encoded):
+        if ev.points != 1 and (ev.bound_samples > 1 or model.encoded):
             names.append("active_units")
-        if ev["iw_samples"] and not deterministic(config):
+        if ev.iw_samples and not deterministic(config):
             names.append("iw_nll")
         if model.encoded:
             names.append("mi_batch")
-        if model.encoded and not model.reads_documents and ev.get("hmc_samples"):
+        if model.encoded and not model.reads_documents and ev.hmc_samples:
             names.append("hmc_nll")
-        if model.latent == "gaussian" and not model.reads_documents and ev.get("ais_chains"):
+        if model.latent == "gaussian" and not model.reads_documents and ev.ais_chains:
             names.append("ais_nll")
         sampled = "posterior" not in model.unnormalised
-        if ev.get("imputation") and sampled and draws_bits(config):
+        if ev.imputation and sampled and draws_bits(config):
             names.append("imputation")
 
     if measure in METRICS and METRICS[measure].files and measure not in names:
@@ -126,10 +107,11 @@ def check_precision(config: dict[str, Any]) -> None:
     Raises:
         UserError: If it is not float32, and the model's family does not allow that.
     """
-    precision = config["eval"].get("precision", FLOAT32)
-    if precision != FLOAT32 and "eval" not in family(config).half:
+    precision = EvalSettings.of(config["eval"]).precision
+    if precision != EvalSettings.precision and "eval" not in family(config).half:
         raise UserError(
-            f"eval.precision={precision}: for models of images only; allowed here: {FLOAT32}"
+            f"eval.precision={precision}: for models of images only; allowed here: "
+            f"{EvalSettings.precision}"
         )
 
 
@@ -173,11 +155,9 @@ def signature(
             data were read.
     """
     data = config["data"]
-    ev = config["eval"]
+    ev = EvalSettings.of(config["eval"])
     split, points = (
-        ("valid", valid_points(config))
-        if measure.startswith("valid_")
-        else (ev["split"], ev["points"])
+        ("valid", valid_points(config)) if measure.startswith("valid_") else (ev.split, ev.points)
     )
 
     name = data["name"] + (f"@{data_hash[:8]}" if data_hash else "")
@@ -195,11 +175,11 @@ def signature(
         parts.append(f"samples:{samples}")
 
     if measure == "mi_batch":
-        parts.append(f"batch:{mi_batch(ev)}")
+        parts.append(f"batch:{ev.mi_batch}")
     if measure == "imputation":
-        parts += _missing(EvalSettings.of(ev))
+        parts += _missing(ev)
     if measure == "ais_nll":
-        parts.append(f"temperatures:{EvalSettings.of(ev).ais_temperatures}")
+        parts.append(f"temperatures:{ev.ais_temperatures}")
     if measure == "nll" and family(config).ensemble:
         parts.append(f"members:{members(config)}")
 
@@ -209,11 +189,14 @@ def signature(
     if refined and not family(config).exact:
         parts += [f"svi:{refined}", f"svi_batch:{config['train']['batch']}"]
 
-    precision = ev.get("precision", FLOAT32)
-    if precision != FLOAT32 and measure in METRICS and METRICS[measure].likelihood:
-        parts.append(f"precision:{precision}")
+    if (
+        ev.precision != EvalSettings.precision
+        and measure in METRICS
+        and METRICS[measure].likelihood
+    ):
+        parts.append(f"precision:{ev.precision}")
     if family(config).ordered and measure in METRICS and METRICS[measure].likelihood:
-        parts.append(f"orders:{orders(ev)}")
+        parts.append(f"orders:{ev.orders}")
 
     parts += log_z_parts(config, measure)
     parts += [f"select:{config['train']['select']}", f"recipe:{config['recipe']}"]
@@ -222,7 +205,7 @@ def signature(
 
 def members(config: dict[str, Any]) -> int:
     """Return how many members of an ensemble are averaged: no more than the model has masks."""
-    asked: int = config["eval"].get("members", EvalSettings.members)
+    asked = EvalSettings.of(config["eval"]).members
     masks: int | None = config["model"].get("masks")
     return asked if masks is None else min(asked, masks)
 

@@ -163,12 +163,12 @@ def each_case(run: Stored, should_stop: ShouldStop = never) -> Cases:
     Raises UserError as ``opened`` does, and Interrupted when ``should_stop`` returns True.
     """
     with opened(run) as session:
-        settings = session.config["eval"]
+        settings = session.cell.eval
         try:
             places, columns = session.each_case(should_stop)
         except Interrupted:
             raise Interrupted("interrupted; nothing was written") from None
 
-        data = session.examined.splits.hash_of(settings["split"])
+        data = session.examined.splits.hash_of(settings.split)
         name = f"{run.cell.key}/seed-{run.seed}"
-        return Cases(name, data, settings["split"], places, columns, settings.get("iw_samples"))
+        return Cases(name, data, settings.split, places, columns, settings.iw_samples)

@@ -360,7 +360,7 @@ class Session:
         """
         self.check_trained()
         (s,) = self.seeds
-        settings = self.config["eval"]
+        settings = self.cell.eval
         model = self.trio.model.to(self.device)
         put(model, evaluated_checkpoint(s, self.cell.train.select))
 
@@ -437,7 +437,7 @@ class Session:
             Interrupted: If ``should_stop`` returned True; what was computed by then is kept.
         """
         on = self.examined
-        x = cases(on.splits, self.config["eval"]).to(self.device)
+        x = cases(on.splits, self.cell.eval).to(self.device)
         kept, spent = begun.read()
 
         def keep(loops: list[Kept], seconds: float) -> None:

@@ -70,9 +70,11 @@ class Section:
     def of(cls, section: Mapping[str, Any]) -> Self:
         """Return the record of a section.
 
-        Keys that the record does not have, such as ``name``, are ignored.
+        Keys that the record does not have, such as ``name``, are ignored. A key that is missing or,
+        in results of earlier versions, null where nothing allows that, has its default.
         """
-        return cls(**{f.name: section[f.name] for f in fields(cls) if f.name in section})
+        given = {f.name: section[f.name] for f in fields(cls) if f.name in section}
+        return cls(**{k: v for k, v in given.items() if v is not None})
 
 
 @dataclass(frozen=True, kw_only=True)
