@@ -13,7 +13,7 @@ from vaebench.config.cells import GROUPS, VERSION, run_key
 from vaebench.config.compose import cells
 from vaebench.data.info import DataInfo
 from vaebench.errors import UserError
-from vaebench.report.costs import estimate
+from vaebench.results.costs import estimate
 
 FILES = {
     "model": "model/sbn",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from vaebench.protocol.signature import signature
+from vaebench.results.standing import record
 from vaebench.results.stats import Measure
-from vaebench.results.status import record
 from vaebench.results.store import Store
 from vaebench.running.execute import Asked, unfinished
 

@@ -18,8 +18,8 @@ from vaebench.config import catalogue
 from vaebench.config.catalogue import load_preset, load_table
 from vaebench.config.compose import cells
 from vaebench.report import stored
-from vaebench.report.costs import estimate
 from vaebench.results import digest, earlier_runs, index, listing
+from vaebench.results.costs import estimate
 from vaebench.results.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kit.cluster import Listed, launch
 
-from vaebench.results.status import record
+from vaebench.results.standing import record
 from vaebench.running import tasks as runner
 from vaebench.running.launchers import carried
 from vaebench.running.tasks import Task

@@ -12,7 +12,7 @@ import pytest
 from kit.cluster import RUNS, WAITS, Listed, launch, lines, statuses
 
 from vaebench.errors import UserError
-from vaebench.results.status import record
+from vaebench.results.standing import record
 from vaebench.running.launchers import elsewhere
 from vaebench.running.launchers.engine import State
 from vaebench.running.tasks import Task

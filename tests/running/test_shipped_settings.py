@@ -6,7 +6,7 @@ import pytest
 
 from vaebench.config.catalogue import load_preset, load_table
 from vaebench.config.compose import cells
-from vaebench.report.costs import estimate, reference_records
+from vaebench.results.costs import estimate, reference_records
 from vaebench.running.shipped_settings import with_settings
 
 

@@ -18,8 +18,8 @@ from vaebench.config.cells import Cell, run_key
 from vaebench.config.compose import cells, reevaluated
 from vaebench.errors import UserError
 from vaebench.protocol.signature import signature
-from vaebench.report.costs import estimate
 from vaebench.results import flags
+from vaebench.results.costs import estimate
 from vaebench.results.long_frame import (
     COLUMNS,
     FLAG,
@@ -32,8 +32,9 @@ from vaebench.results.long_frame import (
     read_csv,
     typed,
 )
+from vaebench.results.standing import record
 from vaebench.results.stats import Measure
-from vaebench.results.status import Status, record
+from vaebench.results.status import Status
 from vaebench.results.store import Store, read_note
 from vaebench.running import tasks as runner
 

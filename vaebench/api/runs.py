@@ -13,6 +13,7 @@ from vaebench.config import catalogue
 from vaebench.errors import UserError
 from vaebench.results import result_file, run_files, shipped_models
 from vaebench.results.current import is_current
+from vaebench.results.status import Status
 from vaebench.results.store import read_note
 from vaebench.settings import options
 from vaebench.settings.defaults import results_root
@@ -85,7 +86,7 @@ class Run:
     @property
     def status(self) -> str:
         """The state of the run: done, trained (and not evaluated), diverged, failed or partial."""
-        return str(self.result.get("status", "partial"))
+        return str(self.result.get("status", Status.PARTIAL))
 
     @property
     def measures(self) -> list[Measure]:

@@ -133,11 +133,9 @@ class Job:
         """
         if self.normaliser:
             extra["log_z_error"] = float(self.normaliser.error)
-            extra |= {
-                flags.WITHIN + key: self.normaliser.trust[key]
-                for key in flags.OF_ANNEALING
-                if key in self.normaliser.trust
-            }
+            trust = self.normaliser.trust
+            names = zip(flags.OF_LOG_Z, flags.OF_ANNEALING, strict=True)
+            extra |= {within: trust[key] for within, key in names if key in trust}
         return self.measure(name, value, error, samples, **extra)
 
 

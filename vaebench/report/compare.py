@@ -25,6 +25,7 @@ from vaebench.report.select import (
     records,
 )
 from vaebench.results.stats import combine, half_width
+from vaebench.results.status import Status
 from vaebench.settings import options
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def _parts(frame: pd.DataFrame, by: list[str]) -> dict[Name, list[Record]]:
     rows = records(frame)
     parts: dict[Name, list[Record]] = {}
     for row in only_current(rows):
-        if row["status"] == "done" and row["metric"]:
+        if row["status"] == Status.DONE and row["metric"]:
             parts.setdefault((*(str(row[name]) for name in by), row["metric"]), []).append(row)
 
     entries = _places(tuple(str(row[name]) for name in by) for row in rows)

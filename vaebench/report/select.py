@@ -15,6 +15,7 @@ from vaebench.protocol.protocol import Protocol
 from vaebench.protocol.registry import is_timing
 from vaebench.results import flags
 from vaebench.results.stats import combine, mean_error, repeats_of
+from vaebench.results.status import Status
 from vaebench.settings.kinds import is_number
 
 if TYPE_CHECKING:
@@ -141,7 +142,9 @@ def last_of_runs(rows: Sequence[Record]) -> list[Record]:
 
 def taken(rows: Iterable[Record], metric: str) -> list[Record]:
     """Return a metric's rows of finished runs, measured as the cell asks, whatever their values."""
-    return only_current(row for row in rows if row["status"] == "done" and row["metric"] == metric)
+    return only_current(
+        row for row in rows if row["status"] == Status.DONE and row["metric"] == metric
+    )
 
 
 def kinds(rows: Iterable[Record]) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from vaebench.report.select import (
 )
 from vaebench.results import flags
 from vaebench.results.stats import verdict
+from vaebench.results.status import Status
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -296,7 +297,7 @@ class _Cost(NamedTuple):
 
 
 def _cost(runs: Sequence[Record]) -> _Cost:
-    done = [run for run in _first_of_seeds(runs) if run["status"] == "done"]
+    done = [run for run in _first_of_seeds(runs) if run["status"] == Status.DONE]
     timed = [run for run in done if run["clock"]] or done
     packs = [run["pack"] for run in done if run["pack"] is not None]
     return _Cost(
@@ -403,10 +404,14 @@ def _in_other_columns(table: Table, row: str, column: str) -> set[str]:
 
 def _divergence(runs: Sequence[Record], label: str) -> str:
     """Return the verdict on a run that diverged in the paper: did every seed that ended, too?"""
-    ended = [s for run in _first_of_seeds(runs) if (s := run["status"]) in ("done", "diverged")]
+    ended = [
+        s for run in _first_of_seeds(runs) if (s := run["status"]) in (Status.DONE, Status.DIVERGED)
+    ]
     if not ended:
         return "-"
-    return (DIVERGED if "done" not in ended else NOT_DIVERGED) + (f", {label}" if label else "")
+    return (DIVERGED if Status.DONE not in ended else NOT_DIVERGED) + (
+        f", {label}" if label else ""
+    )
 
 
 def _survivors(runs: Iterable[Record], lost: set[int]) -> str:
@@ -415,8 +420,8 @@ def _survivors(runs: Iterable[Record], lost: set[int]) -> str:
     Those that are left may be the lucky ones. A partial run may still finish. ``lost`` has finished
     seeds whose measure is not finite or impossible; they count as diverged.
     """
-    done = {run["seed"] for run in runs if run["status"] == "done"}
-    gone = {run["seed"] for run in runs if run["status"] in ("failed", "diverged")} | lost
+    done = {run["seed"] for run in runs if run["status"] == Status.DONE}
+    gone = {run["seed"] for run in runs if run["status"] in (Status.FAILED, Status.DIVERGED)} | lost
     tried = done | gone
     return f", {len(tried) - len(gone)} of {len(tried)} seeds" if gone else ""
 
@@ -435,7 +440,7 @@ def _status(
     seeds = _first_of_seeds(runs)
     parts = []
     reasons = []
-    for status in ("failed", "diverged", "partial", "trained"):
+    for status in (Status.FAILED, Status.DIVERGED, Status.PARTIAL, Status.TRAINED):
         some = [run for run in seeds if run["status"] == status]
         if some:
             parts.append(f"{len(some)} {status}")
@@ -443,7 +448,7 @@ def _status(
                 f"seed {run['seed']} {status}: {run['reason']}" for run in some if run["reason"]
             ]
 
-    done = [run for run in seeds if run["status"] == "done"]
+    done = [run for run in seeds if run["status"] == Status.DONE]
     without = len(done) - len(numbers)
     if without:
         parts.append(f"{without} without a number")

@@ -43,9 +43,8 @@ OF_ANNEALING = ("ess", "chains", "gap", "gap_error")
 """Keys in ``extra`` of an annealed measure: the effective number of chains, their number, and by
 how much the estimate from above exceeds it, with the standard error of that."""
 
-WITHIN = "log_z_"
-"""Beginning of keys in ``extra`` that say of the log Z within a measure what the same keys without
-it say of an annealed measure."""
+OF_LOG_Z = ("log_z_ess", "log_z_chains", "log_z_gap", "log_z_gap_error")
+"""The same keys of a measure that contains an annealed log Z; they are about log Z."""
 
 UNKNOWN_WORDS = "unknown words"
 """Kind of flag by which a number hardly tells of the text: most words that it was measured on are
@@ -245,20 +244,19 @@ def _annealing(measure: Measure) -> tuple[str, str] | None:
     start as samples of the RBM: if they all start in some of its modes, log Z is that of these
     modes.
     """
-    reasons = _unconverged(measure, WITHIN)
+    reasons = _unconverged(measure, OF_LOG_Z, " of log Z")
     if measure.name in ANNEALED:
-        reasons += _unconverged(measure, "")
+        reasons += _unconverged(measure, OF_ANNEALING)
     return (ANNEALING, "; ".join(reasons)) if reasons else None
 
 
-def _unconverged(measure: Measure, prefix: str) -> list[str]:
-    """Return why an annealing has not converged, by the keys that begin with ``prefix``."""
-    ess, chains, gap, error = (measure.extra.get(prefix + key) for key in OF_ANNEALING)
+def _unconverged(measure: Measure, keys: Sequence[str], of: str = "") -> list[str]:
+    """Return why an annealing has not converged, by such keys of ``extra`` as OF_ANNEALING."""
+    ess, chains, gap, error = map(measure.extra.get, keys)
 
     reasons = []
     if is_number(ess) and is_number(chains) and ess < LEAST_SHARE * chains:
-        of_log_z = " of log Z" if prefix else ""
-        reasons.append(f"the effective number of chains{of_log_z} is {ess:.1f} of {chains:,}")
+        reasons.append(f"the effective number of chains{of} is {ess:.1f} of {chains:,}")
     if is_number(gap) and is_number(error) and abs(gap) - SIGMAS * error > MOST_GAP:
         what = "log p(x)" if measure.name == "ais_nll" else "log Z"
         where = " on cases that the model made" if measure.name == "ais_nll" else ""

@@ -18,6 +18,7 @@ from vaebench.errors import UserError, nearest
 from vaebench.files import jsonable, parse_json
 from vaebench.results import long_frame, result_file, run_files
 from vaebench.results.lock import Held, hold
+from vaebench.results.status import Status
 from vaebench.rng.seeds import LARGEST_SEED
 from vaebench.settings.defaults import folder_of_runs
 
@@ -105,7 +106,7 @@ class Store:
         if result is not None or not (self.run_dir(key, seed) / run_files.CHECKPOINT).is_file():
             return result
 
-        return {"schema": 1, "status": "partial", "reason": "", "measures": []}
+        return {"schema": 1, "status": str(Status.PARTIAL), "reason": "", "measures": []}
 
     def frame(
         self, cells: list[Cell], seeds: list[int], known: Results | None = None

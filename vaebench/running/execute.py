@@ -16,7 +16,8 @@ from vaebench.config.cells import Cell
 from vaebench.config.tables import Table
 from vaebench.errors import UserError
 from vaebench.formatting import counted
-from vaebench.results.status import Record, Status, record
+from vaebench.results.standing import Record, record
+from vaebench.results.status import Status
 from vaebench.results.store import Results, Store
 from vaebench.running import launchers
 from vaebench.running import tasks as work

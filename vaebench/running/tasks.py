@@ -25,7 +25,8 @@ from vaebench.results import curves, flags
 from vaebench.results.current import is_current
 from vaebench.results.lock import Busy, Held
 from vaebench.results.result_file import readable_measures
-from vaebench.results.status import Record, Status, record
+from vaebench.results.standing import Record, record
+from vaebench.results.status import Status
 from vaebench.results.store import Store
 from vaebench.running import accepted
 from vaebench.running.accepted import loader_of, shape_of

@@ -15,6 +15,7 @@ from vaebench.report.select import (
     only_current,
     records,
 )
+from vaebench.results.status import Status
 from vaebench.site.sources import Results
 
 MEASURES = ("nll", "iw_nll", "bound")
@@ -87,7 +88,7 @@ def _alike(result: Results) -> dict[tuple[str, ...], list[Record]]:
     """Group the rows of finished runs by row, column, preset, key and signature."""
     found: dict[tuple[str, ...], list[Record]] = {}
     for row in only_current(records(result.frame)):
-        if row["status"] == "done" and row["metric"] in MEASURES:
+        if row["status"] == Status.DONE and row["metric"] in MEASURES:
             name = tuple(row[part] for part in ("row", "column", "preset", "key", "signature"))
             found.setdefault(name, []).append(row)
     return found

@@ -16,6 +16,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
 from vaebench.results.stats import Measure
+from vaebench.results.status import Status
 from vaebench.tracking.base import Subject, Tracker
 from vaebench.tracking.names import as_key
 
@@ -56,7 +57,7 @@ class MLflow(Tracker):
     def finish(self, status: str, update: int, measures: Sequence[Measure]) -> None:
         self._metrics(update, {f"final/{m.name}": m.value for m in measures})
         self._client.set_tag(self._id, "vaebench.status", status)
-        self._client.set_terminated(self._id, "FINISHED" if status == "done" else "FAILED")
+        self._client.set_terminated(self._id, "FINISHED" if status == Status.DONE else "FAILED")
 
     def _metrics(self, update: int, values: Mapping[str, float]) -> None:
         now = int(time.time() * 1000)

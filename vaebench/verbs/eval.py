@@ -101,7 +101,7 @@ def _evaluate(run: Stored, progress: Progress, should_stop: ShouldStop) -> None:
 
 def _cost(session: Session) -> str:
     """Return what an evaluation will cost, in words, as far as it is known."""
-    from vaebench.report.costs import stored_evaluation
+    from vaebench.results.costs import stored_evaluation
 
     if not session.examined.own:
         return f"on other data, {session.examined.splits.name}"

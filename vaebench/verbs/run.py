@@ -57,12 +57,12 @@ def run(args: Namespace) -> int:
     from vaebench.config.compose import cells
     from vaebench.config.selection import parse, seeds
     from vaebench.report import stored, written
-    from vaebench.report.costs import reference_records
-    from vaebench.report.plan import announced, describe
+    from vaebench.results.costs import reference_records
     from vaebench.results.earlier_runs import noticed
     from vaebench.results.store import Store
     from vaebench.running.execute import Shard, execute, plan, unexpected
     from vaebench.running.later import end_of, told
+    from vaebench.running.plan import announced, describe
     from vaebench.running.shipped_settings import with_settings
 
     # What is asked for.

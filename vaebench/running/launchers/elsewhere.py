@@ -18,7 +18,8 @@ from typing import Any
 
 from vaebench.errors import UserError
 from vaebench.formatting import counted
-from vaebench.results.status import Status, record
+from vaebench.results.standing import record
+from vaebench.results.status import Status
 from vaebench.results.store import Store
 from vaebench.running.launchers import carried
 from vaebench.running.launchers.base import Launched

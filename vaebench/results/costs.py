@@ -13,6 +13,7 @@ from vaebench.config.cells import Cell, readable, run_key, versions
 from vaebench.results import digest, index, shipped
 from vaebench.results.digest import cost, sizes
 from vaebench.results.long_frame import lacking
+from vaebench.results.status import Status
 from vaebench.results.store import Store
 from vaebench.settings.kinds import is_number
 
@@ -46,7 +47,7 @@ def estimate(
     alike = []
     for r in recorded:
         training = _known(r.get("seconds"))
-        if r.get("status") != "done" or not training or not _on(kind, r):
+        if r.get("status") != Status.DONE or not training or not _on(kind, r):
             continue
         evaluated = _known(r.get("eval_seconds")) if evaluate else 0.0
         if r["key"] in keys:

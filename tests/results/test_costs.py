@@ -9,9 +9,9 @@ import pytest
 from vaebench.config.catalogue import load_preset, load_table, presets_of
 from vaebench.config.cells import Cell
 from vaebench.config.compose import cells
-from vaebench.report import costs, recorded
-from vaebench.report.costs import estimate, reference_records
-from vaebench.results import shipped
+from vaebench.report import recorded
+from vaebench.results import costs, shipped
+from vaebench.results.costs import estimate, reference_records
 from vaebench.results.long_frame import LATER, csv_text, read_csv, write_csv
 
 

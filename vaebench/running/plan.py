@@ -11,8 +11,8 @@ from typing import Any
 
 from vaebench.config.cells import readable
 from vaebench.formatting import aligned, duration
-from vaebench.report.costs import estimate, evaluation
 from vaebench.results import index
+from vaebench.results.costs import estimate, evaluation
 from vaebench.results.status import Status
 from vaebench.results.store import Store
 from vaebench.running import tasks as runner
