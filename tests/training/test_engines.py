@@ -14,7 +14,7 @@ from vaebench.nn.lending import places_of
 from vaebench.objectives.base import Objective
 from vaebench.optim import SGD, Adam
 from vaebench.running import machine
-from vaebench.training import choice
+from vaebench.training import choice, kernel_engine
 from vaebench.training import engines as fast
 from vaebench.training.graphs import Captured
 
@@ -341,3 +341,15 @@ def test_another_c_library_is_left_alone(monkeypatch):
     monkeypatch.setattr(machine.sys, "platform", "linux")
     monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: object())  # musl has no mallopt
     machine.keep_freed_memory()
+
+
+def test_a_kernel_refuses_what_would_be_trained_otherwise():
+    """It knows no weight decay, and ``has_kernel`` says so before."""
+    rule = objectives.build(
+        {"name": "wake_sleep", "weight_decay": 0.1},
+        models.build({"name": "sbn", "dims": [3]}, DataInfo(torch.full((4,), 0.5))),
+    )
+    assert not choice.has_kernel(rule, SGD(0.1))
+    params = {k: v.unsqueeze(0) for k, v in rule.state_dict().items()}
+    with pytest.raises(ValueError, match="no kernel with weight decay"):
+        kernel_engine.Engine(rule, SGD(0.1), params, torch.zeros(2, 4))

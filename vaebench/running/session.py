@@ -41,7 +41,7 @@ from vaebench.training import clock, resume
 from vaebench.training.bookkeeping import write_curve
 from vaebench.training.build import Trio, batches_of, in_updates, put, trio
 from vaebench.training.checkpoint import Checkpoint, checksum
-from vaebench.training.choice import choose_engine, has_kernel, only_plain, usable
+from vaebench.training.choice import Choice
 from vaebench.training.loop import train
 from vaebench.training.programs import NotCompiled
 from vaebench.training.run_state import RunState, TrainingStatus, evaluated_checkpoint
@@ -280,44 +280,23 @@ class Session:
         )
 
     def _choose_engines(self, seeds: list[RunState]) -> None:
-        """Choose the engine of every seed.
-
-        A seed keeps the engine that it began with, so that it continues bit for bit, unless the
-        user asks for another one.
-        """
-        model, objective, optimiser = self.trio
-        layers = model.kernel_layers
-        if only_plain(objective, self.splits.kind) and not layers:
-            for s in seeds:
-                s.engine = "plain"
-            return
-
+        """Choose the engine of every seed."""
+        _, objective, optimiser = self.trio
         asked = self.cell.run.engine
-        kernel = has_kernel(objective, optimiser, self.splits.kind)
-        choose = partial(
-            choose_engine,
-            updates=self.updates,
-            device=self.device,
-            worth=objective.worth_compiling,
-            layers=layers,
-        )
-        self.records.engine, lack = choose(asked, kernel=kernel)
-        if lack:
-            log.warning("no kernel: %s; the engine is %s", lack, self.records.engine)
+        choice = Choice(objective, optimiser, self.splits.kind, asked, self.updates, self.device)
+        self.records.engine = choice.engine
+        if choice.lack:
+            log.warning("no kernel: %s; the engine is %s", choice.lack, choice.engine)
 
         for s in seeds:
-            # Checkpoints that do not name their engine were written before there were kernels.
-            began = s.engine or (choose("auto")[0] if s.update else self.records.engine)
-            if asked == "auto" and usable(began, self.device, kernel):
-                s.engine = began
-                continue
-            if began != self.records.engine:
+            began = choice.began(s.engine, s.update)
+            s.engine = choice.goes_on(began)
+            if s.engine != began:
                 log.warning(
                     "%s: began with the engine %s, goes on with %s: the same in "
                     "law, not bit for bit",
-                    *(s.folder, began, self.records.engine),
+                    *(s.folder, began, s.engine),
                 )
-            s.engine = self.records.engine
 
     def _units(self, updates: int) -> int:
         """Return how many whole units of the budget (see ``train.unit``) so many updates are."""

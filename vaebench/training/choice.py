@@ -26,6 +26,70 @@ def compiler_found() -> bool:
     return any(shutil.which(c) for c in ("g++", "clang++")) and header.is_file()
 
 
+class Choice:
+    """The engines of a training.
+
+    A run keeps the engine that it began with, so that it continues bit for bit, unless the user
+    asks for another one.
+
+    Args:
+        objective: What is trained.
+        optimiser: By what it is trained.
+        kind: Kind of the examples.
+        asked: ``run.engine``.
+        updates: The budget.
+        device: Where it is trained.
+
+    Attributes:
+        engine: The engine of a run that begins now.
+        lack: Why that is not the one asked for or the fastest one; '' if there is nothing to say.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        optimiser: Optimiser,
+        kind: Kind,
+        asked: str,
+        updates: int,
+        device: torch.device,
+    ) -> None:
+        layers = objective.model.kernel_layers
+        self.asked = asked
+        self.device = device
+        self.only_plain = only_plain(objective, kind) and not layers
+        self.kernel = not self.only_plain and has_kernel(objective, optimiser, kind)
+        if self.only_plain:
+            self.engine = self.fastest = "plain"
+            self.lack = ""
+            return
+
+        def choose(setting: str) -> tuple[str, str]:
+            worth = objective.worth_compiling
+            return choose_engine(setting, updates, device, worth, self.kernel, layers)
+
+        self.engine, self.lack = choose(asked)
+        self.fastest = choose("auto")[0]
+
+    def began(self, engine: str, update: int) -> str:
+        """Return the engine with which a run began.
+
+        Args:
+            engine: The one that its checkpoint names; '' for none, as checkpoints that were written
+                before there were kernels name none.
+            update: Updates made.
+        """
+        if self.only_plain:
+            return "plain"
+        return engine or (self.fastest if update else self.engine)
+
+    def goes_on(self, began: str) -> str:
+        """Return the engine with which a run that began with ``began`` goes on."""
+        if self.asked == "auto" and usable(began, self.device, self.kernel):
+            return began
+        return self.engine
+
+
 def choose_engine(
     setting: str,
     updates: int,

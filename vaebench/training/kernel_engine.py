@@ -86,6 +86,9 @@ class Engine:
                 f"no kernel for {type(objective).__name__} with {type(optim).__name__}"
             )
 
+        if objective.weight_decay:
+            raise ValueError("no kernel with weight decay")
+
         model = objective.model
         if (
             not isinstance(model, BeliefNet)
