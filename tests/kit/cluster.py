@@ -34,6 +34,7 @@ class Listed:
 
     name = "listed"
     title = "List"
+    limit = "a job of a list has no limit"
     most = 3
 
     def __init__(self, cluster, each=lambda cluster: None, outlives=True, starts=RUNS, **asks):

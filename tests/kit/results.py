@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vaebench.config.cells import Cell
 from vaebench.protocol.signature import signature
+from vaebench.results.store import seeds_in
 
 
 def config(points=None, **changes):
@@ -58,3 +59,11 @@ def result(seed=0, **changes):
         "measures": [measure(), measure("iw_nll", 29.0, 100, extra={"1": 30.5, "10": 29.5})],
         **changes,
     }
+
+
+def stored(store):
+    """Every result below the root of a store, with its key and seed, sorted by both."""
+    folders = sorted(p for p in store.root.iterdir() if p.is_dir())
+    runs = [(folder.name, seed) for folder in folders for seed in seeds_in(folder)]
+    results = [(key, seed, store.result(key, seed)) for key, seed in runs]
+    return [{**result, "key": key, "seed": seed} for key, seed, result in results if result]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from kit.results import stored
 
 from vaebench import cli
 from vaebench.config import catalogue
@@ -153,7 +154,7 @@ def test_any_result_can_be_listed_reported_and_planned_with(cell, result, tmp_pa
         frame = store.frame([cell], [0])
         (tmp_path / "x.csv").write_text(csv_text(frame))
         assert len(read_csv(tmp_path / "x.csv")) == len(frame)
-        estimate(store.runs(), cell)
+        estimate(stored(store), cell)
         runner._shown(runner.Task(cell, (0,)), store.read_result(cell.key, 0) or {})
         assert cli.main(["ls", "runs", f"run.results={tmp_path}"]) == 0
         words = ["table=nvil_mnist", "preset=quick", "--only", "SBN 200", f"run.results={tmp_path}"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,28 +68,6 @@ class Store:
         Raises Busy at once if another process holds it.
         """
         return hold(self.run_dir(key, seed))
-
-    def runs(self, known: Results | None = None) -> Iterator[dict[str, Any]]:
-        """Yield every result, sorted by key and seed.
-
-        A folder with a checkpoint and no result has status ``partial``. A result that cannot be
-        read is left out with a warning.
-
-        Args:
-            known: Results that have been read already, by key and seed.
-        """
-        read = known or {}
-        for folder in (
-            sorted(p for p in self.root.iterdir() if p.is_dir()) if self.root.is_dir() else []
-        ):
-            for seed in seeds_in(folder):
-                try:
-                    result = read.get((folder.name, seed)) or self.result(folder.name, seed)
-                except UserError as e:
-                    log.warning("%s", e)
-                    continue
-                if result is not None:
-                    yield {**result, "key": folder.name, "seed": seed}
 
     def seeds(self, cells: Iterable[Cell]) -> list[int]:
         """Return all seeds at which one of these cells has a run directory, ascending."""

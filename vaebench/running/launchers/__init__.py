@@ -1,12 +1,13 @@
 """Launchers, which decide where tasks run: in this process, in several, or elsewhere.
 
 A new place to run is a file here with a ``Launcher``, and a line below. A new engine, which runs
-jobs elsewhere, is a file with an ``engine.Engine``.
+jobs elsewhere, is a file with an ``engine.Engine`` and an entry of ``ENGINES``.
 """
 
 from __future__ import annotations
 
 import math
+from importlib import import_module
 
 from vaebench.errors import UserError
 from vaebench.running.launchers.base import Launched, Launcher
@@ -15,11 +16,8 @@ from vaebench.running.launchers.inline import Inline
 from vaebench.running.launchers.processes import Processes
 from vaebench.settings.records import RunSettings
 
-LIMITS = {
-    "slurm": "a job of Slurm is given run.time_limit, and goes on after it",
-    "ray": "a job of Ray goes on to its end",
-}
-"""Engine -> what limits its jobs, in words."""
+ENGINES = {"slurm": "Slurm", "ray": "Ray"}
+"""Engine, by its name in ``run.launcher`` and of its file here -> its class."""
 
 __all__ = ["Launched", "Launcher", "choose"]
 
@@ -37,14 +35,10 @@ def choose(settings: RunSettings, jobs: int, tasks: int, until: float = math.inf
         UserError: If the engine of ``run.launcher`` cannot be had, or if ``until`` is given for an
             engine, which has limits of its own.
     """
-    if settings.launcher != "local" and until != math.inf:
-        raise UserError(f"--minutes: for runs on this machine; {LIMITS[settings.launcher]}")
-    if settings.launcher == "slurm":
-        from vaebench.running.launchers.slurm import Slurm
-
-        return Elsewhere(Slurm(settings))
-    if settings.launcher == "ray":
-        from vaebench.running.launchers.ray import Ray
-
-        return Elsewhere(Ray(settings))
+    if settings.launcher in ENGINES:
+        module = import_module(f"{__name__}.{settings.launcher}")
+        engine = getattr(module, ENGINES[settings.launcher])
+        if until != math.inf:
+            raise UserError(f"--minutes: for runs on this machine; {engine.limit}")
+        return Elsewhere(engine(settings))
     return Inline(until) if jobs <= 1 or tasks <= 1 else Processes(jobs, until)

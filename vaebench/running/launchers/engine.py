@@ -42,11 +42,13 @@ class Engine(Protocol):
     Attributes:
         name: Its name in the setting ``run.launcher`` and of its folder.
         title: Its name for people.
+        limit: What limits its jobs, in words.
         most: Most jobs of a batch.
     """
 
     name: str
     title: str
+    limit: str
     most: int
 
     @property

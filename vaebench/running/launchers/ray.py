@@ -39,6 +39,7 @@ class Ray:
 
     name = "ray"
     title = "Ray"
+    limit = "a job of Ray goes on to its end"
     most = 10_000
 
     def __init__(self, settings: RunSettings) -> None:

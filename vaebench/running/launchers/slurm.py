@@ -50,6 +50,7 @@ class Slurm:
 
     name = "slurm"
     title = "Slurm"
+    limit = "a job of Slurm is given run.time_limit, and goes on after it"
     outlives = True
     most = 1000  # Slurm's default of MaxArraySize is 1001
 
