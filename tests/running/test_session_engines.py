@@ -8,7 +8,7 @@ from kit.sessions import after, result_of
 from vaebench import kernels
 from vaebench.config import compose
 from vaebench.errors import UserError
-from vaebench.running import session
+from vaebench.running import examination, session
 from vaebench.running.tasks import Task, work
 
 needs_numba = pytest.mark.skipif(bool(kernels.missing()), reason="no Numba")
@@ -97,18 +97,18 @@ def test_the_plain_engine_forbids_kernels_everywhere(
 ):
     seen = {}
 
-    def watched(name):
-        work = getattr(session, name)
+    def watched(module, name):
+        work = getattr(module, name)
 
         def wrapped(*args, **more):
             seen[name] = kernels.allowed()
             return work(*args, **more)
 
-        return wrapped
+        monkeypatch.setattr(module, name, wrapped)
 
     monkeypatch.setattr(session.kernels, "missing", lambda: "")
-    for name in ("train", "evaluate"):
-        monkeypatch.setattr(session, name, watched(name))
+    watched(session, "train")
+    watched(examination, "evaluate")
     assert run(make_cell({"run.engine": engine})) == ["done"]
     assert seen == dict.fromkeys(("train", "evaluate"), engine != "plain")
     assert kernels.allowed()

@@ -6,7 +6,7 @@ import pytest
 from kit.runs import status
 from kit.sessions import after, files_in, result_of
 
-from vaebench.running import session
+from vaebench.running import examination, session
 from vaebench.running.tasks import Task, work
 from vaebench.training.programs import NotCompiled
 
@@ -81,7 +81,7 @@ def test_a_best_that_is_gone_fails_its_seed_and_no_other(make_cell, run, load_bi
 
 @pytest.fixture
 def evaluation_fails(monkeypatch):
-    real = session.evaluate
+    real = examination.evaluate
 
     def put(bad_seeds):
         def evaluate(model, x, config, data_hash, seed):
@@ -89,7 +89,7 @@ def evaluation_fails(monkeypatch):
                 raise RuntimeError("no\nsuch luck")
             return real(model, x, config, data_hash, seed)
 
-        monkeypatch.setattr(session, "evaluate", evaluate)
+        monkeypatch.setattr(examination, "evaluate", evaluate)
 
     return put
 

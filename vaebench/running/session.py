@@ -22,31 +22,27 @@ from vaebench.config.cells import Cell
 from vaebench.data.splits import with_cases
 from vaebench.errors import Interrupted, UserError
 from vaebench.evaluation.each_case import each_case
-from vaebench.evaluation.evaluate import cases, evaluate, places
+from vaebench.evaluation.evaluate import cases, places
 from vaebench.evaluation.examined import Examined, other_data
-from vaebench.evaluation.partial import Partial
-from vaebench.evaluation.posterior_means import write_means
-from vaebench.models.base import Model
-from vaebench.results.stats import Measure
 from vaebench.results.status import Status
 from vaebench.results.store import Store
 from vaebench.running import loaded
 from vaebench.running.device import pick_device
-from vaebench.running.machine import describe, keep_freed_memory, versions
+from vaebench.running.examination import Examination
+from vaebench.running.machine import keep_freed_memory
 from vaebench.running.records import Records
 from vaebench.tracking.base import Subject
 from vaebench.tracking.follower import Follower
 from vaebench.tracking.pictures import Pictures, pictures
-from vaebench.training import clock, resume
+from vaebench.training import resume
 from vaebench.training.bookkeeping import write_curve
 from vaebench.training.build import Trio, batches_of, in_updates, put, trio
-from vaebench.training.checkpoint import Checkpoint, checksum
 from vaebench.training.choice import Choice
 from vaebench.training.loop import train
 from vaebench.training.programs import NotCompiled
 from vaebench.training.run_state import RunState, TrainingStatus, evaluated_checkpoint
-from vaebench.work.events import Advanced, Say, ShouldStop, Spared, Working, never, training
-from vaebench.work.steps import Kept, Work
+from vaebench.work.events import Advanced, Say, ShouldStop, Spared, never, training
+from vaebench.work.steps import Work
 
 log = logging.getLogger(__name__)
 
@@ -371,16 +367,16 @@ class Session:
         model = self.trio.model.to(self.device)
         put(model, found)
 
-        begun = Partial(s.folder, self._evaluation(s, found))
-        measures, seconds, failure = self._evaluate(s, model, found, begun, say, should_stop)
+        examination = Examination(self.cell, self.examined, self.splits, s, model, found)
+        measures, seconds, failure = examination.measured(self.who, say, should_stop)
         if not self.examined.own:
-            begun.remove()
+            examination.forget()
             return self.records.add(s, measures)
 
         # The result is written before the trackers are told and before a failure is raised.
         measures += self.records.of_training(s)
         result = self.records.write(s, status, measures, seconds)
-        begun.remove()
+        examination.forget()
         follower.curve(s.curve)
         follower.ended(
             status, found.meta["update"], measures, partial(pictures, model, self.splits, s.seed)
@@ -388,81 +384,6 @@ class Session:
         if failure is not None:
             raise failure
         return result
-
-    def _evaluate(
-        self,
-        s: RunState,
-        model: Model,
-        found: Checkpoint,
-        begun: Partial,
-        say: Say,
-        should_stop: ShouldStop,
-    ) -> tuple[list[Measure], float, Exception | None]:
-        """Evaluate a seed.
-
-        Args:
-            s: The seed.
-            model: The model, with the parameters of ``found`` in it.
-            found: The checkpoint that is evaluated.
-            begun: What an interrupted evaluation has left, and where this one would leave it.
-            say: Called with how far the evaluation is.
-            should_stop: Called meanwhile.
-
-        Returns:
-            The measures, the seconds that they took in all, and the error if the posterior means
-            could not be written.
-
-        Raises:
-            Interrupted: If ``should_stop`` returned True; what was computed by then is kept.
-        """
-        on = self.examined
-        x = cases(on.splits, self.cell.eval).to(self.device)
-        kept, spent = begun.read()
-
-        def keep(loops: list[Kept], seconds: float) -> None:
-            try:
-                begun.write(loops, seconds)
-            except OSError as e:  # the evaluation itself does not depend on it
-                log.warning(
-                    "%s: what the evaluation has found is not kept: %s", begun.path, e.strerror or e
-                )
-
-        def tell(text: str) -> None:
-            say(Working(self.who, f"evaluating seed {s.seed}{text and ': ' + text}"))
-
-        tell("")
-        failure = None
-        try:
-            timer = partial(clock.seconds, self.device)
-            with Work(
-                should_stop, keep=keep, kept=kept, spent=spent, clock=timer, tell=tell
-            ) as work:
-                measures = evaluate(model, x, on.config, on.splits.hash, s.seed)
-                try:
-                    if on.own:
-                        write_means(s.folder, self.config, self.splits, model, found.meta["update"])
-                except Interrupted:
-                    raise
-                except Exception as e:  # raised later, once the measures are written
-                    failure = e
-        except Interrupted as e:
-            raise Interrupted(
-                f"the evaluation of seed {s.seed} {e}; what it has found is kept"
-            ) from None
-        return measures, work.seconds, failure
-
-    def _evaluation(self, s: RunState, found: Checkpoint) -> dict[str, Any]:
-        """Return all that the numbers of an evaluation depend on, rounding included."""
-        return {
-            "eval": self.config["eval"],
-            "model": self.config["model"],
-            "data": self.examined.splits.hash,
-            "seed": s.seed,
-            "parameters": checksum({**found.params, **found.state}),
-            "device": describe(self.device, self.cell.run.threads),
-            "kernels": kernels.allowed(),
-            "versions": versions(),
-        }
 
     def _fail(self, s: RunState, error: Exception) -> None:
         """Record in a seed's result that it failed; the others go on."""
