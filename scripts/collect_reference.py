@@ -5,11 +5,12 @@ Per table and preset the results, the curves, and a figure's plot.
 python scripts/collect_reference.py [RESULTS_FOLDER] [--table NAME ...]
 default: results/runs, all tables
 
-Only finished, failed and diverged runs are taken. What the files have of runs that are not in the
-folder stays, if the table still has the same training in that place; a file without any run in the
-folder is left alone. Where a table is drawn as something else than curves, its numbers are written
-as well, those of the first seed, if its runs are there. A figure that is drawn from formulas needs
-no runs: its points and its image are written.
+Only finished, failed and diverged runs are taken, and those of finished ones that are evaluated as
+the table asks: another table may have evaluated the same run by fewer samples. What the files have
+of runs that are not in the folder stays, if the table still has the same training in that place; a
+file without any run in the folder is left alone. Where a table is drawn as something else than
+curves, its numbers are written as well, those of the first seed, if its runs are there. A figure
+that is drawn from formulas needs no runs: its points and its image are written.
 
 A run that is flagged (an impossible number, one case that decides a mean, a baseline that went
 astray, a layer without KL) is not taken, and named, unless ``--flagged`` asks for it; what the
@@ -32,10 +33,11 @@ from vaebench.report.drawn import Drawn
 from vaebench.report.plots import plot, save_plot
 from vaebench.report.plots.bound import collect_curves
 from vaebench.report.shown import points_text
-from vaebench.results import flags, long_frame, store
+from vaebench.results import flags, long_frame, standing, store
+from vaebench.results.status import Status
 
 REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"
-ENDED = ("done", "failed", "diverged")
+ENDED = (Status.DONE, Status.FAILED, Status.DIVERGED)
 
 
 def collect(runs: store.Store, name: str, preset: str, flagged: bool = False) -> int:
@@ -51,7 +53,7 @@ def collect(runs: store.Store, name: str, preset: str, flagged: bool = False) ->
         return 0
     seeds = runs.seeds(cells)
     frame = runs.frame(cells, seeds)
-    frame = frame[frame["status"].isin(ENDED)].reset_index(drop=True)
+    frame = frame[ids(frame).isin(ended_runs(runs, cells, seeds))].reset_index(drop=True)
     reasons = {} if flagged else refused(frame, table)
     for (row, column, seed), why in reasons.items():
         print(
@@ -88,6 +90,18 @@ def collect(runs: store.Store, name: str, preset: str, flagged: bool = False) ->
         save_plot("bound", curves, image, title)
     print(f"{where.name}: {len(ended)} cells")
     return len(reasons)
+
+
+def ended_runs(
+    runs: store.Store, cells: list[Cell], seeds: list[int]
+) -> list[tuple[str, str, int]]:
+    """The runs that have ended and, if they are trained, are evaluated as the cells ask."""
+    return [
+        (cell.row, cell.column, seed)
+        for cell in cells
+        for seed in seeds
+        if standing.record(runs, cell, seed).status in ENDED
+    ]
 
 
 def refused(frame: pd.DataFrame, table: Table) -> dict[tuple[str, str, int], str]:

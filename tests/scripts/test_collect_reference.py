@@ -11,6 +11,7 @@ from kit.repository import REFERENCE, load_script
 
 from vaebench.config import catalogue, compose
 from vaebench.config.cells import Cell
+from vaebench.protocol.signature import evaluated, samples_of, signature
 from vaebench.results import long_frame
 from vaebench.results.stats import Measure
 from vaebench.results.store import Store
@@ -30,15 +31,24 @@ def cells_of(table="nvil_mnist", preset="short"):
 def finished(root: Path, cell: Cell, seed: int, value: float) -> None:
     """A finished run whose bound is ``value``, with a curve of two points."""
     runs = Store(root)
-    measure = Measure("bound", value, "nats", signature="x")
+    measures = [measured(cell, name, value) for name in evaluated(cell.config, cell.measure)]
     runs.write_result(
-        cell.key, seed, {"status": "done", "reason": "", "measures": [measure.to_dict()]}
+        cell.key,
+        seed,
+        {"status": "done", "reason": "", "measures": [m.to_dict() for m in measures]},
     )
     folder = runs.run_dir(cell.key, seed)
     lines = [f"{u},1.5,{value + 0.1},{value},nats" for u in (10, 20)]
     (folder / "curve.csv").write_text(
         "\n".join(["update,seconds,train_bound,valid_bound,unit", *lines]) + "\n"
     )
+
+
+def measured(cell: Cell, name: str, value: float, samples: int | None = None) -> Measure:
+    """A measure of the cell by its own protocol, or by so many samples."""
+    samples = samples or samples_of(cell.config, name)
+    protocol = signature(cell.config, name, samples, "0" * 16)
+    return Measure(name, value, "nats", points=10, samples=samples, signature=protocol)
 
 
 def collected(script, tmp_path, results):
@@ -51,6 +61,7 @@ def collected(script, tmp_path, results):
 
 
 def values(frame):
+    frame = frame[frame["metric"] == "bound"]
     return [tuple(v) for v in frame[["row", "column", "seed", "value"]].itertuples(index=False)]
 
 
@@ -70,6 +81,22 @@ def test_runs_of_two_places_come_together(script, tmp_path):
     assert curves["valid_bound"].tolist() == pytest.approx(
         [v for _, _, v in wanted for _ in range(2)], abs=1e-12
     )
+
+
+def test_a_run_that_is_evaluated_otherwise_leaves_what_the_file_has_of_it(script, tmp_path):
+    """Another table shares the run and asks for fewer samples of it."""
+    first = cells_of()[0]
+    finished(tmp_path / "a", first, 0, 100.0)
+    collected(script, tmp_path, "a")
+    finished(tmp_path / "b", first, 0, 90.0)
+    runs = Store(tmp_path / "b")
+    fewer = measured(first, "iw_nll", 95.0, samples=7)
+    result = runs.read_result(first.key, 0)
+    others = [m for m in result["measures"] if m["name"] != "iw_nll"]
+    runs.write_result(first.key, 0, {**result, "measures": [*others, fewer.to_dict()]})
+    frame, curves = collected(script, tmp_path, "b")
+    assert values(frame) == [(first.row, first.column, 0, 100.0)]
+    assert set(curves["valid_bound"]) == {100.0}
 
 
 def test_what_the_table_no_longer_trains_so_goes(script, tmp_path, monkeypatch):
@@ -201,8 +228,12 @@ def test_other_figures_keep_what_they_have_of_the_first_seed(script, tmp_path, m
 
 
 def reference(tmp_path, name="nvil_mnist-short"):
+    """The bounds in a file, a line for each run; None if there is no file."""
     path = tmp_path / "reference" / f"{name}.csv"
-    return long_frame.read_csv(path) if path.exists() else None
+    if not path.exists():
+        return None
+    frame = long_frame.read_csv(path)
+    return frame[frame["metric"] == "bound"].reset_index(drop=True)
 
 
 def marked(root: Path, cell: Cell, seed: int, flag: str) -> None:
