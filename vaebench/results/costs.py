@@ -40,8 +40,8 @@ def estimate(
     key = cell.key
     sizes_here = sizes(cell.config)
     keys = {run_key(version) for version in versions(cell.config)}
-    updates = cell.config["train"]["updates"]
-    unit = cell.config["train"].get("unit", "updates")
+    updates = cell.train.updates
+    unit = cell.train.unit
 
     same = []
     alike = []

@@ -21,7 +21,6 @@ import io
 import math
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,6 +30,7 @@ from vaebench.files import write_atomic
 from vaebench.metrics.validation import validation
 from vaebench.results import run_files
 from vaebench.results.curves import BOUNDS, UNIT
+from vaebench.settings.records import TrainSettings
 from vaebench.training import checkpoint, clock, snapshots
 from vaebench.training.checkpoint import Checkpoint
 from vaebench.training.engines import Pack
@@ -61,7 +61,7 @@ class Bookkeeping:
         states: list[RunState],
         pack: Pack,
         valid: Tensor,
-        settings: dict[str, Any],
+        settings: TrainSettings,
         should_stop: Callable[[], bool],
     ) -> None:
         self.states = states
@@ -171,7 +171,7 @@ class Bookkeeping:
         else:
             state.stalled += 1
 
-        patience = self.settings["patience"]
+        patience = self.settings.patience
         if patience is not None and state.stalled >= patience:
             state.stop(TrainingStatus.TRAINED, f"no improvement in {state.stalled} validations")
         state.seconds += clock.seconds(self.valid.device) - began
@@ -186,8 +186,8 @@ class Bookkeeping:
     def _bound(self, state: RunState) -> dict[str, float]:
         """Return ``valid_bound``, positive nats, and what else a validation finds."""
         objective = self.pack.objective
-        settings = {**objective.validation, "batch": self.settings["batch"]}
-        samples = self.settings["valid_samples"]
+        settings = {**objective.validation, "batch": self.settings.batch}
+        samples = self.settings.valid_samples
 
         try:
             with Work(self.should_stop, patience=PATIENCE):

@@ -15,6 +15,7 @@ from vaebench.models.base import Model
 from vaebench.nn.tokens import lengths_of
 from vaebench.objectives.base import Objective
 from vaebench.optim import Optimiser
+from vaebench.settings.records import TrainSettings
 from vaebench.training import checkpoint
 from vaebench.training.batches import Batches, check_order
 from vaebench.training.checkpoint import Checkpoint, Tensors
@@ -100,7 +101,7 @@ def batches_of(config: dict[str, Any], splits: Splits) -> Batches:
 
 def in_updates(config: dict[str, Any], batches: Batches, key: str) -> int:
     """Return ``train.updates`` or ``train.valid_every`` in updates, whatever ``train.unit`` is."""
-    return _updates(config["train"][key], config["train"].get("unit", "updates"), batches)
+    return _updates(config["train"][key], TrainSettings.of(config["train"]).unit, batches)
 
 
 def _updates(number: int, unit: str, batches: Batches) -> int:
@@ -123,7 +124,7 @@ def too_short(config: dict[str, Any], batches: Batches) -> str:
     if _updates(first.length, first.unit, batches) < in_updates(config, batches, "updates"):
         return ""
 
-    unit = config["train"].get("unit", "updates")
+    unit = TrainSettings.of(config["train"]).unit
     given = config["objective"][first.setting.rpartition(".")[2]]
     return (
         f"{first.setting}={given}: the first {first.length} {first.unit} train a part of the "

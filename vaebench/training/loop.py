@@ -16,6 +16,7 @@ from vaebench.data.kinds import Kind
 from vaebench.data.splits import Splits
 from vaebench.errors import Interrupted
 from vaebench.rng import noise
+from vaebench.settings.records import TrainSettings
 from vaebench.training import build, clock, snapshots
 from vaebench.training.batches import Batches
 from vaebench.training.bookkeeping import Bookkeeping
@@ -59,13 +60,13 @@ def train(
             inner loop or a validation the last checkpoint stays as it is, and what came after it is
             made again.
     """
-    settings = config["train"]
+    settings = TrainSettings.of(config["train"])
     pack, batches = _begin(
         config, splits, states, device, engine, trio or build.trio(config, splits.info)
     )
     updates = build.in_updates(config, batches, "updates")
     every = build.in_updates(config, batches, "valid_every")
-    wanted = settings.get("snapshots", ())
+    wanted = settings.snapshots
     length = pack.objective.block or noise.BLOCK
     first = states[0].update
 
@@ -133,7 +134,7 @@ def _begin(
 
     batches = build.batches_of(config, splits)
     updates = build.in_updates(config, batches, "updates")
-    precision = config["train"].get("precision", "float32")
+    precision = TrainSettings.of(config["train"]).precision
     pack = Pack(
         objective,
         trio.optimiser,
@@ -220,6 +221,6 @@ def _inner(
         block.rows[stretch.offset, 0],
         should_stop,
     )
-    if made and stretch.first in books.settings.get("snapshots", ()):
+    if made and stretch.first in books.settings.snapshots:
         books.snapshot(stretch.first, snapshots.INNER)
     return made

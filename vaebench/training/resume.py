@@ -87,8 +87,7 @@ def extend(s: RunState, store: Store, cell: Cell, data_hash: str, trio: Trio) ->
         data_hash: Hash of its data.
         trio: Its objective and optimiser, as its settings build them.
     """
-    in_updates = cell.config["train"].get("unit", "updates") == "updates"
-    if not (in_updates and trio.budget_free):
+    if cell.train.unit != "updates" or not trio.budget_free:
         return
 
     alike = store.root.glob(f"{cell.key.rpartition('-')[0]}-*/seed-{s.seed}")
