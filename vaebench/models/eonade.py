@@ -63,7 +63,7 @@ class EoNADE(Ensemble, Ancestral):
         super().__init__(info)
         validate.whole("model.units", units)
         self.layers = validate.whole("model.layers", layers)
-        self.squeeze = validate.share("model.squeeze", squeeze)
+        self.squeeze = validate.below_one("model.squeeze", squeeze)
 
         d = info.size
         self.p = nn.ParameterDict({"mask": torch.zeros(d, units)})

@@ -87,7 +87,7 @@ class RBMPriorModel(BoltzmannPrior, BinaryVisibles):
         ):
             validate.whole(f"model.{key}", value, least)
 
-        validate.share("model.momentum", momentum)
+        validate.below_one("model.momentum", momentum)
         self.p = Generator(self.mean, latents, units, decoder_layers, momentum)
 
     def prior(self) -> RBM:

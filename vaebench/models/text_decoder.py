@@ -58,7 +58,7 @@ class TextDecoder(nn.Module):
         for key, value in (("embedding", embedding), ("units", units)):
             validate.whole(f"model.{key}", value)
         for key, rate in (("dropout_in", dropout_in), ("dropout_out", dropout_out)):
-            validate.share(f"model.{key}", rate)
+            validate.below_one(f"model.{key}", rate)
         validate.flag("model.frozen_last_row", frozen_last_row)
 
         self.rates = {

@@ -79,7 +79,7 @@ class MDL(Objective):
             self.weights = WeightNoise(model, weight_noise)
             self.block = self.weights.block
 
-        self.noise_from = validate.share("objective.weight_noise_from", weight_noise_from)
+        self.noise_from = validate.below_one("objective.weight_noise_from", weight_noise_from)
         self.budget_free = self.noise_from == 0
         if self.noise_from and self.weights is None:
             raise UserError(

@@ -59,7 +59,7 @@ class NVIL(Objective):
     ) -> None:
         super().__init__()
         validate.whole("objective.baseline_units", baseline_units)
-        validate.share("objective.decay", decay)
+        validate.below_one("objective.decay", decay)
         self.model = model
         self.local_signals = local_signals
         self.constant_baseline = constant_baseline

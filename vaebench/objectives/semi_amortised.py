@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaebench.errors import UserError
 from vaebench.models.base import GaussianPosterior
 from vaebench.models.elbo import Draws, Elbo, elbo
 from vaebench.models.posterior import Gaussian
@@ -24,7 +23,6 @@ from vaebench.objectives.vae import VAE, drawn
 from vaebench.optim.clipping import clipped_jointly
 from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
-from vaebench.settings.kinds import is_number
 
 GRADIENTS = ("exact", "finite_difference", "faithful")
 """How the gradient passes through the steps; see SemiAmortised."""
@@ -70,11 +68,6 @@ class SemiAmortised(VAE):
     ) -> None:
         super().__init__(model, **rest)
         validate.one_of("objective.gradient", gradient, GRADIENTS)
-        if not is_number(svi_momentum) or not 0 <= svi_momentum < 1:
-            raise UserError(
-                f"objective.svi_momentum={svi_momentum!r}: must be at least 0 and below 1"
-            )
-
         self.gradient = gradient
         if gradient != "exact":
             self.alone = True  # it calls autograd by itself, which vmap over seeds does not allow
@@ -86,7 +79,7 @@ class SemiAmortised(VAE):
         self.steps = Steps(
             validate.whole("objective.svi_steps", svi_steps),
             validate.positive("objective.svi_rate", svi_rate),
-            float(svi_momentum),
+            validate.below_one("objective.svi_momentum", svi_momentum),
             None if svi_clip is None else validate.positive("objective.svi_clip", svi_clip),
         )
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vaebench.optim.base import Tensors, across
-from vaebench.settings.validate import positive, share
+from vaebench.settings.validate import below_one, positive
 
 
 class Moments:
@@ -25,8 +25,8 @@ class Moments:
     """
 
     def __init__(self, beta1: float, beta2: float, epsilon: float) -> None:
-        self.beta1 = share("optim.beta1", beta1)
-        self.beta2 = share("optim.beta2", beta2)
+        self.beta1 = below_one("optim.beta1", beta1)
+        self.beta2 = below_one("optim.beta2", beta2)
         self.epsilon = positive("optim.epsilon", epsilon)
 
     def state(self, params: Tensors) -> Tensors:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vaebench.optim.base import Optimiser, Update, across, rates_of
-from vaebench.settings.validate import flag, from_zero, one_of, share, whole
+from vaebench.settings.validate import below_one, flag, from_zero, one_of, whole
 
 SCHEDULES = ("constant", "linear")
 """Schedules of the rate over the budget: constant, or falling to 0 in a straight line."""
@@ -49,8 +49,8 @@ class Momentum(Optimiser):
         decrease: float = 0.0,
     ) -> None:
         self.rates = rates_of(rate, posterior=posterior_rate)
-        self.momentum = share("optim.momentum", momentum)
-        self.first = share("optim.start", start)
+        self.momentum = below_one("optim.momentum", momentum)
+        self.first = below_one("optim.start", start)
         self.switch = whole("optim.switch", switch, 0)
         self.nesterov = flag("optim.nesterov", nesterov)
         self.falls = one_of("optim.schedule", schedule, SCHEDULES) == "linear"

@@ -42,7 +42,7 @@ def from_zero(key: str, value: Any) -> float:
     return float(value)
 
 
-def share(key: str, value: Any) -> float:
+def below_one(key: str, value: Any) -> float:
     """Return ``value`` as a float if it is in [0, 1).
 
     Otherwise raise UserError naming the setting ``key``.
@@ -52,7 +52,7 @@ def share(key: str, value: Any) -> float:
     return float(value)
 
 
-def between(key: str, value: Any) -> float:
+def share(key: str, value: Any) -> float:
     """Return ``value`` as a float if it is in (0, 1).
 
     Otherwise raise UserError naming the setting ``key``.
