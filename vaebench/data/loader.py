@@ -36,6 +36,8 @@ class Loader:
         asks: Settings without which nothing can be loaded, as the user writes them.
         kind: Kind of the examples.
         shape: Shape of one example; empty if only the files know.
+        content: Digest of the user's own files, by which their data are known; '' for data of which
+            the name says enough.
         entries: For documents as tokens, the size of the vocabulary, special entries included; None
             if only the files know. 0 for other data.
     """
@@ -48,6 +50,7 @@ class Loader:
     asks: ClassVar[tuple[str, ...]] = ()
     kind: Kind = Kind.BITS
     shape: tuple[int, ...] = ()
+    content: str = ""
     entries: ClassVar[int | None] = 0
 
     @classmethod
@@ -73,7 +76,7 @@ class Loader:
     @property
     def stem(self) -> str:
         """The name of the prepared file, without its version."""
-        return self.name
+        return f"{self.name}-{self.content[:16]}" if self.content else self.name
 
     def check_held_out(self, held_out: int | None) -> None:
         """Raise UserError if so many examples cannot be held out.

@@ -463,6 +463,19 @@ class Ancestral(ABC):
         return self.sample_joint(noise)
 
 
+class PixelByPixel(Ancestral):
+    """A model without latents whose examples are drawn pixel by pixel."""
+
+    sizes: list[int]
+
+    def joint_noise(self, batch: int) -> Shapes:
+        """Declare the noise of ``sample_joint``.
+
+        Uniforms (batch, d), one for every pixel, in the order in which the pixels are drawn.
+        """
+        return {"p0": ("uniform", (batch, self.sizes[0]))}
+
+
 class BinaryVisibles(ABC):
     """A model whose data are bits given z, so that pictures of samples can be drawn."""
 

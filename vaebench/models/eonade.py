@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaebench.data.info import DataInfo
-from vaebench.models.base import Ancestral, Ensemble, Tiny
+from vaebench.models.base import Ensemble, PixelByPixel, Tiny
 from vaebench.models.nade import pixel_order
 from vaebench.models.posterior import Noise
 from vaebench.nn.init import logit_of_mean
@@ -21,7 +21,7 @@ from vaebench.rng.noise import Shapes, inside
 from vaebench.settings import validate
 
 
-class EoNADE(Ensemble, Ancestral):
+class EoNADE(Ensemble, PixelByPixel):
     """One network for p(x_i | x_o) of every pixel i given any set o of observed pixels.
 
     So it has a likelihood for every order. The first layer sees the observed pixels and, through
@@ -135,13 +135,6 @@ class EoNADE(Ensemble, Ancestral):
     def order(self, member: int) -> Tensor:
         """Return the pixels (d,) in the order of that number, from 0."""
         return pixel_order(self.sizes[0], "random", member).to(self.mean.device)
-
-    def joint_noise(self, batch: int) -> Shapes:
-        """Declare the noise of ``sample_joint``.
-
-        Uniforms (batch, d), one for every pixel, in the order in which the pixels are drawn.
-        """
-        return {"p0": ("uniform", (batch, self.sizes[0]))}
 
     @torch.no_grad()
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:

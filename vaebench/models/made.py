@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli
-from vaebench.models.base import Ancestral, Ensemble, Tiny
+from vaebench.models.base import Ensemble, PixelByPixel, Tiny
 from vaebench.models.posterior import Noise
 from vaebench.protocol.families import FAMILIES
 from vaebench.rng import seeds
-from vaebench.rng.noise import Shapes, inside
+from vaebench.rng.noise import inside
 from vaebench.settings import validate
 
 
-class MADE(Ensemble, Ancestral):
+class MADE(Ensemble, PixelByPixel):
     """A net from x to the logits of x, whose masks make it autoregressive.
 
     Masks cut every path from a pixel to itself and to earlier pixels. A member is a mask: an order
@@ -118,10 +118,6 @@ class MADE(Ensemble, Ancestral):
         The number may be a tensor, ().
         """
         return bernoulli.log_prob(x, self.logits(x, member))
-
-    def joint_noise(self, batch: int) -> Shapes:
-        """Declare the noise of ``sample_joint``: a uniform (batch, d) for every pixel."""
-        return {"p0": ("uniform", (batch, self.sizes[0]))}
 
     @torch.no_grad()
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:

@@ -13,19 +13,19 @@ from torch import Tensor, nn
 
 from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli
-from vaebench.models.base import Ancestral, ExactModel, Tiny
+from vaebench.models.base import ExactModel, PixelByPixel, Tiny
 from vaebench.models.posterior import Noise
 from vaebench.nn import running_sum
 from vaebench.nn.batch_norm import Tape
 from vaebench.protocol.families import FAMILIES
 from vaebench.rng import seeds
-from vaebench.rng.noise import Shapes, inside
+from vaebench.rng.noise import inside
 from vaebench.settings import validate
 
 ORDERS = ("raster", "random")
 
 
-class NADE(ExactModel, Ancestral):
+class NADE(ExactModel, PixelByPixel):
     """p(x) = prod_d p(x_d | x_<d), an autoregressive model with shared weights.
 
     p(x_d = 1 | x_<d) = sigmoid(b_d + V_d . sigmoid(c + sum_{e<d} x_e W_e)). The pixels have one
@@ -104,13 +104,6 @@ class NADE(ExactModel, Ancestral):
         """Return log p(x), (batch,), nats, differentiable in the parameters."""
         ordered = x[:, self.order]
         return bernoulli.log_prob(ordered, self.logits(ordered))
-
-    def joint_noise(self, batch: int) -> Shapes:
-        """Declare the noise of ``sample_joint``.
-
-        Uniforms (batch, d), one for every pixel, in the order in which the pixels are drawn.
-        """
-        return {"p0": ("uniform", (batch, self.sizes[0]))}
 
     @torch.no_grad()
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:

@@ -14,14 +14,13 @@ from torch import Tensor
 from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli
 from vaebench.models import images
-from vaebench.models.base import Ancestral, ExactModel, Program, Tiny
+from vaebench.models.base import ExactModel, PixelByPixel, Program, Tiny
 from vaebench.models.posterior import Noise
 from vaebench.nn.batch_norm import Tape, name_norms
 from vaebench.protocol.families import FAMILIES
-from vaebench.rng.noise import Shapes
 
 
-class PixelCNN(ExactModel, Ancestral):
+class PixelCNN(ExactModel, PixelByPixel):
     """An autoregressive model of images of bits.
 
     Its settings are those of the decoder of ``ImageVAE``.
@@ -66,10 +65,6 @@ class PixelCNN(ExactModel, Ancestral):
         No gradient passes, and memory is bounded.
         """
         return images.score(self.p, x.to(self.mean.dtype), None)[0]
-
-    def joint_noise(self, batch: int) -> Shapes:
-        """Declare the noise of ``sample_joint``: a uniform (batch, h w) for every pixel."""
-        return {"p0": ("uniform", (batch, self.sizes[0]))}
 
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
         """Draw samples x (batch, h w), pixel by pixel; there are no latents."""

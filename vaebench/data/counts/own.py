@@ -84,10 +84,6 @@ class OwnCounts(CountsLoader):
         paths = {key: Path(config[key]) for key in cls.files if config.get(key)}
         return cls(config.get("counts", RAW), paths, config["content"])
 
-    @property
-    def stem(self) -> str:
-        return f"{self.name}-{self.content[:16]}"
-
     def arrays(self, files: dict[str, Path]) -> dict[str, Any]:
         return super().arrays(self.paths)
 

@@ -131,10 +131,6 @@ class OwnImages(Loader):
         )
 
     @property
-    def stem(self) -> str:
-        return f"{self.name}-{self.content[:16]}"
-
-    @property
     def sizes(self) -> dict[str, int]:
         return {
             split: self.found[split].count if split in self.found else 0

@@ -58,10 +58,6 @@ class OwnText(TextLoader):
             config["content"],
         )
 
-    @property
-    def stem(self) -> str:
-        return f"{self.name}-{self.content[:16]}"
-
     def read(self, files: dict[str, Path]) -> dict[str, Iterable[list[str]]]:
         return {split: read_documents(path, self.has_labels) for split, path in self.paths.items()}
 
