@@ -40,8 +40,8 @@ SPOKEN = "'saving the state' in open('/proc/self/fd/2').read()"
 """It has said on stderr that it received a signal."""
 
 LOG = """
-import os, vaebench.running.session as s
-train, evaluate = s.train, s.evaluate
+import os, vaebench.running.session as s, vaebench.running.examination as e
+train, evaluate = s.train, e.evaluate
 def note(*words):
     with open({path!r}, "a") as f:
         f.write(" ".join(map(str, words)) + "\\n")
@@ -52,7 +52,7 @@ def logged_train(config, splits, seeds, *rest):
 def logged_evaluate(model, x, config, data_hash, seed):
     note("evaluate", config["objective"]["name"], seed, config["eval"]["bound_samples"])
     return evaluate(model, x, config, data_hash, seed)
-s.train, s.evaluate = logged_train, logged_evaluate
+s.train, e.evaluate = logged_train, logged_evaluate
 import vaebench.running.tasks
 vaebench.running.tasks.WAIT_SECONDS = 0.1
 """

@@ -484,11 +484,11 @@ class BinaryVisibles(ABC):
         """Draw samples of p(x | z), bits of the shape of ``uniform`` (k, batch, d)."""
 
 
-class Coded(LatentModel, BinaryVisibles):
+class _Coded(LatentModel, BinaryVisibles):
     """A model of both kinds, for the type checker."""
 
 
-def has_codes(model: Model) -> TypeGuard[Coded]:
+def has_codes(model: Model) -> TypeGuard[_Coded]:
     """Whether a model has codes of images of zeros and ones, from which it can draw them again."""
     return isinstance(model, LatentModel) and isinstance(model, BinaryVisibles) and model.draws_bits
 
