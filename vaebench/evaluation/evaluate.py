@@ -29,9 +29,6 @@ from vaebench.work.steps import Box, steps
 
 log = logging.getLogger(__name__)
 
-OF_WORDS = ("bound", "iw_nll", "nll", "perplexity")
-"""Measures that say how well words are predicted."""
-
 
 def cases(splits: Splits, settings: EvalSettings) -> Tensor:
     """Return the examples that the ``eval`` settings ask for, (n, d).
@@ -83,7 +80,7 @@ def evaluate(
     of_words = {flags.UNKNOWN: _unknown(x)} if model.facts.reads_documents else {}
     out = []
     for m in found:
-        extra = {**m.extra, **more, **(of_words if m.name in OF_WORDS else {})}
+        extra = {**m.extra, **more, **(of_words if METRICS[m.name].likelihood else {})}
         out.append(_signed(replace(m, extra=extra), len(x), config, data_hash))
     return out
 

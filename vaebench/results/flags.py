@@ -33,12 +33,6 @@ number itself is right."""
 ANNEALING = "annealing"
 """Kind of flag by which an annealed estimate has not converged."""
 
-ANNEALED = (
-    *("ais_nll", "annealed_nll", "annealed_nll_reverse", "log_z", "log_z_reverse"),
-    *("document_perplexity", "pooled_perplexity"),
-)
-"""Measures that are annealed themselves, so that they may have the flag ANNEALING."""
-
 OF_ANNEALING = ("ess", "chains", "gap", "gap_error")
 """Keys in ``extra`` of an annealed measure: the effective number of chains, their number, and by
 how much the estimate from above exceeds it, with the standard error of that."""
@@ -244,9 +238,10 @@ def _annealing(measure: Measure) -> tuple[str, str] | None:
     start as samples of the RBM: if they all start in some of its modes, log Z is that of these
     modes.
     """
-    reasons = _unconverged(measure, OF_LOG_Z, " of log Z")
-    if measure.name in ANNEALED:
-        reasons += _unconverged(measure, OF_ANNEALING)
+    reasons = [
+        *_unconverged(measure, OF_ANNEALING),
+        *_unconverged(measure, OF_LOG_Z, " of log Z"),
+    ]
     return (ANNEALING, "; ".join(reasons)) if reasons else None
 
 
