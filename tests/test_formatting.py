@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vaebench.formatting import counted, duration, listed
+from vaebench.formatting import counted, duration, first_line, listed
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,8 @@ def test_a_narrow_list():
         f"a     {'word ' * 6}word",
         f"      {'word ' * 4}word",
     ]
+
+
+def test_an_error_in_a_line():
+    assert first_line(ValueError("no\nsuch luck")) == "no"
+    assert first_line(ValueError()) == "ValueError"

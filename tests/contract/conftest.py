@@ -161,6 +161,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             c for c in model_cases() if c.missing or FAMILIES[c.model["name"]].latent != "none"
         ]
         metafunc.parametrize("model_case", coded, ids=str)
+    if "any_case" in metafunc.fixturenames:  # models without latents too, and those of fixed codes
+        metafunc.parametrize("any_case", [*model_cases(), *_with_fixed_codes()], ids=str)
     # The scope brings the tests of one case together, so that they find each other's trained packs.
     if "objective_case" in metafunc.fixturenames:
         metafunc.parametrize("objective_case", _objective_cases(), ids=str, scope="module")

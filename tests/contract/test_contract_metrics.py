@@ -80,29 +80,29 @@ ASKED = {
 
 
 @pytest.mark.parametrize("ev", ASKED.values(), ids=ASKED)
-def test_a_run_is_evaluated_once_all_that_was_asked_for_is_measured(model_case, x, ev):
+def test_a_run_is_evaluated_once_all_that_was_asked_for_is_measured(any_case, x, ev):
     """What a run must have to count as evaluated is among what its evaluation finds. Otherwise it
     would be evaluated again by every command."""
-    data = {"name": "toy_counts"} if model_case.kind is Kind.COUNTS else CONFIG["data"]
+    data = {"name": "toy_counts"} if any_case.kind is Kind.COUNTS else CONFIG["data"]
     config = {
         **CONFIG,
         "data": data,
-        "model": model_case.model,
+        "model": any_case.model,
         "eval": {**CONFIG["eval"], **ev},
     }
-    if model_case.model["name"] == "rbm_posterior" and ev.get("bound_samples") == 1:
+    if any_case.model["name"] == "rbm_posterior" and ev.get("bound_samples") == 1:
         with pytest.raises(UserError, match=r"bound_samples=1: .* allowed here: .* at least 2"):
             check_log_z(config)
         return
     wanted = signature.evaluated(config, "ms_per_update")
-    assert set(wanted) <= set(evaluated(model_case, x, **ev))
+    assert set(wanted) <= set(evaluated(any_case, x, **ev))
     assert wanted
 
 
-def test_the_facts_of_a_configuration_are_those_of_the_built_model(model_case):
-    data = {"name": "toy_counts"} if model_case.kind is Kind.COUNTS else CONFIG["data"]
-    config = {"data": data, "model": model_case.model}
-    model = model_case.build()
+def test_the_facts_of_a_configuration_are_those_of_the_built_model(any_case):
+    data = {"name": "toy_counts"} if any_case.kind is Kind.COUNTS else CONFIG["data"]
+    config = {"data": data, "model": any_case.model}
+    model = any_case.build()
     assert families.draws_bits(config) == model.draws_bits
     assert families.deterministic(config) == getattr(model, "deterministic", False)
 

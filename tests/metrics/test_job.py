@@ -9,6 +9,7 @@ import torch
 
 from vaebench.check import checks as check
 from vaebench.estimators.log_z.partition import LogZ
+from vaebench.estimators.sums import Sums
 from vaebench.metrics.job import Job, case_error
 from vaebench.metrics.normaliser import METRIC
 from vaebench.settings.records import EvalSettings
@@ -45,3 +46,29 @@ def test_log_z_is_told_from_below_and_from_above():
     assert found.extra["gap"] == pytest.approx(0.5)
     assert found.extra["gap_error"] == pytest.approx(math.hypot(0.1, 0.2))
     assert found.extra["method"] == "by hand"
+
+
+class Counted(Sums):
+    """How many samples of each example it was given."""
+
+    def __init__(self, samples):
+        self.samples = samples
+        self.seen = 0
+
+    def add(self, part):
+        self.seen += len(part.log_p[0])
+
+    def state(self):
+        return {"seen": self.seen}
+
+    def load(self, kept):
+        self.seen = kept["seen"]
+
+
+def test_sums_of_one_stream_stop_at_their_own_numbers():
+    model = check.tiny({"name": "sbn", "dims": [3]}).requires_grad_(False)
+    few, many = Counted(20), Counted(60)
+    job = Job(model, torch.zeros(2, check.VISIBLE), EvalSettings(), 0)
+    job.fill([few, many], chunk=20)
+    assert (few.seen, many.seen) == (20, 60)
+    job.fill([])

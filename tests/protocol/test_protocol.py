@@ -16,9 +16,10 @@ from vaebench.metrics import validation
 from vaebench.models.base import BoltzmannPosterior
 from vaebench.protocol import log_z
 from vaebench.protocol.families import FAMILIES, UNKNOWN, has_density
-from vaebench.protocol.log_z import log_z_parts
+from vaebench.protocol.log_z import at_validation, check_validation, log_z_parts
 from vaebench.protocol.registry import METRICS
 from vaebench.protocol.signature import check_measure, evaluated, samples_of, signature
+from vaebench.settings.records import EvalSettings
 
 EVAL = {"split": "test", "points": 50, "bound_samples": 20, "iw_samples": 400}
 CHAINS = {"valid_temperatures": 30, "valid_chains": 40}
@@ -305,3 +306,26 @@ def test_annealing_takes_float32_whatever_the_precision():
     images = config({"name": "image_vae"}, precision="bfloat16")
     assert signature(images, "iw_nll", 4).parts["precision"] == "bfloat16"
     assert "precision" not in signature(images, "ais_nll", 4).parts
+
+
+def test_a_validation_anneals_from_base_rates_as_published():
+    """Salakhutdinov & Murray (2008): from the base rates, with temperatures that lie late."""
+    late = EvalSettings(
+        logz_temperatures=7, logz_chains=5, logz_base="base_rate", logz_spacing="late"
+    )
+    assert at_validation(7, 5, base_rates=True) == late
+    assert at_validation(7, 5, False) == EvalSettings(logz_temperatures=7, logz_chains=5)
+
+
+@pytest.mark.parametrize(
+    ("units", "chains", "refused"), [(21, 1, True), (21, 2, False), (20, 1, False)]
+)
+def test_one_chain_is_refused_where_a_validation_anneals(units, chains, refused):
+    """Up to 20 units are enumerated, and the chains are not used."""
+    c = config({"name": "rbm_vae", "latents": 2 * units})
+    c["objective"] = {"name": "dvae_sharp", "valid_temperatures": 9, "valid_chains": chains}
+    if not refused:
+        check_validation(c)
+        return
+    with pytest.raises(UserError, match=r"objective\.valid_chains=1: .* at least 2"):
+        check_validation(c)

@@ -17,7 +17,12 @@ from vaebench.config.cells import VERSION, canonical, versions
 from vaebench.config.compose import cells
 from vaebench.errors import UserError
 from vaebench.results import rekey
-from vaebench.results.earlier_runs import found_outdated, of_earlier_version, refuse_outdated
+from vaebench.results.earlier_runs import (
+    found_outdated,
+    noticed,
+    of_earlier_version,
+    refuse_outdated,
+)
 from vaebench.results.rekey import outdated
 from vaebench.results.store import Store
 from vaebench.settings.renamed import RENAMED, unknown, with_present_names
@@ -90,6 +95,9 @@ def test_only_runs_that_are_asked_for_are_in_the_way(cell, store):
     refuse_outdated(store, [(cell, [0, 1])])
     with pytest.raises(UserError, match="holds a run of these"):
         refuse_outdated(store, [(cell, [1, 3])])
+    with pytest.raises(UserError, match="holds a run of these"):
+        noticed(store, [(cell, [3])])
+    assert noticed(store, [(cell, [0])]) == []
     put(store, cell, seed=4)
     assert "holds 2 runs of these" in found_outdated(store, {cell.key: None})
     assert found_outdated(store, {"other": None}) == ""
@@ -108,7 +116,9 @@ def test_runs_of_an_earlier_version_are_told_and_not_in_the_way(cell, store, cap
     place = put(store, first, key=first.key, name="nvil")
     before = files(store.root)
     refuse_outdated(store, [(now, [0])])
-    assert of_earlier_version(store, [now, now]).startswith("a cell has runs of an earlier version")
+    line = of_earlier_version(store, [now, now])
+    assert line.startswith("a cell has runs of an earlier version")
+    assert noticed(store, [(now, [0]), (now, [1])]) == [line]
     assert list(outdated(store)) == []
     store.run_dir(now.key, 1).mkdir(parents=True)
     assert of_earlier_version(store, [now]) == ""

@@ -13,6 +13,7 @@ import torch
 from kit.repository import load_script
 
 from vaebench.config import catalogue, compose
+from vaebench.errors import UserError
 from vaebench.running import accepted, device, tasks
 
 
@@ -109,3 +110,27 @@ def test_where_there_may_be_a_gpu_torch_is_asked(monkeypatch, tmp_path):
     monkeypatch.setattr(device, "DRIVERS", ())
     monkeypatch.setattr(device.sys, "platform", "win32")
     assert device.device_name("auto") == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("setting", "devices", "found"),
+    [
+        ("cpu", 0, "cpu"),
+        ("cuda", 0, None),
+        ("cuda:0", 0, None),
+        ("cuda:0", 1, "cuda:0"),
+        ("cuda:1", 1, None),
+        ("cuda", 1, "cuda"),
+        ("cuda:01", 2, "cuda:1"),
+        ("cuda:128", 2, None),  # an index has one byte
+        ("cuda:99999999999", 2, None),
+    ],
+)
+def test_a_device_that_is_not_here_is_refused(monkeypatch, setting, devices, found):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: devices > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
+    if found:
+        assert device.pick_device(setting) == torch.device(found)
+        return
+    with pytest.raises(UserError, match=f"{setting}: this machine has {devices} CUDA devices"):
+        device.pick_device(setting)

@@ -17,7 +17,7 @@ from vaebench.data.counts.corpus import COUNTS
 from vaebench.data.images.own import GREY
 from vaebench.nn.init import TEXT_KEYS
 from vaebench.settings import defaults
-from vaebench.settings.records import KINDS, SECTIONS
+from vaebench.settings.records import KINDS, SECTIONS, EvalSettings
 from vaebench.settings.whole_cell import NULLABLE
 
 
@@ -86,3 +86,9 @@ def test_the_declarations_load_no_data_sets():
     code = "import sys, vaebench.settings.validate; print('vaebench.data' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_null_that_nothing_allows_any_more_is_the_default():
+    """As results of earlier versions have it."""
+    found = EvalSettings.of({"mi_batch": None, "orders": None, "points": None, "repeats": 2})
+    assert (found.mi_batch, found.orders, found.points, found.repeats) == (32, 1, None, 2)

@@ -88,6 +88,7 @@ def cells(
 
         signature.check_measure(table.measure_of(column), config)
         _check_evaluation(config)
+        log_z.check_validation(config)
 
         label = _label(config, as_preset, as_paper, place[0].in_its_words(preset).label)
         ours = _protocol(table, column, config)

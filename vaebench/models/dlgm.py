@@ -104,7 +104,7 @@ class DLGM(GaussianLayersModel):
         validate.one_of("model.nonlinearity", nonlinearity, NONLINEARITIES)
         validate.one_of("model.covariance", covariance, COVARIANCES)
         validate.one_of("model.input_noise", input_noise, INPUT_NOISES)
-        validate.share("model.noise_rate", noise_rate)
+        validate.between("model.noise_rate", noise_rate)
 
         above = validate.sizes("model.hidden", hidden)
         inner = validate.sizes("model.between", between)

@@ -73,7 +73,7 @@ class RBMTarget(SampledPosterior):
                 f"model.side={side}: must be at most {MOST_BITS}, for every state is tabulated"
             )
         validate.one_of("model.weights", weights, WEIGHTS)
-        validate.share("model.low", low)
+        validate.between("model.low", low)
 
         super().__init__(info, [2 * side])
         self.side = side

@@ -58,7 +58,7 @@ class EM(Objective):
         super().__init__()
         self.model = model
         self.prior = validate.from_zero("objective.prior", prior)
-        self.shrink = validate.share("objective.shrink", shrink)
+        self.shrink = validate.between("objective.shrink", shrink)
 
     @staticmethod
     def trains(model: Model) -> bool:

@@ -62,7 +62,7 @@ class MCEM(Objective):
         super().__init__()
         self.model = model
         self.leaps = validate.whole("objective.leaps", leaps)
-        validate.share("objective.acceptance", acceptance)
+        validate.between("objective.acceptance", acceptance)
         self.acceptance = float(acceptance)
         self.first_step = validate.positive("objective.step", step)
         self.transitions = validate.whole("objective.transitions", transitions)

@@ -79,7 +79,7 @@ class RBMPriorObjective(Objective):
 
         self.validation = {
             "temperatures": validate.whole("objective.valid_temperatures", valid_temperatures),
-            "chains": validate.whole("objective.valid_chains", valid_chains, 2),
+            "chains": validate.whole("objective.valid_chains", valid_chains),
         }
 
     def posterior_noise(self, batch: int) -> Shapes:

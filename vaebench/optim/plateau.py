@@ -16,7 +16,7 @@ from __future__ import annotations
 import torch
 
 from vaebench.optim.base import Tensors, Verdict
-from vaebench.settings.validate import flag, share, whole
+from vaebench.settings.validate import between, flag, whole
 
 BAR = 1e30
 """Start of the bar, in nats: above every loss, however long the documents are. (Some losses exceed
@@ -47,7 +47,7 @@ class Plateau:
         self.patience = whole("optim.patience", patience)
         self.decays = whole("optim.decays", decays)
         self.first = whole("optim.first", first, 0)
-        self.factor = share("optim.factor", factor)
+        self.factor = between("optim.factor", factor)
         self.reload = flag("optim.reload", reload)
         self.lowest = lowest
 

@@ -149,8 +149,28 @@ def _check_posterior_chains(config: dict[str, Any]) -> None:
             "eval.iw_samples"
         )
 
+
+def check_validation(config: dict[str, Any]) -> None:
+    """Refuse settings by which a validation would anneal a log Z with a single chain.
+
+    Raises:
+        UserError: For the settings of the training that say how many chains there are.
+    """
+    rule = config["objective"]
+    without = lacking(config)
+    if "valid_temperatures" not in rule or not without:
+        return
+
+    base_rates = family(config).base_rates
+    settings = at_validation(rule["valid_temperatures"], rule["valid_chains"], base_rates)
+    if log_z_method(settings, side_of(config)) == "ais" and settings.logz_chains < 2:
+        raise UserError(
+            f"objective.valid_chains={settings.logz_chains}: log Z is annealed; "
+            "allowed here: a whole number, at least 2"
+        )
+
     samples = config["train"]["valid_samples"]
-    if "valid_temperatures" in config["objective"] and samples < 2:
+    if "posterior" in without and samples < 2:
         raise UserError(
             f"train.valid_samples={samples}: the posterior of every case is annealed with as many "
             "chains; allowed here: a whole number, at least 2"

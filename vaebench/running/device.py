@@ -42,14 +42,16 @@ def pick_device(setting: str) -> torch.device:
     """Return the torch device of ``run.device``; UserError if this machine does not have it."""
     import torch
 
-    device = torch.device(device_name(setting))
-    if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= count:
-            raise UserError(
-                f"run.device={setting}: this machine has {count} CUDA devices; allowed: auto, cpu"
-            )
-    return device
+    kind, _, index = device_name(setting).partition(":")
+    if kind == "cpu":
+        return torch.device(kind)
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(index or 0) >= count:  # before torch reads it, whose index has one byte
+        raise UserError(
+            f"run.device={setting}: this machine has {count} CUDA devices; allowed: auto, cpu"
+        )
+    return torch.device(kind, int(index)) if index else torch.device(kind)
 
 
 def _may_have_gpu() -> bool:

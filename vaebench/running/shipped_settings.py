@@ -24,7 +24,7 @@ def with_settings(records: Iterable[dict[str, Any]], asked: Iterable[Cell]) -> l
     by hand, a table or a preset that no longer exists) are returned as they are.
 
     Args:
-        records: Records of ``report.costs.reference_records``.
+        records: Records of ``results.costs.reference_records``.
         asked: Cells whose cost is to be known; only runs with their data, models and
             objectives are completed.
     """

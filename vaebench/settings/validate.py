@@ -52,7 +52,7 @@ def below_one(key: str, value: Any) -> float:
     return float(value)
 
 
-def share(key: str, value: Any) -> float:
+def between(key: str, value: Any) -> float:
     """Return ``value`` as a float if it is in (0, 1).
 
     Otherwise raise UserError naming the setting ``key``.
