@@ -34,7 +34,7 @@ class ExactNLL(Metric[Tensor]):
         if isinstance(job.model, Ensemble):
             return ensemble.log_evidence(job.model, job.x, job.settings.members)
 
-        with products_in(job.precision, job.x.device):
+        with products_in(job.settings.precision, job.x.device):
             known = enumeration.known(job.model, job.x)
         if known is None:
             raise TypeError(f"{type(job.model).__name__} has no exact NLL")

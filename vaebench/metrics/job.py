@@ -78,7 +78,7 @@ class Job:
             self.seed,
             chunk=chunk,
             state=state,
-            precision=self.precision,
+            precision=self.settings.precision,
         )
 
     def fill(self, sums: Sequence[Sums], chunk: int | None = None) -> None:
@@ -89,11 +89,6 @@ class Job:
             for each in sums:
                 if part.first < each.samples:
                     each.add(part)
-
-    @property
-    def precision(self) -> str:
-        """The format of the products in likelihoods: ``float32`` or ``bfloat16``."""
-        return self.settings.precision
 
     def measure(
         self,

@@ -139,17 +139,6 @@ def posterior_chains(settings: EvalSettings) -> int:
     return max(settings.bound_samples, settings.iw_samples or 0)
 
 
-def _check_posterior_chains(config: dict[str, Any]) -> None:
-    """Refuse one sample of a posterior that is annealed with as many chains as samples."""
-    settings = EvalSettings.of(config["eval"])
-    if posterior_chains(settings) < 2:
-        raise UserError(
-            f"eval.bound_samples={settings.bound_samples}: the posterior of every case is "
-            "annealed with as many chains; allowed here: a whole number, at least 2, or as many "
-            "eval.iw_samples"
-        )
-
-
 def check_validation(config: dict[str, Any]) -> None:
     """Refuse settings by which a validation would anneal a log Z with a single chain.
 
@@ -186,10 +175,14 @@ def check_log_z(config: dict[str, Any]) -> None:
             samples for the annealing of a posterior.
     """
     without = lacking(config)
-    if "posterior" in without:
-        _check_posterior_chains(config)
-
     settings = EvalSettings.of(config["eval"])
+    if "posterior" in without and posterior_chains(settings) < 2:
+        raise UserError(
+            f"eval.bound_samples={settings.bound_samples}: the posterior of every case is "
+            "annealed with as many chains; allowed here: a whole number, at least 2, or as many "
+            "eval.iw_samples"
+        )
+
     if settings.logz_base != "uniform" and not family(config).base_rates:
         able = ", ".join(name for name, facts in FAMILIES.items() if facts.base_rates)
         raise UserError(

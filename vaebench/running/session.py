@@ -183,7 +183,7 @@ class Session:
 
         # Updates that are made already, or never will be, do not count as progress.
         able = [s for s in self.seeds if s.seed not in self.failures]
-        open_ = [s for s in able if s.status is TrainingStatus.RUNNING and s.update < limit]
+        open_ = [s for s in able if s.running and s.update < limit]
         behind = sum(self._units(s.update) for s in open_)
         say(Spared(self._units(limit) * (len(self.asked) - len(open_)) + behind))
         try:

@@ -74,7 +74,7 @@ class Bookkeeping:
     @property
     def running(self) -> bool:
         """Whether any seed still trains."""
-        return any(state.status is TrainingStatus.RUNNING for state in self.states)
+        return any(state.running for state in self.states)
 
     def account(self, sums: dict[str, list[float]], updates: int, end: int, seconds: float) -> None:
         """Record ``updates`` updates of all seeds.
@@ -97,7 +97,7 @@ class Bookkeeping:
         """
         names = {name for name, _ in self.pack.objective.named_buffers()}
         for r, state in enumerate(self.states):
-            if state.status is TrainingStatus.RUNNING:
+            if state.running:
                 params, kept, _ = self.pack.seed(r)
                 buffers = {name: v for name, v in kept.items() if name in names}
                 snapshots.write(state.folder, update, kind, params, buffers)
@@ -105,7 +105,7 @@ class Bookkeeping:
     def validate(self) -> None:
         """Validate the running seeds, and save them."""
         for r, state in enumerate(self.states):
-            if state.status is TrainingStatus.RUNNING:
+            if state.running:
                 self._validate(r, state)
         self._saved = time.monotonic()
 
@@ -117,7 +117,7 @@ class Bookkeeping:
     def save(self) -> None:
         """Save the running seeds."""
         for r, state in enumerate(self.states):
-            if state.status is TrainingStatus.RUNNING and (now := self._now(r, state)) is not None:
+            if state.running and (now := self._now(r, state)) is not None:
                 _save(state, now)
         self._saved = time.monotonic()
 
@@ -238,7 +238,7 @@ def _account(
 
     If a sum is not finite, the seed is marked as diverged, and its checkpoint stays as it is.
     """
-    if state.status is not TrainingStatus.RUNNING:
+    if not state.running:
         return
     if not all(math.isfinite(v) for v in sums.values()):
         _diverge(state, "the training bound", end)

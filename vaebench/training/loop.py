@@ -102,7 +102,7 @@ def train(
             raise Interrupted(f"stopped at update {stretch.end}; the state is saved")
 
     for state in states:
-        if state.status is TrainingStatus.RUNNING:
+        if state.running:
             state.status = TrainingStatus.TRAINED
     return states
 

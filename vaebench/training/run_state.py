@@ -129,6 +129,11 @@ class RunState:
         self.reason = reason
 
     @property
+    def running(self) -> bool:
+        """Whether it is trained further."""
+        return self.status is TrainingStatus.RUNNING
+
+    @property
     def ms_per_update(self) -> float | None:
         """Milliseconds of one update, with its noise and batch, without validations.
 
