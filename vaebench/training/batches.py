@@ -1,4 +1,4 @@
-"""Which training cases an update sees, and how many updates make a pass over the data.
+"""Which training examples an update sees, and how many updates make a pass over the data.
 
 A batch is a list of row numbers, (batch,) int64, filled up with -1 if there are fewer. Orders:
 
@@ -31,7 +31,7 @@ def check_order(order: str, data: str, tokens: bool) -> None:
     Args:
         order: One of the orders of this module.
         data: Name of the data set.
-        tokens: Whether its cases are documents.
+        tokens: Whether its examples are documents.
 
     Raises:
         UserError: For an order of documents if there are none.
@@ -67,6 +67,8 @@ class Batches:
         if self.fixed is None:
             return noise.order_block(self.cases, self.batch, self.order, run_seeds, block, length)
 
+        # The batches themselves never change, so only their order is drawn: a shuffle of batch
+        # numbers, (length, seeds), which then index the table.
         numbers = noise.order_block(self.per_epoch, 1, "shuffle", run_seeds, block, length)[..., 0]
         return self.fixed[numbers]
 
@@ -84,7 +86,8 @@ class Batches:
 
 
 def _table(parts: list[Tensor], batch: int) -> Tensor:
-    out = torch.full((len(parts), batch), -1, dtype=torch.int64)
-    for row, part in zip(out, parts, strict=True):
+    """Put the batches' row numbers into one tensor (batches, batch), filled up with -1."""
+    table = torch.full((len(parts), batch), -1, dtype=torch.int64)
+    for row, part in zip(table, parts, strict=True):
         row[: len(part)] = part
-    return out
+    return table

@@ -85,9 +85,12 @@ class Bookkeeping:
             end: Updates done so far, with these.
             seconds: Time that all seeds together took.
         """
+        # Seeds of a pack train together, so no time belongs to one of them: each gets the same.
         share = seconds / len(self.states)
         for r, state in enumerate(self.states):
-            _account(state, {name: each[r] for name, each in sums.items()}, updates, end, share)
+            _account(
+                state, {name: of_seeds[r] for name, of_seeds in sums.items()}, updates, end, share
+            )
 
     def snapshot(self, update: int, kind: str = "") -> None:
         """Keep the parameters of the running seeds for good, as those after ``update`` updates.
@@ -95,11 +98,12 @@ class Bookkeeping:
         This is done before any checkpoint of a later update, so a run that was killed has all
         snapshots of its past.
         """
-        names = {name for name, _ in self.pack.objective.named_buffers()}
+        # An evaluation needs the objective's buffers as well, but not its state of training.
+        buffer_names = {name for name, _ in self.pack.objective.named_buffers()}
         for r, state in enumerate(self.states):
             if state.running:
                 params, kept, _ = self.pack.seed(r)
-                buffers = {name: v for name, v in kept.items() if name in names}
+                buffers = {name: v for name, v in kept.items() if name in buffer_names}
                 snapshots.write(state.folder, update, kind, params, buffers)
 
     def validate(self) -> None:
@@ -117,8 +121,8 @@ class Bookkeeping:
     def save(self) -> None:
         """Save the running seeds."""
         for r, state in enumerate(self.states):
-            if state.running and (now := self._now(r, state)) is not None:
-                _save(state, now)
+            if state.running and (current := self._now(r, state)) is not None:
+                _save(state, current)
         self._saved = time.monotonic()
 
     def shown(self) -> dict[str, float]:
@@ -140,32 +144,42 @@ class Bookkeeping:
             Interrupted: If the user stops a validation that takes long. The checkpoint is then an
                 earlier one.
         """
-        began = clock.seconds(self.valid.device)
-        now = self._now(r, state)
-        if now is None:
+        start = clock.seconds(self.valid.device)
+        current = self._now(r, state)
+        if current is None:
             return
 
+        # The pack trains stacked copies. To be validated, those of this seed are put into the
+        # objective's own module, whose parameter values no step reads.
         objective = self.pack.objective
         buffers = {
-            name: now.state[name] for name, _ in objective.named_buffers() if name in now.state
+            name: current.state[name]
+            for name, _ in objective.named_buffers()
+            if name in current.state
         }
-        objective.load_state_dict({**now.params, **buffers}, strict=False)
+        objective.load_state_dict({**current.params, **buffers}, strict=False)
 
-        found = self._bound(state)
-        value = found["valid_bound"]
-        if not math.isfinite(value):
+        validated = self._bound(state)
+        bound = validated["valid_bound"]
+        if not math.isfinite(bound):
             _diverge(state, "the validation bound", state.update)
             return
 
         state.curve.append(
-            {"update": state.update, "seconds": round(state.seconds, 3), **_means(state), **found}
+            {
+                "update": state.update,
+                "seconds": round(state.seconds, 3),
+                **_means(state),
+                **validated,
+            }
         )
         state.sums = {}
         state.count = 0
 
-        improved = value < state.best_bound
+        # Bounds are positive nats: lower is better.
+        improved = bound < state.best_bound
         if improved:
-            state.best_bound = value
+            state.best_bound = bound
             state.best_update = state.update
             state.stalled = 0
         else:
@@ -174,13 +188,13 @@ class Bookkeeping:
         patience = self.settings.patience
         if patience is not None and state.stalled >= patience:
             state.stop(TrainingStatus.TRAINED, f"no improvement in {state.stalled} validations")
-        state.seconds += clock.seconds(self.valid.device) - began
+        state.seconds += clock.seconds(self.valid.device) - start
 
         # The best is written first, so that no checkpoint names one that does not exist.
         if improved:
-            checkpoint.write(state.best, Checkpoint(now.params, buffers, meta=state.meta()))
-        self._react(r, state, found, now)
-        _save(state, now)
+            checkpoint.write(state.best, Checkpoint(current.params, buffers, meta=state.meta()))
+        self._react(r, state, validated, current)
+        _save(state, current)
         write_curve(state)
 
     def _bound(self, state: RunState) -> dict[str, float]:
@@ -198,37 +212,41 @@ class Bookkeeping:
             where = f"stopped in the validation at update {state.update}"
             raise Interrupted(f"{where}; the state of update {state.saved} is saved") from None
 
-    def _react(self, r: int, state: RunState, found: dict[str, float], now: Checkpoint) -> None:
+    def _react(
+        self, r: int, state: RunState, validated: dict[str, float], current: Checkpoint
+    ) -> None:
         """Let the objective and the optimiser react to a validation.
 
         They may change their state, load the best parameters again, or stop the training.
         """
-        now.state = self.pack.objective.validated(now.state, found)
-        now.opt, verdict = self.pack.optim.validated(
-            now.opt, found["valid_bound"], len(state.curve) - 1
+        current.state = self.pack.objective.validated(current.state, validated)
+        current.opt, verdict = self.pack.optim.validated(
+            current.opt, validated["valid_bound"], len(state.curve) - 1
         )
+
+        # Only parameters and buffers are loaded again: the optimiser keeps its lowered rates.
         if verdict.reload and state.best_update != state.update:
             best = checkpoint.read(state.best)
-            now.params = best.params
-            now.state = {**now.state, **best.state}
+            current.params = best.params
+            current.state = {**current.state, **best.state}
 
         if verdict.stop:
             state.stop(TrainingStatus.TRAINED, verdict.stop)
 
-        self.pack.put(r, now.params, now.state, now.opt)
+        self.pack.put(r, current.params, current.state, current.opt)
 
     def _now(self, r: int, state: RunState) -> Checkpoint | None:
         """Return the tensors of a seed, or None if one is not finite.
 
         In that case the seed is marked as diverged.
         """
-        now = Checkpoint(*self.pack.seed(r))
-        for tensors in (now.params, now.state, now.opt):
-            for name, v in tensors.items():
-                if not bool(torch.isfinite(v).all()):
+        current = Checkpoint(*self.pack.seed(r))
+        for tensors in (current.params, current.state, current.opt):
+            for name, value in tensors.items():
+                if not bool(torch.isfinite(value).all()):
                     _diverge(state, name, state.update)
                     return None
-        return now
+        return current
 
 
 def _account(
@@ -240,7 +258,7 @@ def _account(
     """
     if not state.running:
         return
-    if not all(math.isfinite(v) for v in sums.values()):
+    if not all(math.isfinite(value) for value in sums.values()):
         _diverge(state, "the training bound", end)
         return
 
@@ -249,28 +267,28 @@ def _account(
     state.timed += updates
     state.seconds += seconds
     state.update_seconds += seconds
-    for name, v in sums.items():
-        state.sums[name] = state.sums.get(name, 0.0) + v
+    for name, value in sums.items():
+        state.sums[name] = state.sums.get(name, 0.0) + value
 
 
 def _diverge(state: RunState, what: str, update: int) -> None:
-    kept = (
+    what_is_left = (
         f"the checkpoint is of update {state.saved}"
         if state.saved
         else "there is no checkpoint yet"
     )
-    state.stop(TrainingStatus.DIVERGED, f"{what} is not finite at update {update}; {kept}")
+    state.stop(TrainingStatus.DIVERGED, f"{what} is not finite at update {update}; {what_is_left}")
 
 
 def _means(state: RunState) -> dict[str, float]:
     """Return the mean metrics since the last validation, bounds on log p(x) as positive nats."""
-    means = {f"train_{name}": v / state.count for name, v in state.sums.items()}
-    return {name: -v if name in BOUNDS else v for name, v in means.items()}
+    means = {f"train_{name}": value / state.count for name, value in state.sums.items()}
+    return {name: -value if name in BOUNDS else value for name, value in means.items()}
 
 
-def _save(state: RunState, now: Checkpoint) -> None:
-    now.meta = state.meta()
-    checkpoint.write(state.last, now)
+def _save(state: RunState, current: Checkpoint) -> None:
+    current.meta = state.meta()
+    checkpoint.write(state.last, current)
     state.saved = state.update
 
 
@@ -281,10 +299,10 @@ def write_curve(state: RunState) -> None:
     """
     if not state.curve:
         return
-    text = io.StringIO()
 
     # If a run goes on from the checkpoint of an earlier version, its first points may lack columns
-    # that later ones have.
+    # that later ones have. A dict keeps the columns in the order in which they first occur.
+    text = io.StringIO()
     names = dict.fromkeys(name for point in state.curve for name in point)
     writer = csv.DictWriter(text, fieldnames=[*names, "unit"], lineterminator="\n")
     writer.writeheader()

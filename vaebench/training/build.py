@@ -70,21 +70,29 @@ def put(model: Model, found: Checkpoint) -> None:
     Raises:
         UserError: For a checkpoint of another model; this one then stays as it is.
     """
-    kept = {**found.params, **found.state}
-    own = {k.removeprefix("model."): v for k, v in kept.items() if k.startswith("model.")}
+    # Tensors of the objective alone, such as a baseline's, have other names and are left out.
+    tensors = {**found.params, **found.state}
+    of_model = {
+        k.removeprefix("model."): value for k, value in tensors.items() if k.startswith("model.")
+    }
 
-    missing = {n for n, _ in model.named_parameters()} - set(own)
+    # Everything is checked before anything is loaded. Buffers may be missing.
+    missing = {name for name, _ in model.named_parameters()} - set(of_model)
     if missing:
         raise UserError(
             f"the checkpoint does not fit its settings: it lacks {', '.join(sorted(missing))}"
         )
 
-    wrong = [n for n, v in model.state_dict().items() if n in own and v.shape != own[n].shape]
+    wrong = [
+        name
+        for name, value in model.state_dict().items()
+        if name in of_model and value.shape != of_model[name].shape
+    ]
     if wrong:
         raise UserError(
             f"the checkpoint does not fit its settings: other sizes of {', '.join(wrong)}"
         )
-    model.load_state_dict(own, strict=False)
+    model.load_state_dict(of_model, strict=False)
 
 
 def batches_of(config: dict[str, Any], splits: Splits) -> Batches:
@@ -116,8 +124,8 @@ def too_short(config: dict[str, Any], batches: Batches) -> str:
     Returns:
         One line for the user; empty if the budget is long enough.
     """
-    rule = objectives.OBJECTIVES[config["objective"]["name"]]
-    first = rule.first_parts(config["objective"], config["model"])
+    objective = objectives.OBJECTIVES[config["objective"]["name"]]
+    first = objective.first_parts(config["objective"], config["model"])
     if first is None:
         return ""
 
@@ -151,12 +159,17 @@ def start_or_load(
 
     if state.update:
         # The parameters are in the order of a new run: the rounding of sums depends on it.
-        c = checkpoint.read(state.last)
+        saved = checkpoint.read(state.last)
         try:
-            return {k: c.params[k] for k, _ in objective.named_parameters()}, c.state, c.opt
+            return (
+                {name: saved.params[name] for name, _ in objective.named_parameters()},
+                saved.state,
+                saved.opt,
+            )
         except KeyError as e:
             raise checkpoint.damaged(state.last, f"no {e.args[0]} in it") from None
 
+    # A new run: its first parameters are a function of the seed.
     models.start(objective, config["model"], state.seed)
-    params = {k: v.detach().clone() for k, v in objective.named_parameters()}
+    params = {name: value.detach().clone() for name, value in objective.named_parameters()}
     return params, objective.state(state.seed, cases), optimiser.state(params)

@@ -49,9 +49,9 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
     """Save atomically: an OSError, as from a full disk, leaves the old file intact."""
     parts = {"params": checkpoint.params, "state": checkpoint.state, "opt": checkpoint.opt}
     tensors = {
-        f"{part}/{k}": v.detach().cpu().contiguous()
-        for part, vs in parts.items()
-        for k, v in vs.items()
+        f"{part}/{name}": tensor.detach().cpu().contiguous()
+        for part, of_part in parts.items()
+        for name, tensor in of_part.items()
     }
     meta = json.dumps(checkpoint.meta)
     write_atomic(path, save(tensors, {META: f"{checksum(tensors, meta)} {meta}"}))
@@ -80,32 +80,37 @@ def read(path: Path) -> Checkpoint:
         UserError: If the file is missing, cannot be read, is damaged, or is not a
             checkpoint of vaebench.
     """
-    out = Checkpoint({})
+    # ``tensors`` has all tensors under their names in the file, for the checksum.
+    checkpoint = Checkpoint({})
     tensors: Tensors = {}
     try:
-        with safe_open(path, framework="pt") as f:
-            kept = (f.metadata() or {}).get(META, "null")
-            # Earlier versions wrote only the JSON.
-            known, _, meta = ("", "", kept) if kept[:1] in "{n" else kept.partition(" ")
-            out.meta = parse_json(meta)
+        with safe_open(path, framework="pt") as file:
+            entry = (file.metadata() or {}).get(META, "null")
+            # Earlier versions wrote only the JSON, which begins with a brace or is ``null``; a hex
+            # checksum begins with neither character.
+            stored_checksum, _, meta = (
+                ("", "", entry) if entry[:1] in "{n" else entry.partition(" ")
+            )
+            checkpoint.meta = parse_json(meta)
 
-            for key in f.keys():  # noqa: SIM118 - not a mapping
+            # A key is "params/name", "state/name" or "opt/name": a field of Checkpoint.
+            for key in file.keys():  # noqa: SIM118 - not a mapping
                 part, name = key.split("/", 1)
-                getattr(out, part)[name] = tensors[key] = f.get_tensor(key)
+                getattr(checkpoint, part)[name] = tensors[key] = file.get_tensor(key)
     except FileNotFoundError:
         raise damaged(path, "it is missing") from None
     except SafetensorError:
         raise damaged(path, "cut short, or another file") from None
-    except (KeyError, ValueError, AttributeError, TypeError) as e:
-        raise damaged(path, " ".join(str(e).split()) or type(e).__name__) from None
-    except OSError as e:
-        raise UserError(f"{path}: cannot be read: {e.strerror or e}") from None
+    except (KeyError, ValueError, AttributeError, TypeError) as error:
+        raise damaged(path, " ".join(str(error).split()) or type(error).__name__) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
 
-    if not isinstance(out.meta, dict):
+    if not isinstance(checkpoint.meta, dict):
         raise damaged(path, "it says nothing of the training")
-    if known and known != checksum(tensors, meta):
+    if stored_checksum and stored_checksum != checksum(tensors, meta):
         raise damaged(path, "its content does not fit its checksum")
-    return out
+    return checkpoint
 
 
 def damaged(path: Path, why: str) -> UserError:

@@ -59,6 +59,8 @@ class Choice:
         self.device = device
         self.only_plain = only_plain(objective, kind) and not layers
         self.kernel = not self.only_plain and has_kernel(objective, optimiser, kind)
+
+        # Nothing to choose, whatever was asked for.
         if self.only_plain:
             self.engine = self.fastest = "plain"
             self.lack = ""
@@ -68,6 +70,7 @@ class Choice:
             worth = objective.worth_compiling
             return choose_engine(setting, updates, device, worth, self.kernel, layers)
 
+        # A run whose checkpoint, of an earlier version, names no engine began with the fastest.
         self.engine, self.lack = choose(asked)
         self.fastest = choose("auto")[0]
 
@@ -120,6 +123,7 @@ def choose_engine(
     if setting == "compiled" and not layers:
         return "compiled", ""
 
+    # Kernels of layers leave no choice: the plain engine calls them, or does without.
     lack = kernels.missing()
     possible = kernel and on_cpu and not lack
     if layers:
@@ -128,6 +132,8 @@ def choose_engine(
     if setting == "kernel" and possible:
         return "kernel", ""
 
+    # What is left: ``auto``, or a kernel that is asked for and not possible. Kernels are compiled
+    # as well, so a short run does without both.
     if updates < WORTH_COMPILING:
         best = plain
     elif possible:

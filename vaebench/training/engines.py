@@ -120,28 +120,31 @@ class Pack:
         self.size = len(params)
         self.engine = engine
 
-        # One seed after the other, by autograd; all other steps take the seeds together.
-        alone = (
+        # Kernels of layers or chains are called within a plain step, which trains one seed after
+        # the other by autograd. All other steps take the seeds together.
+        seed_by_seed = (
             engine == "plain" or by_layers or (engine == "kernel" and objective.kernel == "chains")
         )
-        self._places = places_of(objective) if alone else {}
-        self._decay = decay.strengths(objective) if alone else {}
+        self._places = places_of(objective) if seed_by_seed else {}
+        self._decay = decay.strengths(objective) if seed_by_seed else {}
 
+        # The kernel engine keeps the parameters in a memory layout of its own. The pack holds views
+        # of it, so both read and write the same numbers.
         self._kernel = None
-        if engine == "kernel" and not alone:
+        if engine == "kernel" and not seed_by_seed:
             from vaebench.training.kernel_engine import Engine
 
             self._kernel = Engine(objective, optim, self.params, data, kind)
             self.params = self._kernel.params
 
-        step = self._plain if alone else self._packed
+        step = self._plain if seed_by_seed else self._packed
         if engine == "compiled":
             step = _compiled(step, data.device)
         self._step: Callable[..., dict[str, Tensor]] = step
         self._graph: Captured | None = None
 
     def draws(self, batch: int) -> Shapes:
-        """Return the noise of one update of ``batch`` cases: name -> (kind, shape)."""
+        """Return the noise of one update of ``batch`` examples: name -> (kind, shape)."""
         shapes = self.objective.draws(batch, self.data.shape[1])
         if self.engine != "kernel":
             return shapes
@@ -179,22 +182,27 @@ class Pack:
         if self._kernel:
             return self._kernel.advance(index, noise, binarize, self.state)
 
+        # The numbers of the updates, (T,). They are a tensor because a captured graph, which is
+        # replayed without Python, reads tensors only.
         clock = torch.arange(first, first + index.shape[0], device=index.device)
         if self.data.is_cuda and self.engine != "plain":
             if self._graph is None or not self._graph.fits(index, noise):
+                # The capture runs the step, and then restores these.
                 live = [self.params, self.state, self.opt]
                 self._graph = Captured(self._step, index, noise, binarize, clock, live)
             return self._graph.replay(index, noise, binarize, clock)
 
         total: dict[str, Tensor] = {}
         for t in range(index.shape[0]):
-            now = {name: v[t] for name, v in noise.items()}
+            noise_now = {name: value[t] for name, value in noise.items()}
             grey = None if binarize is None else binarize[t]
-            more = {} if only is None else {"only": only}
-            metrics = self._step(index[t], now, grey, clock[t], **more)
+            # Only the plain step knows ``only``.
+            moving = {} if only is None else {"only": only}
+            metrics = self._step(index[t], noise_now, grey, clock[t], **moving)
 
-            for name, v in metrics.items():
-                total[name] = v.double() if name not in total else total[name] + v
+            # Sums of many updates are kept in double precision.
+            for name, value in metrics.items():
+                total[name] = value.double() if name not in total else total[name] + value
         return total
 
     def seed_state(self, r: int) -> dict[str, Tensor]:
@@ -205,14 +213,15 @@ class Pack:
         self, r: int, params: dict[str, Tensor], state: dict[str, Tensor], opt: dict[str, Tensor]
     ) -> None:
         """Set the given values of the r-th seed, by name; all others stay."""
-        for part, given in ((self.params, params), (self.state, state), (self.opt, opt)):
-            for name, v in given.items():
-                part[name][r].copy_(v)
+        for stacked, given in ((self.params, params), (self.state, state), (self.opt, opt)):
+            for name, value in given.items():
+                stacked[name][r].copy_(value)
 
     def seed(self, r: int) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
         """Return copies of the parameters, state and optimiser state of the r-th seed."""
         params, state, opt = (
-            {k: v[r].clone() for k, v in p.items()} for p in (self.params, self.state, self.opt)
+            {name: value[r].clone() for name, value in stacked.items()}
+            for stacked in (self.params, self.state, self.opt)
         )
         return params, state, opt
 
@@ -231,21 +240,30 @@ class Pack:
         return update, update.to(torch.float32) / self.updates, passes
 
     def _documents(self, index: Tensor, clock: Tensor) -> list[Batch]:
-        """Return the batch of each seed if the examples are documents; a batch may have fewer."""
-        out = []
+        """Return the batch of each seed if the examples are documents.
+
+        They are apart, since batches of documents may differ in size.
+        """
+        batches = []
         clocks = self._clocks(index.shape[-1], clock)
         for r in range(self.size):
-            rows = index[r][index[r] >= 0]
-            out.append(Batch(prepare(self.kind, self.data[rows]), rows, *(v[r] for v in clocks)))
-        return out
+            rows = index[r][index[r] >= 0]  # -1 fills up the row of a smaller batch
+            batches.append(
+                Batch(prepare(self.kind, self.data[rows]), rows, *(v[r] for v in clocks))
+            )
+        return batches
 
     def _seen(self, index: Tensor) -> dict[str, Tensor]:
         """Return the state for one step: per-example entries are reduced to the batch's rows."""
-        rows = self.objective.per_case
-        return {k: v[self._seeds(index), index] if k in rows else v for k, v in self.state.items()}
+        per_example = self.objective.per_case
+        return {
+            k: v[self._seeds(index), index] if k in per_example else v
+            for k, v in self.state.items()
+        }
 
     @staticmethod
     def _seeds(index: Tensor) -> Tensor:
+        """Return the numbers of the seeds, (R, 1), which index together with rows (R, batch)."""
         return torch.arange(index.shape[0], device=index.device).unsqueeze(1)
 
     def _loss(
@@ -258,6 +276,9 @@ class Pack:
         self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None, clock: Tensor
     ) -> dict[str, Tensor]:
         batch = self._batch(index, binarize, clock)
+
+        # One backward pass for all seeds: every argument has a leading axis of R, which vmap hides
+        # from the objective.
         step = vmap(grad(self._loss, has_aux=True))
         grads, (state, metrics) = step(self.params, self._seen(index), batch, noise)
         self._apply(grads, state, index, clock)
@@ -274,8 +295,12 @@ class Pack:
         if self.kind is Kind.TOKENS:
             batches = self._documents(index, clock)
         else:
+            # No field is None here; the check is for the types.
             batch = self._batch(index, binarize, clock)
-            batches = [Batch._make(v[r] for v in batch if v is not None) for r in range(self.size)]
+            batches = [
+                Batch._make(value[r] for value in batch if value is not None)
+                for r in range(self.size)
+            ]
 
         seen = self._seen(index)
         grads = []
@@ -283,18 +308,23 @@ class Pack:
         metrics = []
 
         for r in range(self.size):
-            params = {k: v.requires_grad_() for k, v in _at(self.params, r).items()}
+            # New leaves of autograd in the places of the objective's own parameters. They share the
+            # pack's memory, and the update is made in place afterwards.
+            params = {k: value.requires_grad_() for k, value in _at(self.params, r).items()}
             with (
                 lent(self._places, params),
                 kernels.use(self.engine == "kernel"),
                 decay.apart(bool(self._decay)),
                 products_in(self.precision, self.data.device),
             ):
-                loss, state, metric = self.objective(_at(seen, r), batches[r], _at(noise, r))
-            found = torch.autograd.grad(loss, list(params.values()))
-            grads.append(dict(zip(params, found, strict=True)))
+                loss, state, metrics_of_seed = self.objective(
+                    _at(seen, r), batches[r], _at(noise, r)
+                )
+
+            grads_of_seed = torch.autograd.grad(loss, list(params.values()))
+            grads.append(dict(zip(params, grads_of_seed, strict=True)))
             states.append(state)
-            metrics.append(metric)
+            metrics.append(metrics_of_seed)
 
         self._apply(_beside(grads), _beside(states), index, clock, only)
         return _beside(metrics)
@@ -307,13 +337,17 @@ class Pack:
         clock: Tensor,
         only: tuple[str, ...] | None = None,
     ) -> None:
+        # The penalty's gradient is added by the optimiser, in one pass over the parameters (plain
+        # steps only: for others ``_decay`` is empty, and the penalty is a part of the loss).
         _, progress, _ = self._clocks(index.shape[-1], clock)
         self.optim.apply_(self.params, grads, self.opt, self.group_of, progress, only, self._decay)
-        for name, v in state.items():
+
+        # A step returned per-example state for its batch only: write it back to these rows.
+        for name, value in state.items():
             if name in self.objective.per_case:
-                self.state[name][self._seeds(index), index] = v.detach()
+                self.state[name][self._seeds(index), index] = value.detach()
             else:
-                self.state[name].copy_(v.detach())
+                self.state[name].copy_(value.detach())
 
 
 def _compiled(
@@ -338,7 +372,7 @@ def group_of(objective: Objective) -> dict[str, str]:
     Raises:
         ValueError: For a parameter that belongs to no group, or to several.
     """
-    out = {}
+    groups_by_name = {}
     for name, _ in objective.named_parameters():
         groups = [g for g, prefix in objective.groups().items() if name.startswith(prefix)]
         if len(groups) != 1:
@@ -346,8 +380,8 @@ def group_of(objective: Objective) -> dict[str, str]:
                 f"parameter {name} belongs to {len(groups)} groups of {type(objective).__name__}"
             )
 
-        out[name] = groups[0]
-    return out
+        groups_by_name[name] = groups[0]
+    return groups_by_name
 
 
 def _at(part: dict[str, Tensor], r: int) -> dict[str, Tensor]:

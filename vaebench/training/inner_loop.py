@@ -58,21 +58,23 @@ def inner_updates(
                 f"stopped within update {update}; the state before it is saved, or a little earlier"
             )
 
-        # One update of one seed, with noise of its own.
+        # One update of one seed, with noise of its own: the pack wants it as (T, R, ...) = (1, 1,
+        # ...), and the purpose "inner" keeps it apart from the noise of the outer updates.
         shapes = objective.draws(batches.batch, pack.data.shape[1])
         draws = noise.fixed(shapes, seed, "inner", update, made, device=pack.data.device)
-        at_once = {k: v[None, None] for k, v in draws.items()}
+        packed_draws = {k: v[None, None] for k, v in draws.items()}
         grey = _grey_noise(pack, len(rows), seed, update, made)
-        metrics = pack.advance(rows[None, None], at_once, grey, update, only=loop.groups)
+        metrics = pack.advance(rows[None, None], packed_draws, grey, update, only=loop.groups)
 
         # The loop is told the loss, summed over the batch, and the number of words or pixels in it.
-        seen = rows[rows >= 0]
-        words = (
-            predicted(pack.data[seen])
+        # Rows of -1 only fill up a smaller batch of documents.
+        examples = rows[rows >= 0]
+        predictions = (
+            predicted(pack.data[examples])
             if pack.kind is Kind.TOKENS
-            else pack.data.shape[1] * len(seen)
+            else pack.data.shape[1] * len(examples)
         )
-        loop.observe(float(metrics["loss"]) * len(seen), words)
+        loop.observe(float(metrics["loss"]) * len(examples), predictions)
 
         made += 1
         rows = batches.any(seed, update, made).to(rows.device)

@@ -47,9 +47,9 @@ class _Space:
         self.size = 0
 
     def take(self, count: int) -> int:
-        at = self.size
+        begin = self.size
         self.size += -(-count // LINE) * LINE
-        return at
+        return begin
 
 
 class Engine:
@@ -103,29 +103,37 @@ class Engine:
         if model.draws_bits == (kind is Kind.COUNTS):
             raise ValueError(f"no kernel for {kind} by a net that is not made for them")
 
-        self.objective, self.rates, self.sizes = objective, optim.rates, model.sizes
+        self.objective = objective
+        self.rates = optim.rates
+        self.sizes = model.sizes
         self.model = model
         self.baseline = objective.baseline if isinstance(objective, NVIL) else None
         self.layers = model.layers
-        self.data, self.kind = data, kind
+        self.data = data
+        self.kind = kind
         self.mean = model.mean.numpy().astype(np.float32)
         self.seeds = len(next(iter(params.values())))
 
-        # One block for every layer of the posterior, then for every layer of the model.
+        # One block for every layer of the posterior, then for every layer of the model, see
+        # ``kernels.layout``. A column that is never set stays -1: the block lacks that part.
         self.blocks = np.full((2 * self.layers + 1, layout.BLOCK_COLUMNS), -1, dtype=np.int64)
         self._chains: list[tuple[int, str]] = []
+
+        # Assign all places first: only then is the length of theta known.
         theta = _Space()
         for i in range(len(self.blocks)):
             self._place(i, theta)
         self.theta = torch.zeros(self.seeds, theta.size)
         self.params = self._views(params)
 
-        # Grey levels are made binary anew for every update, so their lists cannot be kept.
+        # Kernels read an example as the list of its pixels that are 1, or of its tokens. Grey
+        # levels are made binary anew for every update, so their lists cannot be kept.
         self._cases: tuple[np.ndarray, np.ndarray] | None = None
         self._longest = model.sizes[0]
         if kind is Kind.COUNTS:
             tokens, ends = _tokens(data)
             self._cases = tokens, ends
+            # A document may have more tokens than there are words in the vocabulary.
             self._longest = int(np.diff(ends).max())
         elif kind is not Kind.GREY:
             self._cases = _lists(data)
@@ -146,18 +154,24 @@ class Engine:
         block = self.blocks[i]
         parents = 0 if module.weight is None else module.weight.shape[1]
         units = len(module.bias)
+
+        # The baseline's hidden units see the same parents as the layer. Their weights stand in the
+        # same rows, behind the layer's own, so one pass over the parents computes both.
         hidden = 0
         if i < self.layers and self.baseline is not None:
             hidden = padded(len(self.baseline[i].hidden.bias))
 
         width = padded(units) + hidden
-        block[layout.PARENTS], block[layout.UNITS], block[layout.WIDTH] = parents, units, width
-        block[layout.HIDDEN], block[layout.STRIDE] = padded(units), stride_of(width)
+        block[layout.PARENTS] = parents
+        block[layout.UNITS] = units
+        block[layout.WIDTH] = width
+        block[layout.HIDDEN] = padded(units)
+        block[layout.STRIDE] = stride_of(width)
 
         block[layout.WEIGHT] = theta.take(parents * block[layout.STRIDE])
         block[layout.BIAS] = theta.take(width)
         if hidden:
-            block[layout.OUT] = theta.take(hidden + 1)
+            block[layout.OUT] = theta.take(hidden + 1)  # output weights, then the output bias
 
         if module.autoregressive is not None:
             block[layout.CHAIN_STRIDE] = stride_of(units)
@@ -165,7 +179,7 @@ class Engine:
 
     def _views(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
         """Copy the pack's parameters to their places, and return views of them."""
-        out = {}
+        views = {}
         for i, block in enumerate(self.blocks):
             name, _ = self._module(i)
             units, parents, stride = (
@@ -173,39 +187,52 @@ class Engine:
             )
             # Units that only fill up the last vector are never on.
             self._part(int(block[layout.BIAS]), (int(block[layout.HIDDEN]),), (1,)).fill_(OFF)
-            out[f"{name}.bias"] = self._part(block[layout.BIAS], (units,), (1,))
+            views[f"{name}.bias"] = self._part(block[layout.BIAS], (units,), (1,))
+
+            # Weights lie by parent, (parents, stride); a transposed view has the module's shape.
             if parents:
-                out[f"{name}.weight"] = self._part(
+                views[f"{name}.weight"] = self._part(
                     block[layout.WEIGHT], (units, parents), (1, stride)
                 )
 
+            # The kernel's chain weights lack the module's entries on and above the diagonal. So the
+            # parameter is a tensor of its own, which ``advance`` copies to theta and back.
             if block[layout.CHAIN] >= 0:
                 key = f"{name}.autoregressive"
-                out[key] = params[key].clone()
+                views[key] = params[key].clone()
                 self._chains.append((i, key))
 
             if self.baseline is not None and block[layout.OUT] >= 0:
-                own = f"baseline.{i}"
+                baseline = f"baseline.{i}"
                 count = len(self.baseline[i].hidden.bias)
+                # In a row of weights the hidden units are the columns from ``first`` on.
                 first = int(block[layout.HIDDEN])
                 hidden = int(block[layout.WIDTH]) - first
-                out[f"{own}.hidden.weight"] = self._part(
+                views[f"{baseline}.hidden.weight"] = self._part(
                     block[layout.WEIGHT] + first, (count, parents), (1, stride)
                 )
-                out[f"{own}.hidden.bias"] = self._part(block[layout.BIAS] + first, (count,), (1,))
-                out[f"{own}.output.weight"] = self._part(block[layout.OUT], (1, count), (count, 1))
-                out[f"{own}.output.bias"] = self._part(block[layout.OUT] + hidden, (1,), (1,))
+                views[f"{baseline}.hidden.bias"] = self._part(
+                    block[layout.BIAS] + first, (count,), (1,)
+                )
+                views[f"{baseline}.output.weight"] = self._part(
+                    block[layout.OUT], (1, count), (count, 1)
+                )
+                views[f"{baseline}.output.bias"] = self._part(
+                    block[layout.OUT] + hidden, (1,), (1,)
+                )
 
-        if out.keys() != params.keys():
+        if views.keys() != params.keys():
             raise ValueError(
-                f"not the parameters of a belief net: {sorted(out.keys() ^ params.keys())}"
+                f"not the parameters of a belief net: {sorted(views.keys() ^ params.keys())}"
             )
-        for name, v in params.items():
-            out[name].copy_(v)
-        return {name: out[name] for name in params}
+        for name, value in params.items():
+            views[name].copy_(value)
+        return {name: views[name] for name in params}
 
-    def _part(self, at: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> Tensor:
-        return self.theta.as_strided((self.seeds, *shape), (self.theta.shape[1], *strides), int(at))
+    def _part(self, begin: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> Tensor:
+        return self.theta.as_strided(
+            (self.seeds, *shape), (self.theta.shape[1], *strides), int(begin)
+        )
 
     def _chain(self, i: int) -> Tensor:
         """Return the autoregressive weights of a block by source, (R, units, units), as a view."""
@@ -219,28 +246,42 @@ class Engine:
             return
         self._batch = batch
 
-        work, ints = _Space(), _Space()
+        work = _Space()
+        ints = _Space()
         for i, block in enumerate(self.blocks):
-            # Blocks of the generative model hold the cases and, behind them, as many dreams.
+            # Blocks of the generative model hold the examples and, behind them, as many dreams.
             rows = batch if i < self.layers else 2 * batch
             block[layout.DELTA] = work.take(rows * block[layout.STRIDE])
+
+            # Only the data, the parents of the lowest layer, are centred. This is the place of
+            # mean V and u of ``kernels.centring``.
             if i == 0:
                 block[layout.CENTRE] = work.take(2 * block[layout.WIDTH])
 
-        widest = max(int(b[layout.STRIDE]) for b in self.blocks)
+        # Thresholds of autoregressive units, in rows as long as those of the logits.
+        widest = max(int(block[layout.STRIDE]) for block in self.blocks)
         places = [work.take(batch * widest)]
 
-        # Lists of the units that are on in every layer: first for the cases, then for the dreams.
+        # Lists of the units that are on in every layer: rows of ``units`` for the examples, then
+        # for the dreams. In ``ints`` the bounds of a layer's dreams stand right behind those of its
+        # examples, so that a kernel can take both as one batch of twice the size.
         lists = self.layers + 1
         self.units = np.zeros((2 * lists, layout.UNIT_COLUMNS), dtype=np.int64)
         bounds = [ints.take(4 * batch) for _ in self.sizes]
-        bounds += [at + 2 * batch for at in bounds]
-        listed = [self._longest, *self.sizes[1:]]  # the most entries of one case
-        for row, size, most, at in zip(self.units, self.sizes * 2, listed * 2, bounds, strict=True):
-            taken = [ints.take(count) for count in (batch * most + SPILLED, 2 * size, batch * most)]
-            row[:] = size, at, *taken, False
+        bounds += [begin + 2 * batch for begin in bounds]
+        longest_lists = [self._longest, *self.sizes[1:]]  # most entries of an example
+        for columns, size, longest, begin in zip(
+            self.units, self.sizes * 2, longest_lists * 2, bounds, strict=True
+        ):
+            begins = [
+                ints.take(count) for count in (batch * longest + SPILLED, 2 * size, batch * longest)
+            ]
+            columns[:] = size, begin, *begins, False
         self.units[[0, lists], layout.TOKENS] = self.kind is Kind.COUNTS
 
+        # Scratch, used for one purpose at a time. ``add_many_rows`` keeps two bounds for each part
+        # of the rows in each of up to 2 * batch lists. ``sample_chain`` keeps for each row two
+        # bounds and LANES units, and one more number.
         parts = -(-max(self.sizes) // RESIDENT)
         places.append(ints.take(max(4 * parts, 2 + LANES) * batch + 1))
         self._places = tuple(places)
@@ -272,23 +313,28 @@ class Engine:
             Metrics (R,), summed over the updates.
         """
         self._work_for(index.shape[-1])
+
+        # Entries of a chain on and above the diagonal connect nothing: the kernels get zeros there.
         for i, key in self._chains:
             self._chain(i).copy_(torch.tril(self.params[key], -1).mT)
-        memory, places = self._place_noise(noise)
+        floats, blocks = self._place_noise(noise)
 
         def train(r: int) -> dict[str, float]:
             rows = index[:, r]
             grey = None if binarize is None else binarize[:, r]
-            return self._train(r, places[r], self._read(rows, grey), memory, state)
+            return self._train(r, blocks[r], self._read(rows, grey), floats, state)
 
+        # Kernels release the interpreter's lock, and no two seeds write to the same memory.
         with ThreadPoolExecutor(min(torch.get_num_threads(), self.seeds)) as threads:
             sums = list(threads.map(train, range(self.seeds)))
 
+        # Take the trained entries back, and keep the others as they were.
         for i, key in self._chains:
             above = torch.triu(self.params[key])
             self.params[key].copy_(torch.tril(self._chain(i).mT, -1) + above)
         return {
-            name: torch.tensor([s[name] for s in sums], dtype=torch.float64) for name in sums[0]
+            name: torch.tensor([of_seed[name] for of_seed in sums], dtype=torch.float64)
+            for name in sums[0]
         }
 
     def _read(self, rows: Tensor, grey: Tensor | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -307,73 +353,90 @@ class Engine:
     def _place_noise(self, noise: dict[str, Tensor]) -> tuple[np.ndarray, list[np.ndarray]]:
         """Return the noise as one row of floats, and ``blocks`` of each seed that point into it.
 
-        The row is the first tensor's. The places of the other tensors are counted from its start,
-        wherever in memory they are: kernels check no bounds, so nothing needs to be copied. The
-        tensors must exist as long as the row is in use.
+        The row is the memory of the first tensor. The places of the other tensors are counted from
+        its start, wherever in memory they are. Kernels check no bounds, so nothing needs to be
+        copied. The tensors must exist as long as the row is in use.
         """
+        # The noise of every block, in the order of the blocks.
         names = [f"q{i + 1}" for i in range(self.layers)]
         if isinstance(self.objective, WakeSleep):
             names += [f"p{i}" for i in range(self.layers + 1)]
 
-        row = noise[names[0]]
+        floats = noise[names[0]]
         blocks = [self.blocks.copy() for _ in range(self.seeds)]
         for i, name in enumerate(names):
-            part = noise[name]
-            if part.dtype != torch.float32 or not part.is_contiguous():
+            tensor = noise[name]
+            if tensor.dtype != torch.float32 or not tensor.is_contiguous():
                 raise ValueError(
-                    f"noise {name}: {part.dtype} with strides {part.stride()}, "
+                    f"noise {name}: {tensor.dtype} with strides {tensor.stride()}, "
                     "not contiguous floats"
                 )
 
-            start = (part.data_ptr() - row.data_ptr()) // part.element_size()
+            # In floats from the start of the row; negative if the tensor lies before it.
+            start = (tensor.data_ptr() - floats.data_ptr()) // tensor.element_size()
             for r in range(self.seeds):
-                blocks[r][i, layout.NOISE] = start + r * part.stride(1)
-                blocks[r][i, layout.NOISE_STEP] = part.stride(0)
-                blocks[r][i, layout.UNIFORMS] = part.shape[-1]
+                blocks[r][i, layout.NOISE] = start + r * tensor.stride(1)
+                blocks[r][i, layout.NOISE_STEP] = tensor.stride(0)
+                blocks[r][i, layout.UNIFORMS] = tensor.shape[-1]
 
-        return row.view(-1).numpy(), blocks
+        return floats.view(-1).numpy(), blocks
 
     def _train(
         self,
         r: int,
         blocks: np.ndarray,
-        cases: tuple[np.ndarray, np.ndarray, np.ndarray],
+        examples: tuple[np.ndarray, np.ndarray, np.ndarray],
         noise: np.ndarray,
         state: dict[str, Tensor],
     ) -> dict[str, float]:
         """Make the updates of one seed; return their metrics, summed, by the objective's names."""
-        rule = self.objective
-        ones, ends, rows = cases
-        share = 1 if rule.reduce == "sum" else rows.shape[1]
-        rates = np.array([self.rates[g] / share for g in ("model", "posterior", "baseline")])
+        objective = self.objective
+        ones, ends, rows = examples
+
+        # Kernels sum the gradients of a batch. Plain gradient descent on the mean is the same with
+        # smaller rates. Their order is that of ``layout.MODEL``, ``POSTERIOR`` and ``BASELINE``.
+        divisor = 1 if objective.reduce == "sum" else rows.shape[1]
+        rates = np.array([self.rates[g] / divisor for g in ("model", "posterior", "baseline")])
         work, ints = self._memory[r]
 
+        # Both kernels share most of their arguments.
         memory = self.theta[r].numpy(), work, ints, blocks
-        seen = ones, ends, rows, noise, self.mean, rates, self._places
+        inputs = ones, ends, rows, noise, self.mean, rates, self._places
         units, dreamt = np.split(self.units, 2)
-        if isinstance(rule, WakeSleep):
-            return {"bound": wake_sleep(*memory, units, dreamt, *seen)}
+        if isinstance(objective, WakeSleep):
+            return {"bound": wake_sleep(*memory, units, dreamt, *inputs)}
 
-        switches = rule.local_signals, rule.constant_baseline, rule.variance_normalization
+        # Statistics of the signals are views of ``state``, which the kernel updates in place.
+        switches = (
+            objective.local_signals,
+            objective.constant_baseline,
+            objective.variance_normalization,
+        )
         means, variances = (state[k][r].numpy() for k in ("mean", "variance"))
-        bound, outside = nvil(*memory, units, *seen, rule.decay, switches, means, variances, RANGE)
+        bound, baseline_outside = nvil(
+            *memory, units, *inputs, objective.decay, switches, means, variances, RANGE
+        )
         return (
             {"bound": bound}
-            if rule.baseline is None
-            else {"bound": bound, "baseline_outside": outside}
+            if objective.baseline is None
+            else {"bound": bound, "baseline_outside": baseline_outside}
         )
 
 
 def _lists(data: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """List the pixels that are 1, case after case, and return where each list begins and ends."""
-    x = data != 0
-    return x.nonzero()[:, 1].to(torch.int32).numpy(), _ends(x.sum(1))
+    """List the pixels that are 1, example after example.
+
+    Returns:
+        The lists one after the other, and where each begins and ends, see ``_ends``.
+    """
+    is_one = data != 0
+    return is_one.nonzero()[:, 1].to(torch.int32).numpy(), _ends(is_one.sum(1))
 
 
 def _tokens(data: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Do the same for counts: list every word of a document as often as it occurs."""
-    case, word = data.nonzero(as_tuple=True)
-    times = data[case, word].long()
+    document, word = data.nonzero(as_tuple=True)
+    times = data[document, word].long()
     return word.to(torch.int32).repeat_interleave(times).numpy(), _ends(
         data.sum(1, dtype=torch.int64)
     )

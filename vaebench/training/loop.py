@@ -61,12 +61,15 @@ def train(
             made again.
     """
     settings = TrainSettings.of(config["train"])
+
     pack, batches = _begin(
         config, splits, states, device, engine, trio or build.trio(config, splits.info)
     )
+
+    # From here on everything counts in updates, whatever unit the settings use.
     updates = build.in_updates(config, batches, "updates")
     every = build.in_updates(config, batches, "valid_every")
-    wanted = settings.snapshots
+    snapshots_at = settings.snapshots
     length = pack.objective.block or noise.BLOCK
     first = states[0].update
 
@@ -75,20 +78,25 @@ def train(
     )
 
     # Snapshots of later updates exist already if a run goes on from a checkpoint.
-    if first == 0 and 0 in wanted:
+    if first == 0 and 0 in snapshots_at:
         books.snapshot(0)
 
     block = None
-    for stretch in schedule(first, updates, length, every, wanted, pack.objective.alone):
+    for stretch in schedule(first, updates, length, every, snapshots_at, pack.objective.alone):
         if not books.running:
             break
 
         began = clock.seconds(device)  # the first updates of a block pay for its noise
+
+        # A run that goes on from a checkpoint may begin within a block. It draws the whole block,
+        # so that its updates get the noise that they would have got without the stop.
         if block is None or stretch.offset == 0:
             block = _draw(pack, batches, [s.seed for s in states], stretch.block, length)
         sums = _advance(pack, batches, block, stretch, books, should_stop)
         books.account(sums, stretch.length, stretch.end, clock.seconds(device) - began)
 
+        # A snapshot comes before the checkpoint of its update: a run that is killed between the two
+        # makes the updates again, and the snapshot too.
         if stretch.snapshot:
             books.snapshot(stretch.end)
         if stretch.validate:
@@ -101,6 +109,7 @@ def train(
             books.save()
             raise Interrupted(f"stopped at update {stretch.end}; the state is saved")
 
+    # Seeds that diverged or stopped early have their status already.
     for state in states:
         if state.running:
             state.status = TrainingStatus.TRAINED
@@ -123,10 +132,12 @@ def _begin(
     parts = []
     for state in states:
         state.engine = engine
-        # A run keeps its clock only if all of its parts were timed by the same one.
+        # A run keeps its clock only if all of its parts were timed by the same one: seconds of
+        # different clocks cannot be added.
         state.clock = timed_by if timed_by == state.clock or not state.update else ""
         parts.append(build.start_or_load(state, objective, trio.optimiser, config, len(data)))
 
+    # From a triple for each seed to three lists over the seeds, moved to the device.
     params, kept, moments = (
         [{name: v.to(device) for name, v in part.items()} for part in column]
         for column in zip(*parts, strict=True)
@@ -166,6 +177,7 @@ class Block(NamedTuple):
 
 def _draw(pack: Pack, batches: Batches, seeds: list[int], number: int, length: int) -> Block:
     """Draw block ``number`` of ``length`` updates; see ``rng.noise`` for what it depends on."""
+    # Each of the three draws has a purpose of its own, so their order does not matter.
     device = pack.data.device
     drawn = noise.update_block(pack.draws(batches.batch), seeds, number, device, length)
     rows = batches.block(seeds, number, length).to(device)
@@ -190,16 +202,19 @@ def _advance(
     """
     rows = stretch.rows
     only = None
-    more: dict[str, list[float]] = {}
+    inner_metrics: dict[str, list[float]] = {}
+
+    # Only objectives that are ``alone`` (one seed, stretches of one update) have inner loops, or
+    # choose for every update which groups move.
     if pack.objective.alone:
         made = _inner(pack, batches, block, stretch, books, should_stop)
         only = pack.objective.moves(pack.seed_state(0))
-        more = {"inner": [float(made)]}
+        inner_metrics = {"inner": [float(made)]}
 
-    drawn = {name: v[rows] for name, v in block.noise.items()}
+    drawn = {name: value[rows] for name, value in block.noise.items()}
     grey = None if block.grey is None else block.grey[rows]
     sums = pack.advance(block.rows[rows], drawn, grey, stretch.first, only)
-    return {name: v.tolist() for name, v in sums.items()} | more
+    return {name: value.tolist() for name, value in sums.items()} | inner_metrics
 
 
 def _inner(
@@ -221,6 +236,8 @@ def _inner(
         block.rows[stretch.offset, 0],
         should_stop,
     )
+
+    # A snapshot after ``first`` updates has a second part if a loop follows them.
     if made and stretch.first in books.settings.snapshots:
         books.snapshot(stretch.first, snapshots.INNER)
     return made

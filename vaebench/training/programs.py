@@ -42,8 +42,10 @@ class Programs:
         # Drop the programs of earlier packs, or a process that trains many cells would run into
         # the compiler's limit.
         torch.compiler.reset()
+
+        # The filter says of each of the compiler's checks whether to keep it: none.
         self.step = step
-        self.options = {**options, "guard_filter_fn": lambda looks: [False for _ in looks]}
+        self.options = {**options, "guard_filter_fn": lambda guards: [False for _ in guards]}
         self.found: dict[tuple[Any, ...], Step] = {}
 
     def __call__(
@@ -59,22 +61,23 @@ class Programs:
             None if binarize is None else binarize.shape,
             *(v.shape for v in noise.values()),
         )
-        known = self.found.get(shapes)
-        if known:
-            return known(index, noise, binarize, clock)
+        compiled = self.found.get(shapes)
+        if compiled:
+            return compiled(index, noise, binarize, clock)
 
+        # The compiler works at the first call, so its errors come from there.
         program: Step = torch.compile(
             separate(self.step), dynamic=False, fullgraph=True, options=self.options
         )
         try:
-            out = program(index, noise, binarize, clock)
-        except Exception as e:
-            if type(e).__module__.startswith(COMPILER):
-                raise NotCompiled(str(e).strip().partition("\n")[0][:LONGEST]) from e
+            metrics = program(index, noise, binarize, clock)
+        except Exception as error:
+            if type(error).__module__.startswith(COMPILER):
+                raise NotCompiled(str(error).strip().partition("\n")[0][:LONGEST]) from error
             raise
 
         self.found[shapes] = program
-        return out
+        return metrics
 
 
 def separate(method: Any) -> Any:

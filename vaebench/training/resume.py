@@ -37,21 +37,21 @@ def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = F
     folder = store.run_dir(cell.key, seed)
 
     # Remove what a killed process has left. Since the lock is held, nobody else writes here.
-    for left in (*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")):
-        left.unlink(missing_ok=True)
+    for leftover in (*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")):
+        leftover.unlink(missing_ok=True)
 
     if force:
         for name in run_files.MADE:
             (folder / name).unlink(missing_ok=True)
-        for kept in snapshots.listed(folder):
-            kept.path.unlink(missing_ok=True)
+        for snapshot in snapshots.listed(folder):
+            snapshot.path.unlink(missing_ok=True)
 
     note = folder / run_files.NOTE
     if note.exists() and not force:
-        known = _data_hash(note)
-        if known != data_hash:
+        trained_on = _data_hash(note)
+        if trained_on != data_hash:
             raise UserError(
-                f"{folder}: trained on other data ({known[:8]}, now {data_hash[:8]}); move it "
+                f"{folder}: trained on other data ({trained_on[:8]}, now {data_hash[:8]}); move it "
                 "away, or run with --force"
             )
 
@@ -90,26 +90,38 @@ def extend(s: RunState, store: Store, cell: Cell, data_hash: str, trio: Trio) ->
     if cell.train.unit != "updates" or not trio.budget_free:
         return
 
-    alike = store.root.glob(f"{cell.key.rpartition('-')[0]}-*/seed-{s.seed}")
-    found = [
+    # The name of a run ends in a hash of all that decides its training, the budget included. Before
+    # the hash it is the same for all runs of these data, model and objective.
+    folders = store.root.glob(f"{cell.key.rpartition('-')[0]}-*/seed-{s.seed}")
+    beginnings = [
         (other.update, other.folder)
-        for f in alike
-        if (other := _beginning(f, s.seed, cell, data_hash))
+        for folder in folders
+        if (other := _beginning(folder, s.seed, cell, data_hash))
     ]
 
-    for _, folder in sorted(found, reverse=True):
+    # The one that got furthest first. Its state is read once more under its lock, since it may have
+    # changed meanwhile.
+    for _, folder in sorted(beginnings, reverse=True):
         with contextlib.suppress(Busy), store.lock(folder.parent.name, s.seed):
             other = _beginning(folder, s.seed, cell, data_hash)
             if other is None:
                 continue
 
-            # Copy the checkpoint last: without it this run counts as not begun.
-            kept = [
-                v.path.relative_to(folder)
-                for v in snapshots.listed(folder)
-                if v.update <= other.update
+            # Snapshots of later updates than its checkpoint are left out: this run makes them
+            # itself.
+            names_of_snapshots = [
+                snapshot.path.relative_to(folder)
+                for snapshot in snapshots.listed(folder)
+                if snapshot.update <= other.update
             ]
-            for name in (*map(str, kept), run_files.BEST, run_files.CURVE, run_files.CHECKPOINT):
+
+            # Copy the checkpoint last: without it this run counts as not begun.
+            for name in (
+                *map(str, names_of_snapshots),
+                run_files.BEST,
+                run_files.CURVE,
+                run_files.CHECKPOINT,
+            ):
                 if (folder / name).exists():
                     (s.folder / name).parent.mkdir(exist_ok=True)
                     write_atomic(s.folder / name, (folder / name).read_bytes())
@@ -120,23 +132,33 @@ def extend(s: RunState, store: Store, cell: Cell, data_hash: str, trio: Trio) ->
 
 def _beginning(folder: Path, seed: int, cell: Cell, data_hash: str) -> RunState | None:
     """Return the state of another run if the cell's run would pass through it, else None."""
-    wanted = cell.config["train"]
+    train = cell.config["train"]
     try:
-        old = parse_json((folder / run_files.NOTE).read_bytes())
-        theirs = old["config"]
-        budget = theirs["train"]["updates"]
-        as_long = {**theirs, "train": {**theirs["train"], "updates": wanted["updates"]}}
-        same = canonical(identity(as_long)) == canonical(identity(cell.config))
-        out = progress_of(folder, seed)
-        if not same or out.shed or old["data_hash"] != data_hash or out.update >= wanted["updates"]:
+        note = parse_json((folder / run_files.NOTE).read_bytes())
+        their_config = note["config"]
+        budget = their_config["train"]["updates"]
+        with_our_budget = {
+            **their_config,
+            "train": {**their_config["train"], "updates": train["updates"]},
+        }
+        # The same run if it had this cell's budget? Only settings that decide the training count.
+        same = canonical(identity(with_our_budget)) == canonical(identity(cell.config))
+        state = progress_of(folder, seed)
+        if (
+            not same
+            or state.shed
+            or note["data_hash"] != data_hash
+            or state.update >= train["updates"]
+        ):
             return None
-        evaluated_checkpoint(out, "valid_bound")
+        # Raises if its best checkpoint is damaged or of another update, and so not worth a copy.
+        evaluated_checkpoint(state, "valid_bound")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
         return None
 
     # The end of a run is validated, even if it is no multiple of the interval. A longer run would
     # not validate there, so it does not pass through that state.
-    return None if out.update == budget and budget % wanted["valid_every"] else out
+    return None if state.update == budget and budget % train["valid_every"] else state
 
 
 def _data_hash(note: Path) -> str:

@@ -100,8 +100,9 @@ class RunState:
 
     def meta(self) -> dict[str, Any]:
         """Return what the checkpoint keeps beside the tensors; JSON keeps floats bit for bit."""
+        # Before the first validation the best bound is infinite, for which JSON has no number.
         best = None if self.best_update is None else self.best_bound
-        kept = {k: getattr(self, k) for k in self.META}
+        kept = {name: getattr(self, name) for name in self.META}
         return {**kept, "best_bound": best, "seed": self.seed, "version": self.VERSION}
 
     def restore(self, meta: dict[str, Any]) -> None:
@@ -111,15 +112,27 @@ class RunState:
             KeyError: If a part of the state is missing.
             ValueError: If there is no such status.
         """
-        measured = {f.name: f.default for f in fields(self) if f.metadata.get("measured")}
-        kept = {k: meta[k] for k in (*self.META, "best_bound") if k in meta or k not in measured}
+        # Checkpoints of earlier versions may lack fields that only describe a run: these begin at
+        # their defaults. Any other field that is missing raises KeyError.
+        measured = {
+            field_.name: field_.default
+            for field_ in fields(self)
+            if field_.metadata.get("measured")
+        }
+        kept = {
+            name: meta[name]
+            for name in (*self.META, "best_bound")
+            if name in meta or name not in measured
+        }
         kept = {**measured, **kept}
         self.__dict__.update(kept, saved=kept["update"], status=TrainingStatus(kept["status"]))
         self.best_bound = math.inf if kept["best_bound"] is None else kept["best_bound"]
 
+        # Version 1 kept bounds on log p(x) itself: change their signs.
         if meta.get("version", 1) == 1:
             self.curve = [
-                {k: -v if k in BOUNDS else v for k, v in point.items()} for point in self.curve
+                {name: -value if name in BOUNDS else value for name, value in point.items()}
+                for point in self.curve
             ]
             self.best_bound = math.inf if kept["best_bound"] is None else -kept["best_bound"]
 
@@ -144,6 +157,7 @@ class RunState:
     @property
     def parts_of_time(self) -> dict[str, float]:
         """Hours of the updates, and of the stretches between validations that had inner loops."""
+        # A point's ``seconds`` are those since the run began, so a stretch took the difference.
         looped = before = 0.0
         for point in self.curve:
             looped += point["seconds"] - before if point.get("train_inner") else 0.0
@@ -167,17 +181,17 @@ def progress_of(folder: Path, seed: int) -> RunState:
     Raises:
         UserError: If the checkpoint is damaged.
     """
-    out = RunState(seed, folder)
-    if out.last.exists():
-        meta = checkpoint.read(out.last).meta
+    state = RunState(seed, folder)
+    if state.last.exists():
+        meta = checkpoint.read(state.last).meta
         try:
-            out.restore(meta)
+            state.restore(meta)
         except KeyError as e:
-            raise checkpoint.damaged(out.last, f"no {e.args[0]} in it") from None
+            raise checkpoint.damaged(state.last, f"no {e.args[0]} in it") from None
         except ValueError as e:
-            raise checkpoint.damaged(out.last, str(e)) from None
-        out.shed = bool(meta.get(SHED))
-    return out
+            raise checkpoint.damaged(state.last, str(e)) from None
+        state.shed = bool(meta.get(SHED))
+    return state
 
 
 def evaluated_checkpoint(state: RunState, select: str) -> Checkpoint:
@@ -214,12 +228,13 @@ def shed_checkpoint(state: RunState, select: str) -> Checkpoint:
     """
     evaluated_checkpoint(state, select)  # raises if the run cannot be evaluated
 
-    found = checkpoint.read(state.last)
-    out = Checkpoint({}, meta={**found.meta, SHED: True})
+    last = checkpoint.read(state.last)
+    shed = Checkpoint({}, meta={**last.meta, SHED: True})
     if _last_is_evaluated(state, select):
-        out.params = found.params
-        out.state = {k: v for k, v in found.state.items() if k.startswith("model.")}
-    return out
+        shed.params = last.params
+        # Of the objective's state only the model's buffers are evaluated.
+        shed.state = {k: v for k, v in last.state.items() if k.startswith("model.")}
+    return shed
 
 
 def _last_is_evaluated(state: RunState, select: str) -> bool:

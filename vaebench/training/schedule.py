@@ -57,10 +57,11 @@ def schedule(
     while first < updates:
         number, offset = divmod(first, block)
 
-        # Find the next update at which something is due.
-        ends = [first - offset + block, first - first % valid_every + valid_every, updates]
-        ends += [n for n in snapshots if n > first]
-        end = first + 1 if one_by_one else min(ends)
+        # The next update at which something is due: the end of the block of noise, a validation,
+        # the end of the budget, or a snapshot.
+        due = [first - offset + block, first - first % valid_every + valid_every, updates]
+        due += [update for update in snapshots if update > first]
+        end = first + 1 if one_by_one else min(due)
 
         validate = end % valid_every == 0 or end == updates
         yield Stretch(first, end - first, number, offset, end in snapshots, validate)

@@ -34,12 +34,12 @@ class Snapshot(NamedTuple):
 
 def listed(folder: Path) -> list[Snapshot]:
     """Return the snapshots of the run in ``folder``, in the order in which they were taken."""
-    found = []
+    snapshots = []
     for path in (folder / run_files.SNAPSHOTS).glob("*.safetensors"):
         update, _, kind = path.stem.partition("-")
         if update.isdecimal() and kind in ("", INNER):
-            found.append(Snapshot(int(update), kind, path))
-    return sorted(found)
+            snapshots.append(Snapshot(int(update), kind, path))
+    return sorted(snapshots)
 
 
 def write(
