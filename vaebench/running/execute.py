@@ -116,6 +116,7 @@ def plan(
     Raises:
         UserError: If a cell's settings are refused.
     """
+    # Tables may share runs, so some may occur twice.
     runs = [(cell, seed) for cells, seeds in wanted for cell in cells for seed in seeds]
     if shard is not None:
         runs = shard.share(runs)
@@ -142,14 +143,14 @@ def _known(store: Store, cell: Cell, seed: int, force: bool) -> Record:
 
 def unfinished(asked: Iterable[Asked], force: bool = False, evaluate: bool = True) -> Todo:
     """Return distinct cells (see ``tasks.unit``) with all their unfinished seeds, in order."""
-    out: dict[tuple[str, str], tuple[Cell, list[int]]] = {}
+    by_unit: dict[tuple[str, str], tuple[Cell, list[int]]] = {}
     for cell, seed, known in asked:
         if known.status.ends(evaluate) and not force:
             continue
-        seeds = out.setdefault(work.unit(cell), (cell, []))[1]
+        seeds = by_unit.setdefault(work.unit(cell), (cell, []))[1]
         if seed not in seeds:
             seeds.append(seed)
-    return list(out.values())
+    return list(by_unit.values())
 
 
 def execute(
@@ -176,19 +177,25 @@ def execute(
 
     work.preflight(cell for cell, _ in plan.todo)
     _make_folder(plan.store)
-    finished = len({work.unit(asked.cell) for asked in plan.asked}) - len(plan.todo)
-    if finished:
+    finished_cells = len({work.unit(asked.cell) for asked in plan.asked}) - len(plan.todo)
+    if finished_cells:
         print(
-            f"{finished} of {finished + len(plan.todo)} cells are finished already", file=sys.stderr
+            f"{finished_cells} of {finished_cells + len(plan.todo)} cells are finished already",
+            file=sys.stderr,
         )
 
     # Seeds that failed or diverged are left out of the next rounds. Only the first round throws
     # runs away: the others share the runs that it trains.
     launched = Launched([], False)
-    for number, part in enumerate(_rounds(plan.todo)):
-        bad = {(o.task.cell.key, o.seed) for o in work.bad(outcomes)}
-        left = [(cell, [s for s in seeds if (cell.key, s) not in bad]) for cell, seeds in part]
-        launched = _round(_Round(left, force and number == 0, fail_fast, plan.evaluate, until))
+    for round_number, cells_of_round in enumerate(_rounds(plan.todo)):
+        bad_runs = {(outcome.task.cell.key, outcome.seed) for outcome in work.bad(outcomes)}
+        remaining = [
+            (cell, [seed for seed in seeds if (cell.key, seed) not in bad_runs])
+            for cell, seeds in cells_of_round
+        ]
+        launched = _round(
+            _Round(remaining, force and round_number == 0, fail_fast, plan.evaluate, until)
+        )
         outcomes += launched.outcomes
         if launched.stopped or launched.late or (fail_fast and work.bad(outcomes)):
             break
@@ -248,17 +255,25 @@ def _round(asked: _Round) -> Launched:
             tasks, progress, fail_fast
         )
 
-        busy = [o for o in launched.outcomes if o.status is Status.BUSY]
-        going = not (
+        # Runs that another process held are tried once more at the end, and then waited for.
+        busy_runs = [outcome for outcome in launched.outcomes if outcome.status is Status.BUSY]
+        goes_on = not (
             launched.stopped or launched.late or (fail_fast and work.bad(launched.outcomes))
         )
-        if busy and going:
-            progress.line(f"waiting for {counted(len(busy), 'run')} that another process works on")
-            again = [replace(o.task, seeds=(o.seed,), wait=True, force=False) for o in busy]
-            launcher = launchers.choose(settings, jobs, len(again), asked.until)
-            ended = [o for o in launched.outcomes if o.status is not Status.BUSY]
-            launched = launcher.launch(again, progress, fail_fast)
-            launched = launched._replace(outcomes=ended + launched.outcomes)
+        if busy_runs and goes_on:
+            progress.line(
+                f"waiting for {counted(len(busy_runs), 'run')} that another process works on"
+            )
+            retries = [
+                replace(outcome.task, seeds=(outcome.seed,), wait=True, force=False)
+                for outcome in busy_runs
+            ]
+            launcher = launchers.choose(settings, jobs, len(retries), asked.until)
+            other_outcomes = [
+                outcome for outcome in launched.outcomes if outcome.status is not Status.BUSY
+            ]
+            launched = launcher.launch(retries, progress, fail_fast)
+            launched = launched._replace(outcomes=other_outcomes + launched.outcomes)
     finally:
         progress.close()
     return launched
@@ -282,11 +297,13 @@ def _rounds(todo: Todo) -> list[Todo]:
     """
     rounds: list[Todo] = []
     for cell, seeds in todo:
-        part = next((r for r in rounds if cell.key not in {c.key for c, _ in r}), None)
-        if part is None:
-            part = []
-            rounds.append(part)
-        part.append((cell, seeds))
+        round_ = next(
+            (cells for cells in rounds if cell.key not in {cell.key for cell, _ in cells}), None
+        )
+        if round_ is None:
+            round_ = []
+            rounds.append(round_)
+        round_.append((cell, seeds))
     return rounds
 
 
@@ -295,15 +312,16 @@ def _diverged_before(plan: Plan) -> list[Outcome]:
 
     They still count for the exit code.
     """
-    again = {(cell.key, s) for cell, seeds in plan.todo for s in seeds}
-    bad = {
-        (cell.key, seed): (cell, seed, known)
-        for cell, seed, known in plan.asked
-        if known.status is Status.DIVERGED and (cell.key, seed) not in again
+    run_again = {(cell.key, seed) for cell, seeds in plan.todo for seed in seeds}
+    # By key and seed, since tables may share a run: it counts once.
+    by_run = {
+        (cell.key, seed): (cell, seed, earlier)
+        for cell, seed, earlier in plan.asked
+        if earlier.status is Status.DIVERGED and (cell.key, seed) not in run_again
     }
     return [
-        Outcome(Task(cell, (seed,)), seed, known.status, str(known.result.get("reason") or ""))
-        for cell, seed, known in bad.values()
+        Outcome(Task(cell, (seed,)), seed, earlier.status, str(earlier.result.get("reason") or ""))
+        for cell, seed, earlier in by_run.values()
     ]
 
 
@@ -319,7 +337,7 @@ def _make_folder(store: Store) -> None:
 
 
 def _tell_left(plan: Plan, outcomes: list[Outcome]) -> None:
-    tried = {(work.unit(o.task.cell), o.seed) for o in outcomes}
-    left = sum((work.unit(cell), s) not in tried for cell, seeds in plan.todo for s in seeds)
+    tried = {(work.unit(outcome.task.cell), outcome.seed) for outcome in outcomes}
+    left = sum((work.unit(cell), seed) not in tried for cell, seeds in plan.todo for seed in seeds)
     if left:
         print(f"{left} runs were not begun after the failure (--fail-fast)", file=sys.stderr)

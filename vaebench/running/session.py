@@ -82,7 +82,10 @@ class Session:
         keep_freed_memory()
 
         self.splits = with_cases(loaded.load(self.config["data"]), cell.train.cases)
+        # By default a run is evaluated on the data of its own training; see ``examine``.
         self.examined = Examined(self.splits, self.config, own=True)
+
+        # The budget in updates, and how many updates a unit of ``train.unit`` has.
         batches = batches_of(self.config, self.splits)
         self.updates = in_updates(self.config, batches, "updates")
         self.per_unit = self.updates // cell.train.updates
@@ -134,11 +137,14 @@ class Session:
         stopped = ""
         try:
             self._train(say, should_stop)
-        except Interrupted as e:
-            stopped = str(e)
+        except Interrupted as error:
+            stopped = str(error)
 
-        ready = {s.seed: s for s in self.seeds}
+        ready = {state.seed: state for state in self.seeds}
         results = []
+
+        # After a stop the remaining seeds are not evaluated. A diverged one is finished even so,
+        # because its result needs no evaluation.
         for seed in self.asked:
             if should_stop() and not stopped:
                 stopped = "stopped before its evaluation; what is trained is saved"
@@ -151,11 +157,11 @@ class Session:
                 try:
                     finish = self._finish if evaluated else self._leave
                     results.append(finish(ready[seed], say, should_stop))
-                except Interrupted as e:
-                    stopped = str(e)
+                except Interrupted as error:
+                    stopped = str(error)
                     results.append(_unfinished(Status.INTERRUPTED, stopped))
-                except Exception as e:
-                    self._fail(ready[seed], e)
+                except Exception as error:
+                    self._fail(ready[seed], error)
                     results.append(_unfinished(Status.FAILED, self.failures[seed]))
         return results
 
@@ -174,25 +180,25 @@ class Session:
         limit = self.updates
 
         # A new run may continue from one that differs only in its budget.
-        for s in self.seeds:
-            if not s.update and not self.force:
+        for state in self.seeds:
+            if not state.update and not self.force:
                 try:
-                    resume.extend(s, self.store, self.cell, self.splits.hash, self.trio)
-                except Exception as e:
-                    self._fail(s, e)
+                    resume.extend(state, self.store, self.cell, self.splits.hash, self.trio)
+                except Exception as error:
+                    self._fail(state, error)
 
         # Updates that are made already, or never will be, do not count as progress.
-        able = [s for s in self.seeds if s.seed not in self.failures]
-        open_ = [s for s in able if s.running and s.update < limit]
-        behind = sum(self._units(s.update) for s in open_)
-        say(Spared(self._units(limit) * (len(self.asked) - len(open_)) + behind))
+        sound = [state for state in self.seeds if state.seed not in self.failures]
+        unfinished = [state for state in sound if state.running and state.update < limit]
+        already_made = sum(self._units(state.update) for state in unfinished)
+        say(Spared(self._units(limit) * (len(self.asked) - len(unfinished)) + already_made))
         try:
-            groups = self._groups(open_) if open_ else []
-        except Exception as e:  # the settings of an old run can no longer be built
+            groups = self._groups(unfinished) if unfinished else []
+        except Exception as error:  # the settings of an old run can no longer be built
             groups = []
-            for s in open_:
-                self._fail(s, e)
-                say(Spared(self._units(limit) - self._units(s.update)))
+            for state in unfinished:
+                self._fail(state, error)
+                say(Spared(self._units(limit) - self._units(state.update)))
 
         for group in groups:
             self._train_together(group, say, should_stop)
@@ -205,10 +211,10 @@ class Session:
         """
         self._choose_engines(seeds)
         if self.trio.objective.alone:
-            return [[s] for s in seeds]
+            return [[state] for state in seeds]
 
-        alike = sorted({(s.update, s.engine) for s in seeds})
-        return [[s for s in seeds if (s.update, s.engine) == key] for key in alike]
+        keys = sorted({(state.update, state.engine) for state in seeds})
+        return [[state for state in seeds if (state.update, state.engine) == key] for key in keys]
 
     def _train_together(self, group: list[RunState], say: Say, should_stop: ShouldStop) -> None:
         """Train seeds at the same update to the end of the budget.
@@ -216,6 +222,7 @@ class Session:
         If this fails, all of them have failed. Raises Interrupted when ``should_stop`` returns
         True.
         """
+        # Progress is told in units of the budget: a bar counts epochs if the budget does.
         limit = self.updates
         first = group[0].update
         done = first
@@ -230,7 +237,7 @@ class Session:
             done = update
             self._follow(group)
 
-        self.records.packs.update({s.seed: len(group) for s in group})
+        self.records.packs.update({state.seed: len(group) for state in group})
         try:
             train(
                 self.config,
@@ -244,35 +251,37 @@ class Session:
             )
         except Interrupted:
             raise
-        except Exception as e:
-            if isinstance(e, NotCompiled) and should_stop():
+        except Exception as error:
+            # A Ctrl-C in the terminal reaches the compiler too, and looks like a failure of it.
+            if isinstance(error, NotCompiled) and should_stop():
                 raise Interrupted(
                     "stopped while the step was compiled; what was saved before is kept"
                 ) from None
-            for s in group:
-                self._fail(s, e)
+            for state in group:
+                self._fail(state, error)
 
+        # Units that the group will not make: it stopped early, diverged or failed.
         self._follow(group)
         say(Spared((self._units(limit) - self._units(done)) * len(group)))
 
     def _follow(self, seeds: list[RunState]) -> None:
         """Tell the trackers the new points of some seeds."""
-        for s in seeds:
-            self.followers[s.seed].curve(s.curve)
+        for state in seeds:
+            self.followers[state.seed].curve(state.curve)
 
-    def _subject(self, s: RunState) -> Subject:
+    def _subject(self, state: RunState) -> Subject:
         cell = self.cell
         beside = self.store.root.parent
         return Subject(
             cell.table,
             cell.row,
             cell.column,
-            s.seed,
+            state.seed,
             cell.key,
-            s.folder,
+            state.folder,
             beside,
             self.config,
-            s.update,
+            state.update,
         )
 
     def _choose_engines(self, seeds: list[RunState]) -> None:
@@ -284,14 +293,16 @@ class Session:
         if choice.lack:
             log.warning("no kernel: %s; the engine is %s", choice.lack, choice.engine)
 
-        for s in seeds:
-            began = choice.began(s.engine, s.update)
-            s.engine = choice.goes_on(began)
-            if s.engine != began:
+        # A run that goes on keeps its engine if it can. With another one its numbers would be the
+        # same in law only.
+        for state in seeds:
+            began_with = choice.began(state.engine, state.update)
+            state.engine = choice.goes_on(began_with)
+            if state.engine != began_with:
                 log.warning(
                     "%s: began with the engine %s, goes on with %s: the same in "
                     "law, not bit for bit",
-                    *(s.folder, began, s.engine),
+                    *(state.folder, began_with, state.engine),
                 )
 
     def _units(self, updates: int) -> int:
@@ -302,10 +313,10 @@ class Session:
         """Raise UserError if a seed has no checkpoint, or a damaged one."""
         if self.failures:
             raise UserError(next(iter(self.failures.values())))
-        for s in self.seeds:
-            if not s.update:
-                raise UserError(f"{s.folder}: nothing is trained there yet")
-            evaluated_checkpoint(s, self.cell.train.select)
+        for state in self.seeds:
+            if not state.update:
+                raise UserError(f"{state.folder}: nothing is trained there yet")
+            evaluated_checkpoint(state, self.cell.train.select)
 
     def examine(self, settings: Mapping[str, Any]) -> None:
         """Evaluate on other data from now on, given by their ``data`` settings.
@@ -323,7 +334,7 @@ class Session:
         """
         self.check_trained()
         with self._at_work():
-            return [self._finish(s, say, should_stop) for s in self.seeds]
+            return [self._finish(state, say, should_stop) for state in self.seeds]
 
     def each_case(
         self, should_stop: ShouldStop = never
@@ -334,61 +345,68 @@ class Session:
         UserError as ``check_trained`` does, and Interrupted when ``should_stop`` returns True.
         """
         self.check_trained()
-        (s,) = self.seeds
+        (state,) = self.seeds
         settings = self.cell.eval
         model = self.trio.model.to(self.device)
-        put(model, evaluated_checkpoint(s, self.cell.train.select))
+        put(model, evaluated_checkpoint(state, self.cell.train.select))
 
         x = cases(self.examined.splits, settings).to(self.device)
         with self._at_work(), Work(should_stop):
-            return places(self.examined.splits, settings), each_case(model, x, settings, s.seed)
+            return places(self.examined.splits, settings), each_case(model, x, settings, state.seed)
 
-    def _leave(self, s: RunState, say: Say, should_stop: ShouldStop) -> dict[str, Any]:
+    def _leave(self, state: RunState, say: Say, should_stop: ShouldStop) -> dict[str, Any]:
         """Return the result of a seed that is trained now and evaluated some other time."""
-        if s.status is TrainingStatus.DIVERGED:
-            return self._finish(s, say, should_stop)
+        if state.status is TrainingStatus.DIVERGED:
+            return self._finish(state, say, should_stop)
 
-        write_curve(s)
-        return self.records.write(s, Status.TRAINED, self.records.of_training(s))
+        write_curve(state)
+        return self.records.write(state, Status.TRAINED, self.records.of_training(state))
 
-    def _finish(self, s: RunState, say: Say, should_stop: ShouldStop) -> dict[str, Any]:
+    def _finish(self, state: RunState, say: Say, should_stop: ShouldStop) -> dict[str, Any]:
         """Return the result of a seed whose training has ended or is left as it is.
 
         It is evaluated, unless it has diverged.
         """
-        follower = self.followers[s.seed]
-        if s.status is TrainingStatus.DIVERGED:
-            follower.ended(Status.DIVERGED, s.update, [], Pictures)
-            return self.records.write(s, Status.DIVERGED, [])
+        follower = self.followers[state.seed]
+        if state.status is TrainingStatus.DIVERGED:
+            follower.ended(Status.DIVERGED, state.update, [], Pictures)
+            return self.records.write(state, Status.DIVERGED, [])
 
-        write_curve(s)  # the process may have been killed between the last checkpoint and its curve
-        status = self.records.status(s)
-        found = evaluated_checkpoint(s, self.cell.train.select)
+        # The process may have been killed between the last checkpoint and its curve.
+        write_curve(state)
+        status = self.records.status(state)
+        evaluated = evaluated_checkpoint(state, self.cell.train.select)
         model = self.trio.model.to(self.device)
-        put(model, found)
+        put(model, evaluated)
 
-        examination = Examination(self.cell, self.examined, self.splits, s, model, found)
+        examination = Examination(self.cell, self.examined, self.splits, state, model, evaluated)
         measures, seconds, failure = examination.measured(self.who, say, should_stop)
+
+        # Measures of other data are only added to the result. The status and the trackers of the
+        # run follow its own evaluation.
         if not self.examined.own:
             examination.forget()
-            return self.records.add(s, measures)
+            return self.records.add(state, measures)
 
         # The result is written before the trackers are told and before a failure is raised.
-        measures += self.records.of_training(s)
-        result = self.records.write(s, status, measures, seconds)
+        measures += self.records.of_training(state)
+        result = self.records.write(state, status, measures, seconds)
         examination.forget()
-        follower.curve(s.curve)
+        follower.curve(state.curve)
         follower.ended(
-            status, found.meta["update"], measures, partial(pictures, model, self.splits, s.seed)
+            status,
+            evaluated.meta["update"],
+            measures,
+            partial(pictures, model, self.splits, state.seed),
         )
         if failure is not None:
             raise failure
         return result
 
-    def _fail(self, s: RunState, error: Exception) -> None:
+    def _fail(self, state: RunState, error: Exception) -> None:
         """Record in a seed's result that it failed; the others go on."""
-        self.failures[s.seed] = reason_of(error, s.folder)
-        self.records.fail(s, self.failures[s.seed])
+        self.failures[state.seed] = reason_of(error, state.folder)
+        self.records.fail(state, self.failures[state.seed])
 
 
 def _unfinished(status: Status, reason: str) -> dict[str, Any]:

@@ -120,13 +120,15 @@ def tasks(
 
     The packs are smaller if there would be fewer of them than ``jobs``.
     """
-    out = []
+    # With fewer cells than processes, the seeds of a cell are divided among several processes: each
+    # cell gets jobs / len(todo) of them, so that none stands idle.
+    planned = []
     for cell, seeds in todo:
-        share = -(-len(seeds) * len(todo) // jobs) if len(todo) < jobs else len(seeds)
-        size = max(1, min(pack, share))
+        seeds_per_job = -(-len(seeds) * len(todo) // jobs) if len(todo) < jobs else len(seeds)
+        size = max(1, min(pack, seeds_per_job))
         packs = [tuple(seeds[i : i + size]) for i in range(0, len(seeds), size)]
-        out += [Task(cell, pack, force, evaluate=evaluate) for pack in packs]
-    return out
+        planned += [Task(cell, pack, force, evaluate=evaluate) for pack in packs]
+    return planned
 
 
 def jobs(setting: str | int, device: str) -> int:
@@ -147,11 +149,12 @@ def check(cells: Iterable[Cell]) -> None:
     files know is left to ``preflight``. Raises UserError for the first cell that is refused, naming
     its row and column.
     """
+    # Settings of shipped tables are recorded as accepted: torch need not be loaded to build them.
     cells = list(cells)
-    known = accepted.recorded()
-    unknown = [cell for cell in cells if accepted.digest(cell) not in known]
+    accepted_digests = accepted.recorded()
+    unrecorded = [cell for cell in cells if accepted.digest(cell) not in accepted_digests]
 
-    check_built(unknown)
+    check_built(unrecorded)
     tracking.check(dict.fromkeys(name for cell in cells for name in cell.run.track))
     _check_places(cells)
 
@@ -181,21 +184,23 @@ def check_built(cells: Iterable[Cell]) -> None:
     for cell in distinct.values():
         config = cell.config
         try:
+            # Tensors on this device have shapes and no memory.
             with torch.device("meta"):
                 objective = objectives.build(
                     config["objective"], models.build(config["model"], _info(cell))
                 )
             _check_size(objective)
             check_precision(objective, cell.train.precision)
+
             # An empty module is enough to have the settings checked.
             models.start(torch.nn.Module(), config["model"], 0)
             rates = optim.build(config["optim"]).rates
             refuse_unrated(config["optim"]["name"], rates, group_of(objective).values())
-        except UserError as e:
-            raise UserError(f"{cell.row} / {cell.column}: {e}") from None
-        except RuntimeError as e:  # torch cannot multiply such sizes
+        except UserError as error:
+            raise UserError(f"{cell.row} / {cell.column}: {error}") from None
+        except RuntimeError as error:  # torch cannot multiply such sizes
             raise UserError(
-                f"{cell.row} / {cell.column}: these settings cannot be built: {first_line(e)}"
+                f"{cell.row} / {cell.column}: these settings cannot be built: {first_line(error)}"
             ) from None
     _check_orders(cells)
 
@@ -290,23 +295,26 @@ def preflight(cells: Iterable[Cell]) -> None:
     for device in _devices(cells):
         pick_device(device)
 
-    # Data are read once for all cells that ask for the same.
-    asked: dict[str, list[Cell]] = {}
+    # Data are read once for all cells that ask for the same. Only the last data read are kept in
+    # memory, so the cells are grouped by them.
+    by_data: dict[str, list[Cell]] = {}
     for cell in cells:
-        asked.setdefault(canonical(cell.config["data"]), []).append(cell)
+        by_data.setdefault(canonical(cell.config["data"]), []).append(cell)
 
-    for same in asked.values():
-        splits = loaded.load(same[0].config["data"])
+    for cells_of_data in by_data.values():
+        splits = loaded.load(cells_of_data[0].config["data"])
         distinct = {
-            canonical([c.config[part] for part in ("model", "objective", "train")]): c for c in same
+            canonical([cell.config[part] for part in ("model", "objective", "train")]): cell
+            for cell in cells_of_data
         }
+        # Cells that differ in their seeds or their evaluation alone are checked once.
         for cell in distinct.values():
             models.check_data(cell.config["model"]["name"], splits.name, splits.kind)
-            short = too_short(
+            warning = too_short(
                 cell.config, batches_of(cell.config, with_cases(splits, cell.train.cases))
             )
-            if short:
-                log.warning("%s / %s: %s", cell.row, cell.column, short)
+            if warning:
+                log.warning("%s / %s: %s", cell.row, cell.column, warning)
 
 
 def work(task: Task, say: Say = nobody, should_stop: ShouldStop = never) -> list[Outcome]:
@@ -317,41 +325,55 @@ def work(task: Task, say: Say = nobody, should_stop: ShouldStop = never) -> list
     """
     store = Store(task.cell.run.results)
     if should_stop():
-        return [Outcome(task, s, Status.INTERRUPTED, "stopped before it began") for s in task.seeds]
+        return [
+            Outcome(task, seed, Status.INTERRUPTED, "stopped before it began")
+            for seed in task.seeds
+        ]
 
     outcomes: list[Outcome] = []
     locks: list[Held] = []
-    with contextlib.ExitStack() as held:
-        mine: dict[int, Record] = {}
+    with contextlib.ExitStack() as stack:
+        records: dict[int, Record] = {}
+
+        # Take the lock of every run. What is known of a run is read only under its lock, since
+        # another process may have changed it until then.
         for seed in task.seeds:
             try:
-                locks.append(held.enter_context(_acquired(store, task, seed, should_stop)))
-                mine[seed] = ANEW if task.force else record(store, task.cell, seed)
+                locks.append(stack.enter_context(_acquired(store, task, seed, should_stop)))
+                records[seed] = ANEW if task.force else record(store, task.cell, seed)
             except Busy:
                 outcomes.append(Outcome(task, seed, Status.BUSY, "another process works on it"))
-            except UserError as e:  # a result that cannot be read
-                outcomes.append(Outcome(task, seed, Status.FAILED, str(e)))
-            except OSError as e:  # the disk is full, or the folder must not be written
-                place = e.filename or store.run_dir(task.cell.key, seed)
-                blocked = isinstance(e, (FileExistsError, NotADirectoryError))
-                reason = f"{place}: not a folder" if blocked else f"{e.strerror or e}: {place}"
+            except UserError as error:  # a result that cannot be read
+                outcomes.append(Outcome(task, seed, Status.FAILED, str(error)))
+            except OSError as error:  # the disk is full, or the folder must not be written
+                place = error.filename or store.run_dir(task.cell.key, seed)
+                blocked = isinstance(error, (FileExistsError, NotADirectoryError))
+                reason = (
+                    f"{place}: not a folder" if blocked else f"{error.strerror or error}: {place}"
+                )
                 outcomes.append(Outcome(task, seed, Status.FAILED, reason))
 
         if not task.force:  # another process may have finished it since the task was planned
-            finished = [s for s, known in mine.items() if known.status.ends(task.evaluate)]
-            outcomes += [known_outcome(task, s, mine.pop(s)) for s in finished]
-            say(Spared(len(finished) * task.cell.train.updates))
+            finished_seeds = [
+                seed for seed, earlier in records.items() if earlier.status.ends(task.evaluate)
+            ]
+            outcomes += [known_outcome(task, seed, records.pop(seed)) for seed in finished_seeds]
+            say(Spared(len(finished_seeds) * task.cell.train.updates))
 
-        if mine:
+        # A process that has lost a lock must stop, or two would write to the same run.
+        if records:
             outcomes += _train_and_evaluate(
-                task, store, mine, say, lambda: should_stop() or _lost(locks)
+                task, store, records, say, lambda: should_stop() or _lost(locks)
             )
 
         if _lost(locks):  # another process has taken over: the rest is done once it has ended
-            outcomes = [_taken(o) if o.status is Status.INTERRUPTED else o for o in outcomes]
+            outcomes = [
+                _taken(outcome) if outcome.status is Status.INTERRUPTED else outcome
+                for outcome in outcomes
+            ]
 
-    for o in outcomes:
-        say(o)
+    for outcome in outcomes:
+        say(outcome)
     return outcomes
 
 
@@ -361,6 +383,7 @@ def _acquired(store: Store, task: Task, seed: int, should_stop: ShouldStop) -> I
 
     Raises Busy if another process has it and the task does not wait, or is told to stop meanwhile.
     """
+    # The stack releases the lock when the block ends, however it ends.
     with contextlib.ExitStack() as stack:
         while True:
             try:
@@ -397,30 +420,33 @@ def _shown(task: Task, result: Mapping[str, Any]) -> tuple[float | None, str, st
     The measure is that of its table, else the bound; if the run is not evaluated, it is the bound
     of its validation.
     """
-    found = {
-        m.name: m.value for m in reversed(readable_measures(result)) if is_current(task.cell, m)
+    # Only measures by this cell's own protocol count. Of several with one name the first wins.
+    values = {
+        measure.name: measure.value
+        for measure in reversed(readable_measures(result))
+        if is_current(task.cell, measure)
     }
-    told = (task.cell.measure, "bound", "valid_bound")
-    name = next((name for name in told if name in found), "bound")
-    return found.get(name), name, flags.in_short(flags.of_result(result))
+    preferred = (task.cell.measure, "bound", "valid_bound")
+    name = next((name for name in preferred if name in values), "bound")
+    return values.get(name), name, flags.in_short(flags.of_result(result))
 
 
 def _train_and_evaluate(
-    task: Task, store: Store, known: Mapping[int, Record], say: Say, should_stop: ShouldStop
+    task: Task, store: Store, records: Mapping[int, Record], say: Say, should_stop: ShouldStop
 ) -> list[Outcome]:
     """Train and evaluate runs; all that needs torch is behind this function.
 
-    ``known`` has the runs whose locks are held, by seed.
+    ``records`` has the runs whose locks are held, by seed.
     """
     from vaebench.running.session import Session, reason_of
 
-    seeds = list(known)
-    earlier = {seed: record.result for seed, record in known.items()}
+    seeds = list(records)
+    earlier = {seed: record.result for seed, record in records.items()}
     try:
         session = Session(task.cell, store, seeds, task.force, earlier)
         results = session.run(say, should_stop, task.evaluate)
-    except Exception as e:
-        return [Outcome(task, s, Status.FAILED, reason_of(e)) for s in seeds]
+    except Exception as error:
+        return [Outcome(task, s, Status.FAILED, reason_of(error)) for s in seeds]
 
     return [
         Outcome(task, s, Status(r["status"]), r["reason"], r["seconds"], *_shown(task, r))

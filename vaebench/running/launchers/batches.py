@@ -76,6 +76,7 @@ class Batches:
 
     def forget(self, batch: str) -> None:
         """Remove the files of a batch whose jobs have ended, except for the logs."""
+        # The note goes first: a batch without one is not looked at by any command.
         folder = self.folder(batch)
         jobs = len(_read(folder / NOTE).jobs)
         (folder / NOTE).unlink(missing_ok=True)
@@ -105,6 +106,7 @@ class Batches:
 def _read(path: Path) -> Note:
     """Return the note of a batch; it has no jobs if it is damaged or does not exist."""
     try:
+        # Notes of earlier versions are the list of jobs alone.
         note = parse_json(path.read_bytes())
         jobs, asks = (note, None) if isinstance(note, list) else (note["jobs"], note["asks"])
         return Note([[(str(key), int(seed)) for key, seed in runs] for runs in jobs], asks)

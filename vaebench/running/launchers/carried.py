@@ -54,21 +54,27 @@ def carry_out(folder: Path, index: int, task: Task, should_stop: ShouldStop) -> 
     Returns:
         True if the outcomes are written. False if it was stopped; the same call continues.
     """
+    # If there is a progress file, this job has begun before and was queued again.
     notes = _Notes(_progress(folder, index))
     task = replace(task, wait=True, force=task.force and not notes.path.exists())
     outcomes: dict[int, Outcome] = {}
+
+    # A task that waits for locks still reports a run as busy if another process took its lock
+    # while it worked. Such runs are tried again.
     while True:
-        outcomes |= {o.seed: o for o in work(task, notes, should_stop)}
-        busy = tuple(seed for seed, o in outcomes.items() if o.status is Status.BUSY)
+        outcomes |= {outcome.seed: outcome for outcome in work(task, notes, should_stop)}
+        busy = tuple(seed for seed, outcome in outcomes.items() if outcome.status is Status.BUSY)
         if should_stop() and any(
-            o.status in (Status.BUSY, Status.INTERRUPTED) for o in outcomes.values()
+            outcome.status in (Status.BUSY, Status.INTERRUPTED) for outcome in outcomes.values()
         ):
             return False
         if not busy:
             break
         task = replace(task, seeds=busy, force=False)
 
-    write_atomic(_outcomes(folder, index), json.dumps([_as_dict(o) for o in outcomes.values()]))
+    write_atomic(
+        _outcomes(folder, index), json.dumps([_as_dict(outcome) for outcome in outcomes.values()])
+    )
     return True
 
 
@@ -112,6 +118,7 @@ class _Notes:
                 self._now = replace(self._now, spared=self._now.spared + event.updates)
             case Working():
                 self._now = replace(self._now, who=event.who, line=event.line, beside=event.beside)
+            # The end of a run is written at once.
             case Outcome():
                 self._written = -TELL_SECONDS
 

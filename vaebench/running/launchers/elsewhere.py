@@ -90,22 +90,29 @@ class Elsewhere:
         try:
             with stop.on_signals():
                 watched = self._hand_over(batches, tasks, say, stop)
-                told = False
+                was_told = False
                 while watched:
                     # A stop leaves jobs alone if they go on without the command; others it ends.
                     if stop() and engine.outlives:
                         return Launched(outcomes, True, self._farewell(watched))
-                    if stop() and not told:
-                        told = True
+                    if stop() and not was_told:
+                        was_told = True
                         self._drop(batches.home, watched)
-                        engine.stop([w.job for w in watched])
+                        engine.stop([watch.job for watch in watched])
 
-                    more, again, watched = self._look(store, batches, watched, say, stop())
-                    outcomes += more
+                    new_outcomes, to_hand_over, watched = self._look(
+                        store, batches, watched, say, stop()
+                    )
+                    outcomes += new_outcomes
+
+                    # After a failure waiting jobs are taken back, and running ones go on to their
+                    # end. Runs to be handed over again are handed over only while all is well.
                     if fail_fast and bad(outcomes):
                         self._drop(batches.home, watched)
-                    elif again and not stop():
-                        watched += self._hand_over(batches, again, say, stop, take_back=False)
+                    elif to_hand_over and not stop():
+                        watched += self._hand_over(
+                            batches, to_hand_over, say, stop, take_back=False
+                        )
                     if watched:
                         time.sleep(POLL_SECONDS)
         finally:
@@ -131,42 +138,46 @@ class Elsewhere:
         Returns:
             The jobs to watch.
         """
+        # Two commands that looked at the same time would both find a run free, and hand it over
+        # twice.
         with batches.one_at_a_time(stop):
             if stop():
                 return []
 
-            flying, runs = self._in_flight(batches)
-            if take_back and self._take_back(batches, flying, tasks, say):
-                flying, runs = self._in_flight(batches)
+            in_flight, job_of_run = self._in_flight(batches)
+            if take_back and self._take_back(batches, in_flight, tasks, say):
+                in_flight, job_of_run = self._in_flight(batches)
 
             # Runs that a job already has are waited for; the others make new jobs.
             adopted: dict[Job, _Watched] = {}
-            rest: list[Task] = []
+            without_job: list[Task] = []
             for task in tasks:
-                free = []
+                free_seeds = []
                 for seed in task.seeds:
-                    job = runs.get((task.cell.key, seed))
+                    job = job_of_run.get((task.cell.key, seed))
                     if job is None:
-                        free.append(seed)
+                        free_seeds.append(seed)
                         continue
                     watched = adopted.setdefault(
                         job, _Watched(job, batches.folder(job.batch), [], adopted=True)
                     )
-                    watched.state = flying[job]
+                    # What the job has done of the run is not thrown away, even if this command was
+                    # to do so (``force``).
+                    watched.state = in_flight[job]
                     watched.tasks.append(replace(task, seeds=(seed,), force=False))
-                if free:
-                    rest.append(replace(task, seeds=tuple(free)))
+                if free_seeds:
+                    without_job.append(replace(task, seeds=tuple(free_seeds)))
 
             if adopted:
-                some = counted(len(adopted), "job")
+                jobs = counted(len(adopted), "job")
                 say(
                     Said(
-                        f"{some} of an earlier command in {self.engine.title}: waited for, "
+                        f"{jobs} of an earlier command in {self.engine.title}: waited for, "
                         "not handed over again"
                     )
                 )
 
-            return [*adopted.values(), *self._submit(batches, rest, say)]
+            return [*adopted.values(), *self._submit(batches, without_job, say)]
 
     def _in_flight(
         self, batches: Batches
@@ -179,6 +190,7 @@ class Elsewhere:
         if not notes:
             return {}, {}
 
+        # Without an answer nothing may be handed over, since the runs may be with jobs already.
         deadline = time.monotonic() + 60
         while (states := self.engine.states(batches.home, list(notes))) is None:
             if time.monotonic() > deadline:
@@ -195,7 +207,7 @@ class Elsewhere:
         return live, {run: job for job in live for run in notes[job.batch].jobs[job.number]}
 
     def _take_back(
-        self, batches: Batches, flying: Mapping[Job, State], tasks: Sequence[Task], say: Say
+        self, batches: Batches, in_flight: Mapping[Job, State], tasks: Sequence[Task], say: Say
     ) -> list[Job]:
         """Take jobs out of the queue that would ask for something else now.
 
@@ -206,34 +218,47 @@ class Elsewhere:
             The jobs that were taken.
         """
         asks = self.engine.asks()
-        wanted = {(task.cell.key, seed) for task in tasks for seed in task.seeds}
+        wanted_runs = {(task.cell.key, seed) for task in tasks for seed in task.seeds}
         notes = batches.noted()
-        others: dict[Job, Mapping[str, Any]] = {}
-        for job, state in flying.items():
-            before = notes[job.batch].asks
-            all_wanted = wanted.issuperset(notes[job.batch].jobs[job.number])
-            if not state.running and all_wanted and before is not None and before != asks:
-                others[job] = before
-        if not others:
+        to_cancel: dict[Job, Mapping[str, Any]] = {}
+        for job, state in in_flight.items():
+            asked_before = notes[job.batch].asks
+            all_wanted = wanted_runs.issuperset(notes[job.batch].jobs[job.number])
+            if (
+                not state.running
+                and all_wanted
+                and asked_before is not None
+                and asked_before != asks
+            ):
+                to_cancel[job] = asked_before
+        if not to_cancel:
             return []
 
-        self.engine.cancel(batches.home, list(others))
-        live = self._once_settled(batches.home, list(others))
-        gone = [job for job in others if job not in live]
-        if gone:
-            before = others[gone[0]]
-            unlike = {name: now for name, now in asks.items() if before.get(name) != now}
+        self.engine.cancel(batches.home, list(to_cancel))
+
+        # A job may have begun while it was being cancelled. It goes on, and nothing is handed over
+        # anew.
+        live = self._once_settled(batches.home, list(to_cancel))
+        taken = [job for job in to_cancel if job not in live]
+        if taken:
+            asked_before = to_cancel[taken[0]]
+            changed = {
+                name: asked_now
+                for name, asked_now in asks.items()
+                if asked_before.get(name) != asked_now
+            }
             changes = ", ".join(
-                f"run.{name}={before.get(name)} (now {now})" for name, now in unlike.items()
+                f"run.{name}={asked_before.get(name)} (now {asked_now})"
+                for name, asked_now in changed.items()
             )
-            some = counted(len(gone), "job")
+            jobs = counted(len(taken), "job")
             say(
                 Said(
-                    f"{some} of an earlier command had not begun and asked for "
+                    f"{jobs} of an earlier command had not begun and asked for "
                     f"{changes}: handed over anew"
                 )
             )
-        return gone
+        return taken
 
     def _once_settled(self, home: Path, jobs: Sequence[Job]) -> Collection[Job]:
         """Wait until each of some cancelled jobs is gone or runs; return those that are left.
@@ -254,19 +279,21 @@ class Elsewhere:
     def _submit(self, batches: Batches, tasks: Sequence[Task], say: Say) -> list[_Watched]:
         watched = []
         for first in range(0, len(tasks), self.engine.most):
-            some = tasks[first : first + self.engine.most]
-            batch = batches.begin(some, self.engine.asks())
+            tasks_of_batch = tasks[first : first + self.engine.most]
+
+            # Noted first: if this command is killed in between, the next one finds the jobs.
+            batch = batches.begin(tasks_of_batch, self.engine.asks())
             folder = batches.folder(batch)
             try:
-                called = self.engine.submit(folder, batch, some)
+                name = self.engine.submit(folder, batch, tasks_of_batch)
             except Exception:
                 batches.forget(batch)
                 raise
-            jobs = counted(len(some), "job")
-            say(
-                Said(f"{jobs} handed to {self.engine.title} ({called}); their logs are in {folder}")
-            )
-            watched += [_Watched(Job(batch, i), folder, [task]) for i, task in enumerate(some)]
+            jobs = counted(len(tasks_of_batch), "job")
+            say(Said(f"{jobs} handed to {self.engine.title} ({name}); their logs are in {folder}"))
+            watched += [
+                _Watched(Job(batch, i), folder, [task]) for i, task in enumerate(tasks_of_batch)
+            ]
         return watched
 
     # ------------------------------------------------------------------------------------- watching
@@ -282,65 +309,73 @@ class Elsewhere:
         """
         self._ask(batches.home, watched, say)
         outcomes: list[Outcome] = []
-        again: list[Task] = []
+        to_hand_over: list[Task] = []
         left: list[_Watched] = []
 
-        running = sum(w.state is not None and w.state.running for w in watched)
-        for w in watched:
-            if w.state is not None and w.state.live and not w.state.running:
-                left.append(w)
+        running = sum(watch.state is not None and watch.state.running for watch in watched)
+        for watch in watched:
+            # A job that waits in the queue has no files to look at.
+            if watch.state is not None and watch.state.live and not watch.state.running:
+                left.append(watch)
                 continue
-            self._tell(w, say, each=running <= FEW)
-            found = self._ended(store, batches, w, stopping)
-            if found is None:
-                left.append(w)
+
+            self._tell(watch, say, each=running <= FEW)
+            ended = self._ended(store, batches, watch, stopping)
+            if ended is None:
+                left.append(watch)
                 continue
-            for outcome in found:
+
+            for outcome in ended:
                 if isinstance(outcome, Task):
-                    again.append(outcome)
+                    to_hand_over.append(outcome)
                     continue
                 outcomes.append(outcome)
                 say(outcome)
 
-        for batch in {w.job.batch for w in watched} - {w.job.batch for w in left}:
+        # The notes of a batch are removed once no job of it is left.
+        for batch in {watch.job.batch for watch in watched} - {watch.job.batch for watch in left}:
             with contextlib.suppress(OSError):
                 batches.forget(batch)
-        return outcomes, again, left
+        return outcomes, to_hand_over, left
 
     def _ask(self, home: Path, watched: list[_Watched], say: Say) -> None:
         """Ask the engine for the jobs' states, now and then, and say how many wait."""
         now = time.monotonic()
         if now < self._ask_from:
             return
-        states = self.engine.states(home, sorted({w.job.batch for w in watched}))
+
+        # A slow engine is asked less often: at most a tenth of the time is spent on its answers.
+        states = self.engine.states(home, sorted({watch.job.batch for watch in watched}))
         took = time.monotonic() - now
         self._ask_from = now + max(ASK_SECONDS, 10 * took)
         if states is None:
             say(Working(self.engine.title, "does not answer; its jobs are waited for"))
             return
 
-        for w in watched:
-            w.state = states.get(w.job, State("unknown", False, False))
-            if w.state.live:
-                w.gone = None
-            elif w.gone is None:
-                w.gone = now
+        # A job that the engine does not name has ended, or is between two states; ``gone`` counts
+        # how long that lasts.
+        for watch in watched:
+            watch.state = states.get(watch.job, State("unknown", False, False))
+            if watch.state.live:
+                watch.gone = None
+            elif watch.gone is None:
+                watch.gone = now
         say(Working(self.engine.title, _counted(watched)))
 
-    def _tell(self, w: _Watched, say: Say, each: bool) -> None:
+    def _tell(self, watch: _Watched, say: Say, each: bool) -> None:
         """Pass on the progress of a job since the last look."""
-        now = carried.read_progress(w.folder, w.job.number)
-        if now is None or now == w.shown:
+        progress = carried.read_progress(watch.folder, watch.job.number)
+        if progress is None or progress == watch.shown:
             return
         # A job that began again counts from 0: its updates from before are spared now.
-        say(Advanced(now.advanced - w.shown.advanced))
-        say(Spared(now.spared - w.shown.spared))
-        if each and now.who:
-            say(Working(now.who, now.line, now.beside))
-        w.shown = now
+        say(Advanced(progress.advanced - watch.shown.advanced))
+        say(Spared(progress.spared - watch.shown.spared))
+        if each and progress.who:
+            say(Working(progress.who, progress.line, progress.beside))
+        watch.shown = progress
 
     def _ended(
-        self, store: Store, batches: Batches, w: _Watched, stopping: bool
+        self, store: Store, batches: Batches, watch: _Watched, stopping: bool
     ) -> list[Outcome | Task] | None:
         """Return the outcomes of a job that has ended, as it should or not; None if it goes on.
 
@@ -348,41 +383,47 @@ class Elsewhere:
         earlier command's job, not as this command wants it, or another command has taken the job
         back and handed the run over anew.
         """
-        found = carried.read_outcomes(w.folder, w.job.number, w.tasks[0])
-        late = 0.0 if w.dropped or stopping else GONE_SECONDS
-        if found is None and (w.gone is None or time.monotonic() - w.gone < late):
+        reported = carried.read_outcomes(watch.folder, watch.job.number, watch.tasks[0])
+        patience = 0.0 if watch.dropped or stopping else GONE_SECONDS
+        if reported is None and (watch.gone is None or time.monotonic() - watch.gone < patience):
             return None
 
-        by_seed = {o.seed: o for o in found or ()}
+        # The job of an earlier command may have done its runs otherwise than this command asks, for
+        # instance without an evaluation. So of an adopted job the results in the store count.
+        by_seed = {outcome.seed: outcome for outcome in reported or ()}
         outcomes: list[Outcome | Task] = []
-        for task in w.tasks:
+        for task in watch.tasks:
             for seed in task.seeds:
-                known = record(store, task.cell, seed)
-                reported = by_seed.get(seed)
-                if reported is not None and not w.adopted:
-                    outcomes.append(self._with_log(w, reported))
-                elif known.status.ends(task.evaluate):
-                    outcomes.append(self._with_log(w, known_outcome(task, seed, known)))
-                elif w.dropped:
+                stored = record(store, task.cell, seed)
+                report = by_seed.get(seed)
+                if report is not None and not watch.adopted:
+                    outcomes.append(self._with_log(watch, report))
+                elif stored.status.ends(task.evaluate):
+                    outcomes.append(self._with_log(watch, known_outcome(task, seed, stored)))
+                # It was cancelled while it waited, so there is nothing to tell.
+                elif watch.dropped:
                     continue
-                elif reported is not None and reported.status.bad:
-                    outcomes.append(self._with_log(w, replace(reported, task=task)))
+                elif report is not None and report.status.bad:
+                    outcomes.append(self._with_log(watch, replace(report, task=task)))
                 elif stopping:
                     outcomes.append(
                         Outcome(task, seed, Status.INTERRUPTED, "stopped; the state is saved")
                     )
-                elif reported is not None or batches.has_elsewhere(
-                    w.job.batch, (task.cell.key, seed)
+                elif report is not None or batches.has_elsewhere(
+                    watch.job.batch, (task.cell.key, seed)
                 ):
                     outcomes.append(replace(task, seeds=(seed,), force=False))
+                # The job was killed, or its node was lost.
                 else:
-                    state = w.state or State("unknown", False, False)
+                    state = watch.state or State("unknown", False, False)
                     how = f"{state.word}{f' ({state.why})' if state.why else ''}"
                     reason = (
                         f"its job ended without a result: {how}; run again to go on "
                         "from the last checkpoint"
                     )
-                    outcomes.append(self._with_log(w, Outcome(task, seed, Status.FAILED, reason)))
+                    outcomes.append(
+                        self._with_log(watch, Outcome(task, seed, Status.FAILED, reason))
+                    )
         return outcomes
 
     def _with_log(self, w: _Watched, outcome: Outcome) -> Outcome:
@@ -413,13 +454,13 @@ class Elsewhere:
 
 def _counted(watched: Sequence[_Watched]) -> str:
     """Count the jobs by state: ``jobs: 3 wait (Resources), 2 run, 1 end``."""
-    states = [w.state for w in watched if w.state]
-    waiting = [s for s in states if s.live and not s.running]
-    running = sum(s.running for s in states)
-    ending = sum(not s.live for s in states)
-    why = Counter(s.why for s in waiting if s.why).most_common(1)
+    known_states = [w.state for w in watched if w.state]
+    waiting = [state for state in known_states if state.live and not state.running]
+    running = sum(state.running for state in known_states)
+    ending = sum(not state.live for state in known_states)
+    reasons = Counter(state.why for state in waiting if state.why).most_common(1)
 
-    parts = [f"{len(waiting)} wait{f' ({why[0][0]})' if why else ''}"] if waiting else []
+    parts = [f"{len(waiting)} wait{f' ({reasons[0][0]})' if reasons else ''}"] if waiting else []
     parts += [f"{running} run"] if running else []
     parts += [f"{ending} end"] if ending else []
     return "jobs: " + ", ".join(parts)

@@ -49,13 +49,13 @@ def _in_children(
     outcomes: list[Outcome] = []
     waiting = list(tasks)
     workers: list[_Worker] = []
-    told = False
+    was_told = False
     try:
         with stop.on_signals():
             while True:
                 # A stop is passed on once; then, as after a failure, nothing new begins.
-                if stop() and not told:
-                    told = True
+                if stop() and not was_told:
+                    was_told = True
                     for w in workers:
                         w.end()
                 if stop() or (fail_fast and bad(outcomes)):
@@ -64,19 +64,20 @@ def _in_children(
                 while waiting and (worker := _free(workers, jobs)):
                     worker.give(waiting.pop(0))
 
-                busy = [w for w in workers if w.task]
+                busy = [worker for worker in workers if worker.task]
                 if not busy:
                     break
 
                 # The timeout lets the loop notice a stop while no child has anything to say.
-                for pipe in connection.wait([w.pipe for w in busy], timeout=0.2):
-                    worker = next(w for w in busy if w.pipe is pipe)
-                    ended = worker.receive(say)
-                    if ended is not None:
-                        outcomes += ended
+                for pipe in connection.wait([worker.pipe for worker in busy], timeout=0.2):
+                    worker = next(worker for worker in busy if worker.pipe is pipe)
+                    task_outcomes = worker.receive(say)
+                    if task_outcomes is not None:
+                        outcomes += task_outcomes
                         if not worker.alive:
                             workers.remove(worker)
 
+            # All of them are told before any is waited for, so that they end side by side.
             for w in workers:
                 w.end()
             for w in workers:
@@ -93,12 +94,12 @@ def _free(workers: list[_Worker], jobs: int) -> _Worker | None:
     It is one of the existing ones, else a new one if there are fewer than ``jobs``. None if all are
     busy.
     """
-    free = next((w for w in workers if not w.task), None)
-    if free is None and len(workers) < jobs:
-        free = _Worker()
-        workers.append(free)
-        free.start()
-    return free
+    idle = next((w for w in workers if not w.task), None)
+    if idle is None and len(workers) < jobs:
+        idle = _Worker()
+        workers.append(idle)
+        idle.start()
+    return idle
 
 
 @dataclass(frozen=True)
@@ -162,18 +163,22 @@ class _Worker:
         self.task = None
         self.alive = False
 
+        # A negative code is the number of the signal that killed it. If memory runs out, the system
+        # kills with SIGKILL, and the process has no chance to say so.
         code = self.process.exitcode
-        how = (
+        how_it_ended = (
             f"was killed by signal {-code} (out of memory?)"
             if code and code < 0
             else f"ended with code {code}"
         )
-        reason = f"its process {how}; run again to go on from the last checkpoint"
+        reason = f"its process {how_it_ended}; run again to go on from the last checkpoint"
         outcomes = (
-            [] if task is None else [Outcome(task, s, Status.FAILED, reason) for s in task.seeds]
+            []
+            if task is None
+            else [Outcome(task, seed, Status.FAILED, reason) for seed in task.seeds]
         )
-        for o in outcomes:
-            say(o)
+        for outcome in outcomes:
+            say(outcome)
         return outcomes
 
     def kill(self) -> None:
@@ -188,8 +193,10 @@ def _serve(pipe: connection.Connection) -> None:
 
     While a task runs, the parent's only message is None: save and stop.
     """
-    for n in SIGNALS:
-        signal.signal(n, signal.SIG_IGN)
+    # The parent started this process with the signals blocked. Ignore them before they are let
+    # through: the parent alone decides when to stop.
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def say(event: Event) -> None:
@@ -208,7 +215,7 @@ def _now_and_then(ask: Callable[[], bool]) -> Callable[[], bool]:
     """
     last = -math.inf
 
-    def asked() -> bool:
+    def ask_seldom() -> bool:
         nonlocal last
         now = time.monotonic()
         if now - last < POLL_SECONDS:
@@ -218,4 +225,4 @@ def _now_and_then(ask: Callable[[], bool]) -> Callable[[], bool]:
         last = now
         return False
 
-    return asked
+    return ask_seldom

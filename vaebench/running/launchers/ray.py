@@ -72,17 +72,20 @@ class Ray:
 
         import ray
 
-        how: dict[str, Any] = {
+        options: dict[str, Any] = {
             "namespace": SPACE,
             "log_to_driver": False,
             "logging_level": logging.ERROR,
         }
+
+        # An address that was given must answer. Without one, a cluster of its own is the last
+        # resort.
         address = self._settings.address
         self._own = address == "local"
         if not self._own:
             try:
                 _knock(address or "auto")
-                ray.init(address=address or "auto", **how)
+                ray.init(address=address or "auto", **options)
             except (OSError, RuntimeError, ValueError) as e:
                 if address:
                     raise UserError(
@@ -91,7 +94,7 @@ class Ray:
                 self._own = True
 
         if self._own:
-            ray.init(address="local", include_dashboard=False, **how)
+            ray.init(address="local", include_dashboard=False, **options)
         self._ray = ray
         return ray
 
@@ -114,10 +117,17 @@ class Ray:
             num_cpus=asks["CPU"], num_gpus=asks["GPU"], max_restarts=RESTARTS, **memory
         )(Actor)
 
-        environment = {k: v for k, v in os.environ.items() if k.startswith(("VAEBENCH_", "OMP_"))}
+        # An actor starts with the environment of its node, not with that of this command.
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith(("VAEBENCH_", "OMP_"))
+        }
         for index, task in enumerate(tasks):
-            how = actor.options(name=_name(Job(batch, index)), namespace=SPACE, lifetime="detached")
-            how.remote(folder, index, task, os.getcwd(), environment)
+            named_actor = actor.options(
+                name=_name(Job(batch, index)), namespace=SPACE, lifetime="detached"
+            )
+            named_actor.remote(folder, index, task, os.getcwd(), environment)
         return f"namespace {SPACE}"
 
     def states(self, home: Path, batches: Sequence[str]) -> Mapping[Job, State] | None:
@@ -125,7 +135,7 @@ class Ray:
         ray = self._connect()
         try:
             actors = ray.util.list_named_actors(all_namespaces=True)
-            waits = State("PENDING", True, False, self._lack())
+            waiting = State("PENDING", True, False, self._lack())
         except Exception:
             return None
 
@@ -134,8 +144,10 @@ class Ray:
             batch, _, number = entry["name"].partition("/")
             if entry["namespace"] != SPACE or batch not in batches:
                 continue
-            begun = read_progress(home / batch, int(number)) is not None
-            states[Job(batch, int(number))] = State("RUNNING", True, True) if begun else waits
+            # Ray does not say whether a named actor waits for resources. One that works has written
+            # its progress.
+            has_begun = read_progress(home / batch, int(number)) is not None
+            states[Job(batch, int(number))] = State("RUNNING", True, True) if has_begun else waiting
         return states
 
     def _asks(self) -> dict[str, int]:
@@ -147,15 +159,19 @@ class Ray:
     def _lack(self) -> str:
         """Say which demand of a job no node can meet; '' if one node meets them all."""
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        asks = self._asks()
-        if any(all(node.get(name, 0) >= asked for name, asked in asks.items()) for node in nodes):
+        demands = self._asks()
+        if any(
+            all(node.get(name, 0) >= amount for name, amount in demands.items()) for node in nodes
+        ):
             return ""
 
-        words = [
-            f"{asks[name]} {name}{'s' * (asks[name] > 1)}" for name in ("CPU", "GPU") if asks[name]
+        parts = [
+            f"{demands[name]} {name}{'s' * (demands[name] > 1)}"
+            for name in ("CPU", "GPU")
+            if demands[name]
         ]
-        words += [f"{asks['memory'] // GIB} GiB"] if "memory" in asks else []
-        return f"no node has {' and '.join(words)}"
+        parts += [f"{demands['memory'] // GIB} GiB"] if "memory" in demands else []
+        return f"no node has {' and '.join(parts)}"
 
     def cancel(self, home: Path, jobs: Sequence[Job]) -> None:
         """Take jobs out of the queue; see ``Engine.cancel``."""
@@ -210,9 +226,11 @@ class Actor:
     def _work(self, folder: Path, index: int, task: Task) -> None:
         import ray
 
-        with (folder / f"{index}.log").open("a") as said:
-            os.dup2(said.fileno(), 1)
-            os.dup2(said.fileno(), 2)
+        # Libraries and child processes write to the descriptors 1 and 2 directly, so these are
+        # replaced, not only sys.stdout.
+        with (folder / f"{index}.log").open("a") as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
 
         try:
             carry_out(folder, index, task, self._stop.is_set)
@@ -229,14 +247,14 @@ def _knock(address: str) -> None:
 
     Ray itself would try for minutes.
     """
-    place: str | None = address.removeprefix("ray://")
+    address_to_try: str | None = address.removeprefix("ray://")
     if address == "auto":
         with contextlib.suppress(ImportError, AttributeError):  # not a public part of Ray
             from ray._private.services import canonicalize_bootstrap_address
 
-            place = canonicalize_bootstrap_address(address)
+            address_to_try = canonicalize_bootstrap_address(address)
 
-    host, colon, port = (place or "").rpartition(":")
+    host, colon, port = (address_to_try or "").rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 

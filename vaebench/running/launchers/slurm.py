@@ -81,14 +81,14 @@ class Slurm:
 
     def asks(self) -> Mapping[str, Any]:
         """Return what a job asks for; see ``Engine.asks``."""
-        s = self._settings
+        settings = self._settings
         of_slurm = {
-            "partition": s.partition,
-            "time_limit": s.time_limit,
-            "grace": s.grace,
-            "sbatch": list(s.sbatch),
+            "partition": settings.partition,
+            "time_limit": settings.time_limit,
+            "grace": settings.grace,
+            "sbatch": list(settings.sbatch),
         }
-        return asks_of(s) | of_slurm
+        return asks_of(settings) | of_slurm
 
     def submit(self, folder: Path, batch: str, tasks: Sequence[Task]) -> str:
         """Hand a batch over; see ``Engine.submit``."""
@@ -100,34 +100,38 @@ class Slurm:
             jobs = executor.submit_array(
                 [Carried(folder, index, task) for index, task in enumerate(tasks)]
             )
-        except (FailedJobError, FailedSubmissionError, OSError) as e:
+        except (FailedJobError, FailedSubmissionError, OSError) as error:
+            # submitit's error has the whole command and its output: show the lines of sbatch.
             lines = [
-                line.strip() for line in str(e).splitlines() if "sbatch" in line and "error" in line
+                line.strip()
+                for line in str(error).splitlines()
+                if "sbatch" in line and "error" in line
             ]
-            raise UserError(f"Slurm refuses the jobs: {'; '.join(lines) or e}") from None
+            raise UserError(f"Slurm refuses the jobs: {'; '.join(lines) or error}") from None
 
+        # Slurm numbers the jobs of an array "123_0", "123_1", ...
         self._ids.update({Job(batch, i): job.job_id for i, job in enumerate(jobs)})
         return f"job {jobs[0].job_id.partition('_')[0]}"
 
     def _parameters(self, batch: str, jobs: int) -> dict[str, Any]:
         """Return the settings in submitit's names."""
-        s = self._settings
-        more: dict[str, Any] = {"requeue": True}
-        for text in s.sbatch:
+        settings = self._settings
+        of_sbatch: dict[str, Any] = {"requeue": True}
+        for text in settings.sbatch:
             key, equals, value = text.partition("=")
-            more[key] = value if equals else True
+            of_sbatch[key] = value if equals else True
 
-        asks = asks_of(s)
+        asks = asks_of(settings)
         return {
             "job_name": _name(batch),
-            "time": s.time_limit,
-            "signal_delay_s": s.grace,
+            "time": settings.time_limit,
+            "signal_delay_s": settings.grace,
             "cpus_per_task": asks["cpus"],
-            "array_parallelism": min(s.parallel or jobs, jobs),
+            "array_parallelism": min(settings.parallel or jobs, jobs),
             "stderr_to_stdout": True,
-            "additional_parameters": more,
-            **({"partition": s.partition} if s.partition else {}),
-            **({"mem": f"{s.memory}GB"} if s.memory else {}),
+            "additional_parameters": of_sbatch,
+            **({"partition": settings.partition} if settings.partition else {}),
+            **({"mem": f"{settings.memory}GB"} if settings.memory else {}),
             **({"gpus_per_node": asks["gpus"]} if asks["gpus"] else {}),
         }
 
@@ -144,18 +148,21 @@ class Slurm:
             "--states=all",
             "--format=%i|%j|%T|%r",
         ]
-        found = _output([*command, f"--name={','.join(map(_name, batches))}"])
-        if found is None:
+        output = _output([*command, f"--name={','.join(map(_name, batches))}"])
+        if output is None:
             return None
 
+        # Columns of --format: number of the job, its name (``_name`` of its batch), state, reason.
         states: dict[Job, State] = {}
-        for line in found.splitlines():
-            number, name, word, why = line.split("|", 3)
-            index = number.partition("_")[2] or "0"
-            if not index.isdigit():  # an array whose jobs are not listed one by one
+        for line in output.splitlines():
+            number, name, word, reason = line.split("|", 3)
+            array_index = number.partition("_")[2] or "0"
+            if not array_index.isdigit():  # an array whose jobs are not listed one by one
                 continue
 
-            job = Job(name.partition("-")[2], int(index))
+            # submitit renames a job's task to <number>_submitted.pkl after sbatch has given the
+            # number. Without this file, and if not from this command, the job has nothing to do.
+            job = Job(name.partition("-")[2], int(array_index))
             live = word in LIVE
             if (
                 live
@@ -166,7 +173,7 @@ class Slurm:
                 continue
 
             states[job] = State(
-                word, live, word in ("RUNNING", "COMPLETING"), "" if why == "None" else why
+                word, live, word in ("RUNNING", "COMPLETING"), "" if reason == "None" else reason
             )
             self._ids[job] = number
         return states
@@ -187,8 +194,9 @@ class Slurm:
 
     def log(self, folder: Path, index: int) -> Path:
         """Return the path of a job's log; see ``Engine.log``."""
-        found = sorted([*folder.glob(f"*_{index}_0_log.out"), *folder.glob("*_0_log.out")])
-        return found[0] if found else folder
+        # submitit leaves the index out of the names of logs if the array is a single job.
+        logs = sorted([*folder.glob(f"*_{index}_0_log.out"), *folder.glob("*_0_log.out")])
+        return logs[0] if logs else folder
 
     def close(self) -> None:
         """Do nothing, because nothing is open."""
@@ -215,14 +223,15 @@ class Carried:
         """
         os.chdir(self.place)
 
-        told: list[int] = []
-        with _signals(told) as before:
-            done = carry_out(self.folder, self.index, self.task, lambda: bool(told))
+        received: list[int] = []
+        with _signals(received) as handlers:
+            done = carry_out(self.folder, self.index, self.task, lambda: bool(received))
             if done:
                 return
 
-            if signal.SIGUSR2 in told:
-                before[signal.SIGUSR2](signal.SIGUSR2, None)
+            # submitit's own handler stores this function again, and queues the job again.
+            if signal.SIGUSR2 in received:
+                handlers[signal.SIGUSR2](signal.SIGUSR2, None)
             sys.exit(128 + signal.SIGTERM)
 
     def checkpoint(self) -> Any:
@@ -233,20 +242,20 @@ class Carried:
 
 
 @contextlib.contextmanager
-def _signals(told: list[int]) -> Iterator[Mapping[signal.Signals, Any]]:
+def _signals(received: list[int]) -> Iterator[Mapping[signal.Signals, Any]]:
     """Note SIGUSR2 and SIGTERM in ``told`` for the time of the block.
 
     The block gets the previous handlers.
     """
-    before = {
-        n: signal.signal(n, lambda number, _: told.append(number))
-        for n in (signal.SIGUSR2, signal.SIGTERM)
+    handlers = {
+        handled: signal.signal(handled, lambda number, _: received.append(number))
+        for handled in (signal.SIGUSR2, signal.SIGTERM)
     }
 
     try:
-        yield before
+        yield handlers
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 

@@ -59,12 +59,14 @@ class Stop:
             self.asked = True
             _tell(self.text)
 
-        old = {n: signal.signal(n, handle) for n in SIGNALS}
+        handlers = {
+            signal_number: signal.signal(signal_number, handle) for signal_number in SIGNALS
+        }
         try:
             yield
         finally:
-            for n, handler in old.items():
-                signal.signal(n, handler)
+            for signal_number, handler in handlers.items():
+                signal.signal(signal_number, handler)
 
 
 def _tell(text: str) -> None:
