@@ -45,6 +45,7 @@ def digest(cell: Cell) -> str:
 
     Which files and devices exist does not matter.
     """
+    # Of the data only what a model is told without reading them: name, kind and shape.
     loader = loader_of(cell)
     data = [cell.config["data"]["name"], str(loader.kind) if loader else "", list(shape_of(cell))]
     text = canonical(

@@ -72,10 +72,11 @@ class Examination:
         Raises:
             Interrupted: If ``should_stop`` returned True; what was computed by then is kept.
         """
+        # ``kept`` has what loops of an interrupted evaluation have computed, ``spent`` its seconds.
         state = self.state
-        on = self.examined
+        examined = self.examined
         device = self.model.mean.device
-        x = cases(on.splits, self.cell.eval).to(device)
+        x = cases(examined.splits, self.cell.eval).to(device)
         kept, spent = self._begun.read()
 
         def tell(text: str) -> None:
@@ -88,16 +89,20 @@ class Examination:
             with Work(
                 should_stop, keep=self._keep, kept=kept, spent=spent, clock=timer, tell=tell
             ) as work:
-                measures = evaluate(self.model, x, on.config, on.splits.hash, state.seed)
+                measures = evaluate(
+                    self.model, x, examined.config, examined.splits.hash, state.seed
+                )
+
+                # Posterior means are a file beside the result: without it the measures still count.
                 try:
                     self._write_means()
                 except Interrupted:
                     raise
-                except Exception as e:  # raised later, once the measures are written
-                    failure = e
-        except Interrupted as e:
+                except Exception as error:  # raised later, once the measures are written
+                    failure = error
+        except Interrupted as error:
             raise Interrupted(
-                f"the evaluation of seed {state.seed} {e}; what it has found is kept"
+                f"the evaluation of seed {state.seed} {error}; what it has found is kept"
             ) from None
         return measures, work.seconds, failure
 

@@ -79,8 +79,8 @@ def _careful(name: str, probe: Callable[[], Iterator[Line]]) -> Iterator[Line]:
 
 
 def _versions() -> Iterator[Line]:
-    found = sys.version_info[:2]
-    level = OK if (3, 11) <= found <= (3, 13) else WARN if found > (3, 13) else FAIL
+    version = sys.version_info[:2]
+    level = OK if (3, 11) <= version <= (3, 13) else WARN if version > (3, 13) else FAIL
     yield Line(
         level,
         f"Python {platform.python_version()} (made for 3.11 to 3.13), {platform.system()} "
@@ -102,10 +102,10 @@ def _torch() -> Iterator[Line]:
 
 def _compiler() -> Iterator[Line]:
     # This is the order in which torch.compile looks for a compiler.
-    wanted = [c for c in (os.environ.get("CXX"), "g++", "clang++", "c++", "cl") if c]
-    found = next((path for c in wanted if (path := shutil.which(c))), None)
-    if found:
-        yield Line(OK, f"C++ compiler for torch.compile: {found}")
+    names = [name for name in (os.environ.get("CXX"), "g++", "clang++", "c++", "cl") if name]
+    compiler = next((path for name in names if (path := shutil.which(name))), None)
+    if compiler:
+        yield Line(OK, f"C++ compiler for torch.compile: {compiler}")
     else:
         yield Line(
             WARN,
@@ -171,6 +171,7 @@ def folder(name: str, path: Path) -> Iterator[Line]:
     """
     path = path.expanduser().absolute()
     place = next(p for p in (path, *path.parents) if p.exists())
+    # To write a file is the only sure test: permissions do not tell of full or read-only disks.
     try:
         with tempfile.TemporaryFile(dir=place):
             pass

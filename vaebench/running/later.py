@@ -46,8 +46,8 @@ def told(
     remain = left(plan, launched.outcomes)
     if launched.late and remain:
         runs = sum(len(seeds) for _, seeds in plan.todo)
-        over = f"{minutes:g} minutes are over, the state is saved"
-        lines.append(f"{over}: {remain} of {runs} runs left; {same} goes on from here")
+        time_is_over = f"{minutes:g} minutes are over, the state is saved"
+        lines.append(f"{time_is_over}: {remain} of {runs} runs left; {same} goes on from here")
 
     trained = 0 if plan.evaluate else _trained(plan, launched.outcomes)
     if trained:
@@ -59,15 +59,16 @@ def told(
 def left(plan: Plan, outcomes: Sequence[Outcome]) -> int:
     """Return how many runs of a plan have not ended."""
     ended = {
-        (work.unit(o.task.cell), o.seed)
-        for o in outcomes
-        if o.status.ends(plan.evaluate) or o.status.bad
+        (work.unit(outcome.task.cell), outcome.seed)
+        for outcome in outcomes
+        if outcome.status.ends(plan.evaluate) or outcome.status.bad
     }
     return sum((work.unit(cell), seed) not in ended for cell, seeds in plan.todo for seed in seeds)
 
 
 def _trained(plan: Plan, outcomes: Sequence[Outcome]) -> int:
     """Return how many runs are trained and not evaluated, also those of earlier commands."""
-    status = {(a.cell.key, a.seed): a.known.status for a in plan.asked}
-    status |= {(o.task.cell.key, o.seed): o.status for o in outcomes}
-    return sum(each is Status.TRAINED for each in status.values())
+    # What is known from before, overwritten by what this command did.
+    statuses = {(asked.cell.key, asked.seed): asked.known.status for asked in plan.asked}
+    statuses |= {(outcome.task.cell.key, outcome.seed): outcome.status for outcome in outcomes}
+    return sum(status is Status.TRAINED for status in statuses.values())

@@ -26,6 +26,8 @@ def load(settings: Mapping[str, Any]) -> Splits:
 
     The last ones are kept and shared: they must not be changed.
     """
+    # Everything that decides what is loaded is an argument, hashable, and so a part of the cache's
+    # key. ``data.load`` is one too, so that a test may replace it.
     return _load(
         data.load,
         json.dumps(settings, sort_keys=True),

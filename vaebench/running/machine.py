@@ -31,8 +31,8 @@ def describe(device: torch.device, threads: int) -> str:
 @lru_cache(maxsize=1)
 def _cpu_name() -> str:
     try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
-        return found[1].strip() if found else platform.processor() or platform.machine()
+        model_name = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+        return model_name[1].strip() if model_name else platform.processor() or platform.machine()
     except OSError:
         return platform.processor() or platform.machine()
 
@@ -54,6 +54,7 @@ def peak_memory_mb(device: torch.device) -> float:
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    # In bytes on macOS, in KiB elsewhere.
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return rss / 2**20 if sys.platform == "darwin" else rss / 2**10
 
@@ -61,11 +62,12 @@ def peak_memory_mb(device: torch.device) -> float:
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
     """Return the versions of vaebench, torch and python, and the commit ('' for a wheel)."""
-    where = Path(__file__).resolve().parents[2]
+    # An installed wheel has no repository two folders above this file.
+    repository = Path(__file__).resolve().parents[2]
     commit = ""
-    if (where / ".git").exists():
+    if (repository / ".git").exists():
         try:
-            git = ["git", "-C", str(where)]
+            git = ["git", "-C", str(repository)]
             commit = subprocess.run(
                 [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True
             ).stdout.strip()

@@ -59,22 +59,24 @@ def _to_fetch(plan: Plan) -> list[str]:
     """Return a line for each data set of the open runs whose files are not on this machine."""
     from vaebench import data
 
-    used = [cell.config["data"] for cell, _ in plan.todo]
-    places = {(config["name"], config.get("mirror")) for config in used}
-    found = {
+    data_settings = [cell.config["data"] for cell, _ in plan.todo]
+    wanted_sets = {(config["name"], config.get("mirror")) for config in data_settings}
+    # A data set may be wanted with several mirrors, each of which may have its files.
+    status_by_name = {
         status.name: status
-        for mirror in {mirror for _, mirror in places}
+        for mirror in {mirror for _, mirror in wanted_sets}
         for status in data.status(mirror)
-        if (status.name, mirror) in places and not status.prepared and status.missing
+        if (status.name, mirror) in wanted_sets and not status.prepared and status.missing
     }
     lines = []
-    for name, status in sorted(found.items()):
-        alone = [file for file in status.missing if file in status.supplied]
-        words = "so fetched first"
-        if alone:
-            words = "and to be supplied: name their folder in data.mirror or VAEBENCH_MIRROR"
-        files = ", ".join(alone or status.missing)
-        lines.append(f"data {name}: not on this machine, {words}: {files}")
+    for name, status in sorted(status_by_name.items()):
+        # Files that cannot be fetched must come from the user.
+        to_supply = [file for file in status.missing if file in status.supplied]
+        advice = "so fetched first"
+        if to_supply:
+            advice = "and to be supplied: name their folder in data.mirror or VAEBENCH_MIRROR"
+        files = ", ".join(to_supply or status.missing)
+        lines.append(f"data {name}: not on this machine, {advice}: {files}")
     return lines
 
 
@@ -106,27 +108,28 @@ class _Work:
         """Add the runs of one cell, and return the seconds that a seed of it takes, if known."""
         cell = asked[0].cell
         evaluate = self.plan.evaluate
-        open_ = self.force or any(not a.known.status.ends(evaluate) for a in asked)
+        open_ = self.force or any(not run.known.status.ends(evaluate) for run in asked)
 
-        # Finished cells report their recorded cost, wherever they ran; only
-        # unfinished ones need torch.
+        # Finished cells report their recorded cost, wherever they ran. Only unfinished ones need the
+        # device, for which torch may have to be loaded.
         kind = device_kind(cell.run) if open_ else ""
         alike = self._recorded.get(readable(cell.key), [])
         cost = estimate(alike, cell, kind, evaluate)
 
         # Tables may share runs, so each training and each evaluation is counted once.
-        for a in asked:
-            share = 1.0 if self.force else _left(self.plan.store, a)
-            if share and (cell.key, a.seed) not in self._counted:
-                self._counted[cell.key, a.seed] = "unknown" if cost is None else "known"
+        for run in asked:
+            share = 1.0 if self.force else _left(self.plan.store, run)
+            if share and (cell.key, run.seed) not in self._counted:
+                self._counted[cell.key, run.seed] = "unknown" if cost is None else "known"
                 self.training += (cost or 0.0) * share
+            # Trained already, and not evaluated by these settings.
             elif (
                 not share
-                and not a.known.status.ends(evaluate)
-                and (runner.unit(cell), a.seed) not in self._counted
+                and not run.known.status.ends(evaluate)
+                and (runner.unit(cell), run.seed) not in self._counted
             ):
                 seconds = evaluation(alike, cell, kind)
-                self._counted[runner.unit(cell), a.seed] = (
+                self._counted[runner.unit(cell), run.seed] = (
                     "evaluation" if seconds else "evaluation of unknown cost"
                 )
                 self.evaluation += seconds or 0.0
@@ -140,7 +143,7 @@ class _Work:
 
 def _by_cell(asked: Iterable[Asked]) -> Iterator[list[Asked]]:
     """Return what is asked of each cell."""
-    for _, group in groupby(asked, lambda a: id(a.cell)):
+    for _, group in groupby(asked, lambda run: id(run.cell)):
         yield list(group)
 
 
@@ -148,9 +151,9 @@ def _told(asked: Sequence[Asked]) -> tuple[str, str, str]:
     """Return the seeds of a cell, how many have which status, and its budget, in words."""
     budget = asked[0].cell.train
     unit = "" if budget.unit == "updates" else f" {budget.unit}"
-    states = [a.known.status for a in asked]
-    count = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
-    return ",".join(str(a.seed) for a in asked), count, f"{budget.updates}{unit}"
+    statuses = [run.known.status for run in asked]
+    count = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
+    return ",".join(str(run.seed) for run in asked), count, f"{budget.updates}{unit}"
 
 
 def _time(cost: float | None) -> str:
@@ -162,29 +165,30 @@ def _recorded(plan: Plan, shipped: Iterable[dict[str, Any]]) -> dict[str, list[d
 
     The records are grouped by the part of the key that names these three.
     """
-    known = {
+    results = {
         (asked.cell.key, asked.seed): asked.known.result
         for asked in plan.asked
         if asked.known.result
     }
-    with index.opened(plan.store, known) as runs:
+    # Results that the plan has read already need not be read again.
+    with index.opened(plan.store, results) as runs:
         here = runs.costs([asked.cell.key for asked in plan.asked])
 
-    found: dict[str, list[dict[str, Any]]] = {}
+    by_name: dict[str, list[dict[str, Any]]] = {}
     for record in (*here, *shipped):
-        found.setdefault(readable(record["key"]), []).append(record)
-    return found
+        by_name.setdefault(readable(record["key"]), []).append(record)
+    return by_name
 
 
-def _to_do(runs: list[str], known: str, evaluations: str) -> str:
+def _to_do(costs: list[str], known: str, evaluations: str) -> str:
     """Say what is left to do.
 
-    ``runs`` has a word for each run: 'known' or 'unknown' for its cost, 'evaluation' or 'evaluation
-    of unknown cost'. ``known`` and ``evaluations`` are the times of those whose cost is known.
+    ``costs`` has a word for each run: 'known' or 'unknown' for its cost, 'evaluation' or
+    'evaluation of unknown cost'. ``known`` and ``evaluations`` are the times of those whose cost is known.
     """
 
     def several(kind: str, words: str) -> list[str]:
-        count = runs.count(kind)
+        count = costs.count(kind)
         plural, them = ("", "it") if count == 1 else ("s", "them")
         return [words.format(count=count, s=plural, them=them)] if count else []
 

@@ -82,28 +82,30 @@ class Progress:
             self.bar.leave = False
             self.bar.close()
 
-    def _working(self, s: Working) -> None:
+    def _working(self, event: Working) -> None:
         if self.bar is not None:
             self.bar.set_description_str(
-                f"{s.who} {s.line if s.beside is None else s.beside}".rstrip()
+                f"{event.who} {event.line if event.beside is None else event.beside}".rstrip()
             )
             return
         now = time.monotonic()
-        if s.line and now - self.told.get(s.who, -math.inf) >= LINE_SECONDS:
-            self.told[s.who] = now
-            self.line(f"{s.who}: {s.line}")
+        if event.line and now - self.told.get(event.who, -math.inf) >= LINE_SECONDS:
+            self.told[event.who] = now
+            self.line(f"{event.who}: {event.line}")
 
-    def _ended(self, o: Outcome) -> None:
-        key = unit(o.task.cell)
-        left = self.waiting.get(key, set())
-        if o.status is Status.BUSY or o.seed not in left:  # a busy run comes again later
-            return
-        left.remove(o.seed)
-        self.outcomes[key].append(o)
-        if not left:
+    def _ended(self, outcome: Outcome) -> None:
+        # A cell may be done by several tasks: its line comes with the last of its seeds.
+        key = unit(outcome.task.cell)
+        waiting_seeds = self.waiting.get(key, set())
+        if outcome.status is Status.BUSY or outcome.seed not in waiting_seeds:
+            return  # a busy run comes again later
+
+        waiting_seeds.remove(outcome.seed)
+        self.outcomes[key].append(outcome)
+        if not waiting_seeds:
             self.finished += 1
             self.line(
-                f"[{self.finished}/{self.total}] {o.task.cell}: {summary(self.outcomes[key])}"
+                f"[{self.finished}/{self.total}] {outcome.task.cell}: {summary(self.outcomes[key])}"
             )
 
 
@@ -114,23 +116,36 @@ def summary(outcomes: list[Outcome]) -> str:
     is known.
     """
     parts = []
-    seconds = sum(o.seconds for o in outcomes)
+    seconds = sum(outcome.seconds for outcome in outcomes)
     explained = False
-    for status in dict.fromkeys(o.status for o in outcomes):
-        group = sorted((o for o in outcomes if o.status == status), key=lambda o: o.seed)
+    for status in dict.fromkeys(outcome.status for outcome in outcomes):
+        group = sorted(
+            (outcome for outcome in outcomes if outcome.status == status),
+            key=lambda outcome: outcome.seed,
+        )
+
+        # One part of the line for each status, with the seeds that ended so.
         text = (
             f"{status} (seed{'s' if len(group) > 1 else ''} {','.join(str(o.seed) for o in group)})"
         )
-        valued = [o for o in group if o.value is not None]
+        valued = [outcome for outcome in group if outcome.value is not None]
         if status in (Status.DONE, Status.TRAINED) and valued:
+            # Runs without the cell's own measure may be reported by another one: these two are not
+            # averaged.
             measure = valued[0].measure
             cell = valued[0].task.cell
-            values = [o.value for o in valued if o.value is not None and o.measure == measure]
+            values = [
+                outcome.value
+                for outcome in valued
+                if outcome.value is not None and outcome.measure == measure
+            ]
             text += f" {in_words(measure, cell.config)} {sum(values) / len(values):.2f}"
 
-        reasons = dict.fromkeys(o.reason for o in group if o.reason and status.bad)
-        noticed = dict.fromkeys(o.flags for o in group if o.flags)
-        text += f" (flagged: {'; '.join(noticed)})" if noticed else ""
+        reasons = dict.fromkeys(
+            outcome.reason for outcome in group if outcome.reason and status.bad
+        )
+        flags = dict.fromkeys(outcome.flags for outcome in group if outcome.flags)
+        text += f" (flagged: {'; '.join(flags)})" if flags else ""
         parts.append(text + "".join(f": {r}" for r in reasons))
         explained = bool(reasons)
 

@@ -77,27 +77,30 @@ class Records:
 
         These are the bound that selected the checkpoint, and the training's clock.
         """
-        found = []
+        measures = []
         if s.best_update is not None:
-            k = samples_of(self.config, "valid_bound")
-            protocol = signature(self.config, "valid_bound", k, self.splits.hash)
+            samples = samples_of(self.config, "valid_bound")
+            protocol = signature(self.config, "valid_bound", samples, self.splits.hash)
+            # The bound of the checkpoint that is evaluated: the best one's or the last one's.
             value = (
                 s.best_bound
                 if self.cell.train.select == "valid_bound"
                 else s.curve[-1]["valid_bound"]
             )
-            every = len(self.splits.valid)
-            points = min(valid_points(self.config) or every, every)
+            all_points = len(self.splits.valid)
+            points = min(valid_points(self.config) or all_points, all_points)
             extra = {flags.DENSITY: True} if has_density(self.config) else {}
             measure = Measure(
-                "valid_bound", value, "nats", None, "none", points, k, protocol, extra
+                "valid_bound", value, "nats", None, "none", points, samples, protocol, extra
             )
-            found.append(replace(measure, flags=flags.of_measure(measure)))
+            measures.append(replace(measure, flags=flags.of_measure(measure)))
 
         if s.ms_per_update is not None:
-            found.append(self._time("ms_per_update", s.ms_per_update, {"timed_updates": s.timed}))
-            found.append(self._time("hours", s.seconds / 3600, s.parts_of_time))
-        return found
+            measures.append(
+                self._time("ms_per_update", s.ms_per_update, {"timed_updates": s.timed})
+            )
+            measures.append(self._time("hours", s.seconds / 3600, s.parts_of_time))
+        return measures
 
     def _time(self, name: str, value: float, extra: dict[str, Any]) -> Measure:
         """Return a time of the training; no setting of the evaluation enters its protocol."""
@@ -137,6 +140,7 @@ class Records:
             "eval_seconds": eval_seconds,
             "measures": [m.to_dict() for m in measures] + kept,
         }
+        # This session only evaluated the run: how it was trained is told by the earlier result.
         if s.seed not in self.packs:
             result.update({k: old[k] for k in FACTS_OF_TRAINING if k in old})
 
@@ -150,6 +154,9 @@ class Records:
         Its status does not change: the run itself counts as evaluated or not, as before.
         """
         old = self._earlier(s)
+
+        # The stored result is of another update, or there is none. Write what is known without an
+        # evaluation: the new measures must not stand beside those of other parameters.
         if old.get("updates") != s.update:
             status = self.status(s)
             old = self.write(
@@ -208,30 +215,38 @@ def _remeasured(old: Mapping[str, Any], new: list[Measure], where: Path) -> list
     parameters or the code were changed. The new value is what they give now. The earlier value is
     kept beside it, and a warning names both.
     """
-    before = {m.signature: m for m in readable_measures(old)}
-    found = []
-    for m in new:
-        known = before.get(m.signature)
-        if known is None or is_timing(m.name):
-            found.append(m)
+    before = {measure.signature: measure for measure in readable_measures(old)}
+    measures = []
+    for measure in new:
+        stored = before.get(measure.signature)
+        if stored is None or is_timing(measure.name):
+            measures.append(measure)
             continue
 
-        earlier = known.extra.get("earlier")
-        earlier = list(earlier) if isinstance(earlier, list) else []
-        if not math.isclose(m.value, known.value, rel_tol=ROUNDING, abs_tol=ROUNDING):
+        earlier_values = stored.extra.get("earlier")
+        earlier_values = list(earlier_values) if isinstance(earlier_values, list) else []
+        if not math.isclose(measure.value, stored.value, rel_tol=ROUNDING, abs_tol=ROUNDING):
             log.warning(
                 "%s: %s is %.6g now and was %.6g before, under the same protocol and seed: the "
                 "new value is stored, the earlier one beside it",
-                *(where, m.name, m.value, known.value),
+                *(where, measure.name, measure.value, stored.value),
             )
-            earlier.append(known.value)
-        found.append(replace(m, extra={**m.extra, "earlier": earlier}) if earlier else m)
-    return found
+            earlier_values.append(stored.value)
+        measures.append(
+            replace(measure, extra={**measure.extra, "earlier": earlier_values})
+            if earlier_values
+            else measure
+        )
+    return measures
 
 
 def _kept(old: Mapping[str, Any], new: list[Measure]) -> list[dict[str, Any]]:
     """Return the old measures whose protocol is not among the new ones; the others are replaced."""
-    taken = {m.signature for m in new}
-    measures = old.get("measures")
-    found = [m for m in measures if isinstance(m, dict)] if isinstance(measures, list) else []
-    return [m for m in found if m.get("signature") not in taken]
+    new_protocols = {measure.signature for measure in new}
+    stored = old.get("measures")
+    old_measures = (
+        [measure for measure in stored if isinstance(measure, dict)]
+        if isinstance(stored, list)
+        else []
+    )
+    return [measure for measure in old_measures if measure.get("signature") not in new_protocols]

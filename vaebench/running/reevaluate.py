@@ -88,8 +88,9 @@ def asked_for(words: Sequence[str], failed: Callable[[UserError], None]) -> list
                 raise
             failed(e)
 
-    asked = [stored(*found, overrides) for found in notes]
-    return [in_own_runs(run, root) for run in asked]
+    # First check the settings of all runs, then copy the shipped ones: a refusal leaves no copy.
+    runs = [stored(*note, overrides) for note in notes]
+    return [in_own_runs(run, root) for run in runs]
 
 
 def stored(folder: Path, note: Mapping[str, Any], seed: int, overrides: Sequence[str]) -> Stored:
@@ -105,6 +106,7 @@ def stored(folder: Path, note: Mapping[str, Any], seed: int, overrides: Sequence
     Raises:
         UserError: If a setting is refused, or the model cannot read the other data.
     """
+    # Other data are kept apart from the run's settings: its own data are a part of its name.
     data, rest = of_other_data(overrides)
     config = reevaluated(note["config"], rest)
     if data is not None:
@@ -122,9 +124,9 @@ def in_own_runs(run: Stored, root: Path) -> Stored:
     a setting that is refused leaves no copy behind.
     """
     folder = shipped_models.own(run.folder, root)
-    own = {**run.cell.config["run"], "results": str(folder.resolve().parent.parent)}
+    run_settings = {**run.cell.config["run"], "results": str(folder.resolve().parent.parent)}
     return run._replace(
-        folder=folder, cell=replace(run.cell, config={**run.cell.config, "run": own})
+        folder=folder, cell=replace(run.cell, config={**run.cell.config, "run": run_settings})
     )
 
 
@@ -143,6 +145,7 @@ def opened(run: Stored) -> Iterator[Session]:
             "earlier version (then: vaebench rekey)?"
         )
 
+    # Looked for before the lock is taken, which would make a folder.
     store = Store(run.cell.run.results)
     if not (store.run_dir(key, run.seed) / run_files.CHECKPOINT).exists():
         raise UserError(f"{run.folder}: nothing is trained there yet")
@@ -153,8 +156,8 @@ def opened(run: Stored) -> Iterator[Session]:
             if run.data is not None:
                 session.examine(run.data)
             yield session
-    except OSError as e:  # a read-only folder, a full disk
-        raise UserError(f"{run.folder}: cannot be written: {e.strerror or e}") from None
+    except OSError as error:  # a read-only folder, a full disk
+        raise UserError(f"{run.folder}: cannot be written: {error.strerror or error}") from None
 
 
 def each_case(run: Stored, should_stop: ShouldStop = never) -> Cases:

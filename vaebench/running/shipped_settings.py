@@ -28,20 +28,21 @@ def with_settings(records: Iterable[dict[str, Any]], asked: Iterable[Cell]) -> l
         asked: Cells whose cost is to be known; only runs with their data, models and
             objectives are completed.
     """
-    wanted = {readable(cell.key) for cell in asked}
-    made: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-    found = []
+    wanted_names = {readable(cell.key) for cell in asked}
+    configs_by_key: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    completed = []
     for record in records:
-        if readable(record["key"]) not in wanted:
-            found.append(record)
+        if readable(record["key"]) not in wanted_names:
+            completed.append(record)
             continue
 
-        place = record["table"], record["preset"]
-        if place not in made:
-            made[place] = _made_by(*place)
-        config = made[place].get(record["key"])
-        found.append(cost({**record, "config": config}) if config else record)
-    return found
+        # Each table and preset is composed once, which takes long.
+        table_and_preset = record["table"], record["preset"]
+        if table_and_preset not in configs_by_key:
+            configs_by_key[table_and_preset] = _made_by(*table_and_preset)
+        config = configs_by_key[table_and_preset].get(record["key"])
+        completed.append(cost({**record, "config": config}) if config else record)
+    return completed
 
 
 def _made_by(table: str, preset: str) -> dict[str, dict[str, Any]]:
@@ -50,11 +51,13 @@ def _made_by(table: str, preset: str) -> dict[str, dict[str, Any]]:
     {} if there is no such table or preset.
     """
     try:
-        exhibit = catalogue.load(table)
-        if not isinstance(exhibit, Table):
+        loaded = catalogue.load(table)
+        if not isinstance(loaded, Table):
             return {}
-        every = cells(exhibit, catalogue.load_preset(preset))
+        composed = cells(loaded, catalogue.load_preset(preset))
     except UserError:
         return {}
 
-    return {run_key(version): cell.config for cell in every for version in versions(cell.config)}
+    # A shipped run has the key that its cell had when it was made. Every earlier version of the
+    # settings leads to the cell as it is now.
+    return {run_key(version): cell.config for cell in composed for version in versions(cell.config)}

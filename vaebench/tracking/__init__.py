@@ -34,6 +34,7 @@ def check(names: Iterable[str]) -> None:
 
 def begin(name: str, subject: Subject) -> Tracker:
     """Start the tracker ``name`` of a run. Whatever its package raises is passed on."""
-    module, cls, _ = TRACKERS[name]
-    found: type[Tracker] = getattr(import_module(module), cls)
-    return found(subject)
+    module, class_name, _ = TRACKERS[name]
+    # Loaded only now: a tracker's package may not be installed, and may take seconds to import.
+    tracker: type[Tracker] = getattr(import_module(module), class_name)
+    return tracker(subject)

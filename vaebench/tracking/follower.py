@@ -46,18 +46,20 @@ class Follower:
 
     def curve(self, points: Sequence[Mapping[str, Any]]) -> None:
         """Send the points of the curve that have not been sent yet. They are on disk already."""
+        # Over a copy of the trackers, since one that fails is dropped meanwhile.
         for name, tracker in list(self._trackers.items()):
-            told = self._told.get(name, 0)
-            if told >= len(points):
+            sent = self._told.get(name, 0)
+            if sent >= len(points):
                 continue
 
             with self._careful(name):
-                for point in points[told:]:
+                for point in points[sent:]:
                     values = {
                         key: float(value) for key, value in point.items() if key not in BESIDE
                     }
                     tracker.point(int(point["update"]), values)
 
+                # Noted after all of them were sent: a point may be sent twice, but is never lost.
                 self._note(name, len(points))
 
     def ended(
@@ -79,6 +81,7 @@ class Follower:
         if not self._trackers:
             return
 
+        # Made once, for all trackers. Without pictures they still get the result.
         shown = Pictures()
         try:
             shown = pictures()
@@ -128,9 +131,13 @@ def _show(tracker: Tracker, update: int, shown: Pictures) -> None:
 def _read(subject: Subject) -> dict[str, int]:
     """Return tracker -> number of points sent so far; {} if the file is missing or damaged."""
     try:
-        found = parse_json((subject.folder / run_files.TRACKED).read_bytes())
+        points_sent = parse_json((subject.folder / run_files.TRACKED).read_bytes())
     except (OSError, ValueError):
         return {}
-    if not isinstance(found, dict):
+    if not isinstance(points_sent, dict):
         return {}
-    return {name: n for name, n in found.items() if isinstance(n, int) and n >= 0}
+    return {
+        name: points
+        for name, points in points_sent.items()
+        if isinstance(points, int) and points >= 0
+    }

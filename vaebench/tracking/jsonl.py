@@ -49,12 +49,13 @@ class Jsonl(Tracker):
             f.write(f"{line}\n".encode())
 
 
-def _drop_cut_line(f: BinaryIO) -> None:
+def _drop_cut_line(file: BinaryIO) -> None:
     """Remove the last line if it has no end: its writer was killed, or the disk was full."""
-    if f.seek(0, os.SEEK_END) == 0:
+    if file.seek(0, os.SEEK_END) == 0:
         return
 
-    f.seek(-1, os.SEEK_END)
-    if f.read(1) != b"\n":
-        f.seek(0)
-        f.truncate(f.read().rfind(b"\n") + 1)
+    file.seek(-1, os.SEEK_END)
+    if file.read(1) != b"\n":
+        # Cut the file behind its last whole line; without one nothing is left (rfind gives -1).
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)

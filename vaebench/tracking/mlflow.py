@@ -60,17 +60,20 @@ class MLflow(Tracker):
         self._client.set_terminated(self._id, "FINISHED" if status == Status.DONE else "FAILED")
 
     def _metrics(self, update: int, values: Mapping[str, float]) -> None:
-        now = int(time.time() * 1000)
+        milliseconds = int(time.time() * 1000)
         metrics = [
-            Metric(as_key(name), float(value), now, update) for name, value in values.items()
+            Metric(as_key(name), float(value), milliseconds, update)
+            for name, value in values.items()
         ]
         self._client.log_batch(self._id, metrics=metrics)
 
     def _experiment(self, name: str, subject: Subject) -> str:
-        found = self._client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is not None:
+            return str(experiment.experiment_id)
 
+        # A server has a place of its own for artifacts. The local database has none, and would put
+        # them into the working directory.
         artifacts = (
             None
             if os.environ.get("MLFLOW_TRACKING_URI")
@@ -80,10 +83,13 @@ class MLflow(Tracker):
 
     def _open(self, experiment: str, subject: Subject) -> str:
         key = f"{subject.key}/seed-{subject.seed}"
-        known = self._client.search_runs([experiment], f"tags.`{KEY}` = '{key}'", max_results=1)
-        if known:
-            self._client.update_run(known[0].info.run_id, status="RUNNING")
-            return str(known[0].info.run_id)
+        # MLflow's own identifiers cannot be chosen, so a tag says which run of vaebench it is.
+        earlier_runs = self._client.search_runs(
+            [experiment], f"tags.`{KEY}` = '{key}'", max_results=1
+        )
+        if earlier_runs:
+            self._client.update_run(earlier_runs[0].info.run_id, status="RUNNING")
+            return str(earlier_runs[0].info.run_id)
 
         tags = {
             "mlflow.runName": f"{subject.row} / {subject.column} / seed {subject.seed}",

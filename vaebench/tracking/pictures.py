@@ -40,9 +40,14 @@ def pictures(model: Model, splits: Splits, seed: int) -> Pictures:
     model = model.to("cpu")
     if splits.tokens:
         decoding = Decoding("sample", longest=splits.shape[0])
-        found = generation.drawn(model, SAMPLES, seed, decoding)
-        return Pictures(texts={"samples": [text_of(d.words, splits.vocabulary) for d in found]})
+        documents = generation.drawn(model, SAMPLES, seed, decoding)
+        return Pictures(
+            texts={
+                "samples": [text_of(document.words, splits.vocabulary) for document in documents]
+            }
+        )
 
+    # Only a model with latent codes can reconstruct.
     shape = splits.picture
     images = {"samples": grid(generation.drawn_images(model, SAMPLES, seed), shape)}
     if has_codes(model):

@@ -23,6 +23,9 @@ class TensorBoard(Tracker):
         parts = (subject.table, subject.row, subject.column, f"seed-{subject.seed}")
         folder = subject.root.joinpath("tensorboard", *map(as_folder, parts))
         self._writer = SummaryWriter(str(folder))
+
+        # TensorBoard shows texts as Markdown: here a block of code, and below line breaks by two
+        # blanks.
         settings = json.dumps(subject.config, indent=2)
         self._writer.add_text("config", f"```\n{settings}\n```", subject.update)
 

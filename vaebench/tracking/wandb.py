@@ -38,6 +38,8 @@ class WeightsAndBiases(Tracker):
             settings=wandb.Settings(silent=True),
             reinit="create_new",  # a pack has several seeds in one process
         )
+
+        # Plot everything over the update, not over the number of calls of ``log``.
         self._run.define_metric("update")
         self._run.define_metric("*", step_metric="update")
 

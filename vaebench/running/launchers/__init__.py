@@ -36,6 +36,7 @@ def choose(settings: RunSettings, jobs: int, tasks: int, until: float = math.inf
             engine, which has limits of its own.
     """
     if settings.launcher in ENGINES:
+        # Loaded only if it is asked for: an engine may need a package that is not installed.
         module = import_module(f"{__name__}.{settings.launcher}")
         engine = getattr(module, ENGINES[settings.launcher])
         if until != math.inf:
