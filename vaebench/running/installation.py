@@ -170,16 +170,16 @@ def folder(name: str, path: Path) -> Iterator[Line]:
     The line also says how much space is left there.
     """
     path = path.expanduser().absolute()
-    place = next(p for p in (path, *path.parents) if p.exists())
+    nearest = next(parent for parent in (path, *path.parents) if parent.exists())
     # To write a file is the only sure test: permissions do not tell of full or read-only disks.
     try:
-        with tempfile.TemporaryFile(dir=place):
+        with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as e:
-        yield Line(FAIL, f"{name}: cannot write to {place}: {e.strerror}")
+        yield Line(FAIL, f"{name}: cannot write to {nearest}: {e.strerror}")
         return
 
-    free = shutil.disk_usage(place).free / 1e9
+    free = shutil.disk_usage(nearest).free / 1e9
     yield Line(OK if free >= SPACE_GB else WARN, f"{name}: {path}, {free:.1f} GB free")
 
 

@@ -110,8 +110,8 @@ class _Work:
         evaluate = self.plan.evaluate
         open_ = self.force or any(not run.known.status.ends(evaluate) for run in asked)
 
-        # Finished cells report their recorded cost, wherever they ran. Only unfinished ones need the
-        # device, for which torch may have to be loaded.
+        # Finished cells report their recorded cost, wherever they ran. Only unfinished ones need
+        # the device, for which torch may have to be loaded.
         kind = device_kind(cell.run) if open_ else ""
         alike = self._recorded.get(readable(cell.key), [])
         cost = estimate(alike, cell, kind, evaluate)
@@ -184,7 +184,8 @@ def _to_do(costs: list[str], known: str, evaluations: str) -> str:
     """Say what is left to do.
 
     ``costs`` has a word for each run: 'known' or 'unknown' for its cost, 'evaluation' or
-    'evaluation of unknown cost'. ``known`` and ``evaluations`` are the times of those whose cost is known.
+    'evaluation of unknown cost'. ``known`` and ``evaluations`` are the times of those whose cost is
+    known.
     """
 
     def several(kind: str, words: str) -> list[str]:

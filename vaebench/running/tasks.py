@@ -446,9 +446,16 @@ def _train_and_evaluate(
         session = Session(task.cell, store, seeds, task.force, earlier)
         results = session.run(say, should_stop, task.evaluate)
     except Exception as error:
-        return [Outcome(task, s, Status.FAILED, reason_of(error)) for s in seeds]
+        return [Outcome(task, seed, Status.FAILED, reason_of(error)) for seed in seeds]
 
     return [
-        Outcome(task, s, Status(r["status"]), r["reason"], r["seconds"], *_shown(task, r))
-        for s, r in zip(seeds, results, strict=True)
+        Outcome(
+            task,
+            seed,
+            Status(result["status"]),
+            result["reason"],
+            result["seconds"],
+            *_shown(task, result),
+        )
+        for seed, result in zip(seeds, results, strict=True)
     ]

@@ -24,8 +24,7 @@ class TensorBoard(Tracker):
         folder = subject.root.joinpath("tensorboard", *map(as_folder, parts))
         self._writer = SummaryWriter(str(folder))
 
-        # TensorBoard shows texts as Markdown: here a block of code, and below line breaks by two
-        # blanks.
+        # TensorBoard shows texts as Markdown, so the settings become a block of code.
         settings = json.dumps(subject.config, indent=2)
         self._writer.add_text("config", f"```\n{settings}\n```", subject.update)
 
@@ -37,6 +36,7 @@ class TensorBoard(Tracker):
         self._writer.add_image(name, pixels.astype(np.float32), update, dataformats="HW")
 
     def text(self, name: str, update: int, lines: Sequence[str]) -> None:
+        # Two blanks at the end of a line keep the line break in Markdown.
         self._writer.add_text(name, "  \n".join(lines), update)
 
     def finish(self, status: str, update: int, measures: Sequence[Measure]) -> None:

@@ -62,7 +62,7 @@ def inner_updates(
         # ...), and the purpose "inner" keeps it apart from the noise of the outer updates.
         shapes = objective.draws(batches.batch, pack.data.shape[1])
         draws = noise.fixed(shapes, seed, "inner", update, made, device=pack.data.device)
-        packed_draws = {k: v[None, None] for k, v in draws.items()}
+        packed_draws = {name: value[None, None] for name, value in draws.items()}
         grey = _grey_noise(pack, len(rows), seed, update, made)
         metrics = pack.advance(rows[None, None], packed_draws, grey, update, only=loop.groups)
 

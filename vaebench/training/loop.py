@@ -91,7 +91,7 @@ def train(
         # A run that goes on from a checkpoint may begin within a block. It draws the whole block,
         # so that its updates get the noise that they would have got without the stop.
         if block is None or stretch.offset == 0:
-            block = _draw(pack, batches, [s.seed for s in states], stretch.block, length)
+            block = _draw(pack, batches, [state.seed for state in states], stretch.block, length)
         sums = _advance(pack, batches, block, stretch, books, should_stop)
         books.account(sums, stretch.length, stretch.end, clock.seconds(device) - began)
 
