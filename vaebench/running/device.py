@@ -46,6 +46,7 @@ def pick_device(setting: str) -> torch.device:
     if kind == "cpu":
         return torch.device(kind)
 
+    # Without an index it is the first device, so there must be one at least.
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if int(index or 0) >= count:  # before torch reads it, whose index has one byte
         raise UserError(

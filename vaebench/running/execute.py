@@ -147,6 +147,7 @@ def unfinished(asked: Iterable[Asked], force: bool = False, evaluate: bool = Tru
     for cell, seed, known in asked:
         if known.status.ends(evaluate) and not force:
             continue
+
         seeds = by_unit.setdefault(work.unit(cell), (cell, []))[1]
         if seed not in seeds:
             seeds.append(seed)
@@ -175,6 +176,7 @@ def execute(
     if not plan.todo:
         return Launched(outcomes, False)
 
+    # All that the runs need must be there before any of them begins.
     work.preflight(cell for cell, _ in plan.todo)
     _make_folder(plan.store)
     finished_cells = len({work.unit(asked.cell) for asked in plan.asked}) - len(plan.todo)
@@ -211,10 +213,14 @@ def unexpected(outcomes: Iterable[Outcome], tables: Mapping[str, Table]) -> list
     Divergence is left out if the table says that the paper's own run diverged.
     """
 
-    def diverges(o: Outcome) -> bool:
-        return tables[o.task.cell.table].rows[o.task.cell.row].diverges
+    def diverges(outcome: Outcome) -> bool:
+        return tables[outcome.task.cell.table].rows[outcome.task.cell.row].diverges
 
-    return [o for o in work.bad(outcomes) if o.status is not Status.DIVERGED or not diverges(o)]
+    return [
+        outcome
+        for outcome in work.bad(outcomes)
+        if outcome.status is not Status.DIVERGED or not diverges(outcome)
+    ]
 
 
 def device_kind(settings: RunSettings) -> str:
@@ -243,6 +249,7 @@ def _round(asked: _Round) -> Launched:
     if not todo:
         return Launched([], False)
 
+    # Settings of ``run`` are the same for all cells of a command.
     settings = todo[0][0].run
     fail_fast = asked.fail_fast
 
@@ -313,6 +320,7 @@ def _diverged_before(plan: Plan) -> list[Outcome]:
     They still count for the exit code.
     """
     run_again = {(cell.key, seed) for cell, seeds in plan.todo for seed in seeds}
+
     # By key and seed, since tables may share a run: it counts once.
     by_run = {
         (cell.key, seed): (cell, seed, earlier)

@@ -63,6 +63,7 @@ def lines(results: Callable[[], Path], mirror: str | None) -> Iterator[Line]:
         data_cache,
     ]
 
+    # Each thing is looked at by itself, so that a broken one does not hide the others.
     for probe in probes:
         yield from _careful(probe.__name__.strip("_").replace("_", " "), probe)
     yield from _careful("mirror", lambda: _mirror(mirror))

@@ -38,6 +38,7 @@ class Progress:
         self.finished = 0
         self.told: dict[str, float] = {}
 
+        # Without a number of updates the bar has nothing to fill: it shows its words alone.
         self.bar = None
         if sys.stderr.isatty() and updates != 0:
             from tqdm import tqdm

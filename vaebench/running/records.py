@@ -81,12 +81,15 @@ class Records:
         if s.best_update is not None:
             samples = samples_of(self.config, "valid_bound")
             protocol = signature(self.config, "valid_bound", samples, self.splits.hash)
+
             # The bound of the checkpoint that is evaluated: the best one's or the last one's.
             value = (
                 s.best_bound
                 if self.cell.train.select == "valid_bound"
                 else s.curve[-1]["valid_bound"]
             )
+
+            # A validation that anneals every example's posterior may take only some of them.
             all_points = len(self.splits.valid)
             points = min(valid_points(self.config) or all_points, all_points)
             extra = {flags.DENSITY: True} if has_density(self.config) else {}
@@ -140,6 +143,7 @@ class Records:
             "eval_seconds": eval_seconds,
             "measures": [m.to_dict() for m in measures] + kept,
         }
+
         # This session only evaluated the run: how it was trained is told by the earlier result.
         if s.seed not in self.packs:
             result.update({k: old[k] for k in FACTS_OF_TRAINING if k in old})
@@ -177,6 +181,8 @@ class Records:
         old = self._earlier(s)
         if old.get("status") == Status.DONE:
             return
+
+        # The failure is reported in any case. A full disk, perhaps its cause, must not hide it.
         with contextlib.suppress(OSError):
             result = {**self._head(s, Status.FAILED, reason), "measures": _kept(old, [])}
             self.store.write_result(self.cell.key, s.seed, result)
@@ -223,6 +229,7 @@ def _remeasured(old: Mapping[str, Any], new: list[Measure], where: Path) -> list
             measures.append(measure)
             continue
 
+        # Values that were replaced before are kept as well, if the file that holds them is sound.
         earlier_values = stored.extra.get("earlier")
         earlier_values = list(earlier_values) if isinstance(earlier_values, list) else []
         if not math.isclose(measure.value, stored.value, rel_tol=ROUNDING, abs_tol=ROUNDING):

@@ -82,6 +82,7 @@ class Session:
         keep_freed_memory()
 
         self.splits = with_cases(loaded.load(self.config["data"]), cell.train.cases)
+
         # By default a run is evaluated on the data of its own training; see ``examine``.
         self.examined = Examined(self.splits, self.config, own=True)
 
@@ -107,9 +108,11 @@ class Session:
         for seed in seeds:
             try:
                 self.seeds.append(resume.prepare(store, cell, seed, self.splits.hash, force))
-            except Exception as e:
-                self.failures[seed] = reason_of(e, store.run_dir(cell.key, seed))
-        self.followers = {s.seed: Follower(cell.run.track, self._subject(s)) for s in self.seeds}
+            except Exception as error:
+                self.failures[seed] = reason_of(error, store.run_dir(cell.key, seed))
+        self.followers = {
+            state.seed: Follower(cell.run.track, self._subject(state)) for state in self.seeds
+        }
 
     @cached_property
     def trio(self) -> Trio:
@@ -134,6 +137,7 @@ class Session:
             return self._run(say, should_stop, evaluate)
 
     def _run(self, say: Say, should_stop: ShouldStop, evaluated: bool) -> list[dict[str, Any]]:
+        # Why the session was stopped, if it was. What is trained is saved by then.
         stopped = ""
         try:
             self._train(say, should_stop)
@@ -192,6 +196,7 @@ class Session:
         unfinished = [state for state in sound if state.running and state.update < limit]
         already_made = sum(self._units(state.update) for state in unfinished)
         say(Spared(self._units(limit) * (len(self.asked) - len(unfinished)) + already_made))
+
         try:
             groups = self._groups(unfinished) if unfinished else []
         except Exception as error:  # the settings of an old run can no longer be built

@@ -440,6 +440,7 @@ def _train_and_evaluate(
     """
     from vaebench.running.session import Session, reason_of
 
+    # The session need not read the results again: the locks are held since they were read.
     seeds = list(records)
     earlier = {seed: record.result for seed, record in records.items()}
     try:

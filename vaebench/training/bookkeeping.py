@@ -130,8 +130,8 @@ class Bookkeeping:
 
         It is in positive nats.
         """
-        best = [state.best_bound for state in self.states if state.best_update is not None]
-        return {"valid_bound": sum(best) / len(best)} if best else {}
+        best_bounds = [state.best_bound for state in self.states if state.best_update is not None]
+        return {"valid_bound": sum(best_bounds) / len(best_bounds)} if best_bounds else {}
 
     # ----------------------------------------------------------------------------------- validation
 
@@ -165,6 +165,7 @@ class Bookkeeping:
             _diverge(state, "the validation bound", state.update)
             return
 
+        # The sums of the training metrics begin anew after each point of the curve.
         state.curve.append(
             {
                 "update": state.update,
@@ -188,6 +189,8 @@ class Bookkeeping:
         patience = self.settings.patience
         if patience is not None and state.stalled >= patience:
             state.stop(TrainingStatus.TRAINED, f"no improvement in {state.stalled} validations")
+
+        # A run's time includes its validations, so this is added before the state is saved.
         state.seconds += clock.seconds(self.valid.device) - start
 
         # The best is written first, so that no checkpoint names one that does not exist.
@@ -199,6 +202,7 @@ class Bookkeeping:
 
     def _bound(self, state: RunState) -> dict[str, float]:
         """Return ``valid_bound``, positive nats, and what else a validation finds."""
+        # The objective says how the bound is taken: exactly, by annealing, or by sampling.
         objective = self.pack.objective
         settings = {**objective.validation, "batch": self.settings.batch}
         samples = self.settings.valid_samples

@@ -124,11 +124,13 @@ def too_short(config: dict[str, Any], batches: Batches) -> str:
     Returns:
         One line for the user; empty if the budget is long enough.
     """
+    # Asked of the class: nothing need be built.
     objective = objectives.OBJECTIVES[config["objective"]["name"]]
     first = objective.first_parts(config["objective"], config["model"])
     if first is None:
         return ""
 
+    # Both in updates, since their units may differ.
     if _updates(first.length, first.unit, batches) < in_updates(config, batches, "updates"):
         return ""
 

@@ -61,7 +61,6 @@ def train(
             made again.
     """
     settings = TrainSettings.of(config["train"])
-
     pack, batches = _begin(
         config, splits, states, device, engine, trio or build.trio(config, splits.info)
     )
@@ -70,7 +69,7 @@ def train(
     updates = build.in_updates(config, batches, "updates")
     every = build.in_updates(config, batches, "valid_every")
     snapshots_at = settings.snapshots
-    length = pack.objective.block or noise.BLOCK
+    length = pack.objective.block or noise.BLOCK  # updates whose noise is drawn together
     first = states[0].update
 
     books = Bookkeeping(

@@ -122,6 +122,7 @@ class _Notes:
             case Outcome():
                 self._written = -TELL_SECONDS
 
+        # Files on a shared disk are slow, and events may come thousands of times a second.
         now = time.monotonic()
         if now - self._written >= TELL_SECONDS:
             self._written = now

@@ -115,6 +115,7 @@ class Slurm:
 
     def _parameters(self, batch: str, jobs: int) -> dict[str, Any]:
         """Return the settings in submitit's names."""
+        # Options of sbatch that the user gave, ``key=value`` or ``key`` for a flag.
         settings = self._settings
         of_sbatch: dict[str, Any] = {"requeue": True}
         for text in settings.sbatch:
@@ -160,8 +161,8 @@ class Slurm:
             if not array_index.isdigit():  # an array whose jobs are not listed one by one
                 continue
 
-            # submitit renames a job's task to <number>_submitted.pkl after sbatch has given the
-            # number. Without this file, and if not from this command, the job has nothing to do.
+            # submitit renames a job's task to <number>_submitted.pkl once sbatch has given it the
+            # number. If the file is missing, and the job is not this command's own, it has no task.
             job = Job(name.partition("-")[2], int(array_index))
             live = word in LIVE
             if (

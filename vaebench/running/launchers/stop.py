@@ -53,20 +53,20 @@ class Stop:
             yield
             return
 
+        # The first signal only sets the switch. The work looks at it, and ends where its state can
+        # be saved.
         def handle(number: int, frame: Any) -> None:
             if self.asked:
                 raise KeyboardInterrupt
             self.asked = True
             _tell(self.text)
 
-        handlers = {
-            signal_number: signal.signal(signal_number, handle) for signal_number in SIGNALS
-        }
+        previous = {each: signal.signal(each, handle) for each in SIGNALS}
         try:
             yield
         finally:
-            for signal_number, handler in handlers.items():
-                signal.signal(signal_number, handler)
+            for each, handler in previous.items():
+                signal.signal(each, handler)
 
 
 def _tell(text: str) -> None:
