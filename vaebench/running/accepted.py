@@ -41,9 +41,9 @@ def shape_of(cell: Cell) -> tuple[int, ...]:
 
 
 def digest(cell: Cell) -> str:
-    """Return a name of all that decides whether a cell is accepted.
+    """Return a hash of all that decides whether a cell's settings are accepted.
 
-    Which files and devices exist does not matter.
+    It does not depend on which files and devices exist.
     """
     # Of the data only what a model is told without reading them: name, kind and shape.
     loader = loader_of(cell)

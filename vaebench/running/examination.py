@@ -1,4 +1,4 @@
-"""The evaluation of one trained seed, which can be stopped and gone on with."""
+"""The evaluation of one trained seed, which can be stopped and continued later."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Examination:
     def measured(
         self, who: str, say: Say, should_stop: ShouldStop
     ) -> tuple[list[Measure], float, Exception | None]:
-        """Evaluate the seed, from where an interrupted evaluation has left it.
+        """Evaluate the seed; an evaluation that was interrupted goes on from where it stopped.
 
         Args:
             who: What is evaluated, in words.

@@ -1,7 +1,4 @@
-"""What a command leaves for later.
-
-That is the end of its time, and what it says about runs that are not done by then.
-"""
+"""The time limit of a command, and what it says of runs that are not finished by then."""
 
 from __future__ import annotations
 

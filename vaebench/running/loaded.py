@@ -1,6 +1,6 @@
-"""Prepared data, kept in memory from the checks of a command to its tasks.
+"""Prepared data, kept in memory between the checks of a command and its tasks.
 
-They are also kept from one task of a process to the next.
+A process also keeps them from one task to the next.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def load(settings: Mapping[str, Any]) -> Splits:
 
     The last ones are kept and shared: they must not be changed.
     """
-    # Everything that decides what is loaded is an argument, hashable, and so a part of the cache's
-    # key. ``data.load`` is one too, so that a test may replace it.
+    # Everything that decides what is loaded is a hashable argument, and so a part of the cache's
+    # key. That includes the function itself, which tests replace.
     return _load(
         data.load,
         json.dumps(settings, sort_keys=True),

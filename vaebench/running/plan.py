@@ -89,7 +89,7 @@ class _Work:
         shipped: The cost of the runs of the shipped results, besides those of the store.
 
     Attributes:
-        cells: What is asked of each cell, and the seconds that a seed of it takes; None if nothing
+        cells: The runs of each cell, and the seconds that one of its seeds takes; None if nothing
             like it is recorded.
         training: Seconds of one process for the runs whose cost is known, with their evaluations.
         evaluation: Seconds for the evaluations of runs that are trained already.
@@ -142,7 +142,7 @@ class _Work:
 
 
 def _by_cell(asked: Iterable[Asked]) -> Iterator[list[Asked]]:
-    """Return what is asked of each cell."""
+    """Group the runs that are asked for by cell; those of a cell follow one another."""
     for _, group in groupby(asked, lambda run: id(run.cell)):
         yield list(group)
 

@@ -1,6 +1,6 @@
-"""The results that a session writes for its runs.
+"""What a session writes to ``result.json`` of its runs.
 
-They are ``result.json``, together with earlier measures that are still valid.
+Earlier measures that are still valid are kept in it.
 """
 
 from __future__ import annotations

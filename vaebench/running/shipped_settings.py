@@ -19,9 +19,9 @@ from vaebench.results.digest import cost
 def with_settings(records: Iterable[dict[str, Any]], asked: Iterable[Cell]) -> list[dict[str, Any]]:
     """Add settings to the records that can tell what the cells ``asked`` cost.
 
-    They get the sizes and the budget of their runs. A run counts as made by a cell of its table
-    and preset if it has its key, by any version of the cell's options. Other runs (settings changed
-    by hand, a table or a preset that no longer exists) are returned as they are.
+    The settings give the sizes and the budget of a run. A run counts as made by a cell of its table
+    and preset if it has the cell's key, by any version of the cell's options. Other runs (settings
+    changed by hand, a table or a preset that no longer exists) are returned as they are.
 
     Args:
         records: Records of ``results.costs.reference_records``.

@@ -102,9 +102,9 @@ def share_done(store: Store, cell: Cell, seed: int) -> float:
 
 
 def unit(cell: Cell) -> tuple[str, str]:
-    """Return a name of the work that is done once, however many tables ask for it.
+    """Return a key for the training and the evaluation of a cell.
 
-    This is the training and the evaluation of a cell.
+    Work with the same key is done only once, even if several tables ask for it.
     """
     return cell.key, canonical(cell.config["eval"])
 
@@ -236,9 +236,9 @@ def _check_size(objective: Any) -> None:
 
 
 def _check_places(cells: list[Cell]) -> None:
-    """Check that the devices of cells exist, and that their data fit.
+    """Check that the devices of cells exist, and that their data have enough examples.
 
-    This is checked as far as it is known without reading the data.
+    Data are not read, so only what is known without them is checked.
     """
     from vaebench import data
 
@@ -279,9 +279,9 @@ def _info(cell: Cell) -> DataInfo:
 
 
 def preflight(cells: Iterable[Cell]) -> None:
-    """Check that all that ``cells``, checked before, need is there.
+    """Check that everything is there that ``cells`` need; their settings were checked before.
 
-    These are their devices and their data, which are fetched and prepared now. The data must also
+    They need their devices and their data, which are fetched and prepared now. The data must also
     fit their models and batches. Raises UserError (DataError for data) for the first cell that
     lacks something, before anything is trained.
     """

@@ -81,6 +81,7 @@ class Engine:
         data: Tensor,
         kind: Kind = Kind.BITS,
     ) -> None:
+        # Types are compared exactly: a subclass may make an update that the kernels do not know.
         if type(optim) is not SGD or type(objective) not in (NVIL, WakeSleep):
             raise ValueError(
                 f"no kernel for {type(objective).__name__} with {type(optim).__name__}"
@@ -284,6 +285,8 @@ class Engine:
         # bounds and LANES units, and one more number.
         parts = -(-max(self.sizes) // RESIDENT)
         places.append(ints.take(max(4 * parts, 2 + LANES) * batch + 1))
+
+        # What kernels call ``places``: the thresholds' in ``work``, and the scratch's in ``ints``.
         self._places = tuple(places)
         self._memory = [
             (torch.zeros(work.size).numpy(), np.zeros(ints.size, np.int32))

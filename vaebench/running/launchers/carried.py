@@ -54,7 +54,7 @@ def carry_out(folder: Path, index: int, task: Task, should_stop: ShouldStop) -> 
     Returns:
         True if the outcomes are written. False if it was stopped; the same call continues.
     """
-    # If there is a progress file, this job has begun before and was queued again.
+    # If there is a progress file, this job has begun before and now begins again.
     notes = _Notes(_progress(folder, index))
     task = replace(task, wait=True, force=task.force and not notes.path.exists())
     outcomes: dict[int, Outcome] = {}

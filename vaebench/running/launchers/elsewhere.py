@@ -50,8 +50,8 @@ class _Watched:
     Attributes:
         job: The job.
         folder: Folder of its batch.
-        tasks: What the command wants of it: its own task, or those whose runs the job of an
-            earlier command has.
+        tasks: What the command waits for. It is the job's own task or, if an earlier command has
+            handed the job over, this command's tasks for the runs that the job has.
         adopted: Whether an earlier command has handed it over.
         dropped: Whether it was taken out of the queue.
         shown: The progress that was shown last.
@@ -377,11 +377,11 @@ class Elsewhere:
     def _ended(
         self, store: Store, batches: Batches, watch: _Watched, stopping: bool
     ) -> list[Outcome | Task] | None:
-        """Return the outcomes of a job that has ended, as it should or not; None if it goes on.
+        """Return the outcomes of a job that has ended, whether well or not; None if it goes on.
 
-        A task instead of an outcome is to be handed over again. Either its run was left by an
-        earlier command's job, not as this command wants it, or another command has taken the job
-        back and handed the run over anew.
+        A task in the place of an outcome is to be handed over again. Either the job of an earlier
+        command ended without doing all that this command wants of the run. Or another command has
+        taken the job back and handed the run over anew.
         """
         reported = carried.read_outcomes(watch.folder, watch.job.number, watch.tasks[0])
         patience = 0.0 if watch.dropped or stopping else GONE_SECONDS
