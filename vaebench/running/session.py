@@ -137,7 +137,7 @@ class Session:
             return self._run(say, should_stop, evaluate)
 
     def _run(self, say: Say, should_stop: ShouldStop, evaluated: bool) -> list[dict[str, Any]]:
-        # Why the session was stopped, if it was. What is trained is saved by then.
+        # Why the session was stopped; empty while it was not.
         stopped = ""
         try:
             self._train(say, should_stop)

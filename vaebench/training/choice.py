@@ -123,7 +123,8 @@ def choose_engine(
     if setting == "compiled" and not layers:
         return "compiled", ""
 
-    # Kernels of layers leave no choice: the plain engine calls them, or does without.
+    # Kernels of layers work within the plain step, so all that is left to choose is whether it uses
+    # them.
     lack = kernels.missing()
     possible = kernel and on_cpu and not lack
     if layers:

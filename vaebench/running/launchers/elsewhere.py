@@ -389,7 +389,7 @@ class Elsewhere:
             return None
 
         # The job of an earlier command may have done its runs otherwise than this command asks, for
-        # instance without an evaluation. So of an adopted job the results in the store count.
+        # instance without an evaluation. So for an adopted job the store is asked first.
         by_seed = {outcome.seed: outcome for outcome in reported or ()}
         outcomes: list[Outcome | Task] = []
         for task in watch.tasks:
