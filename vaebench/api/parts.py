@@ -91,6 +91,7 @@ def load_model(path: Path | str) -> nn.Module:
             f"{path}: written in format {content['format']} by vaebench {content.get('vaebench')}"
         )
 
+    # What the model was told about its data is in the file, so it can be built without them.
     state = content["state_dict"]
     model = models.build(content["model"], _info_of(content))
     try:
@@ -100,6 +101,7 @@ def load_model(path: Path | str) -> nn.Module:
             f"{path}: its state does not fit its settings: {' '.join(str(e).split())}"
         ) from None
 
+    # SA-VAE refines its posterior by settings that are no parameters of the module.
     refinement.restore(model, content.get("refinement"))
     return model
 

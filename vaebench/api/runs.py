@@ -45,15 +45,16 @@ def load_run(folder: Path | str, *entry: str) -> Run:
     """
     names = [words.name("folder", folder, Path), *(words.name("entry", part) for part in entry)]
 
-    place = Path(folder).expanduser()
+    # Without an entry, a folder that has the name of a table wins over the shipped model.
+    path = Path(folder).expanduser()
     tables = catalogue.options("table")
-    if entry or (names[0] in tables and not place.exists()):
-        place = shipped_models.of_entry(names)
+    if entry or (names[0] in tables and not path.exists()):
+        path = shipped_models.of_entry(names)
     else:
         shipped_models.check_table(Path(), names, tables)
 
-    note, seed = read_note(place)
-    return Run(place, note, seed)
+    note, seed = read_note(path)
+    return Run(path, note, seed)
 
 
 class Run:
@@ -146,20 +147,23 @@ class Run:
         from vaebench.running.reevaluate import in_own_runs, opened, stored
         from vaebench.work.events import nobody
 
-        asked = stored(
+        evaluation = stored(
             self.folder, self._note, self.seed, [*overrides, *words.overrides("eval", settings)]
         )
+
+        # A shipped model is never changed: its copy among the user's own runs is evaluated.
         root = results_root(dict(text.split("=", 1) for text in overrides).get("run.results"))
-        run = in_own_runs(asked, root)
-        self.folder = run.folder
+        own_run = in_own_runs(evaluation, root)
+        self.folder = own_run.folder
 
-        with threads_kept(), opened(run) as session:
+        with threads_kept(), opened(own_run) as session:
             session.evaluate_only(nobody)
-            on = session.examined
+            examined = session.examined
 
-        if on.own:
-            return [m for m in self.measures if is_current(run.cell, m)]
-        data = f"|data:{on.splits.name}@{on.splits.hash[:8]}|"
+        # ``measures`` also has those of earlier evaluations; return those of this one.
+        if examined.own:
+            return [m for m in self.measures if is_current(own_run.cell, m)]
+        data = f"|data:{examined.splits.name}@{examined.splits.hash[:8]}|"
         return [m for m in self.measures if m.signature.of_other_data and data in m.signature]
 
     def sample(self, n: int = 10, *, seed: int = 0) -> np.ndarray | list[str]:

@@ -53,16 +53,17 @@ def table(name: str, *overrides: str, preset: str = "paper") -> Reproduction | D
     Raises:
         UserError: If a name, a key or a value is refused.
     """
-    asked = selection.parse([f"table={name}", f"preset={preset}", *overrides])
-    if asked.tables != (name,) or asked.preset != preset:
+    # Overrides are the words of a command line, so they could name another table or preset.
+    choice = selection.parse([f"table={name}", f"preset={preset}", *overrides])
+    if choice.tables != (name,) or choice.preset != preset:
         raise UserError(f"table {name!r}: one table at one preset; make others by further calls")
 
     exhibit = catalogue.load(name)
     if isinstance(exhibit, Table):
-        return Reproduction(exhibit, catalogue.load_preset(preset), asked.overrides)
-    if asked.overrides:
+        return Reproduction(exhibit, catalogue.load_preset(preset), choice.overrides)
+    if choice.overrides:
         raise UserError(
-            f"{name}: drawn from formulas, without settings; leave out {asked.overrides[0]}"
+            f"{name}: drawn from formulas, without settings; leave out {choice.overrides[0]}"
         )
     return Drawing(exhibit)
 
@@ -178,35 +179,45 @@ class Reproduction:
         words.flag("force", force)
         words.flag("evaluate", evaluate)
 
-        chosen = self.cells(rows, columns)
-        wanted = self._seeds(seeds)
-        store = self._store(chosen)
-        until = end_of(minutes)
-        todo = plan(store, [(chosen, wanted)], force, evaluate=evaluate, until=until)
+        chosen_cells = self.cells(rows, columns)
+        wanted_seeds = self._seeds(seeds)
+        store = self._store(chosen_cells)
+
+        # All checks come first: nothing is trained if anything is refused.
+        deadline = end_of(minutes)
+        planned = plan(
+            store, [(chosen_cells, wanted_seeds)], force, evaluate=evaluate, until=deadline
+        )
         if not force:
-            for line in noticed(store, todo.todo):
+            for line in noticed(store, planned.todo):
                 log.warning("%s", line)
 
         with threads_kept():
-            launched = execute(todo, force, until=until)
+            launched = execute(planned, force, until=deadline)
 
-        for o in unexpected(launched.outcomes, {self.name: self.table}):
-            log.warning("%s seed %d %s: %s", o.task.cell, o.seed, o.status, o.reason)
+        for outcome in unexpected(launched.outcomes, {self.name: self.table}):
+            log.warning(
+                "%s seed %d %s: %s", outcome.task.cell, outcome.seed, outcome.status, outcome.reason
+            )
         if launched.stopped:
             raise KeyboardInterrupt(launched.line.replace("the same command", "the same call"))
+
+        # What was left for later, and why.
         for line in told(
-            todo, launched, minutes, "the same call", "the same call with evaluate=True"
+            planned, launched, minutes, "the same call", "the same call with evaluate=True"
         ):
             log.warning("%s", line)
 
-        return store.frame(chosen, wanted)
+        return store.frame(chosen_cells, wanted_seeds)
 
     def runs(self, rows: Names = None, columns: Names = None, seeds: Seeds = None) -> list[Path]:
         """Return the folders of the existing runs, for ``load_run``, in the order of the cells."""
-        chosen = self.cells(rows, columns)
-        store = self._store(chosen)
-        wanted = store.seeds(chosen) if seeds is None else self._seeds(seeds)
-        folders = (store.run_dir(cell.key, seed) for cell in chosen for seed in wanted)
+        chosen_cells = self.cells(rows, columns)
+        store = self._store(chosen_cells)
+        wanted_seeds = store.seeds(chosen_cells) if seeds is None else self._seeds(seeds)
+
+        # Columns may share a run, so each folder is returned once.
+        folders = (store.run_dir(cell.key, seed) for cell in chosen_cells for seed in wanted_seeds)
         return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
 
     def results(
@@ -219,9 +230,11 @@ class Reproduction:
             columns: Names of columns; None for all.
             seeds: Seeds; None for all that have runs.
         """
-        chosen = self.cells(rows, columns)
-        store = self._store(chosen)
-        return store.frame(chosen, store.seeds(chosen) if seeds is None else self._seeds(seeds))
+        chosen_cells = self.cells(rows, columns)
+        store = self._store(chosen_cells)
+        return store.frame(
+            chosen_cells, store.seeds(chosen_cells) if seeds is None else self._seeds(seeds)
+        )
 
     def report(
         self,
@@ -247,15 +260,17 @@ class Reproduction:
         """
         from vaebench import report
 
-        chosen = {(cell.row, cell.column) for cell in self.cells(rows, columns)}
-        narrow = rows is not None or columns is not None
-        shown = (
-            self.table.narrowed(sorted(chosen, key=self.table.trained().index))
-            if narrow
+        chosen_entries = {(cell.row, cell.column) for cell in self.cells(rows, columns)}
+
+        # A narrowed table has no literature, so the whole table is only narrowed if asked for.
+        is_narrowed = rows is not None or columns is not None
+        shown_table = (
+            self.table.narrowed(sorted(chosen_entries, key=self.table.trained().index))
+            if is_narrowed
             else self.table
         )
         frame = self.results(rows, columns, seeds) if results is None else results
-        return report.render(shown, frame, format)
+        return report.render(shown_table, frame, format)
 
     def reference(self) -> pd.DataFrame:
         """Return the results of this table at this preset that vaebench ships.

@@ -47,36 +47,51 @@ def records(
     brackets, the published one.
     """
     samples = cells.one_samples(rows)
+
+    # A paper may print columns that the table does not train. Metrics that stand beside the measure
+    # get columns behind these, unless the table has a column of that name.
     columns = list(dict.fromkeys([*table.columns, *(r.column for r in rows)]))
     shown = {
-        h: ""
+        header: ""
         for r in rows
-        for h, text in cells.beside(r, samples).items()
-        if text and h not in columns
+        for header, text in cells.beside(r, samples).items()
+        if text and header not in columns
     }
 
-    out = []
+    lines = []
     for entries in _lines(rows):
-        by = {r.column: r for r in entries}
-        beside = {h: text for r in entries for h, text in cells.beside(r, samples).items() if text}
-        first = next((r for r in entries if r.ours), entries[0])
+        by_column = {r.column: r for r in entries}
+        beside = {
+            header: text
+            for r in entries
+            for header, text in cells.beside(r, samples).items()
+            if text
+        }
+
+        # All entries of a line are of the same runs, so one of them has the cost for all.
+        representative = next((r for r in entries if r.ours), entries[0])
+
+        # Entries often have the same notes; each is shown once.
         notes = dict.fromkeys(words for r in entries if (words := cells.notes(r, marks)))
 
-        out.append(
+        lines.append(
             {
-                "row": first.row,
-                "preset": first.preset,
-                "key": first.key or next((r.key for r in entries if r.key), ""),
-                **{c: _cell(table, by[c]) if c in by else beside.get(c, "") for c in columns},
+                "row": representative.row,
+                "preset": representative.preset,
+                "key": representative.key or next((r.key for r in entries if r.key), ""),
+                **{
+                    c: _cell(table, by_column[c]) if c in by_column else beside.get(c, "")
+                    for c in columns
+                },
                 "seeds": "/".join(dict.fromkeys(str(r.n) for r in entries if r.n)),
                 "verdict": _verdict(entries),
-                **{h: beside.get(h, "") for h in shown},
-                **cells.cost(first),
+                **{header: beside.get(header, "") for header in shown},
+                **cells.cost(representative),
                 "notes": "; ".join(notes),
             }
         )
 
-    return out, ("row", "verdict") if table.printed else ("row",)
+    return lines, ("row", "verdict") if table.printed else ("row",)
 
 
 def _lines(rows: list[ReportRow]) -> list[list[ReportRow]]:
@@ -84,15 +99,19 @@ def _lines(rows: list[ReportRow]) -> list[list[ReportRow]]:
 
     An entry without runs joins the first line of its row.
     """
-    out = []
+    # The entries of a row stand next to each other, as ``groupby`` needs it.
+    all_lines = []
     for _, of_row in groupby(rows, key=lambda r: r.row):
-        lines: dict[tuple[str, str, str], list[ReportRow]] = {}
-        rest: list[ReportRow] = []
+        lines_of_row: dict[tuple[str, str, str], list[ReportRow]] = {}
+        without_runs: list[ReportRow] = []
         for r in of_row:
-            (lines.setdefault((r.preset, r.label, r.key), []) if r.key else rest).append(r)
-        first, *others = lines.values() or [[]]
-        out += [first + rest, *others]
-    return out
+            (
+                lines_of_row.setdefault((r.preset, r.label, r.key), []) if r.key else without_runs
+            ).append(r)
+
+        first_line, *other_lines = lines_of_row.values() or [[]]
+        all_lines += [first_line + without_runs, *other_lines]
+    return all_lines
 
 
 def _cell(table: Table, row: ReportRow | None) -> str:
@@ -111,7 +130,7 @@ def _verdict(entries: list[ReportRow]) -> str:
     """
     trained = [r for r in entries if r.verdict != NOT_TRAINED] or entries
     judged = [r for r in trained if r.verdict != "-" or (r.ours and not is_descriptive(r.measure))]
-    given = {r.column: r.verdict for r in judged}
-    if len(set(given.values())) <= 1:
-        return next(iter(given.values()), "-")
-    return "; ".join(f"{column} {word}" for column, word in given.items())
+    verdict_of_column = {r.column: r.verdict for r in judged}
+    if len(set(verdict_of_column.values())) <= 1:
+        return next(iter(verdict_of_column.values()), "-")
+    return "; ".join(f"{column} {verdict}" for column, verdict in verdict_of_column.items())

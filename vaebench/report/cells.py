@@ -22,12 +22,14 @@ def places(table: Table, column: str) -> int:
     They are the most that any number of the same measure has.
     """
     measure = table.measure_of(column)
-    every = (
+
+    # Numbers as printed, and their standard deviations: (column, number), row by row.
+    numbers_by_column = (
         (c, v)
         for row in table.rows.values()
         for c, v in (*row.published.items(), *row.spread.items())
     )
-    return decimals(v for c, v in every if table.measure_of(c) == measure)
+    return decimals(v for c, v in numbers_by_column if table.measure_of(c) == measure)
 
 
 def published(table: Table, row: ReportRow) -> str:
@@ -53,8 +55,8 @@ def one_samples(rows: Iterable[ReportRow]) -> int | None:
 
     None if they differ.
     """
-    found = {r.iw_nll.samples for r in rows if r.iw_nll}
-    return found.pop() if len(found) == 1 else None
+    sample_counts = {r.iw_nll.samples for r in rows if r.iw_nll}
+    return sample_counts.pop() if len(sample_counts) == 1 else None
 
 
 def beside(row: ReportRow, samples: int | None) -> dict[str, str]:
@@ -66,7 +68,11 @@ def beside(row: ReportRow, samples: int | None) -> dict[str, str]:
     for metric in BESIDE:
         header = heading(metric)
         e = row.beside.get(metric)
+
+        # A metric of several latent layers is shown by layer, not as their sum.
         text = _by_layer(metric, e) if e and len(e.layers) > 1 else number(e) or lost(row, metric)
+
+        # An importance-weighted NLL means little without its number of samples.
         if metric == "iw_nll" and samples is not None:
             header = f"{header} (K={samples})"
         elif metric == "iw_nll" and e and e.samples is not None:
@@ -97,9 +103,12 @@ def _by_layer(metric: str, e: Estimate) -> str:
 
     The layer next to the data is the first. Dead layers are marked.
     """
+    # Active units are counts, or means of counts over seeds: a whole number has no decimals.
     if metric != "kl":
         return " / ".join(f"{v:g}" if v == round(v) else f"{v:.1f}" for v in e.layers)
-    # Adding 0.0 removes the minus of -0.00.
+
+    # Each layer's KL has its own digits, and a mark if that layer is dead. Adding 0.0 removes the
+    # minus of -0.00.
     parts = [f"{v:.1f}" if abs(v) >= 10 else f"{round(v, 2) + 0.0:.2f}" for v in e.layers]
     marks = [MARK if flags.is_dead(v) else "" for v in e.layers]
     return " / ".join(f"{part}{mark}" for part, mark in zip(parts, marks, strict=True)) + (
@@ -108,12 +117,16 @@ def _by_layer(metric: str, e: Estimate) -> str:
 
 
 def _plain(e: Estimate) -> str:
+    # Active units are counted, so a single seed has a number without an error.
     if e.unit == "units":
         return f"{e.mean:.1f} ± {e.se:.1f}" if e.n > 1 else f"{e.mean:g}"
+
     digits = supported(e.error)
     mean = rounded(e.mean, digits)
     if e.error is None:
         return mean
+
+    # A small error must not look like none: 0.004 becomes <0.01.
     error = rounded(e.error, digits) if e.error >= 0.005 or e.error == 0 else "<0.01"
     return f"{mean} ± {error}" if e.se is not None else f"{mean} [{error}]"
 
@@ -143,17 +156,19 @@ def supported(error: float | None) -> int:
     if not error:
         return PLACES
 
+    # error = leading / 100 * 10^exponent; ``leading`` has three digits, or is 1000 by rounding.
     exponent = math.floor(math.log10(error))
     leading = round(error / 10.0**exponent * 100)
     digits = 1 if 355 <= leading < 950 else 2
 
-    if leading >= 950:
+    if leading >= 950:  # it is written as the next power of ten
         exponent += 1
     return min(PLACES, digits - 1 - exponent)
 
 
 def rounded(value: float, digits: int) -> str:
-    """Round to so many decimals, in plain notation, without a minus before zero."""
+    """Round to ``digits`` decimals, in plain notation, without a minus before zero."""
+    # Negative digits round to tens and hundreds, and print none. Adding 0.0 turns -0.0 into 0.0.
     return f"{round(value, digits) + 0.0:.{max(digits, 0)}f}"
 
 
@@ -162,6 +177,7 @@ def cost(row: ReportRow) -> dict[str, str]:
     return {
         "updates": "" if row.updates is None else f"{row.updates:,.0f}",
         "time": "" if row.seconds is None else duration(row.seconds),
+        # The first word of each device, such as ``cpu``; the note on times has it in full.
         "device": "; ".join(
             dict.fromkeys(d.split()[0] for d in row.device.split(";") if d.strip())
         ),

@@ -41,8 +41,8 @@ STATUSES = {
 
 def paint(text: str, code: str) -> str:
     """Return a text in a colour; blanks around it stay as they are."""
-    inner = text.strip()
-    return text.replace(inner, f"\033[{code}m{inner}\033[0m", 1) if inner else text
+    stripped = text.strip()
+    return text.replace(stripped, f"\033[{code}m{stripped}\033[0m", 1) if stripped else text
 
 
 def grid(text: str, headers: Sequence[str]) -> str:
@@ -50,21 +50,23 @@ def grid(text: str, headers: Sequence[str]) -> str:
 
     Coloured are headers, verdicts, statuses and flagged numbers.
     """
-    head, rule, *lines = text.split("\n")
+    # The runs of dashes in the rule say from where to where each column reaches.
+    header_line, rule, *lines = text.split("\n")
     spans = [match.span() for match in re.finditer("-+", rule)]
     painted = [_line(line, spans, headers) for line in lines]
-    return "\n".join([paint(head, BOLD), rule, *painted])
+    return "\n".join([paint(header_line, BOLD), rule, *painted])
 
 
 def _line(line: str, spans: Sequence[tuple[int, int]], headers: Sequence[str]) -> str:
-    out = ""
-    at = 0
+    # ``position`` is the end of the last cell; what lies between two cells is copied.
+    painted = ""
+    position = 0
     for (first, last), header in zip(spans, headers, strict=True):
         cell = line[first:last]
-        code = _code(header, cell.strip())
-        out += line[at:first] + (paint(cell, code) if code else cell)
-        at = last
-    return out + line[at:]
+        colour = _code(header, cell.strip())
+        painted += line[position:first] + (paint(cell, colour) if colour else cell)
+        position = last
+    return painted + line[position:]
 
 
 def _code(header: str, cell: str) -> str:
@@ -72,5 +74,5 @@ def _code(header: str, cell: str) -> str:
     if header == "verdict":
         return VERDICTS.get(cell.partition(",")[0], "")
     if header == "notes":
-        return next((code for word, code in STATUSES.items() if word in cell), "")
+        return next((colour for word, colour in STATUSES.items() if word in cell), "")
     return YELLOW if cell.endswith("!") else ""

@@ -145,18 +145,24 @@ def compare(
     # The preset names a row only if a side has several of an entry. Otherwise a tuned recipe can
     # be compared with the paper's.
     entry = ["table", "row", "column"]
-    several = any((f.groupby(entry)["preset"].nunique() > 1).any() for f in (a, b))
-    by = [*entry, "preset"] if several else entry
-    parts = {"first": _parts(a, by), "second": _parts(b, by)}
-    first, second = (_numbers(part, side) for side, part in parts.items())
+    several = any((frame.groupby(entry)["preset"].nunique() > 1).any() for frame in (a, b))
+    name_columns = [*entry, "preset"] if several else entry
 
-    names = list(dict.fromkeys([*first, *second]))
+    # All rows of each side, by name. Then only those that are in a mean.
+    by_side = {"first": _parts(a, name_columns), "second": _parts(b, name_columns)}
+    first_numbers, second_numbers = (
+        _numbers(rows_of_side, side) for side, rows_of_side in by_side.items()
+    )
+
+    names = list(dict.fromkeys([*first_numbers, *second_numbers]))
     if not names:
         raise UserError("nothing to compare: neither side has a finished run with a number")
-    shared = [name for name in names if name in first and name in second]
+    shared = [name for name in names if name in first_numbers and name in second_numbers]
 
-    entries = [set(f[entry].itertuples(index=False, name=None)) for f in (a, b)]
-    if not entries[0] & entries[1] or (common and not shared):
+    # If the sides have an entry in common but no metric, each metric is listed as being in one side
+    # only. With ``common`` such rows are left out, and then nothing remains.
+    entries_of_sides = [set(frame[entry].itertuples(index=False, name=None)) for frame in (a, b)]
+    if not entries_of_sides[0] & entries_of_sides[1] or (common and not shared):
         raise UserError(
             f"nothing to compare: no row is in both sides; the first has {_known(a)}, "
             f"the second {_known(b)}"
@@ -164,9 +170,19 @@ def compare(
 
     rows = []
     for name in shared if common else names:
-        row = _row(name, first.get(name), second.get(name), tol, ignore_protocol)
-        flagged = {side: kinds(part[name]) for side, part in parts.items() if name in part}
-        marks = [f"{side}: {', '.join(found)}" for side, found in flagged.items() if found]
+        row = _row(name, first_numbers.get(name), second_numbers.get(name), tol, ignore_protocol)
+
+        # Flags of all rows of a side, also of lost values, which are not in its mean.
+        flags_of_sides = {
+            side: kinds(rows_of_side[name])
+            for side, rows_of_side in by_side.items()
+            if name in rows_of_side
+        }
+        marks = [
+            f"{side}: {', '.join(flag_kinds)}"
+            for side, flag_kinds in flags_of_sides.items()
+            if flag_kinds
+        ]
         rows.append(replace(row, flagged="; ".join(marks)))
     return Comparison(tuple(rows), tol, left_out=len(names) - len(rows))
 
@@ -182,6 +198,7 @@ def _parts(frame: pd.DataFrame, by: list[str]) -> dict[Name, list[Record]]:
         if row["status"] == Status.DONE and row["metric"]:
             parts.setdefault((*(str(row[name]) for name in by), row["metric"]), []).append(row)
 
+    # Rows of the frame stand by run. The comparison shows an entry's metrics together.
     entries = _places(tuple(str(row[name]) for name in by) for row in rows)
     metrics = _places(row["metric"] for row in rows)
     return dict(
@@ -233,9 +250,13 @@ def _row(
     right = estimated(b)
     error = combine(left.error, right.error)
     unit = left.unit if left.unit == right.unit else ""
-    single = 1 in (left.n, right.n)
-    margin = _margin(cell[0], cell[2], metric, unit) if single else _Margin(0.0, False)
 
+    # One seed says nothing about the spread over seeds, so the table's margin stands in for it.
+    has_single_seed = 1 in (left.n, right.n)
+    margin = _margin(cell[0], cell[2], metric, unit) if has_single_seed else _Margin(0.0, False)
+
+    # Rule -> the largest difference that it allows; the widest rule counts. If neither side has an
+    # error, the numbers are exact or their errors unknown: only the margin may judge them.
     limits: dict[str, float] = {}
     if tol is not None and unit == "nats":
         limits["tolerance"] = tol
@@ -244,7 +265,8 @@ def _row(
         limits["margin"] = margin.size
     elif margin.size and margin.of_exact:
         limits["margin"] = margin.size
-    by = max(limits, key=lambda name: limits[name], default="")
+
+    judged_by = max(limits, key=lambda name: limits[name], default="")
 
     difference = right.mean - left.mean
     return ComparedRow(
@@ -254,8 +276,8 @@ def _row(
         right,
         difference,
         error,
-        limits.get(by),
-        by,
+        limits.get(judged_by),
+        judged_by,
         protocols,
         _settings(a, b),
     )
@@ -346,41 +368,45 @@ def render(comparison: Comparison, width: int | None = None) -> str:
 def _line(r: ComparedRow) -> tuple[str, ...]:
     """Return the cells of one row."""
     counts = [str(e.n) if e else "" for e in (r.a, r.b)]
+
     numbers = ((r.difference, "+.3f"), (r.error, ".3f"), (r.allowed, ".3g"))
     values = [f"{value:{spec}}" if value is not None else "" for value, spec in numbers]
 
     if r.difference is None:
-        where = f"only in the {'first' if r.b is None else 'second'}"
-        words = where if r.judged else f"not judged: {where}"
+        side_with_it = f"only in the {'first' if r.b is None else 'second'}"
+        result = side_with_it if r.judged else f"not judged: {side_with_it}"
     else:
-        words = f"within {r.by}" if r.within else "DIFFERS" if r.judged else "not judged"
+        result = f"within {r.by}" if r.within else "DIFFERS" if r.judged else "not judged"
 
     if r.protocols:
-        words += f" (protocols: {r.protocols})"
+        result += f" (protocols: {r.protocols})"
     if r.settings:
-        words += f" ({r.settings})"
+        result += f" ({r.settings})"
     if r.flagged:
-        words += f" (flagged, {r.flagged})"
+        result += f" (flagged, {r.flagged})"
 
-    part = next((e.cases for e in (r.a, r.b) if e is not None and e.cases is not None), None)
-    metric = r.metric if part is None else f"{r.metric} of {part:,} cases"
-    return (r.name, metric, number(r.a), counts[0], number(r.b), counts[1], *values, words)
+    # The protocols agree, unless they are ignored, so both sides have the same number of examples.
+    test_cases = next((e.cases for e in (r.a, r.b) if e is not None and e.cases is not None), None)
+    metric = r.metric if test_cases is None else f"{r.metric} of {test_cases:,} cases"
+    return (r.name, metric, number(r.a), counts[0], number(r.b), counts[1], *values, result)
 
 
 def _count(comparison: Comparison) -> str:
-    rows = [r for r in comparison.rows if r.difference is not None]
-    unjudged = sum(not r.judged for r in rows)
-    times = sum(is_timing(r.metric) for r in rows)
-    alone = len(comparison.rows) - len(rows)
+    on_both_sides = [r for r in comparison.rows if r.difference is not None]
+    unjudged = sum(not r.judged for r in on_both_sides)
+    times = sum(is_timing(r.metric) for r in on_both_sides)
+    on_one_side = len(comparison.rows) - len(on_both_sides)
+
+    # Rows of times are never judged. Any others that are not judged lack an error and a margin.
     reasons = ["times"] * bool(times) + ["no error is known, and no margin applies"] * (
         unjudged > times
     )
     unknown = f", {unjudged} not judged ({'; '.join(reasons)})" if unjudged else ""
-    missing = f", {alone} more in one side only" if alone else ""
-    if comparison.left_out:
+    missing = f", {on_one_side} more in one side only" if on_one_side else ""
+    if comparison.left_out:  # then no row of one side is listed
         missing = f", {comparison.left_out} in one side only left out"
-    within = sum(r.within for r in rows)
-    return f"{within} of {len(rows)} rows within what is allowed{unknown}{missing}"
+    within = sum(r.within for r in on_both_sides)
+    return f"{within} of {len(on_both_sides)} rows within what is allowed{unknown}{missing}"
 
 
 def _rule(comparison: Comparison) -> str:
@@ -389,20 +415,22 @@ def _rule(comparison: Comparison) -> str:
         f"the {LEVEL:.1%} interval, by Student's t (±: over seeds; [..]: of the "
         "evaluation of a single seed)"
     )
-    both = [(r.a, r.b) for r in comparison.rows if r.a and r.b and not is_timing(r.metric)]
+    pairs = [(r.a, r.b) for r in comparison.rows if r.a and r.b and not is_timing(r.metric)]
+
     if comparison.tol is not None:
-        other = any(a.unit != "nats" or b.unit != "nats" for a, b in both)
+        # A tolerance is in nats. Rows in other units are judged by their errors.
+        other_units = any(a.unit != "nats" or b.unit != "nats" for a, b in pairs)
         return f"|difference| <= {comparison.tol:g}" + (
-            f" nats; in other units {errors}" if other else ""
+            f" nats; in other units {errors}" if other_units else ""
         )
 
-    single = any(row.by == "margin" for row in comparison.rows)
+    by_margin = any(row.by == "margin" for row in comparison.rows)
     margin = (
         (
             "; with a single seed on a side at least the table's margin, because the spread "
             "over seeds is unknown"
         )
-        if single
+        if by_margin
         else ""
     )
     return f"|difference| <= {errors}{margin}"

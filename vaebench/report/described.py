@@ -104,6 +104,8 @@ def _column_remarks(column: Column) -> str:
 
 def _published(row: Row) -> str:
     sds = {c: f" ± {sd}" for c, sd in row.spread.items()}
+
+    # None stands for a printed curve without numbers.
     printed = (
         f"{c} {'(curve)' if v is None else v}{sds.get(c, '')}" for c, v in row.published.items()
     )
@@ -113,25 +115,28 @@ def _published(row: Row) -> str:
 def _presets(table: Table) -> Iterator[tuple[str, str]]:
     for name in catalogue.presets_of(table):
         preset = table.in_its_words(catalogue.load_preset(name))
-        special = table.presets.get(name)
+        changes = table.presets.get(name)
         yield name, preset.about
         if preset.set:
             yield "", f"sets {' '.join(preset.set)}"
-        for line in _special(special) if special else ():
+        for line in _special(changes) if changes else ():
             yield "", line
-        seeds = (special and special.seeds) or preset.seeds
+
+        # Seeds of this table win over those of the preset.
+        seeds = (changes and changes.seeds) or preset.seeds
         if seeds:
             yield "", f"seeds {', '.join(map(str, seeds))}"
 
 
-def _special(special: TablePreset) -> Iterator[str]:
-    if special.note:
-        yield special.note
-    if special.set:
-        yield f"here {' '.join(special.set)}"
-    for column, overrides in special.columns.items():
+def _special(changes: TablePreset) -> Iterator[str]:
+    """Yield what a preset changes in this table only."""
+    if changes.note:
+        yield changes.note
+    if changes.set:
+        yield f"here {' '.join(changes.set)}"
+    for column, overrides in changes.columns.items():
         yield f"{column}: {' '.join(overrides)}"
-    for row, entry in special.rows.items():
+    for row, entry in changes.rows.items():
         for column, overrides in entry.items():
             yield f"{row}{'' if column == '*' else f' / {column}'}: {' '.join(overrides)}"
 

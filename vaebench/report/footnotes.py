@@ -61,14 +61,17 @@ def legend(summary: Summary) -> Iterator[str]:
         yield across.legend(table, summary.unit)
         return
 
-    shown = {row.column for row in summary.rows} or set(table.columns)
-    measures = {c: table.measure_of(c) for c in table.columns if c in shown}
-    others = {c: m for c, m in measures.items() if m != table.measure and not is_timing(m)}
-    columns = "".join(f", in column {c} {heading(m)}" for c, m in others.items())
+    # A column with another measure than the table's is named. Times have notes of their own.
+    shown_columns = {row.column for row in summary.rows} or set(table.columns)
+    measures = {c: table.measure_of(c) for c in table.columns if c in shown_columns}
+    other_measures = {c: m for c, m in measures.items() if m != table.measure and not is_timing(m)}
+    columns = "".join(f", in column {c} {heading(m)}" for c, m in other_measures.items())
 
     difference = "; difference: ours minus published" if table.printed else ""
     unit = " in nats" if summary.unit == "nats" else f" ({summary.unit})"
-    judged = not all(is_descriptive(m) for m in [table.measure, *others.values()])
+
+    # Of descriptions of the model, such as a KL, less is no better than more.
+    judged = not all(is_descriptive(m) for m in [table.measure, *other_measures.values()])
     better = "lower is better" if judged else "less is no better than more"
     yield f"ours: {heading(table.measure)}{unit}{columns}, mean over seeds{difference}; {better}."
 
@@ -91,13 +94,13 @@ def published_sd(summary: Summary) -> Iterator[str]:
 
 def error_of_one_seed(summary: Summary) -> Iterator[str]:
     """Explain ``113.25 [0.05]``."""
-    found = {e.error_kind for e in summary.estimates if e.n == 1 and e.own_error is not None}
-    if found:
-        kinds = " or ".join(
-            sorted({"monte carlo": "Monte Carlo"}.get(kind, kind) for kind in found)
+    error_kinds = {e.error_kind for e in summary.estimates if e.n == 1 and e.own_error is not None}
+    if error_kinds:
+        in_words = " or ".join(
+            sorted({"monte carlo": "Monte Carlo"}.get(kind, kind) for kind in error_kinds)
         )
         yield (
-            f"[..] after a number: one seed; the {kinds} error of its evaluation, which says "
+            f"[..] after a number: one seed; the {in_words} error of its evaluation, which says "
             "nothing about the spread over seeds."
         )
 
@@ -115,9 +118,9 @@ def error_of_log_z(summary: Summary) -> Iterator[str]:
 
 def part_of_the_cases(summary: Summary) -> Iterator[str]:
     """Tell the error that comes from measuring on some of the test examples, if it is known."""
-    known = [(e.case_error, e) for e in summary.estimates if e.cases and e.case_error]
-    if known:
-        error, worst = max(known, key=lambda pair: pair[0])
+    with_error = [(e.case_error, e) for e in summary.estimates if e.cases and e.case_error]
+    if with_error:
+        error, worst = max(with_error, key=lambda pair: pair[0])
         yield (
             f"test cases: {worst.cases} only. As one of the whole set a value is known to ± "
             f"{_significant(error)} {worst.unit} at most, no part of the errors above; rows "
@@ -140,9 +143,9 @@ def unknown_words(summary: Summary) -> Iterator[str]:
 
 def effective_samples(summary: Summary) -> Iterator[str]:
     """Tell how far the importance-weighted NLL can be trusted."""
-    known = [(e.ess, e) for e in summary.importance_weighted if e.ess is not None]
-    if known:
-        ess, worst = min(known, key=lambda pair: pair[0])
+    with_ess = [(e.ess, e) for e in summary.importance_weighted if e.ess is not None]
+    if with_ess:
+        ess, worst = min(with_ess, key=lambda pair: pair[0])
         k = "" if worst.samples is None else f" of K={worst.samples}"
         yield (
             f"IW-NLL: the smallest mean effective sample size of a row is {ess:.1f}{k}; where it "
@@ -151,9 +154,12 @@ def effective_samples(summary: Summary) -> Iterator[str]:
 
 
 def delta_method(summary: Summary) -> Iterator[str]:
-    """Warn of errors by the delta method of an earlier version, which did not name the method."""
-    known = [e for e in summary.importance_weighted if e.ess is not None]
-    if any(e.n == 1 and e.own_error is not None and not e.error_by for e in known):
+    """Warn of errors that an earlier version computed by the delta method.
+
+    That version stored the effective sample size, but not by which method an error was estimated.
+    """
+    with_ess = [e for e in summary.importance_weighted if e.ess is not None]
+    if any(e.n == 1 and e.own_error is not None and not e.error_by for e in with_ess):
         yield (
             "IW-NLL: errors recorded by the delta method, which are too small where the effective "
             "sample size is low; vaebench eval measures anew, by the jackknife."
@@ -163,11 +169,13 @@ def delta_method(summary: Summary) -> Iterator[str]:
 def evaluated_once(summary: Summary) -> Iterator[str]:
     """Name the rows without the repeated evaluations (``eval.repeats``) that the table asks for."""
     if any(override.startswith("eval.repeats=") for override in summary.table.base):
-        alone = dict.fromkeys(r.row for r in summary.rows if r.ours and not r.ours.repeats)
-        if alone:
+        rows_evaluated_once = dict.fromkeys(
+            r.row for r in summary.rows if r.ours and not r.ours.repeats
+        )
+        if rows_evaluated_once:
             yield (
                 "evaluated once only, vaebench run makes the other evaluations: "
-                f"{', '.join(alone)}."
+                f"{', '.join(rows_evaluated_once)}."
             )
 
 
@@ -198,6 +206,7 @@ def order_of_layers(summary: Summary) -> Iterator[str]:
 
 def flagged(summary: Summary) -> Iterator[str]:
     """Explain the mark behind a flagged number."""
+    # Flags of numbers that are shown, and of numbers that are lost.
     kinds = {kind for e in summary.estimates for kind in e.flags}
     kinds |= {kind for r in summary.rows for lost in r.lost.values() for kind in lost}
     if kinds & set(flags.FAULTS):
@@ -236,6 +245,9 @@ def interval(summary: Summary) -> Iterator[str]:
         f"{LEVEL:.0%} interval: of the difference, by Student's t with n - 1 degrees "
         "of freedom for n seeds"
     )
+
+    # If the paper prints a standard deviation, its number has an error too; see
+    # ``results.stats.published_error``.
     welch = "and by Welch's where the paper prints a standard deviation"
     if all(r.published_sd is None for r in judged):
         yield f"{seeds}; the published number is taken as exact."
@@ -259,6 +271,7 @@ def lost_seeds(summary: Summary) -> Iterator[str]:
 
 def presets(summary: Summary) -> Iterator[str]:
     """Explain the presets of the rows."""
+    # A preset that no longer exists, named in a results file, has no description.
     for name, label in sorted({(r.preset, r.label) for r in summary.rows if r.preset}):
         about = (
             summary.table.in_its_words(load_preset(name)).about if name in options("preset") else ""
@@ -286,10 +299,10 @@ def recorded_time(summary: Summary) -> Iterator[str]:
         pack = max(r.pack or 1 for r in summary.rows)
         beside = f"; up to {pack} seeds ran side by side" if pack > 1 else ""
         devices = "; ".join(sorted({r.device for r in summary.rows if r.device}))
-        how = ", of some rows ".join(
+        clock_words = ", of some rows ".join(
             HOW_TIMED[by_processor] for by_processor in sorted(clocks, reverse=True)
         )
-        yield f"time: {how}, mean over seeds{beside}{f' ({devices})' if devices else ''}."
+        yield f"time: {clock_words}, mean over seeds{beside}{f' ({devices})' if devices else ''}."
 
 
 def notes(summary: Summary) -> Iterable[str]:
@@ -337,5 +350,6 @@ def _word(row: ReportRow) -> str:
 
 
 def _significant(error: float) -> str:
-    """Write an error with two significant digits, as a plain number."""
+    """Write an error with two significant digits, at least two decimals, as a plain number."""
+    # If the first digit stands at 10^e, the second is decimal 1 - e.
     return f"{error:.{max(2, 1 - math.floor(math.log10(error)))}f}"

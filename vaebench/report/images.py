@@ -54,6 +54,8 @@ def image(draw: Callable[[Canvas], None], kind: str, title: str = "") -> bytes:
         canvas.suptitle(title, wrap=True, fontsize="medium")
 
     FigureCanvasAgg(canvas)
+
+    # Equal drawings must have equal bytes: no date in the file, ids of an SVG from a fixed salt.
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
     content = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "vaebench"}):
@@ -67,6 +69,8 @@ def pixels(canvas: Canvas, picture: np.ndarray) -> None:
     Its pixels are squares of equal size.
     """
     rows, columns = picture.shape
+
+    # Each pixel is a square of DOTS x DOTS dots, of fewer if the picture would be too large.
     side = max(1, min(DOTS, LARGEST // max(rows, columns)))
 
     canvas.set_layout_engine("none")

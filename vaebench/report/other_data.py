@@ -27,28 +27,35 @@ def shown_beside(table: Table, frame: pd.DataFrame) -> tuple[Table, str]:
         return table, ""
 
     trained = set(table.trained())
-    found = set()
-    papers = set()
+    of_runs = set()
+    of_paper = set()
+
+    # Many rows are alike in these columns: each combination is looked at once.
     columns = ("row", "column", "key", "signature", "paper_signature")
-    for row, column, key, ours, paper in set(zip(*(rows[name] for name in columns), strict=True)):
+    for row, column, key, our_signature, papers_signature in set(
+        zip(*(rows[name] for name in columns), strict=True)
+    ):
         if (row, column) in trained:
             # If a run has no measures, only its key names its data.
-            found.add(Protocol(ours).data or key.partition("-")[0])
-            papers.add(Protocol(paper).data)
+            of_runs.add(Protocol(our_signature).data or key.partition("-")[0])
+            of_paper.add(Protocol(papers_signature).data)
 
-    papers.discard("")
-    if not found or not papers or found & papers:
+    # Only rows of the printed measure have the paper's protocol, and files of earlier versions have
+    # none. If no row has it, the paper's data are not known, and the table stays as it is.
+    of_paper.discard("")
+    if not of_runs or not of_paper or of_runs & of_paper:
         return table, ""
 
-    bare = {
+    # Rows with an empty list of columns are those of the literature.
+    without_printed = {
         name: replace(row, published={}, spread={}, diverges=False)
         for name, row in table.rows.items()
         if row.columns is None or row.columns
     }
 
     note = (
-        f"data: {' and '.join(sorted(found))}, not the paper's {' and '.join(sorted(papers))}: "
+        f"data: {' and '.join(sorted(of_runs))}, not the paper's {' and '.join(sorted(of_paper))}: "
         "its numbers, its margin and its ledger say nothing of these and are left out; vaebench "
         f"show table={table.name} has them."
     )
-    return replace(table, rows=bare, ledger=(), notes=()), note
+    return replace(table, rows=without_printed, ledger=(), notes=()), note

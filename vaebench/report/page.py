@@ -74,10 +74,10 @@ class Page:
 
 def said_once(pages: Iterable[Page]) -> list[Page]:
     """Return the pages of one report, with each note on the first page that has it only."""
-    said: set[str] = set()
-    out = []
+    notes_so_far: set[str] = set()
+    shortened = []
     for page in pages:
-        new = tuple(note for note in dict.fromkeys(page.notes) if note not in said)
-        said.update(new)
-        out.append(replace(page, notes=new))
-    return out
+        new_notes = tuple(note for note in dict.fromkeys(page.notes) if note not in notes_so_far)
+        notes_so_far.update(new_notes)
+        shortened.append(replace(page, notes=new_notes))
+    return shortened

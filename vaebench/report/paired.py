@@ -56,14 +56,16 @@ def csv_text(
     """
     import pandas as pd
 
-    known: dict[str, np.ndarray | int] = {
+    known_columns: dict[str, np.ndarray | int] = {
         name: columns[name] for name in NUMBERS if name in columns
     }
 
-    if "iw_nll" in known and samples is not None:
-        known[SAMPLES] = samples
+    if "iw_nll" in known_columns and samples is not None:
+        known_columns[SAMPLES] = samples
 
-    frame = pd.DataFrame({"run": run, "data": data[:16], "split": split, "case": places, **known})
+    frame = pd.DataFrame(
+        {"run": run, "data": data[:16], "split": split, "case": places, **known_columns}
+    )
     return str(frame.to_csv(index=False, lineterminator="\n"))
 
 
@@ -133,6 +135,7 @@ def compare(first: str, second: str) -> Pairs:
     a = _read(first)
     b = _read(second)
 
+    # ``_read`` has checked that these columns have one value in each file.
     for name in ("data", "split"):
         if a[name].iloc[0] != b[name].iloc[0]:
             raise UserError(
@@ -140,19 +143,21 @@ def compare(first: str, second: str) -> Pairs:
                 f"{b[name].iloc[0]}: not the same cases"
             )
 
-    both = a.merge(b, on="case", suffixes=(" a", " b"))
+    # A line for each example in both files, (n, columns of both). The bias of
+    # an importance-weighted NLL depends on the number of samples: both must have the same number.
+    pairs = a.merge(b, on="case", suffixes=(" a", " b"))
     unlike = _unlike(a, b)
     names = [
-        name for name in NUMBERS[:3] if f"{name} a" in both and not (unlike and name == "iw_nll")
+        name for name in NUMBERS[:3] if f"{name} a" in pairs and not (unlike and name == "iw_nll")
     ]
-    if not len(both) or not names:
-        what = "case" if not len(both) else "number"
+    if not len(pairs) or not names:
+        missing = "case" if not len(pairs) else "number"
         raise UserError(
-            f"{first} and {second} have no {what} in common{f' but {unlike}' if unlike else ''}"
+            f"{first} and {second} have no {missing} in common{f' but {unlike}' if unlike else ''}"
         )
 
-    lines = tuple(_pair(name, both[f"{name} a"], both[f"{name} b"]) for name in names)
-    return Pairs(str(a["run"].iloc[0]), str(b["run"].iloc[0]), len(both), lines, unlike)
+    lines = tuple(_pair(name, pairs[f"{name} a"], pairs[f"{name} b"]) for name in names)
+    return Pairs(str(a["run"].iloc[0]), str(b["run"].iloc[0]), len(pairs), lines, unlike)
 
 
 def _unlike(a: pd.DataFrame, b: pd.DataFrame) -> str:
@@ -169,8 +174,12 @@ def _unlike(a: pd.DataFrame, b: pd.DataFrame) -> str:
 
 
 def _pair(name: str, a: pd.Series, b: pd.Series) -> Pair:
+    # The error of the mean of the paired differences. The variation from example to example, which
+    # both models share, cancels in it.
     differences = (b - a).tolist()
     mean, _, error, n = mean_error(differences)
+
+    # One example has no error, so any difference is allowed.
     allowed = math.inf if error is None else half_width([(error, n - 1)], LEVEL)
     better = sum(d < 0 for d in differences) / n
     return Pair(name, float(a.mean()), float(b.mean()), mean, error, allowed, better)
@@ -185,8 +194,9 @@ def _read(path: str) -> pd.DataFrame:
     except (OSError, ValueError) as e:
         raise UserError(f"{path}: {' '.join(str(e).split())}") from None
 
-    known = [name for name in (*NUMBERS, SAMPLES) if name in frame]
-    numbers = frame[["case", *known]].apply(pd.to_numeric, errors="coerce")
+    number_columns = [name for name in (*NUMBERS, SAMPLES) if name in frame]
+    # What is no number becomes NaN, so that one test finds all damage.
+    numbers = frame[["case", *number_columns]].apply(pd.to_numeric, errors="coerce")
     if (
         not len(frame)
         or numbers.isna().any(axis=None)
@@ -196,10 +206,14 @@ def _read(path: str) -> pd.DataFrame:
             f"{path}: not a file of cases, or damaged; eval RUN --cases FILE.csv writes one"
         )
 
-    of_run = [*NAMES[:3], *(name for name in known if name == SAMPLES)]
-    if frame["case"].duplicated().any() or any(frame[name].nunique() != 1 for name in of_run):
+    # All columns that belong to the run rather than to an example.
+    one_for_all_examples = [*NAMES[:3], *(name for name in number_columns if name == SAMPLES)]
+    if frame["case"].duplicated().any() or any(
+        frame[name].nunique() != 1 for name in one_for_all_examples
+    ):
         raise UserError(f"{path}: a case stands there twice, or several runs do; expected one run")
-    return frame.assign(**{name: numbers[name] for name in ("case", *known)})
+
+    return frame.assign(**{name: numbers[name] for name in ("case", *number_columns)})
 
 
 def render(pairs: Pairs, width: int | None = None) -> str:

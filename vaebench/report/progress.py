@@ -47,14 +47,14 @@ def published(table: Table) -> list[tuple[str, str]]:
 
 def of_shipped() -> list[Progress]:
     """Return the progress of every table with published values, by the shipped results."""
-    out = []
+    parts = []
     for name in catalogue.options("table"):
         table = catalogue.load(name)
         entries = published(table) if isinstance(table, Table) else []
         if isinstance(table, Table) and entries:
-            found = states(table, summarize(table, recorded.shipped_frame(table)))
-            out.append(Progress(name, counts({entry: found[entry] for entry in entries})))
-    return out
+            by_entry = states(table, summarize(table, recorded.shipped_frame(table)))
+            parts.append(Progress(name, counts({entry: by_entry[entry] for entry in entries})))
+    return parts
 
 
 def totals(parts: Iterable[Progress]) -> Progress:
@@ -67,9 +67,9 @@ def totals(parts: Iterable[Progress]) -> Progress:
 
 def lines(parts: Iterable[Progress]) -> list[tuple[str, ...]]:
     """Return a header, a line for each table and one for all together."""
-    known = list(parts)
+    listed = list(parts)
     head = ("table", "values", *(str(state) for state in State))
-    return [head, *(_line(part) for part in (*known, totals(known)))]
+    return [head, *(_line(part) for part in (*listed, totals(listed)))]
 
 
 def _line(part: Progress) -> tuple[str, ...]:

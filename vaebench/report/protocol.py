@@ -37,13 +37,15 @@ def differing(ours: Protocol, papers: Protocol) -> str:
     if not papers:
         return ""
 
-    found = {**ABSENT, **ours.parts, "data": ours.data}
-    paper = {**ABSENT, **papers.parts, "data": papers.data}
-    words = WORDS | ({"points": "training cases"} if paper.get("split") == "train" else {})
+    # The hash in the part of the data changes with what was read, so only its name is compared.
+    our_parts = {**ABSENT, **ours.parts, "data": ours.data}
+    papers_parts = {**ABSENT, **papers.parts, "data": papers.data}
+
+    words = WORDS | ({"points": "training cases"} if papers_parts.get("split") == "train" else {})
     return "; ".join(
-        f"{word} {found[part]}, not {paper[part]}"
+        f"{word} {our_parts[part]}, not {papers_parts[part]}"
         for part, word in words.items()
-        if found.get(part) and paper.get(part) and found[part] != paper[part]
+        if our_parts.get(part) and papers_parts.get(part) and our_parts[part] != papers_parts[part]
     )
 
 
@@ -54,12 +56,14 @@ def unlike(protocols: Iterable[str]) -> str:
     """
     first, *others = map(Protocol, dict.fromkeys(protocols) or [""])
     for other in others:
-        pair = first.parts, other.parts
+        parts_of_two = first.parts, other.parts
         names = [
             name
-            for name in dict.fromkeys([*pair[0], *pair[1]])
-            if pair[0].get(name) != pair[1].get(name)
+            for name in dict.fromkeys([*parts_of_two[0], *parts_of_two[1]])
+            if parts_of_two[0].get(name) != parts_of_two[1].get(name)
         ]
-        sides = [[f"{name}:{parts.get(name, '(none)')}" for parts in pair] for name in names]
-        return "; ".join(" against ".join(side) for side in sides)
+        values = [
+            [f"{name}:{parts.get(name, '(none)')}" for parts in parts_of_two] for name in names
+        ]
+        return "; ".join(" against ".join(value_pair) for value_pair in values)
     return ""

@@ -43,21 +43,21 @@ class Ranking:
     def sentence(self) -> str:
         """Return Kendall's tau in words, of what it is, and what one seed leaves open."""
         tau = "not defined (all ties)" if self.tau is None else f"{self.tau:.2f}"
-        what = ", ".join(w for w in (self.measure, self.scope) if w)
+        subject = ", ".join(w for w in (self.measure, self.scope) if w)
 
         text = (
-            f"Kendall's tau of the two orders of {what}: {tau} ({len(self.entries)} "
+            f"Kendall's tau of the two orders of {subject}: {tau} ({len(self.entries)} "
             "entries; 1: the same order)"
         )
 
-        single = sum(e.n == 1 for e in self.entries)
-        if single:
-            which = (
+        with_one_seed = sum(e.n == 1 for e in self.entries)
+        if with_one_seed:
+            single_entries = (
                 "one seed each"
-                if single == len(self.entries)
-                else f"one seed for {single} of the entries"
+                if with_one_seed == len(self.entries)
+                else f"one seed for {with_one_seed} of the entries"
             )
-            text += f"; {which}: the order within the error of the seeds is not known"
+            text += f"; {single_entries}: the order within the error of the seeds is not known"
 
         return text
 
@@ -84,7 +84,7 @@ def rank(rows: list[ReportRow]) -> tuple[Ranking, ...]:
     settings (preset and label), because entries trained by different recipes have no common order.
     In this case rank the rows of one setting.
     """
-    kinds: dict[tuple[str, str], list[ReportRow]] = {}
+    by_kind: dict[tuple[str, str], list[ReportRow]] = {}
     for row in rows:
         if (
             row.ours
@@ -92,13 +92,14 @@ def rank(rows: list[ReportRow]) -> tuple[Ranking, ...]:
             and row.comparable
             and not is_descriptive(row.measure)
         ):
-            kinds.setdefault((row.measure, row.scope), []).append(row)
-    return tuple(r for same in kinds.values() if (r := _rank(same)))
+            by_kind.setdefault((row.measure, row.scope), []).append(row)
+    return tuple(ranking for of_kind in by_kind.values() if (ranking := _rank(of_kind)))
 
 
 def _rank(rows: list[ReportRow]) -> Ranking | None:
     """Return one ranking of ``rows``, which are of one kind."""
     settings = {(r.preset, r.label) for r in rows}
+
     # If columns show the same run, only the first is kept.
     rows = list({r.key: r for r in reversed(rows)}.values())[::-1]
     if len(rows) < ENOUGH or len(settings) > 1:
@@ -106,14 +107,17 @@ def _rank(rows: list[ReportRow]) -> Ranking | None:
 
     from scipy.stats import kendalltau, rankdata
 
-    pairs = [(r.published, r.ours.mean) for r in rows if r.published is not None and r.ours]
-    published, ours = zip(*pairs, strict=True)
+    numbers = [(r.published, r.ours.mean) for r in rows if r.published is not None and r.ours]
+    published, ours = zip(*numbers, strict=True)
+
+    # "min": tied numbers share the lowest of their ranks.
     ranks = zip(rankdata(published, "min"), rankdata(ours, "min"), strict=True)
     entries = [
-        Ranked(f"{row.row} / {row.column}", int(theirs), int(mine), row.n)
-        for row, (theirs, mine) in zip(rows, ranks, strict=True)
+        Ranked(f"{row.row} / {row.column}", int(published_rank), int(our_rank), row.n)
+        for row, (published_rank, our_rank) in zip(rows, ranks, strict=True)
     ]
 
+    # Tau is not defined for an order of nothing but ties.
     constant = len(set(published)) == 1 or len(set(ours)) == 1
     tau = math.nan if constant else float(kendalltau(published, ours).statistic)
     in_order = tuple(sorted(entries, key=lambda e: e.published_rank))

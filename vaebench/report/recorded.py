@@ -56,18 +56,18 @@ def in_place(
     Raises:
         UserError: If nothing is shipped for them, or a source is no file and almost the word.
     """
-    out: list[str] = []
+    paths: list[str] = []
     for source in sources:
         if source == shipped.WORD:
-            out += map(str, shipped.files(tables, presets))
+            paths += map(str, shipped.files(tables, presets))
             continue
         if not Path(source).exists() and (hint := likely(source, [shipped.WORD])):
             raise UserError(
                 f"{source}: no such file; {hint}allowed: files, or "
                 f"{shipped.WORD}, the shipped results"
             )
-        out.append(source)
-    return out
+        paths.append(source)
+    return paths
 
 
 def read_pair(first: str, second: str) -> list[pd.DataFrame]:
@@ -87,9 +87,12 @@ def read_pair(first: str, second: str) -> list[pd.DataFrame]:
         return read_pair(second, first)[::-1]
 
     mine = read([first])
-    # They are in the order of the rows, so that errors name them as the file does.
+
+    # In the order of the rows, so that errors name them as the file does.
     tables, presets = (list(dict.fromkeys(mine[name])) for name in ("table", "preset"))
     theirs = read(in_place([second], tables, presets))
+
+    # The shipped files are those of whole tables, also of tables that train some of the entries.
     return [mine, _of_tables(theirs, mine) if second == shipped.WORD else theirs]
 
 
@@ -104,6 +107,7 @@ def _of_tables(frame: pd.DataFrame, mine: pd.DataFrame) -> pd.DataFrame:
     entries = set(mine[ENTRY].itertuples(index=False, name=None))
     parts = []
     for name in dict.fromkeys(mine["table"]):
+        # A file of an earlier version may name a table that no longer exists.
         table = catalogue.load(name) if name in catalogue.options("table") else None
 
         lines = (
@@ -112,6 +116,7 @@ def _of_tables(frame: pd.DataFrame, mine: pd.DataFrame) -> pd.DataFrame:
             else frame[frame["table"] == name]
         )
 
+        # Entries that another table trains are left out if ``mine`` lacks them.
         links = {(name, *link) for link in table.links} if isinstance(table, Table) else set()
         foreign = links - entries
         parts.append(
@@ -126,27 +131,31 @@ def refuse_conflicts(frame: pd.DataFrame, where: str) -> None:
     Raises UserError naming both. Equal lines are no conflict.
     """
     run = [c for c in MEASUREMENT if c not in ("metric", "signature")]
-    for what, names in ((["value", "error"], MEASUREMENT), (["status"], run)):
-        different = frame[[*names, *what]].drop_duplicates()
-        twice = different[different.duplicated(names, keep=False)]
-        if not len(twice):
+
+    # Each pair: columns that must have one content, and columns that name what they belong to.
+    for contents, names in ((["value", "error"], MEASUREMENT), (["status"], run)):
+        different = frame[[*names, *contents]].drop_duplicates()
+        conflicting = different[different.duplicated(names, keep=False)]
+        if not len(conflicting):
             continue
 
-        first = twice.iloc[0]
-        alike = twice[(twice[names] == first[names]).all(axis=1)]
+        # The message shows the first conflict in full, and counts the others.
+        first = conflicting.iloc[0]
+        versions = conflicting[(conflicting[names] == first[names]).all(axis=1)]
         values = " and ".join(
-            ", ".join(f"{c} {r[c]}" for c in what) for r in alike[what].to_dict("records")
+            ", ".join(f"{c} {version[c]}" for c in contents)
+            for version in versions[contents].to_dict("records")
         )
-        cell = (
+        run_name = (
             f"{first['table']}: {first['row']} / {first['column']} (preset {first['preset']}) "
             f"seed {first['seed']}"
         )
-        cell += f", {first['metric']}" if "metric" in names else ""
+        run_name += f", {first['metric']}" if "metric" in names else ""
 
-        others = twice[names].drop_duplicates().shape[0] - 1
-        more = f", and {others} more like it" if others else ""
-        remedy = "a run has one status" if "status" in what else "keep one of them"
-        raise UserError(f"{where}: {cell} stands there twice: {values}{more}; {remedy}")
+        further = conflicting[names].drop_duplicates().shape[0] - 1
+        more = f", and {further} more like it" if further else ""
+        remedy = "a run has one status" if "status" in contents else "keep one of them"
+        raise UserError(f"{where}: {run_name} stands there twice: {values}{more}; {remedy}")
 
 
 def narrowed_alike(frames: Sequence[pd.DataFrame], only: Sequence[str]) -> list[pd.DataFrame]:
@@ -155,13 +164,16 @@ def narrowed_alike(frames: Sequence[pd.DataFrame], only: Sequence[str]) -> list[
     ``row=SBN 200`` or ``SBN 200`` names a row, ``column=NVIL`` a column. Several rows are a union;
     rows and columns intersect. Raises UserError if no frame has a name.
     """
-    known = {kind: {name for frame in frames for name in frame[kind]} for kind in ("row", "column")}
+    names_in_files = {
+        kind: {name for frame in frames for name in frame[kind]} for kind in ("row", "column")
+    }
+
     chosen: dict[str, set[str]] = {"row": set(), "column": set()}
     for text in only:
-        kind, name = entry_named(text, known["row"])
-        if name not in known[kind]:
+        kind, name = entry_named(text, names_in_files["row"])
+        if name not in names_in_files[kind]:
             raise UserError(
-                f"--only: no file has the {kind} {name!r}: {nearest(name, known[kind])}"
+                f"--only: no file has the {kind} {name!r}: {nearest(name, names_in_files[kind])}"
             )
         chosen[kind].add(name)
 
@@ -169,6 +181,10 @@ def narrowed_alike(frames: Sequence[pd.DataFrame], only: Sequence[str]) -> list[
 
 
 def _of(frame: pd.DataFrame, chosen: dict[str, set[str]]) -> pd.DataFrame:
+    """Return the lines with the chosen names.
+
+    ``chosen`` maps ``row`` and ``column`` to names; an empty set chooses all.
+    """
     for kind, names in chosen.items():
         frame = frame[frame[kind].isin(names)] if names else frame
     return frame.reset_index(drop=True)
@@ -198,6 +214,8 @@ class Files:
         import pandas as pd
 
         frames = list(self.parts.values())
+
+        # If all files are empty, the first of them still gives the columns.
         filled = [frame for frame in frames if len(frame)] or frames[:1]
         whole = pd.concat(filled, ignore_index=True).drop_duplicates(ignore_index=True)
         refuse_conflicts(whole, self.where)
@@ -225,12 +243,12 @@ class Files:
         """
         whole = under_own_names(self.frame, table)
         if not len(whole):
-            there = (
+            hint = (
                 nearest(table.name, set(self.frame["table"]))
                 if len(self.frame)
                 else "there are no results in it"
             )
-            raise UserError(f"{self.where}: no rows of table {table.name}; {there}")
+            raise UserError(f"{self.where}: no rows of table {table.name}; {hint}")
 
         frame = whole
         if preset is not None:
@@ -249,6 +267,8 @@ class Files:
             )
 
         shown = table if entries is None else table.narrowed(entries)
+
+        # Points and trails are read from further files, so only if they are asked for.
         name = figure or table.figure
         chosen = frame.reset_index(drop=True)
         return Measured(
@@ -264,43 +284,48 @@ class Files:
 
         The latter are measures that this version does not know.
         """
-        there = zip(shown.frame["row"], shown.frame["column"], strict=True)
-        strange = sorted({*there} - {*shown.table.trained()})
-        if strange:
-            names = "; ".join(f"{row} / {column}" for row, column in strange)
+        entries = zip(shown.frame["row"], shown.frame["column"], strict=True)
+        unknown_entries = sorted({*entries} - {*shown.table.trained()})
+        if unknown_entries:
+            names = "; ".join(f"{row} / {column}" for row, column in unknown_entries)
             yield (
                 f"{self.where}: left out, since table {shown.table.name} has no such entry: {names}"
             )
-        odd = sorted({*shown.frame["metric"]} - {*METRICS, ""})
-        if odd:
-            yield f"{self.where}: left out, since there is no such measure: {', '.join(odd)}"
+
+        unknown = sorted({*shown.frame["metric"]} - {*METRICS, ""})
+        if unknown:
+            yield f"{self.where}: left out, since there is no such measure: {', '.join(unknown)}"
 
     def trails(self, chosen: pd.DataFrame) -> Trails:
         """Return the validation curves of some of the runs.
 
-        They are known if there are files of curves beside the results.
+        Runs are left out if there is no file of curves beside their results.
         """
-        found: dict[str, Trail] = {}
-        wanted = set(chosen["key"])
+        by_key: dict[str, Trail] = {}
+        wanted_keys = set(chosen["key"])
         for path, part in self.parts.items():
+            # Curves are an extra of the page: a missing or damaged file is no error here.
             with contextlib.suppress(UserError):
                 frame = _read(_beside(Path(path), ("curves",)), ("update", "valid_bound"))
-                keys = dict(
+
+                # Files of points name a run by its entry, not by its key.
+                key_of = dict(
                     zip(part[ENTRY].itertuples(index=False, name=None), part["key"], strict=True)
                 )
 
                 # One curve is enough for a cell: that of its first seed.
                 for entry, curves in frame.groupby(ENTRY, sort=False):
-                    key = keys.get(entry, "")
-                    if key in wanted and key not in found:
-                        first = curves[curves["seed"] == curves["seed"].min()]
-                        found[key] = Trail(tuple(first["valid_bound"]))
-        return found
+                    key = key_of.get(entry, "")
+                    if key in wanted_keys and key not in by_key:
+                        first_seed = curves[curves["seed"] == curves["seed"].min()]
+                        by_key[key] = Trail(tuple(first_seed["valid_bound"]))
+        return by_key
 
     def points(self, name: str, chosen: pd.DataFrame, table: Table | None = None) -> pd.DataFrame:
         """Return what a plot shows of some of the runs, from the files beside the results.
 
-        Beside ``X.csv`` the curves are in ``X-curves.csv``, posterior means in ``X-means.csv``.
+        The curves of the runs in ``X.csv`` are in ``X-curves.csv`` beside it, their posterior means
+        in ``X-means.csv``.
 
         Args:
             name: One of ``vaebench.report.plots.PLOTS``.
@@ -314,9 +339,9 @@ class Files:
         """
         import pandas as pd
 
-        found = plot(name)
-        if found.from_frame is not None:
-            return found.from_frame(chosen)
+        chosen_plot = plot(name)
+        if chosen_plot.from_frame is not None:
+            return chosen_plot.from_frame(chosen)
 
         presets = sorted(set(chosen["preset"]))
         if len(presets) > 1:
@@ -325,26 +350,32 @@ class Files:
                 f"{', '.join(presets)}: add preset=NAME"
             )
 
+        # Only the files that have some of the runs need a file of points beside them.
         runs = _runs(chosen, "preset", "key", "seed")
         sources = [
             path for path, part in self.parts.items() if runs & _runs(part, "preset", "key", "seed")
         ]
-        beside = [_read(_beside(Path(path), found.files), found.columns) for path in sources]
-        frame = pd.concat(beside, ignore_index=True).drop_duplicates()
+        points_of_files = [
+            _read(_beside(Path(path), chosen_plot.files), chosen_plot.columns) for path in sources
+        ]
+        frame = pd.concat(points_of_files, ignore_index=True).drop_duplicates()
 
-        # If columns show the same run, the files have its points once, under the first of them.
+        # If columns show the same run, the files have its points once, under the first of them. So
+        # lines are chosen by key, row and seed. Only the results know the key of a line of points:
+        # (table, row, column, seed) -> key.
         whole = self.frame[self.frame["preset"].isin(presets)]
         if table is not None and table.links:
             frame = under_own_names(frame, table)
             whole = under_own_names(whole, table)
-        keys = dict(zip(whole[RUN].itertuples(index=False, name=None), whole["key"], strict=True))
+        key_of = dict(zip(whole[RUN].itertuples(index=False, name=None), whole["key"], strict=True))
 
-        wanted = _runs(chosen, "key", "row", "seed")
-        kept = [
-            (keys.get(run), run[1], run[3]) in wanted
+        # In ``run`` 1 is the row and 3 the seed.
+        wanted_runs = _runs(chosen, "key", "row", "seed")
+        is_wanted = [
+            (key_of.get(run), run[1], run[3]) in wanted_runs
             for run in frame[RUN].itertuples(index=False, name=None)
         ]
-        return found.shown(frame[kept].reset_index(drop=True))
+        return chosen_plot.shown(frame[is_wanted].reset_index(drop=True))
 
 
 def under_own_names(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
@@ -355,18 +386,19 @@ def under_own_names(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
     """
     import pandas as pd
 
-    own = frame[frame["table"] == table.name]
-    there = set(zip(own["row"], own["column"], strict=True))
-    parts = [own]
+    own_lines = frame[frame["table"] == table.name]
+    own_entries = set(zip(own_lines["row"], own_lines["column"], strict=True))
+
+    parts = [own_lines]
     for (row, column), entry in table.links.items():
-        alike = (
+        of_entry = (
             (frame["table"] == entry.table)
             & (frame["row"] == entry.row)
             & (frame["column"] == entry.column)
         )
-        if (row, column) not in there and alike.any():
-            parts.append(frame[alike].assign(table=table.name, row=row, column=column))
-    return pd.concat(parts) if len(parts) > 1 else own
+        if (row, column) not in own_entries and of_entry.any():
+            parts.append(frame[of_entry].assign(table=table.name, row=row, column=column))
+    return pd.concat(parts) if len(parts) > 1 else own_lines
 
 
 def shipped_frame(table: Table) -> pd.DataFrame:
@@ -394,9 +426,9 @@ def _contents(frame: pd.DataFrame) -> str:
     """List presets and seeds: ``preset short: seeds 0, 1; preset tuned: seed 0``."""
     parts = []
     for preset, part in frame.groupby("preset", sort=False):
-        found = sorted(set(part["seed"]))
+        seeds = sorted(set(part["seed"]))
         parts.append(
-            f"preset {preset}: seed{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}"
+            f"preset {preset}: seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
         )
     return "; ".join(parts)
 
@@ -433,9 +465,11 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     missing = [c for c in (*RUN, *columns) if c not in frame]
     if missing:
         raise UserError(f"{path}: missing columns {', '.join(missing)}, which this figure shows")
+
     for name in frame:
         if name in WORDS:
             continue
+
         try:  # float() reads a printed float exactly, which pandas' fast parser does not
             frame[name] = [float(text or "nan") for text in frame[name]]
         except ValueError as e:

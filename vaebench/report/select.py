@@ -113,6 +113,7 @@ def only_current(rows: Iterable[Record]) -> list[Record]:
 
 
 def _is_current(extra: str) -> bool:
+    # Nearly all rows lack the key, and a search in the text is much faster than parsing the JSON.
     return '"current"' not in extra or json.loads(extra).get("current") is not False
 
 
@@ -134,10 +135,11 @@ def averaged(rows: Sequence[Record]) -> list[Record]:
 
 def last_of_runs(rows: Sequence[Record]) -> list[Record]:
     """Return the last row of each cell and seed."""
-    found: dict[tuple[Any, ...], Record] = {}
+    # From the end, so that the first one found is the last; then back to the order of the rows.
+    last: dict[tuple[Any, ...], Record] = {}
     for row in reversed(rows):
-        found.setdefault(tuple(row[name] for name in (*CELL, "key", "seed")), row)
-    return list(found.values())[::-1]
+        last.setdefault(tuple(row[name] for name in (*CELL, "key", "seed")), row)
+    return list(last.values())[::-1]
 
 
 def taken(rows: Iterable[Record], metric: str) -> list[Record]:
@@ -167,13 +169,17 @@ def estimated(rows: Sequence[Record]) -> Estimate:
     first = rows[0]
     values = tuple(float(row["value"]) for row in rows)
     mean, sd, se, n = mean_error(values)
+
     if is_timing(first["metric"]) and any((row["pack"] or 0) > 1 for row in rows):
         sd = se = None  # these are equal shares of one time
 
-    own = float(first["error"])
-    kind = str(first["error_kind"])
-    known = n == 1 and kind != "none" and own == own
-    samples = {row["samples"] for row in rows}
+    # The error of the evaluation itself is only used for a single seed: of several seeds the spread
+    # over seeds is used instead. It is NaN (unequal to itself) if it was not measured.
+    evaluation_error = float(first["error"])
+    error_kind = str(first["error_kind"])
+    has_own_error = n == 1 and error_kind != "none" and evaluation_error == evaluation_error
+
+    sample_counts = {row["samples"] for row in rows}
     extras: list[dict[str, Any]] = [
         json.loads(row["extra"]) if row["extra"] else {} for row in rows
     ]
@@ -184,11 +190,11 @@ def estimated(rows: Sequence[Record]) -> Estimate:
         sd=sd,
         se=se,
         n=n,
-        own_error=own if known else None,
-        error_kind=kind if known else "",
+        own_error=evaluation_error if has_own_error else None,
+        error_kind=error_kind if has_own_error else "",
         unit=first["unit"],
         values=values,
-        samples=samples.pop() if len(samples) == 1 else None,
+        samples=sample_counts.pop() if len(sample_counts) == 1 else None,
         ess=min(_numbers(extras, "ess"), default=None),
         unknown=max(_numbers(extras, flags.UNKNOWN), default=None),
         log_z_error=max(_numbers(extras, "log_z_error"), default=None),
@@ -216,20 +222,30 @@ def _numbers(extras: list[dict[str, Any]], key: str) -> list[float]:
     return [float(extra[key]) for extra in extras if is_number(extra.get(key))]
 
 
-def _repeats(found: list[dict[str, Any] | None]) -> tuple[int, float, float] | None:
-    known = [f for f in found if f and "variance" in f and "mean" in f]
-    counts = {len(f["values"]) for f in known}
-    if len(known) < len(found) or len(counts) > 1:
+def _repeats(repeats: list[dict[str, Any] | None]) -> tuple[int, float, float] | None:
+    complete = [r for r in repeats if r and "variance" in r and "mean" in r]
+    counts = {len(r["values"]) for r in complete}
+
+    # Seeds that were evaluated once, or another number of times, have no common variance.
+    if len(complete) < len(repeats) or len(counts) > 1:
         return None
 
-    mean, variance = (math.fsum(f[key] for f in known) / len(known) for key in ("mean", "variance"))
+    mean, variance = (
+        math.fsum(r[key] for r in complete) / len(complete) for key in ("mean", "variance")
+    )
     return counts.pop(), mean, variance
 
 
-def _layers(found: list[Any]) -> tuple[float, ...]:
+def _layers(layers_of_seeds: list[Any]) -> tuple[float, ...]:
     """Return the mean of each layer over the seeds, if all have the same number of layers."""
-    if not all(isinstance(layers, list) and all(map(is_number, layers)) for layers in found):
+    if not all(
+        isinstance(layers, list) and all(map(is_number, layers)) for layers in layers_of_seeds
+    ):
         return ()
-    if len({len(layers) for layers in found}) > 1:
+    if len({len(layers) for layers in layers_of_seeds}) > 1:
         return ()
-    return tuple(math.fsum(layer) / len(found) for layer in zip(*found, strict=True))
+
+    # (seeds, layers) -> (layers,)
+    return tuple(
+        math.fsum(layer) / len(layers_of_seeds) for layer in zip(*layers_of_seeds, strict=True)
+    )

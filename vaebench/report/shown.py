@@ -98,18 +98,21 @@ def in_order(exhibits: Sequence[Exhibit], measured: Iterable[Measured]) -> list[
 
     For tables these are their results; figures are drawn.
     """
-    results = {m.table.name: m for m in measured}
-    return [Drawn(e) if isinstance(e, Figure) else results[e.name] for e in exhibits]
+    by_table = {results.table.name: results for results in measured}
+    return [
+        Drawn(exhibit) if isinstance(exhibit, Figure) else by_table[exhibit.name]
+        for exhibit in exhibits
+    ]
 
 
 def results_text(shown: Sequence[Shown]) -> str:
     """Return the results of all as one CSV."""
-    return _csv_text([s.results() for s in shown])
+    return _csv_text([each.results() for each in shown])
 
 
 def points_text(shown: Sequence[Shown]) -> str:
     """Return what the pictures of all show as one CSV. Raises UserError if they show nothing."""
-    frames = [s.points() for s in shown]
+    frames = [each.points() for each in shown]
     if not any(map(len, frames)):
         raise UserError(f"nothing to write: {shown[0].nothing}")
     return _csv_text(frames)
@@ -118,6 +121,7 @@ def points_text(shown: Sequence[Shown]) -> str:
 def _csv_text(frames: Sequence[pd.DataFrame]) -> str:
     import pandas as pd
 
-    filled = [frame for frame in frames if len(frame)]
-    whole = pd.concat(filled, ignore_index=True) if filled else frames[0]
+    # If all frames are empty, the first of them still gives the header.
+    nonempty = [frame for frame in frames if len(frame)]
+    whole = pd.concat(nonempty, ignore_index=True) if nonempty else frames[0]
     return whole.to_csv(index=False, lineterminator="\n")

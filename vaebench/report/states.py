@@ -41,22 +41,27 @@ MEANING: Mapping[State, str] = {
 
 def states(table: Table, rows: Iterable[ReportRow]) -> dict[tuple[str, str], State]:
     """Return (row, column) -> state of each entry trained here, in the order of the table."""
-    found: dict[tuple[str, str], list[State]] = {entry: [] for entry in table.trained()}
+    by_entry: dict[tuple[str, str], list[State]] = {entry: [] for entry in table.trained()}
     for row in rows:
-        if (row.row, row.column) in found:
-            found[row.row, row.column].append(state(row))
+        if (row.row, row.column) in by_entry:
+            by_entry[row.row, row.column].append(state(row))
 
+    # An entry has a state for each preset at which it was run; the first of ``State`` counts.
     order = list(State)
     return {
-        entry: min(some, key=order.index, default=State.NOT_RUN) for entry, some in found.items()
+        entry: min(states_of_entry, key=order.index, default=State.NOT_RUN)
+        for entry, states_of_entry in by_entry.items()
     }
 
 
 def state(row: ReportRow) -> State:
     """Return the state of one entry at one preset."""
     word = row.verdict.partition(",")[0]
+
+    # A run that diverged has no number, so it counts as a result by its verdict.
     if row.label or not row.of_paper:
         return State.OTHER if row.n or word in (DIVERGED, NOT_DIVERGED) else State.NOT_RUN
+
     if word in ("yes", DIVERGED):
         return State.REPRODUCED
     if word == "better":
@@ -70,7 +75,7 @@ def state(row: ReportRow) -> State:
 
 def counts(found: Mapping[tuple[str, str], State]) -> dict[State, int]:
     """Count the entries in each state; states without entries are there too."""
-    out = dict.fromkeys(State, 0)
-    for each in found.values():
-        out[each] += 1
-    return out
+    numbers = dict.fromkeys(State, 0)
+    for entry_state in found.values():
+        numbers[entry_state] += 1
+    return numbers

@@ -36,14 +36,16 @@ def measured(
         known: Results that have been read already.
     """
     store = _store(cells)
-    wanted = store.seeds(cells) if seeds is None else seeds
+    wanted_seeds = store.seeds(cells) if seeds is None else seeds
     name = figure or table.figure
+
+    # Plots and trails read further files of the runs, so only if they are asked for.
     return Measured(
         table,
-        store.frame(cells, wanted, known),
+        store.frame(cells, wanted_seeds, known),
         name,
-        lambda: plots.plot(name).collect(store, cells, wanted),
-        lambda: trails.stored(store, cells, wanted),
+        lambda: plots.plot(name).collect(store, cells, wanted_seeds),
+        lambda: trails.stored(store, cells, wanted_seeds),
     )
 
 
@@ -61,28 +63,35 @@ def notices(
     Raises:
         UserError: If there are no runs at all, so that such files would be empty.
     """
-    if files and not any(len(m.frame) for m in measured):
+    if files and not any(len(table_results.frame) for table_results in measured):
         raise UserError(f"{_no_runs(cells[0], overrides)}; nothing was written")
     return [
         line
-        for m, some in zip(measured, cells, strict=True)
-        for line in _notices(some, overrides, len(m.frame) > 0)
+        for table_results, cells_of_table in zip(measured, cells, strict=True)
+        for line in _notices(cells_of_table, overrides, len(table_results.frame) > 0)
     ]
 
 
-def _notices(cells: list[Cell], overrides: Sequence[str], found: bool) -> Iterator[str]:
-    """Yield the lines of one table; ``found`` says whether any of the cells has a run."""
+def _notices(cells: list[Cell], overrides: Sequence[str], has_runs: bool) -> Iterator[str]:
+    """Yield the lines of one table; ``has_runs`` says whether any of the cells has a run."""
     store = _store(cells)
-    if not found:
+    if not has_runs:
         yield _no_runs(cells, overrides)
 
-    lacking = {c.key: None for c in cells if not store.run_dir(c.key, 0).parent.exists()}
-    yield from filter(None, (found_outdated(store, lacking), of_earlier_version(store, cells)))
+    # Cells without a folder may have runs under a name of an earlier version.
+    keys_without_runs = {c.key: None for c in cells if not store.run_dir(c.key, 0).parent.exists()}
+    yield from filter(
+        None, (found_outdated(store, keys_without_runs), of_earlier_version(store, cells))
+    )
 
+    # Runs of the table that this report leaves out. If it shows any, only those are worth a line
+    # that were made by the same preset with other changes.
     hidden = others(store, cells[0].table, {cell.key for cell in cells})
-    if found:
+    if has_runs:
         hidden = [
-            o for o in hidden if o.preset == cells[0].preset and o.changed != cells[0].changed
+            other
+            for other in hidden
+            if other.preset == cells[0].preset and other.changed != cells[0].changed
         ]
 
     yield from lines(
@@ -92,10 +101,12 @@ def _notices(cells: list[Cell], overrides: Sequence[str], found: bool) -> Iterat
 
 def _no_runs(cells: list[Cell], overrides: Sequence[str]) -> str:
     """Return the line that there are no runs of these cells, with the command that makes them."""
-    words = [f"table={cells[0].table}", f"preset={cells[0].preset}", *overrides]
-    asked = " ".join([words[1], *cells[0].changed])
-    command = shlex.join(["vaebench", "run", *words])
-    return f"no runs of {cells[0].table} with {asked} in {_store(cells).root}; {command} makes them"
+    arguments = [f"table={cells[0].table}", f"preset={cells[0].preset}", *overrides]
+    choice = " ".join([arguments[1], *cells[0].changed])
+    command = shlex.join(["vaebench", "run", *arguments])
+    return (
+        f"no runs of {cells[0].table} with {choice} in {_store(cells).root}; {command} makes them"
+    )
 
 
 def _store(cells: list[Cell]) -> Store:
@@ -132,13 +143,14 @@ def lines(table: str, found: Sequence[Others], where: Sequence[str] = ()) -> Ite
     """
     for other in found[:MOST]:
         runs, them = ("run", "it") if other.count == 1 else ("runs", "them")
-        words = [f"table={table}", f"preset={other.preset}", *other.changed, *where]
-        if other.changed and len(other.rows) <= MOST:  # other rows may not have these settings
-            words += [word for row in other.rows for word in ("--only", f"row={row}")]
+        arguments = [f"table={table}", f"preset={other.preset}", *other.changed, *where]
 
-        command = shlex.join(["vaebench", "report", *words])
-        what = " ".join(other.changed) or f"preset={other.preset}"
-        yield f"{other.count} {runs} with other settings: {what}; {command} shows {them}"
+        if other.changed and len(other.rows) <= MOST:  # other rows may not have these settings
+            arguments += [word for row in other.rows for word in ("--only", f"row={row}")]
+
+        command = shlex.join(["vaebench", "report", *arguments])
+        settings = " ".join(other.changed) or f"preset={other.preset}"
+        yield f"{other.count} {runs} with other settings: {settings}; {command} shows {them}"
 
     if len(found) > MOST:
         count = sum(other.count for other in found[MOST:])

@@ -151,63 +151,77 @@ def summarize(table: Table, frame: pd.DataFrame) -> list[ReportRow]:
     left out of the mean and named in ``status``. If seeds failed or diverged, the verdict says how
     many are behind it: ``yes, 3 of 5 seeds``.
     """
-    found = _by_setting(records(frame[frame["table"] == table.name]))
+    runs_of_entry = _by_setting(records(frame[frame["table"] == table.name]))
     trained = set(table.trained())
+
     rows: list[ReportRow] = []
-    for name, row in table.rows.items():
+    for row_name, row in table.rows.items():
         note = (row.note,) if row.note else ()
+
+        # A paper may also print columns that no cell of the table has, those of the literature.
         for column in [*table.columns, *(c for c in row.published if c not in table.columns)]:
-            printed = ReportRow(
-                name, column, row.published.get(column), row.spread.get(column), footnotes=note
+            unmeasured = ReportRow(
+                row_name, column, row.published.get(column), row.spread.get(column), footnotes=note
             )
-            runs = found.get((name, column), []) if (name, column) in trained else []
-            if runs:
-                rows += [_trained(table, name, column, part) for part in runs]
-            elif (name, column) in trained:
-                rows.append(replace(printed, status=NOT_RUN, measure=table.measure_of(column)))
-            elif printed.published is not None:
-                rows.append(replace(printed, verdict=NOT_TRAINED, source=row.source))
+
+            # The frame may also have runs of entries that this table does not train (any more).
+            settings = (
+                runs_of_entry.get((row_name, column), []) if (row_name, column) in trained else []
+            )
+            if settings:
+                rows += [_trained(table, row_name, column, runs) for runs in settings]
+            elif (row_name, column) in trained:
+                rows.append(replace(unmeasured, status=NOT_RUN, measure=table.measure_of(column)))
+            elif unmeasured.published is not None:
+                rows.append(replace(unmeasured, verdict=NOT_TRAINED, source=row.source))
     return rows
 
 
 def _by_setting(rows: Iterable[Record]) -> dict[tuple[str, str], list[list[Record]]]:
-    """Return the rows of each table entry (row, column), a list for each preset and setting."""
-    found: dict[tuple[str, str], dict[tuple[str, ...], list[Record]]] = {}
+    """Return (row, column) -> the rows of that entry, one list for each preset and setting."""
+    # (row, column) -> (preset, label, key) -> rows. The key of a run is made from all settings that
+    # decide its training, so runs of one preset with changed settings stay apart.
+    by_entry: dict[tuple[str, str], dict[tuple[str, ...], list[Record]]] = {}
     for row in rows:
-        settings = found.setdefault((row["row"], row["column"]), {})
+        settings = by_entry.setdefault((row["row"], row["column"]), {})
         settings.setdefault((row["preset"], row["label"], row["key"]), []).append(row)
-    return {entry: list(settings.values()) for entry, settings in found.items()}
+    return {entry: list(settings.values()) for entry, settings in by_entry.items()}
 
 
 def _trained(table: Table, row: str, column: str, runs: Sequence[Record]) -> ReportRow:
     """Make the ReportRow of one table entry at one preset and training setting."""
     first = runs[0]
     measure = table.measure_of(column)
-    printed = table.rows[row]
-    published = printed.published.get(column)
-    found = _numbers(table, row, column, runs)
-    ours = found.estimates.get(measure)
-    averaged = found.averaged[measure]
+    printed_row = table.rows[row]
+    published = printed_row.published.get(column)
+    numbers = _numbers(table, row, column, runs)
+    ours = numbers.estimates.get(measure)
+    averaged = numbers.averaged[measure]
 
-    # The verdict on the two numbers.
+    # Whether the two numbers may be compared. An indicative number is shown beside ours
+    # but compares with none of them; ``Column.indicative`` says why.
     protocol_is_papers = all(run["paper_protocol"] for run in runs)
     indicative = table.columns[column].indicative if published is not None else ""
     of_paper = protocol_is_papers and not indicative
     comparable = (
         of_paper
-        and measure not in found.mixed
+        and measure not in numbers.mixed
         and not is_timing(measure)
         and not (ours and ours.faulty)
     )
 
-    lost = _seeds(found.taken[measure]) - _seeds(averaged)
+    # Finished seeds whose value is impossible or not finite: measured, but in no mean.
+    lost = _seeds(numbers.taken[measure]) - _seeds(averaged)
 
-    if printed.diverges:
+    # The verdict. If the paper's own run diverged, there is no number to compare with: the question
+    # is only whether ours diverge too.
+    if printed_row.diverges:
         word = _divergence(runs, first["label"]) if of_paper else "-"
     else:
+        # Of a description of the model, such as a KL, less is no better than more.
         judged = comparable and not is_descriptive(measure)
         values = ours.values if ours else ()
-        published_sd = printed.spread.get(column)
+        published_sd = printed_row.spread.get(column)
         word = verdict(
             published,
             values,
@@ -222,19 +236,19 @@ def _trained(table: Table, row: str, column: str, runs: Sequence[Record]) -> Rep
     # Remarks on this row alone.
     status, reasons = _status(measure, runs, averaged, lost)
     signatures = sorted({Protocol(number["signature"]) for number in averaged})
-    notes = [printed.note, _kind(signatures), *reasons]
-    notes += _unlike(table, measure, found, protocol_is_papers, indicative)
-    notes += _flagged(runs, found.taken)
+    notes = [printed_row.note, _kind(signatures), *reasons]
+    notes += _unlike(table, measure, numbers, protocol_is_papers, indicative)
+    notes += _flagged(runs, numbers.taken)
 
     return ReportRow(
         row=row,
         column=column,
         published=published,
-        published_sd=printed.spread.get(column),
+        published_sd=printed_row.spread.get(column),
         ours=ours,
         difference=ours.mean - published if ours and published is not None and comparable else None,
         verdict=word,
-        beside={m: e for m, e in found.estimates.items() if m != measure},
+        beside={m: e for m, e in numbers.estimates.items() if m != measure},
         **_cost(runs)._asdict(),
         status=status,
         preset=first["preset"],
@@ -246,9 +260,9 @@ def _trained(table: Table, row: str, column: str, runs: Sequence[Record]) -> Rep
         key=first["key"],
         scope=_scope(signatures[0]) if signatures else "",
         lost={
-            m: of
-            for m, rows in found.taken.items()
-            if m not in found.estimates and (of := _lost(rows))
+            m: flag_kinds
+            for m, rows in numbers.taken.items()
+            if m not in numbers.estimates and (flag_kinds := _lost(rows))
         },
     )
 
@@ -275,15 +289,17 @@ def _numbers(table: Table, row: str, column: str, runs: Sequence[Record]) -> _Nu
     Metrics that have a column of their own are not shown beside it.
     """
     measure = table.measure_of(column)
-    there = {run["metric"] for run in runs} - _in_other_columns(table, row, column)
-    shown = [measure, *(m for m in BESIDE if m in there and m != measure)]
-    found = {m: taken(runs, m) for m in shown}
-    numbers = {m: averaged(rows) for m, rows in found.items()}
-    estimates = {m: e for m, rows in numbers.items() if (e := estimate(rows))}
+    stored = {run["metric"] for run in runs} - _in_other_columns(table, row, column)
+    shown = [measure, *(m for m in BESIDE if m in stored and m != measure)]
+
+    # Each is by metric. The first two have the entry's own measure even if it has no rows.
+    rows_of = {m: taken(runs, m) for m in shown}
+    averaged_rows = {m: averaged(rows) for m, rows in rows_of.items()}
+    estimates = {m: e for m, rows in averaged_rows.items() if (e := estimate(rows))}
     mixed = {
-        m: words for m, rows in found.items() if (words := unlike(r["signature"] for r in rows))
+        m: words for m, rows in rows_of.items() if (words := unlike(r["signature"] for r in rows))
     }
-    return _Numbers(found, numbers, estimates, mixed)
+    return _Numbers(rows_of, averaged_rows, estimates, mixed)
 
 
 class _Cost(NamedTuple):
@@ -297,44 +313,51 @@ class _Cost(NamedTuple):
 
 
 def _cost(runs: Sequence[Record]) -> _Cost:
-    done = [run for run in _first_of_seeds(runs) if run["status"] == Status.DONE]
-    timed = [run for run in done if run["clock"]] or done
-    packs = [run["pack"] for run in done if run["pack"] is not None]
+    # Each row of a run has the run's cost, whatever its metric, so one row a seed is enough.
+    finished = [run for run in _first_of_seeds(runs) if run["status"] == Status.DONE]
+
+    # Seconds by the processor's clock and seconds that passed are different things: never mix them.
+    timed = [run for run in finished if run["clock"]] or finished
+
+    packs = [run["pack"] for run in finished if run["pack"] is not None]
     return _Cost(
-        updates=mean_of(run["updates"] for run in done),
+        updates=mean_of(run["updates"] for run in finished),
         seconds=mean_of(run["seconds"] for run in timed),
         clock=timed[0]["clock"] if timed else "",
         pack=max(packs, default=None),
-        device="; ".join(sorted({run["device"] for run in done if run["device"]})),
+        device="; ".join(sorted({run["device"] for run in finished if run["device"]})),
     )
 
 
 def _unlike(
-    table: Table, measure: str, found: _Numbers, papers_protocol: bool, indicative: str
+    table: Table, measure: str, numbers: _Numbers, all_by_papers_protocol: bool, indicative: str
 ) -> Iterator[str]:
     """Yield why numbers of an entry do not compare with the printed one, or with one another.
 
     Args:
         table: The table.
         measure: What the paper printed there.
-        found: What was measured.
-        papers_protocol: Whether all runs have the paper's protocol.
+        numbers: What was measured.
+        all_by_papers_protocol: Whether all runs have the paper's protocol.
         indicative: Why the printed number compares with none of ours; empty if it does.
     """
     unjudged = "no verdict: " if table.printed else ""
-    if not papers_protocol:
-        yield f"{unjudged}{_unlike_the_papers(found.averaged[measure])}"
+    if not all_by_papers_protocol:
+        yield f"{unjudged}{_unlike_the_papers(numbers.averaged[measure])}"
     if indicative:
         yield f"the printed number is indicative, no verdict: {indicative}"
 
-    for m, words in found.mixed.items():
-        which = unjudged if m == measure else f"{heading(m)}: "
-        yield f"{which}measured under different protocols ({words})"
+    for m, words in numbers.mixed.items():
+        whose = unjudged if m == measure else f"{heading(m)}: "
+        yield f"{whose}measured under different protocols ({words})"
 
 
 def _unlike_the_papers(rows: Sequence[Record]) -> str:
     """Say in what the protocol of some rows is not the paper's, as far as it is known."""
+    # A protocol that asks for more examples than there are means all of them.
     ours = sorted({Protocol(row["signature"]).as_taken(points(row)) for row in rows})
+
+    # Results files of earlier versions lack the paper's protocol: there it is empty.
     papers = Protocol(max((row["paper_signature"] for row in rows), default=""))
     differs = differing(ours[0], papers) if ours else ""
     return f"not the paper's protocol ({differs or 'data or evaluation'})"
@@ -360,7 +383,7 @@ def _lost(rows: Iterable[Record]) -> tuple[str, ...]:
     return tuple(kind for kind in kinds(rows) if kind in flags.LOST)
 
 
-def _flagged(runs: Sequence[Record], found: Mapping[str, Sequence[Record]]) -> list[str]:
+def _flagged(runs: Sequence[Record], rows_of: Mapping[str, Sequence[Record]]) -> list[str]:
     """Return the flags of the runs and of their measures in words.
 
     Seeds with the same flag share a line.
@@ -368,10 +391,13 @@ def _flagged(runs: Sequence[Record], found: Mapping[str, Sequence[Record]]) -> l
     Args:
         runs: All rows of a table entry. Each row of a run has the run's own flags, whatever became
             of the run.
-        found: The rows of each measure that is shown.
+        rows_of: Metric -> its rows, for each metric that is shown.
     """
+    # (metric, flag) -> seeds. The metric "" stands for the training: flags of a run are repeated in
+    # the rows of all its metrics, so they are taken from there alone and left out of the metrics.
     seeds: dict[tuple[str, str], list[int]] = {}
-    for metric, rows in {"": runs, **found}.items():
+    for metric, rows in {"": runs, **rows_of}.items():
+        # An earlier measurement of a seed does not count any more, nor do its flags.
         for row in last_of_runs(rows) if metric else rows:
             for flag in flags.split(row["flags"]):
                 if (flags.kind_of(flag) in flags.OF_RUNS) == (metric == ""):
@@ -379,10 +405,10 @@ def _flagged(runs: Sequence[Record], found: Mapping[str, Sequence[Record]]) -> l
 
     several = len(_seeds(runs)) > 1
     lines = []
-    for (metric, flag), some in seeds.items():
-        distinct = list(dict.fromkeys(some))
+    for (metric, flag), seeds_with_flag in seeds.items():
+        distinct_seeds = list(dict.fromkeys(seeds_with_flag))
         which = (
-            f" (seed{'s' if len(distinct) > 1 else ''} {', '.join(map(str, distinct))})"
+            f" (seed{'s' if len(distinct_seeds) > 1 else ''} {', '.join(map(str, distinct_seeds))})"
             if several
             else ""
         )
@@ -391,24 +417,29 @@ def _flagged(runs: Sequence[Record], found: Mapping[str, Sequence[Record]]) -> l
 
 
 def _in_other_columns(table: Table, row: str, column: str) -> set[str]:
-    """Return measures of the same runs and evaluation that have columns of their own.
+    """Return the measures that other columns of the table show of the same runs and evaluation.
 
     They need not be shown beside this column.
     """
-    mine = table.columns[column].set
-    here = [
-        c for r, c in table.trained() if r == row and c != column and table.columns[c].set == mine
+    own_settings = table.columns[column].set
+    same_evaluation = [
+        c
+        for r, c in table.trained()
+        if r == row and c != column and table.columns[c].set == own_settings
     ]
-    return {table.measure_of(c) for c in here}
+    return {table.measure_of(c) for c in same_evaluation}
 
 
 def _divergence(runs: Sequence[Record], label: str) -> str:
     """Return the verdict on a run that diverged in the paper: did every seed that ended, too?"""
+    # Seeds that failed or are unfinished say nothing about divergence.
     ended = [
         s for run in _first_of_seeds(runs) if (s := run["status"]) in (Status.DONE, Status.DIVERGED)
     ]
     if not ended:
         return "-"
+
+    # One seed that finished is enough for "not diverged".
     return (DIVERGED if Status.DONE not in ended else NOT_DIVERGED) + (
         f", {label}" if label else ""
     )
@@ -421,9 +452,11 @@ def _survivors(runs: Iterable[Record], lost: set[int]) -> str:
     seeds whose measure is not finite or impossible; they count as diverged.
     """
     done = {run["seed"] for run in runs if run["status"] == Status.DONE}
-    gone = {run["seed"] for run in runs if run["status"] in (Status.FAILED, Status.DIVERGED)} | lost
-    tried = done | gone
-    return f", {len(tried) - len(gone)} of {len(tried)} seeds" if gone else ""
+    without_number = {
+        run["seed"] for run in runs if run["status"] in (Status.FAILED, Status.DIVERGED)
+    } | lost
+    tried = done | without_number  # lost seeds are in both sets
+    return f", {len(tried) - len(without_number)} of {len(tried)} seeds" if without_number else ""
 
 
 def _status(
@@ -440,18 +473,23 @@ def _status(
     seeds = _first_of_seeds(runs)
     parts = []
     reasons = []
+
+    # Seeds that did not finish.
     for status in (Status.FAILED, Status.DIVERGED, Status.PARTIAL, Status.TRAINED):
-        some = [run for run in seeds if run["status"] == status]
-        if some:
-            parts.append(f"{len(some)} {status}")
+        with_status = [run for run in seeds if run["status"] == status]
+        if with_status:
+            parts.append(f"{len(with_status)} {status}")
             reasons += [
-                f"seed {run['seed']} {status}: {run['reason']}" for run in some if run["reason"]
+                f"seed {run['seed']} {status}: {run['reason']}"
+                for run in with_status
+                if run["reason"]
             ]
 
+    # Seeds that finished but are not in the mean. If a flag already says why, no reason is added.
     done = [run for run in seeds if run["status"] == Status.DONE]
-    without = len(done) - len(numbers)
-    if without:
-        parts.append(f"{without} without a number")
+    missing = len(done) - len(numbers)
+    if missing:
+        parts.append(f"{missing} without a number")
         unflagged = _seeds(done) - _seeds(numbers) - lost
         reasons += [_why_without(measure, runs, unflagged)] if unflagged else []
     return ", ".join(parts), reasons
@@ -460,6 +498,7 @@ def _status(
 def _why_without(measure: str, runs: Iterable[Record], seeds: set[int]) -> str:
     was_measured = any(run["seed"] in seeds and run["metric"] == measure for run in runs)
     which = f"seed {', '.join(str(s) for s in sorted(seeds))}"
+
     if not was_measured:
         return f"{which}: {measure} was not measured"
     return f"{which}: {measure} was measured under another evaluation than is asked for"
@@ -467,10 +506,10 @@ def _why_without(measure: str, runs: Iterable[Record], seeds: set[int]) -> str:
 
 def _first_of_seeds(runs: Iterable[Record]) -> list[Record]:
     """Return the first row of each seed."""
-    found: dict[int, Record] = {}
+    by_seed: dict[int, Record] = {}
     for run in runs:
-        found.setdefault(run["seed"], run)
-    return list(found.values())
+        by_seed.setdefault(run["seed"], run)
+    return list(by_seed.values())
 
 
 def _seeds(rows: Iterable[Record]) -> set[int]:

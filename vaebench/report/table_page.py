@@ -49,20 +49,23 @@ def make(
         trails: Validation curves of the runs.
         summary: What ``summarize`` returns for the two, if the caller has it.
     """
-    shown, of_other_data = shown_beside(table, frame)
-    rows = summary if summary is not None and shown is table else summarize(shown, frame)
-    table = shown
+    shown_table, of_other_data = shown_beside(table, frame)
+    rows = (
+        summary if summary is not None and shown_table is table else summarize(shown_table, frame)
+    )
+    table = shown_table
 
-    without = ""
+    without_runs = ""
     if brief:
-        rows, without = _with_runs(rows, by_row=across.fits(table))
+        rows, without_runs = _with_runs(rows, by_row=across.fits(table))
 
+    # Note on a row -> its number in the grid; equal notes of several rows share one.
     marks = {
         note: i
         for i, note in enumerate(dict.fromkeys(n for row in rows for n in row.footnotes), start=1)
     }
 
-    above = [text for text in (without, of_other_data) if text]
+    above = [text for text in (without_runs, of_other_data) if text]
     return Page(
         title=table.caption,
         grid=grid(table, rows, marks, trails),
@@ -75,20 +78,20 @@ def make(
 
 
 def _with_runs(rows: list[ReportRow], by_row: bool) -> tuple[list[ReportRow], str]:
-    """Return the rows that have runs, and a sentence about the others that are trained here.
+    """Return the rows that have runs, and a sentence that names the entries without runs.
 
     All rows are returned if none has runs. With ``by_row`` rows are named without their columns.
     """
-    found = [row for row in rows if row.key]
-    if not found:
+    with_runs = [row for row in rows if row.key]
+    if not with_runs:
         return rows, ""
 
     names = (
         row.row if by_row else f"{row.row} / {row.column}" for row in rows if row.status == NOT_RUN
     )
-    others = list(dict.fromkeys(names))
-    more = f"; and {len(others) - FEW} more" if len(others) > FEW else ""
-    return found, f"not run: {'; '.join(others[:FEW])}{more}" if others else ""
+    missing = list(dict.fromkeys(names))
+    further = f"; and {len(missing) - FEW} more" if len(missing) > FEW else ""
+    return with_runs, f"not run: {'; '.join(missing[:FEW])}{further}" if missing else ""
 
 
 def grid(
@@ -103,21 +106,26 @@ def grid(
     entry is a line. Columns that are empty throughout are left out, except those of the verdict.
     Tables without published numbers have no verdict column.
     """
-    records, always = (across.records if across.fits(table) else _records)(table, rows, marks)
+    records, always_shown = (across.records if across.fits(table) else _records)(table, rows, marks)
+
+    # Removing and adding again puts ``notes`` last, behind the curve.
     for record in records:
         trail = trails.get(record.pop("key"))
         notes = record.pop("notes")
         record |= {"curve": drawn(trail) if trail else "", "notes": notes}
 
-    several = len({r.preset for r in rows if r.preset}) > 1
-    unasked = ("preset",) if table.printed else ("preset", "verdict")
+    several_presets = len({r.preset for r in rows if r.preset}) > 1
+
+    # The preset is only shown if rows differ in it. Verdicts need published numbers, and are then
+    # among the headers that always stay.
+    never_for_content = ("preset",) if table.printed else ("preset", "verdict")
 
     def shown(header: str) -> bool:
-        if header in always or (header == "preset" and several):
+        if header in always_shown or (header == "preset" and several_presets):
             return True
-        return header not in unasked and any(record[header] for record in records)
+        return header not in never_for_content and any(record[header] for record in records)
 
-    headers = tuple(filter(shown, records[0] if records else always))
+    headers = tuple(filter(shown, records[0] if records else always_shown))
     return Grid(
         headers=headers,
         lines=tuple(tuple(record[h] for h in headers) for record in records),

@@ -32,9 +32,11 @@ def write(page: Page, width: int | None = None, colour: bool = False) -> str:
         blocks.append(f"{grid(section.grid, width, colour)}\n{filled(section.sentence, width)}")
 
     if page.footnotes:
-        most = min(WIDTH, width or WIDTH)
+        note_width = min(WIDTH, width or WIDTH)
         blocks.append(
-            "\n".join(textwrap.fill(note, most, subsequent_indent="  ") for note in page.footnotes)
+            "\n".join(
+                textwrap.fill(note, note_width, subsequent_indent="  ") for note in page.footnotes
+            )
         )
     return "\n\n".join(blocks) + "\n"
 
@@ -52,37 +54,43 @@ def grid(whole: Grid, width: int | None = None, colour: bool = False) -> str:
     """
 
     def finished(text: str, columns: Sequence[int]) -> str:
+        """Return a ruled grid of these columns, coloured if that is asked for."""
         return (
             colours.grid(text, [whole.headers[i] for i in columns])
             if colour and whole.lines
             else text
         )
 
-    every = range(len(whole.headers))
-    text = _ruled(whole, every, whole.lines)
+    all_columns = range(len(whole.headers))
+    text = _ruled(whole, all_columns, whole.lines)
     if width is None or _width(text) <= width:
-        return finished(text, every)
+        return finished(text, all_columns)
 
+    # It is too wide: first wrap long cells, then break the grid into groups of columns.
     lines = [
         tuple(textwrap.fill(cell, WORDS) if len(cell) > WORDS else cell for cell in line)
         for line in whole.lines
     ]
 
-    # Fill each part with columns up to the width; at least one beside the leading ones.
+    # Fill each group with columns up to the width; at least one beside the leading ones, even if
+    # that is too wide. A column number is a place in ``whole.headers``.
     leading = list(range(whole.leading))
-    parts = [leading]
+    column_groups = [leading]
     for column in range(whole.leading, len(whole.headers)):
-        wider = [*parts[-1], column]
-        if len(wider) > len(leading) + 1 and _width(_ruled(whole, wider, lines)) > width:
-            parts.append([*leading, column])
+        one_more = [*column_groups[-1], column]
+        if len(one_more) > len(leading) + 1 and _width(_ruled(whole, one_more, lines)) > width:
+            column_groups.append([*leading, column])
         else:
-            parts[-1] = wider
+            column_groups[-1] = one_more
 
-    first, *others = parts
-    texts = [finished(_ruled(whole, first, lines), first)]
-    for part in others:
-        filled_lines = [line for line in lines if any(line[i] for i in part[len(leading) :])]
-        texts.append(finished(_ruled(whole, part, filled_lines), part))
+    first_group, *other_groups = column_groups
+    texts = [finished(_ruled(whole, first_group, lines), first_group)]
+    for columns_of_part in other_groups:
+        # A line whose cells in this group are all empty says nothing in it.
+        filled_lines = [
+            line for line in lines if any(line[i] for i in columns_of_part[len(leading) :])
+        ]
+        texts.append(finished(_ruled(whole, columns_of_part, filled_lines), columns_of_part))
     return "\n\n".join(texts)
 
 

@@ -21,10 +21,10 @@ def footnotes(summary: Summary) -> Iterator[str]:
         if not is_timing(summary.table.measure_of(column)):
             continue
 
-        here = [r for r in summary.rows if r.column == column]
-        if any(r.ours for r in here):
-            yield _clock(column, here)
-        yield from ratios(column, here)
+        rows_of_column = [r for r in summary.rows if r.column == column]
+        if any(r.ours for r in rows_of_column):
+            yield _clock(column, rows_of_column)
+        yield from ratios(column, rows_of_column)
 
 
 COUNTED = {
@@ -54,31 +54,35 @@ def ratios(column: str, rows: list[ReportRow]) -> Iterator[str]:
     There is one for each row after the first of a setting. Our ratio needs both rows on the same
     kind of device, with as many seeds side by side. Its error is that of the means over seeds.
     """
-    for setting in dict.fromkeys((r.preset, r.label) for r in rows if r.ours) or [("", "")]:
-        some = [r for r in rows if (r.preset, r.label) == setting or not r.preset]
-        for r in some[1:]:
-            parts = [_published(some[0], r), _ours(some[0], r)]
+    # Without any runs the published ratios are still given.
+    for setting in dict.fromkeys((row.preset, row.label) for row in rows if row.ours) or [("", "")]:
+        # Rows without a preset have no runs: only their published number enters. The
+        # first row is the denominator of all ratios.
+        compared = [row for row in rows if (row.preset, row.label) == setting or not row.preset]
+        for row in compared[1:]:
+            parts = [_published(compared[0], row), _ours(compared[0], row)]
             if any(parts):
-                yield f"{column}, {r.row} / {some[0].row}: {', '.join(filter(None, parts))}."
+                yield f"{column}, {row.row} / {compared[0].row}: {', '.join(filter(None, parts))}."
 
 
-def _published(base: ReportRow, r: ReportRow) -> str:
+def _published(base: ReportRow, row: ReportRow) -> str:
     return (
-        f"{r.published / base.published:.1f} published"
-        if base.published and r.published is not None
+        f"{row.published / base.published:.1f} published"
+        if base.published and row.published is not None
         else ""
     )
 
 
-def _ours(base: ReportRow, r: ReportRow) -> str:
-    if not (base.ours and r.ours and base.ours.mean > 0 and r.ours.mean > 0):
+def _ours(base: ReportRow, row: ReportRow) -> str:
+    if not (base.ours and row.ours and base.ours.mean > 0 and row.ours.mean > 0):
         return ""
-    if (base.device, base.pack) != (r.device, r.pack):
+    if (base.device, base.pack) != (row.device, row.pack):
         return "ours not given: other devices, or other numbers of seeds side by side"
 
-    ratio = r.ours.mean / base.ours.mean
+    # Of independent errors the relative ones of numerator and denominator add in squares.
+    ratio = row.ours.mean / base.ours.mean
     error = ""
-    if base.se is not None and r.se is not None:
-        error = f" ± {ratio * math.hypot(base.se / base.ours.mean, r.se / r.ours.mean):.1g}"
+    if base.se is not None and row.se is not None:
+        error = f" ± {ratio * math.hypot(base.se / base.ours.mean, row.se / row.ours.mean):.1g}"
 
-    return f"{ratio:.1f}{error} ours" + (f" (preset {r.preset})" if r.preset != "paper" else "")
+    return f"{ratio:.1f}{error} ours" + (f" (preset {row.preset})" if row.preset != "paper" else "")

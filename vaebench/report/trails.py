@@ -45,17 +45,17 @@ Trails = Mapping[str, Trail]
 
 def stored(store: Store, cells: Iterable[Cell], seeds: Sequence[int]) -> Trails:
     """Return, for each cell, the trail of the first seed that has a curve that can be read."""
-    found: dict[str, Trail] = {}
+    by_key: dict[str, Trail] = {}
     for cell in cells:
-        if cell.key in found:
+        if cell.key in by_key:
             continue
 
         for seed in seeds:
             trail = _read(store.run_dir(cell.key, seed) / run_files.CURVE, cell)
             if trail is not None:
-                found[cell.key] = trail
+                by_key[cell.key] = trail
                 break
-    return found
+    return by_key
 
 
 def _read(path: Path, cell: Cell) -> Trail | None:
@@ -86,16 +86,19 @@ def drawn(trail: Trail) -> str:
 def _blocks(values: list[float]) -> str:
     if not values:
         return ""
-    length = min(LENGTH, len(values))
-    cuts = [round(i * len(values) / length) for i in range(length + 1)]
-    means = [math.fsum(values[a:b]) / (b - a) for a, b in pairwise(cuts)]
 
-    low = min(means)
+    # Means over ``length`` groups of consecutive validations, whose sizes differ by at most one.
+    length = min(LENGTH, len(values))
+    edges = [round(i * len(values) / length) for i in range(length + 1)]
+    means = [math.fsum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
+
+    # The scale ends at the upper quartile, or at the maximum if the quartile is the minimum.
+    lowest = min(means)
     quartile = sorted(means)[math.ceil(3 * (length - 1) / 4)]
-    top = quartile if quartile > low else max(means)
-    if top <= low:
+    top = quartile if quartile > lowest else max(means)
+    if top <= lowest:
         return BLOCKS[0] * length
 
-    last = len(BLOCKS) - 1
-    heights = (round((v - low) / (top - low) * last) for v in means)
-    return "".join(BLOCKS[min(last, height)] for height in heights)
+    last_block = len(BLOCKS) - 1
+    heights = (round((v - lowest) / (top - lowest) * last_block) for v in means)
+    return "".join(BLOCKS[min(last_block, height)] for height in heights)

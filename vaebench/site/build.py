@@ -86,8 +86,11 @@ class TableView:
     @property
     def hours(self) -> float:
         """Recorded hours of training and evaluation of all runs that are shown."""
-        once = self.results.frame.drop_duplicates(["key", "seed"])
-        return float(once["seconds"].sum() + once["eval_seconds"].fillna(0).sum()) / 3600
+        one_line_a_run = self.results.frame.drop_duplicates(["key", "seed"])
+        return (
+            float(one_line_a_run["seconds"].sum() + one_line_a_run["eval_seconds"].fillna(0).sum())
+            / 3600
+        )
 
 
 def view(results: Results) -> TableView:
@@ -145,12 +148,15 @@ def build(folder: Path, results: Sequence[Results], samples: Sampler | None = No
     # If tables share a run, its page belongs to the last of them.
     shown_in = {run: view.name for view in views for run in view.results.runs()}
     for i in steps("tables written", len(views)):
-        each = views[i]
-        curves = each.results.curves()
-        write(f"table/{each.name}.html", _table_page(pages, each, curves))
+        # Curves are read for one table at a time: all together may be too many for the memory.
+        table_view = views[i]
+        curves = table_view.results.curves()
+        write(f"table/{table_view.name}.html", _table_page(pages, table_view, curves))
 
-        wanted = [run for run in each.results.runs() if shown_in[run] == each.name]
-        for name, content in _run_pages(pages, each.results, curves, wanted, samples):
+        runs_of_page = [
+            run for run in table_view.results.runs() if shown_in[run] == table_view.name
+        ]
+        for name, content in _run_pages(pages, table_view.results, curves, runs_of_page, samples):
             write(name, content)
 
     return 2 + len(views) + len(shown_in)
@@ -162,13 +168,13 @@ def build(folder: Path, results: Sequence[Results], samples: Sampler | None = No
 def _table_page(pages: Environment, shown: TableView, curves: Curves) -> str:
     table = shown.table
     page = table_page.make(table, shown.results.frame, summary=shown.rows)
-    drawn = {preset: figures.curves(runs) for preset, runs in curves.items()}
+    spec_of_preset = {preset: figures.curves(runs) for preset, runs in curves.items()}
     return pages.get_template("table.html").render(
         view=shown,
         table=table,
         page=page,
         dots=figures.differences(table, shown.rows),
-        curves={preset: spec for preset, spec in drawn.items() if spec},
+        curves={preset: spec for preset, spec in spec_of_preset.items() if spec},
         commands=_commands(table.name, shown.results.frame["preset"]),
         runs=_listed(shown.results.frame),
         at="..",
@@ -180,21 +186,26 @@ def _commands(table: str, presets: Iterable[str]) -> list[str]:
 
     If nothing is shown, they are those of the paper's preset.
     """
-    named = [[f"preset={preset}"] if preset != "paper" else [] for preset in dict.fromkeys(presets)]
+    preset_arguments = [
+        [f"preset={preset}"] if preset != "paper" else [] for preset in dict.fromkeys(presets)
+    ]
     return [
-        join(["vaebench", verb, f"table={table}", *words])
-        for words in named or [[]]
+        join(["vaebench", verb, f"table={table}", *arguments])
+        for arguments in preset_arguments or [[]]
         for verb in ("run", "report")
     ]
 
 
 def _listed(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a line for each run of a table, with the name of its page."""
-    once = frame.drop_duplicates(["key", "seed"])
-    wanted = ("row", "column", "preset", "seed", "status", "updates", "seconds", "device")
+    one_line_a_run = frame.drop_duplicates(["key", "seed"])
+    shown_columns = ("row", "column", "preset", "seed", "status", "updates", "seconds", "device")
     return [
-        {**{k: r[k] for k in wanted}, "page": page_of((r["key"], r["seed"]))}
-        for r in once.to_dict("records")
+        {
+            **{column: line[column] for column in shown_columns},
+            "page": page_of((line["key"], line["seed"])),
+        }
+        for line in one_line_a_run.to_dict("records")
     ]
 
 
@@ -218,44 +229,54 @@ def _run_pages(
     template = pages.get_template("run.html")
     settings = {key: _settings(cell.config) for key, cell in results.cells.items()}
 
-    by_run: dict[Run, list[Record]] = {}
-    columns: dict[tuple[str, ...], dict[str, None]] = {}
+    # Run -> its rows; (key, preset, row) -> columns that share these runs, in their order.
+    lines_of_run: dict[Run, list[Record]] = {}
+    columns_of_run: dict[tuple[str, ...], dict[str, None]] = {}
     for line in records(results.frame):
-        by_run.setdefault((line["key"], line["seed"]), []).append(line)
-        columns.setdefault((line["key"], line["preset"], line["row"]), {})[line["column"]] = None
+        lines_of_run.setdefault((line["key"], line["seed"]), []).append(line)
+        columns_of_run.setdefault((line["key"], line["preset"], line["row"]), {})[
+            line["column"]
+        ] = None
 
     curve_of = {
-        (preset, c.row, c.column, c.seed): c for preset, runs in curves.items() for c in runs
+        (preset, curve.row, curve.column, curve.seed): curve
+        for preset, runs in curves.items()
+        for curve in runs
     }
 
     for i in steps("runs", len(wanted)):
         run = wanted[i]
         key, seed = run
-        first = by_run[run][0]
+        first_line = lines_of_run[run][0]
         cell = results.cells.get(key)
 
         # Pictures are files of their own, beside the page.
-        drawn = samples(results.folders[run]) if samples and run in results.folders else Samples()
-        files = [
-            f"{page_of(run).removesuffix('.html')}-{n}.png" for n in range(len(drawn.pictures))
+        drawn_samples = (
+            samples(results.folders[run]) if samples and run in results.folders else Samples()
+        )
+        picture_names = [
+            f"{page_of(run).removesuffix('.html')}-{n}.png"
+            for n in range(len(drawn_samples.pictures))
         ]
-        yield from zip(files, drawn.pictures, strict=True)
+        yield from zip(picture_names, drawn_samples.pictures, strict=True)
 
         # Columns that share a run have its curve under the first of these columns.
-        preset = first["preset"]
-        row = first["row"]
-        under = [curve_of.get((preset, row, column, seed)) for column in columns[key, preset, row]]
+        preset = first_line["preset"]
+        row = first_line["row"]
+        curves_of_run = [
+            curve_of.get((preset, row, column, seed)) for column in columns_of_run[key, preset, row]
+        ]
         yield (
             page_of(run),
             template.render(
                 table=results.table,
-                first=first,
-                measures=_measures(by_run[run]),
-                curve=figures.curves([curve for curve in under if curve]),
+                first=first_line,
+                measures=_measures(lines_of_run[run]),
+                curve=figures.curves([curve for curve in curves_of_run if curve]),
                 config=settings.get(key, {}),
-                command=_command(first, cell.changed if cell else ()),
-                pictures=[Path(name).name for name in files],
-                documents=drawn.documents,
+                command=_command(first_line, cell.changed if cell else ()),
+                pictures=[Path(name).name for name in picture_names],
+                documents=drawn_samples.documents,
                 at="..",
             ),
         )
@@ -263,7 +284,7 @@ def _run_pages(
 
 def _measures(lines: Iterable[Record]) -> list[dict[str, str]]:
     """Return the measures of one run, each once, even if several columns of a table show it."""
-    wanted = (
+    shown_columns = (
         "metric",
         "value",
         "unit",
@@ -275,12 +296,12 @@ def _measures(lines: Iterable[Record]) -> list[dict[str, str]]:
         "flags",
     )
 
-    once: dict[tuple[str, str], Record] = {}
+    by_measure: dict[tuple[str, str], Record] = {}
     for line in lines:
         if line["metric"]:
-            once.setdefault((line["metric"], line["signature"]), line)
+            by_measure.setdefault((line["metric"], line["signature"]), line)
 
-    return [{name: _shown(line[name]) for name in wanted} for line in once.values()]
+    return [{name: _shown(line[name]) for name in shown_columns} for line in by_measure.values()]
 
 
 def _shown(value: Any) -> str:

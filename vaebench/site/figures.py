@@ -24,9 +24,13 @@ def curves(runs: Sequence[Curve]) -> Spec | None:
     None if there is nothing to draw.
     """
     traces = []
-    looks: dict[tuple[str, str], int] = {}
+    look_of_entry: dict[tuple[str, str], int] = {}
     for row, column, seed, points in runs:
-        turn, place = divmod(looks.setdefault((row, column), len(looks)), len(COLOURS))
+        # The n-th entry has the n-th colour; after a round of all colours the next line style.
+        # An entry without points takes its look too, so those of the others do not depend on it.
+        round_of_colours, colour = divmod(
+            look_of_entry.setdefault((row, column), len(look_of_entry)), len(COLOURS)
+        )
         if not points:
             continue
 
@@ -37,7 +41,11 @@ def curves(runs: Sequence[Curve]) -> Spec | None:
                 "y": [round(y, 4) for _, y in points],
                 "name": name,
                 "mode": "lines",
-                "line": {"width": 1.5, "color": COLOURS[place], "dash": DASHES[turn % len(DASHES)]},
+                "line": {
+                    "width": 1.5,
+                    "color": COLOURS[colour],
+                    "dash": DASHES[round_of_colours % len(DASHES)],
+                },
                 "hovertemplate": (
                     f"{_plain(name)}, seed {seed}<br>update %{{x:,}}: %{{y:.2f}}<extra></extra>"
                 ),
@@ -65,6 +73,7 @@ def differences(table: Table, rows: Iterable[ReportRow]) -> Spec | None:
         return None
 
     names = [_entry(r) for r in compared]
+    # Everything is drawn relative to the published number, which is at 0.
     ours: Spec = {
         "x": [round(r.difference, 4) for r in compared if r.difference is not None],
         "y": names,
@@ -95,6 +104,7 @@ def differences(table: Table, rows: Iterable[ReportRow]) -> Spec | None:
         "hovertemplate": "%{y}<br>%{text}<extra></extra>",
     }
 
+    # The margin, over the whole height: ``paper`` coordinates go from 0 to 1.
     band = {
         "type": "rect",
         "xref": "x",
@@ -111,6 +121,7 @@ def differences(table: Table, rows: Iterable[ReportRow]) -> Spec | None:
 
     layout = {
         "xaxis": {"title": {"text": "ours minus published"}, "zeroline": True},
+        # Plotly counts from below; a table is read from above.
         "yaxis": {"autorange": "reversed", "automargin": True, "type": "category"},
         "shapes": [band],
         "height": 70 + 28 * len(compared),
@@ -126,9 +137,9 @@ def _entry(row: ReportRow) -> str:
 def _beside(row: ReportRow) -> str:
     assert row.ours is not None
     error = row.ours.error
-    over = f"{row.n} seeds" if row.n > 1 else "one seed; bar: error of its evaluation"
+    seeds = f"{row.n} seeds" if row.n > 1 else "one seed; bar: error of its evaluation"
     return (
-        f"ours {row.ours.mean:.4g}{f' ± {error:.2g}' if error else ''} ({over}), "
+        f"ours {row.ours.mean:.4g}{f' ± {error:.2g}' if error else ''} ({seeds}), "
         f"published {row.published:g}"
     )
 

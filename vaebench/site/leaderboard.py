@@ -66,32 +66,33 @@ class Board:
 
 def boards(results: Iterable[Results]) -> list[Board]:
     """Return a board for each data set and kind of number; runs that tables share appear once."""
-    found: dict[tuple[str, str], dict[str, Place]] = {}
+    # (data, kind of number) -> key of the runs -> place. The first table that has a run names it.
+    by_board: dict[tuple[str, str], dict[str, Place]] = {}
     for result in results:
-        for (row, column, preset, key, signature), alike in _alike(result).items():
-            rows = averaged(alike)
-            number = estimate(rows)
-            if number is None or number.faulty:
+        for (row, column, preset, key, signature), rows_alike in _alike(result).items():
+            rows_of_mean = averaged(rows_alike)
+            number = estimate(rows_of_mean)
+            if number is None or number.faulty:  # its flags forbid to judge it, so to rank it
                 continue
 
-            updates = mean_of(row["updates"] for row in alike)
+            updates = mean_of(row["updates"] for row in rows_alike)
             place = Place(result.table.name, row, column, preset, key, number, updates)
-            found.setdefault(_kind(Protocol(signature)), {}).setdefault(key, place)
+            by_board.setdefault(_kind(Protocol(signature)), {}).setdefault(key, place)
 
     return [
         Board(data, kind, tuple(sorted(places.values(), key=lambda place: place.number.mean)))
-        for (data, kind), places in sorted(found.items())
+        for (data, kind), places in sorted(by_board.items())
     ]
 
 
 def _alike(result: Results) -> dict[tuple[str, ...], list[Record]]:
     """Group the rows of finished runs by row, column, preset, key and signature."""
-    found: dict[tuple[str, ...], list[Record]] = {}
+    by_name: dict[tuple[str, ...], list[Record]] = {}
     for row in only_current(records(result.frame)):
         if row["status"] == Status.DONE and row["metric"] in MEASURES:
             name = tuple(row[part] for part in ("row", "column", "preset", "key", "signature"))
-            found.setdefault(name, []).append(row)
-    return found
+            by_name.setdefault(name, []).append(row)
+    return by_name
 
 
 def _kind(signature: Protocol) -> tuple[str, str]:
@@ -99,5 +100,5 @@ def _kind(signature: Protocol) -> tuple[str, str]:
     parts = dict(signature.parts)
     data = parts.pop("data", "")
     measure = parts.pop("measure")
-    rest = [f"{name} {value}" for name, value in parts.items() if name not in NO_KIND]
-    return data, ", ".join([measure, *rest])
+    other_parts = [f"{name} {value}" for name, value in parts.items() if name not in NO_KIND]
+    return data, ", ".join([measure, *other_parts])

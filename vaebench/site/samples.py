@@ -24,13 +24,15 @@ def of_run(folder: Path) -> Samples:
         trained = trained_run.load(folder)
         splits = trained.splits
         if splits.tokens:
-            how = generation.Decoding("sample", longest=splits.shape[0])
-            found = generation.drawn(trained.model, NUMBER, 0, how)
-            return Samples(documents=[text_of(d.words, splits.vocabulary) for d in found])
+            decoding = generation.Decoding("sample", longest=splits.shape[0])
+            documents = generation.drawn(trained.model, NUMBER, 0, decoding)
+            return Samples(
+                documents=[text_of(document.words, splits.vocabulary) for document in documents]
+            )
 
-        x = generation.drawn_images(trained.model, NUMBER, 0)
+        pixels = generation.drawn_images(trained.model, NUMBER, 0)
     except UserError:
         return Samples()
 
-    picture = mosaic(rows_of(x.numpy().reshape(len(x), *splits.picture), 8))
+    picture = mosaic(rows_of(pixels.numpy().reshape(len(pixels), *splits.picture), 8))
     return Samples(pictures=[images.image(lambda canvas: images.pixels(canvas, picture), "png")])

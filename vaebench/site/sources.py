@@ -80,6 +80,8 @@ def thinned(points: Sequence[tuple[int, float]], most: int = MOST) -> list[tuple
     """Return at most ``most`` of the points, evenly spaced, and the last one."""
     step = max(1, math.ceil(len(points) / most))
     kept = list(points[::step])
+
+    # The last point says where a run stands. It replaces the one before if there are enough.
     if points and kept[-1] is not points[-1]:
         kept[-1:] = [points[-1]] if len(kept) >= most else [kept[-1], points[-1]]
     return kept
@@ -111,9 +113,9 @@ def left_out(root: Path, results: Sequence[Results]) -> int:
 
     Such runs have changed settings, or belong to tables that are not shown.
     """
-    shown = {run for result in results for run in result.folders}
+    shown_runs = {run for result in results for run in result.folders}
     with index.opened(Store(root)) as known:
-        return sum(run not in shown for run in known.runs())
+        return sum(run not in shown_runs for run in known.runs())
 
 
 def of_store(table: Table, root: Path, presets: Collection[str]) -> Results:
@@ -123,23 +125,24 @@ def of_store(table: Table, root: Path, presets: Collection[str]) -> Results:
     store = Store(root)
     frames = []
     by_key: dict[str, Cell] = {}
-    chosen: dict[str, tuple[list[Cell], list[int]]] = {}
+    cells_and_seeds: dict[str, tuple[list[Cell], list[int]]] = {}
 
     for preset in (name for name in catalogue.presets_of(table) if name in presets):
-        some = cells(table, catalogue.load_preset(preset), [f"run.results={root}"])
-        seeds = store.seeds(some)
-        frame = store.frame(some, seeds)
+        cells_of_preset = cells(table, catalogue.load_preset(preset), [f"run.results={root}"])
+        seeds = store.seeds(cells_of_preset)
+        frame = store.frame(cells_of_preset, seeds)
         if len(frame):
             frames.append(frame)
-            chosen[preset] = some, seeds
-            by_key |= {cell.key: cell for cell in some}
+            cells_and_seeds[preset] = cells_of_preset, seeds
+            by_key |= {cell.key: cell for cell in cells_of_preset}
 
+    # Curves are read when a page is written, and then only those of one table at a time.
     whole = pd.concat(frames, ignore_index=True) if frames else long_frame.empty()
     folders = {run: store.run_dir(*run) for run in _runs(whole)}
     return Results(
         table,
         whole,
-        lambda: {p: list(_of_runs(store, *of)) for p, of in chosen.items()},
+        lambda: {p: list(_of_runs(store, *chosen)) for p, chosen in cells_and_seeds.items()},
         by_key,
         folders,
     )
@@ -165,12 +168,12 @@ def of_files(table: Table, sources: Sequence[str]) -> Results:
 
     Raises UserError if a file cannot be read. A file without the table is skipped.
     """
-    known = shipped.has_results(table.name)
-    wanted = [source for source in sources if source != shipped.WORD or known]
+    is_shipped = shipped.has_results(table.name)
+    wanted_sources = [source for source in sources if source != shipped.WORD or is_shipped]
 
-    files = recorded.read_files(wanted, [table.name])
+    files = recorded.read_files(wanted_sources, [table.name])
     frame = recorded.under_own_names(
-        files.frame if wanted else long_frame.empty(),
+        files.frame if wanted_sources else long_frame.empty(),
         table,
     ).reset_index(drop=True)
 

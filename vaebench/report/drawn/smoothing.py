@@ -81,12 +81,12 @@ def draw(figure: Canvas, points: list[Point]) -> None:
 
 def _curves(points: list[Point]) -> list[tuple[str, str, list[Point]]]:
     """Return (smoothing, temperature in words, its points) of each curve, in their order."""
-    found: dict[tuple[str, str], list[Point]] = {}
+    by_curve: dict[tuple[str, str], list[Point]] = {}
     for p in points:
-        found.setdefault(
+        by_curve.setdefault(
             (p["smoothing"].replace("_", " "), f"{p['setting']} {p['temperature']:g}"), []
         ).append(p)
-    return [(name, label, curve) for (name, label), curve in found.items()]
+    return [(name, label, curve) for (name, label), curve in by_curve.items()]
 
 
 SMOOTHING = Drawing(points, grid, draw, NOTES)

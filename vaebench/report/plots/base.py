@@ -48,11 +48,13 @@ class Plot:
         has none, all its rows are.
         """
         entries = table.trained()
-        fitting = [row for row, column in entries if table.measure_of(column) in self.of]
+        expected = [row for row, column in entries if table.measure_of(column) in self.of]
         drawn = set(frame["row"])
 
         return [
-            row for row in dict.fromkeys(fitting or (row for row, _ in entries)) if row not in drawn
+            row
+            for row in dict.fromkeys(expected or (row for row, _ in entries))
+            if row not in drawn
         ]
 
 
@@ -61,8 +63,9 @@ def runs_of(store: Store, cells: list[Cell], seeds: list[int]) -> list[tuple[Cel
 
     If cells of a row share a run, only the first of them is returned.
     """
-    first: dict[tuple[str, str, str], Cell] = {}
+    # (table, row, key of the run) -> cell
+    first_cell: dict[tuple[str, str, str], Cell] = {}
     for cell in cells:
-        first.setdefault((cell.table, cell.row, cell.key), cell)
+        first_cell.setdefault((cell.table, cell.row, cell.key), cell)
 
-    return [(c, s) for c in first.values() for s in seeds if store.run_dir(c.key, s).is_dir()]
+    return [(c, s) for c in first_cell.values() for s in seeds if store.run_dir(c.key, s).is_dir()]

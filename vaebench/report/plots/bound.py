@@ -59,11 +59,17 @@ def mean_curve(runs: pd.DataFrame, value: str = "valid_bound") -> pd.Series:
 
     It is NaN if any seed is not finite.
     """
+    # Updates x seeds. ``dropna=False`` keeps an update whose values are all NaN.
     wide = runs.pivot_table(
         index="update", columns="seed", values=value, aggfunc="last", dropna=False
     )
-    seen = runs.groupby("update")["seed"].nunique()
-    return wide[(seen == runs["seed"].nunique()).reindex(wide.index)].mean(axis=1, skipna=False)
+
+    # A value that is NaN counts as a validation: the mean is NaN there, and the line has a gap. A
+    # mean over those seeds alone that go on would jump where another one ends.
+    seeds_with_update = runs.groupby("update")["seed"].nunique()
+    return wide[(seeds_with_update == runs["seed"].nunique()).reindex(wide.index)].mean(
+        axis=1, skipna=False
+    )
 
 
 def _draw(panel: Axes, runs: pd.DataFrame, column: str, colour: str) -> None:

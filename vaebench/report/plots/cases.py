@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 def collect_cases(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
     """Return ``collect_curves`` with a column ``cases``: updates times the examples of a batch."""
     frame = collect_curves(store, cells, seeds)
+
+    # The curves count updates. Two columns may have batches of different sizes.
     batches = {(cell.row, cell.column): cell.train.batch for cell in cells}
-    places = zip(frame["row"], frame["column"], strict=True)
-    frame["cases"] = frame["update"] * [batches[place] for place in places]
+    entries = zip(frame["row"], frame["column"], strict=True)
+    frame["cases"] = frame["update"] * [batches[entry] for entry in entries]
     return frame
 
 
@@ -41,11 +43,13 @@ def draw_cases(figure: Figure, frame: pd.DataFrame) -> None:
             if not len(runs):
                 continue
 
+            # The frame may come from a file, without its cells: the batch follows from any line.
             batch = int(runs["cases"].iloc[0] // runs["update"].iloc[0])
             for value, line, name in (
                 ("valid_bound", "-", "validation"),
                 ("train_bound", "--", "training"),
             ):
+                # Curves are positive nats; the figure shows the lower bound, hence the minus.
                 mean = mean_curve(runs, value)
                 panel.plot(
                     mean.index * batch,

@@ -57,6 +57,7 @@ def collect(
     """
     import pandas as pd
 
+    # A damaged curve must not hide those of the other runs, so its error is kept for later.
     lines: list[tuple[object, ...]] = []
     refused: list[UserError] = []
     for cell, seed in runs_of(store, cells, seeds):
@@ -75,6 +76,8 @@ def collect(
     frame = pd.DataFrame(
         lines, columns=["table", "row", "column", "seed", "update", *wanted, *more]
     )
+
+    # The types are set so that a frame without lines has them too.
     types = {**dict.fromkeys(("table", "row", "column"), "str"), "seed": "int64", "update": "int64"}
     frame = frame.astype({**types, **dict.fromkeys((*wanted, *more), "float64")})
     return frame.drop(columns=[c for c in more if frame[c].isna().all()])
@@ -115,9 +118,12 @@ def _read(
     except FileNotFoundError:
         return []
 
+    # A process that was killed may leave half a line at the end: cut after the last newline.
     complete = text[: text.rfind("\n") + 1]
     reader = csv.DictReader(io.StringIO(complete))
     columns = ("update", *wanted)
+
+    # A file without a header has no lines either, so no column is missed.
     missing = [c for c in columns if c not in (reader.fieldnames or columns)]
     if missing and only:
         return []
@@ -135,6 +141,7 @@ def _read(
 
 
 def _number(line: dict[str, str], column: str) -> float:
+    # Files without the column ``unit`` have bounds of the opposite sign (see above).
     value = float(line.get(column) or "nan")
     turned = column in BOUNDS and "unit" not in line
     return -value if turned else value

@@ -34,6 +34,7 @@ def of_frame(frame: pd.DataFrame) -> pd.DataFrame:
 
     lines = []
     for run in measured(frame, MEASURE):
+        # ``curve`` maps a step to per cent of wrong pixels; its keys are texts, as JSON has them.
         extra = json.loads(run["extra"]) if run["extra"] else {}
         for step, wrong in extra.get("curve", {}).items():
             error = extra.get("curve_error", {}).get(step)

@@ -36,10 +36,14 @@ def collect(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
 def improvements(frame: pd.DataFrame) -> pd.DataFrame:
     """Return what ``collect`` does, from all validations of the runs."""
     frame = frame[["table", "row", "column", "seed", "update", *CURVE]].dropna(subset=["valid_kl"])
-    before = frame.groupby(["table", "row", "column", "seed"])["valid_bound"].transform(
+    # The best bound of all earlier validations of the run. The first validation has none: its NaN
+    # makes the comparison below false, so the line is kept.
+    best_before = frame.groupby(["table", "row", "column", "seed"])["valid_bound"].transform(
         lambda v: v.cummin().shift()
     )
-    frame = frame[~(frame["valid_bound"] >= before)].reset_index(drop=True)
+    frame = frame[~(frame["valid_bound"] >= best_before)].reset_index(drop=True)
+
+    # An estimate of MI within batches may be slightly negative, or exceed the KL; see above.
     frame = frame.rename(columns={"valid_kl": "kl", "valid_mi_batch": "mi"})
     frame["mi"] = frame["mi"].clip(lower=0)
     return frame.assign(rest=(frame["kl"] - frame["mi"]).clip(lower=0))
@@ -47,6 +51,7 @@ def improvements(frame: pd.DataFrame) -> pd.DataFrame:
 
 def draw(figure: Figure, frame: pd.DataFrame) -> None:
     """Draw one panel for each row, with three lines for each of its runs."""
+    # At most four panels side by side; -(-a // b) rounds a / b up.
     rows = list(dict.fromkeys(frame["row"]))
     figure.set_size_inches(1 + 3.4 * min(len(rows), 4), 3.0 * -(-len(rows) // 4))
     panels = list(
@@ -62,12 +67,13 @@ def draw(figure: Figure, frame: pd.DataFrame) -> None:
                     run[name],
                     color=f"C{i}",
                     linewidth=1,
-                    label=label if j == 0 else None,
+                    label=label if j == 0 else None,  # once in the legend, not for each run
                 )
 
         panel.set(title=row, xlabel="parameter updates", ylabel="nats")
         panel.legend(fontsize="small")
 
+    # Panels of the last line that no row needs.
     for panel in panels[len(rows) :]:
         panel.axis("off")
 

@@ -33,8 +33,8 @@ def collect(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
 
     lines = []
     for cell, seed in runs_of(store, cells, seeds):
-        found = means_file.read(store.run_dir(cell.key, seed) / run_files.MEANS)
-        lines += [(cell.table, cell.row, cell.column, seed, *point) for point in found]
+        points_of_run = means_file.read(store.run_dir(cell.key, seed) / run_files.MEANS)
+        lines += [(cell.table, cell.row, cell.column, seed, *point) for point in points_of_run]
     return pd.DataFrame(
         lines, columns=["table", "row", "column", "seed", *means_file.Point._fields]
     )
@@ -45,17 +45,17 @@ def _runs(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
     If rows have several columns, it is for every row and column.
     """
-    several = frame.groupby("row")["column"].nunique().max() > 1
+    several_columns = frame.groupby("row")["column"].nunique().max() > 1
 
-    found = {}
+    by_title = {}
     for row, column in (
         frame[["row", "column"]].drop_duplicates().itertuples(index=False, name=None)
     ):
         runs = frame[(frame["row"] == row) & (frame["column"] == column)]
-        found[f"{row} / {column}" if several else str(row)] = runs[
+        by_title[f"{row} / {column}" if several_columns else str(row)] = runs[
             runs["seed"] == runs["seed"].min()
         ]
-    return found
+    return by_title
 
 
 def draw(figure: Figure, frame: pd.DataFrame) -> None:
@@ -65,23 +65,25 @@ def draw(figure: Figure, frame: pd.DataFrame) -> None:
     """
     runs = _runs(frame)
     rows = list(runs)
-    found = {row: _stages(run) for row, run in runs.items()}
+    stages_of_row = {row: _stages(run) for row, run in runs.items()}
 
-    across = max(len(stages) for stages in found.values())
-    figure.set_size_inches(1 + 2.3 * across, 0.8 + 2.3 * len(rows))
-    panels = figure.subplots(len(rows), across, squeeze=False)
+    most_stages = max(len(stages) for stages in stages_of_row.values())
+    figure.set_size_inches(1 + 2.3 * most_stages, 0.8 + 2.3 * len(rows))
+    panels = figure.subplots(len(rows), most_stages, squeeze=False)
 
-    for line, row in zip(panels, rows, strict=True):
-        reach = max(1.5, 1.05 * float(runs[row][["model", "encoder"]].abs().to_numpy().max()))
+    for panels_of_row, row in zip(panels, rows, strict=True):
+        # The same limits for both axes and all stages, so that stages can be compared. They are
+        # never below 1.5, so points that are all near the origin stay there on the panel.
+        limit = max(1.5, 1.05 * float(runs[row][["model", "encoder"]].abs().to_numpy().max()))
 
-        for panel in line[len(found[row]) :]:
+        for panel in panels_of_row[len(stages_of_row[row]) :]:
             panel.axis("off")
-        for panel, (title, points) in zip(line, found[row], strict=False):
-            panel.plot([-reach, reach], [-reach, reach], "--", color="grey", linewidth=0.8)
+        for panel, (title, points) in zip(panels_of_row, stages_of_row[row], strict=False):
+            panel.plot([-limit, limit], [-limit, limit], "--", color="grey", linewidth=0.8)
             panel.plot(points["model"], points["encoder"], "x", markersize=3, markeredgewidth=0.6)
             panel.locator_params(nbins=5)
-            panel.set(title=title, xlim=(-reach, reach), ylim=(-reach, reach))
-        line[0].set_ylabel(f"{row}\nencoder's mean", fontsize="small")
+            panel.set(title=title, xlim=(-limit, limit), ylim=(-limit, limit))
+        panels_of_row[0].set_ylabel(f"{row}\nencoder's mean", fontsize="small")
     for panel in panels[-1]:
         panel.set_xlabel("model's mean")
 
@@ -91,10 +93,10 @@ def _stages(run: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
     Snapshots after inner loops are left out.
     """
-    kept = run[run["kind"] == ""]
+    snapshots = run[run["kind"] == ""]
     end = run[run["kind"] == SELECTED]
     stages = [
-        (f"{update:,} updates", points) for update, points in kept.groupby("update", sort=True)
+        (f"{update:,} updates", points) for update, points in snapshots.groupby("update", sort=True)
     ]
     return stages + [(f"selected ({update:,})", points) for update, points in end.groupby("update")]
 
@@ -110,11 +112,14 @@ def draw_path(figure: Figure, frame: pd.DataFrame) -> None:
     for panel, (row, run) in zip(
         figure.subplots(1, len(rows), squeeze=False)[0], rows.items(), strict=True
     ):
+        # ``kind`` tells snapshots before and after an inner loop at the same update apart: "" is
+        # sorted before all others.
         run = run[run["kind"] != SELECTED].sort_values(["update", "kind"], kind="stable")
         cases = list(dict.fromkeys(run["case"]))
-        reach = max(1e-3, 1.05 * float(run[["model", "encoder"]].abs().to_numpy().max()))
+        limit = max(1e-3, 1.05 * float(run[["model", "encoder"]].abs().to_numpy().max()))
 
-        panel.plot([-reach, reach], [-reach, reach], "--", color="grey", linewidth=0.8)
+        panel.plot([-limit, limit], [-limit, limit], "--", color="grey", linewidth=0.8)
+
         for i in range(min(SHOWN, len(cases))):
             path = run[run["case"] == cases[i * len(cases) // min(SHOWN, len(cases))]]
             panel.plot(
@@ -127,8 +132,8 @@ def draw_path(figure: Figure, frame: pd.DataFrame) -> None:
             title=row,
             xlabel="model's mean",
             ylabel="encoder's mean",
-            xlim=(-reach, reach),
-            ylim=(-reach, reach),
+            xlim=(-limit, limit),
+            ylim=(-limit, limit),
         )
 
 

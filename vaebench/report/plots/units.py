@@ -28,11 +28,12 @@ def of_frame(frame: pd.DataFrame) -> pd.DataFrame:
     """Return what ``collect`` does, from the long frame of the runs."""
     import pandas as pd
 
+    # Columns that show the same run repeat its numbers, so the column is no part of its name here.
     run = ["table", "row", "key", "seed"]
     parts = []
     for name in MEASURES:
-        found = pd.DataFrame(measured(frame, name), columns=[*run, "value"])
-        parts.append(found.drop_duplicates(run).set_index(run)["value"].rename(name))
+        values = pd.DataFrame(measured(frame, name), columns=[*run, "value"])
+        parts.append(values.drop_duplicates(run).set_index(run)["value"].rename(name))
     return pd.concat(parts, axis=1, join="inner").reset_index()
 
 
@@ -42,6 +43,7 @@ def draw(figure: Figure, frame: pd.DataFrame) -> None:
     panel = figure.subplots()
 
     for i, (row, runs) in enumerate(frame.groupby("row", sort=False)):
+        # Ten colours; each time they are used up, the next marker.
         panel.plot(
             runs["active_units"],
             runs["iw_nll"],
