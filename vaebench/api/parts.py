@@ -84,6 +84,7 @@ def load_model(path: Path | str) -> nn.Module:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError):
         raise UserError(f"{path}: not a model that vaebench exported") from None
 
+    # ``torch.load`` reads other files of torch as well, which have none of these keys.
     if not isinstance(content, dict) or not {"format", "model", "state_dict"} <= set(content):
         raise UserError(f"{path}: not a model that vaebench exported")
     if content["format"] != FORMAT:
@@ -116,6 +117,8 @@ def _info_of(content: dict[str, Any]) -> DataInfo:
     from vaebench.data.kinds import Kind
     from vaebench.protocol.families import family
 
+    # The mean of the training data is part of the model's state. The shape of
+    # documents is unknown to a model.
     data = content.get("data", {})
     kind = Kind(data.get("kind", family(content).takes[0]))
     shape = () if kind is Kind.TOKENS else tuple(data.get("shape", ()))

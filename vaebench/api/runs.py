@@ -163,6 +163,8 @@ class Run:
         # ``measures`` also has those of earlier evaluations; return those of this one.
         if examined.own:
             return [m for m in self.measures if is_current(own_run.cell, m)]
+
+        # Numbers of other data are named by the data and the hash of what was read.
         data = f"|data:{examined.splits.name}@{examined.splits.hash[:8]}|"
         return [m for m in self.measures if m.signature.of_other_data and data in m.signature]
 
@@ -180,6 +182,8 @@ class Run:
 
         n = options.NUMBER.check("n", n)
         seed = options.SEED.check("seed", seed)
+
+        # Documents are drawn up to the length of those that the model was trained on.
         if self.data.tokens:
             decoding = generation.Decoding(longest=self.data.shape[0])
             return self._texts(generation.drawn(self.model, n, seed, decoding))
@@ -217,6 +221,7 @@ class Run:
             decoding = generation.Decoding(how="greedy", longest=self.data.shape[0])
             return self._texts(decoding.documents(self.model, z, len(z), seed))
 
+        # The encoder would take grey levels too, but it was trained on bits.
         images = cases_of(self.model, torch.as_tensor(x)).to(self.model.mean.dtype)
         if not ((images == 0) | (images == 1)).all():
             raise UserError("images to reconstruct: expected zeros and ones alone")

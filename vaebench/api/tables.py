@@ -188,6 +188,7 @@ class Reproduction:
         planned = plan(
             store, [(chosen_cells, wanted_seeds)], force, evaluate=evaluate, until=deadline
         )
+
         if not force:
             for line in noticed(store, planned.todo):
                 log.warning("%s", line)

@@ -25,7 +25,8 @@ def legend(table: Table, unit: str) -> str:
     """Return the meaning of the columns."""
     measures = {c: table.measure_of(c) for c in table.columns}
     judged = [c for c, m in measures.items() if not (is_descriptive(m) or is_timing(m))]
-    what = ", ".join(f"{c}: {heading(m)}" for c, m in measures.items() if c != heading(m))
+    # A column that is named after its measure needs no explanation.
+    meanings = ", ".join(f"{c}: {heading(m)}" for c, m in measures.items() if c != heading(m))
     brackets = (
         f", the published number in brackets; verdicts are of {', '.join(judged)}"
         if table.printed
@@ -33,7 +34,7 @@ def legend(table: Table, unit: str) -> str:
     )
 
     return (
-        f"{what}{'; ' if what else ''}means over seeds in {unit}{brackets}. Lower is better in "
+        f"{meanings}{'; ' if meanings else ''}means over seeds in {unit}{brackets}. Lower is better in "
         f"{', '.join(judged)}."
     )
 
@@ -128,6 +129,8 @@ def _verdict(entries: list[ReportRow]) -> str:
     If its columns have different verdicts, each is preceded by the name of its column. If the row
     is trained for any column, columns that are only printed do not count.
     """
+    # A "-" counts if a number was measured that could have a verdict: not that of an entry without
+    # runs, nor that of a description of the model, such as a KL.
     trained = [r for r in entries if r.verdict != NOT_TRAINED] or entries
     judged = [r for r in trained if r.verdict != "-" or (r.ours and not is_descriptive(r.measure))]
     verdict_of_column = {r.column: r.verdict for r in judged}

@@ -58,14 +58,14 @@ def grid(text: str, headers: Sequence[str]) -> str:
 
 
 def _line(line: str, spans: Sequence[tuple[int, int]], headers: Sequence[str]) -> str:
-    # ``position`` is the end of the last cell; what lies between two cells is copied.
+    # ``position`` is the end of the previous cell; what lies between two cells is copied.
     painted = ""
     position = 0
-    for (first, last), header in zip(spans, headers, strict=True):
-        cell = line[first:last]
+    for (start, end), header in zip(spans, headers, strict=True):
+        cell = line[start:end]
         colour = _code(header, cell.strip())
-        painted += line[position:first] + (paint(cell, colour) if colour else cell)
-        position = last
+        painted += line[position:start] + (paint(cell, colour) if colour else cell)
+        position = end
     return painted + line[position:]
 
 

@@ -187,22 +187,30 @@ def compare(
     return Comparison(tuple(rows), tol, left_out=len(names) - len(rows))
 
 
-def _parts(frame: pd.DataFrame, by: list[str]) -> dict[Name, list[Record]]:
+def _parts(frame: pd.DataFrame, name_columns: list[str]) -> dict[Name, list[Record]]:
     """Return the rows of each metric of each entry that were measured as the cell asks.
 
     They are in the order of the entries, then of the metrics.
     """
     rows = records(frame)
-    parts: dict[Name, list[Record]] = {}
+
+    by_name: dict[Name, list[Record]] = {}
     for row in only_current(rows):
         if row["status"] == Status.DONE and row["metric"]:
-            parts.setdefault((*(str(row[name]) for name in by), row["metric"]), []).append(row)
+            by_name.setdefault(
+                (*(str(row[name]) for name in name_columns), row["metric"]), []
+            ).append(row)
 
     # Rows of the frame stand by run. The comparison shows an entry's metrics together.
-    entries = _places(tuple(str(row[name]) for name in by) for row in rows)
+    entries = _places(tuple(str(row[name]) for name in name_columns) for row in rows)
     metrics = _places(row["metric"] for row in rows)
+
+    # A name is that of the entry, then the metric.
     return dict(
-        sorted(parts.items(), key=lambda part: (entries[part[0][:-1]], metrics[part[0][-1]]))
+        sorted(
+            by_name.items(),
+            key=lambda named_rows: (entries[named_rows[0][:-1]], metrics[named_rows[0][-1]]),
+        )
     )
 
 
@@ -211,20 +219,22 @@ def _places(names: Iterable[T]) -> dict[T, int]:
     return {name: i for i, name in enumerate(dict.fromkeys(names))}
 
 
-def _numbers(parts: dict[Name, list[Record]], side: str) -> dict[Name, list[Record]]:
+def _numbers(rows_of_name: dict[Name, list[Record]], side: str) -> dict[Name, list[Record]]:
     """Return the rows of each part that count.
 
     Raises UserError if the rows of a part are of several training settings.
     """
-    numbers = {name: rows for name, part in parts.items() if (rows := averaged(part))}
-    for name, rows in numbers.items():
+    averaged_rows = {
+        name: rows for name, all_rows in rows_of_name.items() if (rows := averaged(all_rows))
+    }
+    for name, rows in averaged_rows.items():
         keys = list(dict.fromkeys(row["key"] for row in rows))
         if len(keys) > 1:
             raise UserError(
                 f"{_name(name[:-1])}: the {side} side holds {len(keys)} training settings of this "
                 f"row ({', '.join(keys)}); allowed: one"
             )
-    return numbers
+    return averaged_rows
 
 
 def _row(
@@ -235,9 +245,11 @@ def _row(
     ignore_protocol: bool,
 ) -> ComparedRow:
     *cell, metric = name
+
+    # A row in one side only is listed without a difference.
     if a is None or b is None:
-        sides = [None if side is None else estimated(side) for side in (a, b)]
-        return ComparedRow(_name(cell), metric, a=sides[0], b=sides[1])
+        estimates = [None if side is None else estimated(side) for side in (a, b)]
+        return ComparedRow(_name(cell), metric, a=estimates[0], b=estimates[1])
 
     protocols = unlike(row["signature"] for row in [*a, *b])
     if protocols and not ignore_protocol:
@@ -246,13 +258,13 @@ def _row(
             "compare like with like, or ignore the protocol (--ignore-protocol)"
         )
 
-    left = estimated(a)
-    right = estimated(b)
-    error = combine(left.error, right.error)
-    unit = left.unit if left.unit == right.unit else ""
+    mean_a = estimated(a)
+    mean_b = estimated(b)
+    error = combine(mean_a.error, mean_b.error)
+    unit = mean_a.unit if mean_a.unit == mean_b.unit else ""
 
     # One seed says nothing about the spread over seeds, so the table's margin stands in for it.
-    has_single_seed = 1 in (left.n, right.n)
+    has_single_seed = 1 in (mean_a.n, mean_b.n)
     margin = _margin(cell[0], cell[2], metric, unit) if has_single_seed else _Margin(0.0, False)
 
     # Rule -> the largest difference that it allows; the widest rule counts. If neither side has an
@@ -261,19 +273,19 @@ def _row(
     if tol is not None and unit == "nats":
         limits["tolerance"] = tol
     elif error is not None and not is_timing(metric):
-        limits["errors"] = max(FLOOR, _width(left, right))
+        limits["errors"] = max(FLOOR, _width(mean_a, mean_b))
         limits["margin"] = margin.size
     elif margin.size and margin.of_exact:
         limits["margin"] = margin.size
 
     judged_by = max(limits, key=lambda name: limits[name], default="")
 
-    difference = right.mean - left.mean
+    difference = mean_b.mean - mean_a.mean
     return ComparedRow(
         _name(cell),
         metric,
-        left,
-        right,
+        mean_a,
+        mean_b,
         difference,
         error,
         limits.get(judged_by),
@@ -288,8 +300,9 @@ def _width(*sides: Estimate) -> float:
 
     The error of a single evaluation counts as known.
     """
-    parts = [(e.error, e.n - 1 if e.n > 1 else math.inf) for e in sides if e.error is not None]
-    return half_width(parts, LEVEL)
+    # (standard error, degrees of freedom) of each side
+    errors = [(e.error, e.n - 1 if e.n > 1 else math.inf) for e in sides if e.error is not None]
+    return half_width(errors, LEVEL)
 
 
 class _Margin(NamedTuple):
@@ -314,6 +327,7 @@ def _margin(name: str, column: str, metric: str, unit: str) -> _Margin:
     if name not in catalogue.options("table") or is_timing(metric):
         return _Margin(0.0, False)
 
+    # The margin of a table is in the unit of its own measure, and means nothing in another one.
     table = catalogue.load_table(name)
     margin = table.margin if unit == unit_of(table.measure) else 0.0
     return _Margin(margin, metric == table.measure_of(column) and not is_descriptive(metric))
@@ -322,19 +336,24 @@ def _margin(name: str, column: str, metric: str, unit: str) -> _Margin:
 def _settings(a: list[Record], b: list[Record]) -> str:
     """Say in what the settings of the sides differ; '' if in nothing.
 
-    It is the first that differs of ``presets: paper against tuned``,
-    ``labels: none against modified``, and the keys.
+    Presets are compared first, then labels, then keys: ``presets: paper against tuned``,
+    ``labels: none against modified``. Only the first difference is named.
     """
     for column in ("preset", "label"):
-        left, right = (
+        settings_of_a, settings_of_b = (
             " and ".join(sorted({row[column] or "none" for row in side})) for side in (a, b)
         )
-        if left != right:
-            return f"{column}s: {left} against {right}"
+        if settings_of_a != settings_of_b:
+            return f"{column}s: {settings_of_a} against {settings_of_b}"
 
-    left = a[0]["key"]
-    right = b[0]["key"]
-    return f"trained otherwise: {left} against {right}" if left != right else ""
+    # Each side has one key only: ``_numbers`` refuses others.
+    settings_of_a = a[0]["key"]
+    settings_of_b = b[0]["key"]
+    return (
+        f"trained otherwise: {settings_of_a} against {settings_of_b}"
+        if settings_of_a != settings_of_b
+        else ""
+    )
 
 
 def _known(frame: pd.DataFrame) -> str:

@@ -231,8 +231,10 @@ def margin(summary: Summary) -> Iterator[str]:
 def verdicts(summary: Summary) -> Iterator[str]:
     """Explain the verdicts that are in the table."""
     if summary.table.printed:
-        words = {_word(r) for r in summary.rows}
-        yield from (f"{word}: {meaning}." for word, meaning in VERDICTS.items() if word in words)
+        words_in_table = {_word(r) for r in summary.rows}
+        yield from (
+            f"{word}: {meaning}." for word, meaning in VERDICTS.items() if word in words_in_table
+        )
 
 
 def interval(summary: Summary) -> Iterator[str]:
@@ -296,6 +298,7 @@ def recorded_time(summary: Summary) -> Iterator[str]:
     """Explain the column ``time``."""
     clocks = {bool(r.clock) for r in summary.rows if r.seconds is not None}
     if clocks:
+        # ``clocks`` has True for the processor's clock; it is explained first.
         pack = max(r.pack or 1 for r in summary.rows)
         beside = f"; up to {pack} seeds ran side by side" if pack > 1 else ""
         devices = "; ".join(sorted({r.device for r in summary.rows if r.device}))

@@ -53,6 +53,8 @@ def check(
 
     if len(exhibits) == 1:
         return
+
+    # What several tables or figures cannot have in common.
     if format == "html" or plot:
         raise UserError("--format html and --plot take one table at a time")
     if drawn and (curves or format == "csv"):

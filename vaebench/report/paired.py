@@ -70,7 +70,10 @@ def csv_text(
 
 
 def is_of_cases(path: str) -> bool:
-    """Whether a file is one of examples, by its first line. False if it cannot be read."""
+    """Return whether a file has a line for each example, as its header says.
+
+    False if it cannot be read.
+    """
     try:
         with Path(path).open(encoding="utf-8-sig") as f:
             return f.readline().rstrip("\r\n").split(",")[: len(NAMES)] == list(NAMES)

@@ -52,6 +52,7 @@ def of_shipped() -> list[Progress]:
         table = catalogue.load(name)
         entries = published(table) if isinstance(table, Table) else []
         if isinstance(table, Table) and entries:
+            # The states of all entries; those that have no published value are not counted.
             by_entry = states(table, summarize(table, recorded.shipped_frame(table)))
             parts.append(Progress(name, counts({entry: by_entry[entry] for entry in entries})))
     return parts
@@ -72,8 +73,12 @@ def lines(parts: Iterable[Progress]) -> list[tuple[str, ...]]:
     return [head, *(_line(part) for part in (*listed, totals(listed)))]
 
 
-def _line(part: Progress) -> tuple[str, ...]:
-    return (part.name, str(part.total), *(str(part.counts[state] or "") for state in State))
+def _line(table_progress: Progress) -> tuple[str, ...]:
+    return (
+        table_progress.name,
+        str(table_progress.total),
+        *(str(table_progress.counts[state] or "") for state in State),
+    )
 
 
 def sentence(counted: Mapping[State, int]) -> str:

@@ -54,9 +54,10 @@ def unlike(protocols: Iterable[str]) -> str:
 
     The first protocol is compared with the next one that is different. '' if all are equal.
     """
+    # Each protocol once, so every other one is different from the first.
     first, *others = map(Protocol, dict.fromkeys(protocols) or [""])
-    for other in others:
-        parts_of_two = first.parts, other.parts
+    for different in others:
+        parts_of_two = first.parts, different.parts
         names = [
             name
             for name in dict.fromkeys([*parts_of_two[0], *parts_of_two[1]])

@@ -108,7 +108,7 @@ class Estimate:
 
 
 def only_current(rows: Iterable[Record]) -> list[Record]:
-    """Return the rows without measures of another evaluation than the cell asks for."""
+    """Return the rows without those whose evaluation is not the one that the cell asks for."""
     return [row for row in rows if _is_current(row["extra"])]
 
 
@@ -195,6 +195,7 @@ def estimated(rows: Sequence[Record]) -> Estimate:
         unit=first["unit"],
         values=values,
         samples=sample_counts.pop() if len(sample_counts) == 1 else None,
+        # The worst of the seeds: the smallest effective sample size, the largest errors.
         ess=min(_numbers(extras, "ess"), default=None),
         unknown=max(_numbers(extras, flags.UNKNOWN), default=None),
         log_z_error=max(_numbers(extras, "log_z_error"), default=None),
@@ -214,8 +215,8 @@ def points(row: Record) -> float:
 
 def mean_of(values: Iterable[float | None]) -> float | None:
     """Return the mean of the known values; None if none is known."""
-    known = [value for value in values if value is not None and not math.isnan(value)]
-    return math.fsum(known) / len(known) if known else None
+    known_values = [value for value in values if value is not None and not math.isnan(value)]
+    return math.fsum(known_values) / len(known_values) if known_values else None
 
 
 def _numbers(extras: list[dict[str, Any]], key: str) -> list[float]:

@@ -132,7 +132,7 @@ class Others:
 def others(store: Store, table: str, known: set[str]) -> list[Others]:
     """Return the runs of a table whose keys are not in ``known``, by preset and changes."""
     with index.opened(store) as runs:
-        return [Others(*found) for found in runs.others(table, known)]
+        return [Others(*group) for group in runs.others(table, known)]
 
 
 def lines(table: str, found: Sequence[Others], where: Sequence[str] = ()) -> Iterator[str]:

@@ -70,8 +70,8 @@ class ReportRow:
         preset: Preset of the runs.
         label: How the training differs from the paper's; empty if it does not.
         of_paper: Whether the number was measured as the paper's, on the same data.
-        comparable: Whether the two numbers may be compared: besides, the number is no time, and
-            nothing is wrong with it.
+        comparable: Whether the two numbers may be compared: ``of_paper`` holds, the number is no
+            time, its seeds have the same protocol, and no flag forbids it.
         source: Source of a number of the literature.
         footnotes: Remarks on this row alone.
         measure: Name of the measure of both numbers.
@@ -190,7 +190,8 @@ def _by_setting(rows: Iterable[Record]) -> dict[tuple[str, str], list[list[Recor
 
 def _trained(table: Table, row: str, column: str, runs: Sequence[Record]) -> ReportRow:
     """Make the ReportRow of one table entry at one preset and training setting."""
-    first = runs[0]
+    # All runs have the same preset, label and key.
+    any_run = runs[0]
     measure = table.measure_of(column)
     printed_row = table.rows[row]
     published = printed_row.published.get(column)
@@ -216,7 +217,7 @@ def _trained(table: Table, row: str, column: str, runs: Sequence[Record]) -> Rep
     # The verdict. If the paper's own run diverged, there is no number to compare with: the question
     # is only whether ours diverge too.
     if printed_row.diverges:
-        word = _divergence(runs, first["label"]) if of_paper else "-"
+        word = _divergence(runs, any_run["label"]) if of_paper else "-"
     else:
         # Of a description of the model, such as a KL, less is no better than more.
         judged = comparable and not is_descriptive(measure)
@@ -226,7 +227,7 @@ def _trained(table: Table, row: str, column: str, runs: Sequence[Record]) -> Rep
             published,
             values,
             table.margin,
-            first["label"],
+            any_run["label"],
             judged,
             published_sd,
             table.published_runs,
@@ -251,14 +252,15 @@ def _trained(table: Table, row: str, column: str, runs: Sequence[Record]) -> Rep
         beside={m: e for m, e in numbers.estimates.items() if m != measure},
         **_cost(runs)._asdict(),
         status=status,
-        preset=first["preset"],
-        label=first["label"],
+        preset=any_run["preset"],
+        label=any_run["label"],
         of_paper=of_paper,
         comparable=comparable,
         footnotes=tuple(filter(None, notes)),
         measure=measure,
-        key=first["key"],
+        key=any_run["key"],
         scope=_scope(signatures[0]) if signatures else "",
+        # Only if a metric has no number at all; a single lost seed is a remark.
         lost={
             m: flag_kinds
             for m, rows in numbers.taken.items()
@@ -297,7 +299,9 @@ def _numbers(table: Table, row: str, column: str, runs: Sequence[Record]) -> _Nu
     averaged_rows = {m: averaged(rows) for m, rows in rows_of.items()}
     estimates = {m: e for m, rows in averaged_rows.items() if (e := estimate(rows))}
     mixed = {
-        m: words for m, rows in rows_of.items() if (words := unlike(r["signature"] for r in rows))
+        m: difference
+        for m, rows in rows_of.items()
+        if (difference := unlike(r["signature"] for r in rows))
     }
     return _Numbers(rows_of, averaged_rows, estimates, mixed)
 
@@ -347,9 +351,9 @@ def _unlike(
     if indicative:
         yield f"the printed number is indicative, no verdict: {indicative}"
 
-    for m, words in numbers.mixed.items():
+    for m, difference in numbers.mixed.items():
         whose = unjudged if m == measure else f"{heading(m)}: "
-        yield f"{whose}measured under different protocols ({words})"
+        yield f"{whose}measured under different protocols ({difference})"
 
 
 def _unlike_the_papers(rows: Sequence[Record]) -> str:

@@ -123,6 +123,8 @@ def build(folder: Path, results: Sequence[Results], samples: Sampler | None = No
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+    # What every template may call.
     pages.globals.update(
         version=__version__, State=State, MEANING=MEANING, slug=slug, page_of=page_of, number=number
     )
@@ -159,6 +161,7 @@ def build(folder: Path, results: Sequence[Results], samples: Sampler | None = No
         for name, content in _run_pages(pages, table_view.results, curves, runs_of_page, samples):
             write(name, content)
 
+    # The index and the leaderboard, the tables, the runs.
     return 2 + len(views) + len(shown_in)
 
 
@@ -225,7 +228,7 @@ def _run_pages(
     wanted: Sequence[Run],
     samples: Sampler | None,
 ) -> Iterator[tuple[str, str | bytes]]:
-    """Yield name and content of the pages of some of a table's runs, and of their pictures."""
+    """Yield name and content of the files for some runs of a table: pages and their pictures."""
     template = pages.get_template("run.html")
     settings = {key: _settings(cell.config) for key, cell in results.cells.items()}
 
@@ -248,7 +251,7 @@ def _run_pages(
         run = wanted[i]
         key, seed = run
         first_line = lines_of_run[run][0]
-        cell = results.cells.get(key)
+        cell = results.cells.get(key)  # None if the preset has changed since
 
         # Pictures are files of their own, beside the page.
         drawn_samples = (
@@ -323,9 +326,9 @@ def _settings(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _command(first: Record, changed: Sequence[str]) -> str:
-    words = ["vaebench", "run", f"table={first['table']}"]
-    words += [f"preset={first['preset']}"] if first["preset"] != "paper" else []
-    words += [
+    arguments = ["vaebench", "run", f"table={first['table']}"]
+    arguments += [f"preset={first['preset']}"] if first["preset"] != "paper" else []
+    arguments += [
         "--only",
         f"row={first['row']}",
         "--only",
@@ -333,7 +336,7 @@ def _command(first: Record, changed: Sequence[str]) -> str:
         "--seeds",
         str(first["seed"]),
     ]
-    return join([*words, *changed])
+    return join([*arguments, *changed])
 
 
 # -------------------------------------------------------------------------------------------- files
@@ -359,6 +362,7 @@ def _time(seconds: float | None) -> str:
 
 def _json(spec: Any) -> str:
     """Return a figure as JSON that is safe inside an HTML script element."""
+    # JSON has no NaN, and ``</script>`` in a name would end the element.
     text = json.dumps(spec, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 

@@ -54,8 +54,8 @@ class Board:
     """Models that may be compared: the same data, split, points and kind of number.
 
     Attributes:
-        data: Name of the data.
-        kind: The protocol, without the hash of the data and without the parts of training.
+        data: Name of the data and hash of what was read, as in a protocol.
+        kind: The protocol without its data and without the parts of the training (NO_KIND).
         places: The models, the lowest number first.
     """
 
@@ -96,7 +96,7 @@ def _alike(result: Results) -> dict[tuple[str, ...], list[Record]]:
 
 
 def _kind(signature: Protocol) -> tuple[str, str]:
-    """Return the data, and what else makes numbers comparable, as one line."""
+    """Return the data, with their hash, and what else makes numbers comparable, as one line."""
     parts = dict(signature.parts)
     data = parts.pop("data", "")
     measure = parts.pop("measure")

@@ -34,5 +34,6 @@ def of_run(folder: Path) -> Samples:
     except UserError:
         return Samples()
 
+    # (n, d) -> rows of eight images -> one picture
     picture = mosaic(rows_of(pixels.numpy().reshape(len(pixels), *splits.picture), 8))
     return Samples(pictures=[images.image(lambda canvas: images.pixels(canvas, picture), "png")])

@@ -104,8 +104,8 @@ def presets_in(root: Path) -> set[str]:
 
     Runs that cannot be read are skipped.
     """
-    with index.opened(Store(root)) as known:
-        return known.presets()
+    with index.opened(Store(root)) as run_index:
+        return run_index.presets()
 
 
 def left_out(root: Path, results: Sequence[Results]) -> int:
@@ -114,8 +114,8 @@ def left_out(root: Path, results: Sequence[Results]) -> int:
     Such runs have changed settings, or belong to tables that are not shown.
     """
     shown_runs = {run for result in results for run in result.folders}
-    with index.opened(Store(root)) as known:
-        return sum(run not in shown_runs for run in known.runs())
+    with index.opened(Store(root)) as run_index:
+        return sum(run not in shown_runs for run in run_index.runs())
 
 
 def of_store(table: Table, root: Path, presets: Collection[str]) -> Results:
@@ -177,6 +177,7 @@ def of_files(table: Table, sources: Sequence[str]) -> Results:
         table,
     ).reset_index(drop=True)
 
+    # In the order of the files. A preset that no longer exists has results, but no cells.
     presets = [str(preset) for preset in dict.fromkeys(frame["preset"])]
     by_key = {key: cell for preset in presets for key, cell in _cells(table, preset).items()}
 

@@ -49,6 +49,8 @@ def grid(points: list[Point]) -> Grid:
     """Return one line for each curve, with zeta at each q of SHOWN."""
     headers = ("smoothing", "temperature", *(f"q={q:g}" for q in SHOWN))
     lines = []
+
+    # The points are rounded to 6 decimals, so each q of SHOWN is found exactly.
     for name, label, curve in _curves(points):
         zeta = {p["q"]: p["zeta"] for p in curve}
         lines.append((name, label, *(f"{round(zeta[q], 3) + 0.0:.3f}" for q in SHOWN)))
@@ -63,6 +65,7 @@ def draw(figure: Canvas, points: list[Point]) -> None:
     panels = figure.subplots(1, len(names), sharex=True, sharey=True, squeeze=False)[0]
 
     for panel, name in zip(panels, names, strict=True):
+        # The limit of all curves is a step here.
         panel.axvline(1 - RHO, color="0.7", linewidth=0.8, linestyle=":")
         for i, (label, curve) in enumerate((label, c) for n, label, c in curves if n == name):
             panel.plot(

@@ -1,8 +1,9 @@
-"""Posterior mean space: the model's mean across, the encoder's up.
+"""Posterior mean space (He et al. 2019).
 
-On the diagonal they agree (He et al. 2019). ``means`` shows all examples at every snapshot and at
-the end (Figures 2 and 6). ``path`` shows single examples from snapshot to snapshot, including those
-after inner loops (Figure 3).
+The mean of the model's posterior is on the x axis, that of the encoder's on the y axis: on the
+diagonal they agree. ``means`` shows all examples at every snapshot and at the end (Figures 2 and
+6). ``path`` shows single examples from snapshot to snapshot, including those after inner loops
+(Figure 3).
 """
 
 from __future__ import annotations
@@ -115,6 +116,7 @@ def draw_path(figure: Figure, frame: pd.DataFrame) -> None:
         # ``kind`` tells snapshots before and after an inner loop at the same update apart: "" is
         # sorted before all others.
         run = run[run["kind"] != SELECTED].sort_values(["update", "kind"], kind="stable")
+
         cases = list(dict.fromkeys(run["case"]))
         limit = max(1e-3, 1.05 * float(run[["model", "encoder"]].abs().to_numpy().max()))
 
