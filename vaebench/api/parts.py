@@ -117,8 +117,8 @@ def _info_of(content: dict[str, Any]) -> DataInfo:
     from vaebench.data.kinds import Kind
     from vaebench.protocol.families import family
 
-    # The mean of the training data is part of the model's state. The shape of
-    # documents is unknown to a model.
+    # The mean of the training data is part of the model's state. The shape of documents is unknown
+    # to a model.
     data = content.get("data", {})
     kind = Kind(data.get("kind", family(content).takes[0]))
     shape = () if kind is Kind.TOKENS else tuple(data.get("shape", ()))

@@ -25,8 +25,9 @@ def legend(table: Table, unit: str) -> str:
     """Return the meaning of the columns."""
     measures = {c: table.measure_of(c) for c in table.columns}
     judged = [c for c, m in measures.items() if not (is_descriptive(m) or is_timing(m))]
+
     # A column that is named after its measure needs no explanation.
-    meanings = ", ".join(f"{c}: {heading(m)}" for c, m in measures.items() if c != heading(m))
+    named = ", ".join(f"{c}: {heading(m)}" for c, m in measures.items() if c != heading(m))
     brackets = (
         f", the published number in brackets; verdicts are of {', '.join(judged)}"
         if table.printed
@@ -34,7 +35,7 @@ def legend(table: Table, unit: str) -> str:
     )
 
     return (
-        f"{meanings}{'; ' if meanings else ''}means over seeds in {unit}{brackets}. Lower is better in "
+        f"{named}{'; ' if named else ''}means over seeds in {unit}{brackets}. Lower is better in "
         f"{', '.join(judged)}."
     )
 

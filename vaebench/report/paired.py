@@ -198,6 +198,7 @@ def _read(path: str) -> pd.DataFrame:
         raise UserError(f"{path}: {' '.join(str(e).split())}") from None
 
     number_columns = [name for name in (*NUMBERS, SAMPLES) if name in frame]
+
     # What is no number becomes NaN, so that one test finds all damage.
     numbers = frame[["case", *number_columns]].apply(pd.to_numeric, errors="coerce")
     if (

@@ -73,6 +73,7 @@ def differences(table: Table, rows: Iterable[ReportRow]) -> Spec | None:
         return None
 
     names = [_entry(r) for r in compared]
+
     # Everything is drawn relative to the published number, which is at 0.
     ours: Spec = {
         "x": [round(r.difference, 4) for r in compared if r.difference is not None],

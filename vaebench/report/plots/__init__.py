@@ -68,6 +68,7 @@ def image(
 
     def draw(canvas: Figure) -> None:
         chosen.draw(canvas, frame)
+
         # The plot has set the size, so only now it is known how long a line may be.
         if absent:
             characters = int(CHARACTERS * canvas.get_figwidth())

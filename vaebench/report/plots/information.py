@@ -36,6 +36,7 @@ def collect(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
 def improvements(frame: pd.DataFrame) -> pd.DataFrame:
     """Return what ``collect`` does, from all validations of the runs."""
     frame = frame[["table", "row", "column", "seed", "update", *CURVE]].dropna(subset=["valid_kl"])
+
     # The best bound of all earlier validations of the run. The first validation has none: its NaN
     # makes the comparison below false, so the line is kept.
     best_before = frame.groupby(["table", "row", "column", "seed"])["valid_bound"].transform(
