@@ -220,13 +220,14 @@ def _places(names: Iterable[T]) -> dict[T, int]:
 
 
 def _numbers(rows_of_name: dict[Name, list[Record]], side: str) -> dict[Name, list[Record]]:
-    """Return the rows of each part that count.
+    """Return, for each name, the rows that are in its mean; names without any are left out.
 
-    Raises UserError if the rows of a part are of several training settings.
+    Raises UserError if the rows of a name are of several training settings: these are not averaged.
     """
     averaged_rows = {
         name: rows for name, all_rows in rows_of_name.items() if (rows := averaged(all_rows))
     }
+
     for name, rows in averaged_rows.items():
         keys = list(dict.fromkeys(row["key"] for row in rows))
         if len(keys) > 1:

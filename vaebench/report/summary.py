@@ -199,8 +199,8 @@ def _trained(table: Table, row: str, column: str, runs: Sequence[Record]) -> Rep
     ours = numbers.estimates.get(measure)
     averaged = numbers.averaged[measure]
 
-    # Whether the two numbers may be compared. An indicative number is shown beside ours
-    # but compares with none of them; ``Column.indicative`` says why.
+    # Whether the two numbers may be compared. An indicative number is shown beside ours, but
+    # it compares with none of them; ``Column.indicative`` says why.
     protocol_is_papers = all(run["paper_protocol"] for run in runs)
     indicative = table.columns[column].indicative if published is not None else ""
     of_paper = protocol_is_papers and not indicative
