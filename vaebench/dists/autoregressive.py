@@ -55,7 +55,10 @@ def sample(a: Tensor, weight: Tensor, uniform: Tensor) -> Tensor:
     weight = strictly_lower(weight.detach())
     uniform = inside(uniform.detach())
     a = a.expand(uniform.shape)
+
+    # The operator takes all leading axes as one, (m, n), in contiguous memory.
     flat = uniform.reshape(-1, uniform.shape[-1])
+
     # An exported program runs where our own operator does not exist.
     solve = _rounds if torch.compiler.is_exporting() else _solve
     return solve(
@@ -76,24 +79,36 @@ def _rounds(a: Tensor, weight: Tensor, uniform: Tensor) -> Tensor:
     h = torch.empty_like(a)
     for start in range(0, n, BLOCK):
         end = min(start + BLOCK, n)
+
+        # The units of earlier blocks are final, so they enter the logits once. A unit fires if its
+        # logit exceeds the threshold of its noise.
         base = a[..., start:end] - threshold[..., start:end]
         if start:
             base = base + h[..., :start] @ weight[..., start:end, :start].transpose(-1, -2)
 
-        inner = weight[..., start:end, start:end].transpose(-1, -2)
+        inner_weight = weight[..., start:end, start:end].transpose(-1, -2)
+
+        # The first guess leaves the weights within the block out. It is right for the first unit,
+        # and every round makes at least one more unit final, so end - start - 1 rounds are enough.
         block = (base > 0).to(a.dtype)
         for _ in range(end - start - 1):
-            new = (base + block @ inner > 0).to(a.dtype)
+            next_block = (base + block @ inner_weight > 0).to(a.dtype)
             # On a GPU all rounds run: to compare, the host would have to wait for the device, which
             # a captured graph cannot do.
-            if not a.is_cuda and not torch.compiler.is_exporting() and torch.equal(new, block):
+            if (
+                not a.is_cuda
+                and not torch.compiler.is_exporting()
+                and torch.equal(next_block, block)
+            ):
                 break
-            block = new
+            block = next_block
         h[..., start:end] = block
 
     return h
 
 
+# One operator, opaque to torch.compile and vmap: the number of rounds depends on the data, so the
+# loop cannot be traced.
 _solve = torch.library.custom_op("vaebench::autoregressive_sample", _rounds, mutates_args=())
 
 
@@ -109,5 +124,7 @@ def _(
     def lead(x: Tensor, dim: int | None) -> Tensor:
         return x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
 
+    # ``_rounds`` takes any leading axes, so the mapped axis needs only to stand in front of all
+    # three.
     args = [lead(x, d).contiguous() for x, d in zip((a, weight, uniform), in_dims, strict=True)]
     return _solve(*args), 0

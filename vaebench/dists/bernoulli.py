@@ -19,6 +19,7 @@ def log_prob(x: Tensor, logits: Tensor) -> Tensor:
 
 def entropy(logits: Tensor) -> Tensor:
     """Return the entropy in nats, summed over the last axis: (..., n) -> (...)."""
+    # log p(x) is linear in x, so its expectation is its value at the mean.
     return -log_prob(torch.sigmoid(logits), logits)
 
 

@@ -1,6 +1,6 @@
 """Exact answers for restricted Boltzmann machines by enumeration.
 
-Values are in nats, in the machine's own precision. One side is enumerated, and the other is summed
+Values are in nats, in the RBM's own precision. One side is enumerated, and the other is summed
 out in closed form: sum_z2 exp(-E) = exp(b1.z1) prod_j (1 + exp(b2 + z1 W)_j). States are taken in
 chunks, so memory stays bounded, whatever the size.
 """
@@ -25,7 +25,7 @@ MAX_UNITS = 16
 (``log_probs``), or of the side that is drawn (``sample``)."""
 
 CHUNK = 2**23
-"""Floats of one chunk: states x machines x units of the larger side."""
+"""Floats of one chunk: states x RBMs x units of the larger side."""
 
 
 class Moments(NamedTuple):
@@ -46,6 +46,7 @@ def states(units: int, like: Tensor, start: int = 0, stop: int | None = None) ->
 
     They are the states numbered ``start`` to ``stop`` - 1; by default all 2^units.
     """
+    # Unit i of a state is bit i of its number.
     codes = torch.arange(start, 2**units if stop is None else stop, device=like.device)
     return ((codes[:, None] >> torch.arange(units, device=like.device)) & 1).to(like.dtype)
 
@@ -60,14 +61,17 @@ def log_z(rbm: RBM, chunk: int | None = None) -> Tensor:
     """
     rbm = _small_first(rbm)
     pieces = list(_pieces(rbm, chunk))
+
     if len(pieces) == 1:
         return torch.logsumexp(_log_weights(rbm, *pieces[0])[0], -1)
 
-    m = _moments(rbm.detach(), pieces)
+    # Over several chunks autograd would keep the logits of every state. The gradient is known
+    # instead: d log Z / d b1 = E[z1], and so on.
+    expected = _moments(rbm.detach(), pieces)
     # Each term is zero in value; its derivative is the expected statistic.
-    sums = ((p, mean) for p, mean in zip(rbm, m[1:], strict=True))
-    b1, b2, w = ((p - p.detach()) * mean for p, mean in sums)
-    return m.log_z + b1.sum(-1) + b2.sum(-1) + w.sum((-2, -1))
+    pairs = ((p, statistic) for p, statistic in zip(rbm, expected[1:], strict=True))
+    b1, b2, w = ((p - p.detach()) * statistic for p, statistic in pairs)
+    return expected.log_z + b1.sum(-1) + b2.sum(-1) + w.sum((-2, -1))
 
 
 def moments(rbm: RBM, chunk: int | None = None) -> Moments:
@@ -75,11 +79,13 @@ def moments(rbm: RBM, chunk: int | None = None) -> Moments:
 
     Limits are those of ``log_z``.
     """
-    small = _small_first(rbm.detach())
-    m = _moments(small, list(_pieces(small, chunk)))
-    if small.b1.shape == rbm.b1.shape:
-        return m
-    return Moments(m.log_z, m.mean2, m.mean1, m.mean12.mT)
+    small_first = _small_first(rbm.detach())
+    expected = _moments(small_first, list(_pieces(small_first, chunk)))
+
+    # The sides were exchanged if their sizes differ: change the statistics back.
+    if small_first.b1.shape == rbm.b1.shape:
+        return expected
+    return Moments(expected.log_z, expected.mean2, expected.mean1, expected.mean12.mT)
 
 
 def log_probs(rbm: RBM) -> tuple[Tensor, Tensor, Tensor]:
@@ -93,9 +99,14 @@ def log_probs(rbm: RBM) -> tuple[Tensor, Tensor, Tensor]:
         raise ValueError(f"{n1} + {n2} units cannot be tabulated; allowed: {MAX_UNITS} in total")
 
     z1, z2 = states(n1 + n2, rbm.w).split([n1, n2], 1)
-    energy = rbm.b1 @ z1.mT + rbm.b2 @ z2.mT + torch.einsum("si,...ij,sj->...s", z1, rbm.w, z2)
+    # Unnormalised log p = -E, (*batch, states).
+    log_weights = rbm.b1 @ z1.mT + rbm.b2 @ z2.mT + torch.einsum("si,...ij,sj->...s", z1, rbm.w, z2)
 
-    return z1, z2, (energy - torch.logsumexp(energy, -1, keepdim=True)).movedim(-1, 0)
+    return (
+        z1,
+        z2,
+        (log_weights - torch.logsumexp(log_weights, -1, keepdim=True)).movedim(-1, 0),
+    )
 
 
 def sample(rbm: RBM, u: Tensor, u_other: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,31 +116,41 @@ def sample(rbm: RBM, u: Tensor, u_other: Tensor) -> tuple[Tensor, Tensor]:
     ``u_other`` (k, *batch, units of the larger side; of side 2 if both are equal) are uniform on
     (0, 1). Raises ValueError if the smaller side has more than MAX_UNITS units. No gradient passes.
     """
-    small = _small_first(rbm.detach())
-    n = small.b1.shape[-1]
-    if n > MAX_UNITS:
-        raise ValueError(f"a side of {n} units cannot be tabulated; allowed: {MAX_UNITS}")
+    small_first = _small_first(rbm.detach())
+    units = small_first.b1.shape[-1]
+    if units > MAX_UNITS:
+        raise ValueError(f"a side of {units} units cannot be tabulated; allowed: {MAX_UNITS}")
 
-    table = torch.cat(
-        [_log_weights(small, *piece)[0] for piece in _pieces(small, None)], -1
+    # Invert the distribution function over the states of the smaller side, (*batch, states), in
+    # float64, so that the rounding of a long sum does not move the edges.
+    log_weights = torch.cat(
+        [_log_weights(small_first, *piece)[0] for piece in _pieces(small_first, None)], -1
     ).double()
-    edges = torch.softmax(table, -1).cumsum(-1)
+    edges = torch.softmax(log_weights, -1).cumsum(-1)
     # Rounding may leave the last edge below 1, and noise above it must not pick a state beyond the
     # last one.
-    number = torch.searchsorted(edges, u.movedim(0, -1).double().contiguous(), right=True).clamp(
-        max=2**n - 1
+    state = torch.searchsorted(edges, u.movedim(0, -1).double().contiguous(), right=True).clamp(
+        max=2**units - 1
     )
 
-    first = ((number.movedim(-1, 0)[..., None] >> torch.arange(n, device=u.device)) & 1).to(
-        small.b1.dtype
+    # The number of a state has its units as bits, see ``states``.
+    small_side = ((state.movedim(-1, 0)[..., None] >> torch.arange(units, device=u.device)) & 1).to(
+        small_first.b1.dtype
     )
 
-    other = (inside(u_other) > torch.sigmoid(-small.logits2(first))).to(first.dtype)
-    return (first, other) if small.b1.shape == rbm.b1.shape else (other, first)
+    # Given the smaller side, the units of the larger one are independent.
+    large_side = (inside(u_other) > torch.sigmoid(-small_first.logits2(small_side))).to(
+        small_side.dtype
+    )
+    return (
+        (small_side, large_side)
+        if small_first.b1.shape == rbm.b1.shape
+        else (large_side, small_side)
+    )
 
 
 def _small_first(rbm: RBM) -> RBM:
-    """Return the machine with its smaller side first; the machine itself if both are equal."""
+    """Return the RBM with its smaller side first; the RBM itself if both are equal."""
     n1, n2 = rbm.w.shape[-2:]
     if min(n1, n2) > MAX_SIDE:
         raise ValueError(
@@ -141,8 +162,8 @@ def _small_first(rbm: RBM) -> RBM:
 def _pieces(rbm: RBM, chunk: int | None) -> Iterator[tuple[int, int]]:
     """Yield the first state and the last state + 1 of every chunk."""
     n1, n2 = rbm.w.shape[-2:]
-    step = max(1, (chunk or CHUNK) // (max(1, math.prod(rbm.b1.shape[:-1])) * max(n1, n2)))
-    return ((s, min(s + step, 2**n1)) for s in range(0, 2**n1, step))
+    size = max(1, (chunk or CHUNK) // (max(1, math.prod(rbm.b1.shape[:-1])) * max(n1, n2)))
+    return ((start, min(start + size, 2**n1)) for start in range(0, 2**n1, size))
 
 
 def _log_weights(rbm: RBM, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -157,27 +178,35 @@ def _log_weights(rbm: RBM, start: int, stop: int) -> tuple[Tensor, Tensor, Tenso
 
 def _moments(rbm: RBM, pieces: list[tuple[int, int]]) -> Moments:
     """Return the moments over all pieces: each piece's means weigh by its share of the sum."""
-    out: Moments | None = None
+    total: Moments | None = None
     for piece in pieces:
         if not torch.compiler.is_compiling():
             tick()
         log_w, z, logits = _log_weights(rbm, *piece)
-        part = torch.logsumexp(log_w, -1)
-        p = torch.exp(log_w - part.unsqueeze(-1)).unsqueeze(-2)
-        mean = torch.sigmoid(logits)
-        here = Moments(part, (p @ z).squeeze(-2), (p @ mean).squeeze(-2), (z.mT * p) @ mean)
-        out = here if out is None else _merge(out, here)
+        piece_log_z = torch.logsumexp(log_w, -1)
 
-    if out is None:
+        # p(z1) among the states of the piece, (*batch, 1, states); E[z2 | z1] is (*batch, states,
+        # n2).
+        probability = torch.exp(log_w - piece_log_z.unsqueeze(-1)).unsqueeze(-2)
+        mean2 = torch.sigmoid(logits)
+        piece_moments = Moments(
+            piece_log_z,
+            (probability @ z).squeeze(-2),
+            (probability @ mean2).squeeze(-2),
+            (z.mT * probability) @ mean2,
+        )
+        total = piece_moments if total is None else _merge(total, piece_moments)
+
+    if total is None:
         raise ValueError("no states to sum over")
-    return out
+    return total
 
 
 def _merge(a: Moments, b: Moments) -> Moments:
-    # The share of ``b`` in the sum of both.
+    # The share of ``b`` in the sum of both, with axes for vectors and for matrices.
     share = torch.sigmoid(b.log_z - a.log_z)
-    one = share.unsqueeze(-1)
-    two = share[..., None, None]
-    weights = (one, one, two)
+    share1 = share.unsqueeze(-1)
+    share2 = share[..., None, None]
+    weights = (share1, share1, share2)
     means = [x + s * (y - x) for x, y, s in zip(a[1:], b[1:], weights, strict=True)]
     return Moments(torch.logaddexp(a.log_z, b.log_z), *means)

@@ -32,6 +32,8 @@ def slopes(log_density: LogDensity, z: Tensor) -> tuple[Tensor, Tensor]:
     Nothing is recorded for other gradients.
     """
 
+    # Chains do not depend on one another, so the gradient of the sum has the gradient of each chain
+    # in its own place.
     def total(v: Tensor) -> tuple[Tensor, Tensor]:
         values = log_density(v)
         return values.sum(), values
@@ -59,21 +61,27 @@ def transition(
         momentum: Standard normals (..., n).
         uniform: Uniforms on (0, 1), (...).
     """
-    slope, before = slopes(log_density, z)
-    there = z
+    # Leapfrog: half a step of the momentum, a step of the state, half a step of the momentum. The
+    # slope at the end of a step is that at the beginning of the next.
+    slope, log_p_before = slopes(log_density, z)
+    proposal = z
     p = momentum
     for _ in range(leaps):
         p = p + 0.5 * step * slope
-        there = there + step * p
-        slope, after = slopes(log_density, there)
+        proposal = proposal + step * p
+        slope, log_p_after = slopes(log_density, proposal)
         p = p + 0.5 * step * slope
 
-    gain = after - 0.5 * p.square().sum(-1) - before + 0.5 * momentum.square().sum(-1)
+    # The integrator keeps volume and can be reversed. So the Metropolis ratio is that of the joint
+    # density of state and momentum at both ends.
+    log_ratio = (
+        log_p_after - 0.5 * p.square().sum(-1) - log_p_before + 0.5 * momentum.square().sum(-1)
+    )
     # A trajectory that diverged to NaN is refused, as if its probability were 0.
-    probability = torch.nan_to_num(gain, nan=-torch.inf).clamp(max=0).exp()
+    probability = torch.nan_to_num(log_ratio, nan=-torch.inf).clamp(max=0).exp()
 
-    taken = (uniform < probability).unsqueeze(-1)
-    return Moved(torch.where(taken, there, z), probability)
+    accepted = (uniform < probability).unsqueeze(-1)
+    return Moved(torch.where(accepted, proposal, z), probability)
 
 
 def tuned(step: Tensor, probability: Tensor, target: float, speed: float) -> Tensor:

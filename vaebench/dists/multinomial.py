@@ -36,13 +36,17 @@ def sample(logits: Tensor, uniform: Tensor, tokens: Tensor | None = None) -> Ten
     Returns:
         Counts (..., V), in the dtype of the logits.
     """
-    mass = torch.softmax(logits.detach().double(), -1).cumsum(-1)
-    mass = mass.expand(*uniform.shape[:-1], mass.shape[-1]).contiguous()
-    words = torch.searchsorted(mass, uniform.double() * mass[..., -1:], right=True)
-    words = words.clamp(max=mass.shape[-1] - 1)  # a product may be rounded up to the whole mass
+    # Float64, because vocabularies have thousands of words, whose small probabilities add up. The
+    # noise is scaled by the last sum, which rounding leaves near 1.
+    cumulative = torch.softmax(logits.detach().double(), -1).cumsum(-1)
+    cumulative = cumulative.expand(*uniform.shape[:-1], cumulative.shape[-1]).contiguous()
+    words = torch.searchsorted(cumulative, uniform.double() * cumulative[..., -1:], right=True)
+    # A product may be rounded up to the whole mass.
+    words = words.clamp(max=cumulative.shape[-1] - 1)
 
+    # All T tokens are drawn; those beyond a document's own number count 0.
     drawn = torch.ones_like(uniform, dtype=logits.dtype)
     if tokens is not None:
-        places = torch.arange(uniform.shape[-1], device=uniform.device)
-        drawn = drawn * (places < tokens.unsqueeze(-1))
-    return torch.zeros_like(mass, dtype=logits.dtype).scatter_add(-1, words, drawn)
+        position = torch.arange(uniform.shape[-1], device=uniform.device)
+        drawn = drawn * (position < tokens.unsqueeze(-1))
+    return torch.zeros_like(cumulative, dtype=logits.dtype).scatter_add(-1, words, drawn)

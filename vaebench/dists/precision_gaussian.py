@@ -33,6 +33,7 @@ def transform(log_d: Tensor, u: Tensor | None, normal: Tensor) -> Tensor:
     if u is None:
         return scaled
 
+    # R n = D^-1/2 n - eta / (1 + sqrt eta) D^-1 u (u^T D^-1/2 n).
     eta = _eta(log_d, u)
     along = (u * scaled).sum(-1, keepdim=True)
     return scaled - eta / (1 + eta.sqrt()) * along * u * torch.exp(-log_d)
@@ -42,6 +43,8 @@ def log_det(log_d: Tensor, u: Tensor | None) -> Tensor:
     """Return log |C|, (...)."""
     if u is None:
         return -log_d.sum(-1)
+
+    # log eta - sum log d, with log eta = -log(1 + s).
     return -torch.log1p((u.square() * torch.exp(-log_d)).sum(-1)) - log_d.sum(-1)
 
 
@@ -55,11 +58,12 @@ def trace(log_d: Tensor, u: Tensor | None) -> Tensor:
 
 def log_prob(x: Tensor, mean: Tensor, log_d: Tensor, u: Tensor | None) -> Tensor:
     """Return log N(x; mean, C), nats, (...), for ``x`` and ``mean`` (..., n)."""
-    away = x - mean
-    square = (away.square() * torch.exp(log_d)).sum(-1)
+    # The quadratic form (x - m)^T (D + u u^T) (x - m): the rank-one part is a dot product.
+    deviation = x - mean
+    quadratic = (deviation.square() * torch.exp(log_d)).sum(-1)
     if u is not None:
-        square = square + (away * u).sum(-1).square()
-    return -0.5 * (square + log_det(log_d, u) + x.shape[-1] * math.log(2 * math.pi))
+        quadratic = quadratic + (deviation * u).sum(-1).square()
+    return -0.5 * (quadratic + log_det(log_d, u) + x.shape[-1] * math.log(2 * math.pi))
 
 
 def kl_standard(mean: Tensor, log_d: Tensor, u: Tensor | None) -> Tensor:

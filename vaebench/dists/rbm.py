@@ -1,7 +1,7 @@
 """Restricted Boltzmann machines over two sides of bits.
 
 p(z1, z2) = exp(-E) / Z, -E = b1.z1 + b2.z2 + z1' W z2. This is the prior of the DVAE family (Rolfe
-2017; Vahdat et al. 2018, DVAE++, whose E has the opposite sign), and, with one machine per example,
+2017; Vahdat et al. 2018, DVAE++, whose E has the opposite sign), and, with one RBM per example,
 the posterior of DVAE## (Vahdat, Andriyash & Macready 2020). Given one side, the units of the other
 are independent, so a whole side is drawn at once: block Gibbs sampling.
 
@@ -34,7 +34,7 @@ def bits(logit: Tensor, u: Tensor) -> Tensor:
 
 
 class RBM(NamedTuple):
-    """One machine, or a batch of them.
+    """One RBM, or a batch of them.
 
     Biases ``b1`` (*batch, n1) and ``b2`` (*batch, n2), and couplings ``w`` (*batch, n1, n2).
     """
@@ -45,15 +45,15 @@ class RBM(NamedTuple):
 
     @property
     def shape(self) -> torch.Size:
-        """The batch's shape; empty for a single machine."""
+        """The batch's shape; empty for a single RBM."""
         return self.b1.shape[:-1]
 
     def swap(self) -> RBM:
-        """Return the same machine with its sides exchanged."""
+        """Return the same RBM with its sides exchanged."""
         return RBM(self.b2, self.b1, self.w.mT)
 
     def to(self, place: torch.dtype | torch.device | str) -> RBM:
-        """Return the machine in another dtype or on another device."""
+        """Return the RBM in another dtype or on another device."""
         return RBM(self.b1.to(place), self.b2.to(place), self.w.to(place))
 
     def detach(self) -> RBM:
@@ -90,6 +90,7 @@ class RBM(NamedTuple):
 
         It is linear in either side, so it takes relaxed values too.
         """
+        # z2.(b2 + W' z1) covers the terms of side 2 and the couplings.
         return (z1 * self.b1).sum(-1) + (z2 * self.logits2(z1)).sum(-1)
 
     def free_energy1(self, z1: Tensor) -> Tensor:
@@ -108,7 +109,7 @@ class RBM(NamedTuple):
         """Make s block Gibbs sweeps from ``z1`` (k, *batch, n1); return the new (z1, z2).
 
         The noise is ``u2`` (s, k, *batch, n2) and ``u1`` (s, k, *batch, n1), with s at least 1. It
-        may come as ``Digits``, which the kernels of a single machine take as they are; for all
+        may come as ``Digits``, which the kernels of a single RBM take as they are; for all
         other code they are made into uniforms. No gradient passes. Raises ValueError if the two
         sides have noise for different numbers of sweeps, or for none.
         """
@@ -118,6 +119,7 @@ class RBM(NamedTuple):
             and kernels.fits(self.w)
             and kernels.allowed()
         ):
+            # One RBM for all chains: its couplings become a table, the chains words of bits.
             from vaebench.kernels.machine import Machine
 
             return Machine(*self.detach()).gibbs(z1.detach(), u2, u1)
@@ -129,23 +131,25 @@ class RBM(NamedTuple):
                 f"noise for {len(u2)} and {len(u1)} sweeps: both sides need the "
                 "same number, at least 1"
             )
+
         if kernels.few(self.w, z1) and kernels.allowed():
+            # An RBM of its own for each example, with few chains each.
             from vaebench.kernels.case_chains import gibbs
 
             return gibbs(*self.detach(), z1.detach(), u2, u1)
 
         # The product gives minus the logits at once, so u > sigmoid(-logit) needs no pass to change
         # the sign.
-        down = RBM(*(-p for p in self.detach()))
+        negated = RBM(*(-p for p in self.detach()))
         z1 = z1.detach()
         for v2, v1 in zip(u2.unbind(), u1.unbind(), strict=True):
-            z2 = _above(v2, torch.sigmoid(down.logits2(z1)))
-            z1 = _above(v1, torch.sigmoid(down.logits1(z2)))
+            z2 = _above(v2, torch.sigmoid(negated.logits2(z1)))
+            z1 = _above(v1, torch.sigmoid(negated.logits1(z2)))
         return z1, z2
 
 
 def _affine(bias: Tensor, z: Tensor, w: Tensor) -> Tensor:
-    """Return bias + z W of every machine.
+    """Return bias + z W of every RBM.
 
     Shapes: (*batch, m), (k, *batch, n), (*batch, n, m) -> (k, *batch, m).
     """
@@ -158,6 +162,7 @@ def _affine(bias: Tensor, z: Tensor, w: Tensor) -> Tensor:
             "shape (k, *batch, n)"
         )
 
+    # A batch of RBMs: the samples of each become the rows of one matrix, (*batch, k, n).
     return (z.movedim(0, -2) @ w).movedim(-2, 0) + bias
 
 

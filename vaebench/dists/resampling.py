@@ -15,13 +15,15 @@ def parents(log_w: Tensor, u: Tensor) -> Tensor:
     and the copies of one chain are always neighbours. Equal weights leave every chain where it is,
     whatever ``u``.
     """
-    count = log_w.shape[-1]
+    chains = log_w.shape[-1]
+
+    # Cumulative expected numbers of copies, from 0 to R. R evenly spaced points with one common
+    # offset u each choose the chain in whose interval they fall.
     w = torch.exp(log_w - log_w.amax(-1, keepdim=True)).double()
     edges = w.cumsum(-1)
-    edges = edges * (count / edges[..., -1:])
+    edges = edges * (chains / edges[..., -1:])
 
     # Rounding may leave the last edge below R, and if training diverged it is NaN: never pick a
     # chain beyond the last.
-
-    places = torch.arange(count, device=u.device) + u.double()
-    return torch.searchsorted(edges, places, right=True).clamp(max=count - 1)
+    points = torch.arange(chains, device=u.device) + u.double()
+    return torch.searchsorted(edges, points, right=True).clamp(max=chains - 1)

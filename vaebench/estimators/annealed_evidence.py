@@ -50,13 +50,15 @@ class Annealing:
 
     def betas(self) -> list[float]:
         """Return the betas from 0 to 1, closer together at the ends: a sigmoid of even steps."""
-        ends = [
+        sigmoids = [
             1 / (1 + math.exp(4 * (1 - 2 * t / self.temperatures)))
             for t in range(self.temperatures + 1)
         ]
-        low = ends[0]
-        high = ends[-1]
-        return [(v - low) / (high - low) for v in ends]
+
+        # Scaled so that the ends are exactly 0 and 1.
+        low = sigmoids[0]
+        high = sigmoids[-1]
+        return [(v - low) / (high - low) for v in sigmoids]
 
 
 FIRST_STEP = 0.3
@@ -79,8 +81,11 @@ class Target:
 
     def parts(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return log p(x | z) and log p(z), (chains, batch) each, nats."""
-        first, *rest = self.model.log_joint_terms(self.x, list(z.split(self.sizes, -1)))
-        return first, sum(rest[1:], rest[0])
+        # The terms come as log p(x | z_1), log p(z_1 | z_2), ..., the prior last.
+        log_likelihood, *prior_terms = self.model.log_joint_terms(
+            self.x, list(z.split(self.sizes, -1))
+        )
+        return log_likelihood, sum(prior_terms[1:], prior_terms[0])
 
     def at(self, beta: float) -> hmc.LogDensity:
         """Return the log-density at one temperature, up to a constant."""
@@ -104,9 +109,10 @@ def lower(model: Dreaming, x: Tensor, seed: int, how: Annealing) -> Tensor:
         seed: Seed of the chains.
         how: Settings of the annealing.
     """
-    lengths = _tuned_steps(model, x, seed, how)
+    # ``run`` keeps noise apart: 0 tunes the step sizes, 1 goes forwards, 2 backwards.
+    step_sizes = _tuned_steps(model, x, seed, how)
     z = _at_the_prior(model, x, how.chains, seed, 1)
-    return _along(Target(model, x), z, seed, how, lengths)
+    return _along(Target(model, x), z, seed, how, step_sizes)
 
 
 @torch.no_grad()
@@ -122,9 +128,11 @@ def upper(model: Dreaming, x: Tensor, z: Sequence[Tensor], seed: int, how: Annea
         seed: Seed of the chains.
         how: Settings of the annealing.
     """
-    lengths = _tuned_steps(model, x, seed, how)
-    start = torch.cat(list(z), -1).expand(how.chains, -1, -1)
-    return _along(Target(model, x), start, seed, how, lengths, backwards=True)
+    step_sizes = _tuned_steps(model, x, seed, how)
+
+    # Given such an x, its latents are an exact sample of the posterior. All chains begin at it.
+    exact_samples = torch.cat(list(z), -1).expand(how.chains, -1, -1)
+    return _along(Target(model, x), exact_samples, seed, how, step_sizes, backwards=True)
 
 
 def log_mean(log_weights: Tensor) -> Tensor:
@@ -158,22 +166,24 @@ def log_evidence(model: Dreaming, x: Tensor, seed: int, how: Annealing) -> Annea
     at a time. Within a ``steps.Work`` the estimation can be stopped and resumed.
     """
     x = x.to(model.mean.dtype)
-    parts = x.split(CASES)
-    done = Box(found=[])
-    for number in steps("annealing", len(parts) + 1, done):
-        if number < len(parts):
-            some = parts[number]
-            # Noise is drawn for whole groups, so a short last group is filled up.
-            filled = torch.cat([some, some[-1:].expand(CASES - len(some), -1)])
-            weights = lower(model, filled, seeds.derive(seed, "anneal", number), how)[
-                :, : len(some)
-            ]
-            done.found = [*done.found, weights]
-        else:
-            done.found = [*done.found, gaps(model, seeds.derive(seed, "made_case"), how)]
 
-    *weights, apart = done.found
-    return Annealed(torch.cat(weights, 1), apart)
+    # One step for each group of examples, and a last one for the gaps.
+    groups = x.split(CASES)
+    results = Box(found=[])
+    for number in steps("annealing", len(groups) + 1, results):
+        if number < len(groups):
+            group = groups[number]
+            # Noise is drawn for whole groups, so a short last group is filled up.
+            filled = torch.cat([group, group[-1:].expand(CASES - len(group), -1)])
+            group_weights = lower(model, filled, seeds.derive(seed, "anneal", number), how)[
+                :, : len(group)
+            ]
+            results.found = [*results.found, group_weights]
+        else:
+            results.found = [*results.found, gaps(model, seeds.derive(seed, "made_case"), how)]
+
+    *group_weights, gaps_of_made = results.found
+    return Annealed(torch.cat(group_weights, 1), gaps_of_made)
 
 
 def gaps(model: Dreaming, seed: int, how: Annealing) -> Tensor:
@@ -187,6 +197,7 @@ def gaps(model: Dreaming, seed: int, how: Annealing) -> Tensor:
         x, z = model.sample_joint({name: v.to(model.mean.dtype) for name, v in draws.items()})
 
     low = log_mean(lower(model, x, seed, how))
+    # The backward chains give inverse weights, whose mean is 1 / p(x).
     high = -log_mean(upper(model, x, z, seed, how))
     return high - low
 
@@ -195,6 +206,7 @@ def _at_the_prior(model: Dreaming, x: Tensor, chains: int, seed: int, run: int) 
     """Return states drawn from the prior, all layers side by side, (chains, batch, n)."""
     draws = noise.fixed(model.joint_noise(chains * len(x)), seed, "anneal", run, 0, device=x.device)
     _, z = model.sample_joint({name: v.to(x.dtype) for name, v in draws.items()})
+    # The prior does not depend on the examples: draw (1, chains * batch, n) for each layer.
     return torch.cat([layer[0] for layer in z], -1).unflatten(0, (chains, len(x)))
 
 
@@ -202,10 +214,13 @@ def _drawn(
     model: LatentModel, x: Tensor, chains: int, seed: int, run: int, t: int
 ) -> dict[str, Tensor]:
     """Return the noise of a temperature: momenta and uniforms."""
-    n = sum(model.sizes[1:])
-    shapes = {"momentum": ("normal", (chains, len(x), n)), "accept": ("uniform", (chains, len(x)))}
-    found = noise.fixed(shapes, seed, "anneal", run, t, device=x.device)
-    return {key: v.to(x.dtype) for key, v in found.items()}
+    latents = sum(model.sizes[1:])
+    shapes = {
+        "momentum": ("normal", (chains, len(x), latents)),
+        "accept": ("uniform", (chains, len(x))),
+    }
+    draws = noise.fixed(shapes, seed, "anneal", run, t, device=x.device)
+    return {key: v.to(x.dtype) for key, v in draws.items()}
 
 
 def _tuned_steps(model: Dreaming, x: Tensor, seed: int, how: Annealing) -> list[Tensor]:
@@ -215,25 +230,29 @@ def _tuned_steps(model: Dreaming, x: Tensor, seed: int, how: Annealing) -> list[
     """
     target = Target(model, x)
     betas = how.betas()
-    first = torch.full((len(x), 1), FIRST_STEP, dtype=x.dtype, device=x.device)
-    at = Box(z=_at_the_prior(model, x, how.chains, seed, 0), lengths=[first])
+    first_step_size = torch.full((len(x), 1), FIRST_STEP, dtype=x.dtype, device=x.device)
+    chains = Box(z=_at_the_prior(model, x, how.chains, seed, 0), lengths=[first_step_size])
 
-    for t in steps("tuning", len(betas) - 1, at):
-        length = at.lengths[-1]
-        drawn = _drawn(model, x, how.chains, seed, 0, t + 1)
+    # The step size tuned at one temperature is used at the next, by these chains and by those that
+    # count.
+    for t in steps("tuning", len(betas) - 1, chains):
+        step_size = chains.lengths[-1]
+        draws = _drawn(model, x, how.chains, seed, 0, t + 1)
         density = target.at(betas[t + 1])
-        z, accepted = hmc.transition(
-            density, at.z, length, how.leaps, drawn["momentum"], drawn["accept"]
+        z, acceptance = hmc.transition(
+            density, chains.z, step_size, how.leaps, draws["momentum"], draws["accept"]
         )
 
-        at.z = z
-        at.lengths = [
-            *at.lengths,
-            hmc.tuned(length, accepted.mean(0).unsqueeze(-1), how.acceptance, SPEED),
+        # One step size for all chains of an example, by their mean acceptance.
+        chains.z = z
+        chains.lengths = [
+            *chains.lengths,
+            hmc.tuned(step_size, acceptance.mean(0).unsqueeze(-1), how.acceptance, SPEED),
         ]
 
-    found: list[Tensor] = at.lengths[:-1]
-    return found
+    # The last one, tuned at the last temperature, has no next temperature.
+    step_sizes: list[Tensor] = chains.lengths[:-1]
+    return step_sizes
 
 
 def _along(
@@ -241,7 +260,7 @@ def _along(
     z: Tensor,
     seed: int,
     how: Annealing,
-    lengths: list[Tensor],
+    step_sizes: list[Tensor],
     backwards: bool = False,
 ) -> Tensor:
     """Return the log-weights of chains from ``z`` along all temperatures.
@@ -249,29 +268,32 @@ def _along(
     Forwards these are log w, backwards -log w.
     """
     betas = how.betas()
-    last = len(betas) - 1
-    at = Box(z=z, total=torch.zeros(z.shape[:-1], dtype=torch.float64, device=z.device))
-    for step in steps("chains", last, at):
-        t = last - step if backwards else step + 1
-        drawn = _drawn(target.model, target.x, how.chains, seed, 2 if backwards else 1, t)
+    last_temperature = len(betas) - 1
+    chains = Box(z=z, total=torch.zeros(z.shape[:-1], dtype=torch.float64, device=z.device))
+    for step in steps("chains", last_temperature, chains):
+        # The transition of a step is at betas[t]; its weight is for the interval below it.
+        t = last_temperature - step if backwards else step + 1
+        draws = _drawn(target.model, target.x, how.chains, seed, 2 if backwards else 1, t)
         density = target.at(betas[t])
-        length = lengths[t - 1]
+        step_size = step_sizes[t - 1]
         gap = betas[t] - betas[t - 1]
 
         if backwards:
             # An exact sample at beta_t stays one; then it gets its weight for the next lower beta.
             moved, _ = hmc.transition(
-                density, at.z, length, how.leaps, drawn["momentum"], drawn["accept"]
+                density, chains.z, step_size, how.leaps, draws["momentum"], draws["accept"]
             )
             weight = -gap * target.parts(moved)[0].double()
         else:
-            weight = gap * target.parts(at.z)[0].double()
+            # The weight for the move to beta_t is taken before the transition there (Neal 2001).
+            # log f_t - log f_(t-1) is gap log p(x | z).
+            weight = gap * target.parts(chains.z)[0].double()
             moved, _ = hmc.transition(
-                density, at.z, length, how.leaps, drawn["momentum"], drawn["accept"]
+                density, chains.z, step_size, how.leaps, draws["momentum"], draws["accept"]
             )
 
-        at.z = moved
-        at.total = at.total + weight
+        chains.z = moved
+        chains.total = chains.total + weight
 
-    total: Tensor = at.total
+    total: Tensor = chains.total
     return total

@@ -1,6 +1,6 @@
 """Measures of models whose posterior of every example is a Boltzmann machine (DVAE##).
 
-q(z | x) = exp(-E_x(z)) / Z_x. Neither samples nor Z_x are available at once, so the machine of
+q(z | x) = exp(-E_x(z)) / Z_x. Neither samples nor Z_x are available at once, so the RBM of
 every example is annealed from its own biases, while W is switched on (Vahdat, Andriyash & Macready
 2020). The K chains' final states z_i are the samples, and their weights a_i give Z_x. With
 w_i = p(x, z_i) exp(E_x(z_i)) Z_x^,
@@ -93,8 +93,10 @@ def stream(
         cases = slice(start, min(start + batch, len(x)))
         xs = x[cases].to(model.mean.dtype)
 
+        # An RBM for each example of the group, annealed side by side. ``first`` gives each the
+        # noise of its position in ``x``.
         rbm = model.posterior(xs)
-        found = ais(
+        annealed = ais(
             rbm,
             temperatures,
             chains,
@@ -104,22 +106,27 @@ def stream(
             purpose=purpose,
             max_floats=max_floats,
         )
-        if found.z1 is None or found.z2 is None or found.log_w is None:
+        if annealed.z1 is None or annealed.z2 is None or annealed.log_w is None:
             raise RuntimeError("the annealing has not kept its states")
 
         # The weights are scaled to a mean of 1.
-        log_a = found.log_w - torch.logsumexp(found.log_w, 0) + math.log(chains)
-        size = chunk or max(1, max_floats // (len(xs) * widest))
-        for first in range(0, chains, size):
-            rows = slice(first, min(first + size, chains))
-            z1 = found.z1[rows]
-            z2 = found.z2[rows]
+        log_a = annealed.log_w - torch.logsumexp(annealed.log_w, 0) + math.log(chains)
 
-            log_q = rbm.negative_energy(z1, z2).double() - found.value
+        # Decoding a state takes as many floats as the widest layer has units, so states are decoded
+        # in chunks.
+        states_at_once = chunk or max(1, max_floats // (len(xs) * widest))
+        for first in range(0, chains, states_at_once):
+            some_chains = slice(first, min(first + states_at_once, chains))
+            z1 = annealed.z1[some_chains]
+            z2 = annealed.z2[some_chains]
+
+            # log q(z | x) = -E_x(z) - log Z_x^, where the estimate of log Z_x stands for the exact
+            # one.
+            log_q = rbm.negative_energy(z1, z2).double() - annealed.value
             z = [torch.cat([z1, z2], -1)]
             log_p = model.log_joint_terms(xs, z)
             yield AnnealedPass(
-                cases, first, log_p, [log_q], z, error=found.error, log_a=log_a[rows]
+                cases, first, log_p, [log_q], z, error=annealed.error, log_a=log_a[some_chains]
             )
 
 
@@ -164,14 +171,16 @@ class AnnealedSum(Sums):
         self.weighted.add(
             Pass(part.cases, part.first, part.log_p, [*part.log_q, -part.log_a], part.z)
         )
+
+        # Keep the states of the first examples, for ``modes``.
         for i in range(part.cases.start, min(part.cases.stop, self.shown)):
             self.states[i].append(part.z[0][:, i - part.cases.start])
 
     def modes(self, model: RBMPosteriorVAE, x: Tensor) -> list[int]:
         """Return the number of modes of the posterior of each of the first examples."""
-        machines = model.posterior(x[: self.shown].to(model.mean.dtype))
-        each = ((RBM(*(p[i] for p in machines)), torch.cat(z)) for i, z in self.states.items())
-        return [count_modes(rbm, model.sides([z])[0]) for rbm, z in each]
+        rbms = model.posterior(x[: self.shown].to(model.mean.dtype))
+        with_states = ((RBM(*(p[i] for p in rbms)), torch.cat(z)) for i, z in self.states.items())
+        return [count_modes(rbm, model.sides([z])[0]) for rbm, z in with_states]
 
 
 class _Plain(ImportanceSum):
@@ -194,19 +203,22 @@ class _Plain(ImportanceSum):
         """
         w = self.groups.groups
         a = self.annealing.groups
-        left = jackknife.left_out(w, self.samples) + jackknife.left_out(a, self.chains)
+
+        # log Z_x^ is log mean a plus a constant, and log q contains it. So log p^ varies as log
+        # mean w + log mean a, where w is computed with the fixed log Z_x^.
+        without_group = jackknife.left_out(w, self.samples) + jackknife.left_out(a, self.chains)
         whole = (
             torch.logsumexp(w, 0)
             - math.log(self.samples)
             + torch.logsumexp(a, 0)
             - math.log(self.chains)
         )
-        return jackknife.jackknife(left, whole, self.samples)
+        return jackknife.jackknife(without_group, whole, self.samples)
 
 
 @torch.no_grad()
 def count_modes(rbm: RBM, z1: Tensor, sweeps: int = 40, least: int = 5) -> int:
-    """Return how many mean-field fixed points the states ``z1`` (k, n1) of one machine lead to.
+    """Return how many mean-field fixed points the states ``z1`` (k, n1) of one RBM lead to.
 
     A fixed point counts if more than ``least`` of the states lead to it. From each state, side 2
     and side 1 are set to their means in turn, ``sweeps`` times. Fixed points are told apart to
@@ -216,6 +228,6 @@ def count_modes(rbm: RBM, z1: Tensor, sweeps: int = 40, least: int = 5) -> int:
         mean2 = rbm.mean2(z1)
         z1 = rbm.mean1(mean2)
 
-    points = (100 * torch.cat([z1, mean2], -1)).round()
-    _, counts = points.unique(dim=0, return_counts=True)
+    fixed_points = (100 * torch.cat([z1, mean2], -1)).round()
+    _, counts = fixed_points.unique(dim=0, return_counts=True)
     return int((counts > least).sum())

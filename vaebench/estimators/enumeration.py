@@ -37,17 +37,19 @@ def log_evidence(model: BoltzmannPrior, x: Tensor) -> Tensor:
 
     The result is float64; it sums products in the model's precision.
     """
+    # Two streaming log-sums over all states: of the unnormalised joint for each example, and of
+    # exp(-E) for log Z.
     units = sum(model.sizes[1:])
     n = len(x)
     total = torch.full((n,), -torch.inf, dtype=torch.float64, device=x.device)
     log_z = total.new_full((), -torch.inf)
     sums = Box(total=total, log_z=log_z)
 
-    blocks = -(-(2**units) // STATES)
-    parts = -(-n // CASES)
+    blocks_of_states = -(-(2**units) // STATES)
+    parts_of_data = -(-n // CASES)
     decoded = None
-    for number in steps("enumeration", blocks * parts, sums):
-        block, part = divmod(number, parts)
+    for step in steps("enumeration", blocks_of_states * parts_of_data, sums):
+        block, part = divmod(step, parts_of_data)
 
         # The parts of the data come one after the other within a block of states, so each block is
         # decoded once.
@@ -57,15 +59,19 @@ def log_evidence(model: BoltzmannPrior, x: Tensor) -> Tensor:
             z = list(states.split(model.sizes[1:], 1))
             energy = model.prior().negative_energy(*model.sides(z)).double()
             logits = model.decode(z)
+            # What does not depend on x: -E(z) - sum_i softplus(G_zi).
             constant = energy - F.softplus(logits).sum(-1, dtype=torch.float64)
             decoded = block
 
+        # log Z needs each block of states once, whatever the number of examples.
         if part == 0:
             sums.log_z = torch.logaddexp(sums.log_z, torch.logsumexp(energy, 0))
 
-        rows = slice(part * CASES, (part + 1) * CASES)
-        log_p = (x[rows].to(logits.dtype) @ logits.mT).double() + constant
-        sums.total[rows] = torch.logaddexp(sums.total[rows], torch.logsumexp(log_p, -1))
+        # log p(x, z) + log Z of the examples and states, (examples, states): the product of
+        # module's docstring.
+        cases = slice(part * CASES, (part + 1) * CASES)
+        log_p = (x[cases].to(logits.dtype) @ logits.mT).double() + constant
+        sums.total[cases] = torch.logaddexp(sums.total[cases], torch.logsumexp(log_p, -1))
 
     return sums.total - sums.log_z
 

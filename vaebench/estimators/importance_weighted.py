@@ -78,22 +78,27 @@ class ImportanceSum(Sums):
         """
         if part.first >= self.samples:
             return
+
         log_w = part.log_w[: self.samples - part.first]
         cases = part.cases
         self.groups.add(log_w, part.first, cases)
 
+        # Cut the pass where a point of the curve lies within it, so that the sums can be read off
+        # there. ``count`` is the number of samples up to the end of a piece.
         done = 0
-        for k in [p for p in self.points if part.first < p < part.first + len(log_w)] + [
-            part.first + len(log_w)
-        ]:
-            piece = log_w[done : k - part.first]
-            done = k - part.first
-            self.log_sum[cases] = torch.logaddexp(self.log_sum[cases], torch.logsumexp(piece, 0))
-            self.log_square[cases] = torch.logaddexp(
-                self.log_square[cases], torch.logsumexp(2 * piece, 0)
+        for count in [
+            point for point in self.points if part.first < point < part.first + len(log_w)
+        ] + [part.first + len(log_w)]:
+            log_w_piece = log_w[done : count - part.first]
+            done = count - part.first
+            self.log_sum[cases] = torch.logaddexp(
+                self.log_sum[cases], torch.logsumexp(log_w_piece, 0)
             )
-            if k in self.at:
-                self.at[k][cases] = self.log_sum[cases] - math.log(k)
+            self.log_square[cases] = torch.logaddexp(
+                self.log_square[cases], torch.logsumexp(2 * log_w_piece, 0)
+            )
+            if count in self.at:
+                self.at[count][cases] = self.log_sum[cases] - math.log(count)
 
     def each(self) -> Tensor:
         """Return the NLL of every example, (n,), nats."""
@@ -109,10 +114,14 @@ class ImportanceSum(Sums):
     def result(self) -> Importance:
         """Return the estimate. Raises RuntimeError if an example has not had all its samples."""
         log_p = self.at[self.samples]
+
+        # An entry of ``at`` stays NaN until its sample has come. Weights that are NaN themselves
+        # are no missing samples.
         if torch.isnan(log_p).any() and not torch.isnan(self.log_sum).any():
             raise RuntimeError(
                 f"{int(torch.isnan(log_p).sum())} cases had fewer than {self.samples} samples"
             )
+
         ess = self.each_ess()
         return Importance(
             nll=float(-log_p.mean()) + self.log_z,

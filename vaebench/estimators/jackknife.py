@@ -40,20 +40,25 @@ class LogSums(Gathered):
 
     def add(self, log_w: Tensor, first: int, cases: slice) -> None:
         """Take log-weights (k, batch) of these examples, for the samples from number ``first``."""
-        g = len(self.groups)
-        for piece in log_w.split(g):
-            rows = (torch.arange(len(piece), device=log_w.device) + first) % g
-            mine = self.groups[:, cases]
-            mine[rows] = torch.logaddexp(mine[rows], piece)
+        groups = len(self.groups)
+
+        # A piece has at most one sample for each group, so no group is written to twice in one
+        # assignment. A slice of columns is a view: what is written to it stays.
+        for piece in log_w.split(groups):
+            group_numbers = (torch.arange(len(piece), device=log_w.device) + first) % groups
+            sums_of_cases = self.groups[:, cases]
+            sums_of_cases[group_numbers] = torch.logaddexp(sums_of_cases[group_numbers], piece)
             first += len(piece)
 
 
 def group_sums(log_w: Tensor) -> Tensor:
     """Return the log-sum-exp of every group of the log-weights (k, ...): (g, ...)."""
     k = len(log_w)
-    g = min(GROUPS, k)
-    missing = log_w.new_full((-k % g, *log_w.shape[1:]), -math.inf)
-    return torch.logsumexp(torch.cat([log_w, missing]).unflatten(0, (-1, g)), 0)
+    groups = min(GROUPS, k)
+
+    # Fill the last round up with weights of zero; then sample k = round * g + i is in group i.
+    padding = log_w.new_full((-k % groups, *log_w.shape[1:]), -math.inf)
+    return torch.logsumexp(torch.cat([log_w, padding]).unflatten(0, (-1, groups)), 0)
 
 
 def sizes(samples: int, groups: int, like: Tensor) -> Tensor:
@@ -68,13 +73,15 @@ def left_out(groups: Tensor, samples: int) -> Tensor:
 
     ``groups`` (g, ...) are the log-sums of the groups.
     """
+    # Log-sums of all groups before, and of all behind, each group.
     nothing = torch.full_like(groups[:1], -math.inf)
     before = torch.cat([nothing, torch.logcumsumexp(groups, 0)[:-1]])
     after = torch.cat([torch.logcumsumexp(groups.flip(0), 0).flip(0)[1:], nothing])
-    rest = samples - sizes(samples, len(groups), groups)
+
+    samples_left = samples - sizes(samples, len(groups), groups)
     # The groups are added from both ends. Subtracting a group from the sum would lose the digits
     # that a dominating group hides.
-    return torch.logaddexp(before, after) - rest.log().view(-1, *[1] * (groups.dim() - 1))
+    return torch.logaddexp(before, after) - samples_left.log().view(-1, *[1] * (groups.dim() - 1))
 
 
 def jackknife(left: Tensor, whole: Tensor, samples: int) -> Tensor:
@@ -90,6 +97,8 @@ def jackknife(left: Tensor, whole: Tensor, samples: int) -> Tensor:
     if g < 2:
         return torch.full_like(whole, math.nan)
 
+    # h_j = n / m_j, with m_j samples in group j. A pseudo-value is h_j theta - (h_j - 1)
+    # theta_(-j), and ``centre`` is the jackknife estimate itself.
     h = (samples / sizes(samples, g, left)).view(-1, *[1] * whole.dim())
     pseudo = h * whole - (h - 1) * left
     centre = g * whole - ((1 - 1 / h) * left).sum(0)

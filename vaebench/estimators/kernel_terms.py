@@ -53,6 +53,8 @@ class Table(NamedTuple):
 
 def base_of(logits: Tensor) -> Base:
     """Return logits (cycle, units), or (units,), padded with units that are never 1."""
+    # The kernels take strips of units. Padding with logits of minus infinity, almost, costs and
+    # draws nothing.
     logits = torch.atleast_2d(logits.detach())
     cycle, units = logits.shape
     stride = -(-units // scores.STRIP) * scores.STRIP
@@ -84,6 +86,9 @@ class Chain:
     def __init__(self, weight: Tensor) -> None:
         units = len(weight)
         self.stride = words_of(units) * LANES
+
+        # The same weights twice: as a table for scoring, when all units are known, and by source
+        # for sampling, when a unit that fires adds its row to the logits of later units.
         lower = strictly_lower(weight.detach())
         self.table = table_of(lower)
         self.source = (
@@ -101,6 +106,9 @@ class Layer:
         self.module = units
         self.units = len(units.bias)
         self.bias = base_of(units.bias)
+
+        # log P of all units being 0 with the biases alone. A top layer is scored from it by adding
+        # the logits of the units that are 1.
         self.off = -float(torch.nn.functional.softplus(units.bias.detach().double()).sum())
         self.table = table_of(units.weight)
         self.chain = None if units.autoregressive is None else Chain(units.autoregressive)
@@ -127,12 +135,17 @@ class KernelTerms:
         z is (k, batch, units). ``posterior`` is the model's own, which the kernels know already.
         """
         self._read(x)
+
+        # Rows are samples of examples: sample s of example i is row s * batch + i, as in tensors
+        # (k, batch).
         rows = k * len(x)
         batch = len(x)
         shape = (k, batch)
         log_q: list[Tensor] = []
         states: list[np.ndarray] = []
 
+        # From the data up: the layer next to the data has logits from the encoder's input, computed
+        # once for each example, the others have the layer below as parents.
         for i, layer in enumerate(self.q):
             uniform = noises[f"q{i + 1}"].contiguous().view(-1).numpy()
             state = np.empty(rows * words_of(layer.units), np.uint16)
@@ -142,10 +155,15 @@ class KernelTerms:
             states.append(state)
 
         log_p = []
+
+        # Score every layer given the layer above; the top layer has no parents. What is scored are
+        # the examples, of which there are ``batch`` rows only, then the samples of each layer.
         targets = [(self._cases, batch), *((state, rows) for state in states)]
         for i, (layer, (state, cycle)) in enumerate(zip(self.p, targets, strict=True)):
             base = self._visible if i == 0 else layer.bias
             parents = (*layer.table, states[i]) if i < len(states) else (NONE, 0, NO_BITS)
+            # The autoregressive part of the visible units is in ``self._visible`` already, see
+            # ``_read``.
             chain = layer.chain.table.values if layer.chain and i else NONE
             log_p.append(self._score(layer, base, parents, chain, state, cycle, rows).view(shape))
         return log_p, log_q, Layers(states, [layer.units for layer in self.q], k)
@@ -160,6 +178,9 @@ class KernelTerms:
         self._logits = base_of(self.model.q[0].logits(x - self.model.mean))
         self._visible = self.p[0].bias
         visible = self.p[0].module
+
+        # Given an example, what its earlier pixels add to the logits of later ones is the same for
+        # all samples.
         if visible.autoregressive is not None:
             self._visible = base_of(visible.bias + x @ strictly_lower(visible.autoregressive).mT)
 
@@ -177,6 +198,7 @@ class KernelTerms:
             if layer.table.words == 0 and layer.chain is None:
                 scores.score_fixed(logs, first, layer.units, base.values, layer.off, state)
                 return
+
             memory = torch.empty(len(logs) * scores.SUMS).numpy()
             scores.score(memory, logs, first, layer.units, *base, *parents, chain, state, cycle)
 
@@ -193,13 +215,17 @@ class KernelTerms:
     ) -> Tensor:
         def work(logs: np.ndarray, first: int) -> None:
             memory = torch.empty(len(logs) * scores.SUMS).numpy()
-            given = memory, logs, first, layer.units, *base, *parents, uniform, state
+            arguments = memory, logs, first, layer.units, *base, *parents, uniform, state
             if layer.chain is None:
-                scores.sample(*given)
+                scores.sample(*arguments)
                 return
-            room = torch.empty((len(logs) + scores.TURNS) * base.stride).numpy()
-            ints = np.empty((2 + LANES) * scores.TURNS + 1, np.int32)
-            scores.sample_chained(*given, (layer.chain.source, layer.chain.stride), (room, ints))
+
+            # Workspace of the chain: logits of all rows and thresholds of TURNS rows.
+            logits_room = torch.empty((len(logs) + scores.TURNS) * base.stride).numpy()
+            index_room = np.empty((2 + LANES) * scores.TURNS + 1, np.int32)
+            scores.sample_chained(
+                *arguments, (layer.chain.source, layer.chain.stride), (logits_room, index_room)
+            )
 
         return _shared(work, rows)
 
@@ -239,6 +265,6 @@ class Layers(Sequence[Tensor]):
         return len(self._states)
 
     def __getitem__(self, i: int) -> Tensor:  # type: ignore[override]  # nobody asks for several layers at once
-        state = self._states[i]
+        words = self._states[i]
         units = self._units[i]
-        return unpacked(state, len(state) // words_of(units), units).unflatten(0, (self._k, -1))
+        return unpacked(words, len(words) // words_of(units), units).unflatten(0, (self._k, -1))

@@ -33,20 +33,29 @@ def log_evidence(model: LDA, x: Tensor, particles: int, seed: int) -> Tensor:
     depend on the seed and the position of a document.
     """
     topics = model.mean_topics().double().cpu()
-    made = noise.fixed(
+
+    # Two uniforms of a document make one seed of any number of draws, because its length is not
+    # known before; see ``shuffles``. One seed is for the order of the words, one for the particles.
+    uniforms = noise.fixed(
         {"order": ("uniform", (len(x), 2)), "particles": ("uniform", (len(x), 2))}, seed, "eval"
     )
-    order, own = (shuffles.seeds_of(made[name]) for name in ("order", "particles"))
+    order_seeds, particle_seeds = (
+        shuffles.seeds_of(uniforms[name]) for name in ("order", "particles")
+    )
 
-    found = Box(log_p=torch.zeros(len(x), dtype=torch.float64))
-    parts = torch.arange(len(x)).split(PART)
-    for number in steps("words from left to right", len(parts), found):
-        rows = parts[number]
-        word, document = counts.words_of(x[rows.to(x.device)].cpu())
-        word = word[shuffles.shuffled(document, order[rows])]
-        first = shuffles.first_of(document, len(rows) + 1)
-        found.log_p[rows] = of_words(word, first, topics, model.alpha, particles, own[rows])
-    return found.log_p.to(x.device)
+    results = Box(log_p=torch.zeros(len(x), dtype=torch.float64))
+    groups = torch.arange(len(x)).split(PART)
+    for group in steps("words from left to right", len(groups), results):
+        documents = groups[group]
+        word, document = counts.words_of(x[documents.to(x.device)].cpu())
+        # The words come sorted by number. Their order does not matter to the model, but it does to
+        # the estimate.
+        word = word[shuffles.shuffled(document, order_seeds[documents])]
+        first = shuffles.first_of(document, len(documents) + 1)
+        results.log_p[documents] = of_words(
+            word, first, topics, model.alpha, particles, particle_seeds[documents]
+        )
+    return results.log_p.to(x.device)
 
 
 def of_words(
@@ -62,17 +71,22 @@ def of_words(
         particles: Particles of each document.
         seeds: Seed of each document, (documents,) int64.
     """
-    by_word = topics.mT.contiguous()
+    word_topics = topics.mT.contiguous()
     if kernels.allowed():
         from vaebench.kernels import topics as loops
 
-        out = torch.zeros(len(seeds), dtype=torch.float64)
-        arrays = [v.numpy() for v in (word, first, by_word)]
-        loops.log_evidence(*arrays, alpha, particles, seeds.numpy(), out.numpy())
-        return out
+        log_p = torch.zeros(len(seeds), dtype=torch.float64)
+        arrays = [v.numpy() for v in (word, first, word_topics)]
+        loops.log_evidence(*arrays, alpha, particles, seeds.numpy(), log_p.numpy())
+        return log_p
 
-    each = zip(word.tensor_split(first[1:-1]), seeds, strict=True)
-    return torch.stack([_of_document(own, by_word, alpha, particles, seed) for own, seed in each])
+    documents = zip(word.tensor_split(first[1:-1]), seeds, strict=True)
+    return torch.stack(
+        [
+            _of_document(words_of_one, word_topics, alpha, particles, seed)
+            for words_of_one, seed in documents
+        ]
+    )
 
 
 def _of_document(
@@ -84,31 +98,40 @@ def _of_document(
     streams = shuffles.hashed(seed, torch.arange(particles))
     choice = shuffles.hashed(seed, torch.tensor(particles))
 
+    # z (particles, length) are the topics, counts (particles, topics) how often each occurs among
+    # them. The number of a draw is the same whatever was drawn before: i * length + j for word j at
+    # word i.
     z = torch.zeros(particles, length, dtype=torch.int64)
-    n = torch.zeros(particles, count, dtype=torch.float64)
+    counts = torch.zeros(particles, count, dtype=torch.float64)
     total = torch.zeros((), dtype=torch.float64)
-    one = torch.ones(particles, 1, dtype=torch.float64)
+    ones = torch.ones(particles, 1, dtype=torch.float64)
 
     for i in range(length):
+        # Draw every earlier topic anew: p(z_j | other topics, w_j) is proportional to (count
+        # without j + alpha) p(w_j | topic). It costs the square of the length.
         for j in range(i):
-            n.scatter_add_(1, z[:, j : j + 1], -one)
-            z[:, j] = _drawn((n + alpha) * topics[word[j]], streams, i * length + j)
-            n.scatter_add_(1, z[:, j : j + 1], one)
+            counts.scatter_add_(1, z[:, j : j + 1], -ones)
+            z[:, j] = _drawn((counts + alpha) * topics[word[j]], streams, i * length + j)
+            counts.scatter_add_(1, z[:, j : j + 1], ones)
 
-        probability = (n + alpha) @ topics[word[i]]
+        # p(w_i | z_<i) of every particle, up to the denominator i + topics * alpha.
+        probability = (counts + alpha) @ topics[word[i]]
         total = total + torch.log(probability.mean() / (i + count * alpha))
 
-        # Systematic resampling of the particles.
-        at = (
+        # Systematic resampling of the particles: evenly spaced points with one common offset.
+        points = (
             torch.arange(particles) + shuffles.uniforms(choice, torch.tensor(i)).double()
         ) / particles
         running = probability.cumsum(0)
-        source = torch.searchsorted(running, at * running[-1], right=True).clamp(max=particles - 1)
-        z = z[source]
-        n = n[source]
+        copied = torch.searchsorted(running, points * running[-1], right=True).clamp(
+            max=particles - 1
+        )
+        z = z[copied]
+        counts = counts[copied]
 
-        z[:, i] = _drawn((n + alpha) * topics[word[i]], streams, i * length + i)
-        n.scatter_add_(1, z[:, i : i + 1], one)
+        # A topic for word i itself, given the resampled past.
+        z[:, i] = _drawn((counts + alpha) * topics[word[i]], streams, i * length + i)
+        counts.scatter_add_(1, z[:, i : i + 1], ones)
     return total
 
 

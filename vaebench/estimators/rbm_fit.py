@@ -22,10 +22,10 @@ OPTIONS = {"maxiter": 5000, "maxfun": 10000, "ftol": 1e-14, "gtol": 1e-9}
 
 
 def rbm_fit(model: RBMTarget) -> dict[str, float]:
-    """Return the exact KL(q || p) of the model's machine, the least KL, and their difference.
+    """Return the exact KL(q || p) of the model's RBM, the least KL, and their difference.
 
     The keys are ``exact_kl``, ``kl_optimum`` and ``gap``, nats, in float64. The least KL is that of
-    the best machine of this size. It depends on the target alone, and is kept.
+    the best RBM of this size. It depends on the target alone, and is kept.
     """
     model = copy.deepcopy(model).to("cpu", torch.float64)
 
@@ -41,7 +41,7 @@ def rbm_fit(model: RBMTarget) -> dict[str, float]:
 
 @lru_cache(maxsize=64)
 def optimum(log_p: bytes, n1: int, n2: int, starts: int = STARTS) -> float:
-    """Return the least KL(q || p), nats, over machines q of n1 + n2 units.
+    """Return the least KL(q || p), nats, over RBMs q of n1 + n2 units.
 
     ``log_p``: float64 log-probabilities of all states, in the order of
     ``boltzmann_exact.log_probs``. L-BFGS with exact gradients begins at ``starts`` random

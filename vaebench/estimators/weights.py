@@ -137,6 +137,7 @@ def by_kernel(model: Model, x: Tensor, samples: int) -> bool:
         and x.device.type == "cpu"
         and all(v.dtype == torch.float32 and not v.is_cuda for v in model.parameters())
     )
+    # Checked last, because it reads all examples.
     return fits and bool(((x == 0) | (x == 1)).all())
 
 
@@ -181,11 +182,13 @@ def stream(
         score = KernelTerms(model)
         chunk = chunk or KERNEL_SAMPLES
 
+    # All passes are one flat list, so that the work can be stopped between any two of them. The
+    # posterior of a group is computed at its first pass; a resumed stream computes it again.
     groups = _groups(model, x, samples, chunk, batch)
     passes = [(group, first) for group in groups for first in range(0, samples, group.size)]
     encoded: Group | None = None
-    for number in steps("posterior samples", len(passes), state):
-        group, first = passes[number]
+    for pass_number in steps("posterior samples", len(passes), state):
+        group, first = passes[pass_number]
         if encoded is None or group is not encoded:
             xs = _taken(model, x, group)
             posterior = model.posterior(xs)
@@ -249,10 +252,12 @@ def vectors(
     device = x.device
     widest = max(model.sizes)
 
+    # Batches and chunks are whole grains, so that no noise is drawn twice.
     if batch is None:
         batch = CASES * (10 if device.type == "cuda" else 1)
     batch = whole_batches(model, batch, CASES)
 
+    # On a GPU a pass has as many samples as the budget allows. On a CPU it has one grain.
     if chunk is None:
         chunk = max(
             SAMPLES, min(samples, BUDGET // (batch * widest) if device.type == "cuda" else SAMPLES)
@@ -275,22 +280,27 @@ def documents(
     them at once, the more work the model can share. Rows sorted by length waste little on padding.
     ``chunk`` is rounded down to whole grains, at least one.
     """
-    limit = TOKENS.get(x.device.type, TOKENS["cuda"])
+    token_limit = TOKENS.get(x.device.type, TOKENS["cuda"])
     latents = max(model.sizes[1:], default=1)
     tokens = lengths_of(x).tolist()
     chunk = chunk and max(SAMPLES, chunk // SAMPLES * SAMPLES)
 
     start = 0
     while start < len(x):
-        most = max(1, batch or _fitting(tokens[start:], limit))
-        stop = start + whole_batches(model, most)
+        document_limit = max(1, batch or _fitting(tokens[start:], token_limit))
+        stop = start + whole_batches(model, document_limit)
+
+        # If the group would reach over the border of a grain, it ends at the last such
+        # border, and the next group begins with a whole grain. Groups of refined posteriors must stay whole batches.
         fits_grain = not batch and start // CASES < stop // CASES and stop < len(x)
         if fits_grain and whole_batches(model, 1) == 1:
             stop = stop // CASES * CASES
 
         cases = slice(start, min(stop, len(x)))
-        room = CODES // (latents * (cases.stop - start))
-        yield Group(cases, chunk or max(SAMPLES, room // SAMPLES * SAMPLES), max(tokens[cases]))
+        samples_that_fit = CODES // (latents * (cases.stop - start))
+        yield Group(
+            cases, chunk or max(SAMPLES, samples_that_fit // SAMPLES * SAMPLES), max(tokens[cases])
+        )
         start = cases.stop
 
 
@@ -320,13 +330,17 @@ def draws(
 
     ``first`` must begin a grain.
     """
+    # A column (samples, CASES, ...) has all wanted samples of CASES neighbouring examples. Together the columns cover the
+    # examples, and up to CASES - 1 more at either end.
     columns = [
         _column(model, g, first // SAMPLES, -(-(first + k) // SAMPLES), seed, purpose, device)
         for g in range(cases.start // CASES, -(-cases.stop // CASES))
     ]
 
-    own = slice(cases.start % CASES, cases.start % CASES + cases.stop - cases.start)
-    return {name: _joined([c[name] for c in columns], 1)[:k, own] for name in columns[0]}
+    wanted_examples = slice(cases.start % CASES, cases.start % CASES + cases.stop - cases.start)
+    return {
+        name: _joined([c[name] for c in columns], 1)[:k, wanted_examples] for name in columns[0]
+    }
 
 
 def _column(
@@ -344,14 +358,15 @@ def _column(
         rows = [noise.fixed(shapes, seed, purpose, g, b, device=device) for b in range(start, stop)]
         return {name: _joined([r[name] for r in rows], 0) for name in shapes}
 
-    whole = {
+    # Uniforms are drawn straight into their place, which saves the copy of a concatenation.
+    column = {
         n: torch.empty((stop - start) * SAMPLES, *shape[1:], device=device)
         for n, (_, shape) in shapes.items()
     }
     for b in range(start, stop):
-        place = slice((b - start) * SAMPLES, (b - start + 1) * SAMPLES)
-        noise.fixed_({name: v[place] for name, v in whole.items()}, seed, purpose, g, b)
-    return whole
+        rows_of_grain = slice((b - start) * SAMPLES, (b - start + 1) * SAMPLES)
+        noise.fixed_({name: v[rows_of_grain] for name, v in column.items()}, seed, purpose, g, b)
+    return column
 
 
 def _joined(parts: list[Tensor], axis: int) -> Tensor:

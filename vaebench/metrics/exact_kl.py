@@ -1,6 +1,6 @@
-"""Exact KL(q || p) of a machine, and by how much it exceeds the least possible KL.
+"""Exact KL(q || p) of an RBM, and by how much it exceeds the least possible KL.
 
-The machine is fitted to a distribution that can be enumerated.
+The RBM is fitted to a distribution that can be enumerated.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from vaebench.results.stats import Measure
 
 
 class ExactKL(Metric[dict[str, float]]):
-    """The KL, and by how much it exceeds that of the best machine of its size.
+    """The KL, and by how much it exceeds that of the best RBM of its size.
 
     Neither has an error.
     """
 
     def applies(self, job: Job) -> bool:
-        """Whether the model is a machine with a known target."""
+        """Whether the model is an RBM with a known target."""
         return isinstance(job.model, RBMTarget)
 
     def collect(self, job: Job) -> dict[str, float]:

@@ -28,21 +28,21 @@ def estimate(
     base: Base = "uniform",
     side: int | None = None,
 ) -> LogZ:
-    """Return log Z of one machine, by ``logz_method`` and the other settings.
+    """Return log Z of one RBM, by ``logz_method`` and the other settings.
 
     Args:
-        rbm: The machine.
+        rbm: The RBM.
         settings: The ``eval`` settings.
         seed: Seed of the noise.
         reverse: Anneal from above too.
         purpose: Purpose of the noise; nothing else draws noise of it.
         base: Where annealing and tempering begin. For a prior it is the uniform distribution: a
-            machine whose biases favour states that its couplings forbid is far from the machine
+            RBM whose biases favour states that its couplings forbid is far from the RBM
             with these biases alone.
         side: The number of units by which ``auto`` decides; None: those of the smaller side.
 
     Raises:
-        UserError: If the method is 'exact' and the machine is too large for it.
+        UserError: If the method is 'exact' and the RBM is too large for it.
     """
     method = log_z_method(settings, min(rbm.w.shape[-2:]) if side is None else side)
     chains = settings.logz_chains
@@ -87,7 +87,7 @@ def of_data(
     reverse: bool | Tensor = False,
     purpose: str = "logz",
 ) -> LogZ:
-    """Return log Z of a machine over the data, by the settings.
+    """Return log Z of an RBM over the data, by the settings.
 
     By ``logz_base``, annealing begins at the uniform distribution or at that of the base rates. The
     latter has no hidden biases, and visible biases by which every pixel is on as often as in the
@@ -126,7 +126,7 @@ def of_prior(
 
 
 def _base(mean: Tensor, settings: EvalSettings) -> Base:
-    """Return where annealing begins for a machine whose side 1 is on as often as ``mean`` (n1,)."""
+    """Return where annealing begins for an RBM whose side 1 is on as often as ``mean`` (n1,)."""
     if settings.logz_base != "base_rate":
         return "uniform"
     share = (mean.double() + SMOOTHING) / (1 + SMOOTHING)

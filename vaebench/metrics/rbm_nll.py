@@ -2,11 +2,11 @@
 
 Its log Z is annealed in both directions (Salakhutdinov & Murray 2008). From the base up, the
 estimate of log Z is too small on average, so the NLL is too good: an annealing that fails looks
-like a better model. From samples of the machine down, it is too large on average. The two enclose
-the NLL as far as the latter are samples of the machine.
+like a better model. From samples of the RBM down, it is too large on average. The two enclose
+the NLL as far as the latter are samples of the RBM.
 
 Their chains start at examples. So they include modes at the data, which the run from below may
-miss. They do not include modes far from the data, where machines trained by short chains may have
+miss. They do not include modes far from the data, where RBMs trained by short chains may have
 nearly all of their mass. Then the estimate from above is that of the data's modes alone, and lies
 below the one from below.
 """
@@ -34,7 +34,7 @@ BURN = 1000
 
 
 class Annealed(NamedTuple):
-    """Free energies of the examples, (n,), float64, and log Z of the machine."""
+    """Free energies of the examples, (n,), float64, and log Z of the RBM."""
 
     free_energy: Tensor
     log_z: LogZ

@@ -38,10 +38,14 @@ def exact(model: ReplicatedSoftmax, lengths: Tensor) -> Tensor:
     It is log sum_h exp(L a.h) (sum_w exp(b_w + W_w.h))^L. Raises ValueError for more than MAX_SIDE
     hidden units.
     """
-    units = len(model.p.hidden)
-    if units > MAX_SIDE:
-        raise ValueError(f"{units} hidden units cannot be enumerated; allowed: 1 to {MAX_SIDE}")
+    hidden_units = len(model.p.hidden)
+    if hidden_units > MAX_SIDE:
+        raise ValueError(
+            f"{hidden_units} hidden units cannot be enumerated; allowed: 1 to {MAX_SIDE}"
+        )
 
+    # The sum over words factorises: given h, the words are independent. So log Z_L needs the hidden
+    # states once for all lengths.
     per_word = _per_word(model)
     return torch.stack([torch.logsumexp(float(length) * per_word, 0) for length in lengths])
 
@@ -110,37 +114,49 @@ def ais(
     Raises:
         ValueError: For fewer than one temperature or two chains.
     """
-    count = len(annealing.times) - 1
-    if count < 1 or annealing.chains < 2:
-        raise ValueError(f"{count} temperatures, {annealing.chains} chains: at least 1 and 2")
-    model_exact = len(model.p.hidden) <= boltzmann_exact.MAX_UNITS
+    step_count = len(annealing.times) - 1
+    if step_count < 1 or annealing.chains < 2:
+        raise ValueError(f"{step_count} temperatures, {annealing.chains} chains: at least 1 and 2")
 
-    found = Box(rows=[])
-    for number in steps("lengths", len(lengths), found):
+    enumerable = len(model.p.hidden) <= boltzmann_exact.MAX_UNITS
+
+    # A row of results for each length: log mean w, its error, the effective number of chains and
+    # the standard deviation of log w; then, from above, the first three again.
+    results = Box(rows=[])
+    for number in steps("lengths", len(lengths), results):
         length = int(lengths[number])
         run = _Chains(model, length, annealing, _generator(model, seed, purpose, length))
         log_w = run.forward()
-        lower = log_mean(log_w.unsqueeze(-1))
-        row = [*lower, log_w.std()]
+        below = log_mean(log_w.unsqueeze(-1))
+        numbers = [*below, log_w.std()]
 
         if reverse:
-            start = _exact_samples(model, length, run) if model_exact else run.resampled()
-            back = _Chains(model, length, annealing, _generator(model, seed, purpose, length, 1))
-            row += log_mean(-back.backward(start).unsqueeze(-1))
-        found.rows = [*found.rows, [float(v) for v in row]]
+            # The weights of the way down are 1 / w. Use 1 keeps its noise apart from that of the
+            # way up.
+            start = _exact_samples(model, length, run) if enumerable else run.resampled()
+            reverse_run = _Chains(
+                model, length, annealing, _generator(model, seed, purpose, length, 1)
+            )
+            numbers += log_mean(-reverse_run.backward(start).unsqueeze(-1))
+        results.rows = [*results.rows, [float(v) for v in numbers]]
 
-    value, error, ess, sd, *above = torch.tensor(found.rows, dtype=torch.float64).unbind(-1)
+    value, error, ess, sd, *above = torch.tensor(results.rows, dtype=torch.float64).unbind(-1)
+
+    # From here on ``start`` is log Z of the base, (m,).
     start = log_z0(annealing.biases(model), len(model.p.hidden), lengths.cpu())
-    method = f"AIS, {count} steps, {annealing.chains} chains for each of {len(lengths)} lengths"
-    made = LogZ(start + value, error, method, ess, sd, annealing.chains)
+    method = (
+        f"AIS, {step_count} steps, {annealing.chains} chains for each of {len(lengths)} lengths"
+    )
+    estimate = LogZ(start + value, error, method, ess, sd, annealing.chains)
 
     if not reverse:
-        return made
+        return estimate
 
+    # E[1 / w] = Z_0 / Z, so the log of their mean is subtracted.
     mean, upper_error, upper_ess = above
     upper = start - mean
     return replace(
-        made, upper=upper, upper_error=upper_error, upper_ess=upper_ess, upper_exact=model_exact
+        estimate, upper=upper, upper_error=upper_error, upper_ess=upper_ess, upper_exact=enumerable
     )
 
 
@@ -162,6 +178,8 @@ def _generator(
 
 def _exact_samples(model: ReplicatedSoftmax, length: int, run: _Chains) -> Tensor:
     """Return counts (chains, V) of documents of this length, drawn from the machine."""
+    # L times ``_per_word`` is log p(h) up to log Z_L. Given h, the words of a document are
+    # independent.
     p = torch.softmax(length * _per_word(model), 0)
     chosen = torch.multinomial(p, run.chains, replacement=True, generator=run.generator)
     h = _states(model, 0, len(p))[chosen].to(model.mean.dtype)
@@ -198,13 +216,15 @@ class _Chains:
 
     def weigh(self, low: float, high: float) -> None:
         """Add log f_high - log f_low at the present counts to the log-weights."""
+        # The hidden units are summed out; their logits at t are t (L a + W.n).
         gain = F.softplus(high * self.logits).double() - F.softplus(low * self.logits).double()
         self.log_w += gain.sum(-1) + (high - low) * (self.x @ self.gap).double()
 
     def move(self, t: float) -> None:
         """Make a Gibbs step at ``t``: draw the hidden bits given the words, then all words."""
-        hidden = uniform(tuple(self.logits.shape), self.generator)
-        h = (hidden < torch.sigmoid(t * self.logits)).to(self.x.dtype)
+        hidden_noise = uniform(tuple(self.logits.shape), self.generator)
+        h = (hidden_noise < torch.sigmoid(t * self.logits)).to(self.x.dtype)
+        # The visible biases are (1 - t) c + t b = c + t gap.
         logits = t * F.linear(h, self.model.p.weight) + self.base + t * self.gap
         self.put(multinomial.sample(logits, uniform((self.chains, self.length), self.generator)))
 

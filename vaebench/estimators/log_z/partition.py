@@ -1,4 +1,4 @@
-"""What every estimator of log Z returns, and how it draws: one stream of noise per machine."""
+"""What every estimator of log Z returns, and how it draws: one stream of noise per RBM."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vaebench.rng.noise import uniform_
 
 @dataclass(frozen=True)
 class LogZ:
-    """log Z of every machine, (*batch), nats, float64, and how far to trust it.
+    """log Z of every RBM, (*batch), nats, float64, and how far to trust it.
 
     Attributes:
         value: The estimate.
@@ -30,12 +30,12 @@ class LogZ:
         upper: Estimate that is too large on average, as ``value`` is too small.
         upper_error: Standard error of ``upper``.
         upper_exact: False if ``upper`` rests on samples that are only approximately those of the
-            machine: then it may fail.
+            RBM: then it may fail.
         upper_ess: Effective number of chains of ``upper``.
         z1: Final states of side 1, (k, *batch, n1), if asked for.
         z2: Final states of side 2, (k, *batch, n2), if asked for.
         log_w: Log-weights (k, *batch) of these states, if asked for.
-        temperatures: Those of tempering, one tensor per machine in the batch's order.
+        temperatures: Those of tempering, one tensor per RBM in the batch's order.
         swap_rates: Exchange rates of tempering, likewise.
     """
 
@@ -57,7 +57,7 @@ class LogZ:
 
     @property
     def trust(self) -> dict[str, float]:
-        """What shows how far the annealing of a single machine may be trusted.
+        """What shows how far the annealing of a single RBM may be trusted.
 
         ``chains``: how many there are, ``ess``: how many of them carry the estimate, ``log_w_sd``:
         the standard deviation of log w over them; and if there is an estimate from above, ``gap``:
@@ -65,21 +65,21 @@ class LogZ:
         """
         if self.ess is None or self.sd is None or self.chains is None:
             return {}
-        found = {"chains": self.chains, "ess": float(self.ess), "log_w_sd": float(self.sd)}
+        trust = {"chains": self.chains, "ess": float(self.ess), "log_w_sd": float(self.sd)}
         if self.upper is not None and self.upper_error is not None:
-            found["gap"] = float(self.upper - self.value)
-            found["gap_error"] = math.hypot(float(self.error), float(self.upper_error))
-        return found
+            trust["gap"] = float(self.upper - self.value)
+            trust["gap_error"] = math.hypot(float(self.error), float(self.upper_error))
+        return trust
 
 
 def flat(rbm: RBM) -> RBM:
-    """Return the machines in one row: batch shape (m,), or (1,) for a single one; detached."""
+    """Return the RBMs in one row: batch shape (m,), or (1,) for a single one; detached."""
     m = math.prod(rbm.shape)
     return RBM(*(p.detach().reshape(m, *p.shape[len(rbm.shape) :]) for p in rbm))
 
 
 def groups(machines: int, floats_each: int, max_floats: int) -> Iterator[slice]:
-    """Return slices of machines whose states need at most ``max_floats`` floats; one at least."""
+    """Return slices of RBMs whose states need at most ``max_floats`` floats; one at least."""
     size = max(1, max_floats // floats_each)
     return (slice(start, min(start + size, machines)) for start in range(0, machines, size))
 
@@ -87,7 +87,7 @@ def groups(machines: int, floats_each: int, max_floats: int) -> Iterator[slice]:
 def generators(
     positions: range, seed: int, purpose: str, use: int, device: torch.device
 ) -> list[torch.Generator]:
-    """Return a generator for each machine by its position, so that none depends on its neighbours.
+    """Return a generator for each RBM by its position, so that none depends on its neighbours.
 
     ``use`` keeps the noise of different estimators apart.
     """
@@ -110,6 +110,9 @@ def log_mean(log_w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     The error is by the jackknife over groups.
     """
     k = log_w.shape[0]
+
+    # Weights relative to the largest: the effective sample size does not depend on their scale, and
+    # exp cannot overflow.
     w = torch.exp(log_w - log_w.amax(0))
     error = jackknife.variance(jackknife.group_sums(log_w), k).sqrt()
     return torch.logsumexp(log_w, 0) - math.log(k), error, w.sum(0) ** 2 / (w**2).sum(0)

@@ -1,6 +1,6 @@
 """Where the inverse temperatures of an annealing run lie.
 
-They are spaced evenly, or ever denser towards the machine itself.
+They are spaced evenly, or ever denser towards t = 1, the model itself.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ def late(steps: int) -> list[float]:
     """Return the spacing of Salakhutdinov & Murray (2008), who took 14,500 steps.
 
     With another number of steps, each part keeps its share of them. Most of the variance of log w
-    comes from the last tenth, where a machine with large couplings moves away from the base.
+    comes from the last tenth, where an RBM with large couplings moves away from the base.
     """
+    # Step i of a run with another number of steps stands where step i * whole / steps of the
+    # published run stands. The end is set apart, so that rounding cannot miss it.
     whole = sum(count for count, _ in LATE)
     return [_at(i * whole / steps) for i in range(steps)] + [1.0]
 

@@ -51,16 +51,16 @@ def parallel_tempering(
     first: int = 0,
     purpose: str = "eval",
 ) -> LogZ:
-    """Return log Z of every machine from ``chains`` independent ladders of replicas.
+    """Return log Z of every RBM from ``chains`` independent ladders of replicas.
 
     Temperatures are added, moved or removed between rounds of ``pilot`` sweeps until the exchange
     rates of all neighbours lie in ``band``; with only one or two intervals, rates may be higher.
     The error is that of the mean over the ladders. As these are independent, it includes any
-    correlation along a ladder. Machines run one after the other, each with the noise of its own
+    correlation along a ladder. The RBMs run one after the other, each with the noise of its own
     position.
 
     Args:
-        rbm: The machines.
+        rbm: The RBMs.
         sweeps: Block sweeps of each ladder.
         chains: Number of ladders.
         seed: Seed of the noise.
@@ -68,7 +68,7 @@ def parallel_tempering(
         band: Lowest and highest exchange rate.
         pilot: Sweeps of a round that places temperatures.
         burn: Sweeps before averaging starts; None: a tenth of ``sweeps``.
-        first: Position of the first machine.
+        first: Position of the first RBM.
         purpose: Purpose of the noise.
 
     Returns:
@@ -87,15 +87,24 @@ def parallel_tempering(
             f"the band of exchange rates is {low} to {high}; allowed: between 0 and 1, rising"
         )
 
-    own = flat(rbm)
-    start = flat(RBM(*base_biases(rbm, base), rbm.w))
-    makers = generators(range(first, first + len(own.b1)), seed, purpose, 2, rbm.w.device)
-    work = sweeps * chains * own.w[0].numel()
-    make = _BitLadder if work >= WORTH and kernels.allowed() and kernels.fits(own.w[0]) else _Ladder
+    # All RBMs of the batch in one row, each with a generator of its own. Use 2 keeps this noise
+    # apart from that of annealing.
+    rbms = flat(rbm)
+    bases = flat(RBM(*base_biases(rbm, base), rbm.w))
+    makers = generators(range(first, first + len(rbms.b1)), seed, purpose, 2, rbm.w.device)
 
-    out = []
+    multiplications = sweeps * chains * rbms.w[0].numel()
+    ladder_type = (
+        _BitLadder
+        if multiplications >= WORTH and kernels.allowed() and kernels.fits(rbms.w[0])
+        else _Ladder
+    )
+
+    estimates = []
     for i, maker in enumerate(makers):
-        ladder = make(RBM(*(p[i] for p in own)), RBM(*(p[i] for p in start)), chains, maker)
+        ladder = ladder_type(RBM(*(p[i] for p in rbms)), RBM(*(p[i] for p in bases)), chains, maker)
+
+        # The placing is a single step of a loop, so that a resumed run can skip it as a whole.
         placed = Box()
         for _ in steps("placing of temperatures", 1, placed):
             log_c = ladder.place(low, high, pilot)
@@ -103,30 +112,31 @@ def parallel_tempering(
         # If a resumed run has skipped the placing, this restores what it had found.
         ladder.load(placed.state())
 
+        # The first sweeps after the placing are not averaged.
         for step in steps(
             "tempering, first sweeps", sweeps // 10 if burn is None else burn, ladder
         ):
             ladder.step(step)
-        out.append((*ladder.bridge(placed.log_c, sweeps), ladder.t))
+        estimates.append((*ladder.bridge(placed.log_c, sweeps), ladder.t))
 
-    value, error, rates, temperatures = zip(*out, strict=True)
-    fit = all(float(r.min()) >= low for r in rates)
-    counts = sorted(len(t) for t in temperatures)
+    value, error, rates, temperatures = zip(*estimates, strict=True)
+    exchange_enough = all(float(r.min()) >= low for r in rates)
+    ladder_lengths = sorted(len(t) for t in temperatures)
     method = (
-        f"parallel tempering, {counts[0]} to {counts[-1]} temperatures, {chains} "
+        f"parallel tempering, {ladder_lengths[0]} to {ladder_lengths[-1]} temperatures, {chains} "
         f"ladders of {sweeps} sweeps"
     )
     return LogZ(
         torch.stack(value).reshape(rbm.shape),
         torch.stack(error).reshape(rbm.shape),
-        method if fit else f"{method}; neighbours exchange too rarely",
+        method if exchange_enough else f"{method}; neighbours exchange too rarely",
         temperatures=list(temperatures),
         swap_rates=list(rates),
     )
 
 
 class _Ladder:
-    """Replicas z1 (chains, temperatures, n1) of one machine.
+    """Replicas z1 (chains, temperatures, n1) of one RBM.
 
     ``t`` (temperatures,) are their inverse temperatures.
     """
@@ -137,9 +147,15 @@ class _Ladder:
         self.generator = generator
         self.d1 = own.b1 - base.b1
         self.d2 = own.b2 - base.b2
+
+        # Sums of the bridge and of exchange rates; see ``bridge``. They are part of the state, so
+        # they must exist before.
         self.above = self.below = self.rates = torch.zeros(
             (), dtype=torch.float64, device=own.w.device
         )
+
+        # The ladder begins with the two ends only, and all replicas at samples of the base.
+        # ``place`` adds temperatures.
         self.t = torch.tensor([0.0, 1.0], dtype=torch.float64, device=own.w.device)
         self.z1 = (self.uniform(chains, 2, len(own.b1)) < torch.sigmoid(base.b1)).to(own.w.dtype)
         self.heat()
@@ -149,10 +165,15 @@ class _Ladder:
         return uniform_(w.new_empty(shape), self.generator)
 
     def heat(self) -> None:
-        """Make the machines of the present temperatures."""
+        """Make the RBMs of the present temperatures."""
         t = self.t.to(self.own.w.dtype).unsqueeze(-1)
+
+        # Lower and upper end of each interval, (intervals, 1).
         self.low = t[:-1]
         self.high = t[1:]
+
+        # One RBM for each temperature: a batch of shape (temperatures,), which all ladders
+        # share.
         b1 = self.base.b1 + t * self.d1
         b2 = self.base.b2 + t * self.d2
         self.machines = RBM(b1, b2, t.unsqueeze(-1) * self.own.w)
@@ -163,15 +184,21 @@ class _Ladder:
         Return u of every interval before the exchange, at its lower and at its upper end,
         (chains, intervals) each.
         """
-        k, r, n1 = self.z1.shape
-        at_low, at_high = self.move(self.uniform(k, r, len(self.own.b2)), self.uniform(k, r, n1))
-        accept = self.uniform(k, r - 1) < torch.exp(at_low - at_high)
-        accept &= torch.arange(r - 1, device=accept.device) % 2 == number % 2
+        chains, temperatures, n1 = self.z1.shape
+        at_low, at_high = self.move(
+            self.uniform(chains, temperatures, len(self.own.b2)),
+            self.uniform(chains, temperatures, n1),
+        )
+
+        # u(z_i) - u(z_{i+1}): u of the interval at the state of its lower end, minus that at its
+        # upper end. Only even or only odd intervals exchange in one step.
+        accept = self.uniform(chains, temperatures - 1) < torch.exp(at_low - at_high)
+        accept &= torch.arange(temperatures - 1, device=accept.device) % 2 == number % 2
 
         # No two accepted pairs overlap, so the shifts up and down make a permutation of the
         # replicas.
-        move = F.pad(accept.long(), (0, 1)) - F.pad(accept.long(), (1, 0))
-        source = torch.arange(r, device=accept.device) + move
+        shift = F.pad(accept.long(), (0, 1)) - F.pad(accept.long(), (1, 0))
+        source = torch.arange(temperatures, device=accept.device) + shift
         self.z1 = self.z1.gather(1, source.unsqueeze(-1).expand(-1, -1, n1))
         return at_low, at_high
 
@@ -180,6 +207,9 @@ class _Ladder:
         self.z1, _ = self.machines.sweep(self.z1, u2, u1)
         field = self.z1 @ self.own.w + self.d2
         slope = self.z1 @ self.d1
+
+        # Interval i reaches from replica i to replica i + 1, the states at its lower and upper
+        # ends.
         return self.gain(field[:, :-1], slope[:, :-1]), self.gain(field[:, 1:], slope[:, 1:])
 
     def gain(self, field: Tensor, slope: Tensor) -> Tensor:
@@ -188,6 +218,8 @@ class _Ladder:
         The states have the fields ``field``, z1 W + d2, and the slopes ``slope``, z1.d1.
         """
         c2 = self.base.b2
+
+        # F is linear in the visible biases and a sum of softplus over side 2; see ``annealing``.
         terms = F.softplus(c2 + self.high * field) - F.softplus(c2 + self.low * field)
         return terms.sum(-1).double() + (self.t[1:] - self.t[:-1]) * slope
 
@@ -196,17 +228,22 @@ class _Ladder:
         for attempt in range(ROUNDS + 1):
             at_low, at_high = self.pilot(pilot)
             rates = exchange_rates(at_low, at_high)
-            n = len(rates)
-            fit = rates.min() >= low and (rates.max() <= high or n <= 2)
-            t = respaced(self.t, rates, (low + high) / 2)
-            if fit or len(t) - 1 > MOST or attempt == ROUNDS:
+
+            # New temperatures aim at the middle of the band. With one or two intervals a rate above
+            # it is accepted, because the ladder can hardly be shorter.
+            intervals = len(rates)
+            in_band = rates.min() >= low and (rates.max() <= high or intervals <= 2)
+            new_t = respaced(self.t, rates, (low + high) / 2)
+            if in_band or len(new_t) - 1 > MOST or attempt == ROUNDS:
                 break
 
             # A new temperature starts from the states of the nearest old one.
-            nearest = (t[:, None] - self.t).abs().argmin(1)
-            self.t = t
+            nearest = (new_t[:, None] - self.t).abs().argmin(1)
+            self.t = new_t
             self.z1 = self.z1[:, nearest]
             self.heat()
+
+        # The constants come from the last pilot, whose temperatures are the final ones.
         return bennett(at_low.flatten(0, 1), at_high.flatten(0, 1))
 
     def pilot(self, sweeps: int) -> tuple[Tensor, Tensor]:
@@ -218,11 +255,15 @@ class _Ladder:
         for i in range(sweeps):
             tick()
             pairs.append(self.step(i))
+
+        # The first half lets replicas settle at their temperatures.
         at_low, at_high = zip(*pairs[sweeps // 2 :], strict=True)
         return torch.stack(at_low), torch.stack(at_high)
 
     def bridge(self, log_c: Tensor, sweeps: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return log Z, its standard error, and the exchange rates (intervals,) of ``sweeps``."""
+        # Each ladder averages both sides of the bridge apart, (chains, intervals); a scalar zero
+        # takes the shape of the first term.
         self.above = self.below = self.rates = torch.zeros_like(log_c[:1]).sum()
         for i in steps("tempering", sweeps, self):
             at_low, at_high = self.step(i)
@@ -230,13 +271,16 @@ class _Ladder:
             self.below = self.below + torch.sigmoid(log_c - at_high) / sweeps
             self.rates = self.rates + exchange_rates(at_low, at_high) / sweeps
 
+        # log Z = log Z_0 + sum over intervals of log C + log above - log below, with the averages
+        # over ladders.
         above = self.above
         below = self.below
         log_z0 = F.softplus(self.base.b1.double()).sum() + F.softplus(self.base.b2.double()).sum()
         top = above.mean(0)
         bottom = below.mean(0)
 
-        # Ladders are independent: leave out one at a time.
+        # Jackknife over ladders, which are independent. ``left`` has log Z without one ladder, up
+        # to log C; the factor 1 / (k - 1) of both means cancels.
         k = len(above)
         left = ((k * top - above).log() - (k * bottom - below).log()).sum(-1)
         error = ((k - 1) * left.var(unbiased=False)).sqrt()
@@ -274,18 +318,26 @@ class _BitLadder(_Ladder):
     def move(self, u2: Tensor, u1: Tensor) -> tuple[Tensor, Tensor]:
         from vaebench.kernels.machine import laid_out
 
-        (k, r, n1), n2 = self.z1.shape, u2.shape[-1]
+        chains, temperatures, n1 = self.z1.shape
+        n2 = u2.shape[-1]
+
+        # Noise is (chains, temperatures, n). The kernels take one temperature at a time, so the
+        # noise of its first chain begins at row i and that of the next chain ``temperatures`` rows
+        # later.
         noise2 = laid_out(u2)
         noise1 = laid_out(u1)
         states = []
         for i, t in enumerate(self.scales):
             side2 = self.machine.half2(
-                self.machine.packed(self.z1[:, i]), t, noise2, i * n2, r * n2
+                self.machine.packed(self.z1[:, i]), t, noise2, i * n2, temperatures * n2
             )
-            states.append(self.machine.half1(side2, t, noise1, i * n1, r * n1))
-        self.z1 = torch.stack([self.machine.unpacked(state, k, n1) for state in states], 1)
+            states.append(self.machine.half1(side2, t, noise1, i * n1, temperatures * n1))
+        self.z1 = torch.stack([self.machine.unpacked(state, chains, n1) for state in states], 1)
 
-        gains = torch.zeros(2, r - 1, k, dtype=torch.float64)
+        # u of interval i at its lower end, gains[0], and at its upper end, gains[1]. The kernel
+        # adds in place, so each row must be contiguous; the result is transposed to (chains,
+        # intervals).
+        gains = torch.zeros(2, temperatures - 1, chains, dtype=torch.float64)
         for i, (low, high) in enumerate(pairwise(self.scales)):
             self.machine.weigh(states[i], low, high, gains[0, i].numpy())
             self.machine.weigh(states[i + 1], low, high, gains[1, i].numpy())
@@ -305,13 +357,20 @@ def respaced(t: Tensor, rates: Tensor, target: float) -> Tensor:
 
     Each interval gets the same share of the barrier.
     """
+    # The barrier up to each temperature: rejections add up along the path. A positive floor keeps
+    # it strictly rising, so that it can be inverted.
     barrier = F.pad((1 - rates).clamp(min=1e-6).cumsum(0), (1, 0))
-    n = max(1, math.ceil(float(barrier[-1]) / (1 - target) - 1e-6))
-    goals = barrier[-1] * torch.linspace(0, 1, n + 1, dtype=t.dtype, device=t.device)
-    i = torch.searchsorted(barrier, goals, right=True).clamp(1, len(rates)) - 1
-    new = t[i] + (t[i + 1] - t[i]) * (goals - barrier[i]) / (barrier[i + 1] - barrier[i])
-    new[0], new[-1] = 0.0, 1.0
-    return new
+    intervals = max(1, math.ceil(float(barrier[-1]) / (1 - target) - 1e-6))
+
+    # Invert it by linear interpolation at equal shares.
+    shares = barrier[-1] * torch.linspace(0, 1, intervals + 1, dtype=t.dtype, device=t.device)
+    i = torch.searchsorted(barrier, shares, right=True).clamp(1, len(rates)) - 1
+    new_t = t[i] + (t[i + 1] - t[i]) * (shares - barrier[i]) / (barrier[i + 1] - barrier[i])
+
+    # Rounding must not move the ends.
+    new_t[0] = 0.0
+    new_t[-1] = 1.0
+    return new_t
 
 
 def bennett(at_low: Tensor, at_high: Tensor) -> Tensor:
@@ -320,13 +379,15 @@ def bennett(at_low: Tensor, at_high: Tensor) -> Tensor:
     u is given at samples of both ends, (samples, intervals). The root d of mean sigmoid(u_low - d)
     = mean sigmoid(d - u_high) lies between the smallest and the largest u.
     """
+    # The first mean falls in d and the second rises, so there is one root. 60 halvings of the
+    # interval exhaust the digits of float64.
     both = torch.cat([at_low, at_high])
     left = both.amin(0)
     right = both.amax(0)
     for _ in range(60):
-        d = (left + right) / 2
-        small = torch.sigmoid(at_low - d).mean(0) > torch.sigmoid(d - at_high).mean(0)
-        left = torch.where(small, d, left)
-        right = torch.where(small, right, d)
+        middle = (left + right) / 2
+        too_small = torch.sigmoid(at_low - middle).mean(0) > torch.sigmoid(middle - at_high).mean(0)
+        left = torch.where(too_small, middle, left)
+        right = torch.where(too_small, right, middle)
 
     return (left + right) / 2
