@@ -46,22 +46,28 @@ class ActiveUnits(Sums):
     def add(self, part: Pass) -> None:
         """Take the samples of ``part`` that are among the first two halves."""
         for z, first, second in zip(part.z, self.first, self.second, strict=True):
-            a = max(0, self.half - part.first)
-            b = max(0, 2 * self.half - part.first)
-            first[part.cases] += z[:a].sum(0)
-            second[part.cases] += z[a:b].sum(0)
+            # Where the halves end within this pass; 0 if they ended before. Slices beyond the pass
+            # are cut to it. z is (k, batch, units).
+            end_of_first = max(0, self.half - part.first)
+            end_of_second = max(0, 2 * self.half - part.first)
+            first[part.cases] += z[:end_of_first].sum(0)
+            second[part.cases] += z[end_of_first:end_of_second].sum(0)
 
     def variances(self) -> list[torch.Tensor]:
         """Return Var_x(E_Q[z | x]) of every unit, layer by layer, (units,) each.
 
         With n examples they have n - 1 degrees of freedom.
         """
-        out = []
+        by_layer = []
         for first, second in zip(self.first, self.second, strict=True):
-            a = first.double() / self.half
-            b = second.double() / self.half
-            out.append(((a - a.mean(0)) * (b - b.mean(0))).sum(0) / (self.cases - DDOF))
-        return out
+            # The covariance over examples of the two half-means: their noise is independent, so its
+            # expectation is Var_x(E_Q[z | x]).
+            mean1 = first.double() / self.half
+            mean2 = second.double() / self.half
+            by_layer.append(
+                ((mean1 - mean1.mean(0)) * (mean2 - mean2.mean(0))).sum(0) / (self.cases - DDOF)
+            )
+        return by_layer
 
     def result(self) -> list[int]:
         """Return the number of active units of each layer, the layer next to the data first."""

@@ -42,5 +42,7 @@ def aggregate_kl(p: Posteriors, log_q: Tensor | None = None) -> AggregateKL:
     ``log_q``: log q(z_i) of every example, ``p.log_aggregate()``, if it is known already.
     """
     log_q = p.log_aggregate() if log_q is None else log_q
+
+    # KL of the example minus its term of the mutual information, log q(z_i | x_i) - log q(z_i).
     each = p.kl() - (p.log_own() - log_q)
     return AggregateKL(*mean_and_error(each), *mean_and_error(log_q - p.log_prior()), each)

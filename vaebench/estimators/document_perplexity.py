@@ -40,6 +40,8 @@ def per_document(nll: Tensor, tokens: Tensor, variance: Tensor | None = None) ->
         variance: Variance of every ``nll``, (n,), nats^2; None if it is unknown or there is none.
     """
     rate = nll.double() / tokens
+
+    # The documents' estimates are independent, so their variances add.
     error = (
         None
         if variance is None
@@ -51,14 +53,18 @@ def per_document(nll: Tensor, tokens: Tensor, variance: Tensor | None = None) ->
 
 def pooled(nll: Tensor, tokens: Tensor, variance: Tensor | None = None) -> Perplexity:
     """Return exp of the NLL of all documents over all their tokens; see ``per_document``."""
-    n = len(nll)
-    whole = float(tokens.double().sum())
-    rate = float(nll.double().sum()) / whole
-    error = None if variance is None else float(variance.double().sum().sqrt()) / whole
+    documents = len(nll)
+    all_tokens = float(tokens.double().sum())
+    rate = float(nll.double().sum()) / all_tokens
+    error = None if variance is None else float(variance.double().sum().sqrt()) / all_tokens
 
     # The error of a ratio of two means is that of the mean residual.
     residual = nll.double() - rate * tokens
-    case_error = math.sqrt(float((residual**2).sum()) * n / (n - 1)) / whole if n > 1 else None
+    case_error = (
+        math.sqrt(float((residual**2).sum()) * documents / (documents - 1)) / all_tokens
+        if documents > 1
+        else None
+    )
     return _exp(rate, error, case_error)
 
 

@@ -24,11 +24,14 @@ def log_evidence(model: Ensemble, x: Tensor, members: int) -> Tensor:
         (n,), nats, float64.
     """
     count = number(model, members)
-    parts = range(0, len(x), model.SCORED)
+
+    # log sum_m p_m(x), added up member by member. Members are the outer loop: a member scores all
+    # parts of the data before the next one.
+    starts = range(0, len(x), model.SCORED)
     sums = Box(total=torch.full((len(x),), -math.inf, dtype=torch.float64, device=x.device))
-    for step in steps("members of the ensemble", count * len(parts), sums):
-        member, place = divmod(step, len(parts))
-        rows = slice(parts[place], parts[place] + model.SCORED)
+    for step in steps("members of the ensemble", count * len(starts), sums):
+        member, part = divmod(step, len(starts))
+        rows = slice(starts[part], starts[part] + model.SCORED)
         log_p = model.log_member(x[rows].to(model.mean.dtype), member)
         sums.total[rows] = torch.logaddexp(sums.total[rows], log_p.double())
 

@@ -64,11 +64,11 @@ def log_evidence(
         seed: Seed of the chains.
         how: Settings of the chains.
     """
-    parts = []
-    for number, some in enumerate(x.split(CASES)):
-        parts.append(_some(model, some.to(model.mean.dtype), seed, number, how))
+    by_group = []
+    for number, group in enumerate(x.split(CASES)):
+        by_group.append(_some(model, group.to(model.mean.dtype), seed, number, how))
 
-    values, accepted = zip(*parts, strict=True)
+    values, accepted = zip(*by_group, strict=True)
     return torch.cat(values), torch.cat(accepted)
 
 
@@ -77,56 +77,68 @@ def _some(
 ) -> tuple[Tensor, Tensor]:
     """Return both for the ``number``-th group of CASES examples."""
     batch = len(x)
-    n = model.sizes[1]
+    latents = model.sizes[1]
     density = lambda z: model.log_joint(x, [z.unsqueeze(0)])[0]  # noqa: E731
 
-    def drawn(t: int) -> dict[str, Tensor]:
+    def noise_of(t: int) -> dict[str, Tensor]:
         shapes = {
-            "p": ("normal", (CASES, n)),
+            "p": ("normal", (CASES, latents)),
             "u": ("uniform", (CASES,)),
             "length": ("uniform", (CASES, 1)),
         }
-        found = noise.fixed(shapes, seed, "hmc", number, t, device=x.device)
-        return {name: v[:batch].to(x.dtype) for name, v in found.items()}
+        draws = noise.fixed(shapes, seed, "hmc", number, t, device=x.device)
+        return {name: v[:batch].to(x.dtype) for name, v in draws.items()}
 
-    first = noise.fixed(model.posterior_noise(1, CASES), seed, "hmc", number, device=x.device)
-    z = model.sample_posterior(x, 1, {k: v[:, :batch].to(x.dtype) for k, v in first.items()})[0][0]
+    # Every chain begins at a sample of the model's posterior. Noise is drawn for a whole group and
+    # cut, so that a short last group has the same.
+    posterior_noise = noise.fixed(
+        model.posterior_noise(1, CASES), seed, "hmc", number, device=x.device
+    )
+    z = model.sample_posterior(
+        x, 1, {k: v[:, :batch].to(x.dtype) for k, v in posterior_noise.items()}
+    )[0][0]
 
     step = torch.full((batch, 1), 0.2, dtype=x.dtype, device=x.device)
     samples = []
-    accepted = []
+    acceptance = []
     for t in range(BURN_IN + 2 * how.samples):
         tick()
-        noises = drawn(t)
+        noises = noise_of(t)
 
         # If all trajectories had one length, they might return to their start again and again.
         varied = step * (1 + SPREAD * (2 * noises["length"] - 1))
         z, probability = hmc.transition(density, z, varied, how.leaps, noises["p"], noises["u"])
 
+        # The step size follows the acceptance rate ever more slowly, and is fixed from the first
+        # sample on.
         if t < BURN_IN:
             speed = 1 / math.sqrt(t + 1)
             step = hmc.tuned(step, probability.unsqueeze(-1), how.acceptance, speed)
         else:
             samples.append(z)
-            accepted.append(probability)
+            acceptance.append(probability)
 
-    fit, fresh = torch.stack(samples).double().split(how.samples)
-    q = fitted(fit)
-    log_joint = model.log_joint(x, [fresh.to(x.dtype)]).double()
-    terms = q.log_prob(fresh) - log_joint
+    # q is fitted to samples that the mean does not use: log 1 / p^(x) is the log of the mean of
+    # q(z) / p(x, z) over the second part.
+    first_part, second_part = torch.stack(samples).double().split(how.samples)
+    q = fitted(first_part)
+    log_joint = model.log_joint(x, [second_part.to(x.dtype)]).double()
+    terms = q.log_prob(second_part) - log_joint
     value = math.log(how.samples) - torch.logsumexp(terms, 0)
-    return value, torch.stack(accepted).double().mean(0)
+    return value, torch.stack(acceptance).double().mean(0)
 
 
 def fitted(samples: Tensor) -> torch.distributions.MultivariateNormal:
     """Return Gaussians with the mean and covariance of ``samples`` (k, batch, n), per example."""
     mean = samples.mean(0)
-    away = (samples - mean).transpose(0, 1)
-    covariance = away.mT @ away / (len(samples) - 1)
+    deviation = (samples - mean).transpose(0, 1)
+    covariance = deviation.mT @ deviation / (len(samples) - 1)
 
-    n = samples.shape[-1]
+    latents = samples.shape[-1]
     scale = covariance.diagonal(dim1=-2, dim2=-1).mean(-1).clamp(min=1e-30)
     jitter = (
-        JITTER * scale[:, None, None] * torch.eye(n, dtype=samples.dtype, device=samples.device)
+        JITTER
+        * scale[:, None, None]
+        * torch.eye(latents, dtype=samples.dtype, device=samples.device)
     )
     return torch.distributions.MultivariateNormal(mean, covariance + jitter, validate_args=False)

@@ -51,14 +51,16 @@ def missing(kind: str, share: float, shape: tuple[int, ...], cases: int, seed: i
     Raises:
         UserError: For a square in examples that are no images.
     """
-    size = math.prod(shape)
+    pixels = math.prod(shape)
     if kind == "random":
+        # Uniforms are drawn for whole groups of CASES, so that an example's missing pixels do not
+        # depend on how many are evaluated.
         blocks = range(-(-cases // CASES))
-        drawn = [
-            noise.fixed({"u": ("uniform", (CASES, size))}, seed, "missing", number)["u"]
+        uniforms = [
+            noise.fixed({"u": ("uniform", (CASES, pixels))}, seed, "missing", number)["u"]
             for number in blocks
         ]
-        return torch.cat(drawn)[:cases] < share
+        return torch.cat(uniforms)[:cases] < share
 
     if len(shape) < 2:
         raise UserError("eval.imputation=square: for images; allowed here: random")
@@ -92,15 +94,15 @@ def states(
 
     for t in range(1, count + 1):
         shapes = {**model.posterior_noise(1, len(x)), **uniform}
-        drawn = {
+        draws = {
             k: e.to(x.dtype)
             for k, e in noise.fixed(shapes, seed, "impute", *index, t, device=x.device).items()
         }
-        pixels = drawn.pop("pixels")
+        pixels = draws.pop("pixels")
         with torch.no_grad():
-            z = model.posterior(v).sample(1, drawn)
-            made = model.sample_visible(z, pixels.unsqueeze(0))[0]
-        v = torch.where(hidden, made.to(x.dtype), x)
+            z = model.posterior(v).sample(1, draws)
+            imputed = model.sample_visible(z, pixels.unsqueeze(0))[0]
+        v = torch.where(hidden, imputed.to(x.dtype), x)
         yield v
 
 
@@ -121,19 +123,27 @@ def errors(
         seed: Seed of the chains.
     """
     x = x.to(model.mean.dtype)
-    parts = list(zip(x.split(CASES), hidden.split(CASES), strict=True))
-    done = Box(found=[])
-    for number in steps("imputation", len(parts) * chains, done):
-        block, chain = divmod(number, chains)
-        some, gone = parts[block]
+    groups = list(zip(x.split(CASES), hidden.split(CASES), strict=True))
+    results = Box(found=[])
+    for step in steps("imputation", len(groups) * chains, results):
+        block, chain = divmod(step, chains)
+        group, hidden_in_group = groups[block]
 
-        batch = len(some)
-        whole = torch.cat([some, some[-1:].expand(CASES - batch, -1)])
-        gaps = torch.cat([gone, gone[-1:].expand(CASES - batch, -1)])
-        number_missing = gone.sum(1).clamp(min=1)
+        # Noise is drawn for CASES examples, so a short last group is filled up with copies, which
+        # are not counted.
+        batch = len(group)
+        full_group = torch.cat([group, group[-1:].expand(CASES - batch, -1)])
+        full_hidden = torch.cat([hidden_in_group, hidden_in_group[-1:].expand(CASES - batch, -1)])
+        number_missing = hidden_in_group.sum(1).clamp(min=1)
 
-        walk = states(model, whole, gaps, count, seed, block, chain)
-        wrong = [((v[:batch] != some) & gone).sum(1) / number_missing for v in walk]
-        done.found = [*done.found, torch.stack(wrong).double()]
-    blocks = [torch.stack(done.found[i * chains : (i + 1) * chains]) for i in range(len(parts))]
-    return torch.cat(blocks, -1)
+        chain_states = states(model, full_group, full_hidden, count, seed, block, chain)
+        wrong = [
+            ((v[:batch] != group) & hidden_in_group).sum(1) / number_missing for v in chain_states
+        ]
+        results.found = [*results.found, torch.stack(wrong).double()]
+
+    # (chains, count + 1, examples) of every group, joined along the examples.
+    by_group = [
+        torch.stack(results.found[i * chains : (i + 1) * chains]) for i in range(len(groups))
+    ]
+    return torch.cat(by_group, -1)

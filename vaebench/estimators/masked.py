@@ -37,14 +37,14 @@ def masked_nll(model: Model, x: Tensor, samples: int, seed: int, purpose: str) -
         raise TypeError(f"{type(model).__name__} has no likelihood of masked examples")
 
     d = model.sizes[0]
-    total = 0.0
+    log_p_sum = 0.0
     for start in range(0, len(x), CASES):
-        part = x[start : start + CASES].to(model.mean.dtype)
+        group = x[start : start + CASES].to(model.mean.dtype)
         for sample in range(samples):
-            drawn = noise.fixed(
-                mask_noise(len(part), d), seed, purpose, start // CASES, sample, device=x.device
+            draws = noise.fixed(
+                mask_noise(len(group), d), seed, purpose, start // CASES, sample, device=x.device
             )
-            log_p = model.order_agnostic(part, observed(drawn).to(part.dtype))
-            total += float(log_p.sum(dtype=torch.float64))
+            log_p = model.order_agnostic(group, observed(draws).to(group.dtype))
+            log_p_sum += float(log_p.sum(dtype=torch.float64))
 
-    return -total / (len(x) * samples)
+    return -log_p_sum / (len(x) * samples)

@@ -51,7 +51,9 @@ def batchwise(p: Posteriors, parts: Sequence[Tensor]) -> Information:
     """
     each = p.expected_log_own() - p.log_aggregate(parts)
     return Information(
-        *mean_and_error(each), sum(len(part) * math.log(len(part)) for part in parts) / len(p), each
+        *mean_and_error(each),
+        sum(len(batch) * math.log(len(batch)) for batch in parts) / len(p),
+        each,
     )
 
 
@@ -77,6 +79,8 @@ def batches(model: Model, x: Tensor, batch: int) -> list[Tensor]:
     if model.facts.reads_documents:
         return groups(lengths_of(x), batch)
 
-    places = noise.fixed({"place": ("uniform", (len(x),))}, 0, "mi_order")["place"]
-    order = places.argsort(stable=True).to(x.device)
-    return [part.sort().values for part in order.split(batch)]
+    # Sorting random keys gives a random permutation; it is cut into batches, each in the order of
+    # the file. Seed 0 makes it the same for every run.
+    keys = noise.fixed({"place": ("uniform", (len(x),))}, 0, "mi_order")["place"]
+    order = keys.argsort(stable=True).to(x.device)
+    return [rows.sort().values for rows in order.split(batch)]

@@ -18,11 +18,11 @@ def log_evidence(model: OrderedModel, x: Tensor, orders: int, seed: int) -> Tens
     it is a bound on the log of the mean of p over orders. The orders depend on the seed and on the
     position of an example.
     """
-    found = Box(log_p=torch.zeros(orders, len(x), dtype=torch.float64, device=x.device))
-    for k in steps("orders", orders, found):
+    results = Box(log_p=torch.zeros(orders, len(x), dtype=torch.float64, device=x.device))
+    for k in steps("orders", orders, results):
         order = noise.fixed(model.order_noise(len(x)), seed, "eval", k, device=x.device)
-        found.log_p[k] = model.score(x, order).double()
-    return found.log_p
+        results.log_p[k] = model.score(x, order).double()
+    return results.log_p
 
 
 def mean_error(log_p: Tensor) -> float | None:
@@ -33,4 +33,6 @@ def mean_error(log_p: Tensor) -> float | None:
     orders, n = log_p.shape
     if orders < 2:
         return None
+
+    # Orders are drawn anew for each example, so the variances of the examples' means add.
     return float((log_p.var(0).sum() / orders).sqrt() / n)

@@ -46,22 +46,25 @@ def posterior_mean(
             f"a grid from {low} to {high} with step {step}: allowed: at least two points"
         )
 
+    # The small addend keeps the last point if rounding puts the quotient just below a whole number.
     points = int((high - low) / step + 1 + 1e-6)
     grid = low + step * torch.arange(points, dtype=torch.float64, device=x.device)
-    out = torch.empty(len(x), dtype=torch.float64, device=x.device)
+    means = torch.empty(len(x), dtype=torch.float64, device=x.device)
 
-    for cases, size, xs in plan(model, x, points, chunk):
+    for cases, points_at_once, xs in plan(model, x, points, chunk):
+        # log p(x, z) at every point of the grid, (points, batch). z is one layer of one unit,
+        # (points, batch, 1).
         log_p = torch.empty(points, len(xs), dtype=torch.float64, device=x.device)
-        for first in range(0, points, size):
+        for start in range(0, points, points_at_once):
             tick()
             z = (
-                grid[first : first + size]
+                grid[start : start + points_at_once]
                 .to(model.mean.dtype)[:, None, None]
                 .expand(-1, len(xs), 1)
             )
-            log_p[first : first + size] = total(model.score_terms(xs, [z])).double()
-        out[cases] = torch.softmax(log_p, 0).mT @ grid
-    return out
+            log_p[start : start + points_at_once] = total(model.score_terms(xs, [z])).double()
+        means[cases] = torch.softmax(log_p, 0).mT @ grid
+    return means
 
 
 @torch.no_grad()

@@ -73,15 +73,15 @@ class Posteriors:
         if groups is None:
             return log_mixture(self.z, self.mean, self.log_var)
 
-        rows = torch.cat([torch.as_tensor(g, device=self.z.device) for g in groups])
-        if not torch.equal(rows.sort().values, torch.arange(len(self), device=rows.device)):
+        members = torch.cat([torch.as_tensor(g, device=self.z.device) for g in groups])
+        if not torch.equal(members.sort().values, torch.arange(len(self), device=members.device)):
             raise ValueError(f"groups must hold each of the {len(self)} cases once")
 
-        out = self.z.new_empty(len(self))
+        log_q = self.z.new_empty(len(self))
         for g in groups:
-            rows = torch.as_tensor(g, device=self.z.device)
-            out[rows] = log_mixture(self.z[rows], self.mean[rows], self.log_var[rows])
-        return out
+            members = torch.as_tensor(g, device=self.z.device)
+            log_q[members] = log_mixture(self.z[members], self.mean[members], self.log_var[members])
+        return log_q
 
 
 def log_mixture(z: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
@@ -90,28 +90,31 @@ def log_mixture(z: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
     ``z`` is (m, units), the others are (n, units), all float64. The work is done in blocks, in
     bounded memory. If the quadratic form can be expanded, it costs two matrix products.
     """
+    # What does not depend on z: the normaliser of each component and its weight 1/n, (n,).
     constant = -0.5 * (log_var + LOG_2PI).sum(-1) - math.log(len(mean))
     precision = torch.exp(-log_var)
     centre = mean.mean(0)
 
-    # z'Pz - 2 z'Pm + m'Pm loses digits if its terms are far greater than their sum.
-    largest = torch.maximum(
+    # z'Pz - 2 z'Pm + m'Pm loses digits if its terms are far greater than their sum. Moving the
+    # origin to the mean of the means keeps the terms small; a bound of them is found unit by unit.
+    largest_term = torch.maximum(
         (z - centre).square().amax(0), (mean - centre).square().amax(0)
     ) * precision.amax(0)
-    if float(largest.max()) > LOSS:
-        each = BLOCK // (len(mean) * z.shape[1])
+    if float(largest_term.max()) > LOSS:
+        samples_at_once = BLOCK // (len(mean) * z.shape[1])
         density = _direct
     else:
-        each = BLOCK // len(mean)
+        samples_at_once = BLOCK // len(mean)
         density = _expanded
         z = z - centre
         mean = mean - centre
 
-    parts = []
-    for part in z.split(max(1, each)):
+    # (samples of the block, n), then the sum over components.
+    by_block = []
+    for block in z.split(max(1, samples_at_once)):
         tick()
-        parts.append(torch.logsumexp(density(part, mean, precision) + constant, -1))
-    return torch.cat(parts)
+        by_block.append(torch.logsumexp(density(block, mean, precision) + constant, -1))
+    return torch.cat(by_block)
 
 
 def _expanded(z: Tensor, mean: Tensor, precision: Tensor) -> Tensor:
@@ -120,6 +123,8 @@ def _expanded(z: Tensor, mean: Tensor, precision: Tensor) -> Tensor:
         - 2 * z @ (mean * precision).mT
         + (mean.square() * precision).sum(-1)
     )
+
+    # Rounding may make a square negative.
     return -0.5 * quadratic.clamp(min=0)
 
 
@@ -147,12 +152,13 @@ class Gather(Sums):
     def result(self) -> Posteriors:
         """Return all of them. Raises RuntimeError if an example is missing or came twice."""
         rows = sorted(self.rows, key=lambda row: row[0].start)
-        ends = [0, *(cases.stop for cases, _, _ in rows)]
-        if ends[-1] != self.cases or ends[:-1] != [cases.start for cases, _, _ in rows]:
+        # The passes must join without gap or overlap, from the first example to the last.
+        borders = [0, *(cases.stop for cases, _, _ in rows)]
+        if borders[-1] != self.cases or borders[:-1] != [cases.start for cases, _, _ in rows]:
             raise RuntimeError(f"the passes do not hold each of the {self.cases} cases once")
 
-        each = [(*moments, z) for _, moments, z in rows]
-        return Posteriors(*(torch.cat(column).double() for column in zip(*each, strict=True)))
+        columns = [(*moments, z) for _, moments, z in rows]
+        return Posteriors(*(torch.cat(column).double() for column in zip(*columns, strict=True)))
 
 
 @torch.no_grad()
@@ -168,13 +174,13 @@ def posteriors(
     Their samples are those that come first in a stream. ``known``: the same posteriors with other
     samples, so that they need not be computed again.
     """
-    rows = []
+    by_group = []
     for cases, _, xs in plan(model, x, 1):
         tick()
         q = model.posterior(xs) if known is None else known.of(cases, model.mean.dtype)
         (z,) = q.sample(1, draws(model, cases, 0, 1, seed, purpose, x.device))
-        rows.append((q.mean, q.log_var, z[0]))
-    return Posteriors(*(torch.cat(column).double() for column in zip(*rows, strict=True)))
+        by_group.append((q.mean, q.log_var, z[0]))
+    return Posteriors(*(torch.cat(column).double() for column in zip(*by_group, strict=True)))
 
 
 def mean_and_error(each: Tensor) -> tuple[float, float | None]:

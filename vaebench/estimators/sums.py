@@ -26,9 +26,9 @@ class Gathered:
     def load(self, kept: dict[str, Any]) -> None:
         """Take over what ``state`` gave. Attributes that are ``Gathered`` stay the same objects."""
         for name, value in kept.items():
-            mine = getattr(self, name)
-            if isinstance(mine, Gathered):
-                mine.load(value)
+            present = getattr(self, name)
+            if isinstance(present, Gathered):
+                present.load(value)
             else:
                 setattr(self, name, value)
 

@@ -68,9 +68,9 @@ class BoundSum(Sums):
         if k <= 0:
             return
 
-        exact = part.posterior.exact_kl() if part.posterior else None
-        if exact is None:
-            # One-sample terms.
+        exact_kl = part.posterior.exact_kl() if part.posterior else None
+        if exact_kl is None:
+            # One-sample terms, (k, batch).
             log_w = part.log_w[:k]
             # log_p begins with the data term; a prior term for each term of log_q follows.
             ratios = [
@@ -81,16 +81,20 @@ class BoundSum(Sums):
             case_kl = total([ratio.sum(0) for ratio in ratios])
         else:
             # Only log p(x | z) is sampled.
-            log_w = part.log_p[0][:k].double() - total(exact)
-            kl = [k * term.sum() for term in exact]
+            log_w = part.log_p[0][:k].double() - total(exact_kl)
+            kl = [k * term.sum() for term in exact_kl]
             self.analytic = True
-            case_kl = k * total(exact)
+            case_kl = k * total(exact_kl)
 
+        # ``shared`` is the variance of an estimated log Z_x: it is the same for all samples of an
+        # example, so more samples do not reduce it.
         self.total[part.cases] += log_w.sum(0)
         self.square[part.cases] += (log_w**2).sum(0)
         self.case_kl[part.cases] += case_kl
         if part.error is not None:
             self.shared[part.cases] = part.error.double() ** 2
+
+        # KL of each layer, summed over examples and samples.
         self.kl = [a + b for a, b in zip(self.kl, kl, strict=True)] if self.kl else kl
 
     def each(self) -> Tensor:
@@ -109,6 +113,7 @@ class BoundSum(Sums):
         if self.samples < 2:
             return None
 
+        # Unbiased variance of a sample, from sums and sums of squares, divided by their number.
         mean = self.total / self.samples
         variance = (self.square - self.samples * mean**2).clamp(min=0) / (self.samples - 1)
         return variance / self.samples + self.shared
@@ -122,6 +127,8 @@ class BoundSum(Sums):
         variance = self.variance()
         error = None if variance is None else float(variance.sum().sqrt() / self.cases)
         kl = [float(v) / (self.cases * self.samples) for v in self.kl]
+
+        # The prior's term is the last one, and its log P(z) lacks -log Z.
         if kl:
             kl[-1] += self.log_z
 

@@ -290,8 +290,9 @@ def documents(
         document_limit = max(1, batch or _fitting(tokens[start:], token_limit))
         stop = start + whole_batches(model, document_limit)
 
-        # If the group would reach over the border of a grain, it ends at the last such
-        # border, and the next group begins with a whole grain. Groups of refined posteriors must stay whole batches.
+        # If the group would reach over the border of a grain, it ends at the last such border, and
+        # the next group begins with a whole grain. Groups of refined posteriors must stay whole
+        # batches.
         fits_grain = not batch and start // CASES < stop // CASES and stop < len(x)
         if fits_grain and whole_batches(model, 1) == 1:
             stop = stop // CASES * CASES
@@ -330,8 +331,8 @@ def draws(
 
     ``first`` must begin a grain.
     """
-    # A column (samples, CASES, ...) has all wanted samples of CASES neighbouring examples. Together the columns cover the
-    # examples, and up to CASES - 1 more at either end.
+    # A column (samples, CASES, ...) has all wanted samples of CASES neighbouring examples. Together
+    # the columns cover the examples, and up to CASES - 1 more at either end.
     columns = [
         _column(model, g, first // SAMPLES, -(-(first + k) // SAMPLES), seed, purpose, device)
         for g in range(cases.start // CASES, -(-cases.stop // CASES))
