@@ -67,8 +67,8 @@ def log_evidence(model: BoltzmannPrior, x: Tensor) -> Tensor:
         if part == 0:
             sums.log_z = torch.logaddexp(sums.log_z, torch.logsumexp(energy, 0))
 
-        # log p(x, z) + log Z of the examples and states, (examples, states): the product of
-        # module's docstring.
+        # log p(x, z) + log Z of every example and state, (examples, states): one product, see the
+        # module.
         cases = slice(part * CASES, (part + 1) * CASES)
         log_p = (x[cases].to(logits.dtype) @ logits.mT).double() + constant
         sums.total[cases] = torch.logaddexp(sums.total[cases], torch.logsumexp(log_p, -1))

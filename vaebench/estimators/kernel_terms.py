@@ -1,8 +1,8 @@
 """The terms of belief nets' importance weights, by kernels.
 
 They are those of ``weights.terms``, several times as fast. Parameters do not change while a model
-is evaluated, so each matrix is made into a table once (``vaebench.kernels.scores``). What an
-example gives to all its samples is computed once for all of them.
+is evaluated, so each matrix is made into a table once (``vaebench.kernels.scores``). What
+depends on the example alone is computed once for all its samples.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class KernelTerms:
     ) -> tuple[list[Tensor], list[Tensor], Layers]:
         """Return terms (k, batch), nats, for ``k`` samples of every example of ``x`` (batch, d).
 
-        z is (k, batch, units). ``posterior`` is the model's own, which the kernels know already.
+        z is (k, batch, units). ``posterior`` is not used: the kernels compute the model's own.
         """
         self._read(x)
 
@@ -169,7 +169,7 @@ class KernelTerms:
         return log_p, log_q, Layers(states, [layer.units for layer in self.q], k)
 
     def _read(self, x: Tensor) -> None:
-        """Compute what the examples give to all their samples."""
+        """Compute what depends on the examples alone, unless they are those of the last call."""
         if x is self._x:
             return
 
@@ -251,9 +251,9 @@ def _shared(work: Callable[[np.ndarray, int], None], rows: int) -> Tensor:
 
 
 class Layers(Sequence[Tensor]):
-    """Layers of zeros and ones (k, batch, units), made from words when they are asked for.
+    """Layers of zeros and ones (k, batch, units), unpacked from words on access.
 
-    Few measures ask for them.
+    Few measures read them, so most are never unpacked.
     """
 
     def __init__(self, states: list[np.ndarray], units: list[int], k: int) -> None:

@@ -26,7 +26,7 @@ def log_evidence(model: OrderedModel, x: Tensor, orders: int, seed: int) -> Tens
 
 
 def mean_error(log_p: Tensor) -> float | None:
-    """Return the standard error of the mean that the choice of the orders leaves.
+    """Return the standard error of the mean that comes from the choice of orders.
 
     The mean is over examples and orders, ``log_p`` (orders, n). The error is None for one order.
     """

@@ -109,7 +109,7 @@ def log_mixture(z: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
         z = z - centre
         mean = mean - centre
 
-    # (samples of the block, n), then the sum over components.
+    # Log-densities (samples of the block, n), then log-sum-exp over the components.
     by_block = []
     for block in z.split(max(1, samples_at_once)):
         tick()
@@ -124,7 +124,7 @@ def _expanded(z: Tensor, mean: Tensor, precision: Tensor) -> Tensor:
         + (mean.square() * precision).sum(-1)
     )
 
-    # Rounding may make a square negative.
+    # Rounding may make the quadratic form negative.
     return -0.5 * quadratic.clamp(min=0)
 
 

@@ -50,6 +50,8 @@ class AnnealedNLL(Metric[Annealed]):
         """Return one number, with the error over the chains."""
         chains = len(collected.log_weights)
         each = -log_mean(collected.log_weights)
+
+        # Examples have independent chains: the variance of the mean is the mean variance over n.
         error = float(variance(group_sums(collected.log_weights), chains).mean() / len(each)) ** 0.5
 
         gaps = collected.gaps

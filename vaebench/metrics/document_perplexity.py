@@ -43,12 +43,17 @@ def measures(
         return []
 
     tokens = job.x.sum(-1, dtype=torch.float64)
-    of_tokens = {"tokens": int(tokens.sum()), "tokens_per_case": float(tokens.mean())}
+    token_counts = {"tokens": int(tokens.sum()), "tokens_per_case": float(tokens.mean())}
+
+    # The values among which outliers are searched: nats per token for the mean over documents,
+    # nats for the pooled sum.
     each = nll / tokens, nll
 
-    found = []
-    for name, perplexity, of_case in zip(names, (per_document, pooled), each, strict=True):
-        p = perplexity(nll, tokens, variance)
-        extra = {**of_tokens, "spread": p.case_error, **more}
-        found.append(job.measure(name, p.value, p.error, samples, each=of_case, **extra))
-    return found
+    perplexities = []
+    for name, perplexity, of_each in zip(names, (per_document, pooled), each, strict=True):
+        result = perplexity(nll, tokens, variance)
+        extra = {**token_counts, "spread": result.case_error, **more}
+        perplexities.append(
+            job.measure(name, result.value, result.error, samples, each=of_each, **extra)
+        )
+    return perplexities

@@ -35,10 +35,10 @@ class ExactNLL(Metric[Tensor]):
             return ensemble.log_evidence(job.model, job.x, job.settings.members)
 
         with products_in(job.settings.precision, job.x.device):
-            known = enumeration.known(job.model, job.x)
-        if known is None:
+            log_p = enumeration.known(job.model, job.x)
+        if log_p is None:
             raise TypeError(f"{type(job.model).__name__} has no exact NLL")
-        return known
+        return log_p
 
     def measures(self, job: Job, collected: Tensor) -> list[Measure]:
         """Return the NLL and the perplexities.
@@ -46,11 +46,15 @@ class ExactNLL(Metric[Tensor]):
         ``spread`` is the standard error of the mean over examples.
         """
         nll = -float(collected.mean())
-        found = [job.measure("nll", nll, None, None, each=-collected, spread=case_error(collected))]
+        measures = [
+            job.measure("nll", nll, None, None, each=-collected, spread=case_error(collected))
+        ]
+
         if job.model.facts.reads_documents:
-            found.append(perplexity.measure(job, nll, None, None, -collected))
+            measures.append(perplexity.measure(job, nll, None, None, -collected))
+
         names = document_perplexity.PER_DOCUMENT, document_perplexity.POOLED
-        return [*found, *document_perplexity.measures(job, -collected, None, None, names)]
+        return [*measures, *document_perplexity.measures(job, -collected, None, None, names)]
 
 
 METRIC = ExactNLL()

@@ -33,14 +33,24 @@ class ImportanceNLL(Metric[ImportanceSum]):
 
     def measures(self, job: Job, collected: ImportanceSum) -> list[Measure]:
         """Return the NLL and, for documents, the perplexities."""
-        w = collected.result()
+        result = collected.result()
         each = collected.each()
-        found = [job.with_log_z("iw_nll", w.nll, w.error, w.samples, each=each, **details(w))]
+        measures = [
+            job.with_log_z(
+                "iw_nll", result.nll, result.error, result.samples, each=each, **details(result)
+            )
+        ]
+
         if job.model.facts.reads_documents:
-            found.append(perplexity.measure(job, w.nll, w.error, w.samples, each))
+            measures.append(perplexity.measure(job, result.nll, result.error, result.samples, each))
+
         names = document_perplexity.PER_DOCUMENT_IW, document_perplexity.POOLED_IW
-        variance = collected.variance() if w.samples > 1 else None
-        return [*found, *document_perplexity.measures(job, each, variance, w.samples, names)]
+        # One sample gives no variance: the jackknife would say NaN.
+        variance = collected.variance() if result.samples > 1 else None
+        return [
+            *measures,
+            *document_perplexity.measures(job, each, variance, result.samples, names),
+        ]
 
 
 def details(w: Importance) -> dict[str, object]:

@@ -39,6 +39,8 @@ class Imputation(Metric[Tensor]):
 
     def measures(self, job: Job, collected: Tensor) -> list[Measure]:
         """Return the per cent of wrong pixels, a mean over examples; the error is over chains."""
+        # (chains, steps + 1, n): first the mean over examples of each chain and step, then over
+        # chains.
         percent = 100 * collected
         each_chain = percent.mean(-1)
         chains = len(each_chain)
@@ -48,9 +50,10 @@ class Imputation(Metric[Tensor]):
         curve = {str(t): float(v) for t, v in enumerate(mean)}
         curve_error = {str(t): float(v) for t, v in enumerate(error)}
 
+        # After the last step: the mean over chains of each example.
         spread = case_error(percent[:, -1].mean(0))
-        more: dict[str, Any] = {"curve": curve, "curve_error": curve_error, "spread": spread}
-        return [job.measure("imputation", float(mean[-1]), float(error[-1]), chains, **more)]
+        details: dict[str, Any] = {"curve": curve, "curve_error": curve_error, "spread": spread}
+        return [job.measure("imputation", float(mean[-1]), float(error[-1]), chains, **details)]
 
 
 METRIC = Imputation()

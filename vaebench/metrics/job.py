@@ -85,6 +85,9 @@ class Job:
         """Fill several sums from one stream of posterior samples, each with its own number."""
         if not sums:
             return
+
+        # One stream serves all sums. It has as many samples as the sum that needs most; each sum
+        # takes the first ones, up to its own number.
         for part in self.stream(max(each.samples for each in sums), chunk, Together(sums)):
             for each in sums:
                 if part.first < each.samples:
@@ -128,9 +131,11 @@ class Job:
         """
         if self.normaliser:
             extra["log_z_error"] = float(self.normaliser.error)
+            # The same keys under other names, since the numbers are about log Z and not about this
+            # value.
             trust = self.normaliser.trust
             names = zip(flags.OF_LOG_Z, flags.OF_ANNEALING, strict=True)
-            extra |= {within: trust[key] for within, key in names if key in trust}
+            extra |= {key_here: trust[key] for key_here, key in names if key in trust}
         return self.measure(name, value, error, samples, **extra)
 
 

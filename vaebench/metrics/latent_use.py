@@ -43,23 +43,30 @@ def latent_use(
         batch_seed: Seed of the samples that estimate ``mi_batch``; None: the samples of all other
             numbers.
     """
-    total = BoundSum(len(x), 1, x.device)
+    bound_sum = BoundSum(len(x), 1, x.device)
     gathered = Gather(len(x))
     for part in stream(model, x, 1, seed, purpose):
-        total.add(part)
+        bound_sum.add(part)
         gathered.add(part)
 
-    found = total.result()
-    p = gathered.result()
-    log_q = p.log_aggregate()
+    # The mixture of all posteriors costs most; both measures of it share one computation.
+    bound = bound_sum.result()
+    all_posteriors = gathered.result()
+    log_q = all_posteriors.log_aggregate()
+
+    # With other samples for ``mi_batch`` the encoder's means and variances are taken over.
     parts = batches(model, x, EvalSettings.mi_batch) if parts is None else parts
-    own = p if batch_seed is None else posteriors(model, x, batch_seed, purpose, known=p)
+    of_batches = (
+        all_posteriors
+        if batch_seed is None
+        else posteriors(model, x, batch_seed, purpose, known=all_posteriors)
+    )
 
     return {
-        "bound": -found.value,
-        "kl": found.kl[0],
-        "mi_batch": batchwise(own, parts).value,
-        "mi": whole_set(p, log_q).value,
-        "aggregate_kl": aggregate_kl(p, log_q).value,
-        "active_units": float(active_means(p.mean)),
+        "bound": -bound.value,
+        "kl": bound.kl[0],
+        "mi_batch": batchwise(of_batches, parts).value,
+        "mi": whole_set(all_posteriors, log_q).value,
+        "aggregate_kl": aggregate_kl(all_posteriors, log_q).value,
+        "active_units": float(active_means(all_posteriors.mean)),
     }

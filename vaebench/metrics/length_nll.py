@@ -76,40 +76,54 @@ class LengthNLL(Metric[Annealed]):
         ``spread`` is the standard error over documents. ``ess`` is the smallest effective number of
         chains of any length.
         """
-        found = collected.log_z
-        nll = collected.free_energy + collected.of_documents(found.value)
-        variance = collected.variance(found.error)
+        log_z = collected.log_z
+        nll = collected.free_energy + collected.of_documents(log_z.value)
+        variance = collected.variance(log_z.error)
 
-        cases = len(nll)
-        trust: dict[str, Any] = {"lengths": len(found.value), "method": found.method}
-        if found.ess is not None:
+        # Whether the annealing may be trusted, over all lengths: the smallest and the mean
+        # effective number of chains, and the worst gap between the two directions.
+        documents = len(nll)
+        trust: dict[str, Any] = {"lengths": len(log_z.value), "method": log_z.method}
+        if log_z.ess is not None:
             trust |= {
-                "chains": found.chains,
-                "ess": float(found.ess.min()),
-                "ess_mean": float(found.ess.mean()),
+                "chains": log_z.chains,
+                "ess": float(log_z.ess.min()),
+                "ess_mean": float(log_z.ess.mean()),
             }
 
-        if found.upper is not None and found.upper_error is not None:
-            gap, gap_error = _largest_gap(found.upper - found.value, found.error, found.upper_error)
+        if log_z.upper is not None and log_z.upper_error is not None:
+            gap, gap_error = _largest_gap(log_z.upper - log_z.value, log_z.error, log_z.upper_error)
             trust |= {"gap": gap, "gap_error": gap_error}
 
-        error = float(variance.sum().sqrt() / cases)
-        own = {"spread": case_error(nll), "log_z_error": error, **trust}
-        out = [job.measure("annealed_nll", float(nll.mean()), 0.0, None, each=nll, **own)]
+        # Free energies are exact, so all error is that of log Z.
+        error = float(variance.sum().sqrt() / documents)
+        details = {"spread": case_error(nll), "log_z_error": error, **trust}
+        measures = [job.measure("annealed_nll", float(nll.mean()), 0.0, None, each=nll, **details)]
 
         if (
-            found.upper is not None
-            and found.upper_error is not None
-            and found.upper_ess is not None
+            log_z.upper is not None
+            and log_z.upper_error is not None
+            and log_z.upper_ess is not None
         ):
-            above = collected.free_energy + collected.of_documents(found.upper)
-            error = float(collected.variance(found.upper_error).sum().sqrt() / cases)
-            more: dict[str, Any] = {"upper_exact": bool(found.upper_exact), "log_z_error": error}
-            more |= {"chains": found.chains, "ess": float(found.upper_ess.min())}
-            out.append(job.measure("annealed_nll_reverse", float(above.mean()), 0.0, None, **more))
+            nll_from_above = collected.free_energy + collected.of_documents(log_z.upper)
+            error = float(collected.variance(log_z.upper_error).sum().sqrt() / documents)
+            details_from_above: dict[str, Any] = {
+                "upper_exact": bool(log_z.upper_exact),
+                "log_z_error": error,
+            }
+            details_from_above |= {"chains": log_z.chains, "ess": float(log_z.upper_ess.min())}
+            measures.append(
+                job.measure(
+                    "annealed_nll_reverse",
+                    float(nll_from_above.mean()),
+                    0.0,
+                    None,
+                    **details_from_above,
+                )
+            )
 
         names = document_perplexity.PER_DOCUMENT, document_perplexity.POOLED
-        return [*out, *document_perplexity.measures(job, nll, variance, None, names, **trust)]
+        return [*measures, *document_perplexity.measures(job, nll, variance, None, names, **trust)]
 
 
 def _largest_gap(gap: Tensor, error: Tensor, upper_error: Tensor) -> tuple[float, float]:
@@ -139,14 +153,19 @@ def annealed(
     too large.
     """
     energies = free_energies(model, x)
-    lengths, place = x.sum(-1, dtype=torch.int64).unique(return_inverse=True)
+    lengths, length_of_document = x.sum(-1, dtype=torch.int64).unique(return_inverse=True)
     method = log_z_method(settings, len(model.p.hidden))
+
     if method == "exact":
         try:
-            known = by_length.exact(model, lengths)
+            exact_log_z = by_length.exact(model, lengths)
         except ValueError as e:
             raise UserError(f"eval.logz_method=exact: {e}; allowed: auto, ais") from None
-        return Annealed(energies, LogZ(known, torch.zeros_like(known), "enumeration"), place)
+        return Annealed(
+            energies,
+            LogZ(exact_log_z, torch.zeros_like(exact_log_z), "enumeration"),
+            length_of_document,
+        )
 
     if method != "ais":
         raise UserError(f"eval.logz_method={method}: not for documents; allowed: auto, exact, ais")
@@ -159,7 +178,7 @@ def annealed(
     )
     how = Annealing(times, settings.logz_chains, base)
     log_z = by_length.ais(model, lengths, how, seed, reverse=reverse, purpose=purpose)
-    return Annealed(energies, log_z, place)
+    return Annealed(energies, log_z, length_of_document)
 
 
 METRIC = LengthNLL()

@@ -117,6 +117,7 @@ def of_prior(
     """
     base: Base = "uniform"
     if isinstance(model, DBN):
+        # Base rates of h1, side 1 of the prior: means of q(h1 | x) over the examples.
         parts = x.split(CASES)
         mean = torch.stack(
             [torch.sigmoid(model.encode(part.to(model.mean.dtype))).sum(0) for part in parts]
@@ -129,5 +130,8 @@ def _base(mean: Tensor, settings: EvalSettings) -> Base:
     """Return where annealing begins for an RBM whose side 1 is on as often as ``mean`` (n1,)."""
     if settings.logz_base != "base_rate":
         return "uniform"
+
+    # Pseudo-counts keep the rates off 0 and 1, whose logits are infinite. Side 2 has no biases: a
+    # scalar 0 broadcasts.
     share = (mean.double() + SMOOTHING) / (1 + SMOOTHING)
     return torch.logit(share, 1e-6), torch.zeros((), dtype=torch.float64, device=mean.device)

@@ -30,10 +30,23 @@ class MutualInformation(Metric[Gather]):
         """Return the estimate, with the size of its batches, their number and the ceiling."""
         size = job.settings.mi_batch
         parts = batches(job.model, job.x, size)
-        found = batchwise(collected.result(), parts)
+        information = batchwise(collected.result(), parts)
 
-        extra: dict[str, Any] = {"batch": size, "batches": len(parts), "ceiling": found.ceiling}
-        return [job.measure("mi_batch", found.value, found.error, None, each=found.each, **extra)]
+        extra: dict[str, Any] = {
+            "batch": size,
+            "batches": len(parts),
+            "ceiling": information.ceiling,
+        }
+        return [
+            job.measure(
+                "mi_batch",
+                information.value,
+                information.error,
+                None,
+                each=information.each,
+                **extra,
+            )
+        ]
 
 
 METRIC = MutualInformation()

@@ -31,20 +31,21 @@ class Normaliser(Metric[LogZ]):
         ``upper_exact`` is false, ``upper`` begins at the chains of the value, and can lie below it
         by what they miss.
         """
-        found = collected
-        extra: dict[str, Any] = {"method": found.method, **found.trust}
-        if found.upper is not None and found.upper_error is not None:
-            extra |= {"upper": float(found.upper), "upper_error": float(found.upper_error)}
-            extra["upper_exact"] = found.upper_exact is not False
+        log_z = collected
+        extra: dict[str, Any] = {"method": log_z.method, **log_z.trust}
+        if log_z.upper is not None and log_z.upper_error is not None:
+            extra |= {"upper": float(log_z.upper), "upper_error": float(log_z.upper_error)}
+            extra["upper_exact"] = log_z.upper_exact is not False
 
-        if found.swap_rates:
+        # Tempering: the prior is one RBM, so the lists have one entry.
+        if log_z.swap_rates:
             extra |= {
-                "swap_rates": found.swap_rates[0].tolist(),
-                "temperatures": found.temperatures[0].tolist(),
+                "swap_rates": log_z.swap_rates[0].tolist(),
+                "temperatures": log_z.temperatures[0].tolist(),
             }
 
         return [
-            Measure("log_z", float(found.value), "nats", float(found.error), "log Z", extra=extra)
+            Measure("log_z", float(log_z.value), "nats", float(log_z.error), "log Z", extra=extra)
         ]
 
 

@@ -39,6 +39,8 @@ class OrderNLL(Metric[Tensor]):
         nll = job.measure(
             "nll", float(each.mean()), error, None, each=each, spread=case_error(each)
         )
+
+        # Variance of each example's mean over orders; one order does not show it.
         variance = collected.var(0) / len(collected) if len(collected) > 1 else None
         names = document_perplexity.PER_DOCUMENT, document_perplexity.POOLED
         return [nll, *document_perplexity.measures(job, each, variance, None, names)]

@@ -17,6 +17,6 @@ def measure(
     ``samples`` are per document, None for an exact NLL. ``each`` is the NLL of every document,
     (n,), nats.
     """
-    found = perplexity(nll, error, job.x)
-    extra = {"tokens": found.tokens, "tokens_per_case": found.tokens / len(job.x)}
-    return job.measure("perplexity", found.value, found.error, samples, each=each, **extra)
+    result = perplexity(nll, error, job.x)
+    extra = {"tokens": result.tokens, "tokens_per_case": result.tokens / len(job.x)}
+    return job.measure("perplexity", result.value, result.error, samples, each=each, **extra)

@@ -8,7 +8,7 @@ the NLL as far as the latter are samples of the RBM.
 Their chains start at examples. So they include modes at the data, which the run from below may
 miss. They do not include modes far from the data, where RBMs trained by short chains may have
 nearly all of their mass. Then the estimate from above is that of the data's modes alone, and lies
-below the one from below.
+below the estimate from below.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class RBMNLL(Metric[Annealed]):
             raise TypeError(f"{type(model).__name__} is no Boltzmann machine over the data")
         energies = log_z.free_energies(model, job.x)
 
+        # Only annealing has a way down; its chains start at examples.
         annealed = log_z_method(job.settings, model.machine().b2.shape[-1]) == "ais"
         reverse = relaxed(model, job.x, job.settings.logz_chains, job.seed) if annealed else False
         return Annealed(energies, log_z.of_data(model, job.settings, job.seed, reverse=reverse))
@@ -67,11 +68,11 @@ class RBMNLL(Metric[Annealed]):
         ``spread`` is the standard error of the mean over examples. Free energies are exact, so only
         log Z has an error.
         """
-        found = collected.log_z
+        estimate = collected.log_z
         energy = float(collected.free_energy.mean())
-        value = float(found.value)
+        value = float(estimate.value)
 
-        out = [
+        measures = [
             job.measure(
                 "annealed_nll",
                 energy + value,
@@ -80,23 +81,23 @@ class RBMNLL(Metric[Annealed]):
                 each=collected.free_energy + value,
                 spread=case_error(collected.free_energy),
                 log_z=value,
-                log_z_error=float(found.error),
-                **found.trust,
+                log_z_error=float(estimate.error),
+                **estimate.trust,
             ),
-            _log_z("log_z", value, float(found.error), method=found.method, **found.trust),
+            _log_z("log_z", value, float(estimate.error), method=estimate.method, **estimate.trust),
         ]
 
-        if found.upper is None or found.upper_error is None:
-            return out
+        if estimate.upper is None or estimate.upper_error is None:
+            return measures
 
-        upper = float(found.upper)
-        error = float(found.upper_error)
-        more: dict[str, Any] = {"upper_exact": found.upper_exact is not False}
-        if found.upper_ess is not None:
-            more |= {"chains": found.chains, "ess": float(found.upper_ess)}
+        upper = float(estimate.upper)
+        error = float(estimate.upper_error)
+        details: dict[str, Any] = {"upper_exact": estimate.upper_exact is not False}
+        if estimate.upper_ess is not None:
+            details |= {"chains": estimate.chains, "ess": float(estimate.upper_ess)}
 
         return [
-            *out,
+            *measures,
             job.measure(
                 "annealed_nll_reverse",
                 energy + upper,
@@ -104,9 +105,9 @@ class RBMNLL(Metric[Annealed]):
                 None,
                 log_z=upper,
                 log_z_error=error,
-                **more,
+                **details,
             ),
-            _log_z("log_z_reverse", upper, error, **more),
+            _log_z("log_z_reverse", upper, error, **details),
         ]
 
 
@@ -120,13 +121,15 @@ def relaxed(model: BinaryRBM, x: Tensor, chains: int, seed: int) -> Tensor:
 
     The examples are spread evenly over ``x``. If they are too few, they are taken more than once.
     """
-    started = examples.every_nth(x, chains)
-    started = started.repeat(-(-chains // len(started)), 1)[:chains].to(model.mean.dtype)
-    box = Box(x=started)
+    first_states = examples.every_nth(x, chains)
+    first_states = first_states.repeat(-(-chains // len(first_states)), 1)[:chains].to(
+        model.mean.dtype
+    )
+    state = Box(x=first_states)
     shapes = model.gibbs_noise(1, chains)
-    for sweep in steps("chains from the cases", BURN, box):
-        box.x = model.gibbs(box.x, noise.fixed(shapes, seed, "relaxed", sweep, device=x.device))
-    return box.x
+    for sweep in steps("chains from the cases", BURN, state):
+        state.x = model.gibbs(state.x, noise.fixed(shapes, seed, "relaxed", sweep, device=x.device))
+    return state.x
 
 
 METRIC = RBMNLL()

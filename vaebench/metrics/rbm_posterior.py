@@ -43,31 +43,36 @@ class AnnealedNLL(Metric[AnnealedSum]):
 
         plain = collected.plain
         weighted = collected.weighted
-        first = plain.result()
-        second = weighted.result()
-        sd = plain.sd
+        plain_result = plain.result()
+        weighted_result = weighted.result()
+        log_z_error = plain.sd
 
         annealing = {
-            "posterior_log_z_error": float(sd.mean()),
-            "posterior_log_z_error_max": float(sd.max()),
+            "posterior_log_z_error": float(log_z_error.mean()),
+            "posterior_log_z_error_max": float(log_z_error.max()),
         }
         extra: dict[str, Any] = {
-            **details(first),
+            **details(plain_result),
             **annealing,
             "modes": collected.modes(job.model, job.x),
         }
 
         return [
             job.with_log_z(
-                "iw_nll", first.nll, first.error, first.samples, each=plain.each(), **extra
+                "iw_nll",
+                plain_result.nll,
+                plain_result.error,
+                plain_result.samples,
+                each=plain.each(),
+                **extra,
             ),
             job.with_log_z(
                 "iw_nll_weighted",
-                second.nll,
-                second.error,
-                second.samples,
+                weighted_result.nll,
+                weighted_result.error,
+                weighted_result.samples,
                 each=weighted.each(),
-                **details(second),
+                **details(weighted_result),
             ),
         ]
 

@@ -37,13 +37,16 @@ def together(each: Sequence[Sequence[Measure]]) -> list[Measure]:
     if any(other != names[0] for other in names):
         raise ValueError(f"evaluations differ in their measures: {names}")
 
-    out = []
-    for same in zip(*each, strict=True):
-        values = [m.value for m in same]
-        found: dict[str, object] = {"values": values}
+    # The value stays that of the first evaluation; the others only show its noise.
+    merged = []
+    for of_one_measure in zip(*each, strict=True):
+        values = [m.value for m in of_one_measure]
+        repeats: dict[str, object] = {"values": values}
         if all(map(math.isfinite, values)):
             mean, sd, _, _ = mean_error(values)
             if sd is not None:
-                found |= {"mean": mean, "variance": sd**2}
-        out.append(replace(same[0], extra={**same[0].extra, "repeats": found}))
-    return out
+                repeats |= {"mean": mean, "variance": sd**2}
+        merged.append(
+            replace(of_one_measure[0], extra={**of_one_measure[0].extra, "repeats": repeats})
+        )
+    return merged

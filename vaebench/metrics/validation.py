@@ -43,11 +43,16 @@ def validation(
         raise TypeError(f"{type(model).__name__} has no Gaussian posterior to be watched")
 
     parts = batches(model, x, settings["batch"])
-    use = latent_use(model, x, seed, parts=parts, batch_seed=seeds.derive(seed, "watch", update))
-    found = {f"valid_{k}": v for k, v in use.items()}
+    latent_numbers = latent_use(
+        model, x, seed, parts=parts, batch_seed=seeds.derive(seed, "watch", update)
+    )
+    numbers = {f"valid_{k}": v for k, v in latent_numbers.items()}
+
+    # ``latent_use`` has the bound by one sample. With more samples the bound that selects the
+    # checkpoint is computed anew.
     if samples > 1:
-        found["valid_bound"] = validation_bound(model, x, samples, seed, {})
-    return found
+        numbers["valid_bound"] = validation_bound(model, x, samples, seed, {})
+    return numbers
 
 
 def validation_bound(
@@ -77,23 +82,25 @@ def validation_bound(
     ):
         return exact_value(model, x)
 
+    # A normalised prior needs no log Z.
     if not isinstance(model, ReplicatedSoftmax | BinaryRBM | BoltzmannPrior):
         return -bound(model, x, samples, seed, "valid").value
 
-    given = at_validation(settings["temperatures"], settings["chains"], model.facts.base_rates)
+    annealing = at_validation(settings["temperatures"], settings["chains"], model.facts.base_rates)
     if isinstance(model, ReplicatedSoftmax):
-        energies, log_z_of, length = annealed(model, x, given, seed, purpose="valid_logz")
+        energies, log_z_of, length = annealed(model, x, annealing, seed, purpose="valid_logz")
         return float((energies + log_z_of.value[length]).mean())
 
     if isinstance(model, BinaryRBM):
-        found = log_zs.of_data(model, given, seed, purpose="valid_logz")
-        return float(log_zs.free_energies(model, x).mean() + found.value)
+        log_z_of_data = log_zs.of_data(model, annealing, seed, purpose="valid_logz")
+        return float(log_zs.free_energies(model, x).mean() + log_z_of_data.value)
 
-    log_z = float(log_zs.of_prior(model, x, given, seed, purpose="valid_logz").value)
+    log_z = float(log_zs.of_prior(model, x, annealing, seed, purpose="valid_logz").value)
 
     if not isinstance(model, BoltzmannPosterior):
         return importance(model, x, samples, seed, "valid", log_z=log_z).nll
 
+    # The posterior of every example is annealed, which is expensive, so a part of them must do.
     x = examples.every_nth(x, settings.get("points"))
     chains = settings.get("posterior_chains") or samples
     steps = settings.get("posterior_temperatures", VALID_POSTERIOR_TEMPERATURES)

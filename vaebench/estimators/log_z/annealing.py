@@ -90,13 +90,13 @@ def ais(
         base: 'uniform' (c = 0), 'biases' (c = b, so that only W is switched on), or (c1, c2) that
             broadcast to b1, b2.
         sweeps: Block sweeps of each step.
-        reverse: Whether to find the upper bound too. A tensor gives its samples of side 1,
-            (k, *batch, n1), which should be exact or the ends of a long chain. True draws
-            ``chains`` exact samples by enumeration. If both sides are too large for that, the
-            forward run's final states are resampled by their weights; without the weights they are
-            too hot and the bound is too low. Then ``upper_exact`` is False, as it is for given
-            samples: a mode that the forward run missed is missing again. Then ``upper_error`` is
-            somewhat too small too, because it takes chains as independent.
+        reverse: Whether to find the upper bound too, from samples of side 1. True draws ``chains``
+            exact samples by enumeration if a side is small enough. If not, it resamples the forward
+            run's final states by their weights; without the weights they are too hot and the bound
+            is too low. A tensor gives the samples, (k, *batch, n1), which should be exact or the
+            ends of a long chain. If the samples are not drawn by enumeration, ``upper_exact`` is
+            False: a mode that they miss is missing from the bound. ``upper_error`` is then somewhat
+            too small, because it takes chains as independent.
         keep: Whether to return the chains' states at t = 1, z1 and z2 (chains, *batch, n), and
             their log-weights.
         first: Position of the first RBM.
