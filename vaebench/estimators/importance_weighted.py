@@ -171,10 +171,10 @@ def importance(
     model, log_z = sampled(model, log_z, "importance samples")
     x = cases_of(model, x)
 
-    total = ImportanceSum(len(x), samples, x.device, log_z=log_z)
+    weight_sum = ImportanceSum(len(x), samples, x.device, log_z=log_z)
     for part in stream(model, x, samples, seed, purpose, chunk=chunk, batch=batch):
-        total.add(part)
-    return total.result()
+        weight_sum.add(part)
+    return weight_sum.result()
 
 
 def sampled(model: Model, log_z: float | None, samples: str) -> tuple[SampledPosterior, float]:

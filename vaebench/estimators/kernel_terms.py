@@ -144,8 +144,8 @@ class KernelTerms:
         log_q: list[Tensor] = []
         states: list[np.ndarray] = []
 
-        # From the data up: the layer next to the data has logits from the encoder's input, computed
-        # once for each example, the others have the layer below as parents.
+        # From the data up. The logits of the first layer depend on the example alone and are known;
+        # the other layers have the layer below as parents.
         for i, layer in enumerate(self.q):
             uniform = noises[f"q{i + 1}"].contiguous().view(-1).numpy()
             state = np.empty(rows * words_of(layer.units), np.uint16)
@@ -154,10 +154,9 @@ class KernelTerms:
             log_q.append(self._sample(layer, base, parents, uniform, state, rows).view(shape))
             states.append(state)
 
-        log_p = []
-
         # Score every layer given the layer above; the top layer has no parents. What is scored are
         # the examples, of which there are ``batch`` rows only, then the samples of each layer.
+        log_p = []
         targets = [(self._cases, batch), *((state, rows) for state in states)]
         for i, (layer, (state, cycle)) in enumerate(zip(self.p, targets, strict=True)):
             base = self._visible if i == 0 else layer.bias

@@ -45,15 +45,16 @@ def log_evidence(model: LDA, x: Tensor, particles: int, seed: int) -> Tensor:
 
     results = Box(log_p=torch.zeros(len(x), dtype=torch.float64))
     groups = torch.arange(len(x)).split(PART)
-    for group in steps("words from left to right", len(groups), results):
-        documents = groups[group]
+    for number in steps("words from left to right", len(groups), results):
+        documents = groups[number]
         word, document = counts.words_of(x[documents.to(x.device)].cpu())
+
         # The words come sorted by number. Their order does not matter to the model, but it does to
         # the estimate.
         word = word[shuffles.shuffled(document, order_seeds[documents])]
-        first = shuffles.first_of(document, len(documents) + 1)
+        first_word = shuffles.first_of(document, len(documents) + 1)
         results.log_p[documents] = of_words(
-            word, first, topics, model.alpha, particles, particle_seeds[documents]
+            word, first_word, topics, model.alpha, particles, particle_seeds[documents]
         )
     return results.log_p.to(x.device)
 
@@ -94,15 +95,17 @@ def _of_document(
 ) -> Tensor:
     """Return the estimate for one document, (), with ``topics`` (V, topics)."""
     length = len(word)
-    count = topics.shape[1]
+    topic_total = topics.shape[1]
+
+    # A stream of uniforms for each particle, and one more for the resampling.
     streams = shuffles.hashed(seed, torch.arange(particles))
     choice = shuffles.hashed(seed, torch.tensor(particles))
 
-    # z (particles, length) are the topics, counts (particles, topics) how often each occurs among
-    # them. The number of a draw is the same whatever was drawn before: i * length + j for word j at
-    # word i.
+    # z (particles, length) are the topics; topic_counts (particles, topics) say how often each
+    # occurs among them. A draw has a number that does not depend on what was drawn before:
+    # i * length + j for the topic of word j when the particles have come to word i.
     z = torch.zeros(particles, length, dtype=torch.int64)
-    counts = torch.zeros(particles, count, dtype=torch.float64)
+    topic_counts = torch.zeros(particles, topic_total, dtype=torch.float64)
     total = torch.zeros((), dtype=torch.float64)
     ones = torch.ones(particles, 1, dtype=torch.float64)
 
@@ -110,13 +113,13 @@ def _of_document(
         # Draw every earlier topic anew: p(z_j | other topics, w_j) is proportional to (count
         # without j + alpha) p(w_j | topic). It costs the square of the length.
         for j in range(i):
-            counts.scatter_add_(1, z[:, j : j + 1], -ones)
-            z[:, j] = _drawn((counts + alpha) * topics[word[j]], streams, i * length + j)
-            counts.scatter_add_(1, z[:, j : j + 1], ones)
+            topic_counts.scatter_add_(1, z[:, j : j + 1], -ones)
+            z[:, j] = _drawn((topic_counts + alpha) * topics[word[j]], streams, i * length + j)
+            topic_counts.scatter_add_(1, z[:, j : j + 1], ones)
 
         # p(w_i | z_<i) of every particle, up to the denominator i + topics * alpha.
-        probability = (counts + alpha) @ topics[word[i]]
-        total = total + torch.log(probability.mean() / (i + count * alpha))
+        probability = (topic_counts + alpha) @ topics[word[i]]
+        total = total + torch.log(probability.mean() / (i + topic_total * alpha))
 
         # Systematic resampling of the particles: evenly spaced points with one common offset.
         points = (
@@ -127,11 +130,11 @@ def _of_document(
             max=particles - 1
         )
         z = z[copied]
-        counts = counts[copied]
+        topic_counts = topic_counts[copied]
 
         # A topic for word i itself, given the resampled past.
-        z[:, i] = _drawn((counts + alpha) * topics[word[i]], streams, i * length + i)
-        counts.scatter_add_(1, z[:, i : i + 1], ones)
+        z[:, i] = _drawn((topic_counts + alpha) * topics[word[i]], streams, i * length + i)
+        topic_counts.scatter_add_(1, z[:, i : i + 1], ones)
     return total
 
 

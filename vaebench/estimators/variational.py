@@ -162,7 +162,7 @@ def bound(
     model, log_z = sampled(model, log_z, "samples")
     x = cases_of(model, x)
 
-    total = BoundSum(len(x), samples, x.device, log_z=log_z)
+    bound_sum = BoundSum(len(x), samples, x.device, log_z=log_z)
     for part in stream(model, x, samples, seed, purpose):
-        total.add(part)
-    return total.result()
+        bound_sum.add(part)
+    return bound_sum.result()

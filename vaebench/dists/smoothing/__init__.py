@@ -68,13 +68,13 @@ def build(config: dict[str, Any]) -> Smoothing:
     name = str(config.get("name", ""))
     if name not in SMOOTHINGS:
         raise UserError(f"smoothing {name!r}: {nearest(name, SMOOTHINGS)}")
-    cls = SMOOTHINGS[name]
+    smoothing = SMOOTHINGS[name]
 
     settings = {k: v for k, v in config.items() if k != "name"}
-    known = [f.name for f in fields(cls)]
+    setting_names = [f.name for f in fields(smoothing)]
     for key in settings:
-        if key not in known:
+        if key not in setting_names:
             raise UserError(
-                f"smoothing.{key}: {name} has no such setting; {nearest(str(key), known)}"
+                f"smoothing.{key}: {name} has no such setting; {nearest(str(key), setting_names)}"
             )
-    return cls(**settings)
+    return smoothing(**settings)

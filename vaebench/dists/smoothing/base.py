@@ -66,12 +66,14 @@ def log_positive_root(log_a: Tensor, b: Tensor, log_c: Tensor) -> Tensor:
     The square root is computed relative to the greater of |b| and sqrt(4ac), because both squares
     may be too small for the number format.
     """
-    size = b.abs()
-    mixed = 2.0 * torch.exp(0.5 * (log_a + log_c))
-    greater = torch.maximum(size, mixed) + torch.finfo(b.dtype).tiny
-    t = torch.minimum(size, mixed) / greater
+    # sqrt(b^2 + 4ac) = greater sqrt(1 + ratio^2). The smallest normal number keeps 0 / 0 away if
+    # both terms vanish.
+    abs_b = b.abs()
+    root_of_4ac = 2.0 * torch.exp(0.5 * (log_a + log_c))
+    greater = torch.maximum(abs_b, root_of_4ac) + torch.finfo(b.dtype).tiny
+    ratio = torch.minimum(abs_b, root_of_4ac) / greater
 
-    log_total = torch.log(size + greater * torch.sqrt(1.0 + t * t))
+    log_total = torch.log(abs_b + greater * torch.sqrt(1.0 + ratio * ratio))
     return torch.where(b > 0, math.log(2) + log_c - log_total, log_total - math.log(2) - log_a)
 
 

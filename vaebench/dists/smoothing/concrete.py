@@ -46,5 +46,8 @@ class Concrete(Smoothing):
         zeta = zeta.clamp(torch.finfo(zeta.dtype).tiny, 1.0 - torch.finfo(zeta.dtype).eps / 2)
         log_zeta = torch.log(zeta)
         log_rest = torch.log1p(-zeta)
+
+        # x = logit(zeta) / beta - l is logistic, with density sigmoid(x) sigmoid(-x). The other
+        # terms are log dx / dzeta = -log(beta zeta (1 - zeta)).
         x = (log_zeta - log_rest) / self.beta - logit
         return F.logsigmoid(x) + F.logsigmoid(-x) - math.log(self.beta) - log_zeta - log_rest

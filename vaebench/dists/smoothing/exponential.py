@@ -49,6 +49,7 @@ class Exponential(Overlapping):
         return torch.exp(self.beta * (zeta - 1.0)) * self.cdf0(zeta)
 
     def gap(self, zeta: Tensor) -> Tensor:
+        # F1 = exp(-beta (1 - zeta)) F0, so F0 - F1 = F0 (1 - exp(-beta (1 - zeta))).
         return self.mass * self.cdf0(zeta) * self.cdf0(1.0 - zeta)
 
     def draw0(self, u: Tensor) -> Tensor:
@@ -62,6 +63,8 @@ class Exponential(Overlapping):
         """
         rho = rho.detach()
         logit = logit.detach()
+
+        # a = 1 - q and c = q d are given by their logarithms.
         b = excess(rho, logit) + math.exp(-self.beta) * (torch.sigmoid(logit) - rho)
         log_m = log_positive_root(F.logsigmoid(-logit), b, F.logsigmoid(logit) - self.beta)
         return (-log_m / self.beta).clamp(0.0, 1.0)

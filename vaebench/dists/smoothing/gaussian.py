@@ -87,19 +87,35 @@ def gaussian_mixture_sample(logit: Tensor, delta: Tensor, sigma: Tensor, u: Tens
     d zeta / d sigma = [(1 - q) r0 x + q r1 (x - 1)] / (sigma q(zeta)) = (x - P(z = 1 | zeta)) /
     sigma. The formula with zeta in the place of x, which is also in use, holds only at delta = 0.
     """
-    free = logit.detach()
-    shift = delta.detach()
-    width = sigma.detach()
-    x = (excess(u[0], free) > 0).to(free.dtype) + width * torch.special.ndtri(inside(u[1]))
-    log_inverse = torch.logaddexp(
-        -0.5 * (x / width) ** 2 - F.logsigmoid(free),
-        -0.5 * ((x - 1.0) / width) ** 2 - F.logsigmoid(-free),
+    logit_value = logit.detach()
+    delta_value = delta.detach()
+    sigma_value = sigma.detach()
+
+    # zeta - delta: a bit by u[0], and a normal number by u[1].
+    x = (excess(u[0], logit_value) > 0).to(logit_value.dtype) + sigma_value * torch.special.ndtri(
+        inside(u[1])
     )
 
-    by_logit = math.sqrt(2.0 * math.pi) * width * _gap(x, width) * torch.exp(-log_inverse)
-    by_sigma = (x - torch.sigmoid(free + (x - 0.5) / width**2)) / width
+    # log of r0 / q + r1 / (1 - q), as in ``Overlapping.slope``. The factor 1 / (sqrt(2 pi) sigma)
+    # of both densities follows below.
+    log_inverse = torch.logaddexp(
+        -0.5 * (x / sigma_value) ** 2 - F.logsigmoid(logit_value),
+        -0.5 * ((x - 1.0) / sigma_value) ** 2 - F.logsigmoid(-logit_value),
+    )
 
-    return x + shift + by_logit * (logit - free) + (delta - shift) + by_sigma * (sigma - width)
+    by_logit = (
+        math.sqrt(2.0 * math.pi) * sigma_value * _gap(x, sigma_value) * torch.exp(-log_inverse)
+    )
+    by_sigma = (x - torch.sigmoid(logit_value + (x - 0.5) / sigma_value**2)) / sigma_value
+
+    # The value is x + delta. Each difference is zero and contributes its derivative only.
+    return (
+        x
+        + delta_value
+        + by_logit * (logit - logit_value)
+        + (delta - delta_value)
+        + by_sigma * (sigma - sigma_value)
+    )
 
 
 def _phi(x: Tensor) -> Tensor:

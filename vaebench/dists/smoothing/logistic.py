@@ -58,6 +58,7 @@ class Logistic(Overlapping):
         return self.cdf0(zeta) * self.cdf0(1.0 - zeta) * -math.expm1(-1.0 / self.scale)
 
     def draw0(self, u: Tensor) -> Tensor:
+        # The logit inverts the distribution function; noise 0 or 1 would give infinity.
         u = inside(u)
         return self.scale * (torch.log(u) - torch.log1p(-u))
 

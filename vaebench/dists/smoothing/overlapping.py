@@ -77,6 +77,7 @@ class Overlapping(Smoothing):
 
         The uniforms ``u`` broadcast to ``z``. No gradient passes.
         """
+        # By default r1 is r0 mirrored at 1/2.
         x = self.draw0(u.detach())
         return torch.where(z > 0.5, 1.0 - x, x)
 
@@ -97,6 +98,7 @@ class Overlapping(Smoothing):
 
     def attach(self, zeta: Tensor, logit: Tensor) -> Tensor:
         """Return ``zeta``, unchanged, with ``slope`` as its derivative by ``logit``."""
+        # The difference of the logits is zero, so only its derivative counts.
         zeta = zeta.detach()
-        free = logit.detach()
-        return zeta + self.slope(zeta, free) * (logit - free)
+        logit_value = logit.detach()
+        return zeta + self.slope(zeta, logit_value) * (logit - logit_value)

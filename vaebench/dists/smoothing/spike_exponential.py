@@ -35,12 +35,14 @@ class SpikeExponential(Smoothing):
         logit = _clip(logit)
         above = excess(rho, logit)
         on = above > 0
+
         # If z = 0 the logarithm gets a 1 instead: a NaN in the branch not taken would spoil the
         # gradient.
         v = torch.where(on, above / torch.sigmoid(logit), 1.0)
-        x = self.beta + math.log(-math.expm1(-self.beta)) + torch.log(v)
-        # log(1 + exp(x)), exact also at large x, where softplus switches to a linear function.
 
+        # exp(x) = (exp(beta) - 1) v. -logsigmoid(-x) = log(1 + exp(x)) is exact also at large x,
+        # where softplus switches to a linear function.
+        x = self.beta + math.log(-math.expm1(-self.beta)) + torch.log(v)
         zeta = (-F.logsigmoid(-x) / self.beta).clamp(max=1.0)
         return torch.where(on, zeta, 0.0)
 
@@ -65,5 +67,6 @@ class SpikeExponential(Smoothing):
 
 
 def _clip(logit: Tensor) -> Tensor:
+    # The logits of CLIP and 1 - CLIP.
     bound = math.log1p(-CLIP) - math.log(CLIP)
     return logit.clamp(-bound, bound)

@@ -50,6 +50,7 @@ class UniformExponential(Overlapping):
         return (1.0 - self.eps) * self.peak.cdf1(zeta) + self.eps * zeta
 
     def gap(self, zeta: Tensor) -> Tensor:
+        # The uniform parts of F0 and F1 are equal and cancel.
         return (1.0 - self.eps) * self.peak.gap(zeta)
 
     def draw0(self, u: Tensor) -> Tensor:

@@ -116,11 +116,13 @@ def ais(
     # The base has no couplings, so its log Z is a sum over units. From here on all RBMs of the
     # batch stand in one row, (m, ...).
     c1, c2 = base_biases(rbm, base)
-    log_z0 = (F.softplus(c1.double()).sum(-1) + F.softplus(c2.double()).sum(-1)).reshape(-1)
+    log_z_of_base = (F.softplus(c1.double()).sum(-1) + F.softplus(c2.double()).sum(-1)).reshape(-1)
     rbms = flat(rbm)
     bases = flat(RBM(c1, c2, rbm.w))
     number_of_rbms, n1 = rbms.b1.shape
     n2 = rbms.b2.shape[-1]
+
+    # Where samples for the way down come from: given ones are (m, k, n1).
     given_samples = _samples(reverse, rbm.shape, n1)
     enumerable = min(n1, n2) <= boltzmann_exact.MAX_UNITS
 
@@ -128,13 +130,13 @@ def ais(
     # because each has a generator of its own.
     if max_floats is None:
         max_floats = MAX_FLOATS.get(rbms.w.device.type, MAX_FLOATS["cuda"])
-    make: Callable[[RBM, RBM, int, list[torch.Generator], bool], _Annealing] = _Chains
+    chains_type: Callable[[RBM, RBM, int, list[torch.Generator], bool], _Annealing] = _Chains
 
     # Kernels pay off if the work is worth loading them and their tables stay in a cache.
     worth_kernels = count_of_steps * sweeps * chains * n1 * n2 >= WORTH and n1 * n2 <= PAYS
     if worth_kernels and kernels.allowed() and kernels.fits(rbms.w[0]):
         # The kernels take one RBM after the other.
-        make = _BitChains
+        chains_type = _BitChains
         max_floats = 1
 
     lower = []
@@ -146,7 +148,8 @@ def ais(
         positions = range(first + members.start, first + members.stop)
 
         makers = generators(positions, seed, purpose, 0, rbms.w.device)
-        run = make(group, group_base, chains, makers, base == "biases")
+        run = chains_type(group, group_base, chains, makers, base == "biases")
+
         # Log-weights come as (RBMs, chains); estimates are made over axis 0.
         log_w = run.forward(times, sweeps).T
         lower.append((*log_mean(log_w), log_w.std(0)))
@@ -162,19 +165,19 @@ def ais(
             else:
                 z1 = _exact(group, chains, makers) if enumerable else _resampled(run, makers)
 
-            # The number of given samples may differ from ``chains``.
-            reverse_run = make(group, group_base, z1.shape[1], makers, run.same)
-            # The backward weights are 1 / w, and E[1 / w] = Z_0 / Z.
+            # The number of given samples may differ from ``chains``. The backward weights are
+            # 1 / w, and E[1 / w] = Z_0 / Z.
+            reverse_run = chains_type(group, group_base, z1.shape[1], makers, run.same)
             upper.append(log_mean(-reverse_run.backward(z1, times, sweeps).T))
 
     def shaped(parts: Iterable[Tensor]) -> Tensor:
         return torch.cat(tuple(parts)).reshape(rbm.shape)
 
     value, error, ess, sd = (shaped(p) for p in zip(*lower, strict=True))
-    log_z0 = log_z0.reshape(rbm.shape)
+    log_z_of_base = log_z_of_base.reshape(rbm.shape)
     name = base if isinstance(base, str) else "given"
     method = f"AIS, {count_of_steps} steps of {sweeps} sweeps from the {name} base, {chains} chains"
-    estimate = LogZ(log_z0 + value, error, method, ess, sd, chains)
+    estimate = LogZ(log_z_of_base + value, error, method, ess, sd, chains)
 
     if upper:
         mean, upper_error, upper_ess = (shaped(p) for p in zip(*upper, strict=True))
@@ -183,7 +186,7 @@ def ais(
         exact = given_samples is None and enumerable
         estimate = replace(
             estimate,
-            upper=log_z0 - mean,
+            upper=log_z_of_base - mean,
             upper_error=upper_error,
             upper_exact=exact,
             upper_ess=upper_ess,

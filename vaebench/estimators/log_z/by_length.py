@@ -55,13 +55,13 @@ def _per_word(model: ReplicatedSoftmax) -> Tensor:
 
     L times it is log p(h) + log Z_L.
     """
-    out = []
+    values = []
     count = 2 ** len(model.p.hidden)
     for first in range(0, count, STATES):
         h = _states(model, first, min(first + STATES, count))
         logits = h @ model.p.weight.double().mT + model.p.visible.double()
-        out.append(h @ model.p.hidden.double() + torch.logsumexp(logits, -1))
-    return torch.cat(out)
+        values.append(h @ model.p.hidden.double() + torch.logsumexp(logits, -1))
+    return torch.cat(values)
 
 
 def _states(model: ReplicatedSoftmax, first: int, end: int) -> Tensor:
