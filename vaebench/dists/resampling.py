@@ -17,7 +17,7 @@ def parents(log_w: Tensor, u: Tensor) -> Tensor:
     """
     chains = log_w.shape[-1]
 
-    # Cumulative expected numbers of copies, from 0 to R. R evenly spaced points with one common
+    # Cumulative expected numbers of copies, up to R. R evenly spaced points with one common
     # offset u each choose the chain in whose interval they fall.
     w = torch.exp(log_w - log_w.amax(-1, keepdim=True)).double()
     edges = w.cumsum(-1)

@@ -157,7 +157,7 @@ class AnnealedSum(Sums):
         self.states: dict[int, list[Tensor]] = {i: [] for i in range(self.shown)}
 
     def add(self, part: Pass) -> None:
-        """Take the first samples of ``part`` as far as they are wanted, and the weights of all."""
+        """Add the first ``samples`` states to both estimates, and all weights a to log Z_x^."""
         if not isinstance(part, AnnealedPass):
             raise TypeError(
                 "samples of a Boltzmann posterior come with the weights of their annealing"

@@ -103,8 +103,8 @@ def layer_kl(model: LatentModel, x: Tensor) -> list[Tensor]:
     log_q = model.log_posterior_terms(z, x)
     prior, posterior = log_z(model, x)
 
-    # Weights Q(h | x), (states, batch). The prior's terms lack -log Z and those of Q lack theirs;
-    # both belong to the last layer's term.
+    # Weights Q(h | x), (states, batch). log P lacks -log Z of the prior and log Q that of the
+    # posterior; the last entry corrects both.
     weight = (total(log_q) - posterior).exp()
     kl = [_mean(weight, q - p) for p, q in zip(log_p[1:], log_q, strict=True)]
     return [*kl[:-1], kl[-1] + prior - posterior]

@@ -75,7 +75,7 @@ def log_evidence(
 def _some(
     model: SampledPosterior, x: Tensor, seed: int, number: int, how: Chains
 ) -> tuple[Tensor, Tensor]:
-    """Return both for the ``number``-th group of CASES examples."""
+    """Return what ``log_evidence`` does, for the ``number``-th group of CASES examples."""
     batch = len(x)
     latents = model.sizes[1]
     density = lambda z: model.log_joint(x, [z.unsqueeze(0)])[0]  # noqa: E731

@@ -86,16 +86,14 @@ class ImportanceSum(Sums):
         # Cut the pass where a point of the curve lies within it, so that the sums can be read off
         # there. ``count`` is the number of samples up to the end of a piece.
         done = 0
-        for count in [
-            point for point in self.points if part.first < point < part.first + len(log_w)
-        ] + [part.first + len(log_w)]:
-            log_w_piece = log_w[done : count - part.first]
+        for count in [p for p in self.points if part.first < p < part.first + len(log_w)] + [
+            part.first + len(log_w)
+        ]:
+            piece = log_w[done : count - part.first]
             done = count - part.first
-            self.log_sum[cases] = torch.logaddexp(
-                self.log_sum[cases], torch.logsumexp(log_w_piece, 0)
-            )
+            self.log_sum[cases] = torch.logaddexp(self.log_sum[cases], torch.logsumexp(piece, 0))
             self.log_square[cases] = torch.logaddexp(
-                self.log_square[cases], torch.logsumexp(2 * log_w_piece, 0)
+                self.log_square[cases], torch.logsumexp(2 * piece, 0)
             )
             if count in self.at:
                 self.at[count][cases] = self.log_sum[cases] - math.log(count)

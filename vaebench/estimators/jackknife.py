@@ -56,7 +56,7 @@ def group_sums(log_w: Tensor) -> Tensor:
     k = len(log_w)
     groups = min(GROUPS, k)
 
-    # Fill the last round up with weights of zero; then sample k = round * g + i is in group i.
+    # Fill the last round up with weights of zero; then sample k = round * groups + i is in group i.
     padding = log_w.new_full((-k % groups, *log_w.shape[1:]), -math.inf)
     return torch.logsumexp(torch.cat([log_w, padding]).unflatten(0, (-1, groups)), 0)
 

@@ -53,8 +53,8 @@ class Table(NamedTuple):
 
 def base_of(logits: Tensor) -> Base:
     """Return logits (cycle, units), or (units,), padded with units that are never 1."""
-    # The kernels take strips of units. Padding with logits of minus infinity, almost, costs and
-    # draws nothing.
+    # The kernels take whole strips of units. A unit of the padding has a logit so low that it is
+    # never 1 and adds nothing to log p.
     logits = torch.atleast_2d(logits.detach())
     cycle, units = logits.shape
     stride = -(-units // scores.STRIP) * scores.STRIP

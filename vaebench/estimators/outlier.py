@@ -18,7 +18,7 @@ LEAST_SHIFT = 0.005
 
 
 def noticed(each: Tensor) -> dict[str, Any]:
-    """Return what is wrong with the values ``each`` (n,) of the examples behind a mean.
+    """Return what is wrong with the values, one per example, behind a mean.
 
     If nothing is wrong, the result is empty.
 

@@ -44,7 +44,7 @@ class Sums(Gathered, ABC):
 
     @abstractmethod
     def add(self, part: Pass) -> None:
-        """Take what is wanted from a pass, and leave the rest."""
+        """Add what is needed from a pass; ignore the rest."""
 
 
 class Together:

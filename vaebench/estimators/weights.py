@@ -1,9 +1,10 @@
 """Log importance weights log P(x, z) - log Q(z | x), z ~ Q(z | x), as a stream over examples.
 
 The noise of a sample depends only on the seed, the position of the example and the number of the
-sample. For that, examples and samples are divided into grains of fixed size, each with a generator
-of its own, and passes of any size put grains together. So every result is the same, within
-rounding, for every chunk and batch size, and the first k of K samples are the same for all K.
+sample. To that end, examples and samples are divided into grains of fixed size, each with a
+generator of its own, and passes of any size put grains together. So every result is the same,
+within rounding, for every chunk and batch size, and the first k of K samples are the same for all
+K.
 
 The posterior of a group of examples is computed once, whatever the number of their samples. For
 models of documents (``tokens``), passes are cut by length: see ``documents``.
@@ -46,7 +47,7 @@ CODES = 2**23
 their likelihoods: see TextVAE."""
 
 WORTH_KERNELS = 200_000
-"""Samples, of all examples together, from which on kernels are loaded; this takes about a second.
+"""Number of samples, over all examples, from which loading the kernels pays: it takes a second.
 
 The first time on a machine the kernels are compiled, which takes some ten seconds.
 """

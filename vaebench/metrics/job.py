@@ -124,10 +124,10 @@ class Job:
     def with_log_z(
         self, name: str, value: float, error: float | None, samples: int, **extra: Any
     ) -> Measure:
-        """Return the same for a value that contains the prior's log Z, if the model lacks it.
+        """Return a Measure as ``measure`` does, for a value that contains log Z of the prior.
 
-        How far log Z may be trusted is then as true of this value: ``log_z_error`` and, if log Z is
-        annealed, ``log_z_ess`` and the like, see ``LogZ.trust``.
+        If log Z had to be estimated, the Measure gets its diagnostics too: ``log_z_error`` and, if
+        log Z is annealed, ``log_z_ess`` and the like, see ``LogZ.trust``.
         """
         if self.normaliser:
             extra["log_z_error"] = float(self.normaliser.error)

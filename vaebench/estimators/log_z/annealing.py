@@ -251,6 +251,7 @@ class _Annealing:
 
         The way begins at ``z1`` (m, chains, n1), samples of the RBM.
         """
+        # The forward steps in reverse order: sweep at the upper end of an interval, then weigh it.
         self.put(z1)
         count = len(times) - 1
         for done in steps("annealing from above", count, self):
@@ -260,13 +261,14 @@ class _Annealing:
         return self.log_w
 
     def state(self) -> dict[str, Any]:
-        """Return bits, log-weights and generators between two steps; the bits give the field."""
+        """Return bits, log-weights and generators between two steps."""
         makers = [generator.get_state() for generator in self.makers]
         z1, z2 = self.sides()
         return {"z1": z1.bool(), "z2": z2.bool(), "log_w": self.log_w, "makers": makers}
 
     def load(self, kept: dict[str, Any]) -> None:
         """Take over what ``state`` gave."""
+        # ``put`` computes the field from the bits, so it is not stored.
         dtype = self.sides()[0].dtype
         self.put(kept["z1"].to(dtype), kept["z2"].to(dtype))
         self.log_w.copy_(kept["log_w"])

@@ -242,6 +242,7 @@ class _Chains:
 
         The way begins at samples ``x`` (chains, V) of the machine.
         """
+        # The forward steps in reverse order, see ``annealing``.
         self.put(x)
         count = len(self.times) - 1
         for done in steps("annealing from above", count, self):

@@ -57,11 +57,11 @@ class LogZ:
 
     @property
     def trust(self) -> dict[str, float]:
-        """What shows how far the annealing of a single RBM may be trusted.
+        """Diagnostics of the annealing of a single RBM; empty if log Z is not annealed.
 
-        ``chains``: how many there are, ``ess``: how many of them carry the estimate, ``log_w_sd``:
-        the standard deviation of log w over them; and if there is an estimate from above, ``gap``:
-        how far it is above ``value``, with its error ``gap_error``. Empty if log Z is not annealed.
+        ``chains`` is the number of chains, ``ess`` the effective number of them, ``log_w_sd`` the
+        standard deviation of log w over them. If there is an estimate from above, ``gap`` says how
+        far it lies above ``value``, and ``gap_error`` is the error of that.
         """
         if self.ess is None or self.sd is None or self.chains is None:
             return {}

@@ -31,10 +31,12 @@ from vaebench.rng.noise import uniform_
 from vaebench.work.steps import Box, steps, tick
 
 ROUNDS = 20
-"""Largest number of rounds of placing. After them the run goes on with what it has and says so."""
+"""Largest number of rounds that place temperatures. Afterwards the run uses what it has; ``method``
+says so if neighbours exchange too rarely."""
 
 MOST = 512
-"""Largest number of intervals. Beyond it the run goes on with what it has and says so."""
+"""Largest number of intervals. If more are needed, the run uses what it has; ``method`` says so if
+neighbours exchange too rarely."""
 
 
 @torch.no_grad()
