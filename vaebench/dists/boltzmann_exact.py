@@ -99,6 +99,7 @@ def log_probs(rbm: RBM) -> tuple[Tensor, Tensor, Tensor]:
         raise ValueError(f"{n1} + {n2} units cannot be tabulated; allowed: {MAX_UNITS} in total")
 
     z1, z2 = states(n1 + n2, rbm.w).split([n1, n2], 1)
+
     # Unnormalised log p = -E, (*batch, states).
     log_weights = rbm.b1 @ z1.mT + rbm.b2 @ z2.mT + torch.einsum("si,...ij,sj->...s", z1, rbm.w, z2)
 
@@ -127,6 +128,7 @@ def sample(rbm: RBM, u: Tensor, u_other: Tensor) -> tuple[Tensor, Tensor]:
         [_log_weights(small_first, *piece)[0] for piece in _pieces(small_first, None)], -1
     ).double()
     edges = torch.softmax(log_weights, -1).cumsum(-1)
+
     # Rounding may leave the last edge below 1, and noise above it must not pick a state beyond the
     # last one.
     state = torch.searchsorted(edges, u.movedim(0, -1).double().contiguous(), right=True).clamp(

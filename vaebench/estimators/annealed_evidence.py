@@ -173,6 +173,7 @@ def log_evidence(model: Dreaming, x: Tensor, seed: int, how: Annealing) -> Annea
     for number in steps("annealing", len(groups) + 1, results):
         if number < len(groups):
             group = groups[number]
+
             # Noise is drawn for whole groups, so a short last group is filled up.
             filled = torch.cat([group, group[-1:].expand(CASES - len(group), -1)])
             group_weights = lower(model, filled, seeds.derive(seed, "anneal", number), how)[

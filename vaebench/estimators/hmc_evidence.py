@@ -78,6 +78,8 @@ def _some(
     """Return what ``log_evidence`` does, for the ``number``-th group of CASES examples."""
     batch = len(x)
     latents = model.sizes[1]
+
+    # z is (batch, n); the model takes layers with an axis of samples in front.
     density = lambda z: model.log_joint(x, [z.unsqueeze(0)])[0]  # noqa: E731
 
     def noise_of(t: int) -> dict[str, Tensor]:
@@ -134,6 +136,7 @@ def fitted(samples: Tensor) -> torch.distributions.MultivariateNormal:
     deviation = (samples - mean).transpose(0, 1)
     covariance = deviation.mT @ deviation / (len(samples) - 1)
 
+    # A chain that hardly moves has a singular covariance; the jitter is relative to its variances.
     latents = samples.shape[-1]
     scale = covariance.diagonal(dim1=-2, dim2=-1).mean(-1).clamp(min=1e-30)
     jitter = (

@@ -93,12 +93,15 @@ def states(
     yield v
 
     for t in range(1, count + 1):
+        # One draw for the posterior and the pixels, under the number of the step.
         shapes = {**model.posterior_noise(1, len(x)), **uniform}
         draws = {
             k: e.to(x.dtype)
             for k, e in noise.fixed(shapes, seed, "impute", *index, t, device=x.device).items()
         }
         pixels = draws.pop("pixels")
+
+        # Every missing pixel is drawn anew; observed pixels keep their values.
         with torch.no_grad():
             z = model.posterior(v).sample(1, draws)
             imputed = model.sample_visible(z, pixels.unsqueeze(0))[0]

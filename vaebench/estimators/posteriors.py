@@ -100,6 +100,8 @@ def log_mixture(z: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
     largest_term = torch.maximum(
         (z - centre).square().amax(0), (mean - centre).square().amax(0)
     ) * precision.amax(0)
+
+    # The direct form has an axis of units, so fewer samples fit into a block.
     if float(largest_term.max()) > LOSS:
         samples_at_once = BLOCK // (len(mean) * z.shape[1])
         density = _direct
@@ -147,6 +149,8 @@ class Gather(Sums):
             q = part.posterior
             if not isinstance(q, Gaussian):
                 raise TypeError("only a Gaussian posterior has a mean and a variance")
+
+            # The only layer, its first sample: (batch, units).
             self.rows.append((part.cases, (q.mean.detach(), q.log_var.detach()), part.z[0][0]))
 
     def result(self) -> Posteriors:

@@ -68,6 +68,8 @@ def optimum(log_p: bytes, n1: int, n2: int, starts: int = STARTS) -> float:
         value = q @ log_ratio
         return value, (q * (log_ratio - value)) @ features
 
+    # From nearly independent units to strong couplings. The seed is fixed, so the optimum is a
+    # function of the target.
     generator = np.random.default_rng(0)
     scales = np.geomspace(0.1, 3.0, starts)
     minima = [

@@ -25,6 +25,7 @@ class Aggregate(Metric[Gather]):
     def measures(self, job: Job, collected: Gather) -> list[Measure]:
         """Return both measures; their sum is the mean KL of the bound."""
         p = collected.result()
+        # log q(z_i) costs a density for every pair of examples. Both measures take it from here.
         log_q = p.log_aggregate()
         mi = whole_set(p, log_q)
         kl = aggregate_kl(p, log_q)

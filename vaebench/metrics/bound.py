@@ -26,16 +26,24 @@ class Bound(Metric[BoundSum]):
 
     def measures(self, job: Job, collected: BoundSum) -> list[Measure]:
         """Return the bound, the KL with that of each layer, and the perplexities of documents."""
-        b = collected.result()
-        how = {"analytic": True} if b.analytic else {}
+        result = collected.result()
+        analytic = {"analytic": True} if result.analytic else {}
         names = document_perplexity.PER_DOCUMENT, document_perplexity.POOLED
         return [
-            job.with_log_z("bound", -b.value, b.error, b.samples, each=collected.each()),
             job.with_log_z(
-                "kl", sum(b.kl), None, b.samples, each=collected.each_kl(), layers=b.kl, **how
+                "bound", -result.value, result.error, result.samples, each=collected.each()
+            ),
+            job.with_log_z(
+                "kl",
+                sum(result.kl),
+                None,
+                result.samples,
+                each=collected.each_kl(),
+                layers=result.kl,
+                **analytic,
             ),
             *document_perplexity.measures(
-                job, collected.each(), collected.variance(), b.samples, names
+                job, collected.each(), collected.variance(), result.samples, names
             ),
         ]
 

@@ -79,10 +79,10 @@ class LengthNLL(Metric[Annealed]):
         log_z = collected.log_z
         nll = collected.free_energy + collected.of_documents(log_z.value)
         variance = collected.variance(log_z.error)
+        documents = len(nll)
 
         # Whether the annealing may be trusted, over all lengths: the smallest and the mean
         # effective number of chains, and the worst gap between the two directions.
-        documents = len(nll)
         trust: dict[str, Any] = {"lengths": len(log_z.value), "method": log_z.method}
         if log_z.ess is not None:
             trust |= {
@@ -100,6 +100,7 @@ class LengthNLL(Metric[Annealed]):
         details = {"spread": case_error(nll), "log_z_error": error, **trust}
         measures = [job.measure("annealed_nll", float(nll.mean()), 0.0, None, each=nll, **details)]
 
+        # The same NLL with log Z from above.
         if (
             log_z.upper is not None
             and log_z.upper_error is not None
@@ -153,6 +154,8 @@ def annealed(
     too large.
     """
     energies = free_energies(model, x)
+
+    # log Z is needed once for each length that occurs.
     lengths, length_of_document = x.sum(-1, dtype=torch.int64).unique(return_inverse=True)
     method = log_z_method(settings, len(model.p.hidden))
 

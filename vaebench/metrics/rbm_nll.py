@@ -72,6 +72,7 @@ class RBMNLL(Metric[Annealed]):
         energy = float(collected.free_energy.mean())
         value = float(estimate.value)
 
+        # The error is 0 because free energies are exact; that of log Z stands beside it.
         measures = [
             job.measure(
                 "annealed_nll",
@@ -87,6 +88,7 @@ class RBMNLL(Metric[Annealed]):
             _log_z("log_z", value, float(estimate.error), method=estimate.method, **estimate.trust),
         ]
 
+        # Tempering has no estimate from above.
         if estimate.upper is None or estimate.upper_error is None:
             return measures
 

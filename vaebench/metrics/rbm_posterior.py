@@ -45,11 +45,12 @@ class AnnealedNLL(Metric[AnnealedSum]):
         weighted = collected.weighted
         plain_result = plain.result()
         weighted_result = weighted.result()
-        log_z_error = plain.sd
+        posterior_error = plain.sd
 
+        # Only the plain estimate contains log Z_x^, so the diagnostics of the annealing go with it.
         annealing = {
-            "posterior_log_z_error": float(log_z_error.mean()),
-            "posterior_log_z_error_max": float(log_z_error.max()),
+            "posterior_log_z_error": float(posterior_error.mean()),
+            "posterior_log_z_error_max": float(posterior_error.max()),
         }
         extra: dict[str, Any] = {
             **details(plain_result),
