@@ -2,7 +2,7 @@
 
 It is found by enumeration, or by annealing in both directions. Annealing leads from W = a = 0 and
 visible biases c, where words are drawn from softmax(c) and log Z_L = H log 2 + L log sum_w
-exp(c_w), to the machine. At t, couplings and hidden biases are t times those of the machine, and
+exp(c_w), to the model. At t, couplings and hidden biases are t times those of the model, and
 the visible biases are (1 - t) c + t b (Salakhutdinov & Hinton 2009). The chain is one of counts;
 the hidden units are summed out: f_t(n) = exp(((1 - t) c + t b).n + sum_j softplus(t (L a_j +
 W_j.n))). See ``annealing`` for what the two directions enclose.
@@ -74,7 +74,7 @@ class Annealing:
 
     ``times`` are the inverse temperatures, from 0 up to 1, both included, see ``spacing``. Each
     length has ``chains`` chains. ``base`` has the visible biases c at 0, (V,); None: those of the
-    machine.
+    model.
     """
 
     times: Sequence[float]
@@ -106,7 +106,7 @@ def ais(
         lengths: Lengths of documents, (m,), whole numbers from 1.
         annealing: How it is annealed.
         seed: Seed of the noise.
-        reverse: Whether to find the upper bound too. It starts at exact samples of the machine if
+        reverse: Whether to find the upper bound too. It starts at exact samples of the model if
             the hidden units can be enumerated, else at the forward run's last states, resampled by
             their weights. Then ``upper_exact`` is False.
         purpose: Purpose of the noise.
@@ -177,7 +177,7 @@ def _generator(
 
 
 def _exact_samples(model: ReplicatedSoftmax, length: int, run: _Chains) -> Tensor:
-    """Return counts (chains, V) of documents of this length, drawn from the machine."""
+    """Return counts (chains, V) of documents of this length, drawn from the model."""
     # L times ``_per_word`` is log p(h) up to log Z_L. Given h, the words of a document are
     # independent.
     p = torch.softmax(length * _per_word(model), 0)
@@ -240,7 +240,7 @@ class _Chains:
     def backward(self, x: Tensor) -> Tensor:
         """Return log w of the way down to the base, (chains,).
 
-        The way begins at samples ``x`` (chains, V) of the machine.
+        The way begins at samples ``x`` (chains, V) of the model.
         """
         # The forward steps in reverse order, see ``annealing``.
         self.put(x)
