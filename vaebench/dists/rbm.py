@@ -5,7 +5,7 @@ p(z1, z2) = exp(-E) / Z, -E = b1.z1 + b2.z2 + z1' W z2. This is the prior of the
 the posterior of DVAE## (Vahdat, Andriyash & Macready 2020). Given one side, the units of the other
 are independent, so a whole side is drawn at once: block Gibbs sampling.
 
-Machines may be batched over any leading shape. Samples have one more axis in front: z (k, *batch,
+RBMs may be batched over any leading shape. Samples have one more axis in front: z (k, *batch,
 n). All randomness is uniform noise on (0, 1) that the caller gives. The noise of a chain must not
 contain an exact 0 (``vaebench.rng.noise`` draws none).
 """

@@ -107,8 +107,8 @@ class Layer:
         self.units = len(units.bias)
         self.bias = base_of(units.bias)
 
-        # log P of all units being 0 with the biases alone. A top layer is scored from it by adding
-        # the logits of the units that are 1.
+        # log P of all units being 0 with the biases alone. A layer without parents and without
+        # autoregressive weights is scored from it by adding the logits of the units that are 1.
         self.off = -float(torch.nn.functional.softplus(units.bias.detach().double()).sum())
         self.table = table_of(units.weight)
         self.chain = None if units.autoregressive is None else Chain(units.autoregressive)

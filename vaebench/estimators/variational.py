@@ -113,7 +113,7 @@ class BoundSum(Sums):
         if self.samples < 2:
             return None
 
-        # Unbiased variance of a sample, from sums and sums of squares, divided by their number.
+        # Unbiased variance of one sample; the bound is the mean of ``samples`` of them.
         mean = self.total / self.samples
         variance = (self.square - self.samples * mean**2).clamp(min=0) / (self.samples - 1)
         return variance / self.samples + self.shared

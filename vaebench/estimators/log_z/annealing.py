@@ -126,7 +126,7 @@ def ais(
     given_samples = _samples(reverse, rbm.shape, n1)
     enumerable = min(n1, n2) <= boltzmann_exact.MAX_UNITS
 
-    # Machines are annealed in groups that fit into memory. How they are grouped changes no result,
+    # RBMs are annealed in groups that fit into memory. How they are grouped changes no result,
     # because each has a generator of its own.
     if max_floats is None:
         max_floats = MAX_FLOATS.get(rbms.w.device.type, MAX_FLOATS["cuda"])
