@@ -91,7 +91,7 @@ def of_data(
 
     By ``logz_base``, annealing begins at the uniform distribution or at that of the base rates. The
     latter has no hidden biases, and visible biases by which every pixel is on as often as in the
-    training data: with the probability (mean + a) / (1 + a), a = SMOOTHING. Machines of up to
+    training data: with the probability (mean + a) / (1 + a), a = SMOOTHING. RBMs of up to
     MAX_SIDE hidden units are enumerated, unless the settings say otherwise.
     """
     rbm = model.machine().detach()
