@@ -24,8 +24,8 @@ def options(group: str) -> list[str]:
 
 def about(group: str, name: str) -> str:
     """Return the first line of conf/<group>/<name>.yaml if it is a comment, else ''."""
-    first = (conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8").split("\n", 1)[0]
-    return first.lstrip("# ") if first.startswith("#") else ""
+    first_line = (conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8").split("\n", 1)[0]
+    return first_line.lstrip("# ") if first_line.startswith("#") else ""
 
 
 def load_yaml(group: str, name: str) -> dict[str, Any]:
@@ -43,16 +43,16 @@ def load(name: str) -> Table | Figure:
 
     Raises UserError naming the file and the key.
     """
-    found = _exhibit(name)
-    for preset in found.presets if isinstance(found, Table) else ():
+    exhibit = _exhibit(name)
+    for preset in exhibit.presets if isinstance(exhibit, Table) else ():
         if preset not in options("preset"):
             raise UserError(
                 f"table {name}: presets.{preset}: no such preset: "
                 f"{nearest(preset, options('preset'))}"
             )
-    if isinstance(found, Table):
-        _check_links(found)
-    return found
+    if isinstance(exhibit, Table):
+        _check_links(exhibit)
+    return exhibit
 
 
 def _check_links(table: Table) -> None:
@@ -60,13 +60,13 @@ def _check_links(table: Table) -> None:
 
     Such an entry is missing, measures something else, or is itself trained by another one.
     """
-    others = {
+    other_tables = {
         name: _exhibit(name)
         for name in dict.fromkeys(entry.table for entry in table.links.values())
     }
     for (row, column), entry in table.links.items():
         at = f"table {table.name}: rows.{row}.trained_by.{column}: "
-        other = others[entry.table]
+        other = other_tables[entry.table]
         entries = other.trained() if isinstance(other, Table) else []
         if not isinstance(other, Table) or (entry.row, entry.column) not in entries:
             raise UserError(f"{at}{entry.table} trains no {entry.row!r} in {entry.column!r}")
@@ -76,10 +76,12 @@ def _check_links(table: Table) -> None:
                 f"{other.links[entry.row, entry.column]}; name that"
             )
 
-        here = table.measure_of(column)
-        there = other.measure_of(entry.column)
-        if here != there:
-            raise UserError(f"{at}{entry} is of the measure {there}, this column of {here}")
+        measure = table.measure_of(column)
+        other_measure = other.measure_of(entry.column)
+        if measure != other_measure:
+            raise UserError(
+                f"{at}{entry} is of the measure {other_measure}, this column of {measure}"
+            )
 
 
 def _exhibit(name: str) -> Table | Figure:
@@ -93,10 +95,10 @@ def _exhibit(name: str) -> Table | Figure:
 
 def load_table(name: str) -> Table:
     """Return a table that is trained, as ``load`` does; UserError for a figure of formulas."""
-    found = load(name)
-    if not isinstance(found, Table):
+    exhibit = load(name)
+    if not isinstance(exhibit, Table):
         raise UserError(f"{name}: drawn from formulas, nothing is trained")
-    return found
+    return exhibit
 
 
 def _with_shared_settings(value: Any, where: str) -> Any:
@@ -104,11 +106,14 @@ def _with_shared_settings(value: Any, where: str) -> Any:
 
     They are inserted where a list of settings names them.
     """
+    # Lists of settings stand at several depths: base, rows.NAME.set, presets.NAME.columns.NAME, ...
     if isinstance(value, dict):
         return {key: _with_shared_settings(part, f"{where}.{key}") for key, part in value.items()}
     filled = _with_shared(value, "settings", where)
     if filled is value:
         return value
+
+    # A shared entry is itself a list of settings, which is spliced in.
     return [text for entry in filled for text in (entry if isinstance(entry, list) else [entry])]
 
 
@@ -179,6 +184,6 @@ def presets_of(table: Exhibit) -> list[str]:
     """
     if not isinstance(table, Table):
         return []
-    others = {entry.table for entry in table.links.values()}
-    own = {*table.presets}.union(*(load_table(name).presets for name in others))
-    return [p for p in options("preset") if p == "paper" or p in own or load_preset(p).set]
+    other_tables = {entry.table for entry in table.links.values()}
+    special = {*table.presets}.union(*(load_table(name).presets for name in other_tables))
+    return [p for p in options("preset") if p == "paper" or p in special or load_preset(p).set]

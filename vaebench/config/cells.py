@@ -122,26 +122,28 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
     """
     parts = {section: _chosen(section, config.get(section) or {}) for section in IDENTITY}
     recipe = config.get("recipe", 1)
+
+    # 1 is left out like every default: it adds nothing to the identity.
     return parts if recipe == 1 else {**parts, "recipe": recipe}
 
 
 def _chosen(section: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Return what one section of a configuration adds to its identity."""
     option = str(settings.get("name"))
-    usual = (
+    unchanged = (
         defaults.of_section("train") if section == "train" else defaults.of_option(section, option)
     )
     # The option's name always counts, and its version counts if it is not 1, whatever the file
     # says.
-    usual = {**usual, "name": None, VERSION: 1}
+    unchanged = {**unchanged, "name": None, VERSION: 1}
 
-    out = {}
+    changed = {}
     for key, value in settings.items():
         if section == "data" and key in PLACES:
             continue
-        if key not in usual or not _equal(value, usual[key]):
-            out[key] = value
-    return out
+        if key not in unchanged or not _equal(value, unchanged[key]):
+            changed[key] = value
+    return changed
 
 
 def _equal(a: Any, b: Any) -> bool:
@@ -156,6 +158,8 @@ def versions(config: dict[str, Any]) -> list[dict[str, Any]]:
 
     The list begins with version 1 and ends with the present versions.
     """
+    # Each option has a version of its own. In step n it has version n, or its present one if that
+    # is lower.
     present = {section: config[section].get(VERSION, 1) for section in IDENTITY}
     return [
         {**config, **{s: {**config[s], VERSION: min(present[s], number)} for s in IDENTITY}}
@@ -184,8 +188,9 @@ def run_key(config: dict[str, Any]) -> str:
         parts = [config["data"]["name"], model["name"] + sizes, config["objective"]["name"], digest]
         return "-".join(p.replace("/", "_") for p in parts if p)
 
-    room = LONGEST_NAME - len(named("").encode())
-    return named(dims if len(dims) <= room else dims[: max(room, 0)].rstrip("-"))
+    # The limit is one of bytes, not of characters.
+    bytes_left = LONGEST_NAME - len(named("").encode())
+    return named(dims if len(dims) <= bytes_left else dims[: max(bytes_left, 0)].rstrip("-"))
 
 
 def canonical(value: Any) -> str:
@@ -199,6 +204,8 @@ def canonical(value: Any) -> str:
             return {str(k): plain(x) for k, x in v.items()}
         if isinstance(v, (list, tuple)):
             return [plain(x) for x in v]
+
+        # Above 2^53 a float no longer tells neighbouring whole numbers apart.
         if isinstance(v, float) and math.isfinite(v) and v == int(v) and abs(v) < 2**53:
             return int(v)
         return v

@@ -29,8 +29,9 @@ def _overrides(prefix: str) -> Iterator[str]:
     key, equals, value = prefix.partition("=")
     groups = ("table", "preset", *GROUPS)
     if equals and key in groups:
-        done, comma, _ = value.rpartition(",") if key == "table" else ("", "", "")
-        yield from (f"{key}={done}{comma}{name}" for name in catalogue.options(key))
+        # Several tables may be named; the names before the last comma are kept.
+        earlier, comma, _ = value.rpartition(",") if key == "table" else ("", "", "")
+        yield from (f"{key}={earlier}{comma}{name}" for name in catalogue.options(key))
     elif not equals:
         yield from (f"{group}=" for group in groups)
         yield from (f"{name}=" for name in keys())

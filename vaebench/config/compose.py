@@ -65,14 +65,16 @@ def cells(
     # number and its part of the preset.
     entries = picked(table, only)
     links = {entry: table.links[entry] for entry in entries if entry in table.links}
-    others = {
-        name: catalogue.load_table(name) for name in {there.table for there in links.values()}
+    other_tables = {
+        name: catalogue.load_table(name) for name in {link.table for link in links.values()}
     }
 
     made = []
     for row, column in entries:
-        there = links.get((row, column))
-        place = (others[there.table], there.row, there.column) if there else (table, row, column)
+        link = links.get((row, column))
+
+        # Table, row and column by whose settings the entry is trained.
+        place = (other_tables[link.table], link.row, link.column) if link else (table, row, column)
 
         # Three configurations, whose differences make the label and decide whether the paper's
         # number is comparable: the paper's, the preset's, and that with the user's overrides.
@@ -91,18 +93,18 @@ def cells(
         log_z.check_validation(config)
 
         label = _label(config, as_preset, as_paper, place[0].in_its_words(preset).label)
-        ours = _protocol(table, column, config)
-        papers = _protocol(table, column, as_paper)
+        protocol = _protocol(table, column, config)
+        protocol_of_paper = _protocol(table, column, as_paper)
         made.append(
             Cell(
                 table=table.name,
                 row=row,
                 column=column,
                 preset=preset.name,
-                config=copy.deepcopy(config),
+                config=copy.deepcopy(config),  # the resolver's is shared
                 label=label,
-                paper_protocol=ours == papers,
-                paper_signature=papers[0],
+                paper_protocol=protocol == protocol_of_paper,
+                paper_signature=protocol_of_paper[0],
                 published=table.rows[row].published.get(column),
                 measure=table.measure_of(column),
                 changed=_of_training(overrides) if "modified" in label else (),
@@ -125,6 +127,7 @@ def section(group: str, option: str, overrides: Sequence[str] = ()) -> dict[str,
     for text in overrides:
         refuse_prefix(text)
 
+    # Other groups have their default options; only this one is returned.
     settings = [f"{group}={option}", *overrides]
     config = _Resolver()(tuple(("", text) for text in settings))
     return copy.deepcopy(config[group])
@@ -143,7 +146,8 @@ def reevaluated(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
     Raises UserError for anything else, because what was trained cannot be changed afterwards.
     """
     config = copy.deepcopy(config)
-    values = []
+    values = []  # (where from, key, override); '' is the user
+
     for text in overrides:
         refuse_prefix(text)
         key, _, value = text.partition("=")
@@ -189,6 +193,8 @@ def of_other_data(overrides: Sequence[str]) -> tuple[dict[str, Any] | None, list
     if "data" not in keys:
         return None, list(overrides)
 
+    # As elsewhere, the last override of a key counts. ``data.mirror`` also concerns the run's own
+    # data, so it stays among the rest.
     name = next(text.partition("=")[2] for text in reversed(overrides) if text.startswith("data="))
     settings = [text for text, key in zip(overrides, keys, strict=True) if key.startswith("data.")]
     rest = [
@@ -209,12 +215,16 @@ def _fill_in(config: dict[str, Any], key: str) -> None:
     if name in settings:
         return
 
-    now: Mapping[str, Any] = {}
+    # ``run`` has no options. The run's option of another group may no longer exist.
+    present: Mapping[str, Any] = {}
     if group not in GROUPS:
-        now = defaults.of_section(group)
+        present = defaults.of_section(group)
     elif settings.get("name") in catalogue.options(group):
-        now = section_of(group, settings["name"], str(catalogue.conf_dir()))
-    if name in now:
+        present = section_of(group, settings["name"], str(catalogue.conf_dir()))
+
+    # Not the value in conf/, but what the code did before there was the setting (see
+    # ``settings.records``).
+    if name in present:
         settings[name] = getattr(SECTIONS[group], name)
 
 
@@ -225,6 +235,7 @@ def _label(
 
     If the user's overrides change the training, 'modified' is added to the label or stands alone.
     """
+    # The same text means the same training: evaluation and execution are no part of an identity.
     trained, by_preset, by_paper = (canonical(identity(c)) for c in (config, as_preset, as_paper))
     if trained == by_paper:
         return ""
@@ -254,6 +265,7 @@ def _settings(
     """Return all overrides of a cell; later ones win."""
     at = f"table {table.name}: "
 
+    # From the general to the special: a later override of a key replaces an earlier one.
     def all_of() -> Iterator[Setting]:
         def tag(where: str, texts: Sequence[str]) -> Iterator[Setting]:
             return ((where, text) for text in texts)
@@ -275,6 +287,7 @@ def _settings(
                 yield from tag(
                     f"{inside}rows.{row}.{name}: ", special.rows.get(row, {}).get(name, ())
                 )
+
         yield from user
         yield at, f"recipe={table.recipe}"
 
@@ -298,10 +311,12 @@ class _Resolver:
         It is shared: it must be copied before it is passed on, and never be changed.
         """
         config = _resolved(settings, self._conf)
-        asked = json.dumps(config["data"], sort_keys=True)
-        if asked not in self._data:
-            self._data[asked] = settle(config["data"])
-        return {**config, "data": self._data[asked]}
+
+        # ``settle`` reads the user's own files for their digest, once for the same settings.
+        data_settings = json.dumps(config["data"], sort_keys=True)
+        if data_settings not in self._data:
+            self._data[data_settings] = settle(config["data"])
+        return {**config, "data": self._data[data_settings]}
 
 
 @lru_cache(maxsize=4096)
@@ -310,24 +325,29 @@ def _resolved(settings: tuple[Setting, ...], conf: str) -> dict[str, Any]:
 
     It is shared, as that of ``_Resolver`` is.
     """
-    choices: dict[str, str] = {}
-    own: dict[str, str] = {}
-    values: list[tuple[str, str, str]] = []
+    choices: dict[str, str] = {}  # group -> option, by the last choice
+    option_of_table: dict[str, str] = {}  # the same without the user's choices
+    values: list[tuple[str, str, str]] = []  # (where from, key, override)
+
     for where, text in settings:
         key, equals, value = text.partition("=")
         if not equals:
             raise UserError(f"{where}{text!r} is not an override: write key=value")
         if key in GROUPS:
             choices[key] = known_option(where, key, value)
-            if where:
-                own[key] = choices[key]
+            if where:  # '' is the user
+                option_of_table[key] = choices[key]
         else:
             values.append((where, key, text))
 
     # An option of the user's must have all that table and preset set for the option it replaces.
     for group, option in choices.items():
         _refuse_left_over(
-            group, option, own.get(group) or primary_sections(conf)[group]["name"], values, conf
+            group,
+            option,
+            option_of_table.get(group) or primary_sections(conf)[group]["name"],
+            values,
+            conf,
         )
 
     config = overlay(sections(tuple(sorted(choices.items())), conf), values)
@@ -340,14 +360,14 @@ class _LeftOver(UserError):
 
 
 def _refuse_left_over(
-    group: str, chosen: str, own: str, values: Sequence[tuple[str, str, str]], conf: str
+    group: str, chosen: str, replaced: str, values: Sequence[tuple[str, str, str]], conf: str
 ) -> None:
     """Refuse an option that lacks a setting that table and preset give to the option it replaces.
 
     Args:
         group: Group of the option.
         chosen: The option that the user chose.
-        own: The option that there would be without the user's choice.
+        replaced: The option that there would be without the user's choice.
         values: For each setting where it comes from ('' for the user's own), key and override.
         conf: The folder of the options.
 
@@ -355,19 +375,22 @@ def _refuse_left_over(
         _LeftOver: If a setting is lacking. It names the first such setting, where it comes from,
             and the options that have them all.
     """
-    if chosen == own:
+    if chosen == replaced:
         return
 
-    of_own = _keys(group, own, conf)
-    there = {key: where.removesuffix(": ") for where, key, _ in values if where and key in of_own}
-    lacking = [key for key in there if key not in _keys(group, chosen, conf)]
-    if lacking:
-        able = [
-            name for name in catalogue.options(group) if there.keys() <= _keys(group, name, conf)
+    # What table and preset set in the group: key -> where it is set, the last place if several.
+    its_keys = _keys(group, replaced, conf)
+    set_at = {
+        key: where.removesuffix(": ") for where, key, _ in values if where and key in its_keys
+    }
+    missing = [key for key in set_at if key not in _keys(group, chosen, conf)]
+    if missing:
+        alternatives = [
+            name for name in catalogue.options(group) if set_at.keys() <= _keys(group, name, conf)
         ]
         raise _LeftOver(
-            f"{group}={chosen} has no {lacking[0]}, which {there[lacking[0]]} sets for "
-            f"{group}={own}; options with all that is set here: {', '.join(able)}"
+            f"{group}={chosen} has no {missing[0]}, which {set_at[missing[0]]} sets for "
+            f"{group}={replaced}; options with all that is set here: {', '.join(alternatives)}"
         )
 
 

@@ -74,6 +74,7 @@ def _table(raw: dict[str, Any], at: str) -> Table:
     raw["base"] = _strings(raw.get("base", []), f"{at}: base")
     raw["seeds"] = _seeds(raw.get("seeds"), at) or (0,)
 
+    # A margin must be justified. Without a published number there is nothing to justify.
     printed = any(v is not None for row in rows.values() for v in row.published.values())
     if not printed and not {"margin", "margin_why"} & set(raw):
         raw |= {"margin": 0.0, "margin_why": NOTHING_PUBLISHED}
@@ -132,9 +133,10 @@ def _row(value: Any, columns: dict[str, Column], where: str) -> Row:
     value = mapping(value, where)
     value["set"] = _strings(value.get("set", []), f"{where}.set")
 
-    chosen = value.get("columns")
-    if chosen is not None:
-        value["columns"] = _strings(chosen, f"{where}.columns")
+    # None: the row is trained in all columns; an empty list: in none.
+    trained = value.get("columns")
+    if trained is not None:
+        value["columns"] = _strings(trained, f"{where}.columns")
         for c in value["columns"]:
             if c not in columns:
                 raise UserError(f"{where}.columns: unknown column {c!r}: {nearest(c, columns)}")
@@ -142,9 +144,9 @@ def _row(value: Any, columns: dict[str, Column], where: str) -> Row:
     entries = mapping(value.get("entries"), f"{where}.entries")
     value["entries"] = {c: _strings(v, f"{where}.entries.{c}") for c, v in entries.items()}
     for c in entries:
-        if c not in (columns if chosen is None else chosen):
+        if c not in (columns if trained is None else trained):
             raise UserError(
-                f"{where}.entries: {c!r} is not trained here: {nearest(c, chosen or columns)}"
+                f"{where}.entries: {c!r} is not trained here: {nearest(c, trained or columns)}"
             )
 
     value["published"] = mapping(value.get("published"), f"{where}.published")
@@ -170,25 +172,25 @@ def _row(value: Any, columns: dict[str, Column], where: str) -> Row:
 
 def _links(row: dict[str, Any], columns: dict[str, Column], where: str) -> dict[str, Entry]:
     """Return the entries of other tables that train those of a row, by column."""
-    found = {}
+    links = {}
     for c, place in mapping(row.get("trained_by"), f"{where}.trained_by").items():
         here = f"{where}.trained_by.{c}"
-        chosen = row.get("columns")
-        if c not in (columns if chosen is None else chosen):
+        trained = row.get("columns")
+        if c not in (columns if trained is None else trained):
             raise UserError(
-                f"{here}: not trained here: {nearest(c, columns if chosen is None else chosen)}"
+                f"{here}: not trained here: {nearest(c, columns if trained is None else trained)}"
             )
         if row["set"] or columns[c].set or c in row["entries"]:
             raise UserError(
                 f"{here}: settings are those of the other table; this row and this column have none"
             )
-        found[c] = _build(Entry, place, here)
+        links[c] = _build(Entry, place, here)
         for f in fields(Entry):
-            if not isinstance(getattr(found[c], f.name), str):
+            if not isinstance(getattr(links[c], f.name), str):
                 raise UserError(
-                    f"{here}.{f.name}: expected a name, found {getattr(found[c], f.name)!r}"
+                    f"{here}.{f.name}: expected a name, found {getattr(links[c], f.name)!r}"
                 )
-    return found
+    return links
 
 
 def _table_preset(
@@ -243,6 +245,7 @@ def _build(cls: type, content: Any, where: str) -> Any:
         if key not in names:
             raise UserError(f"{where}: unknown key {key!r}: {nearest(str(key), names)}")
 
+    # Python's own line ends in: missing 2 required positional arguments: 'row' and 'column'.
     try:
         return cls(**content)
     except TypeError as e:

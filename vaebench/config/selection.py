@@ -46,6 +46,7 @@ def parse(arguments: Sequence[str]) -> Selection:
                 f"{argument!r} is not an override: write key=value, such as "
                 "table=NAME or optim.rate=3e-4"
             )
+
         if key == "table":
             tables += [name.strip() for name in value.split(",") if name.strip()]
         elif key == "preset":
@@ -53,18 +54,19 @@ def parse(arguments: Sequence[str]) -> Selection:
         else:
             overrides.append(argument)
 
-    known = catalogue.options("table")
+    table_names = catalogue.options("table")
     if not tables:
+        # A mistyped "table" has gone to the overrides.
         keys = [text.partition("=")[0] for text in overrides]
         mistyped = next((key for key in keys if likely(key, ["table"], TYPO)), "")
         hint = (
             f"unknown key {mistyped!r}: did you mean 'table'? " if mistyped else "no table given: "
         )
-        raise UserError(f"{hint}write table=NAME; {nearest('', known)}")
+        raise UserError(f"{hint}write table=NAME; {nearest('', table_names)}")
 
     for name in tables:
-        if name not in known:
-            raise UserError(unknown("table", name, known))
+        if name not in table_names:
+            raise UserError(unknown("table", name, table_names))
 
     if preset not in catalogue.options("preset"):
         raise UserError(
@@ -84,7 +86,8 @@ def seeds(table: Table, preset: Preset, given: str | None) -> list[int]:
         special = table.presets.get(preset.name)
         return list((special and special.seeds) or preset.seeds or table.seeds)
 
-    found: dict[int, None] = {}
+    # A dict keeps the order in which they are written, and each seed once.
+    chosen: dict[int, None] = {}
     for part in given.split(","):
         first, dash, last = (piece.strip() for piece in part.partition("-"))
         if not (first.isascii() and first.isdigit()) or (
@@ -103,11 +106,12 @@ def seeds(table: Table, preset: Preset, given: str | None) -> list[int]:
             raise UserError(
                 f"--seeds {given!r}: allowed: whole numbers from 0 to {LARGEST_SEED} (2^63 - 1)"
             )
-        if high - low + len(found) >= MAX_SEEDS:
+        # Checked before the range is made, which might be too long for the memory.
+        if high - low + len(chosen) >= MAX_SEEDS:
             raise UserError(f"--seeds {given!r}: more than {MAX_SEEDS} seeds")
-        found.update(dict.fromkeys(range(low, high + 1)))
+        chosen.update(dict.fromkeys(range(low, high + 1)))
 
-    return list(found)
+    return list(chosen)
 
 
 def _seed(digits: str) -> int:
@@ -128,20 +132,21 @@ def picked(table: Table, only: Sequence[str]) -> list[tuple[str, str]]:
     columns: set[str] = set()
     for text in only:
         kind, name = entry_named(text, table.rows)
-        known = table.rows if kind == "row" else table.columns
-        if name not in known:
-            raise UserError(f"table {table.name} has no {kind} {name!r}: {nearest(name, known)}")
+        names = table.rows if kind == "row" else table.columns
+        if name not in names:
+            raise UserError(f"table {table.name} has no {kind} {name!r}: {nearest(name, names)}")
         (rows if kind == "row" else columns).add(name)
 
-    pairs = [
+    # Rows are a union, columns are one, and an entry must be in both. None given means all.
+    entries = [
         (r, c)
         for r, c in table.trained()
         if (not rows or r in rows) and (not columns or c in columns)
     ]
-    if not pairs:
+    if not entries:
         chosen = ", ".join(only) or "its rows"
         raise UserError(
             f"table {table.name}: nothing is trained for {chosen}; see: vaebench "
             f"show table={table.name}"
         )
-    return pairs
+    return entries

@@ -157,10 +157,11 @@ def short_paper(paper: str) -> str:
     Of more than two authors only the first is kept. Of a title with a colon only the name before
     the colon is kept; any other title is dropped.
     """
-    found = re.fullmatch(r"(.*?) (\d{4})(?:, (.*))?", paper)
-    if found is None:
+    # AUTHORS YEAR, TITLE; the title may be missing.
+    match = re.fullmatch(r"(.*?) (\d{4})(?:, (.*))?", paper)
+    if match is None:
         return paper
-    authors, year, title = found.groups()
+    authors, year, title = match.groups()
 
     names = [name.strip() for name in re.split(r",|&", authors)]
     if len(names) > 2:
@@ -247,16 +248,18 @@ class Table(Exhibit):
 
     def in_its_words(self, preset: Preset) -> Preset:
         """Return a preset as this table describes it."""
-        here = self.presets.get(preset.name, TablePreset())
-        return replace(preset, about=here.about or preset.about, label=here.label or preset.label)
+        changes = self.presets.get(preset.name, TablePreset())
+        return replace(
+            preset, about=changes.about or preset.about, label=changes.label or preset.label
+        )
 
     @property
     def links(self) -> dict[tuple[str, str], Entry]:
         """(row, column) of every entry that another table trains -> its entry in that table."""
         return {
-            (name, c): there
+            (name, c): entry
             for name, row in self.rows.items()
-            for c, there in row.trained_by.items()
+            for c, entry in row.trained_by.items()
         }
 
     @property
@@ -275,9 +278,9 @@ class Table(Exhibit):
 
         The other entries and the literature are left out.
         """
-        chosen: dict[str, list[str]] = {}
+        columns_of: dict[str, list[str]] = {}  # row -> its chosen columns
         for row, column in entries:
-            chosen.setdefault(row, []).append(column)
+            columns_of.setdefault(row, []).append(column)
 
         rows = {
             name: replace(
@@ -286,7 +289,7 @@ class Table(Exhibit):
                 published={c: v for c, v in self.rows[name].published.items() if c in columns},
                 spread={c: v for c, v in self.rows[name].spread.items() if c in columns},
             )
-            for name, columns in chosen.items()
+            for name, columns in columns_of.items()
         }
         return replace(self, rows=rows)
 

@@ -36,16 +36,19 @@ def overlay(defaults: dict[str, Any], values: Sequence[tuple[str, str, str]]) ->
 
     Of several overrides of a key the last one counts. A value has the type of its default.
     """
-    known = dict(leaves(defaults))
+    default_of = dict(leaves(defaults))  # dotted key -> value
     config = copy.deepcopy(defaults)
-    last: dict[str, tuple[Any, str]] = {}
-    for where, key, text in values:
-        _known_key(where, key, known, defaults)
-        last[key] = _read(where, key, text), where + text
+    value_of: dict[str, tuple[Any, str]] = {}  # dotted key -> (value, override with its place)
 
-    for key, (value, text) in last.items():
+    # Every override is read, even one that a later one replaces: its mistakes are still reported.
+    for where, key, text in values:
+        _known_key(where, key, default_of, defaults)
+        value_of[key] = _read(where, key, text), where + text
+
+    # Only the value that counts must be of the kind that is allowed.
+    for key, (value, text) in value_of.items():
         section, name = _place(config, key)
-        section[name] = kind_of(key, known[key]).check(key, value, text)
+        section[name] = kind_of(key, default_of[key]).check(key, value, text)
     return config
 
 
@@ -55,23 +58,26 @@ def _place(config: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
     return (config[group] if group else config), name
 
 
-def _known_key(where: str, key: str, known: dict[str, Any], defaults: dict[str, Any]) -> None:
+def _known_key(where: str, key: str, default_of: dict[str, Any], defaults: dict[str, Any]) -> None:
     group = key.partition(".")[0]
     if group == "hydra":
         raise UserError(
             f"{where}{key}: Hydra's own settings have no part here; set keys of a "
             "cell, such as optim.rate"
         )
-    if key in known:
+    # An option's name and version are known keys, but no settings.
+    if key in default_of:
         if group in GROUPS and key == f"{group}.name":
             raise UserError(f"{where}{key} follows from the chosen option: write {group}=NAME")
         if key == f"{group}.{VERSION}":
             raise UserError(f"{where}{key} says what the code computes; no override changes it")
         return
 
+    # An unknown key. From here on the best explanation is looked for, the surest first.
     if key in MOVED:
         raise UserError(f"{where}{key} is gone: {MOVED[key]}")
-    settings = [k for k in known if k.rpartition(".")[2] not in OF_OPTION]
+
+    settings = [k for k in default_of if k.rpartition(".")[2] not in OF_OPTION]
     of_group = [k for k in settings if k.partition(".")[0] == group]
     if key in defaults:
         raise UserError(
@@ -83,16 +89,16 @@ def _known_key(where: str, key: str, known: dict[str, Any], defaults: dict[str, 
         raise NotOfOption(f"{where}unknown key {key!r}{option}: {nearest(key, of_group)}")
 
     # The group itself is wrong or left out, so the last part of the key is the best clue.
-    same_end = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
-    if same_end:
+    namesakes = [k for k in default_of if k.rpartition(".")[2] == key.rpartition(".")[2]]
+    if namesakes:
         raise UserError(
-            f"{where}unknown key {key!r}: did you mean {' or '.join(map(repr, same_end))}?"
+            f"{where}unknown key {key!r}: did you mean {' or '.join(map(repr, namesakes))}?"
         )
 
     words = ("table", "preset", *GROUPS)
-    hint = likely(key, words, TYPO) or likely(key, settings)
+    guess = likely(key, words, TYPO) or likely(key, settings)
     raise UserError(
-        f"{where}unknown key {key!r}: {hint.strip() or 'allowed groups: ' + ', '.join(defaults)}"
+        f"{where}unknown key {key!r}: {guess.strip() or 'allowed groups: ' + ', '.join(defaults)}"
     )
 
 
@@ -120,6 +126,7 @@ def _read(where: str, key: str, text: str) -> Any:
             f"{where}cannot read the value {shortened(raw)!r} of {key}: too long"
         ) from None
 
+    # Hydra takes values with commas for a sweep, one run for each.
     if override.is_sweep_override():
         if key in WITH_COMMAS:
             return raw
@@ -134,9 +141,10 @@ def _parsed(text: str) -> Any:
     Raises HydraException if Hydra cannot read it. An equals sign in a value needs no quotes
     (``run.sbatch=[account=NAME]``), although Hydra alone would want them.
     """
+    # In quotes, and behind a backslash, an equals sign already has its own meaning.
     key, equals, raw = text.partition("=")
-    plain = not any(mark in raw for mark in "'\"\\")
-    return _parser().parse_override(key + equals + (raw.replace("=", "\\=") if plain else raw))
+    unquoted = not any(mark in raw for mark in "'\"\\")
+    return _parser().parse_override(key + equals + (raw.replace("=", "\\=") if unquoted else raw))
 
 
 @lru_cache(maxsize=1)
@@ -173,11 +181,11 @@ def _unbalanced(raw: str) -> str:
     """Say which bracket or quote of a value has no partner; '' if all have one."""
     for opening, closing in ("[]", "{}", "()"):
         if raw.count(opening) != raw.count(closing):
-            more = opening if raw.count(opening) > raw.count(closing) else closing
-            return f"a {more} without its partner"
+            surplus = opening if raw.count(opening) > raw.count(closing) else closing
+            return f"a {surplus} without its partner"
 
-    odd = next((quote for quote in "'\"" if raw.count(quote) % 2), "")
-    return f"a {odd} without its partner" if odd else ""
+    unpaired = next((quote for quote in "'\"" if raw.count(quote) % 2), "")
+    return f"a {unpaired} without its partner" if unpaired else ""
 
 
 def _why(error: Exception) -> str:

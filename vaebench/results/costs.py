@@ -43,21 +43,23 @@ def estimate(
     updates = cell.train.updates
     unit = cell.train.unit
 
-    same = []
-    alike = []
-    for r in recorded:
-        training = _known(r.get("seconds"))
-        if r.get("status") != Status.DONE or not training or not _on(kind, r):
+    # (seconds, record) of finished runs. Only the time of training is proportional to the updates.
+    of_same_settings = []
+    of_similar_runs = []
+    for record in recorded:
+        training = _known(record.get("seconds"))
+        if record.get("status") != Status.DONE or not training or not _on(kind, record):
             continue
-        evaluated = _known(r.get("eval_seconds")) if evaluate else 0.0
-        if r["key"] in keys:
-            same.append((training + evaluated, r))
-        elif (theirs := _budget(cost(r), unit)) and _alike(
-            cost(r), key, sizes_here, "dims" in cell.config["model"]
-        ):
-            alike.append((training / theirs * updates + evaluated, r))
+        evaluated = _known(record.get("eval_seconds")) if evaluate else 0.0
 
-    return _mean(same or alike)
+        if record["key"] in keys:
+            of_same_settings.append((training + evaluated, record))
+        elif (budget := _budget(cost(record), unit)) and _alike(
+            cost(record), key, sizes_here, "dims" in cell.config["model"]
+        ):
+            of_similar_runs.append((training / budget * updates + evaluated, record))
+
+    return _mean(of_same_settings or of_similar_runs)
 
 
 def evaluation(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "") -> float | None:
@@ -68,20 +70,21 @@ def evaluation(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "") -
     """
     key = cell.key
     sizes_here = sizes(cell.config)
-    wanted = digest.evaluation(cell.config)
+    by_same_settings = digest.evaluation(cell.config)
 
-    same = []
-    alike = []
-    for r in map(cost, recorded):
-        seconds = _known(r.get("eval_seconds"))
-        if not seconds or not _on(kind, r) or r["evaluation"] != wanted:
+    of_same_settings = []
+    of_similar_runs = []
+    for record in map(cost, recorded):
+        seconds = _known(record.get("eval_seconds"))
+        if not seconds or not _on(kind, record) or record["evaluation"] != by_same_settings:
             continue
-        if r["key"] == key:
-            same.append((seconds, r))
-        elif _alike(r, key, sizes_here):
-            alike.append((seconds, r))
 
-    return _mean(same or alike)
+        if record["key"] == key:
+            of_same_settings.append((seconds, record))
+        elif _alike(record, key, sizes_here):
+            of_similar_runs.append((seconds, record))
+
+    return _mean(of_same_settings or of_similar_runs)
 
 
 def stored_evaluation(store: Store, cell: Cell, kind: str = "") -> float | None:
@@ -96,21 +99,23 @@ def reference_records() -> list[dict[str, Any]]:
     There is one record for each (key, seed); unknown numbers are None. Files that are not results
     CSVs (curves) are left out. [] if this installation has no reference results.
     """
-    found: dict[tuple[str, int], dict[str, Any]] = {}
-    place = shipped.folder()
-    for path in sorted(place.glob("*.csv")) if place else ():
+    # A run has a line for each measure, and may be in the CSVs of several tables and presets. All
+    # its lines have the same times.
+    by_run: dict[tuple[str, int], dict[str, Any]] = {}
+    folder = shipped.folder()
+    for path in sorted(folder.glob("*.csv")) if folder else ():
         with contextlib.suppress(OSError, ValueError, csv.Error):
-            for r in _from_csv(path):
-                found.setdefault((r["key"], r["seed"]), r)
-    return list(found.values())
+            for record in _from_csv(path):
+                by_run.setdefault((record["key"], record["seed"]), record)
+    return list(by_run.values())
 
 
 def _mean(timed: list[tuple[float, dict[str, Any]]]) -> float | None:
     """Return the mean of the seconds, of those timed by the processor's clock if there are any."""
-    best = [seconds for seconds, record in timed if record.get("clock")] or [
+    seconds_used = [seconds for seconds, record in timed if record.get("clock")] or [
         seconds for seconds, _ in timed
     ]
-    return math.fsum(best) / len(best) if best else None
+    return math.fsum(seconds_used) / len(seconds_used) if seconds_used else None
 
 
 def _known(seconds: float | None) -> float:
@@ -125,6 +130,7 @@ def _on(kind: str, record: dict[str, Any]) -> bool:
 
 def _budget(record: dict[str, Any], unit: str) -> float | None:
     """Return what a run was trained for, in ``unit``; None if it is not known."""
+    # The updates made are recorded. Of epochs only the upper limit of the settings is known.
     if unit == "updates":
         return record.get("updates")
     budget = record["budget"]
@@ -155,8 +161,10 @@ def _from_csv(path: Path) -> list[dict[str, Any]]:
             raise ValueError(f"{path} is no results CSV")
         records = list(lines)
 
-    if any(None in r or None in r.values() for r in records):  # too many fields, too few
+    # csv puts surplus fields under the key None, and None in place of missing ones.
+    if any(None in r or None in r.values() for r in records):
         raise ValueError(f"{path} is damaged")
+
     return [
         {"key": r["key"], "seed": int(r["seed"])}
         | {name: float(r[name]) if r[name] else None for name in numbers}

@@ -15,5 +15,5 @@ def is_current(cell: Cell, measure: Measure) -> bool:
     """
     if "samples" in measure.signature.parts and turned_off(cell.config, measure.name):
         return False
-    wanted = signature(cell.config, measure.name, samples_of(cell.config, measure.name))
-    return measure.signature.matches(wanted)
+    protocol = signature(cell.config, measure.name, samples_of(cell.config, measure.name))
+    return measure.signature.matches(protocol)

@@ -23,6 +23,7 @@ def share_done(cell: Cell, validated: Sequence[int]) -> float:
     """
     if not validated:
         return 0.0
+    # One validation every ``valid_every`` epochs; their updates depend on the size of the data.
     epochs = cell.train.unit == "epochs"
     done = len(validated) * cell.train.valid_every if epochs else validated[-1]
     return min(done / cell.train.updates, 1.0)
@@ -39,15 +40,17 @@ def validated(folder: Path) -> list[int]:
     except OSError:
         return []
 
+    # A line without its end was being written when the process was killed.
     header, *lines = text.splitlines() or [""]
     if not text.endswith("\n"):
         lines = lines[:-1]
 
-    found: list[int] = []
+    # Updates grow from line to line. Anything else means a damaged line.
+    updates: list[int] = []
     for line in lines:
         update = line.partition(",")[0]
-        whole = update.isascii() and update.isdecimal() and line.count(",") == header.count(",")
-        if not whole or int(update) <= (found or [0])[-1]:
+        intact = update.isascii() and update.isdecimal() and line.count(",") == header.count(",")
+        if not intact or int(update) <= (updates or [0])[-1]:
             break
-        found.append(int(update))
-    return found
+        updates.append(int(update))
+    return updates

@@ -51,16 +51,19 @@ def evaluations(measures: Iterable[Measure]) -> list[tuple[str, list[Measure]]]:
     measured during training. If there is nothing else to put into it, the measures of training come
     last, under 'training'.
     """
+    # Sorting keeps the order within each kind and puts what was measured during training last.
     groups: dict[str, list[Measure]] = {"": []}
-    for m in sorted(measures, key=_of_training):
+    for measure in sorted(measures, key=_of_training):
         groups.setdefault(
-            m.signature.taken_on(math.nan if m.points is None else m.points), []
-        ).append(m)
+            measure.signature.taken_on(math.nan if measure.points is None else measure.points), []
+        ).append(measure)
 
-    whole = groups.pop("")
-    if not groups or not all(map(_of_training, whole)):
-        return [("", whole), *groups.items()]
-    return [*groups.items(), *([("training", whole)] if whole else [])]
+    # Measures of training are under '' even if the run was only evaluated on a part of its
+    # examples. They alone would pass for an evaluation on all, so they get a title of their own.
+    of_all_examples = groups.pop("")
+    if not groups or not all(map(_of_training, of_all_examples)):
+        return [("", of_all_examples), *groups.items()]
+    return [*groups.items(), *([("training", of_all_examples)] if of_all_examples else [])]
 
 
 def _of_training(measure: Measure) -> bool:
@@ -73,9 +76,9 @@ def _in_words(on: str, measures: list[Measure]) -> str:
     If they were taken on a part of the examples, ``of 50 cases:`` comes first.
     """
     parts = []
-    for m in measures:
-        same = [other for other in measures if other.name == m.name]
-        parts.append(" ".join([m.name, *_told_apart(m, same), _number(m)]))
+    for measure in measures:
+        namesakes = [other for other in measures if other.name == measure.name]
+        parts.append(" ".join([measure.name, *_told_apart(measure, namesakes), _number(measure)]))
 
     return (f"of {on}: " if on else "") + ", ".join(parts)
 
@@ -84,24 +87,26 @@ SAID = ("measure", "split", "points", "trained", "samples")
 """Parts of a signature that are written in other words beside the number."""
 
 
-def _told_apart(measure: Measure, same: Sequence[Measure]) -> list[str]:
+def _told_apart(measure: Measure, namesakes: Sequence[Measure]) -> list[str]:
     """Return what distinguishes a measure from others of the same name.
 
     This is ``K=100`` if its value depends on the samples, and the parts in which the protocols
-    differ, such as ``missing:square``. ``same`` has all measures of that name, taken on the same
-    examples.
+    differ, such as ``missing:square``. ``namesakes`` has all measures of that name, taken on the
+    same examples.
     """
-    found = []
-    weighted = measure.name in METRICS and METRICS[measure.name].samples == ("eval", "iw_samples")
-    differ = len({other.samples for other in same}) > 1
-    if measure.samples is not None and (weighted or differ):
-        found.append(f"K={measure.samples}")
+    marks = []
 
-    protocols = [other.signature.parts for other in same]
+    # K is part of what an importance-weighted NLL is: its value, not only its error, depends on K.
+    weighted = measure.name in METRICS and METRICS[measure.name].samples == ("eval", "iw_samples")
+    differ = len({other.samples for other in namesakes}) > 1
+    if measure.samples is not None and (weighted or differ):
+        marks.append(f"K={measure.samples}")
+
+    protocols = [other.signature.parts for other in namesakes]
     for name, value in measure.signature.parts.items():
         if name not in SAID and any(other.get(name) != value for other in protocols):
-            found.append(f"{name}:{value}")
-    return found
+            marks.append(f"{name}:{value}")
+    return marks
 
 
 def lines(result: Mapping[str, Any]) -> list[str]:
@@ -110,15 +115,20 @@ def lines(result: Mapping[str, Any]) -> list[str]:
     A line before them says of which examples they are, unless all are of all test examples.
     """
     groups = evaluations(readable_measures(result))
-    told = []
+    texts = []
     for on, measures in groups:
         if len(groups) > 1 or on:
-            told.append(f"  of {on or 'all test cases'}:")
-        for m in measures:
-            error = "" if m.error is None else f" +- {m.error:.3f} ({m.error_kind})"
-            told.append(f"  {m.name:14} {m.value:10.3f}{error}  {m.unit:6} {m.signature}")
-            told += [f"    flagged: {flag}" for flag in flags.of_measure(m)]
-    return told
+            texts.append(f"  of {on or 'all test cases'}:")
+        for measure in measures:
+            error = (
+                "" if measure.error is None else f" +- {measure.error:.3f} ({measure.error_kind})"
+            )
+            texts.append(
+                f"  {measure.name:14} {measure.value:10.3f}{error}  "
+                f"{measure.unit:6} {measure.signature}"
+            )
+            texts += [f"    flagged: {flag}" for flag in flags.of_measure(measure)]
+    return texts
 
 
 def cost(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,6 +157,8 @@ def sizes(config: Mapping[str, Any]) -> str:
     That is the model's settings without its real numbers, the objective's whole numbers (samples,
     sweeps, chains), and the batch.
     """
+    # Not part of it: rates and other real numbers, and how parameters are initialised, which change
+    # the numbers computed but not the work. ``type(v) is int`` leaves out true and false as well.
     model = {
         k: v
         for k, v in config["model"].items()
@@ -190,7 +202,8 @@ def code() -> str:
 
     from vaebench.files import carried
 
+    # Times and sizes stand for the content, which would take longer to read.
     package = Path(__file__).resolve().parent.parent
     files = [*package.rglob("*.py"), *((carried("conf") or package).rglob("*.yaml"))]
-    seen = sorted((str(p), s.st_mtime_ns, s.st_size) for p in files for s in [p.stat()])
-    return hashlib.sha256(repr(seen).encode()).hexdigest()
+    stamps = sorted((str(p), s.st_mtime_ns, s.st_size) for p in files for s in [p.stat()])
+    return hashlib.sha256(repr(stamps).encode()).hexdigest()

@@ -29,8 +29,8 @@ def refuse_outdated(store: Store, wanted: Iterable[tuple[Cell, list[int]]]) -> N
     Raises UserError naming the command that renames it.
     """
     seeds: dict[str, set[int]] = {}
-    for cell, some in wanted:
-        seeds.setdefault(cell.key, set()).update(some)
+    for cell, seeds_of_cell in wanted:
+        seeds.setdefault(cell.key, set()).update(seeds_of_cell)
     notice = found_outdated(store, seeds)
     if notice:
         raise UserError(f"{notice} (or start anew with --force)")
@@ -44,18 +44,20 @@ def found_outdated(store: Store, wanted: Mapping[str, Container[int] | None]) ->
     if not wanted:
         return ""
 
-    with index.opened(store) as known:
-        runs = known.outdated()
+    with index.opened(store) as runs_of_store:
+        outdated = runs_of_store.outdated()
 
-    found = [
+    folders = [
         store.run_dir(name, seed)
-        for name, seed, key in runs
+        for name, seed, key in outdated
         if key in wanted and _among(seed, wanted[key])
     ]
-    if not found:
+    if not folders:
         return ""
     which = (
-        f"{found[0]} holds a run" if len(found) == 1 else f"{store.root} holds {len(found)} runs"
+        f"{folders[0]} holds a run"
+        if len(folders) == 1
+        else f"{store.root} holds {len(folders)} runs"
     )
     return (
         f"{which} of these under an earlier name; rename with: vaebench rekey "
@@ -68,11 +70,13 @@ def of_earlier_version(store: Store, cells: Iterable[Cell]) -> str:
 
     '' if there are none.
     """
+    # A cell counts if it has a run of an earlier version and none of the present one, which is the
+    # last of its versions.
     count = 0
     for key, config in {cell.key: cell.config for cell in cells}.items():
-        before = [run_key(old) for old in versions(config)[:-1]]
+        earlier_keys = [run_key(old) for old in versions(config)[:-1]]
         present = (store.root / key).is_dir()
-        count += not present and any((store.root / old).is_dir() for old in before)
+        count += not present and any((store.root / old).is_dir() for old in earlier_keys)
 
     if not count:
         return ""

@@ -120,21 +120,21 @@ def derived(measure: Measure) -> tuple[str, ...]:
 
     If the data set is not known here, the sign and the layers of a measure are not judged.
     """
-    found = [
+    findings = [
         _not_finite(measure),
         _impossible(measure),
         _one_case(measure),
         _dead_layer(measure),
         _unknown(measure),
     ]
-    found.append(_annealing(measure))
-    return tuple(f"{kind}: {text}" for kind, text in filter(None, found))
+    findings.append(_annealing(measure))
+    return tuple(f"{kind}: {text}" for kind, text in filter(None, findings))
 
 
 def merged(stored: Sequence[str], more: Iterable[str]) -> tuple[str, ...]:
     """Return ``stored`` and those of ``more`` that are of other kinds."""
-    known = kinds(stored)
-    return (*stored, *(flag for flag in more if kind_of(flag) not in known))
+    stored_kinds = kinds(stored)
+    return (*stored, *(flag for flag in more if kind_of(flag) not in stored_kinds))
 
 
 def _not_finite(measure: Measure) -> tuple[str, str] | None:
@@ -162,6 +162,8 @@ def _impossible(measure: Measure) -> tuple[str, str] | None:
         or _data(measure) is None
     ):
         return None
+
+    # Written with "not", so that NaN counts as possible: it has a flag of its own.
     if not measure.value < metric.floor - ROUNDING - _noise(measure):
         return None
     return (
@@ -179,8 +181,10 @@ def _noise(measure: Measure) -> float:
     error, log_z = (
         v if is_number(v) else 0.0 for v in (measure.error, measure.extra.get("log_z_error"))
     )
-    own = min(SIGMAS * error, SURPRISE / (measure.points or 1))
-    return math.hypot(own, SIGMAS * log_z)
+
+    # SURPRISE bounds the sum over the examples, and the measure is their mean.
+    of_examples = min(SIGMAS * error, SURPRISE / (measure.points or 1))
+    return math.hypot(of_examples, SIGMAS * log_z)
 
 
 def _one_case(measure: Measure) -> tuple[str, str] | None:
@@ -189,7 +193,8 @@ def _one_case(measure: Measure) -> tuple[str, str] | None:
     This was either noticed at the evaluation or follows from the spread over examples.
     """
     case = measure.extra.get("one_case")
-    spread = measure.extra.get("spread")
+    spread = measure.extra.get("spread")  # the standard error of the mean over examples
+
     if isinstance(case, dict):
         value = _short(case.get("value"))
         shift = _short(case.get("shift"))
@@ -198,6 +203,7 @@ def _one_case(measure: Measure) -> tuple[str, str] | None:
             "than all others together"
         )
         return ONE_CASE, text
+
     if is_number(spread) and is_number(measure.value) and spread > abs(measure.value) > 0:
         return (
             ONE_CASE,
@@ -247,6 +253,8 @@ def _annealing(measure: Measure) -> tuple[str, str] | None:
 
 def _unconverged(measure: Measure, keys: Sequence[str], of: str = "") -> list[str]:
     """Return why an annealing has not converged, by such keys of ``extra`` as OF_ANNEALING."""
+    # Effective and actual number of chains; estimate from above minus that from below, in nats, and
+    # its standard error.
     ess, chains, gap, error = map(measure.extra.get, keys)
 
     reasons = []
@@ -256,6 +264,9 @@ def _unconverged(measure: Measure, keys: Sequence[str], of: str = "") -> list[st
         what = "log p(x)" if measure.name == "ais_nll" else "log Z"
         where = " on cases that the model made" if measure.name == "ais_nll" else ""
         reasons.append(f"from below and from above {what} differs by {gap:.2f} nats{where}")
+
+        # Estimates from below hardly ever exceed log Z. If one exceeds the estimate from above,
+        # the latter is the wrong one.
         if gap < 0 and measure.name != "ais_nll":
             reasons.append(
                 "the chains from above have missed a mode, so log Z is at least "
@@ -307,6 +318,8 @@ def of_curve(curve: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     if not points:
         return ()
 
+    # The share at each point is over the updates since the point before, so shares do not add up:
+    # the line says where they begin and how large they get.
     worst = max(points, key=lambda p: p[OUTSIDE])
     first = points[0]
     text = (
@@ -328,10 +341,10 @@ def of_result(result: Mapping[str, Any]) -> list[tuple[str, str]]:
 
     First ('', flag) of the run, then (measure, flag), as far as its measures can be read.
     """
-    found = [("", flag) for flag in of_run(result)]
+    flagged = [("", flag) for flag in of_run(result)]
     for measure in readable_measures(result):
-        found += [(measure.name, flag) for flag in of_measure(measure)]
-    return found
+        flagged += [(measure.name, flag) for flag in of_measure(measure)]
+    return flagged
 
 
 def in_short(found: Iterable[tuple[str, str]]) -> str:
@@ -351,6 +364,7 @@ def of_row(row: Mapping[str, Any]) -> str:
     if not row.get("metric"):
         return join(stored)
 
+    # A frame has NaN where a Measure has None.
     value = row.get("value")
     error = row.get("error")
     measure = Measure(

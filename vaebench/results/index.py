@@ -34,8 +34,7 @@ LARGE = 1000
 
 SETTLED = 2_000_000_000
 """Nanoseconds after which any further change of a file shows in its time. What changed more
-recently
-is read again the next time."""
+recently is read again the next time."""
 
 PATIENCE_SECONDS = 10
 """How long a command waits for another one that writes to the cache."""
@@ -62,16 +61,18 @@ def _question(
     """Let a question be answered without the cache if the cache fails while it is asked."""
 
     @functools.wraps(ask)
-    def asked(index: Index, /, *args: Asked.args, **more: Asked.kwargs) -> Answer:
+    def with_fallback(index: Index, /, *args: Asked.args, **keywords: Asked.kwargs) -> Answer:
         try:
-            return ask(index, *args, **more)
+            return ask(index, *args, **keywords)
         except sqlite3.Error as e:
             if not index.in_place:
                 raise
-            index.do_without(e)
-            return ask(index, *args, **more)
 
-    return asked
+            # From here on the index is in memory, so the second try does not touch the file.
+            index.do_without(e)
+            return ask(index, *args, **keywords)
+
+    return with_fallback
 
 
 class Index:
@@ -98,6 +99,10 @@ class Index:
         self.in_place = False
         if kept is not None and kept.is_file():
             self._db = _connected(kept)
+
+            # The texts in the cache were made by some code from some configuration. They only count
+            # if both are the same now. A file that is in use, or has no such table, raises
+            # OperationalError. Other errors mean a damaged file, which ``opened`` handles.
             with contextlib.suppress(sqlite3.OperationalError):
                 if self._db.execute("select stamp from code").fetchall() == [(self._code,)]:
                     self.in_place = True
@@ -126,6 +131,8 @@ class Index:
         """Write the cache if there are many runs, and close it."""
         with contextlib.suppress(sqlite3.Error, OSError):  # without the cache all is read anew
             self._db.commit()
+
+            # A cache in place has its changes by the commit. One in memory is written as a whole.
             (runs,) = self._db.execute("select count(*) from runs").fetchone()
             if self.kept is not None and not self.in_place and runs >= LARGE:
                 self._save(self.kept)
@@ -133,6 +140,8 @@ class Index:
 
     def _save(self, place: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
+
+        # Another command may read the old file meanwhile, so the new one replaces it in one step.
         draft = place.with_name(f"{place.name}.{os.getpid()}")
         try:
             with contextlib.closing(sqlite3.connect(draft)) as file:
@@ -163,17 +172,17 @@ class Index:
         ``known`` has keys of runs.
         """
         self._folders()
-        found: dict[tuple[str, str], list[str]] = {}
+        rows_of: dict[tuple[str, str], list[str]] = {}
         runs = self._db.execute(
             "select key, row, preset, changes from runs where tbl = ? order by key, seed", (table,)
         )
         for key, row, preset, changes in runs:
             if key not in known:
-                found.setdefault((preset, changes), []).append(row)
+                rows_of.setdefault((preset, changes), []).append(row)
 
         return [
             (preset, tuple(json.loads(changes)), len(rows), tuple(dict.fromkeys(rows)))
-            for (preset, changes), rows in found.items()
+            for (preset, changes), rows in rows_of.items()
         ]
 
     @_question
@@ -209,38 +218,44 @@ class Index:
         These are the runs with the same data, model and objective.
         """
         self._folders()
-        found: list[dict[str, Any]] = []
+        recorded: list[dict[str, Any]] = []
         for prefix in sorted({readable(key) for key in keys}):
-            # The keys that differ only in the hash after the last hyphen.
-            among = (f"{prefix}-", f"{prefix}.")
-            self._results("where key > ? and key < ?", among)
+            # All keys that begin with the prefix and a hyphen: "." is the character after "-". The
+            # table is in the order of keys, so a range of them is found at once.
+            bounds = (f"{prefix}-", f"{prefix}.")
+            self._results("where key > ? and key < ?", bounds)
             rows = self._db.execute(
-                "select cost from runs where key > ? and key < ? and cost is not null", among
+                "select cost from runs where key > ? and key < ? and cost is not null", bounds
             )
-            found += (json.loads(text) for (text,) in rows)
-        return found
+            recorded += (json.loads(text) for (text,) in rows)
+        return recorded
 
     # ----------------------------------------------------------------------------------- up to date
 
     def _folders(self) -> None:
         """Read the notes in folders that have changed."""
-        known = dict(self._db.execute("select key, changed from folders"))
+        recorded = dict(self._db.execute("select key, changed from folders"))  # key -> its time
         root = self.store.root
         now = time.time_ns()
 
         with os.scandir(root) if root.is_dir() else contextlib.nullcontext(()) as entries:
             folders = [entry for entry in entries if entry.is_dir()]
 
+        # A folder gets a new time when a run is added or removed in it, and when a run in it begins
+        # anew (``training.resume`` sees to that). A change in the same moment as this reading could
+        # leave no trace in the time, so a recent time is kept as 0, which no folder has.
         for i in steps("folders read", len(folders)):
             changed = folders[i].stat().st_mtime_ns
-            if known.pop(folders[i].name, None) != changed:
+            if recorded.pop(folders[i].name, None) != changed:
                 self._notes(folders[i].name, changed if now - changed > SETTLED else 0)
 
-        for key in known:
+        # What was not popped is no longer on the disk.
+        for key in recorded:
             self._db.execute("delete from folders where key = ?", (key,))
             self._db.execute("delete from runs where key = ?", (key,))
 
     def _notes(self, key: str, changed: int) -> None:
+        """Read the notes of a folder's runs, and keep ``changed`` as the folder's time."""
         folder = self.store.root / key
         seeds = seeds_in(folder)
         self._db.execute("insert or replace into folders values (?, ?)", (key, changed))
@@ -248,6 +263,7 @@ class Index:
             if seed not in seeds:
                 self._db.execute("delete from runs where key = ? and seed = ?", (key, seed))
 
+        # Only the columns of the note are updated: those of the result have a time of their own.
         for seed in seeds:
             place = folder / f"seed-{seed}"
             facts = (*_of_note(place), present_key(place, self._known) or "")
@@ -261,19 +277,21 @@ class Index:
 
     def _results(self, where: str = "", among: tuple[str, ...] = ()) -> None:
         """Read the results that have changed, of the runs that a condition picks."""
+        # Plain text instead of a Path for each run, of which there may be very many.
         root = os.fspath(self.store.root)
-        stale = []
-        for key, seed, *known in self._db.execute(
+        stale = []  # (key, seed, time, size) of the results to read
+        for key, seed, *recorded in self._db.execute(
             f"select key, seed, time, size from runs {where}", among
         ):
             try:
-                status = os.stat(f"{root}/{key}/seed-{seed}/{run_files.RESULT}")
+                file_status = os.stat(f"{root}/{key}/seed-{seed}/{run_files.RESULT}")
             except OSError:
+                # No result yet. Whether the run has begun may have changed all the same.
                 stale.append((key, seed, None, None))
                 continue
-            seen = [status.st_mtime_ns, status.st_size]
-            if seen != known:
-                stale.append((key, seed, *seen))
+            stamp = [file_status.st_mtime_ns, file_status.st_size]
+            if stamp != recorded:
+                stale.append((key, seed, *stamp))
 
         now = time.time_ns()
         for key, seed, changed, size in stale:
@@ -281,6 +299,7 @@ class Index:
             if changed is not None and now - changed < SETTLED:
                 changed = None
 
+            # A run without a readable result keeps no time either, so it is read again each time.
             facts = self._result(key, seed)
             values = (changed, size) if facts else (None, None)
             self._db.execute(
@@ -302,8 +321,8 @@ class Index:
         if result is None:
             return None
 
-        found = digest.found({**result, "key": key, "seed": seed})
-        return found.status, found.updates, found.line, json.dumps(found.cost)
+        outcome = digest.found({**result, "key": key, "seed": seed})
+        return outcome.status, outcome.updates, outcome.line, json.dumps(outcome.cost)
 
 
 @contextlib.contextmanager

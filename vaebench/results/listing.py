@@ -15,13 +15,15 @@ def runs(store: Store) -> list[tuple[object, ...]]:
     A line has name, seed, status, updates (those of a run in training are at its last validation),
     what the run was made for, and its measures.
     """
-    with index.opened(store) as known:
-        found = known.listing()
+    with index.opened(store) as runs_of_store:
+        lines = runs_of_store.listing()
 
     rows: list[tuple[object, ...]] = [("RUN", "SEED", "STATUS", "UPDATES", "OF", "MEASURES")]
-    for key, seed, status, updates, about, line in found:
-        made = _validated(store, key, seed) if updates is None else updates
-        rows.append((key, seed, status, "-" if made is None else f"{made:,}", about, line))
+    for key, seed, status, updates, about, line in lines:
+        updates_made = _validated(store, key, seed) if updates is None else updates
+        rows.append(
+            (key, seed, status, "-" if updates_made is None else f"{updates_made:,}", about, line)
+        )
     return rows
 
 
@@ -37,12 +39,12 @@ def shipped() -> list[tuple[object, ...]]:
     A line has table and row as they are typed, preset, seed, updates and measures.
     """
     place = shipped_models.folder()
-    known = {(line[0], line[1]): line for line in runs(Store(place))} if place else {}
+    line_of_run = {(line[0], line[1]): line for line in runs(Store(place))} if place else {}
 
     rows: list[tuple[object, ...]] = [("MODEL", "PRESET", "SEED", "UPDATES", "MEASURES")]
     for path in shipped_models.runs():
         note, seed = read_note(path)
-        *_before, updates, _about, measures = known[path.parent.name, seed]
+        *_before, updates, _about, measures = line_of_run[path.parent.name, seed]
         name = shipped_models.quoted((note["table"], note["row"]))
         rows.append((name, note["preset"], seed, updates, measures))
     return rows

@@ -87,10 +87,10 @@ class Held:
     def beat(self) -> None:
         """Show that the process is alive, or notice that the lock is lost."""
         try:
-            mine = _read(self.path) == self.holder
-            if mine:
+            still_mine = _read(self.path) == self.holder
+            if still_mine:
                 os.utime(self.path)
-            self.lost = not mine
+            self.lost = not still_mine
         except FileNotFoundError:
             self.lost = True
         except OSError as e:  # a file server that does not answer: try again at the next beat
@@ -119,6 +119,7 @@ def hold(folder: Path) -> Iterator[Held]:
     try:
         yield held
     finally:
+        # The heart first: a beat after the release would find no file and call the lock lost.
         _heart.remove(held)
         held.release()
 
@@ -130,6 +131,9 @@ def holder_now(folder: Path) -> Holder | None:
     lock cannot be read.
     """
     holder = _holder_of(folder / NAME)
+
+    # Silence is not judged here. It is measured against the clock of the file system, and that
+    # needs a file written there (see ``_age``).
     gone = holder is not None and _is_of_here(holder) and not _alive(holder)
     return None if gone else holder
 
@@ -140,11 +144,14 @@ def holder_now(folder: Path) -> Holder | None:
 def _acquire(held: Held) -> None:
     """Put the lock in its place. Raises Busy or OSError."""
     path = held.path
+
+    # The lock must appear together with its content, so it is written as a draft and linked.
     draft = path.with_name(f"{NAME}-{held.holder.token}")
     try:
         with draft.open("x") as f:
             f.write(json.dumps(asdict(held.holder)))
 
+        # If a stale lock was broken, a third process may still be the first to take the free place.
         if not _link(draft, path):
             _break_stale(path, draft)
             if not _link(draft, path):
@@ -195,10 +202,10 @@ def _create(draft: Path, path: Path) -> bool:
 
 def _sweep(folder: Path, draft: Path) -> None:
     """Remove files left by processes that were killed while they took a lock."""
-    for left in folder.glob(f"{NAME}[-.]*"):
+    for leftover in folder.glob(f"{NAME}[-.]*"):
         with contextlib.suppress(OSError):
-            if left != draft and _age(left, draft) > STALE_SECONDS:
-                left.unlink()
+            if leftover != draft and _age(leftover, draft) > STALE_SECONDS:
+                leftover.unlink()
 
 
 # ----------------------------------------------------------------------------------------- break it
@@ -222,10 +229,12 @@ def _break_stale(path: Path, draft: Path) -> None:
                 _remove(breaking, _holder_of(breaking), draft)
         raise _busy(path, holder)
 
+    # Judge again: the holder may have shown itself, or another process may have broken the lock and
+    # taken it, before this one was allowed to break it.
     try:
-        why = _stale(path, holder, draft)
-        if _holder_of(path) == holder and why and _remove(path, holder, draft):
-            log.warning("%s: a stale lock is broken: %s", path.parent, why)
+        reason = _stale(path, holder, draft)
+        if _holder_of(path) == holder and reason and _remove(path, holder, draft):
+            log.warning("%s: a stale lock is broken: %s", path.parent, reason)
     finally:
         breaking.unlink(missing_ok=True)
 
@@ -235,11 +244,14 @@ def _remove(path: Path, holder: Holder | None, draft: Path) -> bool:
 
     Returns whether it was removed.
     """
+    # Move first, look afterwards. Between a look and an unlink the file could become another
+    # process's; once it is moved to a name of our own, nobody else touches it.
     aside = path.with_name(f"{draft.name}.old")
     try:
         os.rename(path, aside)
     except FileNotFoundError:  # it was released at this moment
         return False
+
     removed = _holder_of(aside) == holder
     if not removed:
         _link(aside, path)
@@ -256,19 +268,22 @@ def _stale(path: Path, holder: Holder | None, draft: Path) -> str:
         draft: A file written a moment ago. Its time is the present time of the file system.
     """
     try:
-        silent = _age(path, draft)
+        silence = _age(path, draft)
     except FileNotFoundError:
         return ""
 
+    # No name in it: a lock of an earlier version, or of a process that has just made the file
+    # without a hard link and not written its name yet (see ``_create``).
     if holder is None:
-        left = silent > BREAK_SECONDS and not _held_by_earlier_version(path)
-        return "it does not say who holds it" if left else ""
+        abandoned = silence > BREAK_SECONDS and not _held_by_earlier_version(path)
+        return "it does not say who holds it" if abandoned else ""
 
+    # A process of this host can be looked up. Of one elsewhere only its heartbeat is known.
     if _is_of_here(holder):
         return "" if _alive(holder) else f"{holder} is gone"
     return (
-        f"{holder} has shown no sign of life for {duration(silent)}"
-        if silent > STALE_SECONDS
+        f"{holder} has shown no sign of life for {duration(silence)}"
+        if silence > STALE_SECONDS
         else ""
     )
 
@@ -334,11 +349,13 @@ def _is_of_here(holder: Holder) -> bool:
 def _alive(holder: Holder) -> bool:
     """Whether a process of this host still runs."""
     try:
-        os.kill(holder.process, 0)
+        os.kill(holder.process, 0)  # signal 0 is not sent; it only asks whether the process exists
     except ProcessLookupError:
         return False
     except OSError:  # another user's process, about which the system may not say more
         return _born(holder.process) in ("", holder.born)
+
+    # The system gives the numbers of processes again, so a later process may have this one.
     return _born(holder.process) == holder.born
 
 
@@ -348,6 +365,9 @@ def _born(process: int) -> str:
     '' if the process no longer exists, or the system does not say. A process that has ended but
     that nobody has waited for (a "zombie") no longer exists.
     """
+    # proc_pid_stat(5): the second field is the program's name in brackets, which may hold blanks
+    # and brackets itself. Behind the last bracket follow the state (field 3, here fields[0]) and
+    # later the start in clock ticks since boot (field 22, here fields[19]).
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -357,6 +377,7 @@ def _born(process: int) -> str:
 
 
 def _space() -> str:
+    """Return the namespace of this process's number; '' if the system does not tell it."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -386,6 +407,7 @@ class _Heart:
 
     def _run(self) -> None:
         while not self._pause.wait(HEARTBEAT_SECONDS):
+            # A copy, because a beat may wait for a file server and must not block ``add``.
             with self._guard:
                 held = list(self._held)
             for lock in held:

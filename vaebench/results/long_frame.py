@@ -87,6 +87,8 @@ def rows_of(
     """
     versions = result.get("versions") or {}
     data = result.get("data") or {}
+
+    # The columns that are the same in all rows of this run.
     run = {
         **{
             name: getattr(cell, name)
@@ -108,43 +110,45 @@ def rows_of(
         "reason": " ".join(str(result.get("reason") or "").split()),
     }
 
+    # A run without measures has only its own flags; each measure adds its own behind them.
     of_run = flags.of_run(result)
     run["flags"] = flags.join(of_run)
 
     rows: list[dict[str, Any]] = []
-    any_printed = False
+    printed_shown = False
     for content in result.get("measures") or []:
         try:
-            m = Measure.from_dict(content)
+            measure = Measure.from_dict(content)
         except ValueError as e:
             log.warning("%s seed %d: a measure is left out: %s", cell.key, seed, e)
             continue
 
         # A measure that only another cell of this run asks for belongs to that cell. A time is
         # only shown in cells whose own measure is that time.
-        current = is_current(cell, m)
-        elsewhere = not current and any(is_current(other, m) for other in sharing)
-        timing = is_timing(m.name) or is_timing(cell.measure)
-        if elsewhere or (timing and m.name != cell.measure):
+        current = is_current(cell, measure)
+        elsewhere = not current and any(is_current(other, measure) for other in sharing)
+        timing = is_timing(measure.name) or is_timing(cell.measure)
+        if elsewhere or (timing and measure.name != cell.measure):
             continue
 
-        extra = m.extra if current else {**m.extra, "current": False}
+        extra = measure.extra if current else {**measure.extra, "current": False}
         numbers = {
-            k: getattr(m, k)
-            for k in ("value", "unit", "error", "error_kind", "points", "samples", "signature")
+            name: getattr(measure, name)
+            for name in ("value", "unit", "error", "error_kind", "points", "samples", "signature")
         }
         text = json.dumps(jsonable(extra), sort_keys=True) if extra else ""
 
         # The paper's number and protocol only stand beside the measure that it printed.
-        printed = m.name == cell.measure and not m.signature.of_other_data
-        any_printed = any_printed or printed
-        of_measure = {} if printed else {"published": None, "paper_signature": ""}
-        marks = flags.join((*of_run, *m.flags))
+        printed = measure.name == cell.measure and not measure.signature.of_other_data
+        printed_shown = printed_shown or printed
+        blanked = {} if printed else {"published": None, "paper_signature": ""}
+        marks = flags.join((*of_run, *measure.flags))
         rows.append(
-            {**run, **numbers, **of_measure, "metric": m.name, "extra": text, "flags": marks}
+            {**run, **numbers, **blanked, "metric": measure.name, "extra": text, "flags": marks}
         )
 
-    if rows and not any_printed:
+    # Without a row of the printed measure the paper's signature would be nowhere in the frame.
+    if rows and not printed_shown:
         rows[0]["paper_signature"] = cell.paper_signature
     return rows or [run]
 
@@ -158,6 +162,7 @@ def typed(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
     rows = [{**row, "flags": flags.of_row(row)} for row in rows]
 
+    # pandas would guess other types from an empty list, or from one with None in it.
     def column(name: str, kind: str) -> pd.Series:
         values = [row.get(name) for row in rows]
         if kind == TEXT:
@@ -217,6 +222,7 @@ def read_csv(path: Path | str) -> pd.DataFrame:
             f"{path}: not a results CSV: missing columns {', '.join(missing[:3])}{more}"
         )
 
+    # The header is record 1.
     rows = []
     for number, line in enumerate(lines, start=2):
         if len(line) != len(header):
@@ -232,8 +238,8 @@ def lacking(header: Iterable[str]) -> list[str]:
 
     They are those of this version without the ones that earlier versions lack.
     """
-    given = set(header)
-    return [name for name in COLUMNS if name not in given and name not in LATER]
+    present = set(header)
+    return [name for name in COLUMNS if name not in present and name not in LATER]
 
 
 def _parsed(record: dict[str, str], where: str) -> dict[str, Any]:
@@ -250,13 +256,15 @@ def _parsed(record: dict[str, str], where: str) -> dict[str, Any]:
     }
     row: dict[str, Any] = {}
     for name, kind in COLUMNS.items():
-        text = record.get(name, "")
+        text = record.get(name, "")  # a column of LATER may be missing
+
         try:
             row[name] = None if text == "" and kind in (NUMBER, WHOLE) else convert[kind](text)
         except (ValueError, KeyError):
             raise UserError(
                 f"{where}: column {name}: {shortened(text)!r} is not {IN_WORDS[kind]}"
             ) from None
+
         if name in FROM_ZERO and (row[name] or 0) < 0:
             raise UserError(f"{where}: column {name}: {text} is negative")
 

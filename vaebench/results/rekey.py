@@ -75,6 +75,7 @@ def present_key(place: Path, known: dict[str, list[str]]) -> str | None:
     if config is None:
         return None
 
+    # The key cannot be computed if settings have wrong forms. Then the folder is left alone.
     present = with_present_names(config, known)
     with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
         key = run_key(present)
@@ -90,19 +91,21 @@ def rekey(store: Store, found: Outdated) -> str:
     piece. After a kill at any point the run is still found, by ``outdated`` or by its key, and the
     same call completes the work.
     """
-    target = store.run_dir(found.key, found.seed)
+    new_place = store.run_dir(found.key, found.seed)
     try:
         with store.lock(found.folder.parent.name, found.seed):
-            if target != found.folder and not _free(store, found):
-                return f"{target} is there already"
+            if new_place != found.folder and not _free(store, found):
+                return f"{new_place} is there already"
             _rewrite(found)
-            if target != found.folder:
-                os.rename(found.folder, target)
-                (target / lock.NAME).unlink()
+            if new_place != found.folder:
+                os.rename(found.folder, new_place)
+
+                # The lock has moved along with the folder, where its release will not find it.
+                (new_place / lock.NAME).unlink()
     except Busy:
         return "another process works on it"
     except OSError as e:
-        return f"{e.strerror or e}: {e.filename or target}"
+        return f"{e.strerror or e}: {e.filename or new_place}"
 
     if not any(found.folder.parent.iterdir()):  # no other seeds are left in it
         found.folder.parent.rmdir()
@@ -118,12 +121,12 @@ def _rewrite(found: Outdated) -> None:
         if content is None or not is_config(content.get("config")):
             continue
 
-        new = {**content, "config": with_present_names(content["config"], known)}
+        renamed = {**content, "config": with_present_names(content["config"], known)}
         if "key" in content:
-            new["key"] = found.key
-        if new != content:
-            write_atomic(path, json.dumps(new, indent=1) + "\n")
-            os.utime(found.folder.parent)  # as in training.resume
+            renamed["key"] = found.key
+        if renamed != content:
+            write_atomic(path, json.dumps(renamed, indent=1) + "\n")
+            os.utime(found.folder.parent)  # tells results.index that a note in it is new
 
 
 def _free(store: Store, found: Outdated) -> bool:
@@ -131,11 +134,11 @@ def _free(store: Store, found: Outdated) -> bool:
 
     Raises Busy if another process holds it.
     """
-    target = store.run_dir(found.key, found.seed)
+    new_place = store.run_dir(found.key, found.seed)
     with store.lock(found.key, found.seed):  # makes the folder
-        if {p.name for p in target.iterdir()} - {lock.NAME}:
+        if {p.name for p in new_place.iterdir()} - {lock.NAME}:
             return False
-    target.rmdir()
+    new_place.rmdir()
     return True
 
 

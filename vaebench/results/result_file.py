@@ -79,21 +79,24 @@ def parse(content: bytes) -> dict[str, Any]:
     if "status" not in result:
         raise ValueError("no status in it")
 
-    for name, (wanted, good) in FIELDS.items():
+    # null stands for what is not known. A status is always known.
+    for name, (words, fits) in FIELDS.items():
         value = result.get(name)
-        if not good(value) and (value is not None or name == "status"):
-            raise ValueError(f"{name}: expected {wanted}")
+        if not fits(value) and (value is not None or name == "status"):
+            raise ValueError(f"{name}: expected {words}")
     return result
 
 
 def readable_measures(result: Mapping[str, Any]) -> list[Measure]:
     """Return the measures of a result, without those that cannot be read."""
-    found = []
-    measures = result.get("measures")
-    for content in measures if isinstance(measures, list) else []:
+    measures = []
+    contents = result.get("measures")
+
+    # ``parse`` does not look into the measures: one that cannot be read must not cost the others.
+    for content in contents if isinstance(contents, list) else []:
         with contextlib.suppress(ValueError):
-            found.append(Measure.from_dict(content))
-    return found
+            measures.append(Measure.from_dict(content))
+    return measures
 
 
 def read(path: Path) -> dict[str, Any] | None:
@@ -121,6 +124,7 @@ def write(path: Path, text: str) -> None:
         UserError: If the old file exists but cannot be read: nothing is replaced then.
         OSError: If the new one cannot be written; an intact old file is unchanged.
     """
+    # What is damaged may still be mended by hand, so it is moved aside and not lost.
     old = _content(path)
     if old is not None and _damaged(old):
         aside = _free(path.with_name(f"{path.name}.damaged"))
@@ -150,9 +154,9 @@ def _damaged(content: bytes) -> bool:
 
 def _free(path: Path) -> Path:
     """Return the path, or the first of ``path-2``, ``path-3``, ... that does not exist yet."""
-    found = path
+    candidate = path
     number = 1
-    while found.exists():
+    while candidate.exists():
         number += 1
-        found = path.with_name(f"{path.name}-{number}")
-    return found
+        candidate = path.with_name(f"{path.name}-{number}")
+    return candidate

@@ -38,27 +38,27 @@ def files(tables: Collection[str], presets: Collection[str] | None = None) -> li
     Raises:
         UserError: If nothing is shipped for these tables, or not at these presets.
     """
-    place = folder()
-    if place is None:
+    results = folder()
+    if results is None:
         raise UserError(
             f"{WORD}: this installation lacks the reference results; install vaebench again"
         )
 
-    every_table = dict.fromkeys(name for table in tables for name in behind(table))
-    known = {name: recorded_presets(name, place) for name in every_table}
-    if not any(known.values()):
-        of_all = [name for name in catalogue.options("table") if recorded_presets(name, place)]
-        raise UserError(f"{WORD}: no results of {', '.join(tables)}; allowed: {', '.join(of_all)}")
+    tables_shown = dict.fromkeys(name for table in tables for name in behind(table))
+    presets_of = {name: recorded_presets(name, results) for name in tables_shown}
+    if not any(presets_of.values()):
+        allowed = [name for name in catalogue.options("table") if recorded_presets(name, results)]
+        raise UserError(f"{WORD}: no results of {', '.join(tables)}; allowed: {', '.join(allowed)}")
 
-    chosen = [(t, p) for t in known for p in known[t] if presets is None or p in presets]
+    chosen = [(t, p) for t in presets_of for p in presets_of[t] if presets is None or p in presets]
     if not chosen:
-        every = sorted({preset for found in known.values() for preset in found})
-        asked = ", ".join(sorted(presets or ()))
+        recorded = sorted({preset for several in presets_of.values() for preset in several})
+        given = ", ".join(sorted(presets or ()))
         raise UserError(
-            f"{WORD}: no results of {', '.join(tables)} with preset={asked}: "
-            f"{nearest(asked, every)}"
+            f"{WORD}: no results of {', '.join(tables)} with preset={given}: "
+            f"{nearest(given, recorded)}"
         )
-    return [place / f"{table}-{preset}.csv" for table, preset in chosen]
+    return [results / f"{table}-{preset}.csv" for table, preset in chosen]
 
 
 def behind(table: str) -> list[str]:
@@ -66,8 +66,8 @@ def behind(table: str) -> list[str]:
 
     They are itself, then the tables that train its rows.
     """
-    found = catalogue.load(table) if table in catalogue.options("table") else None
-    links = found.links.values() if isinstance(found, Table) else ()
+    exhibit = catalogue.load(table) if table in catalogue.options("table") else None
+    links = exhibit.links.values() if isinstance(exhibit, Table) else ()
     return list(dict.fromkeys([table, *(entry.table for entry in links)]))
 
 

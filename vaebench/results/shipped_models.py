@@ -36,7 +36,8 @@ def names_and_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
     Rows and columns may have a ``=`` in their names (``MNIST 100+100 K=1``). So a word is no
     setting if a shipped model has this name, or if a blank or a slash is before the ``=``.
     """
-    called = (
+    # The notes of the shipped models are only read if a word may be either.
+    shipped_names = (
         {name for path in runs() for name in _called(path)}
         if any("=" in word for word in words)
         else set()
@@ -44,7 +45,7 @@ def names_and_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
     settings = [
         word
         for word in words
-        if "=" in word and word not in called and not set(" /") & set(_key(word))
+        if "=" in word and word not in shipped_names and not set(" /") & set(_key(word))
     ]
     return [word for word in words if word not in settings], settings
 
@@ -74,8 +75,8 @@ def chosen(root: Path, words: Sequence[str], tables: Sequence[str]) -> list[Path
     if words and words[0] in tables and not (root / words[0]).exists():
         return [of_entry(words)]
     check_table(root, words, tables)
-    found = [path for word in words for path in _named(root, word)]
-    return list(dict.fromkeys(found))
+    folders = [path for word in words for path in _named(root, word)]
+    return list(dict.fromkeys(folders))
 
 
 def one(root: Path, words: Sequence[str], tables: Sequence[str]) -> Path:
@@ -110,16 +111,23 @@ def check_table(root: Path, words: Sequence[str], tables: Sequence[str]) -> None
     if any((top / first).exists() for top in (Path(), root, folder() or root)):
         return
 
-    runs_there = [path.name for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
+    # The word is refused only if a table is what it resembles most, more than any run.
+    own_runs = [path.name for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
     hint = likely(first, tables, TYPO)
-    if hint and hint == likely(first, [*tables, *runs_there], TYPO):
+    if hint and hint == likely(first, [*tables, *own_runs], TYPO):
         raise UserError(f"{first!r} is neither a run nor a table: {hint.strip()}")
 
 
 def _named(root: Path, word: str) -> list[Path]:
-    place = folder()
-    own = Path(word).exists() or (root / word).exists()
-    return find(place if place and not own and (place / word).exists() else root, word)
+    models = folder()
+
+    # The user's own runs go before shipped ones. A word that is neither goes to ``find`` as well,
+    # which says what there is.
+    of_user = Path(word).exists() or (root / word).exists()
+    return find(
+        models if models and not of_user and (models / word).exists() else root,
+        word,
+    )
 
 
 def of_entry(words: Sequence[str]) -> Path:
@@ -132,15 +140,15 @@ def of_entry(words: Sequence[str]) -> Path:
     if len(fits) == 1:
         return fits[0]
 
-    there = "; ".join(dict.fromkeys(map(quoted, names.values())))
-    asked = " ".join(words)
-    if not there:
-        raise UserError(f"{asked}: this installation ships no models")
+    shipped_here = "; ".join(dict.fromkeys(map(quoted, names.values())))
+    typed = " ".join(words)
+    if not shipped_here:
+        raise UserError(f"{typed}: this installation ships no models")
     if fits:
-        some = "; ".join(quoted(names[path]) for path in fits)
-        raise UserError(f"{asked}: several shipped models of that name: allowed: {some}")
+        candidates = "; ".join(quoted(names[path]) for path in fits)
+        raise UserError(f"{typed}: several shipped models of that name: allowed: {candidates}")
     raise UserError(
-        f"{asked}: no shipped model of that name: allowed: {there}; or a name that "
+        f"{typed}: no shipped model of that name: allowed: {shipped_here}; or a name that "
         "vaebench ls runs shows"
     )
 
@@ -159,10 +167,11 @@ def own(path: Path, root: Path) -> Path:
     if place is None or not path.resolve().is_relative_to(place.resolve()):
         return path
 
-    mine = root / path.parent.name / path.name
-    if not (mine / run_files.NOTE).exists():
-        # The note is copied last, because without it the folder is not a run.
+    copy = root / path.parent.name / path.name
+    if not (copy / run_files.NOTE).exists():
+        # The note is copied last, because without it the folder is not a run. The sorting puts it
+        # last: True, for the note, comes after False.
         for name in sorted(KEPT, key=run_files.NOTE.__eq__):
             if (path / name).exists():
-                write_atomic(mine / name, (path / name).read_bytes())
-    return mine
+                write_atomic(copy / name, (path / name).read_bytes())
+    return copy

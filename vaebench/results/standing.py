@@ -47,11 +47,12 @@ def _status(cell: Cell, result: Mapping[str, Any]) -> Status:
     if status is not Status.DONE:
         return status
 
+    # Measures taken under other settings, or with fewer repeats, do not count as evaluated.
     repeats = cell.eval.repeats
-    have = {
+    measured = {
         m.name for m in readable_measures(result) if is_current(cell, m) and _repeats(m) >= repeats
     }
-    return status if have.issuperset(evaluated(cell.config, cell.measure)) else Status.TRAINED
+    return status if measured.issuperset(evaluated(cell.config, cell.measure)) else Status.TRAINED
 
 
 def _repeats(measure: Measure) -> int:

@@ -100,13 +100,14 @@ def repeats_of(extra: dict[str, Any]) -> dict[str, Any] | None:
 
     It has their ``values``, and perhaps ``mean`` and ``variance``.
     """
-    found = extra.get("repeats")
-    if not isinstance(found, dict) or not isinstance(found.get("values"), list):
+    repeats = extra.get("repeats")
+    if not isinstance(repeats, dict) or not isinstance(repeats.get("values"), list):
         return None
 
-    numbers = [found[k] for k in ("mean", "variance") if k in found]
-    good = all(isinstance(n, (int, float)) and abs(n) <= sys.float_info.max for n in numbers)
-    return found if good else None
+    # The comparison is false for NaN, and unlike isfinite() takes whole numbers of any length.
+    numbers = [repeats[k] for k in ("mean", "variance") if k in repeats]
+    finite = all(isinstance(n, (int, float)) and abs(n) <= sys.float_info.max for n in numbers)
+    return repeats if finite else None
 
 
 def _whole(value: Any) -> int | None:
@@ -136,6 +137,7 @@ def mean_error(values: Sequence[float]) -> tuple[float, float | None, float | No
     mean = math.fsum(numbers) / n
     if n == 1:
         return mean, None, None, 1
+
     sd = math.sqrt(math.fsum((v - mean) ** 2 for v in numbers) / (n - 1))
     return mean, sd, sd / math.sqrt(n), n
 
@@ -145,8 +147,8 @@ def combine(*errors: float | None) -> float | None:
 
     Unknown errors (None) are left out. The result is None if all are unknown.
     """
-    known = _finite([e for e in errors if e is not None], "errors")
-    return math.hypot(*known) if known else None
+    known_errors = _finite([e for e in errors if e is not None], "errors")
+    return math.hypot(*known_errors) if known_errors else None
 
 
 def t_quantile(df: float, level: float = LEVEL) -> float:
@@ -188,7 +190,9 @@ def half_width(parts: Sequence[tuple[float, float]], level: float = LEVEL) -> fl
     if total == 0:
         return 0.0
 
-    # Shares of the variance, so that small errors do not underflow.
+    # Welch-Satterthwaite: 1 / df = sum of share_i^2 / df_i, where share_i is the part of the total
+    # variance that error i makes. Shares instead of variances, so that small errors do not
+    # underflow. An error that is known (df_i = inf) adds nothing; if all are known, 1 / df is 0.
     shares = [(error / total) ** 2 for error in errors]
     inverse = math.fsum(share**2 / df for share, (_, df) in zip(shares, parts, strict=True))
     return total * t_quantile(1 / inverse if inverse else math.inf, level)
@@ -244,11 +248,14 @@ def verdict(
     if se is None:
         return f"n=1, {label}" if label else "n=1"
 
+    # (standard error, degrees of freedom) of our mean, and of the paper's if it prints one.
     parts: list[tuple[float, float]] = [(se, n - 1)]
     if published_sd is not None:
         parts.append(published_error(published_sd, runs))
     width = half_width(parts)
 
+    # A yes needs a small difference and a narrow interval. A better or a no needs a difference that
+    # exceeds both the margin and the interval.
     difference = mean - published
     if abs(difference) <= margin + ROUNDING:
         word = "yes" if width <= margin + ROUNDING else "unclear"

@@ -81,6 +81,7 @@ class Store:
         Raises UserError as ``read_result`` does.
         """
         result = self.read_result(key, seed)
+        # The first checkpoint is what makes a run begun.
         if result is not None or not (self.run_dir(key, seed) / run_files.CHECKPOINT).is_file():
             return result
 
@@ -105,17 +106,19 @@ class Store:
             seeds: The seeds.
             known: Results that have been read already, by key and seed.
         """
-        sharing: dict[str, list[Cell]] = {}
+        # Cells with the same training share their runs. Which of them shows a measure is decided
+        # with all of them in view.
+        cells_by_key: dict[str, list[Cell]] = {}
         for cell in cells:
-            sharing.setdefault(cell.key, []).append(cell)
+            cells_by_key.setdefault(cell.key, []).append(cell)
 
         rows: list[dict[str, Any]] = []
-        read = known or {}
+        already_read = known or {}
         for cell in cells:
             for seed in seeds:
-                result = read.get((cell.key, seed)) or self.result(cell.key, seed)
+                result = already_read.get((cell.key, seed)) or self.result(cell.key, seed)
                 if result is not None:
-                    rows += long_frame.rows_of(cell, seed, result, sharing[cell.key])
+                    rows += long_frame.rows_of(cell, seed, result, cells_by_key[cell.key])
 
         return long_frame.typed(rows)
 
@@ -126,6 +129,9 @@ def seed_of(folder: Path) -> int | None:
     None if its name is another, or the number cannot be a seed.
     """
     word, _, digits = folder.resolve().name.partition("-")
+
+    # isdecimal() alone takes digits of other scripts. The length is checked first, because Python
+    # refuses to read a number of thousands of digits.
     if (
         word != "seed"
         or not (digits.isascii() and digits.isdecimal())
@@ -133,6 +139,7 @@ def seed_of(folder: Path) -> int | None:
     ):
         return None
 
+    # Only the one way in which this program writes a seed: seed-1, not seed-01.
     seed = int(digits)
     return seed if seed <= LARGEST_SEED and str(seed) == digits else None
 
@@ -146,6 +153,7 @@ def find(root: Path, name: str) -> list[Path]:
 
     Raises UserError if there are none.
     """
+    # Either is the folder of one seed, or that of a key with several seeds in it.
     for place in (Path(name), root / name):
         if (place / run_files.NOTE).is_file():
             return [place]
@@ -155,14 +163,14 @@ def find(root: Path, name: str) -> list[Path]:
         if seeds:
             return [place / f"seed-{seed}" for seed in seeds]
 
-    known = [p.name for p in root.iterdir() if p.is_dir()] if root.is_dir() else []
-    raise UserError(f"no run {name!r} here or in {root}: {nearest(name, known)}")
+    names = [p.name for p in root.iterdir() if p.is_dir()] if root.is_dir() else []
+    raise UserError(f"no run {name!r} here or in {root}: {nearest(name, names)}")
 
 
 def seeds_in(folder: Path) -> list[int]:
     """Return the seeds with a run below ``folder``, ascending."""
-    found = (seed_of(path) for path in folder.glob("seed-*"))
-    return sorted(seed for seed in found if seed is not None)
+    candidates = (seed_of(path) for path in folder.glob("seed-*"))
+    return sorted(seed for seed in candidates if seed is not None)
 
 
 def read_note(folder: Path) -> tuple[dict[str, Any], int]:
@@ -184,6 +192,7 @@ def read_note(folder: Path) -> tuple[dict[str, Any], int]:
         raise NoNote(
             f"{folder}: not a run of vaebench; expected a folder seed-N with {run_files.NOTE}"
         )
+
     try:
         note = parse_json(content)
     except ValueError:
@@ -211,6 +220,8 @@ def _is_note(note: Any) -> bool:
         return False
     if not isinstance(config["train"].get("select"), str):
         return False
+
+    # The key is computed from the values of many settings, so it fails if one has a wrong form.
     try:
         run_key(config)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):

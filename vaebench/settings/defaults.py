@@ -15,14 +15,15 @@ from vaebench.files import carried
 @lru_cache(maxsize=1)
 def conf_dir() -> Path:
     """Return the folder of the shipped configuration. Raises UserError if it is missing."""
-    place = carried("conf")
-    if place is None:
+    folder = carried("conf")
+    if folder is None:
         raise UserError("the configuration is missing; install vaebench again")
-    return place
+    return folder
 
 
 def read(path: Path) -> dict[str, Any]:
     """Return the mapping in a file of conf/. Raises UserError if it is not YAML or no mapping."""
+    # The loader in C is faster and reads the same. PyYAML may have been built without it.
     try:
         content = yaml.load(
             path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -41,9 +42,10 @@ def of_option(group: str, name: str) -> dict[str, Any]:
     {} if the option is not shipped. The mapping is shared: it must not be changed.
     """
     path = conf_dir() / group / f"{name}.yaml"
+
     # A name with a slash would be a file elsewhere, not an option.
-    known = path.parent == conf_dir() / group and path.is_file()
-    return read(path) if known else {}
+    shipped = path.parent == conf_dir() / group and path.is_file()
+    return read(path) if shipped else {}
 
 
 @lru_cache(maxsize=1)
@@ -74,11 +76,12 @@ def folder_of_runs(root: Path) -> Path:
 
     Raises UserError if a file is in its place, or in the place of a folder above it.
     """
+    # The folder itself if it exists, else the nearest folder above it that does.
     try:
-        there = next((place for place in (root, *root.parents) if place.exists()), None)
+        existing = next((place for place in (root, *root.parents) if place.exists()), None)
     except OSError as e:
         raise UserError(f"run.results={root}: cannot be read: {e.strerror or e}") from None
-    if there is not None and not there.is_dir():
-        what = "not a folder" if there == root else f"{there} is not a folder"
-        raise UserError(f"run.results={root}: {what}")
+    if existing is not None and not existing.is_dir():
+        problem = "not a folder" if existing == root else f"{existing} is not a folder"
+        raise UserError(f"run.results={root}: {problem}")
     return root

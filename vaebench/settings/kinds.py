@@ -50,6 +50,7 @@ class SettingKind:
 
 def is_number(value: Any) -> TypeGuard[float]:
     """Whether ``value`` is a finite number; true and false are not numbers."""
+    # To Python true is an int.
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False
     try:
@@ -149,10 +150,10 @@ def choice(*names: str) -> SettingKind:
 
 def word(pattern: str = ".*", words: str = "a word") -> SettingKind:
     """Text that fits a pattern."""
-    wanted = re.compile(pattern, re.DOTALL)
+    regex = re.compile(pattern, re.DOTALL)
 
     def read(value: Any) -> str:
-        if not isinstance(value, str) or not wanted.fullmatch(value):
+        if not isinstance(value, str) or not regex.fullmatch(value):
             raise ValueError
         return value
 
@@ -191,6 +192,8 @@ def some(*names: str) -> SettingKind:
 
     def read(value: Any) -> list[str]:
         words = [value] if isinstance(value, str) else value
+
+        # Entries may be of any type, so they are compared as text: a set needs hashable ones.
         if (
             not isinstance(words, list)
             or len({*map(str, words)}) < len(words)
@@ -227,4 +230,6 @@ def like(default: Any) -> SettingKind:
         return or_null(any_number())
     if isinstance(default, list):
         return several(like(default[0])) if default else several(anything(), words="a list")
+
+    # By the exact type: isinstance would take true for a whole number.
     return {bool: flag, int: whole, float: number, str: word}[type(default)]()

@@ -73,8 +73,9 @@ class Section:
         Keys that the record does not have, such as ``name``, are ignored. A key that is missing or,
         in results of earlier versions, null where nothing allows that, has its default.
         """
-        given = {f.name: section[f.name] for f in fields(cls) if f.name in section}
-        return cls(**{k: v for k, v in given.items() if v is not None})
+        # null is left out like a missing key. Where null is allowed, it is the default as well.
+        present = {f.name: section[f.name] for f in fields(cls) if f.name in section}
+        return cls(**{k: v for k, v in present.items() if v is not None})
 
 
 @dataclass(frozen=True, kw_only=True)

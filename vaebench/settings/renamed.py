@@ -36,9 +36,9 @@ def unknown(group: str, name: str, known: Collection[str]) -> str:
     >>> unknown("objective", "dvaess", ["dvae_sharp_sharp"])
     "objective 'dvaess' is called 'dvae_sharp_sharp' now"
     """
-    now = RENAMED.get(group, {}).get(name)
-    if now in known:
-        return f"{group} {name!r} is called {now!r} now"
+    present_name = RENAMED.get(group, {}).get(name)
+    if present_name in known:
+        return f"{group} {name!r} is called {present_name!r} now"
     return f"unknown {group} {name!r}: {nearest(name, known)}"
 
 
@@ -49,12 +49,12 @@ def with_present_names(
 
     ``known`` has the options of each group.
     """
-    out = dict(config)
+    renamed = dict(config)
     for group, names in RENAMED.items():
         section = config.get(group)
         if not isinstance(section, dict):
             continue
-        now = names.get(str(section.get("name")))
-        if now in known.get(group, ()):
-            out[group] = {**section, "name": now}
-    return out
+        present_name = names.get(str(section.get("name")))
+        if present_name in known.get(group, ()):
+            renamed[group] = {**section, "name": present_name}
+    return renamed

@@ -17,7 +17,7 @@ def whole(key: str, value: Any, least: int = 1) -> int:
 
     Otherwise raise UserError naming the setting ``key``.
     """
-    if type(value) is not int or value < least:
+    if type(value) is not int or value < least:  # true is an instance of int, but not a size
         raise UserError(f"{key}={value!r}: must be a whole number from {least}")
     return value
 
@@ -85,12 +85,12 @@ def sizes(key: str, values: Any, odd: bool = False) -> tuple[int, ...]:
 
     Raises UserError naming the setting ``key`` for anything else.
     """
-    listed = list(values) if isinstance(values, (list, tuple)) else values
-    good = isinstance(listed, list) and all(
-        type(n) is int and n > 0 and (n % 2 == 1 or not odd) for n in listed
+    numbers = list(values) if isinstance(values, (list, tuple)) else values
+    valid = isinstance(numbers, list) and all(
+        type(n) is int and n > 0 and (n % 2 == 1 or not odd) for n in numbers
     )
-    if not good:
+    if not valid:
         raise UserError(
-            f"{key}={listed!r}: must be a list of {'odd ' if odd else ''}whole numbers from 1"
+            f"{key}={numbers!r}: must be a list of {'odd ' if odd else ''}whole numbers from 1"
         )
-    return tuple(listed)
+    return tuple(numbers)

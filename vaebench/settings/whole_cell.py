@@ -26,9 +26,11 @@ def kind_of(key: str, default: Any) -> SettingKind:
     """
     if key in KINDS:
         return KINDS[key]
+
     group, _, name = key.rpartition(".")
     if group == "optim" and name.endswith("rate"):
         return RATE if default is not None else or_null(RATE)
+
     return or_null(like(default)) if default is not None and key in NULLABLE else like(default)
 
 
@@ -39,12 +41,16 @@ def check_cell(config: dict[str, Any]) -> None:
     above 0; other ``optim`` keys that end in ``_rate`` may also be null. Raises UserError naming
     the key, the value and the range.
     """
+    # ``check`` may return a value as another type (2e6 as 2000000). Values of overrides have been
+    # converted already. One that still has another type, from conf/ or a stored run, is refused.
     for key, kind in KINDS.items():
         group, _, name = key.rpartition(".")
         section = config.get(group, {}) if group else config
         if name in section and type(kind.check(key, section[name])) is not type(section[name]):
             raise UserError(f"{key}={shown(section[name])}: allowed: {kind.words}")
 
+    # Sections without declared kinds: their components check them when they are built. Sizes and
+    # learning rates are checked here as well, before anything is built.
     for group in ("model", "objective", "optim"):
         for name, value in config.get(group, {}).items():
             _check_size(group, name, value)
@@ -58,7 +64,9 @@ def _check_size(group: str, name: str, value: Any) -> None:
     if name.endswith("rate"):  # not a size, though it may be written without a point
         return
 
-    most = WIDTH if group == "model" else SAMPLES if name.rpartition("_")[2] in WIDE else MANY
+    # Sizes of models, and settings that multiply an objective's memory, have a lower limit than
+    # other counts.
+    largest = WIDTH if group == "model" else SAMPLES if name.rpartition("_")[2] in WIDE else MANY
     numbers = value if isinstance(value, list) else [value]
-    if any(type(n) is int and n > most for n in numbers):
-        raise UserError(f"{group}.{name}={shown(value)}: allowed: at most {most:,}")
+    if any(type(n) is int and n > largest for n in numbers):
+        raise UserError(f"{group}.{name}={shown(value)}: allowed: at most {largest:,}")

@@ -75,7 +75,7 @@ def completes(action: Action, offered: Callable[..., list[str]]) -> None:
 
 def only_keys(overrides: Sequence[str], allowed: Sequence[str], verb: str) -> dict[str, str]:
     """Return the arguments of a verb that takes few keys. Raises UserError for any other key."""
-    found = {}
+    value_of = {}
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals or key not in allowed:
@@ -84,8 +84,8 @@ def only_keys(overrides: Sequence[str], allowed: Sequence[str], verb: str) -> di
                 f"{verb} does not take {text!r}; {hint}allowed: "
                 f"{', '.join(f'{k}=...' for k in allowed)}"
             )
-        found[key] = value
-    return found
+        value_of[key] = value
+    return value_of
 
 
 def looks(brief: bool = False) -> Look:

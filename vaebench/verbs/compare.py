@@ -46,19 +46,20 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     from vaebench.report import compare, paired, recorded
 
-    kinds = [paired.is_of_cases(path) for path in (args.a, args.b)]
-    if any(kinds) and not all(kinds):
-        cases, other = (args.a, args.b) if kinds[0] else (args.b, args.a)
-        if not Path(other).exists():
+    # A file of cases has one number for each example. It only compares with another such file.
+    are_of_cases = [paired.is_of_cases(path) for path in (args.a, args.b)]
+    if any(are_of_cases) and not all(are_of_cases):
+        cases_file, other_file = (args.a, args.b) if are_of_cases[0] else (args.b, args.a)
+        if not Path(other_file).exists():
             raise UserError(
-                f"{other}: no such file; vaebench eval RUN --cases FILE.csv writes one like {cases}"
+                f"{other_file}: no such file; vaebench eval RUN --cases FILE.csv writes one like {cases_file}"
             )
         raise UserError(
-            f"{other}: not a file of cases, which {cases} is; vaebench eval RUN "
+            f"{other_file}: not a file of cases, which {cases_file} is; vaebench eval RUN "
             "--cases FILE.csv writes one"
         )
 
-    if all(kinds):
+    if all(are_of_cases):
         for option, given in (
             ("--tol", args.tol is not None),
             ("--only", args.only),

@@ -77,6 +77,7 @@ def show_pairs(originals: Tensor, again: Tensor, trained: Trained, output: Path 
 
     import numpy as np
 
+    # (n, 2, height, width), then (rows, per_row, 2, height, width), whose pairs are laid side by side.
     pairs = np.stack([_images(originals, trained), _images(again, trained)], 1)
     per_row = math.ceil(math.sqrt(len(pairs)))
     grid = rows_of(pairs, per_row)

@@ -97,9 +97,9 @@ def _imputed(args: Namespace, trained: Trained, share: float) -> None:
 
     x = trained.test_cases(args.test)
     kind = "random" if share else "square"
-    hidden = missing(kind, share, trained.splits.picture, len(x), args.seed).to(x.device)
+    missing_pixels = missing(kind, share, trained.splits.picture, len(x), args.seed).to(x.device)
     pictured.show_grid(
-        generation.imputed_images(trained.model, x, hidden, args.seed),
+        generation.imputed_images(trained.model, x, missing_pixels, args.seed),
         trained,
         args.output or IMPUTED,
     )
@@ -124,8 +124,8 @@ def _documents(args: Namespace, trained: Trained, decoding: Decoding) -> None:
     z = generation.codes(trained.model, x, args.seed, args.code != "sample")
     if args.path is not None:
         z = generation.paths(z, args.path)
-    found = decoding.documents(trained.model, z, len(z), args.seed)
-    put(written_documents(found, trained.splits, None if args.test is None else x), args.output)
+    documents = decoding.documents(trained.model, z, len(z), args.seed)
+    put(written_documents(documents, trained.splits, None if args.test is None else x), args.output)
 
 
 def _cases(args: Namespace, trained: Trained) -> Tensor:

@@ -68,24 +68,26 @@ def run(args: Namespace) -> int:
     options.check(exhibits, args.format, args.plot, args.curves, args.figure, args.sources)
     tables = [e for e in exhibits if isinstance(e, Table)]
 
+    # Figures of formulas alone: options for trained runs are refused.
     if not tables:
         nothing_to_set(exhibits, selection.overrides, args)
     measured = (
         (_from_files if args.sources else _from_runs)(tables, selection, args) if tables else []
     )
-    found = shown.in_order(exhibits, measured)
+    shown_exhibits = shown.in_order(exhibits, measured)
 
-    # Everything is made before anything is written, so that an error leaves no files behind.
+    # Everything is made before anything is written, so that an error leaves no files behind. Only
+    # text that goes to the standard output is fitted to a terminal.
     look = (
         looks(args.brief)
         if args.output is None and args.format == "text"
         else report.Look(args.brief)
     )
-    text = report.written(found, args.format, look)
-    points = shown.points_text(found) if args.curves else ""
-    image = found[0].image(images.kind_of(args.plot)) if args.plot else b""
+    text = report.written(shown_exhibits, args.format, look)
+    curves_csv = shown.points_text(shown_exhibits) if args.curves else ""
+    image = shown_exhibits[0].image(images.kind_of(args.plot)) if args.plot else b""
 
-    for path, content in ((args.curves, points), (args.plot, image), (args.output, text)):
+    for path, content in ((args.curves, curves_csv), (args.plot, image), (args.output, text)):
         if path:
             write(path, content)
 
@@ -98,6 +100,7 @@ def _from_files(tables: list[Table], selection: Selection, args: Namespace) -> l
     from vaebench.config.selection import picked
     from vaebench.report import recorded
 
+    # ``selection.preset`` is "paper" if none was named, but then a CSV is read with all its presets.
     preset = (
         selection.preset
         if "preset" in only_keys(args.overrides, ["table", "preset"], "report --from")
@@ -121,9 +124,11 @@ def _from_runs(tables: list[Table], selection: Selection, args: Namespace) -> li
     preset = catalogue.load_preset(selection.preset)
     chosen = [cells(table, preset, selection.overrides, args.only) for table in tables]
     measured = []
-    for table, some in zip(tables, chosen, strict=True):
-        shown = table.narrowed((c.row, c.column) for c in some) if args.only else table
-        measured.append(stored.measured(shown, some, _seeds(table, selection, args), args.figure))
+    for table, cells_of_table in zip(tables, chosen, strict=True):
+        part = table.narrowed((c.row, c.column) for c in cells_of_table) if args.only else table
+        measured.append(
+            stored.measured(part, cells_of_table, _seeds(table, selection, args), args.figure)
+        )
 
     files = bool(args.curves or args.plot or (args.output and args.format == "csv"))
     tell(stored.notices(measured, chosen, selection.overrides, files))

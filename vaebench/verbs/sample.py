@@ -28,8 +28,8 @@ HELP = (
 def configure(parser: ArgumentParser) -> None:
     one_run.add_run(parser)
     add_option(parser, "--number", options.NUMBER, metavar="N", help="how many; default 10")
-    traverse = "of images: a row for each of the N most active latents, from -3 to 3"
-    add_option(parser, "--traverse", options.TRAVERSE, metavar="N", help=traverse)
+    traverse_help = "of images: a row for each of the N most active latents, from -3 to 3"
+    add_option(parser, "--traverse", options.TRAVERSE, metavar="N", help=traverse_help)
     parser.add_argument(
         "--manifold",
         action="store_true",
@@ -38,8 +38,8 @@ def configure(parser: ArgumentParser) -> None:
     add_option(
         parser, "--steps", options.STEPS, metavar="N", help="values of a moved latent; default 11"
     )
-    around = "other latents as in the posterior mean of test image I; default: 0"
-    add_option(parser, "--around", options.AROUND, metavar="I", help=around)
+    around_help = "other latents as in the posterior mean of test image I; default: 0"
+    add_option(parser, "--around", options.AROUND, metavar="I", help=around_help)
     generated.add_decoding(parser, "sample")
 
 
@@ -57,8 +57,8 @@ def run(args: Namespace) -> int:
 
     if trained.splits.tokens:
         generated.no_images(trained, args, generated.OF_IMAGES)
-        found = generation.drawn(trained.model, number, args.seed, decoding(trained))
-        put(written_documents(found, trained.splits), args.output)
+        documents = generation.drawn(trained.model, number, args.seed, decoding(trained))
+        put(written_documents(documents, trained.splits), args.output)
         return 0
 
     generated.no_documents(trained, args, ("how", "width", "longest"))
@@ -96,7 +96,7 @@ def _moved(args: Namespace, trained: Trained, steps: int, means: bool) -> Tensor
     from vaebench.evaluation import traversal
 
     latents = 2 if args.manifold else args.traverse
-    found = traversal.moved(
+    images_and_latents = traversal.moved(
         trained.model,
         trained.test_cases(),
         latents,
@@ -107,7 +107,9 @@ def _moved(args: Namespace, trained: Trained, steps: int, means: bool) -> Tensor
         means,
     )
 
-    named = ", ".join(f"{i} ({float(found.variances[i]):.3g})" for i in found.latents)
+    named = ", ".join(
+        f"{i} ({float(images_and_latents.variances[i]):.3g})" for i in images_and_latents.latents
+    )
     order = "upwards, rightwards" if args.manifold else "row by row"
     tell([f"latents {order}, with the variance of their posterior mean: {named}"])
-    return found.images
+    return images_and_latents.images

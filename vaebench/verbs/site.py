@@ -48,9 +48,9 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    given = only_keys(args.overrides, KEYS, "site")
-    tables = _tables(given.get("table"))
-    if args.sources and ("run.results" in given or args.samples):
+    value_of = only_keys(args.overrides, KEYS, "site")
+    tables = _tables(value_of.get("table"))
+    if args.sources and ("run.results" in value_of or args.samples):
         what = "--samples" if args.samples else "run.results"
         raise UserError(f"site --from: there are no runs to read; leave out {what}")
     if args.output.exists() and not args.output.is_dir():
@@ -64,8 +64,8 @@ def run(args: Namespace) -> int:
         contextlib.closing(Progress([], None)) as progress,
         Work(tell=lambda far: progress(Working("site", far))),
     ):
-        told = _write(tables, args, results_root(given.get("run.results")))
-    tell(told)
+        notes = _write(tables, args, results_root(value_of.get("run.results")))
+    tell(notes)
     return 0
 
 
@@ -80,41 +80,41 @@ def _write(tables: Sequence[Table], args: Namespace, root: Path) -> list[str]:
     presets = set() if args.sources else sources.presets_in(root)
     results = []
     for i in steps("tables read", len(tables)):
-        some = (
+        results_of_table = (
             sources.of_files(tables[i], args.sources)
             if args.sources
             else sources.of_store(tables[i], root, presets)
         )
-        results.append(some)
+        results.append(results_of_table)
 
-    left = 0 if args.sources else sources.left_out(root, results)
+    left_out = 0 if args.sources else sources.left_out(root, results)
 
-    without = f"{counted(left, 'run')} with other settings or of other tables left out"
+    left_out_text = f"{counted(left_out, 'run')} with other settings or of other tables left out"
     if not any(len(result.frame) for result in results):
         where = ", ".join(args.sources) or str(root)
-        why = (
-            f"{without}; vaebench ls runs lists them"
-            if left
+        hint = (
+            f"{left_out_text}; vaebench ls runs lists them"
+            if left_out
             else "--from reference shows those shipped"
         )
-        raise UserError(f"{where}: no results of these tables; {why}")
+        raise UserError(f"{where}: no results of these tables; {hint}")
 
     pages = build.build(args.output, results, _samples if args.samples else None)
-    about = [f"{without}; vaebench ls runs lists them"] if left else []
-    return [*about, f"wrote {pages} pages; open {args.output / 'index.html'}"]
+    notes = [f"{left_out_text}; vaebench ls runs lists them"] if left_out else []
+    return [*notes, f"wrote {pages} pages; open {args.output / 'index.html'}"]
 
 
 def _tables(names: str | None) -> list[Table]:
     """Return the tables that are named, or all. Figures of formulas have no results."""
-    known = [
+    trained_tables = [
         exhibit
         for name in catalogue.options("table")
         if isinstance(exhibit := catalogue.load(name), Table)
     ]
     if names is None:
-        return known
+        return trained_tables
 
-    by_name = {table.name: table for table in known}
+    by_name = {table.name: table for table in trained_tables}
     for name in names.split(","):
         if name not in by_name:
             raise UserError(f"table={name}: {nearest(name, by_name)}")

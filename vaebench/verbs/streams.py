@@ -42,6 +42,8 @@ def safe() -> Iterator[None]:
     codecs.register_error(HANDLER, _nearest)
     before = sys.stdin, sys.stdout, sys.stderr
     _open_closed()
+
+    # Whatever was put in place of a stream, such as a buffer in a test, may have no handler to set.
     changed = [(s, s.errors) for s in (sys.stdout, sys.stderr) if hasattr(s, "reconfigure")]
     try:
         for stream, _ in changed:
@@ -63,9 +65,9 @@ def width() -> int | None:
 
     None for a file or a pipe without COLUMNS.
     """
-    asked = os.environ.get("COLUMNS", "")
+    columns = os.environ.get("COLUMNS", "")
     terminal = hasattr(sys.stdout, "isatty") and sys.stdout.isatty()
-    if not terminal and not asked.isdecimal():
+    if not terminal and not columns.isdecimal():
         return None
     return max(NARROWEST, shutil.get_terminal_size().columns)
 
@@ -79,6 +81,7 @@ def colour() -> bool:
 def blocks() -> bool:
     """Whether the standard output is a terminal that can show block characters."""
     terminal = hasattr(sys.stdout, "isatty") and sys.stdout.isatty()
+    # Encoding one of the characters tells whether the encoding has them.
     try:
         return terminal and bool("\u2581".encode(getattr(sys.stdout, "encoding", None) or "ascii"))
     except (UnicodeError, LookupError):
@@ -87,10 +90,11 @@ def blocks() -> bool:
 
 def release(stream: Any) -> None:
     """Drop what waits in a stream that takes nothing; Python would report it again at its exit."""
+    # The descriptor now leads to the null device, which takes all that is flushed later.
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        number = stream.fileno()
+        descriptor = stream.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, number)
+        os.dup2(nowhere, descriptor)
         os.close(nowhere)
 
 
@@ -140,15 +144,18 @@ def _open_closed() -> None:
     Reading from the replaced input returns nothing. Writing to a closed output must fail, so its
     descriptor is for reading only. Messages to a closed stderr go nowhere.
     """
-    for number, flags in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+    for descriptor, flags in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
-            os.fstat(number)
+            os.fstat(descriptor)
         except OSError:
-            got = os.open(os.devnull, flags)
-            if got != number:
-                os.dup2(got, number)
-                os.close(got)
+            # The system gives the lowest free number, which may be another one.
+            opened = os.open(os.devnull, flags)
+            if opened != descriptor:
+                os.dup2(opened, descriptor)
+                os.close(opened)
 
+    # Python has None for a stream whose descriptor was closed when it started. closefd=False: the
+    # descriptor outlives the stream made here.
     if sys.stdin is None:
         sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
     if sys.stdout is None:
@@ -165,8 +172,9 @@ def _nearest(error: UnicodeError) -> tuple[str, int]:
 
 
 def _plain(character: str) -> str:
-    near = (
+    # NFKD separates a letter from its accents, which are then dropped as not ASCII.
+    ascii_text = (
         ASCII.get(character)
         or unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
     )
-    return near or character.encode("ascii", "backslashreplace").decode()
+    return ascii_text or character.encode("ascii", "backslashreplace").decode()
