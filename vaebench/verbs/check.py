@@ -27,45 +27,45 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    given = only_keys(args.overrides, ["run.device"], "check")
-    asked = KINDS["run.device"].check("run.device", given.get("run.device", "auto"))
+    value_of = only_keys(args.overrides, ["run.device"], "check")
+    device_name = KINDS["run.device"].check("run.device", value_of.get("run.device", "auto"))
     import torch
 
     from vaebench.check import checks as check
     from vaebench.check.line import COORDINATE_LIMIT, LIMIT
     from vaebench.running.device import pick_device
 
-    device = pick_device(asked)
+    device = pick_device(device_name)
     torch.set_num_threads(1)
 
-    width = 62
+    name_width = 62
     print(
-        f"{'on ' + str(device):{width}}  {'exact':>11}  {'estimate':>11}  "
+        f"{'on ' + str(device):{name_width}}  {'exact':>11}  {'estimate':>11}  "
         f"{'std. error':>10}  {'z':>6}  worst"
     )
 
-    bad = count = 0
+    differing = count = 0
     for line in check.run(device):
         count += 1
-        bad += not line.ok
+        differing += not line.ok
         if not args.bad or not line.ok:
             error = f"{line.error:10.5f}" if line.error else f"{'exact':>10}"
             worst = f"{line.worst:5.2f}" if len(line.coordinates) else ""
             mark = "" if line.ok else "  FAIL"
             row = (
-                f"{line.name:{width}}  {line.exact:11.5f}  {line.estimate:11.5f}  {error}  "
+                f"{line.name:{name_width}}  {line.exact:11.5f}  {line.estimate:11.5f}  {error}  "
                 f"{line.z:6.2f}  {worst}{mark}"
             )
             print(row.rstrip(), flush=True)
 
     print(
-        f"{count - bad} of {count} agree: |z| at most {LIMIT}; worst: of a gradient's "
+        f"{count - differing} of {count} agree: |z| at most {LIMIT}; worst: of a gradient's "
         "coordinates, at most"
     )
     print(
         f"{COORDINATE_LIMIT}. A gradient's own line is its projection on the exact one, "
         "whose length is 'exact'."
     )
-    if bad:
-        print(f"vaebench: {bad} estimates differ from the exact values", file=sys.stderr)
-    return 1 if bad else 0
+    if differing:
+        print(f"vaebench: {differing} estimates differ from the exact values", file=sys.stderr)
+    return 1 if differing else 0

@@ -52,7 +52,8 @@ def run(args: Namespace) -> int:
         cases_file, other_file = (args.a, args.b) if are_of_cases[0] else (args.b, args.a)
         if not Path(other_file).exists():
             raise UserError(
-                f"{other_file}: no such file; vaebench eval RUN --cases FILE.csv writes one like {cases_file}"
+                f"{other_file}: no such file; vaebench eval RUN --cases FILE.csv writes "
+                f"one like {cases_file}"
             )
         raise UserError(
             f"{other_file}: not a file of cases, which {cases_file} is; vaebench eval RUN "

@@ -46,30 +46,43 @@ def _plain_line(parser: ArgumentParser) -> dict[str, str]:
     argparse only takes positional arguments in one stretch. After ``table=a --seeds 0`` it expects
     no more of them, although the command allows them. The result is {} if the line need not change.
     """
+    # The line up to the cursor; its last word is what is being completed.
     line = os.environ.get("COMP_LINE", "")
     line = line[: int(os.environ.get("COMP_POINT") or len(line))]
     words = line.split()
-    last = ""
+    unfinished = ""
     if words and not line[-1].isspace():
-        last = words.pop()
+        unfinished = words.pop()
 
-    known = {
-        a
-        for sub in _sub_parsers(parser).values()
-        for a, act in sub._option_string_actions.items()
-        if act.nargs == 0
+    # Options without a value. Any other option at the end of the line waits for its value, and then
+    # the line must stay as it is.
+    flags = {
+        option
+        for sub_parser in _sub_parsers(parser).values()
+        for option, action in sub_parser._option_string_actions.items()
+        if action.nargs == 0
     }
-    waits = bool(words) and words[-1].startswith("-") and words[-1] not in known
-    first = next((i for i, w in enumerate(words) if i >= 2 and w.startswith("-")), None)
-    if first is None or last.startswith("-") or waits or set(last) & QUOTES:
+    value_expected = bool(words) and words[-1].startswith("-") and words[-1] not in flags
+    first_option = next((i for i, w in enumerate(words) if i >= 2 and w.startswith("-")), None)
+    if (
+        first_option is None
+        or unfinished.startswith("-")
+        or value_expected
+        or set(unfinished) & QUOTES
+    ):
         return {}
 
+    # The positional words behind the first option follow those before it, and all options go.
     kept = [
-        *words[:first],
-        *(w for w in words[first:] if "=" in w and not w.startswith("-") and not set(w) & QUOTES),
+        *words[:first_option],
+        *(
+            w
+            for w in words[first_option:]
+            if "=" in w and not w.startswith("-") and not set(w) & QUOTES
+        ),
     ]
 
-    line = " ".join([*kept, last])
+    line = " ".join([*kept, unfinished])
     return {"COMP_LINE": line, "COMP_POINT": str(len(line.encode()))}
 
 

@@ -25,10 +25,10 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     from vaebench.running.installation import FAIL, lines
 
-    given = only_keys(args.overrides, KEYS, "doctor")
+    value_of = only_keys(args.overrides, KEYS, "doctor")
     failed = False
     for level, text in lines(
-        lambda: results_root(given.get("run.results")), given.get("data.mirror")
+        lambda: results_root(value_of.get("run.results")), value_of.get("data.mirror")
     ):
         print(f"{level:<4}  {text}", flush=True)
         failed = failed or level == FAIL

@@ -36,14 +36,14 @@ def draw(figures: Sequence[Figure], results: Path) -> dict[str, Shown]:
     from vaebench.report.drawn import Drawn
     from vaebench.report.shown import points_text
 
-    out: dict[str, Shown] = {}
+    by_name: dict[str, Shown] = {}
     for figure in figures:
         drawn = Drawn(figure)
         path = _image(results, figure)
         write(path.with_suffix(".csv"), points_text([drawn]))
         write(path, drawn.image("png"))
-        out[figure.name] = drawn
-    return out
+        by_name[figure.name] = drawn
+    return by_name
 
 
 def would_draw(figures: Sequence[Figure], results: Path) -> None:

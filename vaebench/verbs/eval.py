@@ -53,26 +53,27 @@ def run(args: Namespace) -> int:
         tell([str(error)])
         failed.append(error)
 
-    asked = asked_for(args.runs, others_go_on)
+    stored_runs = asked_for(args.runs, others_go_on)
 
     stop = Stop()
     if args.cases is not None:
-        if len(asked) != 1:
-            raise UserError(f"--cases: {len(asked)} runs given; allowed: one, with its seed")
+        if len(stored_runs) != 1:
+            raise UserError(f"--cases: {len(stored_runs)} runs given; allowed: one, with its seed")
         with stop.on_signals():
-            write(args.cases, paired.csv_text(*each_case(asked[0], stop)))
+            write(args.cases, paired.csv_text(*each_case(stored_runs[0], stop)))
         return 0
 
     with stop.on_signals(), contextlib.closing(Progress([], None)) as progress:
-        for one in asked:
+        for stored_run in stored_runs:
             if stop():
                 raise Interrupted(
                     "interrupted before all were evaluated; the same command goes on from here"
                 )
             try:
-                _evaluate(one, progress, stop)
+                _evaluate(stored_run, progress, stop)
             except UserError as e:
-                if len(asked) == 1 and not failed:
+                # The only run: its error is that of the command.
+                if len(stored_runs) == 1 and not failed:
                     raise
                 others_go_on(e)
     return 1 if failed else 0

@@ -32,6 +32,8 @@ def run(args: Namespace) -> int:
         raise UserError(f"--only {args.only}: allowed: {', '.join(PARTS)}")
 
     folder = one_run.folder_of(args)
+
+    # torch is loaded only when nothing is wrong with the arguments.
     from vaebench.evaluation import exported, programs, trained_run
 
     trained = trained_run.load(folder)

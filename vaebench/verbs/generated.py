@@ -65,6 +65,8 @@ def decoding(args: Namespace, how: str) -> Callable[[Trained], Decoding]:
 
     words = args.how or how
     width = 5 if args.width is None else args.width
+
+    # Made only for its checks. The length of the data is not known before they are loaded.
     Decoding(words, width, 1 if args.longest is None else args.longest)
     return lambda trained: Decoding(words, width, args.longest or trained.splits.shape[0])
 
@@ -81,8 +83,8 @@ def no_images(trained: Trained, args: Namespace, options: Iterable[str]) -> None
 
 def _none_given(data: str, args: Namespace, options: Iterable[str], of: str) -> None:
     for option in options:
-        given = getattr(args, option, None)
-        if given is not None and given is not False:
+        value = getattr(args, option, None)  # the two verbs have different options
+        if value is not None and value is not False:
             raise UserError(f"--{option}: for {of}, and {data} has none")
 
 
@@ -107,16 +109,17 @@ def _refuse_by_settings(args: Namespace, config: Mapping[str, Any]) -> None:
     Raises:
         UserError: If an option does not fit; the line names it.
     """
-    made = foreseen.makes(config)
-    if made is None:
+    kind_made = foreseen.makes(config)
+    if kind_made is None:
         return
 
-    if made == "documents":
+    if kind_made == "documents":
         _none_given(config["data"]["name"], args, OF_IMAGES, "images")
         _refuse_picture(args.output)
     else:
         _none_given(config["data"]["name"], args, OF_DOCUMENTS, "documents")
 
+    # A manifold moves two latents.
     manifold = getattr(args, "manifold", False)
     traverse = 2 if manifold else getattr(args, "traverse", None)
     if traverse is not None:

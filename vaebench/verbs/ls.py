@@ -34,6 +34,7 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
+    # Without the name of a list, as in ``vaebench ls run.results=DIR``, the first word is an override.
     what = args.what
     overrides = args.overrides
     if "=" in what:
@@ -42,6 +43,7 @@ def run(args: Namespace) -> int:
     if what not in LISTS:
         raise UserError(f"cannot list {what!r}: {nearest(what, LISTS)}")
 
+    # The first row is the header.
     rows = LISTS[what](only_keys(overrides, KEYS, "ls"))
     if len(rows) > 1:
         print(listed(rows, streams.width(), 2 if what == "runs" else 1))
@@ -80,17 +82,17 @@ def _presets(_: dict[str, str]) -> Rows:
     return [("PRESET", "LABEL", "ABOUT"), *((p.name, p.label or "-", p.about) for p in presets)]
 
 
-def _data(given: dict[str, str]) -> Rows:
+def _data(value_of: dict[str, str]) -> Rows:
     from vaebench.verbs.data import listing
 
-    return listing(given.get("data.mirror"))
+    return listing(value_of.get("data.mirror"))
 
 
-def _runs(given: dict[str, str]) -> Rows:
+def _runs(value_of: dict[str, str]) -> Rows:
     from vaebench.results.listing import runs
     from vaebench.results.store import Store
 
-    return runs(Store(results_root(given.get("run.results"))))
+    return runs(Store(results_root(value_of.get("run.results"))))
 
 
 def _shipped(_: dict[str, str]) -> Rows:

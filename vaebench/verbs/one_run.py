@@ -25,10 +25,10 @@ def add_run(parser: ArgumentParser) -> None:
 def folder_of(args: Namespace) -> Path:
     """Return the folder of the run that the arguments name. Raises UserError if there is none."""
     names, settings = shipped_models.names_and_settings(args.run)
-    given = dict(setting.split("=", 1) for setting in settings)
-    for key in given:
+    value_of = dict(setting.split("=", 1) for setting in settings)
+    for key in value_of:
         if key != "run.results":
             raise UserError(f"{key}: a trained run has its settings; allowed: run.results")
     return shipped_models.one(
-        results_root(given.get("run.results")), names, catalogue.options("table")
+        results_root(value_of.get("run.results")), names, catalogue.options("table")
     )

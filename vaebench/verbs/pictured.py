@@ -77,7 +77,8 @@ def show_pairs(originals: Tensor, again: Tensor, trained: Trained, output: Path 
 
     import numpy as np
 
-    # (n, 2, height, width), then (rows, per_row, 2, height, width), whose pairs are laid side by side.
+    # (n, 2, height, width), in a grid (rows, per_row, 2, height, width). Two of its dimensions are
+    # merged, so that an image and its reconstruction are neighbours in a row.
     pairs = np.stack([_images(originals, trained), _images(again, trained)], 1)
     per_row = math.ceil(math.sqrt(len(pairs)))
     grid = rows_of(pairs, per_row)

@@ -40,20 +40,22 @@ IMPUTED = Path("imputations.png")
 
 def configure(parser: ArgumentParser) -> None:
     one_run.add_run(parser)
-    test = "N cases of the test set, spread evenly over it"
-    add_option(parser, "--test", options.TEST, metavar="N", help=test)
-    code = "mean (default of documents) or sample (default of images) of q(z|x)"
-    add_option(parser, "--code", options.CODE, metavar="CODE", help=code)
-    path = "of documents: N codes from each to the next, both ends included"
-    add_option(parser, "--path", options.PATH, metavar="N", help=path)
-    impute = "of images, with --test: fill in a missing SHARE of the pixels, or a square"
-    add_option(parser, "--impute", options.IMPUTE, metavar="SHARE", help=impute)
+    test_help = "N cases of the test set, spread evenly over it"
+    add_option(parser, "--test", options.TEST, metavar="N", help=test_help)
+    code_help = "mean (default of documents) or sample (default of images) of q(z|x)"
+    add_option(parser, "--code", options.CODE, metavar="CODE", help=code_help)
+    path_help = "of documents: N codes from each to the next, both ends included"
+    add_option(parser, "--path", options.PATH, metavar="N", help=path_help)
+    impute_help = "of images, with --test: fill in a missing SHARE of the pixels, or a square"
+    add_option(parser, "--impute", options.IMPUTE, metavar="SHARE", help=impute_help)
     generated.add_decoding(parser, "greedy")
 
 
 def run(args: Namespace) -> int:
     share = _share(args)
     if args.test is not None:
+        # With --impute a row of the picture has eight images: itself, what is left of it, and six
+        # steps of the chain.
         pictured.check_room(
             f"--test {args.test}", (2 if share is None else 8) * args.test, args.output or PICTURE
         )
@@ -95,7 +97,7 @@ def _imputed(args: Namespace, trained: Trained, share: float) -> None:
     from vaebench.estimators.imputation import missing
     from vaebench.evaluation import generation
 
-    x = trained.test_cases(args.test)
+    x = trained.test_cases(args.test)  # (n, d)
     kind = "random" if share else "square"
     missing_pixels = missing(kind, share, trained.splits.picture, len(x), args.seed).to(x.device)
     pictured.show_grid(
@@ -121,6 +123,8 @@ def _documents(args: Namespace, trained: Trained, decoding: Decoding) -> None:
     from vaebench.evaluation.lines import written_documents
 
     x = _cases(args, trained)
+
+    # Documents take the mean unless a sample is asked for; images take a sample (see ``_images``).
     z = generation.codes(trained.model, x, args.seed, args.code != "sample")
     if args.path is not None:
         z = generation.paths(z, args.path)

@@ -26,18 +26,20 @@ def run(args: Namespace) -> int:
     from vaebench.results.store import Store
 
     store = Store(results_root(only_keys(args.overrides, KEYS, "rekey").get("run.results")))
-    left = moved = 0
-    for found in list(outdated(store)):
-        why = "" if args.dry_run else rekey(store, found)
-        if why:
-            print(f"vaebench: {found.folder} is left as it is: {why}", file=sys.stderr)
-            left += 1
+    skipped = moved = 0
+
+    # A list, because renaming changes the folders that ``outdated`` looks through.
+    for old in list(outdated(store)):
+        reason = "" if args.dry_run else rekey(store, old)
+        if reason:
+            print(f"vaebench: {old.folder} is left as it is: {reason}", file=sys.stderr)
+            skipped += 1
             continue
-        print(f"{found.folder.parent.name}/seed-{found.seed} -> {found.key}/seed-{found.seed}")
+        print(f"{old.folder.parent.name}/seed-{old.seed} -> {old.key}/seed-{old.seed}")
         moved += 1
 
     print(
         f"{moved} run{'' if moved == 1 else 's'} "
         f"{'would be ' if args.dry_run else ''}renamed in {store.root}"
     )
-    return 1 if left else 0
+    return 1 if skipped else 0

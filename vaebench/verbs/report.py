@@ -68,7 +68,7 @@ def run(args: Namespace) -> int:
     options.check(exhibits, args.format, args.plot, args.curves, args.figure, args.sources)
     tables = [e for e in exhibits if isinstance(e, Table)]
 
-    # Figures of formulas alone: options for trained runs are refused.
+    # Figures of formulas alone: they take no settings of runs.
     if not tables:
         nothing_to_set(exhibits, selection.overrides, args)
     measured = (
@@ -100,7 +100,7 @@ def _from_files(tables: list[Table], selection: Selection, args: Namespace) -> l
     from vaebench.config.selection import picked
     from vaebench.report import recorded
 
-    # ``selection.preset`` is "paper" if none was named, but then a CSV is read with all its presets.
+    # Without a named preset ``selection.preset`` is "paper", but all presets in a CSV are shown.
     preset = (
         selection.preset
         if "preset" in only_keys(args.overrides, ["table", "preset"], "report --from")

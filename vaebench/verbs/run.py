@@ -70,46 +70,46 @@ def run(args: Namespace) -> int:
     selection = parse(args.overrides)
     shard = None if args.shard is None else Shard.read(args.shard)
     preset = catalogue.load_preset(selection.preset)
-    every = [catalogue.load(name) for name in selection.tables]
-    tables = [e for e in every if isinstance(e, Table)]
-    figures = [e for e in every if isinstance(e, Figure)]
+    exhibits = [catalogue.load(name) for name in selection.tables]
+    tables = [exhibit for exhibit in exhibits if isinstance(exhibit, Table)]
+    figures = [exhibit for exhibit in exhibits if isinstance(exhibit, Figure)]
 
     if not tables:
-        given = nothing_to_set(figures, selection.overrides, args)
-        return drawings.draw_only(figures, results_root(given.get("run.results")), args.dry_run)
+        value_of = nothing_to_set(figures, selection.overrides, args)
+        return drawings.draw_only(figures, results_root(value_of.get("run.results")), args.dry_run)
 
     # What is done already, and what is left to do.
-    wanted = [
-        (cells(t, preset, selection.overrides, args.only), seeds(t, preset, args.seeds))
-        for t in tables
+    by_table = [
+        (cells(table, preset, selection.overrides, args.only), seeds(table, preset, args.seeds))
+        for table in tables
     ]
-    store = Store(wanted[0][0][0].run.results)
-    todo = plan(store, wanted, args.force, shard, not args.no_eval, until)
+    store = Store(by_table[0][0][0].run.results)
+    todo = plan(store, by_table, args.force, shard, not args.no_eval, until)
     if not args.force:
         tell(noticed(store, todo.todo))
 
-    asked = [cell for chosen, _ in wanted for cell in chosen]
+    all_cells = [cell for chosen, _ in by_table for cell in chosen]
     if args.dry_run:
         drawings.would_draw(figures, store.root)
-        print(describe(todo, args.force, with_settings(reference_records(), asked)))
+        print(describe(todo, args.force, with_settings(reference_records(), all_cells)))
         return 0
     if todo.todo:
-        line = announced(todo, args.force, with_settings(reference_records(), asked))
+        line = announced(todo, args.force, with_settings(reference_records(), all_cells))
         tell([line] if line else [])
 
     # The figures come first: if they cannot be written, this is known before the training.
     shown = drawings.draw(figures, store.root)
     launched = execute(todo, args.force, args.fail_fast, until)
-    for table, (chosen, numbers) in zip(tables, wanted, strict=True):
-        part = table.narrowed((c.row, c.column) for c in chosen) if args.only else table
-        shown[table.name] = stored.measured(part, chosen, numbers, known=todo.ended())
-    sys.stdout.write(written([shown[e.name] for e in every], look=looks()))
+    for table, (chosen, chosen_seeds) in zip(tables, by_table, strict=True):
+        shown_table = table.narrowed((c.row, c.column) for c in chosen) if args.only else table
+        shown[table.name] = stored.measured(shown_table, chosen, chosen_seeds, known=todo.ended())
+    sys.stdout.write(written([shown[exhibit.name] for exhibit in exhibits], look=looks()))
 
-    bad = unexpected(launched.outcomes, {t.name: t for t in tables})
-    tell(f"{o.task.cell} seed {o.seed} {o.status}: {o.reason}" for o in bad)
+    failed = unexpected(launched.outcomes, {table.name: table for table in tables})
+    tell(f"{o.task.cell} seed {o.seed} {o.status}: {o.reason}" for o in failed)
     if launched.stopped:
         raise Interrupted(launched.line)
     tell(
         told(todo, launched, args.minutes, "the same command", "the same command without --no-eval")
     )
-    return 1 if bad else 0
+    return 1 if failed else 0

@@ -96,7 +96,7 @@ def _moved(args: Namespace, trained: Trained, steps: int, means: bool) -> Tensor
     from vaebench.evaluation import traversal
 
     latents = 2 if args.manifold else args.traverse
-    images_and_latents = traversal.moved(
+    moved = traversal.moved(
         trained.model,
         trained.test_cases(),
         latents,
@@ -107,9 +107,7 @@ def _moved(args: Namespace, trained: Trained, steps: int, means: bool) -> Tensor
         means,
     )
 
-    named = ", ".join(
-        f"{i} ({float(images_and_latents.variances[i]):.3g})" for i in images_and_latents.latents
-    )
+    named = ", ".join(f"{i} ({float(moved.variances[i]):.3g})" for i in moved.latents)
     order = "upwards, rightwards" if args.manifold else "row by row"
     tell([f"latents {order}, with the variance of their posterior mean: {named}"])
-    return images_and_latents.images
+    return moved.images
