@@ -283,6 +283,8 @@ def _settings(
             inside = f"{at}presets.{preset.name}."
             yield from tag(f"{inside}set: ", special.set)
             yield from tag(f"{inside}columns.{column}: ", special.columns.get(column, ()))
+
+            # "*" stands for all columns of the row.
             for name in ("*", column):
                 yield from tag(
                     f"{inside}rows.{row}.{name}: ", special.rows.get(row, {}).get(name, ())
@@ -350,6 +352,7 @@ def _resolved(settings: tuple[Setting, ...], conf: str) -> dict[str, Any]:
             conf,
         )
 
+    # Sorted, so that the cache of ``sections`` finds the same choices in any order.
     config = overlay(sections(tuple(sorted(choices.items())), conf), values)
     check_cell(config)
     return config

@@ -58,6 +58,7 @@ def _figure(raw: dict[str, Any], at: str) -> Figure:
 
 
 def _table(raw: dict[str, Any], at: str) -> Table:
+    # Columns first, then rows: what comes later is checked against their names.
     columns = {}
     for key, value in mapping(raw.pop("columns", None), f"{at}: columns").items():
         columns[key] = _column(value, f"{at}: columns.{key}")

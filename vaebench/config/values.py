@@ -110,6 +110,7 @@ def _read(where: str, key: str, text: str) -> Any:
     raw = text.partition("=")[2]
     if key in PATHS:
         return None if raw == "null" else os.path.expanduser(raw)
+
     if "${" in raw:
         raise UserError(f"{where}{text}: interpolations have no part here; write the value itself")
 

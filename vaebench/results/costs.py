@@ -94,10 +94,11 @@ def stored_evaluation(store: Store, cell: Cell, kind: str = "") -> float | None:
 
 
 def reference_records() -> list[dict[str, Any]]:
-    """Return the runs of the shipped reference results: their costs, and by what they were made.
+    """Return a record for each run of the shipped reference results.
 
-    There is one record for each (key, seed); unknown numbers are None. Files that are not results
-    CSVs (curves) are left out. [] if this installation has no reference results.
+    A record has key and seed, the costs, and what the run was made for. Unknown numbers are None.
+    Files that are not results CSVs (curves) are left out. [] if this installation has no reference
+    results.
     """
     # A run has a line for each measure, and may be in the CSVs of several tables and presets. All
     # its lines have the same times.
@@ -138,7 +139,7 @@ def _budget(record: dict[str, Any], unit: str) -> float | None:
 
 
 def _alike(record: dict[str, Any], key: str, sizes_here: str, by_key: bool = False) -> bool:
-    """Whether an update of a run takes about as long.
+    """Whether an update of a recorded run takes about as long as one of the run ``key``.
 
     It does with the same data, model, objective and sizes. The first three are in the readable
     part of the key. Sizes are known from the settings or, with ``by_key``, from ``dims`` in the

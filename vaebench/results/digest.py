@@ -132,13 +132,14 @@ def lines(result: Mapping[str, Any]) -> list[str]:
 
 
 def cost(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a run has cost and what made it so, from its result.
+    """Return what a run has cost, and the settings that its cost depends on, from its result.
 
     A record that is such a digest already is returned as it is.
     """
     if "sizes" in record:
         return dict(record)
 
+    # Records from a CSV, and those of earlier versions, lack settings.
     config = record.get("config")
     train = (config or {}).get("train", {})
 
@@ -152,7 +153,7 @@ def cost(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sizes(config: Mapping[str, Any]) -> str:
-    """Return a name of what, besides data, model and objective, decides the time of an update.
+    """Return a hash of what, besides data, model and objective, decides how long an update takes.
 
     That is the model's settings without its real numbers, the objective's whole numbers (samples,
     sweeps, chains), and the batch.
@@ -169,7 +170,7 @@ def sizes(config: Mapping[str, Any]) -> str:
 
 
 def evaluation(config: Mapping[str, Any]) -> str:
-    """Return a name of how a run is evaluated; a setting that is left out is its default."""
+    """Return a hash of how a run is evaluated; a setting that is left out is its default."""
     return _short(canonical(asdict(EvalSettings.of(config["eval"]))))
 
 
@@ -194,7 +195,7 @@ def _number(measure: Measure) -> str:
 
 
 def code() -> str:
-    """Return a name of the code and the configuration that digests are made by.
+    """Return a hash of the code and the configuration that digests are made by.
 
     It changes when a file changes.
     """

@@ -23,15 +23,15 @@ from vaebench.settings.kinds import is_number
 IMPOSSIBLE = "impossible"
 NOT_FINITE = "not finite"
 ONE_CASE = "one case"
-"""Kinds of flags by which a number should not be quoted."""
+"""A number with a flag of one of these kinds should not be quoted."""
 
 DEAD_LAYER = "dead layer"
 BASELINE = "baseline"
-"""Kinds of flags by which a model or its training is not what it seems to be; the
-number itself is right."""
+"""With a flag of one of these kinds, a model or its training is not what it seems to be. The number
+itself is right."""
 
 ANNEALING = "annealing"
-"""Kind of flag by which an annealed estimate has not converged."""
+"""Kind of flag of an annealed estimate that has not converged."""
 
 OF_ANNEALING = ("ess", "chains", "gap", "gap_error")
 """Keys in ``extra`` of an annealed measure: the effective number of chains, their number, and by
@@ -41,8 +41,8 @@ OF_LOG_Z = ("log_z_ess", "log_z_chains", "log_z_gap", "log_z_gap_error")
 """The same keys of a measure that contains an annealed log Z; they are about log Z."""
 
 UNKNOWN_WORDS = "unknown words"
-"""Kind of flag by which a number hardly tells of the text: most words that it was measured on are
-<unk>."""
+"""Kind of flag of a number that says little about the text, because many of the words that it was
+measured on are <unk>."""
 
 LOST = (IMPOSSIBLE, NOT_FINITE)
 """Values with such a flag enter no mean."""
@@ -86,8 +86,7 @@ MOST_UNKNOWN = 0.2
 """Share of unknown words above which a score says little about documents."""
 
 UNKNOWN = "unknown"
-"""Key in ``extra`` of a measure of documents: the share of their words
-that the vocabulary lacks."""
+"""Key in ``extra`` of a measure of documents: the share of words that the vocabulary lacks."""
 
 OUTSIDE = "train_baseline_outside"
 """Key in a curve: the share of updates in which a baseline's prediction was far outside the

@@ -30,7 +30,7 @@ from vaebench.work.steps import steps
 log = logging.getLogger(__name__)
 
 LARGE = 1000
-"""Number of runs in a store from which the cache is worth its file."""
+"""Least number of runs in a store for which the cache is written to a file."""
 
 SETTLED = 2_000_000_000
 """Nanoseconds after which any further change of a file shows in its time. What changed more
@@ -167,12 +167,12 @@ class Index:
     def others(
         self, table: str, known: set[str]
     ) -> list[tuple[str, tuple[str, ...], int, tuple[str, ...]]]:
-        """Return preset, changes, number and rows of a table's runs that are not ``known``.
+        """Return the runs of a table whose keys are not ``known``, grouped by their settings.
 
-        ``known`` has keys of runs.
+        Each group has its preset, its changes, the number of runs, and the rows they belong to.
         """
         self._folders()
-        rows_of: dict[tuple[str, str], list[str]] = {}
+        rows_of: dict[tuple[str, str], list[str]] = {}  # (preset, changes) -> a row for each run
         runs = self._db.execute(
             "select key, row, preset, changes from runs where tbl = ? order by key, seed", (table,)
         )
@@ -213,9 +213,9 @@ class Index:
 
     @_question
     def costs(self, keys: Collection[str]) -> list[dict[str, Any]]:
-        """Return ``digest.cost`` of all runs that train as one of these keys does.
+        """Return ``digest.cost`` of the runs whose data, model and objective are in one of the keys.
 
-        These are the runs with the same data, model and objective.
+        These are the readable parts of a key.
         """
         self._folders()
         recorded: list[dict[str, Any]] = []
@@ -276,7 +276,12 @@ class Index:
             )
 
     def _results(self, where: str = "", among: tuple[str, ...] = ()) -> None:
-        """Read the results that have changed, of the runs that a condition picks."""
+        """Read the results that have changed.
+
+        Args:
+            where: An SQL condition that picks runs; empty for all.
+            among: The values of its placeholders.
+        """
         # Plain text instead of a Path for each run, of which there may be very many.
         root = os.fspath(self.store.root)
         stale = []  # (key, seed, time, size) of the results to read
@@ -295,7 +300,7 @@ class Index:
 
         now = time.time_ns()
         for key, seed, changed, size in stale:
-            # Too recent to be trusted: without a time it is read again the next time.
+            # Too recent to be trusted (see SETTLED): without a time it is read again the next time.
             if changed is not None and now - changed < SETTLED:
                 changed = None
 

@@ -175,6 +175,7 @@ def _link(draft: Path, path: Path) -> bool:
         # what the first one did.
         return draft.stat().st_nlink > 1 and path.exists() and path.samefile(draft)
     except OSError as e:
+        # These mean that the file system has no hard links, or allows no more of them.
         if e.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
             raise
         return _create(draft, path)
@@ -224,6 +225,8 @@ def _break_stale(path: Path, draft: Path) -> None:
     # would break the new lock of the first one.
     breaking = path.with_name(f"{NAME}.breaking")
     if not _link(draft, breaking):
+        # If the other one takes too long, it was killed while it broke the lock. Its file is
+        # removed for the next attempt; this one gives up in any case.
         with contextlib.suppress(OSError):
             if _age(breaking, draft) > BREAK_SECONDS:
                 _remove(breaking, _holder_of(breaking), draft)

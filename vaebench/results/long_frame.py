@@ -31,8 +31,8 @@ FLAG = "bool"
 NUMBER = "float64"
 WHOLE = "Int64"
 SEED = "int64"
-"""Column types of the long frame: a WHOLE may be missing, a NUMBER is NaN when
-missing, a TEXT is empty."""
+"""Column types of the long frame: a WHOLE may be missing, a NUMBER is NaN when missing, a TEXT is
+empty."""
 
 COLUMNS = {
     **dict.fromkeys(("table", "row", "column", "preset", "label"), TEXT),

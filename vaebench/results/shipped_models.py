@@ -42,6 +42,7 @@ def names_and_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
         if any("=" in word for word in words)
         else set()
     )
+    # No key of a setting has a blank or a slash in it: these are names of rows, and paths.
     settings = [
         word
         for word in words

@@ -60,7 +60,8 @@ class Measure:
     flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        # A stored measure is a plain dict, whose signature is a text.
+        # A stored measure is a plain dict, whose signature is a text. The class is frozen, so the
+        # field is set past its own __setattr__.
         object.__setattr__(self, "signature", Protocol(self.signature))
         if self.error_kind not in ERROR_KINDS:
             raise ValueError(f"error_kind {self.error_kind!r}: allowed: {', '.join(ERROR_KINDS)}")

@@ -44,6 +44,7 @@ def run(args: Namespace) -> int:
         f"{'std. error':>10}  {'z':>6}  worst"
     )
 
+    # Lines are printed as they are measured: the whole check takes up to a minute.
     differing = count = 0
     for line in check.run(device):
         count += 1

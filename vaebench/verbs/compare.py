@@ -77,6 +77,7 @@ def run(args: Namespace) -> int:
     sides = recorded.read_pair(args.a, args.b)
     if args.only:
         sides = recorded.narrowed_alike(sides, args.only)
+
     a, b = sides
     result = compare.compare(a, b, args.tol, args.ignore_protocol, args.common)
     sys.stdout.write(compare.render(result, streams.width()))

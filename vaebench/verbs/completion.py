@@ -62,6 +62,7 @@ def _plain_line(parser: ArgumentParser) -> dict[str, str]:
         for option, action in sub_parser._option_string_actions.items()
         if action.nargs == 0
     }
+    # words[0] is the program, words[1] the verb.
     value_expected = bool(words) and words[-1].startswith("-") and words[-1] not in flags
     first_option = next((i for i, w in enumerate(words) if i >= 2 and w.startswith("-")), None)
     if (
@@ -98,12 +99,15 @@ def _sub_parsers(parser: ArgumentParser) -> dict[str, ArgumentParser]:
 def _attach(parser: ArgumentParser) -> None:
     """Offer overrides, and rows and columns, wherever a verb takes them."""
 
-    def only(prefix: str, **_: Any) -> list[str]:
+    def rows_and_columns(prefix: str, **_: Any) -> list[str]:
         return completions.entries(prefix, os.environ.get("COMP_LINE", ""))
 
-    completers = {"overrides": lambda prefix, **_: completions.overrides(prefix), "only": only}
-    for sub in _sub_parsers(parser).values():
-        _attach(sub)
+    completers = {
+        "overrides": lambda prefix, **_: completions.overrides(prefix),
+        "only": rows_and_columns,
+    }
+    for sub_parser in _sub_parsers(parser).values():
+        _attach(sub_parser)
     for action in parser._actions:
         if action.dest in completers and not hasattr(action, "completer"):
             completes(action, completers[action.dest])

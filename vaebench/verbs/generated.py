@@ -1,6 +1,6 @@
 """What ``sample`` and ``reconstruct`` share.
 
-This is how words are chosen for documents, and the check for options that do not fit a run.
+They decode documents in the same ways, and refuse options that do not fit a run.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    # Without the name of a list, as in ``vaebench ls run.results=DIR``, the first word is an override.
+    # In ``vaebench ls run.results=DIR`` no list is named, and the first word is an override.
     what = args.what
     overrides = args.overrides
     if "=" in what:

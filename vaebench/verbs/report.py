@@ -71,6 +71,7 @@ def run(args: Namespace) -> int:
     # Figures of formulas alone: they take no settings of runs.
     if not tables:
         nothing_to_set(exhibits, selection.overrides, args)
+
     measured = (
         (_from_files if args.sources else _from_runs)(tables, selection, args) if tables else []
     )
@@ -107,6 +108,7 @@ def _from_files(tables: list[Table], selection: Selection, args: Namespace) -> l
         else None
     )
     files = recorded.read_files(args.sources, selection.tables, preset)
+
     measured = []
     for table in tables:
         entries = picked(table, args.only) if args.only else None
@@ -123,6 +125,8 @@ def _from_runs(tables: list[Table], selection: Selection, args: Namespace) -> li
 
     preset = catalogue.load_preset(selection.preset)
     chosen = [cells(table, preset, selection.overrides, args.only) for table in tables]
+
+    # With --only the table is cut down to the chosen entries, so that it shows no empty rows.
     measured = []
     for table, cells_of_table in zip(tables, chosen, strict=True):
         part = table.narrowed((c.row, c.column) for c in cells_of_table) if args.only else table

@@ -78,7 +78,8 @@ def run(args: Namespace) -> int:
         value_of = nothing_to_set(figures, selection.overrides, args)
         return drawings.draw_only(figures, results_root(value_of.get("run.results")), args.dry_run)
 
-    # What is done already, and what is left to do.
+    # What is done already, and what is left to do. For each table its cells and seeds. All cells
+    # have the same run.results: the user's or the default.
     by_table = [
         (cells(table, preset, selection.overrides, args.only), seeds(table, preset, args.seeds))
         for table in tables
@@ -93,6 +94,7 @@ def run(args: Namespace) -> int:
         drawings.would_draw(figures, store.root)
         print(describe(todo, args.force, with_settings(reference_records(), all_cells)))
         return 0
+
     if todo.todo:
         line = announced(todo, args.force, with_settings(reference_records(), all_cells))
         tell([line] if line else [])

@@ -89,7 +89,10 @@ def blocks() -> bool:
 
 
 def release(stream: Any) -> None:
-    """Drop what waits in a stream that takes nothing; Python would report it again at its exit."""
+    """Drop the buffered text of a stream that cannot be written.
+
+    Otherwise Python would try to write it once more when it exits, and report the failure again.
+    """
     # The descriptor now leads to the null device, which takes all that is flushed later.
     with contextlib.suppress(OSError, ValueError, AttributeError):
         descriptor = stream.fileno()
