@@ -60,6 +60,7 @@ def _check_links(table: Table) -> None:
 
     Such an entry is missing, measures something else, or is itself trained by another one.
     """
+    # ``_exhibit`` instead of ``load``, which would check the links of those tables in turn.
     other_tables = {
         name: _exhibit(name)
         for name in dict.fromkeys(entry.table for entry in table.links.values())
@@ -86,6 +87,8 @@ def _check_links(table: Table) -> None:
 
 def _exhibit(name: str) -> Table | Figure:
     """Return a table without checking what it names in other files."""
+    # The ledger is taken out because its shared entries are in conf/ledger/; all other shared
+    # entries are settings.
     raw = load_yaml("table", name)
     ledger = raw.pop("ledger", None)
     at = f"table {name}: "

@@ -185,6 +185,7 @@ def run_key(config: dict[str, Any]) -> str:
     dims = "-".join(str(d) for d in model.get("dims", []))
 
     def named(sizes: str) -> str:
+        # A slash would make a folder.
         parts = [config["data"]["name"], model["name"] + sizes, config["objective"]["name"], digest]
         return "-".join(p.replace("/", "_") for p in parts if p)
 

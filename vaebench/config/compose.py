@@ -239,6 +239,8 @@ def _label(
     trained, by_preset, by_paper = (canonical(identity(c)) for c in (config, as_preset, as_paper))
     if trained == by_paper:
         return ""
+
+    # A preset may change nothing in this cell. Its label would then say something untrue.
     parts = [label] if label and by_preset != by_paper else []
     if trained != by_preset:
         parts.append("modified")
@@ -291,7 +293,7 @@ def _settings(
                 )
 
         yield from user
-        yield at, f"recipe={table.recipe}"
+        yield at, f"recipe={table.recipe}"  # last, so that nothing above changes it
 
     return tuple(all_of())
 

@@ -57,6 +57,7 @@ def section_of(group: str, name: str, conf: str) -> dict[str, Any]:
     except (YAMLError, UnicodeDecodeError) as e:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(e).split())}") from None
 
+    # An option is read without the rest of the configuration, which an interpolation may refer to.
     if "${" in str(section):
         raise UserError(f"{path}: interpolations have no part here; write the values themselves")
     if not isinstance(section, dict) or "defaults" in section:

@@ -50,6 +50,7 @@ def _figure(raw: dict[str, Any], at: str) -> Figure:
             raise UserError(
                 f"{at}: {key}: a drawn figure trains nothing and has none; leave it out"
             )
+
     figure: Figure = _build(Figure, raw, at)
     _check_texts(figure, ("title", "paper", "where"), at)
     if not isinstance(figure.drawn, str) or not figure.drawn:
@@ -103,6 +104,8 @@ def _check_scalars(table: Table, at: str) -> None:
         raise UserError(f"{at}: figure {table.figure!r}: {nearest(str(table.figure), PLOTS)}")
     if type(table.recipe) is not int or table.recipe < 1:
         raise UserError(f"{at}: recipe: expected a whole number from 1, found {table.recipe!r}")
+
+    # One run has no standard deviation.
     runs = table.published_runs
     if runs is not None and (type(runs) is not int or runs < 2):
         raise UserError(
@@ -138,31 +141,40 @@ def _row(value: Any, columns: dict[str, Column], where: str) -> Row:
     trained = value.get("columns")
     if trained is not None:
         value["columns"] = _strings(trained, f"{where}.columns")
-        for c in value["columns"]:
-            if c not in columns:
-                raise UserError(f"{where}.columns: unknown column {c!r}: {nearest(c, columns)}")
+        for column in value["columns"]:
+            if column not in columns:
+                raise UserError(
+                    f"{where}.columns: unknown column {column!r}: {nearest(column, columns)}"
+                )
 
     entries = mapping(value.get("entries"), f"{where}.entries")
-    value["entries"] = {c: _strings(v, f"{where}.entries.{c}") for c, v in entries.items()}
-    for c in entries:
-        if c not in (columns if trained is None else trained):
+    value["entries"] = {
+        column: _strings(texts, f"{where}.entries.{column}") for column, texts in entries.items()
+    }
+    for column in entries:
+        if column not in (columns if trained is None else trained):
             raise UserError(
-                f"{where}.entries: {c!r} is not trained here: {nearest(c, trained or columns)}"
+                f"{where}.entries: {column!r} is not trained here: "
+                f"{nearest(column, trained or columns)}"
             )
 
+    # Not checked against the columns, because columns of the literature are named only here.
     value["published"] = mapping(value.get("published"), f"{where}.published")
-    for c, number in value["published"].items():
+    for column, number in value["published"].items():
         if number is not None and not is_number(number):
-            raise UserError(f"{where}.published.{c}: expected a number or null, found {number!r}")
+            raise UserError(
+                f"{where}.published.{column}: expected a number or null, found {number!r}"
+            )
 
     value["spread"] = mapping(value.get("spread"), f"{where}.spread")
-    for c, number in value["spread"].items():
-        if value["published"].get(c) is None:
+    for column, number in value["spread"].items():
+        if value["published"].get(column) is None:
             raise UserError(
-                f"{where}.spread: {c!r} has no published number: {nearest(c, value['published'])}"
+                f"{where}.spread: {column!r} has no published number: "
+                f"{nearest(column, value['published'])}"
             )
         if not is_number(number) or number < 0:
-            raise UserError(f"{where}.spread.{c}: expected a number from 0, found {number!r}")
+            raise UserError(f"{where}.spread.{column}: expected a number from 0, found {number!r}")
 
     if not isinstance(value.get("diverges", False), bool):
         raise UserError(f"{where}.diverges: expected true or false, found {value['diverges']!r}")
@@ -174,22 +186,26 @@ def _row(value: Any, columns: dict[str, Column], where: str) -> Row:
 def _links(row: dict[str, Any], columns: dict[str, Column], where: str) -> dict[str, Entry]:
     """Return the entries of other tables that train those of a row, by column."""
     links = {}
-    for c, place in mapping(row.get("trained_by"), f"{where}.trained_by").items():
-        here = f"{where}.trained_by.{c}"
+    for column, place in mapping(row.get("trained_by"), f"{where}.trained_by").items():
+        here = f"{where}.trained_by.{column}"
         trained = row.get("columns")
-        if c not in (columns if trained is None else trained):
+        if column not in (columns if trained is None else trained):
             raise UserError(
-                f"{here}: not trained here: {nearest(c, columns if trained is None else trained)}"
+                f"{here}: not trained here: "
+                f"{nearest(column, columns if trained is None else trained)}"
             )
-        if row["set"] or columns[c].set or c in row["entries"]:
+        # The entry has all settings of the other table, so any given here would have no effect.
+        if row["set"] or columns[column].set or column in row["entries"]:
             raise UserError(
                 f"{here}: settings are those of the other table; this row and this column have none"
             )
-        links[c] = _build(Entry, place, here)
-        for f in fields(Entry):
-            if not isinstance(getattr(links[c], f.name), str):
+
+        links[column] = _build(Entry, place, here)
+        for field in fields(Entry):
+            if not isinstance(getattr(links[column], field.name), str):
                 raise UserError(
-                    f"{here}.{f.name}: expected a name, found {getattr(links[c], f.name)!r}"
+                    f"{here}.{field.name}: expected a name, "
+                    f"found {getattr(links[column], field.name)!r}"
                 )
     return links
 
@@ -202,25 +218,30 @@ def _table_preset(
     value["seeds"] = _seeds(value.get("seeds"), where)
 
     per_column = mapping(value.get("columns"), f"{where}.columns")
-    value["columns"] = {c: _strings(v, f"{where}.columns.{c}") for c, v in per_column.items()}
+    value["columns"] = {
+        column: _strings(texts, f"{where}.columns.{column}") for column, texts in per_column.items()
+    }
     value["rows"] = {
-        r: {
-            c: _strings(v, f"{where}.rows.{r}.{c}")
-            for c, v in mapping(entry, f"{where}.rows.{r}").items()
+        row: {
+            column: _strings(texts, f"{where}.rows.{row}.{column}")
+            for column, texts in mapping(per_row, f"{where}.rows.{row}").items()
         }
-        for r, entry in mapping(value.get("rows"), f"{where}.rows").items()
+        for row, per_row in mapping(value.get("rows"), f"{where}.rows").items()
     }
 
-    for c in value["columns"]:
-        if c not in columns:
-            raise UserError(f"{where}.columns: unknown column {c!r}: {nearest(c, columns)}")
-    for r, entry in value["rows"].items():
-        if r not in rows:
-            raise UserError(f"{where}.rows: unknown row {r!r}: {nearest(r, rows)}")
-        for c in entry:
-            if c != "*" and c not in columns:
+    for column in value["columns"]:
+        if column not in columns:
+            raise UserError(
+                f"{where}.columns: unknown column {column!r}: {nearest(column, columns)}"
+            )
+    for row, per_row in value["rows"].items():
+        if row not in rows:
+            raise UserError(f"{where}.rows: unknown row {row!r}: {nearest(row, rows)}")
+        for column in per_row:
+            if column != "*" and column not in columns:
                 raise UserError(
-                    f"{where}.rows.{r}: unknown column {c!r}: {nearest(c, [*columns, '*'])}"
+                    f"{where}.rows.{row}: unknown column {column!r}: "
+                    f"{nearest(column, [*columns, '*'])}"
                 )
 
     return _build(TablePreset, value, where)

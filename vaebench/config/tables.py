@@ -166,6 +166,7 @@ def short_paper(paper: str) -> str:
     names = [name.strip() for name in re.split(r",|&", authors)]
     if len(names) > 2:
         authors = f"{names[0]} et al."
+
     name, colon, _ = (title or "").partition(":")
     return ", ".join(part for part in (f"{authors} {year}", name if colon else "") if part)
 

@@ -139,6 +139,8 @@ def merged(stored: Sequence[str], more: Iterable[str]) -> tuple[str, ...]:
 def _not_finite(measure: Measure) -> tuple[str, str] | None:
     if math.isfinite(measure.value):
         return None
+
+    # {"cases": how many, "first": position of the first}; see estimators.outlier.
     cases = measure.extra.get("not_finite")
     if not isinstance(cases, dict):
         return NOT_FINITE, "the value is no number"
@@ -191,6 +193,7 @@ def _one_case(measure: Measure) -> tuple[str, str] | None:
 
     This was either noticed at the evaluation or follows from the spread over examples.
     """
+    # {"case": position, "value", "shift": by how much it moves the mean}; see estimators.outlier.
     case = measure.extra.get("one_case")
     spread = measure.extra.get("spread")  # the standard error of the mean over examples
 
@@ -219,7 +222,7 @@ def _dead_layer(measure: Measure) -> tuple[str, str] | None:
 
     A model without data to learn from is excepted: its latents have nothing to carry.
     """
-    layers = measure.extra.get("layers")
+    layers = measure.extra.get("layers")  # the KL of each layer, in nats
     data = _data(measure)
     if measure.name != "kl" or not isinstance(layers, list) or data is None or data.empty:
         return None

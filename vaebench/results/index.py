@@ -158,9 +158,9 @@ class Index:
         """
         self._folders()
         self._results()
-        what = "key, seed, status, updates, about, line"
+        columns = "key, seed, status, updates, about, line"
         return self._db.execute(
-            f"select {what} from runs where status is not null order by key, seed"
+            f"select {columns} from runs where status is not null order by key, seed"
         ).fetchall()
 
     @_question
@@ -213,9 +213,9 @@ class Index:
 
     @_question
     def costs(self, keys: Collection[str]) -> list[dict[str, Any]]:
-        """Return ``digest.cost`` of the runs whose data, model and objective are in one of the keys.
+        """Return ``digest.cost`` of the runs with the same data, model and objective as a key.
 
-        These are the readable parts of a key.
+        These three are the readable part of a key.
         """
         self._folders()
         recorded: list[dict[str, Any]] = []
@@ -258,6 +258,7 @@ class Index:
         """Read the notes of a folder's runs, and keep ``changed`` as the folder's time."""
         folder = self.store.root / key
         seeds = seeds_in(folder)
+
         self._db.execute("insert or replace into folders values (?, ?)", (key, changed))
         for (seed,) in self._db.execute("select seed from runs where key = ?", (key,)).fetchall():
             if seed not in seeds:
@@ -305,6 +306,7 @@ class Index:
                 changed = None
 
             # A run without a readable result keeps no time either, so it is read again each time.
+            # Without a status it is no part of a listing.
             facts = self._result(key, seed)
             values = (changed, size) if facts else (None, None)
             self._db.execute(

@@ -42,6 +42,7 @@ def names_and_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
         if any("=" in word for word in words)
         else set()
     )
+
     # No key of a setting has a blank or a slash in it: these are names of rows, and paths.
     settings = [
         word
@@ -75,6 +76,7 @@ def chosen(root: Path, words: Sequence[str], tables: Sequence[str]) -> list[Path
     """
     if words and words[0] in tables and not (root / words[0]).exists():
         return [of_entry(words)]
+
     check_table(root, words, tables)
     folders = [path for word in words for path in _named(root, word)]
     return list(dict.fromkeys(folders))
@@ -137,16 +139,16 @@ def of_entry(words: Sequence[str]) -> Path:
     Raises UserError if there is none, or several.
     """
     names = {path: _called(path) for path in runs()}
-    fits = [path for path, name in names.items() if name[: len(words)] == tuple(words)]
-    if len(fits) == 1:
-        return fits[0]
+    matches = [path for path, name in names.items() if name[: len(words)] == tuple(words)]
+    if len(matches) == 1:
+        return matches[0]
 
     shipped_here = "; ".join(dict.fromkeys(map(quoted, names.values())))
     typed = " ".join(words)
     if not shipped_here:
         raise UserError(f"{typed}: this installation ships no models")
-    if fits:
-        candidates = "; ".join(quoted(names[path]) for path in fits)
+    if matches:
+        candidates = "; ".join(quoted(names[path]) for path in matches)
         raise UserError(f"{typed}: several shipped models of that name: allowed: {candidates}")
     raise UserError(
         f"{typed}: no shipped model of that name: allowed: {shipped_here}; or a name that "

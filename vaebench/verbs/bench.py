@@ -43,6 +43,8 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     value_of = only_keys(args.overrides, ["run.device", "run.threads"], "bench")
     device_name = KINDS["run.device"].check("run.device", value_of.get("run.device", "auto"))
+
+    # Text that is no number is passed on, so that the line of the error shows it.
     threads_text = value_of.get("run.threads", "1")
     threads = KINDS["run.threads"].check(
         "run.threads", int(threads_text) if threads_text.isdecimal() else threads_text

@@ -47,6 +47,7 @@ def run(args: Namespace) -> int:
     from vaebench.running.progress import Progress
     from vaebench.running.reevaluate import asked_for, each_case
 
+    # One run that fails does not keep the others from being evaluated.
     failed: list[UserError] = []
 
     def others_go_on(error: UserError) -> None:

@@ -109,6 +109,7 @@ def _refuse_by_settings(args: Namespace, config: Mapping[str, Any]) -> None:
     Raises:
         UserError: If an option does not fit; the line names it.
     """
+    # What cannot be foreseen is checked when the run is loaded.
     kind_made = foreseen.makes(config)
     if kind_made is None:
         return

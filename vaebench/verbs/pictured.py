@@ -59,7 +59,7 @@ def show(x: Tensor, trained: Trained, output: Path | None) -> None:
         put("".join(f"{_line(bits)}\n" for bits in x), output)
         return
 
-    across = max(min(len(x), 10), math.isqrt(len(x)))
+    across = max(min(len(x), 10), math.isqrt(len(x)))  # images in a row
     draw(rows_of(_images(x, trained), across), output)
 
 

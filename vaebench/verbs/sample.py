@@ -61,6 +61,7 @@ def run(args: Namespace) -> int:
         put(written_documents(documents, trained.splits), args.output)
         return 0
 
+    # Of OF_DOCUMENTS, "path" is an option of ``reconstruct`` alone.
     generated.no_documents(trained, args, ("how", "width", "longest"))
     if moved:
         output = args.output or Path("manifold.png" if args.manifold else "traversal.png")

@@ -77,6 +77,7 @@ def _write(tables: Sequence[Table], args: Namespace, root: Path) -> list[str]:
     from vaebench.site import build, sources
     from vaebench.work.steps import steps
 
+    # The presets are read once for all tables, from all runs of the store.
     presets = set() if args.sources else sources.presets_in(root)
     results = []
     for i in steps("tables read", len(tables)):
@@ -88,7 +89,6 @@ def _write(tables: Sequence[Table], args: Namespace, root: Path) -> list[str]:
         results.append(results_of_table)
 
     left_out = 0 if args.sources else sources.left_out(root, results)
-
     left_out_text = f"{counted(left_out, 'run')} with other settings or of other tables left out"
     if not any(len(result.frame) for result in results):
         where = ", ".join(args.sources) or str(root)
