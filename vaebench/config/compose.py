@@ -85,8 +85,8 @@ def cells(
         except _LeftOver as e:
             raise UserError(f"{row} / {column}: {e}") from None
         except NotOfOption as e:
-            which = f"{row} / {column}: " if len(entries) > 1 else ""
-            raise UserError(f"{which}{e}") from None
+            prefix = f"{row} / {column}: " if len(entries) > 1 else ""
+            raise UserError(f"{prefix}{e}") from None
 
         signature.check_measure(table.measure_of(column), config)
         _check_evaluation(config)

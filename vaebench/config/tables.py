@@ -240,6 +240,7 @@ class Table(Exhibit):
 
     def trained(self) -> list[tuple[str, str]]:
         """Return (row, column) of every cell that is trained here, in the order of the table."""
+        # columns: None means all, an empty tuple none (a row of the literature).
         return [
             (r, c)
             for r, row in self.rows.items()

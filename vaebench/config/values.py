@@ -59,6 +59,17 @@ def _place(config: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
 
 
 def _known_key(where: str, key: str, default_of: dict[str, Any], defaults: dict[str, Any]) -> None:
+    """Refuse a key that is no setting, with a line that says what was probably meant.
+
+    Args:
+        where: Place of the override; the line begins with it.
+        key: The dotted key.
+        default_of: All dotted keys, with their defaults.
+        defaults: The same as nested sections.
+
+    Raises:
+        UserError: If it is no setting.
+    """
     group = key.partition(".")[0]
     if group == "hydra":
         raise UserError(

@@ -39,6 +39,8 @@ def estimate(
     """
     key = cell.key
     sizes_here = sizes(cell.config)
+
+    # Another version of an option computes other numbers, in about the same time.
     keys = {run_key(version) for version in versions(cell.config)}
     updates = cell.train.updates
     unit = cell.train.unit

@@ -13,6 +13,7 @@ def is_current(cell: Cell, measure: Measure) -> bool:
     That is with the same data, split, points and samples. If its setting asks for no samples, no
     number by samples is.
     """
+    # Taken with samples at a time when the setting asked for some.
     if "samples" in measure.signature.parts and turned_off(cell.config, measure.name):
         return False
     protocol = signature(cell.config, measure.name, samples_of(cell.config, measure.name))

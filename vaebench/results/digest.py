@@ -52,7 +52,7 @@ def evaluations(measures: Iterable[Measure]) -> list[tuple[str, list[Measure]]]:
     last, under 'training'.
     """
     # Sorting keeps the order within each kind and puts what was measured during training last.
-    groups: dict[str, list[Measure]] = {"": []}
+    groups: dict[str, list[Measure]] = {"": []}  # what they were taken on -> measures
     for measure in sorted(measures, key=_of_training):
         groups.setdefault(
             measure.signature.taken_on(math.nan if measure.points is None else measure.points), []

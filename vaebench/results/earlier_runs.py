@@ -54,13 +54,13 @@ def found_outdated(store: Store, wanted: Mapping[str, Container[int] | None]) ->
     ]
     if not folders:
         return ""
-    which = (
+    subject = (
         f"{folders[0]} holds a run"
         if len(folders) == 1
         else f"{store.root} holds {len(folders)} runs"
     )
     return (
-        f"{which} of these under an earlier name; rename with: vaebench rekey "
+        f"{subject} of these under an earlier name; rename with: vaebench rekey "
         f"run.results={store.root}"
     )
 

@@ -233,8 +233,11 @@ def _dead_layer(measure: Measure) -> tuple[str, str] | None:
     if len(layers) == 1:
         return DEAD_LAYER, f"the latents carry less than {LEAST_KL:g} nat"
 
-    which = f"layer{'s' if len(dead) > 1 else ''} {', '.join(map(str, dead))} of {len(layers)}"
-    return DEAD_LAYER, f"{which} carr{'y' if len(dead) > 1 else 'ies'} less than {LEAST_KL:g} nat"
+    named = f"layer{'s' if len(dead) > 1 else ''} {', '.join(map(str, dead))} of {len(layers)}"
+    return (
+        DEAD_LAYER,
+        f"{named} carr{'y' if len(dead) > 1 else 'ies'} less than {LEAST_KL:g} nat",
+    )
 
 
 def _annealing(measure: Measure) -> tuple[str, str] | None:
@@ -263,9 +266,9 @@ def _unconverged(measure: Measure, keys: Sequence[str], of: str = "") -> list[st
     if is_number(ess) and is_number(chains) and ess < LEAST_SHARE * chains:
         reasons.append(f"the effective number of chains{of} is {ess:.1f} of {chains:,}")
     if is_number(gap) and is_number(error) and abs(gap) - SIGMAS * error > MOST_GAP:
-        what = "log p(x)" if measure.name == "ais_nll" else "log Z"
-        where = " on cases that the model made" if measure.name == "ais_nll" else ""
-        reasons.append(f"from below and from above {what} differs by {gap:.2f} nats{where}")
+        quantity = "log p(x)" if measure.name == "ais_nll" else "log Z"
+        on_which = " on cases that the model made" if measure.name == "ais_nll" else ""
+        reasons.append(f"from below and from above {quantity} differs by {gap:.2f} nats{on_which}")
 
         # Estimates from below hardly ever exceed log Z. If one exceeds the estimate from above,
         # the latter is the wrong one.

@@ -354,10 +354,11 @@ def opened(store: Store, known: Results | None = None) -> Iterator[Index]:
 
 
 def _removed(file: Path, why: Exception) -> bool:
-    """Remove the file of a cache if an error says that it is damaged, and return whether it does.
+    """Remove the file of a cache if an error means that it is damaged. Returns whether it does.
 
-    It may also say that the file is in use, or that the disk is full.
+    Other errors mean that the file is in use, or that the disk is full.
     """
+    # sqlite3.OperationalError, a subclass, is raised for all that is no fault of the file.
     damaged = isinstance(why, sqlite3.DatabaseError) and not isinstance(
         why, sqlite3.OperationalError
     )

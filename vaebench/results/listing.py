@@ -20,6 +20,7 @@ def runs(store: Store) -> list[tuple[object, ...]]:
 
     rows: list[tuple[object, ...]] = [("RUN", "SEED", "STATUS", "UPDATES", "OF", "MEASURES")]
     for key, seed, status, updates, about, line in lines:
+        # A run in training has no result yet; its curve says how far it is.
         updates_made = _validated(store, key, seed) if updates is None else updates
         rows.append(
             (key, seed, status, "-" if updates_made is None else f"{updates_made:,}", about, line)
@@ -39,6 +40,7 @@ def shipped() -> list[tuple[object, ...]]:
     A line has table and row as they are typed, preset, seed, updates and measures.
     """
     place = shipped_models.folder()
+    # (key, seed) -> its line
     line_of_run = {(line[0], line[1]): line for line in runs(Store(place))} if place else {}
 
     rows: list[tuple[object, ...]] = [("MODEL", "PRESET", "SEED", "UPDATES", "MEASURES")]

@@ -345,8 +345,8 @@ def _this_process() -> Holder:
 
 def _is_of_here(holder: Holder) -> bool:
     """Whether the holder's process number is one of the system here."""
-    here = _this_process()
-    return (holder.host, holder.space) == (here.host, here.space)
+    this_process = _this_process()
+    return (holder.host, holder.space) == (this_process.host, this_process.space)
 
 
 def _alive(holder: Holder) -> bool:

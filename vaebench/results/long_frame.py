@@ -236,7 +236,7 @@ def read_csv(path: Path | str) -> pd.DataFrame:
 def lacking(header: Iterable[str]) -> list[str]:
     """Return the columns that ``header`` lacks and that every results CSV must have.
 
-    They are those of this version without the ones that earlier versions lack.
+    Those of LATER may be missing.
     """
     present = set(header)
     return [name for name in COLUMNS if name not in present and name not in LATER]

@@ -48,11 +48,11 @@ def outdated(store: Store) -> Iterator[Outdated]:
 
     Runs that cannot be read are skipped.
     """
-    known = known_options()
+    options = known_options()
     for folder in _folders(store):
         for place in sorted(folder.glob("seed-*")):
             seed = seed_of(place)
-            key = present_key(place, known)
+            key = present_key(place, options)
             if seed is not None and key is not None:
                 yield Outdated(place, seed, key)
 
@@ -91,6 +91,7 @@ def rekey(store: Store, found: Outdated) -> str:
     piece. After a kill at any point the run is still found, by ``outdated`` or by its key, and the
     same call completes the work.
     """
+    # The place is the same if only an option inside has an earlier name.
     new_place = store.run_dir(found.key, found.seed)
     try:
         with store.lock(found.folder.parent.name, found.seed):
@@ -114,14 +115,14 @@ def rekey(store: Store, found: Outdated) -> str:
 
 def _rewrite(found: Outdated) -> None:
     """Put the present names into the two files of a run that hold its configuration."""
-    known = known_options()
+    options = known_options()
     for name in (run_files.NOTE, run_files.RESULT):
         path = found.folder / name
         content = _read(path)
         if content is None or not is_config(content.get("config")):
             continue
 
-        renamed = {**content, "config": with_present_names(content["config"], known)}
+        renamed = {**content, "config": with_present_names(content["config"], options)}
         if "key" in content:
             renamed["key"] = found.key
         if renamed != content:
@@ -134,6 +135,7 @@ def _free(store: Store, found: Outdated) -> bool:
 
     Raises Busy if another process holds it.
     """
+    # Held for a moment, to learn that no other process works on a run of the present name.
     new_place = store.run_dir(found.key, found.seed)
     with store.lock(found.key, found.seed):  # makes the folder
         if {p.name for p in new_place.iterdir()} - {lock.NAME}:

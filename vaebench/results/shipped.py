@@ -53,10 +53,10 @@ def files(tables: Collection[str], presets: Collection[str] | None = None) -> li
     chosen = [(t, p) for t in presets_of for p in presets_of[t] if presets is None or p in presets]
     if not chosen:
         recorded = sorted({preset for several in presets_of.values() for preset in several})
-        given = ", ".join(sorted(presets or ()))
+        asked_presets = ", ".join(sorted(presets or ()))
         raise UserError(
-            f"{WORD}: no results of {', '.join(tables)} with preset={given}: "
-            f"{nearest(given, recorded)}"
+            f"{WORD}: no results of {', '.join(tables)} with preset={asked_presets}: "
+            f"{nearest(asked_presets, recorded)}"
         )
     return [results / f"{table}-{preset}.csv" for table, preset in chosen]
 

@@ -101,12 +101,12 @@ def one(root: Path, words: Sequence[str], tables: Sequence[str]) -> Path:
 
 
 def check_table(root: Path, words: Sequence[str], tables: Sequence[str]) -> None:
-    """Refuse words of which the first names nothing but is similar to the name of a table.
+    """Refuse words if the first one names nothing but resembles the name of a table.
 
     The arguments are those of ``chosen``.
 
     Raises:
-        UserError: If it is similar to a table and not more so to a run; the line names the table.
+        UserError: If it resembles a table, and no run more than that. The line names the table.
     """
     first = words[0] if words else ""
     if first in tables or "/" in first:
@@ -138,7 +138,7 @@ def of_entry(words: Sequence[str]) -> Path:
 
     Raises UserError if there is none, or several.
     """
-    names = {path: _called(path) for path in runs()}
+    names = {path: _called(path) for path in runs()}  # folder -> (table, row, column)
     matches = [path for path, name in names.items() if name[: len(words)] == tuple(words)]
     if len(matches) == 1:
         return matches[0]

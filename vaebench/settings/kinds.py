@@ -229,6 +229,7 @@ def like(default: Any) -> SettingKind:
     if default is None:
         return or_null(any_number())
     if isinstance(default, list):
+        # The first value tells the kind of all.
         return several(like(default[0])) if default else several(anything(), words="a list")
 
     # By the exact type: isinstance would take true for a whole number.

@@ -85,6 +85,7 @@ def sizes(key: str, values: Any, odd: bool = False) -> tuple[int, ...]:
 
     Raises UserError naming the setting ``key`` for anything else.
     """
+    # Anything that is no list is kept as it is for the line of the error.
     numbers = list(values) if isinstance(values, (list, tuple)) else values
     valid = isinstance(numbers, list) and all(
         type(n) is int and n > 0 and (n % 2 == 1 or not odd) for n in numbers

@@ -107,8 +107,8 @@ def nothing_to_set(
     setting, ``--only`` and ``--seeds`` raise UserError. A preset is allowed, as it changes nothing.
     """
     names = ", ".join(t.name for t in tables)
-    for option, given in (("--only", args.only), ("--seeds", args.seeds is not None)):
-        if given:
+    for option, is_given in (("--only", args.only), ("--seeds", args.seeds is not None)):
+        if is_given:
             raise UserError(
                 f"{names}: drawn from formulas, without rows, columns or seeds; leave out {option}"
             )

@@ -61,12 +61,12 @@ def run(args: Namespace) -> int:
         )
 
     if all(are_of_cases):
-        for option, given in (
+        for option, is_given in (
             ("--tol", args.tol is not None),
             ("--only", args.only),
             ("--common", args.common),
         ):
-            if given:
+            if is_given:
                 raise UserError(
                     f"{option}: for results files; files of cases are compared as a whole"
                 )

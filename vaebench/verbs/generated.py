@@ -57,9 +57,10 @@ def add_decoding(parser: ArgumentParser, how: str) -> None:
 
 
 def decoding(args: Namespace, how: str) -> Callable[[Trained], Decoding]:
-    """Return how words are chosen for documents, checked before anything is loaded.
+    """Return a function that says how the documents of a trained run are decoded.
 
-    If ``longest`` is not given, it is that of the data.
+    The options are checked at once, before anything is loaded. If ``longest`` is not given, it is
+    that of the data.
     """
     from vaebench.evaluation.generation import Decoding
 

@@ -51,8 +51,8 @@ def run(args: Namespace) -> int:
     value_of = only_keys(args.overrides, KEYS, "site")
     tables = _tables(value_of.get("table"))
     if args.sources and ("run.results" in value_of or args.samples):
-        what = "--samples" if args.samples else "run.results"
-        raise UserError(f"site --from: there are no runs to read; leave out {what}")
+        refused = "--samples" if args.samples else "run.results"
+        raise UserError(f"site --from: there are no runs to read; leave out {refused}")
     if args.output.exists() and not args.output.is_dir():
         raise UserError(f"--output {args.output}: not a folder")
 

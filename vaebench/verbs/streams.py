@@ -133,8 +133,8 @@ def _raise(stream: Any, error: Exception) -> None:
     if isinstance(error, BrokenPipeError):
         raise error
     closed = not isinstance(error, OSError) or error.errno == errno.EBADF
-    why = "it is closed" if closed else getattr(error, "strerror", "") or str(error)
-    raise OutputError(f"cannot write to the standard output: {why}") from None
+    reason = "it is closed" if closed else getattr(error, "strerror", "") or str(error)
+    raise OutputError(f"cannot write to the standard output: {reason}") from None
 
 
 def _drop(stream: Any, error: Exception) -> None:
