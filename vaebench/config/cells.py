@@ -133,6 +133,7 @@ def _chosen(section: str, settings: dict[str, Any]) -> dict[str, Any]:
     unchanged = (
         defaults.of_section("train") if section == "train" else defaults.of_option(section, option)
     )
+
     # The option's name always counts, and its version counts if it is not 1, whatever the file
     # says.
     unchanged = {**unchanged, "name": None, VERSION: 1}

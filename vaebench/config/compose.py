@@ -215,7 +215,7 @@ def _fill_in(config: dict[str, Any], key: str) -> None:
     if name in settings:
         return
 
-    # ``run`` has no options. The run's option of another group may no longer exist.
+    # The section ``run`` has no options. Elsewhere the option of the stored run may be gone by now.
     present: Mapping[str, Any] = {}
     if group not in GROUPS:
         present = defaults.of_section(group)

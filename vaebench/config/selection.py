@@ -83,7 +83,7 @@ def seeds(table: Table, preset: Preset, given: str | None) -> list[int]:
     Raises UserError if ``given`` cannot be read.
     """
     if given is None:
-        # The most special file that names seeds decides.
+        # From the most special to the most general; the first one with seeds counts.
         special = table.presets.get(preset.name)
         return list((special and special.seeds) or preset.seeds or table.seeds)
 

@@ -153,7 +153,8 @@ def _parsed(text: str) -> Any:
     Raises HydraException if Hydra cannot read it. An equals sign in a value needs no quotes
     (``run.sbatch=[account=NAME]``), although Hydra alone would want them.
     """
-    # In quotes, and behind a backslash, an equals sign already has its own meaning.
+    # A value with quotes or backslashes stays as the user wrote it: another backslash could change
+    # its meaning.
     key, equals, raw = text.partition("=")
     unquoted = not any(mark in raw for mark in "'\"\\")
     return _parser().parse_override(key + equals + (raw.replace("=", "\\=") if unquoted else raw))

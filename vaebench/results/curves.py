@@ -23,6 +23,7 @@ def share_done(cell: Cell, validated: Sequence[int]) -> float:
     """
     if not validated:
         return 0.0
+
     # One validation every ``valid_every`` epochs; their updates depend on the size of the data.
     epochs = cell.train.unit == "epochs"
     done = len(validated) * cell.train.valid_every if epochs else validated[-1]

@@ -139,7 +139,7 @@ def cost(record: Mapping[str, Any]) -> dict[str, Any]:
     if "sizes" in record:
         return dict(record)
 
-    # Records from a CSV, and those of earlier versions, lack settings.
+    # Records from a CSV have no settings, and a result may lack them.
     config = record.get("config")
     train = (config or {}).get("train", {})
 

@@ -369,7 +369,7 @@ def of_row(row: Mapping[str, Any]) -> str:
     if not row.get("metric"):
         return join(stored)
 
-    # A frame has NaN where a Measure has None.
+    # A frame has NaN for an error that is not known, a Measure None.
     value = row.get("value")
     error = row.get("error")
     measure = Measure(

@@ -81,7 +81,8 @@ class Store:
         Raises UserError as ``read_result`` does.
         """
         result = self.read_result(key, seed)
-        # The first checkpoint is what makes a run begun.
+
+        # A run has begun when it has its first checkpoint.
         if result is not None or not (self.run_dir(key, seed) / run_files.CHECKPOINT).is_file():
             return result
 
@@ -153,7 +154,8 @@ def find(root: Path, name: str) -> list[Path]:
 
     Raises UserError if there are none.
     """
-    # Either is the folder of one seed, or that of a key with several seeds in it.
+    # A path, or a name below ``root``. Either is the folder of one seed, or that of a key with the
+    # folders of its seeds in it.
     for place in (Path(name), root / name):
         if (place / run_files.NOTE).is_file():
             return [place]

@@ -25,11 +25,11 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "b", metavar="B.csv", help="another one, or the word reference: the results vaebench ships"
     )
-    tol = (
+    tol_help = (
         "largest difference that agrees; default: the 99.7%% interval, and for one "
         "seed at least the margin"
     )
-    add_option(parser, "--tol", options.TOLERANCE, metavar="NATS", help=tol)
+    add_option(parser, "--tol", options.TOLERANCE, metavar="NATS", help=tol_help)
     parser.add_argument(
         "--only", action="append", default=[], metavar="row=NAME", help="these rows or columns only"
     )

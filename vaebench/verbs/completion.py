@@ -62,6 +62,7 @@ def _plain_line(parser: ArgumentParser) -> dict[str, str]:
         for option, action in sub_parser._option_string_actions.items()
         if action.nargs == 0
     }
+
     # words[0] is the program, words[1] the verb.
     value_expected = bool(words) and words[-1].startswith("-") and words[-1] not in flags
     first_option = next((i for i, w in enumerate(words) if i >= 2 and w.startswith("-")), None)

@@ -46,8 +46,8 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--no-eval", action="store_true", help="train only; the same command without it evaluates"
     )
-    minutes = "save and stop after so long; run again to go on"
-    add_option(parser, "--minutes", options.MINUTES, metavar="N", help=minutes)
+    minutes_help = "save and stop after so long; run again to go on"
+    add_option(parser, "--minutes", options.MINUTES, metavar="N", help=minutes_help)
     parser.add_argument(
         "--fail-fast", action="store_true", help="begin nothing new after the first failure"
     )
