@@ -52,6 +52,7 @@ def estimate(
         training = _known(record.get("seconds"))
         if record.get("status") != Status.DONE or not training or not _on(kind, record):
             continue
+
         evaluated = _known(record.get("eval_seconds")) if evaluate else 0.0
 
         if record["key"] in keys:
@@ -72,13 +73,13 @@ def evaluation(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "") -
     """
     key = cell.key
     sizes_here = sizes(cell.config)
-    by_same_settings = digest.evaluation(cell.config)
+    eval_digest = digest.evaluation(cell.config)
 
     of_same_settings = []
     of_similar_runs = []
     for record in map(cost, recorded):
         seconds = _known(record.get("eval_seconds"))
-        if not seconds or not _on(kind, record) or record["evaluation"] != by_same_settings:
+        if not seconds or not _on(kind, record) or record["evaluation"] != eval_digest:
             continue
 
         if record["key"] == key:

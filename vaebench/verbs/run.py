@@ -102,6 +102,8 @@ def run(args: Namespace) -> int:
     # The figures come first: if they cannot be written, this is known before the training.
     shown = drawings.draw(figures, store.root)
     launched = execute(todo, args.force, args.fail_fast, until)
+
+    # Results that were read for the plan and have not changed are not read again.
     for table, (chosen, chosen_seeds) in zip(tables, by_table, strict=True):
         shown_table = table.narrowed((c.row, c.column) for c in chosen) if args.only else table
         shown[table.name] = stored.measured(shown_table, chosen, chosen_seeds, known=todo.ended())
@@ -109,6 +111,8 @@ def run(args: Namespace) -> int:
 
     failed = unexpected(launched.outcomes, {table.name: table for table in tables})
     tell(f"{o.task.cell} seed {o.seed} {o.status}: {o.reason}" for o in failed)
+
+    # The table is printed all the same; the exit code tells the interruption.
     if launched.stopped:
         raise Interrupted(launched.line)
     tell(
