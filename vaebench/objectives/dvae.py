@@ -40,20 +40,27 @@ class DVAE(DirectedObjective):
         )
 
     def kl(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:
+        # The posterior's gradient is written out below, so nothing here may pass one of its own.
         sides = self.model.sides
         rbm = self.model.prior().detach()
-        fixed = [v.detach() for v in logits]
+        fixed_logits = [v.detach() for v in logits]
+
+        # Bits of all groups but the last, which enters by its mean: nothing is drawn given it.
+        # (k, batch, n1) and (k, batch, n2).
         z1, z2 = sides(
-            [self.relax.active(v.detach()) for v in zeta[:-1]] + [torch.sigmoid(fixed[-1])]
+            [self.relax.active(v.detach()) for v in zeta[:-1]] + [torch.sigmoid(fixed_logits[-1])]
         )
-        (l1, l2), (off1, off2) = sides(fixed), sides([torch.sigmoid(-v) for v in fixed])
+        l1, l2 = sides(fixed_logits)
+        # 1 - q as sigmoid(-l): the difference itself would round to 0 for saturated units.
+        off1, off2 = sides([torch.sigmoid(-v) for v in fixed_logits])
 
         # Derivative of each unit's part with respect to its logit l. Given the groups below, -H(q)
-        # - h.q has the slope q (1 - q) (l - h).
+        # - h.q, where h is the unit's input in the energy, has the slope q (1 - q) (l - h). On side
+        # 1 the couplings' part of h stands apart: it is the estimate of the class docstring.
         slope1 = torch.sigmoid(l1) * (off1 * (l1 - rbm.b1) - (1.0 - z1) * (z2 @ rbm.w.mT))
         slope2 = torch.sigmoid(l2) * off2 * (l2 - rbm.b2 - z1 @ rbm.w)
 
-        # Add a term of value 0 that has this gradient.
+        # Add a term of value 0 that has this gradient. The prior has its gradient in expected_kl.
         live1, live2 = sides(logits)
         posterior = (live1 * slope1).sum(-1) + (live2 * slope2).sum(-1)
-        return self.expected_kl(fixed, z1, z2) + posterior - posterior.detach()
+        return self.expected_kl(fixed_logits, z1, z2) + posterior - posterior.detach()

@@ -35,12 +35,15 @@ class DVAEPlusPlus(DirectedObjective):
 
     def kl(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:
         sides = self.model.sides
-        pair1, pair2 = sides([torch.sigmoid(v) for v in logits])
+        mean1, mean2 = sides([torch.sigmoid(v) for v in logits])
+
+        # With several groups side 2 is drawn given zeta1, so the couplings need E[z1 | zeta1]. It is
+        # sigmoid(l + Lambda(zeta1)). No coupling depends on side 2's own zeta: its mean remains.
         if len(zeta) > 1:
-            posterior = [
+            given_zeta = [
                 torch.sigmoid(self.relax.posterior_logit(z, v))
                 for z, v in zip(zeta, logits, strict=True)
             ]
-            pair1 = sides(posterior)[0]
+            mean1 = sides(given_zeta)[0]
 
-        return self.expected_kl(logits, pair1, pair2)
+        return self.expected_kl(logits, mean1, mean2)

@@ -39,10 +39,14 @@ class DVAESharp(WeightedObjective):
         return -self.log_prior_ratio(zeta, logits)
 
     def log_prior_ratio(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:
+        # Lambda = log r(zeta | 1) - log r(zeta | 0) of every unit, (k, batch, n) for each group.
         evidence = [self.relax.log_ratio(z) for z in zeta]
+
+        # log[(1 - q) + q exp(Lambda)] in terms of the logit v of q.
         log_q = [
             (F.softplus(v + e) - F.softplus(v)).sum(-1)
             for v, e in zip(logits, evidence, strict=True)
         ]
-        log_r = mean_field.log_partition(self.model.prior(), *self.model.sides(evidence))
-        return log_r - sum(log_q)
+        # Summing the bits out of p(z) r(zeta | z) / r(zeta | 0) adds Lambda to the biases.
+        log_p = mean_field.log_partition(self.model.prior(), *self.model.sides(evidence))
+        return log_p - sum(log_q)

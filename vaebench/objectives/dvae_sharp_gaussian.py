@@ -93,6 +93,7 @@ class DVAESharpGaussian(WeightedObjective):
             shift: lambda of the last update, ().
             update: Number of updates done, ().
         """
+        # The smallest eigenvalue of S = C + lambda I is lambda - size.
         size = largest_singular_value(self.model.prior().w)
         chosen = torch.clamp(size + MARGIN, min=self.relax.beta)
         kept = torch.maximum(shift, size + FLOOR)
@@ -117,13 +118,15 @@ class DVAESharpGaussian(WeightedObjective):
     ) -> tuple[Tensor, Tensor, State]:
         seen = self.model.encode(x, tape)
         zeta, mixtures = self.infer(seen, noise, tape)
+        # With one sample the weighted bound is the ELBO, and the plain estimator its gradient.
         estimator = "plain" if self.samples == 1 else self.estimator
 
         def terms(z: list[Tensor]) -> tuple[Tensor, Tensor]:
-            own = mixtures if estimator == "plain" else self.frozen(seen, z, tape)
+            # The doubly reparameterised estimator wants log q without a gradient of q's parameters.
+            posterior = mixtures if estimator == "plain" else self.frozen(seen, z, tape)
             log_q = sum(
                 gaussian_mixture_log_density(v, *m.unbind()).sum(-1)
-                for v, m in zip(z, own, strict=True)
+                for v, m in zip(z, posterior, strict=True)
             )
             log_p = log_density(self.model.prior(), state["lambda"], *self.model.sides(z))
             return self.model.log_likelihood(x, z, tape), log_p - log_q
@@ -135,8 +138,14 @@ class DVAESharpGaussian(WeightedObjective):
 def log_density(rbm: RBM, shift: Tensor, zeta1: Tensor, zeta2: Tensor) -> Tensor:
     """Return log p(zeta) + log Z, (k, batch), nats; it is differentiable in all arguments.
 
-    The squares of zeta are moved into the softplus. It becomes the log of a sum of two terms that
-    peak at 0 and 1, so there are no large numbers that cancel.
+    This is the second equation of the module docstring. There -lambda zeta^2 / 2 is moved into the
+    softplus. It becomes the log of a sum of two terms that peak at 0 and 1, so there are no large
+    numbers that cancel:
+
+        softplus(a + lambda zeta - lambda / 2) - lambda zeta^2 / 2
+            = log[exp(-lambda zeta^2 / 2) + exp(a - lambda (zeta - 1)^2 / 2)],
+
+    where a = b + C zeta are the logits of a bit.
 
     Args:
         rbm: The prior of the bits.
@@ -144,16 +153,20 @@ def log_density(rbm: RBM, shift: Tensor, zeta1: Tensor, zeta2: Tensor) -> Tensor
         zeta1: Side 1, (k, batch, n1).
         zeta2: Side 2, (k, batch, n2).
     """
-    on1 = rbm.logits1(zeta2)
-    on2 = rbm.logits2(zeta1)
-    across = (zeta2 * (on2 - rbm.b2)).sum(-1)
-    either = [
-        torch.logaddexp(-0.5 * shift * zeta**2, on - 0.5 * shift * (zeta - 1.0) ** 2).sum(-1)
-        for zeta, on in ((zeta1, on1), (zeta2, on2))
+    logits1 = rbm.logits1(zeta2)
+    logits2 = rbm.logits2(zeta1)
+    couplings = (zeta2 * (logits2 - rbm.b2)).sum(-1)  # zeta1' W zeta2 = zeta' C zeta / 2
+    summed_out = [
+        torch.logaddexp(-0.5 * shift * zeta**2, logit - 0.5 * shift * (zeta - 1.0) ** 2).sum(-1)
+        for zeta, logit in ((zeta1, logits1), (zeta2, logits2))
     ]
 
     units = zeta1.shape[-1] + zeta2.shape[-1]
-    return 0.5 * (log_det(rbm.w, shift) - units * math.log(2.0 * math.pi)) - across + sum(either)
+    return (
+        0.5 * (log_det(rbm.w, shift) - units * math.log(2.0 * math.pi))
+        - couplings
+        + sum(summed_out)
+    )
 
 
 def log_det(w: Tensor, shift: Tensor) -> Tensor:
@@ -169,8 +182,11 @@ def log_det(w: Tensor, shift: Tensor) -> Tensor:
 
     # Unlike cholesky, cholesky_ex does not check for failure, so it need not wait for a GPU.
     factor = torch.linalg.cholesky_ex(complement.detach())[0]
-    half = torch.linalg.solve_triangular(factor, eye, upper=False)
-    slope = (half.mT @ half * (complement - complement.detach())).sum()  # d log det A = tr(A^-1 dA)
+
+    # The value without gradient, plus a term of value 0 with the gradient: for A = L L' it is
+    # d log det A = tr(A^-1 dA), where A^-1 = L'^-1 L^-1.
+    inverse_factor = torch.linalg.solve_triangular(factor, eye, upper=False)
+    slope = (inverse_factor.mT @ inverse_factor * (complement - complement.detach())).sum()
     value = 2.0 * torch.log((factor * eye).sum(-1)).sum()
     return (n1 + n2) * torch.log(shift) + value + slope
 
@@ -186,12 +202,14 @@ def largest_singular_value(w: Tensor) -> Tensor:
     w = w.detach()
     g = w @ w.mT if n1 < n2 else w.mT @ w
 
-    # Normalise after every squaring, and add up the logarithms of the norms.
+    # Normalise after every squaring, since G^m itself would overflow. The j-th norm enters |G^m| to
+    # the power m / 2^j, so log |G^m| / m is the sum of log norm / 2^j. W = 0 has norm 0, which is
+    # clamped.
     tiny = torch.finfo(w.dtype).tiny
-    total = torch.zeros((), dtype=w.dtype, device=w.device)
+    log_norm = torch.zeros((), dtype=w.dtype, device=w.device)
     for j in range(SQUARINGS + 1):
         g = g @ g if j else g
         norm = torch.clamp(torch.sqrt((g * g).sum()), min=tiny)
         g = g / norm
-        total = total + torch.log(norm) / 2**j
-    return torch.exp(0.5 * total)
+        log_norm = log_norm + torch.log(norm) / 2**j
+    return torch.exp(0.5 * log_norm)

@@ -100,9 +100,10 @@ class DVAESharpSharp(RBMPriorObjective):
 
         The chains are random bits at first, (cases, samples, n1) uint8.
         """
+        # Every sample has random bits of its own number k, so more samples do not change the first.
         n1 = self.model.prior().b1.shape[-1]
-        each = [draws.random_bits((cases, n1), seed, k) for k in range(self.samples)]
-        return {**super().state(seed, cases), "posterior": torch.stack(each, 1)}
+        by_sample = [draws.random_bits((cases, n1), seed, k) for k in range(self.samples)]
+        return {**super().state(seed, cases), "posterior": torch.stack(by_sample, 1)}
 
     def posterior_noise(self, batch: int) -> Shapes:
         """Return uniform noise (sweeps, samples, batch, n) for each side.
@@ -117,6 +118,8 @@ class DVAESharpSharp(RBMPriorObjective):
     def gain(
         self, x: Tensor, weight: Tensor, log_z: Tensor, state: State, noise: State, tape: Tape
     ) -> tuple[Tensor, Tensor, State]:
+        # One machine for each example of the batch. Chains are (batch, samples, n1) in the state,
+        # (samples, batch, n1) here.
         rbm = self.model.posterior(x, tape)
         start = state["posterior"].movedim(1, 0)
         u2 = noise["posterior2"]
@@ -124,14 +127,22 @@ class DVAESharpSharp(RBMPriorObjective):
         bits, _, end = chains.advance(rbm, start, self.relax, self.discrete_sweeps, u2, u1)
         kept = bits.movedim(0, 1).to(start.dtype)
 
-        rule = self._one if self.samples == 1 else self._several
-        gain, bound = rule(x, weight, rbm.detach(), end, tape)
+        # Inside -E_x the posterior's parameters are stopped. Their gradient comes only through the
+        # relaxed samples.
+        estimate = self._one if self.samples == 1 else self._several
+        gain, bound = estimate(x, weight, rbm.detach(), end, tape)
         return gain - weight * log_z, bound, {"posterior": kept}
 
     def _one(
         self, x: Tensor, weight: Tensor, stopped: RBM, end: chains.Relaxed, tape: Tape
     ) -> tuple[Tensor, Tensor]:
+        """Return what is maximised and the bound, (batch,) each, with one sample.
+
+        ``stopped`` is the posterior's machine without gradient, ``end`` where its chains end. Both
+        results lack log Z_x and log Z of the prior.
+        """
         likelihood = self.model.log_likelihood(x, [end.zeta1, end.zeta2], tape)
+        # log q(z) - log p(z) = -E_x(z) + E(z), up to both log Z. It is linear in side 1.
         z1 = end.mean1 if self.rao_blackwell else end.zeta1
         kl = stopped.negative_energy(z1, end.zeta2) - self.model.prior().negative_energy(
             z1, end.zeta2
@@ -141,6 +152,7 @@ class DVAESharpSharp(RBMPriorObjective):
     def _several(
         self, x: Tensor, weight: Tensor, stopped: RBM, end: chains.Relaxed, tape: Tape
     ) -> tuple[Tensor, Tensor]:
+        """Return the same with several samples, from the annealed importance-weighted bound."""
         prior = self.model.prior()
 
         def terms(z: list[Tensor]) -> tuple[Tensor, Tensor]:

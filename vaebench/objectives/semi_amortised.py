@@ -3,6 +3,16 @@
 The encoder gives a start, and ``svi_steps`` gradient steps with momentum refine it
 (``models.refinement``). The loss is the bound at the end of the steps. Its gradient passes through
 the steps to the encoder, and to the generative model, on which every step depends too.
+
+Let lambda_k be the moments (mean and log-variance) before step k, v_k the velocity, g_k the
+gradient of the loss f at lambda_k, and c the clip of each of its two parts. Step k is
+
+    v_{k+1} = momentum v_k - c(g_k),  lambda_{k+1} = lambda_k + rate v_{k+1}.
+
+Backwards, with a = dL/dlambda_{k+1} and p = dL/dv_{k+1}, where L is the loss at the end:
+
+    p <- p + rate a,  u = c'(g_k)' p,
+    a <- a - (d2f/dlambda2) u,  dL/dtheta <- dL/dtheta - (d2f/dtheta dlambda) u,  p <- momentum p.
 """
 
 from __future__ import annotations
@@ -70,7 +80,8 @@ class SemiAmortised(VAE):
         validate.one_of("objective.gradient", gradient, GRADIENTS)
         self.gradient = gradient
         if gradient != "exact":
-            self.alone = True  # it calls autograd by itself, which vmap over seeds does not allow
+            # The step calls autograd by itself, which vmap over seeds does not allow.
+            self.alone = True
             self.no_half = (
                 f"objective.gradient={gradient} takes differences, which its rounding hides"
             )
@@ -97,21 +108,26 @@ class SemiAmortised(VAE):
         weight = self.weight.at(batch)
         draws = [drawn(noise, len(x), f"svi{k}.") for k in range(self.steps.count)]
         last = drawn(noise, len(x))
+
+        # One tape for each step. The encoder and the bound at the end share the last one: they
+        # have no layer in common.
         tapes: list[Tape] = [{} for _ in range(self.steps.count + 1)]
 
         if self.gradient == "exact":
-            found = self._unrolled(x, draws, last, weight, tapes)
+            refined = self._unrolled(x, draws, last, weight, tapes)
         else:
-            found = self._by_differences(x, draws, last, weight, tapes)
+            refined = self._by_differences(x, draws, last, weight, tapes)
 
-        new = dict(state)
-        for tape in tapes:  # in the authors' code every pass updates the running averages
-            new |= self.averages(new, tape)
-        return found.loss + self.penalty(), new, self.metrics(found)
+        # In the authors' code every pass updates the running averages, in the order of the passes.
+        new_state = dict(state)
+        for tape in tapes:
+            new_state |= self.averages(new_state, tape)
+        return refined.loss + self.penalty(), new_state, self.metrics(refined)
 
     def _unrolled(
         self, x: Tensor, draws: list[Draws], last: Draws, weight: Tensor, tapes: list[Tape]
     ) -> Elbo:
+        """Return the bound at the refined posterior, differentiable through all steps."""
         with second_order.wanted():
             start = self.model.encode(x, tapes[-1])
             path = refine(
@@ -128,26 +144,34 @@ class SemiAmortised(VAE):
         again, gives it the gradient.
         """
         start = self.model.encode(x, tapes[-1])
+        # The steps depend on the generative model only. The encoder has just one gradient, that of
+        # its output ``start``.
         theta: list[Tensor] = [
             p for name, p in self.model.named_parameters() if name.startswith("p.")
         ]
 
+        # The path is cut off from ``start``. Its last point is a leaf, so autograd gives the
+        # gradients there: for the mean, the log-variance and each tensor of theta.
         path = refine(self.model, x, start, draws, weight, self.steps, tapes[:-1])
-        found = elbo(self.model, x, Gaussian(*path.end), last, weight, tapes[-1])
-        grads = torch.autograd.grad(found.loss, [*path.end, *theta])
+        refined = elbo(self.model, x, Gaussian(*path.end), last, weight, tapes[-1])
+        at_end = torch.autograd.grad(refined.loss, [*path.end, *theta])
         back = self._faithful if self.gradient == "faithful" else self._central
-        to_start, to_theta = back(x, path, draws, weight, theta, list(grads[:2]), list(grads[2:]))
+        to_start, to_theta = back(x, path, draws, weight, theta, list(at_end[:2]), list(at_end[2:]))
 
+        # The gradient of p.g with g constant is g. Through ``start`` it goes on to the encoder.
         products = [
             (p * g).sum() for p, g in zip((*start, *theta), (*to_start, *to_theta), strict=True)
         ]
         linear = torch.stack(products).sum()
-        return found._replace(loss=found.loss.detach() + linear - linear.detach())
+        return refined._replace(loss=refined.loss.detach() + linear - linear.detach())
 
     def _gradients(
         self, x: Tensor, moments: list[Tensor], draws: Draws, weight: Tensor, theta: list[Tensor]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the gradients of the loss at ``moments``: for these, and for ``theta``."""
+        """Return the gradients of the loss at ``moments``: for these, and for ``theta``.
+
+        Batch statistics are dropped: only the passes of the steps and of the bound count.
+        """
         leaves = [v.detach().requires_grad_() for v in moments]
         value = elbo(self.model, x, Gaussian(*leaves), draws, weight, {}).loss
         grads = torch.autograd.grad(value, [*leaves, *theta])
@@ -164,6 +188,9 @@ class SemiAmortised(VAE):
         to_theta: list[Tensor],
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Pass the gradient back through the steps by central differences.
+
+        The letters a, p and u are those of the module docstring. Each is a pair of tensors
+        (batch, n): one for the means, one for the log-variances.
 
         Args:
             x: Examples, (batch, d).
@@ -183,6 +210,8 @@ class SemiAmortised(VAE):
             p = [v + steps.rate * w for v, w in zip(p, a, strict=True)]
             u = [_through_clip(v, g, steps.clip) for v, g in zip(p, path.grads[k], strict=True)]
 
+            # Both products of second derivatives with u come from gradients at the two points
+            # lambda_k + r u and lambda_k - r u. r makes the distance the same however long u is.
             size = float(torch.linalg.vector_norm(torch.cat([v.flatten() for v in u])))
             if size > 0:
                 r = REACH / size
@@ -208,6 +237,10 @@ class SemiAmortised(VAE):
         weight: Tensor,
         theta: list[Tensor],
     ) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the ``_gradients`` at the moments before step k, shifted by r times ``along``.
+
+        The noise is that of step k, so the difference of two shifts is due to the moments alone.
+        """
         moments = [v.detach() + r * w for v, w in zip(path.before[k], along, strict=True)]
         return self._gradients(x, moments, draws[k], weight, theta)
 
@@ -231,20 +264,25 @@ class SemiAmortised(VAE):
         p = [torch.zeros_like(v) for v in a]
         for k in reversed(range(steps.count)):
             p = [v + steps.rate * w for v, w in zip(p, a, strict=True)]
-            _, theta_here = self._gradients(x, list(path.before[k]), draws[k], weight, theta)
-            here = shrink(path.grads[k], steps.clip)
 
-            there, theta_there = self._shifted(x, path, k, p, r, draws, weight, theta)
-            joint = clipped_jointly([*there, *theta_there], steps.clip)
-            there = joint[:2]
-            theta_there = joint[2:]
+            # At lambda_k: mean and log-variance are clipped one by one, theta is not clipped.
+            _, theta_base = self._gradients(x, list(path.before[k]), draws[k], weight, theta)
+            base = shrink(path.grads[k], steps.clip)
+
+            # At lambda_k + r p: one clip over all, dominated by theta's much larger gradient. If it
+            # acts, the differences below are of two unlike things, and the division by r makes them
+            # huge before the next clip.
+            shifted, theta_shifted = self._shifted(x, path, k, p, r, draws, weight, theta)
+            joint = clipped_jointly([*shifted, *theta_shifted], steps.clip)
+            shifted = joint[:2]
+            theta_shifted = joint[2:]
 
             change = clipped_jointly(
-                [(g - h) / r for g, h in zip(theta_there, theta_here, strict=True)], steps.clip
+                [(g - h) / r for g, h in zip(theta_shifted, theta_base, strict=True)], steps.clip
             )
             to_theta = [v - d for v, d in zip(to_theta, change, strict=True)]
             a = clipped_jointly(
-                [v - (g - h) / r for v, g, h in zip(a, there, here, strict=True)], steps.clip
+                [v - (g - h) / r for v, g, h in zip(a, shifted, base, strict=True)], steps.clip
             )
             p = [steps.momentum * v for v in p]
         return a, to_theta
@@ -255,10 +293,13 @@ def _through_clip(v: Tensor, grad: Tensor, clip: float | None) -> Tensor:
 
     If the clip acts, the part of ``v`` along the gradient is lost, up to rounding.
     """
+    # 1e-6 is that of ``optim.clipping``, so both agree on when the clip acts.
     norm = torch.linalg.vector_norm(grad)
     if clip is None or float(norm) + 1e-6 <= clip:
         return v
 
+    # The clip is c(g) = clip g / (|g| + 1e-6). Its derivative is symmetric:
+    # clip / (|g| + 1e-6) [I - |g| / (|g| + 1e-6) unit unit'].
     unit = grad / norm
     factor = clip / (norm + 1e-6)
     return factor * (v - (norm / (norm + 1e-6)) * unit * (unit * v).sum())
