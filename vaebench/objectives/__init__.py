@@ -16,13 +16,13 @@ bit, packed over seeds, compiled or captured, and the objective need not know it
 - ``groups()``: name of a parameter group -> prefix of its parameters' names. The optimiser has a
   rate for each group.
 - ``batch``: a ``Batch``, see there.
-- ``budget_free``: whether a step is the same however many updates there will be (no schedule as a
-  share of the budget).
+- ``budget_free``: whether a step is the same however many updates there will be, because no
+  schedule is a share of the budget.
 - ``block``: how many updates have their noise drawn at once.
 - ``validation``: how the bound that selects the checkpoint is taken.
 - ``inner_loop(state)``: the updates of some groups before the next outer update, or None.
-- ``moves(state)``: the groups that the outer update moves; None: all. Objectives with this or an
-  inner loop train each seed ``alone``.
+- ``moves(state)``: the groups that the outer update moves; None: all. Objectives that have an inner
+  loop or do not always move all groups train each seed ``alone``.
 - ``validated(state, found)``: the state after a validation, which may depend on its results.
 - ``metrics``: name -> scalar tensor. 'bound' is the mean one-sample bound of the batch, in nats.
 """
@@ -104,6 +104,7 @@ def build(config: dict[str, Any], model: Model) -> Objective:
     cls = OBJECTIVES[name]
     if not cls.trains(model):
         able = [k for k, c in OBJECTIVES.items() if c.trains(model)]
+        # Perhaps the kind of model is right, and one of its settings is in the way: name that.
         setting = unlike_default(model, cls.trains)
         what = model.called + (f" with {setting}" if setting else "")
         raise UserError(f"objective {name} cannot train {what}; allowed: {', '.join(able)}")
@@ -111,6 +112,7 @@ def build(config: dict[str, Any], model: Model) -> Objective:
     try:
         objective = cls(model, **settings_of(config))
     except TypeError as e:
+        # Python's message begins with the name of the constructor, up to ") ".
         raise UserError(f"objective {name}: {str(e).split(') ')[-1]}") from None
 
     _refuse_left_out(name, objective, model)
@@ -119,8 +121,9 @@ def build(config: dict[str, Any], model: Model) -> Objective:
 
 def _refuse_left_out(name: str, objective: Objective, model: Model) -> None:
     """Raise a UserError if the model's settings ask for noise that the objective does not draw."""
-    asked = model.dropout_noise(1, 1)
-    left_out = set(asked) - set(objective.draws(1, 1)) if asked else set()
+    # The names of the noise do not depend on the size of the batch, so one small one is enough.
+    model_noise = model.dropout_noise(1, 1)
+    left_out = set(model_noise) - set(objective.draws(1, 1)) if model_noise else set()
     if left_out:
         raise UserError(
             f"objective {name} trains {model.called} without dropout or noise on its "

@@ -68,10 +68,12 @@ class Window:
         if self.fixed or self.made % self.window:
             return
 
-        now = self.loss / self.words
-        if now > self.before or (now == self.before and not self.strict):
+        # A window is complete. Losses are compared per word, since batches of documents differ in
+        # length; the first window is compared with the 1e4 of the authors' code.
+        per_word = self.loss / self.words
+        if per_word > self.before or (per_word == self.before and not self.strict):
             self.left = 0
-        self.before = now
+        self.before = per_word
         self.loss = 0.0
         self.words = 0
 
@@ -140,8 +142,8 @@ class Aggressive(VAE):
         ``falls`` says how often it fell.
         """
         start = {"aggressive": 1.0, "mi": self.start, "falls": 0.0}
-        own = {k: torch.tensor(v, dtype=torch.float64) for k, v in start.items()}
-        return {**super().state(seed, cases), **own}
+        of_phase = {k: torch.tensor(v, dtype=torch.float64) for k, v in start.items()}
+        return {**super().state(seed, cases), **of_phase}
 
     def inner_loop(self, state: dict[str, Tensor]) -> Window | None:
         """Return the inner loop, or None after the aggressive phase."""
@@ -160,13 +162,13 @@ class Aggressive(VAE):
         if not state["aggressive"] > 0:
             return state
 
-        now = found[self.watched]
-        before = float(state["mi"])
-        fell = now < before
+        mi = found[self.watched]
+        earlier_mi = float(state["mi"])
+        fell = mi < earlier_mi
         falls = float(state["falls"]) + fell
-        new = {
+        of_phase = {
             "aggressive": float(falls < self.falls),
-            "mi": max(now, before) if self.best else now,
+            "mi": max(mi, earlier_mi) if self.best else mi,
             "falls": falls,
         }
-        return {**state, **{k: torch.as_tensor(v).to(state[k]) for k, v in new.items()}}
+        return {**state, **{k: torch.as_tensor(v).to(state[k]) for k, v in of_phase.items()}}

@@ -91,8 +91,8 @@ class InnerLoop(Protocol):
 class Objective(nn.Module):
     """A learning rule around a model; see the package docstring for its interface.
 
-    A constructor may set another value of any of these attributes, as its settings or its model
-    ask. So they are read of an objective that is built, never of a class; only ``tiny`` belongs to
+    A constructor may set any of these attributes to another value, as its settings or its model
+    ask. So read them from an objective that is built, never from a class. Only ``tiny`` belongs to
     the class.
 
     Attributes:

@@ -96,22 +96,26 @@ class BitGibbs(Objective):
         rbm = self.model.prior()
         tape: batch_norm.Tape = {}
 
+        # Draw the bits with fixed batch statistics, (batch, latents).
         z = state["posterior"].to(x.dtype)
         log_joint = self.model.frozen(self._statistics(state, z))
         with torch.no_grad():
             z = sweep_bits(lambda v: log_joint(x, v), z, noise["posterior"])
 
-        layers = [z.unsqueeze(0)]
-        log_p = self.model.log_likelihood(x, layers, tape) + rbm.negative_energy(
-            *self.model.sides(layers)
+        # Fisher's identity: follow log p(x, z) at the chains' last state, one sample of one group,
+        # (1, batch, latents). Here batch normalisation takes the statistics of this very state.
+        groups = [z.unsqueeze(0)]
+        log_p = self.model.log_likelihood(x, groups, tape) + rbm.negative_energy(
+            *self.model.sides(groups)
         )
         bound = (log_p - boltzmann_exact.log_z(rbm)).mean()
 
         decay = penalty(self.model, self.weight_decay)
-        new = {"posterior": z.to(state["posterior"].dtype), **self.averages(state, tape)}
-        return decay - bound, new, {"bound": bound.detach()}
+        new_state = {"posterior": z.to(state["posterior"].dtype), **self.averages(state, tape)}
+        return decay - bound, new_state, {"bound": bound.detach()}
 
     def _statistics(self, state: dict[str, Tensor], z: Tensor) -> batch_norm.Tape:
+        """Return what batch normalisation uses while bits are drawn, see ``statistics``."""
         if self.statistics == "running":
             norms = [m.path for m in batch_norm.layers(self.model)]
             return {
@@ -119,6 +123,7 @@ class BitGibbs(Objective):
                 for path in norms
             }
 
+        # A pass of the decoder writes the statistics of the batch to the tape.
         tape: batch_norm.Tape = {}
         self.model.decode([z], tape)
         return tape
@@ -143,13 +148,16 @@ def sweep_bits(log_p: Callable[[Tensor], Tensor], z: Tensor, u: Tensor) -> Tenso
 
         return likelihood.sweep_bits(log_p, z, u)
 
-    now = log_p(z)
+    log_now = log_p(z)
     for sweep in u.unbind():
         for i, v in enumerate(sweep.unbind()):
             bit = z[:, i]
             flipped = torch.cat([z[:, :i], 1 - z[:, i : i + 1], z[:, i + 1 :]], 1)
-            other = log_p(flipped)
-            moved = bits((1 - 2 * bit) * (other - now), v) != bit
+            log_flipped = log_p(flipped)
+
+            # The logit of bit i is log p at 1 minus log p at 0. The sign says which of the two
+            # states has the 1.
+            moved = bits((1 - 2 * bit) * (log_flipped - log_now), v) != bit
             z = torch.where(moved.unsqueeze(1), flipped, z)
-            now = torch.where(moved, other, now)
+            log_now = torch.where(moved, log_flipped, log_now)
     return z

@@ -74,10 +74,11 @@ def relaxed_sweeps(
     """
     zeta1 = z1
     for v2, v1 in zip(u2.unbind(), u1.unbind(), strict=True):
+        # A relaxation wants its noise as (uniforms per unit, *shape); these take one per unit.
         zeta2 = relax.sample(rbm.logits2(zeta1), v2.unsqueeze(0))
-        logit = rbm.logits1(zeta2)
-        zeta1 = relax.sample(logit, v1.unsqueeze(0))
-    return Relaxed(zeta1, zeta2, torch.sigmoid(logit))
+        logits1 = rbm.logits1(zeta2)
+        zeta1 = relax.sample(logits1, v1.unsqueeze(0))
+    return Relaxed(zeta1, zeta2, torch.sigmoid(logits1))
 
 
 def advance(

@@ -132,16 +132,17 @@ class ContrastiveDivergence(Objective):
         start = x if self.chains is None else state["chains"].to(x.dtype)
         end = chain_ends(self.model.gibbs, start, k, noise, self.steps)
 
-        both = self.model.free_energy(torch.cat([x, end]))
-        data, model = both.split([len(x), len(end)])
-        loss: Any = data.mean() - model.mean() + penalty(self.model, self.weight_decay)
+        # F of data and chain ends in one call: one large product instead of two.
+        energies = self.model.free_energy(torch.cat([x, end]))
+        on_data, on_chains = energies.split([len(x), len(end)])
+        loss: Any = on_data.mean() - on_chains.mean() + penalty(self.model, self.weight_decay)
         if self.cost:
             loss = loss + 0.5 * self.cost * total([(p**2).sum() for p in self.model.decayed()])
         if self.grow is not None:
             loss = loss / k
 
         kept = {} if self.chains is None else {"chains": end.to(state["chains"].dtype)}
-        return loss, {**state, **kept}, {"bound": -data.detach().mean()}
+        return loss, {**state, **kept}, {"bound": -on_data.detach().mean()}
 
 
 def readable(v: Tensor) -> bool:

@@ -53,6 +53,7 @@ def strengths(objective: Objective) -> dict[str, float]:
     """Return by name the parameters that decay, with their factors in the penalty's gradient."""
     if not objective.weight_decay:
         return {}
+    # ``decayed`` gives tensors without names, so they are recognised by identity.
     decayed = {id(p) for p in objective.model.decayed()}
     return {
         name: objective.weight_decay for name, p in objective.named_parameters() if id(p) in decayed

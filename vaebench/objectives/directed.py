@@ -132,18 +132,21 @@ class DirectedObjective(RBMPriorObjective):
         In the energy the biases are multiplied by the means, the couplings by ``pair1`` and
         ``pair2``.
         """
+        # E[b1.z1 + b2.z2 + z1' W z2], (k, batch), which is minus the energy.
         rbm = self.model.prior()
         mean1, mean2 = self.model.sides([torch.sigmoid(v) for v in logits])
-        energy = (
+        negative_energy = (
             (mean1 * rbm.b1).sum(-1) + (mean2 * rbm.b2).sum(-1) + ((pair1 @ rbm.w) * pair2).sum(-1)
         )
 
-        return -energy - sum(bernoulli.entropy(v) for v in logits)
+        return -negative_energy - sum(bernoulli.entropy(v) for v in logits)
 
     def gain(
         self, x: Tensor, weight: Tensor, log_z: Tensor, state: State, noise: State, tape: Tape
     ) -> tuple[Tensor, Tensor, State]:
         zeta, logits = self.infer(self.model.encode(x, tape), noise, tape)
+
+        # Both are (k, batch). The bound takes the KL with weight 1, and lacks log Z.
         likelihood = self.model.log_likelihood(x, zeta, tape)
         kl = self.kl(zeta, logits)
         gain = (likelihood - weight * kl).mean(0) - weight * log_z
@@ -185,18 +188,22 @@ class WeightedObjective(DirectedObjective):
         seen = self.model.encode(x, tape)
         zeta, logits = self.infer(seen, noise, tape)
 
+        # The doubly reparameterised estimator calls this twice, with samples whose gradients are
+        # scaled, and wants no gradient of q's parameters in log q.
         def terms(z: list[Tensor]) -> tuple[Tensor, Tensor]:
-            own = logits if self.estimator == "plain" else self.frozen(seen, z, tape)
-            return self.model.log_likelihood(x, z, tape), self.log_prior_ratio(z, own)
+            of_posterior = logits if self.estimator == "plain" else self.frozen(seen, z, tape)
+            return self.model.log_likelihood(x, z, tape), self.log_prior_ratio(z, of_posterior)
 
+        # The importance weights sum to 1, so log Z may be subtracted once from the whole bound.
         gain, bound = weighted.bound(terms, zeta, weight, self.estimator)
         return gain - weight * log_z, bound, {}
 
     def frozen(self, seen: Tensor, zeta: list[Tensor], tape: Tape | None) -> list[Tensor]:
         """Return every ``group`` as a function of the groups before, but not of the parameters."""
-        out = []
+        groups = []
+        # ``seen`` depends on the encoder's parameters, so it is a constant too.
         seen = seen.detach()
         for i in range(len(zeta)):
             group = lambda *before, i=i: self.group(i, seen, before, tape)  # noqa: E731
-            out.append(weighted.through_inputs(group, *zeta[:i]))
-        return out
+            groups.append(weighted.through_inputs(group, *zeta[:i]))
+        return groups

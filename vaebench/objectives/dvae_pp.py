@@ -37,8 +37,8 @@ class DVAEPlusPlus(DirectedObjective):
         sides = self.model.sides
         mean1, mean2 = sides([torch.sigmoid(v) for v in logits])
 
-        # With several groups side 2 is drawn given zeta1, so the couplings need E[z1 | zeta1]. It is
-        # sigmoid(l + Lambda(zeta1)). No coupling depends on side 2's own zeta: its mean remains.
+        # With several groups side 2 is drawn given zeta1. So the couplings need E[z1 | zeta1] =
+        # sigmoid(l + Lambda(zeta1)). None depends on side 2's own zeta, so its mean remains.
         if len(zeta) > 1:
             given_zeta = [
                 torch.sigmoid(self.relax.posterior_logit(z, v))

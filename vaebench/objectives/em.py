@@ -82,32 +82,36 @@ class EM(Objective):
         x = batch.x
         logits = self.model.p["logits"]
         log_weights = self.model.p["log_weights"]
-        now = {"logits": logits.detach(), "log_weights": log_weights.detach()}
+        present = {"logits": logits.detach(), "log_weights": log_weights.detach()}
 
         # Before the first E-step, take the places of the components instead of the parameters.
+        # Here and below ``where`` decides, not ``if``, so that the step can run under vmap.
         waiting = state["placed"] == 0
-        start = self.placed(x, now["logits"])
-        now = {name: torch.where(waiting, start[name], v) for name, v in now.items()}
+        at_examples = self.placed(x, present["logits"])
+        present = {name: torch.where(waiting, at_examples[name], v) for name, v in present.items()}
 
-        log_p, counts, sums = expectations(x, now["logits"], now["log_weights"])
+        # E-step of the batch, added to the statistics of the sweep so far.
+        log_p, counts, sums = expectations(x, present["logits"], present["log_weights"])
         counts = state["counts"] + counts
         sums = state["sums"] + sums
         seen = state["seen"] + len(x)
 
+        # M-step once the sweep is complete. The gradient of the loss is the parameter minus its
+        # target, so a step at rate 1 arrives at the target. That sets the places as well.
         done = seen >= state["cases"]
         best = self.maximised(counts, sums)
-        target = {name: torch.where(done, best[name], v) for name, v in now.items()}
+        target = {name: torch.where(done, best[name], v) for name, v in present.items()}
         loss = 0.5 * (logits - target["logits"]).square().sum()
         loss = loss + 0.5 * (log_weights - target["log_weights"]).square().sum()
 
-        new = {
+        new_state = {
             "sums": torch.where(done, 0.0, sums),
             "counts": torch.where(done, 0.0, counts),
             "seen": torch.where(done, 0.0, seen),
             "cases": state["cases"],
             "placed": torch.ones_like(state["placed"]),
         }
-        return loss, new, {"bound": log_p.mean()}
+        return loss, new_state, {"bound": log_p.mean()}
 
     def placed(self, x: Tensor, jitter: Tensor) -> State:
         """Return parameters that place every component at an example.
@@ -133,10 +137,13 @@ class EM(Objective):
             counts: How many examples each component has, (components,).
             sums: How often each pixel is on in them, (components, d).
         """
+        # How often each pixel is on and off in each component, plus the prior's pseudo-counts.
+        # Rounding can make ``off`` slightly negative.
         on = sums + self.prior
         off = (counts.unsqueeze(-1) - sums).clamp(min=0) + self.prior
         share = counts / counts.sum()
 
+        # The logit of on / (on + off). Without a prior either count may be 0.
         edge = torch.finfo(sums.dtype).tiny
         logits = torch.log(on.clamp(min=edge)) - torch.log(off.clamp(min=edge))
         return {"logits": logits, "log_weights": torch.log(share.clamp(min=LEAST))}
@@ -154,6 +161,6 @@ def expectations(x: Tensor, logits: Tensor, log_weights: Tensor) -> tuple[Tensor
         log p(x), (batch,), nats; the sums over the batch of the responsibilities, (components,),
         and of the responsibilities times ``x``, (components, d).
     """
-    each = log_joint(x, logits, log_weights)
-    responsibilities = torch.softmax(each, -1)
-    return torch.logsumexp(each, -1), responsibilities.sum(0), responsibilities.mT @ x
+    log_p = log_joint(x, logits, log_weights)  # log p(x, component), (batch, components)
+    responsibilities = torch.softmax(log_p, -1)
+    return torch.logsumexp(log_p, -1), responsibilities.sum(0), responsibilities.mT @ x

@@ -98,8 +98,9 @@ class Greedy(Objective):
         if readable(lower):
             loss, bound = self._lower(batch, noise) if bool(lower) else self._upper(batch, noise)
         else:
+            # If the step cannot read the number, compute both RBMs and take the one that learns.
             both = zip(self._lower(batch, noise), self._upper(batch, noise), strict=True)
-            loss, bound = (torch.where(lower, one, other) for one, other in both)
+            loss, bound = (torch.where(lower, of_lower, of_upper) for of_lower, of_upper in both)
 
         # Every parameter must be a part of the loss: those of the other RBM have gradient 0.
         rest = total([p.sum() for p in self.model.parameters()])
@@ -138,6 +139,6 @@ class Greedy(Objective):
         with torch.no_grad():
             end = chain_ends(gibbs, x, k, {"u2": u2, "u1": u1}, self.steps)
 
-        data, model = rbm.free_energy1(torch.cat([x, end])).split([len(x), len(end)])
-        loss = data.mean() - model.mean() + 0.5 * self.cost * (rbm.w**2).sum()
-        return (loss if self.grow is None else loss / k), -data.mean()
+        on_data, on_chains = rbm.free_energy1(torch.cat([x, end])).split([len(x), len(end)])
+        loss = on_data.mean() - on_chains.mean() + 0.5 * self.cost * (rbm.w**2).sum()
+        return (loss if self.grow is None else loss / k), -on_data.mean()

@@ -70,7 +70,7 @@ class IWBound(Objective):
         x = batch.x
         posterior = self.model.posterior(x)
         z = posterior.sample(self.samples, noise)
-        log_w = self.model.log_joint(x, z) - posterior.log_prob(z)
+        log_w = self.model.log_joint(x, z) - posterior.log_prob(z)  # (samples, batch)
 
         bound = torch.logsumexp(log_w, 0) - math.log(self.samples) if self.inside else log_w.mean(0)
         return -reduction.over_cases(bound, self.reduce), state, {"bound": bound.detach().mean()}

@@ -52,6 +52,7 @@ class KLWeight:
 
         self.start = start
         self.unit = unit
+        # Rise in a unit. With ``whole`` the start is not subtracted.
         self.slope = (final - (start or 0.0) * (slope == "rest")) / positive(
             "objective.kl_warmup", warmup
         )
@@ -63,5 +64,6 @@ class KLWeight:
         if self.start is None:
             return passes.new_full((), self.final)
 
+        # Both count the update that is about to be made: the weight rises before it is used.
         done = passes if self.unit == "epochs" else told(batch.update) + 1
         return (self.start + self.slope * done).clamp(max=self.final)

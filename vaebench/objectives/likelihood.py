@@ -50,7 +50,12 @@ class Likelihood(Objective):
         if isinstance(self.model, Ensemble) and self.model.members is not None:
             log_p = self.model.log_member(x, told(batch.update) % self.model.members)
         else:
+            # The noise is drawn for a full batch, and this one may be smaller.
             log_p = self.model.log_evidence(x, {k: v[: len(x)] for k, v in noise.items()}, tape)
 
-        new = {**state, **self.averages(state, tape)}
-        return -reduction.over_cases(log_p, self.reduce), new, {"bound": log_p.detach().mean()}
+        new_state = {**state, **self.averages(state, tape)}
+        return (
+            -reduction.over_cases(log_p, self.reduce),
+            new_state,
+            {"bound": log_p.detach().mean()},
+        )

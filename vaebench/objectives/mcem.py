@@ -99,6 +99,7 @@ class MCEM(Objective):
         z = state["z"]
         step = state["step"]
 
+        # E-step. All chains share one step size, which follows their mean acceptance.
         accepted = []
         for momentum, uniform in zip(noise["momentum"], noise["accept"], strict=True):
             z, probability = hmc.transition(
@@ -107,18 +108,21 @@ class MCEM(Objective):
             accepted.append(probability.mean())
             step = hmc.tuned(step, accepted[-1], self.acceptance, self.SPEED)
 
-        found = [z.detach().unsqueeze(0)]
+        # M-step, and the fit of the inference network, at the same codes, (1, batch, n). The two
+        # terms have no parameters in common, so one sum gives both gradients.
+        codes = [z.detach().unsqueeze(0)]
         posterior = self.model.posterior(x)
-        gain = (self.model.log_joint(x, found) + posterior.log_prob(found)).mean()
+        gain = (self.model.log_joint(x, codes) + posterior.log_prob(codes)).mean()
         loss = -gain + penalty(self.model, self.weight_decay) if self.weight_decay else -gain
-        told = {
+
+        metrics = {
             "bound": self._bound(x, posterior, noise),
             "acceptance": torch.stack(accepted).mean(),
         }
         return (
             loss,
             {"z": z.detach(), "step": step.detach()},
-            {k: v.detach() for k, v in told.items()},
+            {k: v.detach() for k, v in metrics.items()},
         )
 
     def _density(self, x: Tensor) -> hmc.LogDensity:

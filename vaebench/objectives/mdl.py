@@ -103,13 +103,13 @@ class MDL(Objective):
 
     def state(self, seed: int = 0, cases: int = 1) -> State:
         """Return the number of training cases, over which the cost of noisy weights is spread."""
-        own = {} if self.weights is None else {"cases": torch.tensor(float(cases))}
-        return {**super().state(seed, cases), **own}
+        count = {} if self.weights is None else {"cases": torch.tensor(float(cases))}
+        return {**super().state(seed, cases), **count}
 
     def noise(self, batch: int) -> Shapes:
         """Return the noise of one code of every example, and of the weights."""
-        own = {} if self.weights is None else self.weights.draws()
-        return {**self.model.posterior_noise(1, batch), **own}
+        of_weights = {} if self.weights is None else self.weights.draws()
+        return {**self.model.posterior_noise(1, batch), **of_weights}
 
     def codes(self, x: Tensor, noise: State) -> tuple[list[Tensor], list[Tensor]]:
         """Draw the codes of every layer.
@@ -123,6 +123,8 @@ class MDL(Objective):
         entropies: list[Tensor] = []
         parent = x - self.model.mean
         for i, units in enumerate(self.model.q, start=1):
+            # ``code`` has no gradient. The next ``parent`` has its value, and the gradient rule of
+            # its kind; through it the gradients of all layers above reach this one.
             logits = units.logits(parent)
             code = units.sample(parent, noise[f"q{i}"])
             if self.model.deterministic:
@@ -136,6 +138,8 @@ class MDL(Objective):
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """Make one pure step; see the package docstring."""
+        # ``cost``: the KL of noisy weights, spread over the training examples. Before the noise
+        # begins it is multiplied by 0.
         cost: Tensor | float = 0.0
         if self.weights is None:
             gain = self._gain(batch.x, noise)
@@ -173,6 +177,7 @@ def half(h: Tensor, logits: Tensor) -> Tensor:
     All shapes are (k, batch, n). Since dq / dlogit is q (1 - q), the gradient of a logit is f'(h)
     |h - q| / 2, without a quotient.
     """
+    # h + 0, where the 0 has the derivative ``slope`` for the logits.
     slope = 0.5 * (h - torch.sigmoid(logits)).abs()
     return h + slope.detach() * (logits - logits.detach())
 

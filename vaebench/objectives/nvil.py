@@ -114,12 +114,14 @@ class NVIL(Objective):
         sum from the top down, and l_1 is the one-sample bound. Without local signals every layer
         gets l_1.
         """
+        # log_p is [log P(x | h_1), ..., log P(h_{n-1} | h_n), log P(h_n)], log_q is
+        # [log Q(h_1 | x), ..., log Q(h_n | h_{n-1})]; every term is (1, batch).
         total = log_p[-1]
-        out: list[Tensor] = []
+        signals: list[Tensor] = []
         for p, q in zip(reversed(log_p[:-1]), reversed(log_q), strict=True):
             total = total + p - q
-            out.insert(0, total)
-        raw = torch.cat(out).detach()
+            signals.insert(0, total)
+        raw = torch.cat(signals).detach()
         return raw if self.local_signals else raw[:1].expand_as(raw)
 
     def center(self, raw: Tensor, predicted: Tensor | None, state: State) -> tuple[Tensor, State]:
@@ -136,10 +138,10 @@ class NVIL(Objective):
         """
         s = raw if predicted is None else raw - predicted.detach()
 
-        old = self.decay
-        new = 1.0 - self.decay
-        mean = old * state["mean"] + new * s.mean(-1)
-        variance = old * state["variance"] + new * s.var(-1, unbiased=False)
+        old_share = self.decay
+        new_share = 1.0 - self.decay
+        mean = old_share * state["mean"] + new_share * s.mean(-1)
+        variance = old_share * state["variance"] + new_share * s.var(-1, unbiased=False)
 
         if self.constant_baseline:
             s = s - mean.unsqueeze(-1)
@@ -158,6 +160,8 @@ class NVIL(Objective):
         log_q = self.model.log_posterior_terms(z, x)
         raw = self.signals(log_p, log_q)
 
+        # Baseline i sees what layer i of the inference network sees, h_{i-1}. It must not see h_i:
+        # only then does its subtraction leave the mean of the gradient as it is.
         predicted = None
         if self.baseline is not None:
             inputs = self.model.posterior_inputs(x, z)
@@ -166,6 +170,8 @@ class NVIL(Objective):
             )
         s, new_state = self.center(raw, predicted, state)
 
+        # (1, batch). Its gradient is that of log P(x, h) for the generative model, and
+        # s_i grad log Q(h_i | h_{i-1}) for the inference network. The signals are constants.
         gain = sum(log_p) + (s * torch.cat(log_q)).sum(0, keepdim=True)
         if predicted is not None:
             # The baselines minimise (l - C - c)^2. As in all published code, the normalised signal

@@ -58,9 +58,11 @@ class OrderAgnostic(Objective):
         self.model = model
         self.reduce = reduction.check(reduce)
         self.pretraining = validate.whole("objective.pretraining", pretraining, 0)
-        shallower = model.layers - 1 if pretraining else 0
+        # Weights from the last hidden layer to the pixels, (d, units), of each net that lacks
+        # layers.
+        nets = model.layers - 1 if pretraining else 0
         self.shallower = nn.ParameterList(
-            [torch.zeros_like(model.p["output"]) for _ in range(shallower)]
+            [torch.zeros_like(model.p["output"]) for _ in range(nets)]
         )
 
     @staticmethod
@@ -108,11 +110,14 @@ class OrderAgnostic(Objective):
 
     def _log_likelihood(self, x: Tensor, seen: Tensor, update: Tensor | None) -> Tensor:
         """Return the same of the net that learns at this update."""
+        # Number of the net whose turn it is; the whole net, the last one, has the rest of the
+        # budget.
         last = len(self.shallower)
         turn = (told(update) // self.pretraining).clamp(max=last)
         if readable(turn):
             log_p = self._by_net(int(turn), x, seen)
         else:
+            # If the step cannot read the number, compute all nets and choose.
             log_p = self._by_net(last, x, seen)
             for place in range(last):
                 log_p = torch.where(turn == place, self._by_net(place, x, seen), log_p)

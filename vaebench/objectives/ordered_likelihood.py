@@ -54,7 +54,8 @@ class OrderedLikelihood(Objective):
         """Make one pure step; see the package docstring."""
         x = batch.x
         log_p = self.model.log_evidence(x, {k: v[: len(x)] for k, v in noise.items()})
-        each_word = log_p / self.model.words(x).clamp(min=1)
-        loss = -(each_word if self.per == "word" else log_p).mean()
-        found = {"bound": log_p.mean(), "nll_per_word": -each_word.mean()}
-        return loss, dict(state), {k: v.detach() for k, v in found.items()}
+        # (batch,). The clamp avoids 0 / 0 for a document without words.
+        per_word = log_p / self.model.words(x).clamp(min=1)
+        loss = -(per_word if self.per == "word" else log_p).mean()
+        metrics = {"bound": log_p.mean(), "nll_per_word": -per_word.mean()}
+        return loss, dict(state), {k: v.detach() for k, v in metrics.items()}

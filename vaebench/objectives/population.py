@@ -61,10 +61,12 @@ def reweight(rbm: RBM, z1: Tensor, kept: Tensor, u: Tensor) -> tuple[Tensor, Ten
     Returns:
         The chains, (R, n1), and their log-weights, (R,), with mean weight 1.
     """
+    # log w + F_old - F_new, normalised to sum w = 1.
     count = len(z1)
     log_w = torch.log_softmax(kept - rbm.detach().free_energy1(z1), 0)
 
-    # The sum of w^2 is one over the effective number of chains.
+    # The sum of w^2 is one over the effective number of chains. Resampling is due if that number is
+    # below count / 2. A choice by ``where`` instead of ``if`` can be captured in a graph.
     due = torch.logsumexp(2 * log_w, 0) > math.log(2 / count)
     chosen = torch.where(due, parents(log_w, u), torch.arange(count, device=z1.device))
     return z1[chosen], torch.where(due, 0.0, log_w + math.log(count))

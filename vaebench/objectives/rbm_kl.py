@@ -101,6 +101,8 @@ class RBMKL(Objective):
             rbm, state["chains"], self.relax, self.discrete_sweeps, noise["side2"], noise["side1"]
         )
 
+        # -KL = E_q[log p - log q], where log q = -E_q - log Z_q. Stopped, since log q in the loss
+        # may have a gradient only through the samples: E_q[d log q / d phi] = 0.
         stopped = rbm.detach()
         bound = (
             self.model.target(z1, z2) - stopped.negative_energy(z1, z2)
@@ -109,6 +111,7 @@ class RBMKL(Objective):
         if self.gradient == "exact":
             loss = self.model.kl()
         else:
+            # log q - log p at the relaxed samples, through which the gradient passes.
             side1 = end.mean1 if self.rao_blackwell else end.zeta1
             loss = (
                 stopped.negative_energy(side1, end.zeta2) - self.model.target(side1, end.zeta2)

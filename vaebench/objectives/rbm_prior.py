@@ -149,7 +149,7 @@ class RBMPriorObjective(Objective):
         )
 
     def follow(self, rbm: RBM, state: State, noise: State) -> tuple[Tensor, dict[str, Tensor]]:
-        """Let the chains follow the machine.
+        """Let the chains follow the present parameters of the prior.
 
         Returns:
             ``log_z`` for ``gain``, and the new state of the chains.
@@ -161,6 +161,8 @@ class RBMPriorObjective(Objective):
             z1, z2 = rbm.gibbs(z1, u2, u1)
             return rate_of_log_z(rbm, z1, z2), {"prior": z1}
 
+        # Weights first: they correct for the change of the parameters since the last update. The
+        # sweeps leave the new distribution unchanged, so the weights stay right after them.
         z1, log_w = population.reweight(rbm, z1, state["prior_record"], noise["prior_parents"])
         z1, z2 = rbm.gibbs(z1, u2, u1)
         kept = {"prior": z1, "prior_record": population.record(rbm, z1, log_w)}
@@ -175,10 +177,10 @@ class RBMPriorObjective(Objective):
         weight = self.kl_weight(told(batch.progress))
         gain, bound, more = self.gain(batch.x, weight, log_z, state, noise, tape)
 
-        new = {**chains, **self.averages(state, tape), **more}
+        new_state = {**chains, **self.averages(state, tape), **more}
         return (
             penalty(self.model, self.weight_decay) - gain.mean(),
-            new,
+            new_state,
             {"bound": bound.detach().mean()},
         )
 
@@ -187,7 +189,7 @@ def rate_of_log_z(rbm: RBM, z1: Tensor, z2: Tensor, log_w: Tensor | None = None)
     """Return a scalar 0 whose gradient estimates that of log Z: the mean of d(-E) over samples.
 
     Args:
-        rbm: The machine.
+        rbm: The prior, with gradient.
         z1: Side 1 of its samples, (k, n1).
         z2: Side 2, (k, n2).
         log_w: Log-weights of the samples up to a constant, (k,); None: all are equal.

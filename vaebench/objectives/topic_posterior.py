@@ -83,13 +83,14 @@ class TopicPosterior(Objective):
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """Make one pure step; see the package docstring."""
         x = batch.x
+        # ``counts`` is lambda, ``optimum`` lambda', (topics, V) each. t = 1 in the first update.
         counts = self.model.posterior_of_topics()
-        bound, fresh = _Ascent.apply(counts, x, state["cases"], self)  # type: ignore[no-untyped-call]
+        bound, optimum = _Ascent.apply(counts, x, state["cases"], self)  # type: ignore[no-untyped-call]
         rho = (self.offset + told(batch.update) + 1) ** -self.decay if self.decay else 1.0
 
-        # The gradient of half the square is the difference. The value of the loss is minus the
-        # bound.
-        square = 0.5 * rho * ((self.model.p.counts - fresh) ** 2).sum()
+        # The gradient of half the square is the difference, rho (lambda - lambda'). The value of
+        # the loss is minus the bound.
+        square = 0.5 * rho * ((self.model.p.counts - optimum) ** 2).sum()
         loss = square - square.detach() - bound
         return loss, dict(state), {"bound": bound.detach()}
 
@@ -102,6 +103,8 @@ class TopicPosterior(Objective):
         """
         from scipy.sparse import csr_matrix
 
+        # Set what scikit-learn's own fit would leave behind: ``transform`` reads these, and then
+        # fits the documents' posteriors to our topics.
         estimator = self.estimator()
         estimator.components_ = counts.cpu().numpy()
         estimator.exp_dirichlet_component_ = dirichlet.expected_log(counts).exp().cpu().numpy()
@@ -135,12 +138,15 @@ class _Ascent(torch.autograd.Function):
         counts: Tensor, x: Tensor, cases: Tensor, rule: TopicPosterior
     ) -> tuple[Tensor, Tensor]:
         counts = counts.detach()
-        weight = dirichlet.expected_log(counts).exp()
+        weight = dirichlet.expected_log(counts).exp()  # exp E[log beta], (topics, V)
         x = x.to(counts.dtype)
+
+        # E-step of the documents, then the optimum for the topics, as if the batch were repeated
+        # until it had as many documents as the training set.
         gamma = rule.fitted(x, counts)
         bound = lda.bound_given(x, gamma, weight, rule.model.alpha).mean()
-        found = lda.statistics(x, gamma, weight)
-        return bound, rule.model.eta + cases / len(x) * found
+        expected_counts = lda.statistics(x, gamma, weight)
+        return bound, rule.model.eta + cases / len(x) * expected_counts
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:

@@ -92,12 +92,12 @@ class VAE(Objective):
         x = batch.x
         tape: Tape = {}
         q = self.model.posterior(x, tape)
-        found = elbo(
+        bound = elbo(
             self.model, x, q, drawn(noise, len(x)), self.weight.at(batch), tape, self.sampled_kl
         )
 
-        loss = found.loss + self.penalty()
-        return loss, {**state, **self.averages(state, tape)}, self.metrics(found)
+        loss = bound.loss + self.penalty()
+        return loss, {**state, **self.averages(state, tape)}, self.metrics(bound)
 
     def penalty(self) -> Tensor | float:
         """Return the weight decay as a part of the loss."""
@@ -110,8 +110,12 @@ class VAE(Objective):
         They are the bound of log p(x), with weight 1 of the KL, the KL, and the loss without weight
         decay.
         """
-        told = {"bound": (found.log_p - found.kl).mean(), "kl": found.kl.mean(), "loss": found.loss}
-        return {name: v.detach() for name, v in told.items()}
+        metrics = {
+            "bound": (found.log_p - found.kl).mean(),
+            "kl": found.kl.mean(),
+            "loss": found.loss,
+        }
+        return {name: v.detach() for name, v in metrics.items()}
 
 
 def drawn(noise: dict[str, Tensor], batch: int, prefix: str = "") -> Draws:
@@ -122,6 +126,8 @@ def drawn(noise: dict[str, Tensor], batch: int, prefix: str = "") -> Draws:
         batch: Number of examples in the batch, which may be smaller than planned.
         prefix: Prefix of the evaluation's names.
     """
+    # Noise of dropout has the examples in its first axis, that of the samples, (k, batch, n), in
+    # its second.
     drop = {
         k.removeprefix(prefix): v[:batch] for k, v in noise.items() if k.startswith(f"{prefix}drop")
     }

@@ -65,6 +65,8 @@ class WakeSleep(Objective):
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """Make one pure step; see the package docstring."""
+        # The samples of both halves, without gradient: z ~ Q(h | x) and (dream, h) ~ P. From the
+        # data ``dream`` takes only the lengths of documents.
         x = batch.x
         with torch.no_grad():
             posterior = self.model.posterior(x)
@@ -72,6 +74,8 @@ class WakeSleep(Objective):
             log_q = posterior.log_prob(z)
             dream, h = self.model.dream(x, noise)
 
+        # ``wake`` depends on the generative model only, ``sleep`` on the inference network only, so
+        # their sum can be one loss. Both are (1, batch).
         wake = self.model.log_joint(x, z)
         sleep = self.model.log_posterior(h, dream)
         bound = (wake.detach() - log_q).mean()

@@ -87,6 +87,8 @@ class WeightNoise(nn.Module):
             noise: What ``draws`` asks for.
             scale: (), a factor of the noise; None: 1.
         """
+        # ``log_sigma`` has the order of the model's parameters, so the i-th noise, mean and sigma
+        # belong together.
         places = places_of(model)
         sigmas = [v.exp() if scale is None else scale * v.exp() for v in self.log_sigma]
         drawn = {
@@ -112,12 +114,15 @@ def least_kl(means: Sequence[Tensor], log_sigmas: Sequence[Tensor]) -> Tensor:
         means: Means, tensors of any shapes.
         log_sigmas: Logarithms of the standard deviations, of the same shapes.
     """
+    # The best m and s^2.
     count = sum(v.numel() for v in means)
-    center = total([v.sum() for v in means]) / count
-    squares = [(v - center).square().sum() for v in means]
+    prior_mean = total([v.sum() for v in means]) / count
+    squares = [(v - prior_mean).square().sum() for v in means]
     variances = [(2 * v).exp().sum() for v in log_sigmas]
-    spread = total(squares + variances) / count
-    return 0.5 * count * spread.log() - total([v.sum() for v in log_sigmas])
+    prior_variance = total(squares + variances) / count
+
+    # sum_i log(s / sigma_i): all that is left of the KL.
+    return 0.5 * count * prior_variance.log() - total([v.sum() for v in log_sigmas])
 
 
 def _name(i: int) -> str:

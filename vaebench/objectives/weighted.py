@@ -66,6 +66,7 @@ def bound(
     Raises:
         ValueError: For an unknown estimator.
     """
+    # likelihood, ratio, log_w and weight are (k, batch).
     if estimator == "plain":
         likelihood, ratio = terms(list(z))
         log_w = likelihood + gamma * ratio
@@ -75,17 +76,19 @@ def bound(
     if estimator != "doubly_reparameterized":
         raise ValueError(f"estimator {estimator!r} is not one of {ESTIMATORS}")
 
+    # First pass, for the values: the normalised weights w~_i are constants in the gradient.
     with torch.no_grad():
         likelihood, ratio = terms([v.detach() for v in z])
     log_w = likelihood + gamma * ratio
     weight = torch.softmax(log_w, 0)
 
-    # The gradient of theta has the weight. That of phi has this factor besides, so the derivative
-    # of the samples is scaled by it.
+    # Second pass, for the gradient. That of theta has the weight. That of phi has this factor
+    # besides, so the derivative of the samples is scaled by it.
     factor = (gamma * weight + 1.0 - gamma).unsqueeze(-1)
-    again, ratio_again = terms([scale_gradient(v, factor) for v in z])
-    surrogate = (weight * (again + gamma * ratio_again)).sum(0)
+    live_likelihood, live_ratio = terms([scale_gradient(v, factor) for v in z])
+    surrogate = (weight * (live_likelihood + gamma * live_ratio)).sum(0)
 
+    # The surrogate's value means nothing: it adds only its gradient to the bound.
     value = torch.logsumexp(log_w, 0) - math.log(len(log_w))
     return value + surrogate - surrogate.detach(), (likelihood + ratio).mean(0)
 
@@ -104,5 +107,7 @@ def through_inputs(f: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     if not inputs or not torch.is_grad_enabled():
         return f(*inputs).detach()
 
+    # f(inputs) has both gradients, f(fixed inputs) that of the parameters only. The difference has
+    # value 0.
     fixed = f(*(v.detach() for v in inputs))
     return f(*inputs) - fixed + fixed.detach()
