@@ -75,8 +75,8 @@ def initial(model: nn.Module, prefix: str) -> dict[str, Tensor]:
         Name of a buffer, after ``prefix`` -> mean 0 or variance 1, (n,).
     """
     return {
-        f"{prefix}{m.path}.{name}": torch.full_like(m.scale.detach(), value)
-        for m in layers(model)
+        f"{prefix}{layer.path}.{name}": torch.full_like(layer.scale.detach(), value)
+        for layer in layers(model)
         for name, value in (("mean", 0.0), ("variance", 1.0))
     }
 
@@ -89,10 +89,10 @@ def running(
     They are momentum * old value + (1 - momentum) * the batch's. Layers that wrote nothing to the
     tape were not used, and are left out.
     """
-    out = {}
-    for m in layers(model):
-        if m.path in tape:
-            for name, value in zip(("mean", "variance"), tape[m.path], strict=True):
-                key = f"{prefix}{m.path}.{name}"
-                out[key] = m.momentum * state[key] + (1 - m.momentum) * value
-    return out
+    averages = {}
+    for layer in layers(model):
+        if layer.path in tape:
+            for name, of_batch in zip(("mean", "variance"), tape[layer.path], strict=True):
+                key = f"{prefix}{layer.path}.{name}"
+                averages[key] = layer.momentum * state[key] + (1 - layer.momentum) * of_batch
+    return averages

@@ -55,21 +55,30 @@ class ChannelNorm(BatchNorm):
         if tape is None and torch.is_grad_enabled():
             return False
 
+        # Channels are the innermost axis in memory; a vector register holds 16 float32.
         fits = (
             x.device.type == "cpu"
             and x.dtype in (torch.float32, torch.bfloat16)
             and x.shape[1] % 16 == 0
         )
-        bare = (
+        # Kernels read the memory itself, which a traced or mapped tensor does not have.
+        has_memory = (
             not torch.compiler.is_compiling()
             and not torch._C._functorch.is_functorch_wrapped_tensor(x)
         )
-        alone = torch.get_num_threads() == 1
-        return fits and bare and alone and self.scale.dtype == torch.float32 and kernels.allowed()
+        one_thread = torch.get_num_threads() == 1
+        return (
+            fits
+            and has_memory
+            and one_thread
+            and self.scale.dtype == torch.float32
+            and kernels.allowed()
+        )
 
     def _by_kernel(self, x: Tensor, tape: Tape | None, residual: Tensor | None) -> Tensor:
         from vaebench.kernels.channel_norm import affine_elu, batch_norm_elu
 
+        # With fixed statistics normalisation is an affine map of each channel.
         if tape is None:
             slope = self.scale * torch.rsqrt(self.variance + self.epsilon)
             return affine_elu(x, residual, slope, self.shift - self.mean * slope)

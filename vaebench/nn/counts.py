@@ -22,16 +22,19 @@ def words_of(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def parts(x: Tensor, words: int) -> list[Tensor]:
     """Split documents ``x`` (n, V) into pieces of at most ``words`` words, or of one document."""
-    length = x.sum(-1).tolist()
+    lengths = x.sum(-1).tolist()
+
+    # Documents of each finished piece; documents and words of the piece that is being filled.
     sizes = []
     size = 0
     total = 0.0
-    for v in length:
-        if size and total + v > words:
+    for length in lengths:
+        # A piece has at least one document, however long that is.
+        if size and total + length > words:
             sizes.append(size)
-
             size = 0
             total = 0.0
         size += 1
-        total += v
+        total += length
+
     return list(x.split([*sizes, size])) if len(x) else []

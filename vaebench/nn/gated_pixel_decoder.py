@@ -77,6 +77,7 @@ class GatedLayer(nn.Module):
         if self.centre:
             return over, left
 
+        # Filters without the centre are one tap shorter, which leaves one row or column too many.
         # Row r of the result has seen only the rows before r, and column c the columns before c.
         return over[:, :, :-1], left[..., :-1]
 
@@ -85,6 +86,8 @@ class GatedLayer(nn.Module):
 
         The horizontal one lacks its residual connection.
         """
+        # From the vertical stack to the horizontal one, never back: vertical filters also reach to
+        # the right in a pixel's row, where the horizontal stack has seen the pixel itself.
         over = self.vertical_norm(over, tape)
         left = self.horizontal_norm(left + self.across(over), tape)
         return _gate(over), self.out(_gate(left))

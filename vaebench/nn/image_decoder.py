@@ -83,6 +83,8 @@ class ImageDecoder(nn.Module):
 
         If ``z`` is None, there are no codes, and k = 1.
         """
+        # The first layer is linear in image and code. So each image's part is computed once, and
+        # added to those of all its k codes. Then samples and examples are one axis of rows.
         first = self.image_part(x).unsqueeze(0)
         if z is not None:
             first = first + self.code_part(z.flatten(0, 1)).unflatten(0, z.shape[:2])

@@ -66,13 +66,13 @@ def initialize(
         if not (isinstance(value, (int, float)) and math.isfinite(value)):
             raise UserError(f"model.{key}={value!r}: must be a number")
 
-    others = (init_center, scale)
-    words = (embedding_center, embedding_scale)
+    of_others = (init_center, scale)
+    of_embeddings = (embedding_center, embedding_scale)
 
     with torch.no_grad():
         for name, p in sorted(module.named_parameters()):
             if init == "text":
-                center, half = words if name.endswith("embedding") else others
+                center, half = of_embeddings if name.endswith("embedding") else of_others
                 p.uniform_(center - half, center + half, generator=generator)
             elif init == "normal_all":
                 p.normal_(0.0, float(scale), generator=generator)
@@ -89,9 +89,10 @@ def initialize(
                 bound = math.sqrt(6.0 / (p.shape[0] + p.shape[1]))
                 p.uniform_(-bound, bound, generator=generator)
 
+        # Last, so that a part's own values replace those drawn above.
         for part in module.modules():
-            if part is not module and callable(own := getattr(part, "start", None)):
-                own(generator)
+            if part is not module and callable(start := getattr(part, "start", None)):
+                start(generator)
 
 
 def logit_of_mean(mean: torch.Tensor) -> torch.Tensor:

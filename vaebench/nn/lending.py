@@ -17,17 +17,18 @@ def places_of(module: nn.Module) -> Places:
     Raises:
         ValueError: For a parameter that has two names.
     """
-    out: Places = {}
+    places: Places = {}
     for prefix, part in module.named_modules():
         for key, v in part._parameters.items():
             if v is not None:
-                out[f"{prefix}.{key}" if prefix else key] = part._parameters, key
+                places[f"{prefix}.{key}" if prefix else key] = part._parameters, key
 
-    if set(out) != {name for name, _ in module.named_parameters()}:
+    # ``named_parameters`` lists a parameter that is held in two places only once.
+    if set(places) != {name for name, _ in module.named_parameters()}:
         raise ValueError(
             f"{type(module).__name__} has a parameter of two names, which a step cannot replace"
         )
-    return out
+    return places
 
 
 @contextlib.contextmanager
@@ -36,11 +37,13 @@ def lent(places: Places, values: Mapping[str, Tensor]) -> Iterator[None]:
 
     ``torch.func.functional_call`` does the same, but takes ten times as long.
     """
-    own = [(place, key, place[key]) for place, key in places.values()]
+    # Values go straight into the modules' dictionaries. A module's own attribute assignment would
+    # refuse a tensor that is no ``nn.Parameter``.
+    originals = [(place, key, place[key]) for place, key in places.values()]
     try:
         for name, (place, key) in places.items():
             place[key] = values[name]
         yield
     finally:
-        for place, key, v in own:
+        for place, key, v in originals:
             place[key] = v

@@ -96,12 +96,15 @@ class LSTM(nn.Module):
             h: Hidden state, (batch, units).
             c: Cell, (batch, units).
         """
+        # i, f, g, o are views of ``gates``: one sigmoid is taken of all four. Doubled before and
+        # rescaled after, g becomes its tanh.
         gates += product(h, self.weight_hh)
         i, f, g, o = gates.split(self.units, 1)
         g.mul_(2)
         gates.sigmoid_()
         g.mul_(2).sub_(1)
 
+        # c <- f c + i g, then h <- o tanh(c), written over the old state.
         c.mul_(f).addcmul_(i, g)
         torch.mul(c, 2, out=h).sigmoid_().mul_(2).sub_(1).mul_(o)
 

@@ -17,6 +17,7 @@ def mask_of(kernel: int, centre: bool) -> Tensor:
         centre: Whether the pixel itself is seen too (mask B instead of A), as in every layer but
             the first.
     """
+    # The rows above, then the centre's row up to the centre, with it or without.
     middle = kernel // 2
     mask = torch.zeros(kernel, kernel)
     mask[:middle] = 1.0

@@ -101,15 +101,19 @@ class PixelDecoder(ImageDecoder):
         self, first: Tensor, tape: Tape | None = None, above: RowsAbove | None = None
     ) -> Tensor:
         """Return the trunk after all blocks, (rows, channels, h, w)."""
+        # outputs[j] is the output of block j; self.blocks[i] is block i + 1, since the first layer
+        # is block 0.
         trunk = self.first_norm.elu(first, tape)
-        seen = [trunk]
+        outputs = [trunk]
 
         for i, block in enumerate(self.blocks):
             if i >= 2:
-                trunk = trunk + self.skips[i - 2](seen[i - 2], tape, above)
+                trunk = trunk + self.skips[i - 2](outputs[i - 2], tape, above)
             trunk = block(trunk, tape, above)
-            seen.append(trunk)
+            outputs.append(trunk)
 
+        # There is one block more than skips, so this is the output of the block two before the
+        # last.
         if self.skips:
-            trunk = trunk + self.skips[-1](seen[len(self.skips) - 1], tape, above)
+            trunk = trunk + self.skips[-1](outputs[len(self.skips) - 1], tape, above)
         return trunk

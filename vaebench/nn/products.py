@@ -56,10 +56,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if torch.compiler.is_compiling():  # even the number of rows may be unknown then
         return torch.nn.functional.linear(x, weight, bias)
 
+    # oneDNN's operator takes matrices, so all leading axes become one.
     rows = x.reshape(-1, x.shape[-1])
-    given = [v for v in (rows, weight, bias) if v is not None]
-    tracked = torch.is_grad_enabled() and any(v.requires_grad for v in given)
-    if not _fits(len(rows) * weight.numel(), *given) or (tracked and second_order.is_wanted()):
+    tensors = [v for v in (rows, weight, bias) if v is not None]
+    tracked = torch.is_grad_enabled() and any(v.requires_grad for v in tensors)
+    if not _fits(len(rows) * weight.numel(), *tensors) or (tracked and second_order.is_wanted()):
         return torch.nn.functional.linear(x, weight, bias)
 
     product_of = _Linear.apply if tracked else by_one_dnn
@@ -87,14 +88,14 @@ class _Linear(torch.autograd.Function):
         )
 
 
-def _better(multiplications: int, *of: Tensor | None) -> bool:
-    """Whether a product without gradient goes to oneDNN."""
-    given = [v for v in of if v is not None]
-    tracked = torch.is_grad_enabled() and any(v.requires_grad for v in given)
-    return not tracked and _fits(multiplications, *given)
+def _better(multiplications: int, *factors: Tensor | None) -> bool:
+    """Whether oneDNN is to compute a product; it may only if no gradient must pass."""
+    tensors = [v for v in factors if v is not None]
+    tracked = torch.is_grad_enabled() and any(v.requires_grad for v in tensors)
+    return not tracked and _fits(multiplications, *tensors)
 
 
-def _fits(multiplications: int, *of: Tensor) -> bool:
+def _fits(multiplications: int, *factors: Tensor) -> bool:
     """Whether oneDNN can compute a product, and is faster.
 
     It can for float32 on a CPU, but not under vmap or the compiler.
@@ -102,7 +103,9 @@ def _fits(multiplications: int, *of: Tensor) -> bool:
     if multiplications < WORTH or torch.compiler.is_compiling():
         return False
     wrapped = torch._C._functorch.is_functorch_wrapped_tensor
-    return one_dnn() and all(v.dtype == torch.float32 and v.is_cpu and not wrapped(v) for v in of)
+    return one_dnn() and all(
+        v.dtype == torch.float32 and v.is_cpu and not wrapped(v) for v in factors
+    )
 
 
 def by_one_dnn(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -122,6 +125,7 @@ def one_dnn() -> bool:
     if torch.backends.cpu.get_cpu_capability() != "AVX512" or not _made_by("AuthenticAMD"):
         return False
 
+    # A product of small whole numbers has no rounding, so both libraries must agree exactly.
     a = torch.arange(6.0).view(2, 3)
     try:
         return bool(torch.equal(by_one_dnn(a, a[:1]), a @ a[:1].mT))

@@ -83,6 +83,7 @@ class ResNet(nn.Module):
             [ResidualBlock(a, b, stride=2) for a, b in zip(widths, channels, strict=False)]
         )
 
+        # The size of the image that the blocks leave.
         height, width = shape
         for _ in channels:
             height = math.ceil(height / 2)

@@ -32,16 +32,19 @@ def logits(x: Tensor, weight: Tensor, hidden: Tensor, output: Tensor) -> Tensor:
 
         return nade.logits(x, weight, hidden, output)
 
-    again = torch.is_grad_enabled() and not _mapped(weight)
-    found = []
+    # ``before`` is the input of the hidden units from all pixels before the block, (batch, units).
+    recompute = torch.is_grad_enabled() and not _mapped(weight)
+    blocks = []
     before = hidden.expand(len(x), -1)
     for start in range(0, x.shape[1], PIXELS):
         part = slice(start, start + PIXELS)
         inputs = (x[:, part], weight[part], before, output[part])
-        found.append(checkpoint(_block, *inputs, use_reentrant=False) if again else _block(*inputs))
+        blocks.append(
+            checkpoint(_block, *inputs, use_reentrant=False) if recompute else _block(*inputs)
+        )
         before = before + x[:, part] @ weight[part]
 
-    return torch.cat(found, -1)
+    return torch.cat(blocks, -1)
 
 
 def _block(x: Tensor, weight: Tensor, before: Tensor, output: Tensor) -> Tensor:
@@ -53,6 +56,7 @@ def _block(x: Tensor, weight: Tensor, before: Tensor, output: Tensor) -> Tensor:
         before: Sums over all pixels before them, (batch, units).
         output: (pixels, units).
     """
+    # (batch, pixels, units). Less its own term, the running sum is over e < d.
     terms = x.unsqueeze(-1) * weight
     sums = before.unsqueeze(1) + terms.cumsum(1) - terms
     return (torch.sigmoid(sums) * output).sum(-1)

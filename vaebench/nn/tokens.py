@@ -33,5 +33,7 @@ def groups(lengths: Tensor, batch: int, exact: bool = True) -> list[Tensor]:
     rows = torch.argsort(lengths, stable=True)
     if not exact:
         return list(rows.split(batch))
+
+    # Cut the sorted rows where the length changes, then each run into batches.
     _, counts = torch.unique_consecutive(lengths[rows], return_counts=True)
     return [part for alike in rows.split(counts.tolist()) for part in alike.split(batch)]

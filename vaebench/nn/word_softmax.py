@@ -50,6 +50,7 @@ def log_probs(h: Tensor, weight: Tensor, words: Tensor, half: bool = False) -> T
         )
         return -F.cross_entropy(logits, words, reduction="none")
 
+    # Fill up with rows of zeros and word 0, and drop their results.
     more = -len(h) % FULL
     apply: Callable[..., Tensor] = _LogProbs.apply
     return apply(F.pad(h, (0, 0, 0, more)), weight, F.pad(words, (0, more)), half)[: len(h)]
@@ -82,11 +83,16 @@ class _LogProbs(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, h: Tensor, weight: Tensor, words: Tensor, half: bool) -> Tensor:
-        a, b = (h.bfloat16(), weight.bfloat16()) if half else (h, weight)
+        # Blocks of logits, (ROWS, WORDS) at most: a list over rows of lists over words.
+        left, right = (h.bfloat16(), weight.bfloat16()) if half else (h, weight)
         within = [
-            [product(part, block).to(h.dtype) for block in b.split(WORDS)] for part in a.split(ROWS)
+            [product(part, block).to(h.dtype) for block in right.split(WORDS)]
+            for part in left.split(ROWS)
         ]
 
+        # _softmax_ turns each block into the probabilities of its words, given that the word is one
+        # of the block's. ``sums`` are the log-sum-exps, (word blocks, rows), ``total`` is that over
+        # all words, (rows,). So sums - total are the logs of the blocks' shares.
         sums = torch.cat([torch.stack([_softmax_(logits) for logits in row]) for row in within], 1)
         total = torch.logsumexp(sums, 0)
 
@@ -102,11 +108,15 @@ class _LogProbs(torch.autograd.Function):
         to_h = torch.zeros_like(h)
         to_weight = torch.zeros_like(weight)
 
+        # The gradient of logit j is grad (1[j = word] - p_j), where p_j is the probability within a
+        # block times the block's share: ``factors`` are -grad times the shares.
         dtype = torch.bfloat16 if ctx.half else h.dtype
         blocks = list(zip(weight.to(dtype).split(WORDS), to_weight.split(WORDS), strict=True))
         factors = (shares.exp() * -grad).split(ROWS, 1)
-        left = iter(within)
+        remaining = iter(within)
 
+        # Pieces of all arrays by rows. ``to_part`` and ``to_block`` are views of the results, to
+        # which every block adds its part.
         rows = zip(
             h.split(ROWS),
             to_h.split(ROWS),
@@ -115,20 +125,23 @@ class _LogProbs(torch.autograd.Function):
             grad.split(ROWS),
             strict=True,
         )
-        for part, to_part, row, own, own_grad in rows:
+        for part, to_part, row, part_words, part_grad in rows:
             units = part.to(dtype).mT.contiguous()
             for number, ((block, to_block), factor) in enumerate(zip(blocks, row, strict=True)):
-                d = next(left) * factor.unsqueeze(1)
+                to_logits = next(remaining) * factor.unsqueeze(1)
                 if ctx.half:
                     # Add the word's own 1 before rounding, so that 1 - p keeps its digits if p is
                     # close to 1.
-                    here = (own // WORDS == number).nonzero().squeeze(1)
-                    d[here, own[here] - number * WORDS] += own_grad[here]
-                    d = d.to(dtype)
+                    in_block = (part_words // WORDS == number).nonzero().squeeze(1)
+                    to_logits[in_block, part_words[in_block] - number * WORDS] += part_grad[
+                        in_block
+                    ]
+                    to_logits = to_logits.to(dtype)
 
-                to_part += product(d, block.mT)
-                to_block += product(units, d.mT).mT
+                to_part += product(to_logits, block.mT)
+                to_block += product(units, to_logits.mT).mT
 
+        # In float32 the 1 of each word is added here at once, without a look at the blocks.
         if not ctx.half:
             to_h.addcmul_(grad.unsqueeze(1), weight[words])
             to_weight.index_add_(0, words, h * grad.unsqueeze(1))

@@ -54,6 +54,7 @@ class WordTree(nn.Module):
 
     def log_prob(self, h: Tensor, words: Tensor) -> Tensor:
         """Return log p(word | h), (n,), nats, for hidden units ``h`` (n, units), ``words`` (n,)."""
+        # (n, depth): the nodes on the way to each word, and the turns there, -1, 1 or 0.
         nodes = self.path[words]
         turn = self.turn[words]
 
@@ -61,6 +62,8 @@ class WordTree(nn.Module):
         weight = F.embedding(nodes, self.weight)
         bias = F.embedding(nodes, self.bias.unsqueeze(-1)).squeeze(-1)
         logits = torch.einsum("nu,ndu->nd", h, weight) + bias
+
+        # The probability of a turn is sigmoid(turn * logit). |turn| drops what is beyond the leaf.
         return (F.logsigmoid(turn.to(h.dtype) * logits) * turn.abs()).sum(-1)
 
 
@@ -79,8 +82,11 @@ def _halved(rates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     path = np.zeros((vocabulary, depth), dtype=np.int64)
     turn = np.zeros((vocabulary, depth), dtype=np.int8)
     share = np.full(max(vocabulary - 1, 1), 0.5)
-    below = np.concatenate([[0.0], rates.cumsum(dtype=np.float64)])  # mass of the words before each
+    mass_before = np.concatenate(
+        [[0.0], rates.cumsum(dtype=np.float64)]
+    )  # of the words before each
 
+    # Ranges of words, first ... end - 1, that are still to be halved, with their depth.
     todo = [(0, vocabulary, 0)]
     while todo:
         first, end, level = todo.pop()
@@ -92,8 +98,8 @@ def _halved(rates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         path[first:end, level] = node
         turn[first:middle, level] = -1
         turn[middle:end, level] = 1
-        second = below[end] - below[middle] + PSEUDO
-        share[node] = second / (below[end] - below[first] + 2 * PSEUDO)
+        second = mass_before[end] - mass_before[middle] + PSEUDO
+        share[node] = second / (mass_before[end] - mass_before[first] + 2 * PSEUDO)
         todo += [(first, middle, level + 1), (middle, end, level + 1)]
 
     return path, turn, share

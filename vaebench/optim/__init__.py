@@ -55,6 +55,7 @@ def build(config: dict[str, Any], largest: dict[str, float] | None = None) -> Op
     try:
         optimiser = OPTIMS[config["name"]](**settings_of(config))
     except (TypeError, ValueError) as e:
+        # A TypeError begins with the name of the constructor, up to ") ".
         raise UserError(f"optim {config['name']}: {str(e).split(') ')[-1]}") from None
 
     optimiser.limit(largest or {})

@@ -50,6 +50,7 @@ class Adagrad(Optimiser):
 
         grads = with_decay(update.grads, update.params, update.decay)
 
+        # All operations are elementwise, so the seeds' leading axis needs no care.
         for name in update.moving():
             g = grads[name]
             squares = update.state[f"squares/{name}"].addcmul_(g, g)

@@ -57,10 +57,11 @@ class Adam(Optimiser):
 
     def factor(self, progress: Tensor) -> Tensor:
         """Return the factor of the rates at a share of the budget, elementwise."""
-        out = torch.ones_like(progress)
+        # The steps are in ascending order, so the last one that has begun decides.
+        factor = torch.ones_like(progress)
         for start, value in self.steps:
-            out = torch.where(progress >= start, value, out)
-        return out
+            factor = torch.where(progress >= start, value, factor)
+        return factor
 
     def move(self, update: Update) -> None:
         """Make one update; see Optimiser."""
@@ -73,10 +74,15 @@ class Adam(Optimiser):
         """Take the step operation by operation, all seeds at once, for compilers and graphs."""
         state = update.state
         grads = with_decay(update.grads, update.params, update.decay)
-        scale, least = self.moments.corrected(self.factor(update.progress), state["count"].add_(1))
+
+        # The correction depends on the count only, so it is found once for all parameters: the
+        # factor of the rates, (seeds,), and what takes the place of epsilon, (seeds,).
+        scale, epsilon = self.moments.corrected(
+            self.factor(update.progress), state["count"].add_(1)
+        )
 
         for name, p in update.params.items():
-            step = self.moments.step(state, name, grads[name], least)
+            step = self.moments.step(state, name, grads[name], epsilon)
             p.sub_(step * across(self.rates[update.group_of[name]] * scale, p))
 
     def _fused(self, update: Update) -> None:
@@ -91,15 +97,16 @@ class Adam(Optimiser):
         factors = self.factor(update.progress).tolist()
         together = alike(params, self.rates, update)
 
-        for r, factor in enumerate(factors):
+        # Indexing by a seed gives views, so parameters and moments change in place.
+        for seed, factor in enumerate(factors):
             for (rate, strength), names in together.items():
                 adam(
-                    [params[name][r] for name in names],
-                    [grads[name][r].contiguous() for name in names],
-                    [state[f"first/{name}"][r] for name in names],
-                    [state[f"second/{name}"][r] for name in names],
+                    [params[name][seed] for name in names],
+                    [grads[name][seed].contiguous() for name in names],
+                    [state[f"first/{name}"][seed] for name in names],
+                    [state[f"second/{name}"][seed] for name in names],
                     [],
-                    [state["count"][r].clone() for _ in names],  # the step adds 1 to each
+                    [state["count"][seed].clone() for _ in names],  # the step adds 1 to each
                     fused=True,
                     amsgrad=False,
                     beta1=self.moments.beta1,

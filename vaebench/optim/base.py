@@ -66,8 +66,8 @@ class Verdict(NamedTuple):
 class Optimiser:
     """Base: how gradients change parameters, in place, with a rate for each parameter group.
 
-    What follows depends on the settings, so it is read of an optimiser that is built, never of a
-    class. ``tiny`` alone belongs to the class.
+    The attributes depend on the settings. So read them from an optimiser that is built, never from
+    a class. Only ``tiny`` belongs to the class.
 
     Attributes:
         rates: Learning rate of every group.
@@ -183,10 +183,12 @@ def alike(
     names: Iterable[str], rates: Mapping[str, float], update: Update
 ) -> dict[tuple[float, float], list[str]]:
     """Group parameters that one fused step can move together: (rate, decay) -> their names."""
-    out: dict[tuple[float, float], list[str]] = {}
+    together: dict[tuple[float, float], list[str]] = {}
     for name in names:
-        out.setdefault((rates[update.group_of[name]], update.decay.get(name, 0.0)), []).append(name)
-    return out
+        together.setdefault((rates[update.group_of[name]], update.decay.get(name, 0.0)), []).append(
+            name
+        )
+    return together
 
 
 def fusable(params: Tensors) -> bool:

@@ -76,8 +76,11 @@ class ClippedAdam(Optimiser):
         refuse_unrated("clipped_adam", self.rates, map(update.group_of.__getitem__, update.params))
         state = update.state
 
+        # The norm is over all gradients, those of groups that stand still too.
         scale = joint_scale(list(update.grads.values()), self.clip)
 
+        # Of each group that moves: its corrected rate and epsilon, (seeds,) each. Only these groups
+        # count the step.
         steps = {}
         for group, rate in self.rates.items():
             if update.only is None or group in update.only:
@@ -87,15 +90,16 @@ class ClippedAdam(Optimiser):
         for name in update.moving():
             p = update.params[name]
             g = update.grads[name] * across(scale, p)
-            size, least = steps[update.group_of[name]]
-            p.sub_(self.moments.step(state, name, g, least) * across(size, p))
+            rate_now, epsilon = steps[update.group_of[name]]
+            p.sub_(self.moments.step(state, name, g, epsilon) * across(rate_now, p))
 
     def validated(self, state: Tensors, loss: float, validation: int) -> tuple[Tensors, Verdict]:
         """Do as Plateau does; if the rates fall, set the moments and counts to 0."""
-        falls = float(state["falls"])
+        falls_before = float(state["falls"])
         state, verdict = self.plateau.after(state, loss, validation)
 
-        if float(state["falls"]) > falls:
-            anew = ("first/", "second/", "count/")
-            state = {k: torch.zeros_like(v) if k.startswith(anew) else v for k, v in state.items()}
+        # The authors make new optimisers after a fall.
+        if float(state["falls"]) > falls_before:
+            reset = ("first/", "second/", "count/")
+            state = {k: torch.zeros_like(v) if k.startswith(reset) else v for k, v in state.items()}
         return state, verdict

@@ -59,12 +59,15 @@ class ClippedSGD(Optimiser):
     def move(self, update: Update) -> None:
         """Clip all gradients together, then descend; see Optimiser."""
         refuse_unrated("clipped_sgd", self.rates, map(update.group_of.__getitem__, update.params))
+        # (seeds,): the plateau's factor times the clip of each seed.
         scale = update.state["factor"] * joint_scale(list(update.grads.values()), self.clip)
 
         # The factor is float64, so the step sizes are cast to every dtype of the parameters.
-        kinds = {p.dtype for p in update.params.values()}
+        dtypes = {p.dtype for p in update.params.values()}
         steps = {
-            (g, kind): (-rate * scale).to(kind) for g, rate in self.rates.items() for kind in kinds
+            (group, dtype): (-rate * scale).to(dtype)
+            for group, rate in self.rates.items()
+            for dtype in dtypes
         }
 
         for name in update.moving():

@@ -17,6 +17,7 @@ def joint_scale(grads: list[Tensor], clip: float | None) -> Tensor:
     if clip is None:
         return torch.ones(seeds, dtype=grads[0].dtype, device=grads[0].device)
 
+    # The joint norm is the norm of the tensors' norms. 1e-6 is from PyTorch's clip_grad_norm_.
     norm = torch.stack(
         [torch.linalg.vector_norm(g.reshape(seeds, -1), dim=1) for g in grads],
     ).norm(dim=0)

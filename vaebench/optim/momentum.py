@@ -65,6 +65,7 @@ class Momentum(Optimiser):
 
     def move(self, update: Update) -> None:
         """Move every parameter by its velocity; see Optimiser."""
+        # ``count`` updates are done: momentum m and factor of the rates of each seed, (seeds,).
         count = update.state["count"]
         m = torch.where(count < self.switch, self.first, self.momentum)
         factor = 1 / (1 + self.decrease * count)
@@ -72,11 +73,11 @@ class Momentum(Optimiser):
             factor = factor * (1 - update.progress)
 
         for name, p in update.params.items():
-            weight = across(m, p)
+            m_of_p = across(m, p)
             step = update.grads[name] * across(self.rates[update.group_of[name]] * factor, p)
-            velocity = update.state[f"velocity/{name}"].mul_(weight).sub_(step)
+            velocity = update.state[f"velocity/{name}"].mul_(m_of_p).sub_(step)
             if self.nesterov:
-                p.add_(velocity * weight).sub_(step)
+                p.add_(velocity * m_of_p).sub_(step)
             else:
                 p.add_(velocity)
 

@@ -73,21 +73,22 @@ class Plateau:
 
         verdict = Verdict()
         if loss > bar:
+            # The count runs before ``first`` too, and is not limited by it.
             stalled += 1
             if stalled >= self.patience and validation >= self.first:
                 factor = factor * self.factor
                 stalled = 0.0
                 falls = falls + 1
                 bar = bar if self.lowest else loss
-                over = (
+                stop = (
                     f"the rates have fallen as often as they may ({self.decays})"
                     if falls >= self.decays
                     else ""
                 )
-                verdict = Verdict(self.reload, over)
+                verdict = Verdict(self.reload, stop)
         else:
             bar = loss
             stalled = 0.0
 
-        new = {"factor": factor, "bar": bar, "stalled": stalled, "falls": falls}
-        return {**state, **{k: torch.as_tensor(v).to(state[k]) for k, v in new.items()}}, verdict
+        counts = {"factor": factor, "bar": bar, "stalled": stalled, "falls": falls}
+        return {**state, **{k: torch.as_tensor(v).to(state[k]) for k, v in counts.items()}}, verdict
