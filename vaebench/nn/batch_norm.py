@@ -48,6 +48,8 @@ class BatchNorm(nn.Module):
     def forward(self, x: Tensor, tape: Tape | None = None) -> Tensor:
         mean = self.mean
         variance = self.variance
+        # In training the gradient passes through the batch's own mean and variance too. Only what
+        # is written to the tape is cut off.
         if tape is not None:
             over = tuple(range(x.dim() - 1))
             mean = x.mean(over)
@@ -84,10 +86,10 @@ def initial(model: nn.Module, prefix: str) -> dict[str, Tensor]:
 def running(
     model: nn.Module, prefix: str, state: dict[str, Tensor], tape: Tape
 ) -> dict[str, Tensor]:
-    """Return the running averages after the batch whose statistics are on the tape.
+    """Return the running averages, with the batch statistics of ``tape`` entered.
 
-    They are momentum * old value + (1 - momentum) * the batch's. Layers that wrote nothing to the
-    tape were not used, and are left out.
+    An average becomes momentum * old value + (1 - momentum) * value of the batch. Layers that wrote
+    nothing to the tape were not used, and are left out.
     """
     averages = {}
     for layer in layers(model):

@@ -32,6 +32,7 @@ def one_by_one(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _shape(a: Tensor, b: Tensor) -> Tensor:
+    """Return an empty result: while it traces, the compiler needs only its shape and dtype."""
     return a.new_empty(a.shape[0], a.shape[1], b.shape[2])
 
 
@@ -57,6 +58,8 @@ def large(node: Node) -> bool:
 
     It does for float32 on a CPU, from ``products.WORTH`` multiplications on.
     """
+    # The values are the compiler's stand-ins for tensors: (count, rows, n) and (count, n, m).
+    # oneDNN is called once for every pair, so a single pair must be worth it.
     a, b = (arg.meta["val"] for arg in node.args if isinstance(arg, Node))
     multiplications = a.shape[1] * b.shape[1] * b.shape[2]
     return a.dtype == torch.float32 and a.device.type == "cpu" and multiplications >= products.WORTH

@@ -15,6 +15,7 @@ def words_of(x: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Word numbers, (n,), and rows of ``x``, (n,), sorted by document, then by word number.
     """
+    # ``nonzero`` goes row by row, which is the order promised above.
     document, word = x.nonzero(as_tuple=True)
     times = x[document, word].to(torch.int64)
     return word.repeat_interleave(times), document.repeat_interleave(times)

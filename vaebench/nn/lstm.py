@@ -65,12 +65,14 @@ class LSTM(nn.Module):
             return self._fused(x, *state)
 
     def _fused(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, State]:
+        """Return what ``forward`` returns, by one call of PyTorch's LSTM."""
         weights: list[Tensor] = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
         # cuDNN has gradients only in training mode; without dropout that changes nothing else.
         training = torch.is_grad_enabled()
         start = [h.unsqueeze(0), c.unsqueeze(0)]
-        out, h, c = torch.lstm(x, start, weights, True, 1, 0.0, training, False, False)
-        return out, (h[0], c[0])
+        # With biases, one layer, no dropout, ``training``, one direction, time first.
+        outputs, h, c = torch.lstm(x, start, weights, True, 1, 0.0, training, False, False)
+        return outputs, (h[0], c[0])
 
     def input_gates(self, x: Tensor, first: int = 0, bias: bool = True) -> Tensor:
         """Return what some of the inputs of every step add to the gates, (..., 4 units).

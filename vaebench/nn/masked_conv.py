@@ -45,6 +45,7 @@ class RowsAbove:
 
         Above the first row of the image these are zeros.
         """
+        # A net may have several convolutions, so rows are remembered by layer.
         above = self._inputs.get(layer)
         if above is None:
             above = x.new_zeros(len(x), x.shape[1], margin, x.shape[3])

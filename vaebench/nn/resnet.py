@@ -99,6 +99,7 @@ class ResNet(nn.Module):
     def forward(self, x: Tensor, tape: Tape | None = None) -> Tensor:
         for block in self.blocks:
             x = block(x, tape)
+        # The filter covers the whole image that is left, so the result is (batch, features, 1, 1).
         features = self.last_norm.elu(F.conv2d(x, self.last), tape)
         return self.output(features.flatten(1))
 

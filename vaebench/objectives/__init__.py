@@ -7,12 +7,12 @@ follows the gradient of ``loss``, which is minimised. So a step can be replayed,
 bit, packed over seeds, compiled or captured, and the objective need not know it.
 
 - ``state(seed, cases)``: the initial state, name -> tensor. Names in ``per_case`` have a row for
-  each training case; a step receives and returns the rows of its batch. State with the name of a
+  each training example; a step receives and returns the rows of its batch. State with the name of a
   buffer is that buffer's value when the model is validated or evaluated (running statistics of
   batch normalisation).
-- ``draws(batch, width)``: name -> (kind, shape) of the noise of one update on so many cases of so
-  many numbers (see ``vaebench.rng.noise.draw``). Objectives that do not depend on the width have
-  ``noise(batch)`` instead.
+- ``draws(batch, width)``: name -> (kind, shape) of the noise of one update on ``batch`` examples of
+  ``width`` numbers each (see ``vaebench.rng.noise.draw``). Objectives that do not depend on the
+  width have ``noise(batch)`` instead.
 - ``groups()``: name of a parameter group -> prefix of its parameters' names. The optimiser has a
   rate for each group.
 - ``batch``: a ``Batch``, see there.

@@ -26,7 +26,7 @@ MI_OF = {"batches": "valid_mi_batch", "whole": "valid_mi"}
 
 
 class Window:
-    """The inner loop: on the batch of the outer update first, then on batches drawn at random.
+    """The inner loop: first on the batch of the outer update, then on batches drawn at random.
 
     After every ``window`` updates, their loss per word is compared with that of the window before.
 
@@ -83,10 +83,10 @@ class Aggressive(VAE):
 
     Args:
         model: With a Gaussian posterior.
-        inner_window: See Window, as for the following.
-        inner_most: See Window.
-        inner_strict: See Window.
-        inner_fixed: See Window.
+        inner_window: ``window`` of Window.
+        inner_most: ``most`` of Window.
+        inner_strict: ``strict`` of Window.
+        inner_fixed: ``fixed`` of Window.
         mi_start: What the first mutual information is compared with, in nats.
         mi_falls: Number of falls of the mutual information that end the aggressive phase. They
             need not follow each other.

@@ -59,7 +59,7 @@ class Parts(NamedTuple):
 
 
 def told(time: Tensor | None) -> Tensor:
-    """Return ``time``, one of the times of a batch that an objective needs.
+    """Return ``time``, a field of a batch that the objective cannot do without.
 
     Raises:
         ValueError: If the batch does not have it.
@@ -72,8 +72,8 @@ def told(time: Tensor | None) -> Tensor:
 class InnerLoop(Protocol):
     """Updates of some parameter groups before an outer update; their number is decided on the way.
 
-    ``observe`` is called after each of them, with its loss, summed over the examples of its batch
-    (nats), and the number of words or pixels that these predict.
+    After each of these updates ``observe`` is called. It is given the loss, summed over the
+    examples of the batch (nats), and how many words or pixels were predicted.
     """
 
     @property
@@ -160,7 +160,7 @@ class Objective(nn.Module):
         """Return the largest stable rates of plain gradient descent by group, if any are known.
 
         Args:
-            batch: Cases of one update.
+            batch: Examples of one update.
         """
         return {}
 
@@ -172,12 +172,12 @@ class Objective(nn.Module):
 
         Args:
             seed: Seed of the run.
-            cases: Number of training cases.
+            cases: Number of training examples.
         """
         return batch_norm.initial(self.model, MODEL)
 
     def averages(self, state: State, tape: batch_norm.Tape) -> State:
-        """Return the running averages after the batch whose statistics are on the tape."""
+        """Return the running averages, with the batch statistics of ``tape`` entered."""
         return batch_norm.running(self.model, MODEL, state, tape)
 
     def noise(self, batch: int) -> Shapes:
@@ -188,8 +188,8 @@ class Objective(nn.Module):
         """Return the noise of one update, name -> (kind, shape).
 
         Args:
-            batch: Cases of the update.
-            width: Numbers of each case.
+            batch: Examples of the update.
+            width: Numbers of each example.
         """
         return self.noise(batch)
 

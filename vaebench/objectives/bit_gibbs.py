@@ -79,7 +79,7 @@ class BitGibbs(Objective):
         return {"model": "model.p."}
 
     def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
-        """Return a chain for every training case and the averages of batch normalisation.
+        """Return a chain for every training example and the averages of batch normalisation.
 
         The chains are random bits at first, (cases, latents).
         """

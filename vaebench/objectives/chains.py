@@ -2,7 +2,7 @@
 
 A chain makes s block Gibbs sweeps of bits, without gradient, and its state after these is kept.
 Then it makes t relaxed sweeps, zeta2 = r(b2 + W' z1, u2) and zeta1 = r(b1 + W zeta2, u1), which are
-differentiable in the machine's parameters at fixed noise (Vahdat, Andriyash & Macready 2020).
+differentiable in the RBM's parameters at fixed noise (Vahdat, Andriyash & Macready 2020).
 
 So the gradient follows the parameters only through the last t sweeps. Their effect on the
 distribution of the chain before these is left out. That costs nothing once q has reached its
@@ -44,7 +44,7 @@ def relaxation(name: str, beta: float | None) -> smoothing.Smoothing:
 
     Args:
         name: One of RELAXATIONS.
-        beta: Its sharpness; None: its default.
+        beta: Sharpness of the relaxation; None: its default.
 
     Raises:
         UserError: For another name or a bad ``beta``.

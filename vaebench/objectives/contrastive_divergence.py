@@ -48,7 +48,7 @@ class ContrastiveDivergence(Objective):
             bits and persist.
         weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``.
         valid_temperatures: Temperatures of the annealing by which a validation finds log Z.
-        valid_chains: Its chains.
+        valid_chains: Number of chains of that annealing.
 
     Raises:
         UserError: For a setting that is out of range, or for ``chains`` if the examples of the

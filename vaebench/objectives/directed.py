@@ -33,8 +33,8 @@ def relaxation(name: str, beta: float | None, allowed: Sequence[str], **settings
 
     Args:
         name: Name of the smoothing.
-        beta: Its sharpness; None: its default. For the logistic, which has a scale instead, it is 1
-            / scale.
+        beta: Sharpness of the smoothing; None: its default. The logistic has a scale instead, and
+            takes it as 1 / ``beta``.
         allowed: The names that the objective takes.
         **settings: Further settings of the smoothing.
 
@@ -83,7 +83,7 @@ class DirectedObjective(RBMPriorObjective):
 
         Args:
             i: Number of the group, from 0.
-            seen: The model's ``encode`` of the cases.
+            seen: The model's ``encode`` of the examples.
             before: The groups below, (k, batch, n) each.
             tape: Where the normalisation layers write batch statistics.
         """
@@ -104,7 +104,7 @@ class DirectedObjective(RBMPriorObjective):
         """Draw every group.
 
         Args:
-            seen: The model's ``encode`` of the cases.
+            seen: The model's ``encode`` of the examples.
             noise: See ``posterior_noise``.
             tape: Where the normalisation layers write batch statistics.
 

@@ -109,7 +109,7 @@ class DVAESharpGaussian(WeightedObjective):
         return self.model.group_mixture(i, seen, before, tape)
 
     def draw(self, group: Tensor, u: Tensor) -> Tensor:
-        """Draw samples zeta (k, batch, n) of the mixtures."""
+        """Draw samples zeta (k, batch, n) of the mixtures, differentiable in all their numbers."""
         logit, shift, width = group.unbind()
         return gaussian_mixture_sample(logit, shift, width, u)
 

@@ -23,13 +23,13 @@ from vaebench.settings import validate
 
 
 class DVAESharpSharp(RBMPriorObjective):
-    """Trains with chains of the posterior, ``samples`` of them for every training case.
+    """Trains with chains of the posterior, ``samples`` of them for every training example.
 
-    The chains are kept from epoch to epoch. When its case is in the batch, a chain makes
+    The chains are kept from epoch to epoch. When its example is in the batch, a chain makes
     ``discrete_sweeps`` sweeps of bits, and its state is stored. Then it makes ``relaxed_sweeps``
     whose values between 0 and 1 take the place of bits in decoder, prior and posterior; see
-    ``chains``. Chains belong to cases, so any order of the cases is possible; train.order=shuffle
-    visits all of them equally often.
+    ``chains``. Chains belong to examples, so any order of the examples is possible;
+    train.order=shuffle visits all of them equally often.
 
     With one sample the objective is log p(x | zeta) - weight [E_prior - E_x], where the gradient of
     the posterior's parameters inside E_x is stopped. This is the whole gradient, because E_q[dlog
@@ -46,9 +46,9 @@ class DVAESharpSharp(RBMPriorObjective):
         discrete_sweeps: Sweeps of bits of every chain at each update.
         relaxed_sweeps: Relaxed sweeps after these.
         relaxation: Relaxation of the bits, one of ``chains.RELAXATIONS``.
-        beta: Its sharpness; None: its default.
+        beta: Sharpness of the relaxation; None: its default.
         rao_blackwell: See above.
-        valid_points: Cases that a validation takes; None: all.
+        valid_points: Examples that a validation takes; None: all.
         posterior_temperatures: Annealing steps of each posterior in a validation.
         **more: The settings of RBMPriorObjective.
     """
@@ -118,7 +118,7 @@ class DVAESharpSharp(RBMPriorObjective):
     def gain(
         self, x: Tensor, weight: Tensor, log_z: Tensor, state: State, noise: State, tape: Tape
     ) -> tuple[Tensor, Tensor, State]:
-        # One machine for each example of the batch. Chains are (batch, samples, n1) in the state,
+        # One RBM for each example of the batch. Chains are (batch, samples, n1) in the state,
         # (samples, batch, n1) here.
         rbm = self.model.posterior(x, tape)
         start = state["posterior"].movedim(1, 0)
@@ -138,7 +138,7 @@ class DVAESharpSharp(RBMPriorObjective):
     ) -> tuple[Tensor, Tensor]:
         """Return what is maximised and the bound, (batch,) each, with one sample.
 
-        ``stopped`` is the posterior's machine without gradient, ``end`` where its chains end. Both
+        ``stopped`` is the posterior's RBM without gradient, ``end`` where its chains end. Both
         results lack log Z_x and log Z of the prior.
         """
         likelihood = self.model.log_likelihood(x, [end.zeta1, end.zeta2], tape)

@@ -15,7 +15,7 @@ from vaebench.settings import validate
 
 
 class FreeEnergy(Objective):
-    """Minimises, per case, -E_q log p(x | xi) + sum_l KL(q(xi_l | x) || N(0, I)).
+    """Minimises, per example, -E_q log p(x | xi) + sum_l KL(q(xi_l | x) || N(0, I)).
 
     The KL is in closed form. Gradients pass through the samples; for Gaussians this estimates the
     same as the paper's equations 21 and 22. If the model has noise on the recognition network's
@@ -23,9 +23,9 @@ class FreeEnergy(Objective):
 
     Args:
         model: A deep latent Gaussian model.
-        samples: Posterior samples per case.
+        samples: Posterior samples per example.
         weight_decay: lambda in lambda / 2 |.|^2 over the generative model's parameters. For N
-            training cases and a prior N(0, kappa I) it is 1 / (kappa N).
+            training examples and a prior N(0, kappa I) it is 1 / (kappa N).
     """
 
     tiny = ({}, {"samples": 2, "weight_decay": 0.2})
@@ -53,9 +53,12 @@ class FreeEnergy(Objective):
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """Make one pure step; see the package docstring."""
         x = batch.x
+        # The noise on the input reaches the posterior only; the likelihood below takes clean x.
         posterior = self.model.posterior(x, noise)
         z = posterior.sample(self.samples, noise)
 
+        # (batch,) each: the expected log-likelihood by samples, the KL of all layers in closed
+        # form, sum_l (|mu_l|^2 + Tr C_l - log |C_l| - n_l) / 2.
         log_p = self.model.log_likelihood(x, z).mean(0)
         kl = total(posterior.kl_terms())
         bound = (log_p - kl).mean()

@@ -39,7 +39,7 @@ class Greedy(Objective):
         weight_decay: lambda in lambda / 2 |.|^2 over the weights of the RBM that learns.
         valid_temperatures: Temperatures of the annealing by which a validation finds log Z of the
             upper RBM.
-        valid_chains: Its chains.
+        valid_chains: Number of chains of that annealing.
 
     Raises:
         UserError: For a setting that is out of range.
@@ -126,7 +126,7 @@ class Greedy(Objective):
 
         Args:
             rbm: The RBM.
-            x: Its side 1, (batch, n1).
+            x: Side 1 of the RBM, (batch, n1).
             passes: Passes over the data in its own training, ().
             u2: Noise of side 2 in the chains, (steps, batch, n2).
             u1: Noise of side 1, (steps, batch, n1).

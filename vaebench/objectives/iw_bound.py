@@ -21,14 +21,14 @@ AVERAGES = ("inside", "outside")
 
 
 class IWBound(Objective):
-    """Maximises log (1/K) sum_k P(x, z_k) / Q(z_k | x), z_k ~ Q(z | x), per case.
+    """Maximises log (1/K) sum_k P(x, z_k) / Q(z_k | x), z_k ~ Q(z | x), per example.
 
     There is no state.
 
     Args:
         model: A model through whose samples a gradient passes.
-        samples: K, per case.
-        reduce: ``sum`` or ``mean`` over the cases of the batch.
+        samples: K, per example.
+        reduce: ``sum`` or ``mean`` over the examples of the batch.
         average: Whether the average over the K samples is ``inside`` the logarithm, or ``outside``:
             (1/K) sum_k log of the weights.
 
@@ -57,12 +57,12 @@ class IWBound(Objective):
     def trains(model: Model) -> bool:
         """Whether a gradient passes through the samples of ``model``, without batch normalisation.
 
-        With batch normalisation a case would depend on the rest of its batch.
+        With batch normalisation an example would depend on the rest of its batch.
         """
         return model.reparameterised and not batch_norm.layers(model)
 
     def noise(self, batch: int) -> Shapes:
-        """Return the noise of K posterior samples per case."""
+        """Return the noise of K posterior samples per example."""
         return self.model.posterior_noise(self.samples, batch)
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
@@ -72,5 +72,7 @@ class IWBound(Objective):
         z = posterior.sample(self.samples, noise)
         log_w = self.model.log_joint(x, z) - posterior.log_prob(z)  # (samples, batch)
 
+        # The gradient of logsumexp is sum_k w~_k grad log w_k with the normalised weights w~
+        # (section 3 of the paper). It passes through z and through log q.
         bound = torch.logsumexp(log_w, 0) - math.log(self.samples) if self.inside else log_w.mean(0)
         return -reduction.over_cases(bound, self.reduce), state, {"bound": bound.detach().mean()}

@@ -16,7 +16,7 @@ SLOPES = ("rest", "whole")
 class KLWeight:
     """A weight that is constant, or rises in a straight line from ``start`` to ``final``.
 
-    It rises before an update uses it. An epoch is cases / batch updates, with the fraction.
+    It rises before an update uses it. An epoch is examples / batch updates, with the fraction.
 
     Args:
         final: The last weight; the only one if ``start`` is None.

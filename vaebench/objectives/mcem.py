@@ -22,14 +22,14 @@ from vaebench.settings import validate
 
 
 class MCEM(Objective):
-    """Monte Carlo EM, where every training case has a chain of its own.
+    """Monte Carlo EM, where every training example has a chain of its own.
 
-    E-step: the chain of every case in the batch makes transitions under p(z | x). M-step: the
+    E-step: the chain of every example in the batch makes transitions under p(z | x). M-step: the
     generative model follows grad log p(x, z) at the chain's state. The inference network follows
     grad log q(z | x) at the same states. It does not affect the generative model; it only gives
     measures a proposal and a bound.
 
-    The state has ``z``, the chain of every training case, drawn from the prior at first, and the
+    The state has ``z``, the chain of every training example, drawn from the prior at first, and the
     ``step`` of the integrator, which is tuned.
 
     Args:
@@ -39,7 +39,7 @@ class MCEM(Objective):
         step: The integrator's first step.
         transitions: Transitions of a chain before each update.
         weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``, added to
-            the mean over the cases.
+            the mean over the examples.
     """
 
     tiny = ({"leaps": 3}, {"leaps": 2, "transitions": 2, "weight_decay": 0.2})
@@ -72,7 +72,7 @@ class MCEM(Objective):
     def trains(model: Model) -> bool:
         """Whether ``model`` has a Gaussian posterior of vectors, without batch normalisation.
 
-        With batch normalisation a case would depend on the rest of its batch. Documents are no
+        With batch normalisation an example would depend on the rest of its batch. Documents are no
         vectors.
         """
         gaussian = isinstance(model, GaussianPosterior) and not model.facts.reads_documents
@@ -88,7 +88,7 @@ class MCEM(Objective):
         }
 
     def draws(self, batch: int, width: int) -> Shapes:
-        """Return the noise of the transitions, and of a posterior sample per case for the bound."""
+        """Return the noise of the transitions, and of one posterior sample for the bound."""
         lead = (self.transitions, batch)
         moves = {"momentum": ("normal", (*lead, self.model.sizes[1])), "accept": ("uniform", lead)}
         return {**moves, **self.model.posterior_noise(1, batch)}

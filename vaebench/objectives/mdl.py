@@ -102,7 +102,7 @@ class MDL(Objective):
         return {**super().groups(), "noise": "weights."}
 
     def state(self, seed: int = 0, cases: int = 1) -> State:
-        """Return the number of training cases, over which the cost of noisy weights is spread."""
+        """Return the number of training examples: the cost of noisy weights is spread over them."""
         count = {} if self.weights is None else {"cases": torch.tensor(float(cases))}
         return {**super().state(seed, cases), **count}
 

@@ -1,6 +1,6 @@
 """Neural variational inference and learning, NVIL (Mnih & Gregor 2014).
 
-Score-function gradients with reduced variance, from one sample h ~ Q(h | x) per case. The
+Score-function gradients with reduced variance, from one sample h ~ Q(h | x) per example. The
 generative model follows grad log P(x, h). Layer i of the inference network follows s_i grad log
 Q(h_i | h_{i-1}). The signal s_i is the layer's share of the bound, centred and scaled.
 """
@@ -37,7 +37,7 @@ class NVIL(Objective):
         variance_normalization: Whether the signal is divided by max(1, its running deviation).
         baseline_units: Hidden units of the baseline network of every layer.
         decay: Weight of the old value in the running mean and variance.
-        reduce: ``sum`` or ``mean`` over the cases of the batch.
+        reduce: ``sum`` or ``mean`` over the examples of the batch.
     """
 
     tiny = ({"baseline_units": 5}, {"input_baseline": False, "local_signals": False})
@@ -104,7 +104,7 @@ class NVIL(Objective):
         return {"mean": torch.zeros(self.model.layers), "variance": torch.zeros(self.model.layers)}
 
     def noise(self, batch: int) -> Shapes:
-        """Return the noise of one posterior sample per case."""
+        """Return the noise of one posterior sample per example."""
         return self.model.posterior_noise(1, batch)
 
     def signals(self, log_p: list[Tensor], log_q: list[Tensor]) -> Tensor:

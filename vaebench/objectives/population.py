@@ -1,6 +1,6 @@
 """Population annealing of a Boltzmann machine whose parameters change.
 
-R chains represent the machine's distribution (Hukushima & Iba 2003; Machta 2010). When the
+R chains represent the distribution of the RBM (Hukushima & Iba 2003; Machta 2010). When the
 parameters change, each chain is reweighted by w <- w exp(F_old(z1) - F_new(z1)), where F is the
 free energy of side 1, with side 2 summed out. Then the chain makes its sweeps under the new
 parameters, which leave the new distribution unchanged. So even if no chain passes between two
@@ -41,8 +41,9 @@ def check(sampler: str) -> str:
 def start(rbm: RBM, chains: int) -> Tensor:
     """Return the record of chains of fair random bits, (chains,).
 
-    Such bits are samples of a machine whose parameters are all 0.
+    Such bits are samples of an RBM whose parameters are all 0.
     """
+    # F(z1) of that RBM is -sum log(1 + e^0), over the units of side 2; all weights are 1.
     n2 = rbm.b2.shape[-1]
     return torch.full((chains,), -n2 * math.log(2.0))
 
@@ -53,7 +54,7 @@ def reweight(rbm: RBM, z1: Tensor, kept: Tensor, u: Tensor) -> tuple[Tensor, Ten
     No gradient passes.
 
     Args:
-        rbm: The machine with the present parameters.
+        rbm: The RBM with the present parameters.
         z1: Side 1 of the chains after the last update, (R, n1).
         kept: Their record, (R,).
         u: A uniform number on [0, 1) for resampling, (1,).

@@ -28,11 +28,11 @@ class RBMKL(Objective):
     with the exact log Z.
 
     Args:
-        model: The machine and its target.
+        model: The Boltzmann machine and its target.
         discrete_sweeps: Sweeps of bits of every chain at each update.
         relaxed_sweeps: Relaxed sweeps after these.
         relaxation: Relaxation of the bits, one of ``chains.RELAXATIONS``.
-        beta: Its sharpness; None: its default.
+        beta: Sharpness of the relaxation; None: its default.
         rao_blackwell: Whether side 1 enters the loss by its mean given side 2. That is exact for
             the energy of q, but not for a log p that is not linear in the bits.
         gradient: 'path': through relaxed sweeps at the end of persistent chains, as in

@@ -33,7 +33,7 @@ class RBMPriorObjective(Objective):
 
     Args:
         model: A model with a Boltzmann prior.
-        samples: Posterior samples per case.
+        samples: Posterior samples per example.
         warmup: Share of the budget over which the weight of the KL rises linearly from 0 to 1; 0:
             it is always 1.
         weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``.
@@ -41,7 +41,7 @@ class RBMPriorObjective(Objective):
         prior_sweeps: Sweeps of these chains at every update.
         prior_sampler: ``persistent`` or ``population``.
         valid_temperatures: Temperatures of the annealing by which a validation finds log Z.
-        valid_chains: Its chains.
+        valid_chains: Number of chains of that annealing.
     """
 
     model: RBMPriorModel
@@ -95,10 +95,10 @@ class RBMPriorObjective(Objective):
         noise: State,
         tape: batch_norm.Tape,
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Return what is maximised, and the bound, for every case.
+        """Return what is maximised, and the bound, for every example.
 
         Args:
-            x: Cases, (batch, d).
+            x: Examples, (batch, d).
             weight: Weight of the KL, ().
             log_z: 0 with the gradient of log Z, (), to be subtracted from log p(z).
             state: See ``state``.

@@ -1,4 +1,4 @@
-"""How the gradients of the cases of a minibatch are combined: by their sum or their mean."""
+"""How the gradients of the examples of a minibatch are combined: by their sum or their mean."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def check(reduce: str) -> str:
 
 
 def over_cases(values: Tensor, reduce: str) -> Tensor:
-    """Return the sum or mean of ``values`` (..., batch) over the cases, summed over other axes."""
+    """Return the sum or mean of ``values`` (..., batch) over examples, summed over other axes."""
     return values.sum() if reduce == "sum" else values.mean(-1).sum()

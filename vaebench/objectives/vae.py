@@ -24,21 +24,21 @@ KLS = ("exact", "sampled")
 
 
 class VAE(Objective):
-    """Minimises, per case, -E_q[log p(x | z)] + weight * KL(q || p).
+    """Minimises, per example, -E_q[log p(x | z)] + weight * KL(q || p).
 
-    Samples are reparameterised. The loss is the mean over the cases of a batch, however small the
-    batch is. If the model has dropout, it is on.
+    Samples are reparameterised. The loss is the mean over the examples of a batch, however small
+    the batch is. If the model has dropout, it is on.
 
     Args:
         model: With a Gaussian posterior.
-        samples: L, the posterior samples per case.
-        kl_weight: See ``KLWeight``, as for ``kl_start``, ``kl_warmup``,
-            ``kl_unit`` and ``kl_slope``.
+        samples: L, the posterior samples per example.
+        kl_weight: See ``KLWeight``; likewise ``kl_start``, ``kl_warmup``, ``kl_unit`` and
+            ``kl_slope``.
         kl: One of ``KLS``.
         weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``, added to the loss. With N
-            training cases, 1 / N gives the MAP estimate for a prior N(0, I) of the parameters.
+            training examples, 1 / N gives the MAP estimate for a prior N(0, I) of the parameters.
         watch: Whether validations also measure how the latents are used (KL, mutual information,
-            active units). The time of that grows with the square of the validation cases.
+            active units). The time of that grows with the square of the validation examples.
     """
 
     tiny: ClassVar[Tiny] = (

@@ -22,14 +22,14 @@ class Dreamer(SampledPosterior, Ancestral):
 class WakeSleep(Objective):
     """Wake: the generative model follows grad log P(x, h) at h ~ Q(h | x), x from the data.
 
-    Sleep: the inference network follows grad log Q(h | x) at dreams (x, h) ~ P, one for every case
-    of the batch. The visible units of dreams are centred like data. If examples are documents as
-    counts, a dream has as many tokens as the document in its place. No gradient passes through a
-    sample, so the two halves do not mix. There is no state.
+    Sleep: the inference network follows grad log Q(h | x) at dreams (x, h) ~ P, one for every
+    example of the batch. The visible units of dreams are centred like data. If examples are
+    documents as counts, a dream has as many tokens as the document in its place. No gradient passes
+    through a sample, so the two halves do not mix. There is no state.
 
     Args:
         model: A model that draws dreams, and whose posterior is sampled directly.
-        reduce: ``sum`` or ``mean`` over the cases of the batch.
+        reduce: ``sum`` or ``mean`` over the examples of the batch.
         weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``, added to the loss,
             whatever ``reduce`` is.
     """
@@ -60,7 +60,7 @@ class WakeSleep(Objective):
         return {"model": "model.p.", "posterior": "model.q."}
 
     def noise(self, batch: int) -> Shapes:
-        """Return the noise of one posterior sample and one dream per case."""
+        """Return the noise of one posterior sample and one dream per example."""
         return {**self.model.posterior_noise(1, batch), **self.model.dream_noise(batch)}
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:

@@ -4,14 +4,14 @@ The posterior of the parameters is Q = prod_i N(mu_i, sigma_i^2), where mu_i is 
 the parameter. All have one prior N(m, s^2), with the m and s at which KL(Q || prior) is least. An
 update draws one set of parameters for its whole batch, and minimises
 
-    E_Q[loss of a training case] + KL(Q || prior) / training cases.
+    E_Q[loss of a training example] + KL(Q || prior) / training examples.
 
 So sigma grows where a parameter matters little, and the noise takes away what it might have learnt
-of single cases. Models are validated and evaluated at the means. Graves (2013, Generating Sequences
-With Recurrent Neural Networks) adds the noise to nets that were trained without.
+of single examples. Models are validated and evaluated at the means. Graves (2013, Generating
+Sequences With Recurrent Neural Networks) adds the noise to nets that were trained without.
 
-Where parameters do not matter at all, as the unused half of triangular connections, their Gaussians
-become the prior, and cost nothing.
+Some parameters do not matter at all, such as the unused half of triangular connections. Their
+Gaussians become the prior, and cost nothing.
 
 Reference: Graves 2011, Practical Variational Inference for Neural Networks, section 4.2. Graves
 takes the gradient of sigma from the squared gradient of the loss. Here it passes through the drawn
@@ -43,10 +43,10 @@ RANGE = (1e-6, 10.0)
 
 
 class WeightNoise(nn.Module):
-    """Standard deviations of the parameters of a model, which it does not hold itself.
+    """Standard deviations of a model's parameters. The model itself is not held here.
 
     Args:
-        model: Its parameters are the means.
+        model: The model whose parameters are the means.
         sigma: Standard deviation of every parameter at the start.
 
     Raises:

@@ -45,7 +45,7 @@ def check(estimator: str) -> str:
 def bound(
     terms: Terms, z: Sequence[Tensor], gamma: Tensor, estimator: str = "doubly_reparameterized"
 ) -> tuple[Tensor, Tensor]:
-    """Estimate the bound of every case from one draw of k samples, with the estimator's gradient.
+    """Estimate the bound of every example from k samples, with the gradient of the estimator.
 
     Args:
         terms: Must depend on the samples only through its argument. For ``plain`` q's parameters

@@ -105,7 +105,7 @@ class Adam(Optimiser):
                     [grads[name][seed].contiguous() for name in names],
                     [state[f"first/{name}"][seed] for name in names],
                     [state[f"second/{name}"][seed] for name in names],
-                    [],
+                    [],  # the largest second moments, which only amsgrad has
                     [state["count"][seed].clone() for _ in names],  # the step adds 1 to each
                     fused=True,
                     amsgrad=False,

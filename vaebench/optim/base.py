@@ -129,7 +129,7 @@ class Optimiser:
 
         Args:
             state: Of this seed, without the leading axis.
-            loss: The bound on the validation cases, positive nats; lower is better.
+            loss: The bound on the validation examples, positive nats; lower is better.
             validation: Number of the validation, from 0.
         """
         return state, Verdict()

@@ -28,11 +28,11 @@ class ClippedSGD(Optimiser):
         rate: Learning rate of the generative model.
         posterior_rate: That of the inference network; None: the same.
         clip: Largest joint norm; None: no limit.
-        patience: See Plateau, as for the following.
-        first: See Plateau.
-        factor: See Plateau.
-        decays: See Plateau.
-        reload: See Plateau.
+        patience: Failed validations until the rates fall, see Plateau.
+        first: Number of the first validation, from 0, that may lower the rates.
+        factor: Factor of the rates at each fall.
+        decays: Number of the fall with which training ends.
+        reload: Whether to go on from the best parameters after a fall.
     """
 
     tiny = ({"rate": 0.05, "clip": 1.0},)

@@ -56,6 +56,7 @@ class Moments:
             gradient: (seeds, ...).
             least: What is added to the root, (seeds,), from ``corrected``.
         """
+        # m <- beta1 m + (1 - beta1) g, and v <- beta2 v + (1 - beta2) g^2, in place.
         first = state[f"first/{name}"].lerp_(gradient, 1 - self.beta1)
         second = (
             state[f"second/{name}"]

@@ -64,7 +64,7 @@ class Plateau:
 
         Args:
             state: Of one seed.
-            loss: The bound on the validation cases, positive nats.
+            loss: The bound on the validation examples, positive nats.
             validation: Number of the validation, from 0.
         """
         factor, bar, stalled, falls = (
