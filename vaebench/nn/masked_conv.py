@@ -50,6 +50,7 @@ class RowsAbove:
         if above is None:
             above = x.new_zeros(len(x), x.shape[1], margin, x.shape[3])
 
+        # The last ``margin`` rows of it are what the next rows of the image need.
         whole = torch.cat([above, x], 2)
         if self.keeping:
             self._inputs[layer] = whole[:, :, whole.shape[2] - margin :]

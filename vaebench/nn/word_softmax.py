@@ -131,11 +131,9 @@ class _LogProbs(torch.autograd.Function):
                 to_logits = next(remaining) * factor.unsqueeze(1)
                 if ctx.half:
                     # Add the word's own 1 before rounding, so that 1 - p keeps its digits if p is
-                    # close to 1.
-                    in_block = (part_words // WORDS == number).nonzero().squeeze(1)
-                    to_logits[in_block, part_words[in_block] - number * WORDS] += part_grad[
-                        in_block
-                    ]
+                    # close to 1. ``hits`` are the rows whose word is in this block.
+                    hits = (part_words // WORDS == number).nonzero().squeeze(1)
+                    to_logits[hits, part_words[hits] - number * WORDS] += part_grad[hits]
                     to_logits = to_logits.to(dtype)
 
                 to_part += product(to_logits, block.mT)

@@ -82,9 +82,9 @@ def _halved(rates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     path = np.zeros((vocabulary, depth), dtype=np.int64)
     turn = np.zeros((vocabulary, depth), dtype=np.int8)
     share = np.full(max(vocabulary - 1, 1), 0.5)
-    mass_before = np.concatenate(
-        [[0.0], rates.cumsum(dtype=np.float64)]
-    )  # of the words before each
+
+    # Mass of the words before each word, and of all, (V + 1,).
+    mass_before = np.concatenate([[0.0], rates.cumsum(dtype=np.float64)])
 
     # Ranges of words, first ... end - 1, that are still to be halved, with their depth.
     todo = [(0, vocabulary, 0)]
@@ -93,6 +93,8 @@ def _halved(rates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if end - first < 2:
             continue
 
+        # The two halves are first ... middle - 1 and middle ... end - 1. With PSEUDO in both, no
+        # turn has probability 0 or 1.
         middle = (first + end) // 2
         node = middle - 1
         path[first:end, level] = node

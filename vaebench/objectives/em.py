@@ -84,7 +84,7 @@ class EM(Objective):
         log_weights = self.model.p["log_weights"]
         present = {"logits": logits.detach(), "log_weights": log_weights.detach()}
 
-        # Before the first E-step, take the places of the components instead of the parameters.
+        # Before the first E-step every component is at an example, whatever its parameters are.
         # Here and below ``where`` decides, not ``if``, so that the step can run under vmap.
         waiting = state["placed"] == 0
         at_examples = self.placed(x, present["logits"])
@@ -96,8 +96,8 @@ class EM(Objective):
         sums = state["sums"] + sums
         seen = state["seen"] + len(x)
 
-        # M-step once the sweep is complete. The gradient of the loss is the parameter minus its
-        # target, so a step at rate 1 arrives at the target. That sets the places as well.
+        # M-step once the sweep is complete; until then the present parameters are the target. The
+        # gradient of the loss is the parameter minus its target, so a step at rate 1 arrives there.
         done = seen >= state["cases"]
         best = self.maximised(counts, sums)
         target = {name: torch.where(done, best[name], v) for name, v in present.items()}
@@ -122,6 +122,7 @@ class EM(Objective):
             x: Examples, (batch, d), which the components take in turn.
             jitter: Added to the logits, (components, d).
         """
+        # Shrunk to the mean, and that kept off 0 and 1, so that every logit is finite.
         rows = torch.arange(self.model.components, device=x.device) % len(x)
         centre = self.model.mean.clamp(EDGE, 1 - EDGE)
         means = (1 - self.shrink) * x[rows] + self.shrink * centre

@@ -49,7 +49,7 @@ class Greedy(Objective):
 
     model: DBN
 
-    block = 1
+    block = 1  # long chains draw much noise
     worth_compiling = False
 
     def __init__(
@@ -103,8 +103,8 @@ class Greedy(Objective):
             loss, bound = (torch.where(lower, of_lower, of_upper) for of_lower, of_upper in both)
 
         # Every parameter must be a part of the loss: those of the other RBM have gradient 0.
-        rest = total([p.sum() for p in self.model.parameters()])
-        return loss + 0 * rest, dict(state), {"bound": bound.detach()}
+        all_sums = total([p.sum() for p in self.model.parameters()])
+        return loss + 0 * all_sums, dict(state), {"bound": bound.detach()}
 
     def _lower(self, batch: Batch, noise: State) -> tuple[Tensor, Tensor]:
         """Return loss and mean -F of the RBM over the data."""
@@ -114,6 +114,8 @@ class Greedy(Objective):
 
     def _upper(self, batch: Batch, noise: State) -> tuple[Tensor, Tensor]:
         """Return the same of the RBM over h1 and h2, on samples of h1."""
+        # The data of the upper RBM: h1 drawn given x. The lower RBM is fixed by now. The chain has
+        # its sides the other way round: h1 is side 1 here, and side 2 of the lower RBM.
         with torch.no_grad():
             h1 = bits(self.model.encode(batch.x), noise["shown"])
         passes = told(batch.passes) - self.passes

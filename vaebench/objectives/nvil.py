@@ -136,6 +136,7 @@ class NVIL(Objective):
             predicted: Predictions of the baseline networks, (layers, batch), or None.
             state: Running mean and variance, (layers,) each.
         """
+        # s is (layers, batch); the statistics are over the batch, one of each for every layer.
         s = raw if predicted is None else raw - predicted.detach()
 
         old_share = self.decay

@@ -133,11 +133,11 @@ class RBMPriorObjective(Objective):
         rbm = self.model.prior()
         lead = (self.prior_sweeps, self.prior_chains)
         sides = dict(zip(self.chain_noise, (rbm.b2.shape[-1], rbm.b1.shape[-1]), strict=True))
-        more: Shapes = {"prior_parents": ("uniform", (1,))} if self.reweighted else {}
+        resampling: Shapes = {"prior_parents": ("uniform", (1,))} if self.reweighted else {}
         return {
             **{k: ("dithered", (*lead, n)) for k, n in sides.items()},
             **self.posterior_noise(batch),
-            **more,
+            **resampling,
         }
 
     def kl_weight(self, progress: Tensor) -> Tensor:
@@ -170,14 +170,16 @@ class RBMPriorObjective(Objective):
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """Make one pure step; see the package docstring."""
+        # The chains move first, so that log Z has its gradient at the present parameters.
         rbm = self.model.prior()
         log_z, chains = self.follow(rbm, state, noise)
         tape: batch_norm.Tape = {}
 
         weight = self.kl_weight(told(batch.progress))
-        gain, bound, more = self.gain(batch.x, weight, log_z, state, noise, tape)
+        gain, bound, of_subclass = self.gain(batch.x, weight, log_z, state, noise, tape)
 
-        new_state = {**chains, **self.averages(state, tape), **more}
+        # After ``gain``, which has filled the tape.
+        new_state = {**chains, **self.averages(state, tape), **of_subclass}
         return (
             penalty(self.model, self.weight_decay) - gain.mean(),
             new_state,
@@ -189,7 +191,7 @@ def rate_of_log_z(rbm: RBM, z1: Tensor, z2: Tensor, log_w: Tensor | None = None)
     """Return a scalar 0 whose gradient estimates that of log Z: the mean of d(-E) over samples.
 
     Args:
-        rbm: The prior, with gradient.
+        rbm: The RBM, with gradient.
         z1: Side 1 of its samples, (k, n1).
         z2: Side 2, (k, n2).
         log_w: Log-weights of the samples up to a constant, (k,); None: all are equal.

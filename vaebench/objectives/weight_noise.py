@@ -83,7 +83,7 @@ class WeightNoise(nn.Module):
         """Let ``model`` have drawn parameters, mu + scale sigma epsilon, within a block.
 
         Args:
-            model: The one that was given at the start.
+            model: The model given to the constructor.
             noise: What ``draws`` asks for.
             scale: (), a factor of the noise; None: 1.
         """

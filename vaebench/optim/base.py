@@ -183,12 +183,10 @@ def alike(
     names: Iterable[str], rates: Mapping[str, float], update: Update
 ) -> dict[tuple[float, float], list[str]]:
     """Group parameters that one fused step can move together: (rate, decay) -> their names."""
-    together: dict[tuple[float, float], list[str]] = {}
+    out: dict[tuple[float, float], list[str]] = {}
     for name in names:
-        together.setdefault((rates[update.group_of[name]], update.decay.get(name, 0.0)), []).append(
-            name
-        )
-    return together
+        out.setdefault((rates[update.group_of[name]], update.decay.get(name, 0.0)), []).append(name)
+    return out
 
 
 def fusable(params: Tensors) -> bool:

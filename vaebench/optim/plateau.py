@@ -90,5 +90,5 @@ class Plateau:
             bar = loss
             stalled = 0.0
 
-        counts = {"factor": factor, "bar": bar, "stalled": stalled, "falls": falls}
-        return {**state, **{k: torch.as_tensor(v).to(state[k]) for k, v in counts.items()}}, verdict
+        values = {"factor": factor, "bar": bar, "stalled": stalled, "falls": falls}
+        return {**state, **{k: torch.as_tensor(v).to(state[k]) for k, v in values.items()}}, verdict
