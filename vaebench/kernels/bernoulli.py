@@ -43,6 +43,7 @@ product of 960 factors is still in the range of a float64.
 @kernel
 def sigmoid(logits):
     """Return the probability of a 1, and 1 + e^-|logit|."""
+    # sigmoid(l) is 1 / (1 + e^-|l|), or e^-|l| / (1 + e^-|l|) where l < 0: e^-|l| cannot overflow.
     one = splat(float32(1))
     e = exp_minus_abs(logits)
     factor = add(one, e)
@@ -60,11 +61,18 @@ def sample_row(a, at, units, noise, noise_at, ints, list_at):
     Returns:
         The end of the list, and the log-probability of the sample, nats.
     """
-    zero, one = splat(float32(0)), splat(float32(1))
-    factors, wrong = one, zero
-    logs, waiting = 0.0, 0
+    # Lane by lane: ``factors`` is a product of 1 + e^-|l|, of which ``waiting`` are multiplied so
+    # far, and ``unlikely`` is the sum of -|l| of the units that do not have their likelier value.
+    zero = splat(float32(0))
+    one = splat(float32(1))
+    factors = one
+    unlikely = zero
+    logs = 0.0
+    waiting = 0
 
     for c in range(0, units, LANES):
+        # ``bits`` and ``negative`` below are integers with a bit for each lane. Behind the end of
+        # the row lies the noise of the next example, and this must not be read.
         logits = load(a, at + c)
         uniform = (
             load(noise, noise_at + c)
@@ -75,20 +83,22 @@ def sample_row(a, at, units, noise, noise_at, ints, list_at):
         bits = less(uniform, q)
         store(a, at + c, sub(choose(bits, one, zero), q))
 
-        # log p = -log(1 + e^-|l|), minus |l| where the bit is not the likelier one.
+        # log p = -log(1 + e^-|l|), minus |l| where the bit is not the likelier one. The likelier
+        # value is 0 where l < 0: bit ^ negative is 1 where the bit has it.
         negative = less(logits, zero)
-        size = choose(negative, logits, sub(zero, logits))
-        wrong = add(wrong, choose(bits ^ negative, zero, size))
+        minus_size = choose(negative, logits, sub(zero, logits))
+        unlikely = add(unlikely, choose(bits ^ negative, zero, minus_size))
         factors = mul(factors, factor)
         waiting += 1
         if waiting == FLUSH:
             logs += math.log(product(factors))
-            factors, waiting = one, 0
+            factors = one
+            waiting = 0
 
         if c + LANES > units:
             bits &= (1 << (units - c)) - 1
         list_at = list_ones(bits, c, ints, list_at)
-    return list_at, total(wrong) - (logs + math.log(product(factors)))
+    return list_at, total(unlikely) - (logs + math.log(product(factors)))
 
 
 @kernel
@@ -98,27 +108,35 @@ def log_prob_row(a, at, units, ints, begin, end, rate):
     They are listed in ``ints[begin:end]``. The logits at ``a[at:]`` become ``rate`` (bit -
     probability).
     """
+    # log p = sum x l - sum softplus(l), with softplus(l) = relu(l) + log(1 + e^-|l|). The first sum
+    # has only the listed units, and it must be taken before the logits are overwritten.
     chosen = 0.0
     for k in range(begin, end):
         chosen += a[at + ints[k]]
 
-    zero, one, minus = splat(float32(0)), splat(float32(1)), splat(float32(-rate))
-    factors, above = one, zero
-    logs, waiting = 0.0, 0
+    zero = splat(float32(0))
+    one = splat(float32(1))
+    minus_rate = splat(float32(-rate))
+    factors = one
+    positive = zero
+    logs = 0.0
+    waiting = 0
     for c in range(0, units, LANES):
         logits = load(a, at + c)
         q, factor = sigmoid(logits)
-        store(a, at + c, mul(minus, q))
-        above = add(above, choose(less(logits, zero), zero, logits))
+        store(a, at + c, mul(minus_rate, q))
+        positive = add(positive, choose(less(logits, zero), zero, logits))
         factors = mul(factors, factor)
         waiting += 1
         if waiting == FLUSH:
             logs += math.log(product(factors))
-            factors, waiting = one, 0
+            factors = one
+            waiting = 0
 
+    # So far the deltas are -rate q. The listed units have the bit 1.
     for k in range(begin, end):
         a[at + ints[k]] += float32(rate)
-    return chosen - total(above) - (logs + math.log(product(factors)))
+    return chosen - total(positive) - (logs + math.log(product(factors)))
 
 
 @kernel
@@ -147,10 +165,10 @@ def drive_row(a, at, units, ints, begin, end, rate):
 
     No log-probability is computed.
     """
-    minus = splat(float32(-rate))
+    minus_rate = splat(float32(-rate))
     for c in range(0, units, LANES):
         q, _ = sigmoid(load(a, at + c))
-        store(a, at + c, mul(minus, q))
+        store(a, at + c, mul(minus_rate, q))
 
     for k in range(begin, end):
         a[at + ints[k]] += float32(rate)
@@ -162,13 +180,15 @@ def tanh_row(a, at, units, weights, weights_at):
 
     Returns the scalar product of the result with ``weights``.
     """
-    zero, one = splat(float32(0)), splat(float32(1))
-    out = zero
+    zero = splat(float32(0))
+    one = splat(float32(1))
+    products = zero
     for c in range(0, units, LANES):
+        # tanh |x| = (1 - e^-2|x|) / (1 + e^-2|x|), and tanh is odd.
         x = load(a, at + c)
         e = exp_minus_abs(add(x, x))
         t = div(sub(one, e), add(one, e))
         t = choose(less(x, zero), sub(zero, t), t)
         store(a, at + c, t)
-        out = fma(t, load(weights, weights_at + c), out)
-    return total(out)
+        products = fma(t, load(weights, weights_at + c), products)
+    return total(products)

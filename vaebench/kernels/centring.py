@@ -1,9 +1,17 @@
 """Centred inputs, x - mean, of the inference network and its baseline.
 
-To subtract the mean would make every row dense. Instead the weights are written W = V - mean u'.
-Then the logits are x V - (mean x) u - mean V + |mean|^2 u + b. The gradient goes to u and to the
-rows of V whose pixel is 1 or whose word occurs. mean V is kept up to date by sums of (mean x)
-delta.
+Subtracting the mean would make every row of inputs dense. Instead the weights are written as a
+matrix minus one of rank one, W = V - mean u'. Then
+
+    (x - mean) W + b = x V + (|mean|^2 - mean.x) u' - mean V + b,
+
+and x V is a sum of the few rows of V whose pixel is 1 or whose word occurs. The ascent direction
+of W is (x - mean)' delta = x' delta - mean' delta. So V gets delta in the rows of x, and u gets
+delta. mean V then grows by (mean.x) delta, so it need not be computed again.
+
+W has a row for each input; u and delta have one number for each column: the units of the layer and
+the hidden units of its baseline. ``work`` holds mean V from ``block[CENTRE]`` on and u behind it,
+``block[WIDTH]`` numbers each. mean.x is called the overlap of an example.
 """
 
 from __future__ import annotations
@@ -18,19 +26,21 @@ from vaebench.kernels.vectors import LANES, add, fma, load, splat, store, sub
 @kernel
 def begin_centring(theta, work, block, mean):
     """Begin with V = W: set u = 0, and sum up mean V."""
-    width, at = block[WIDTH], block[CENTRE]
+    width = block[WIDTH]
+    at = block[CENTRE]
     for c in range(0, width, LANES):
-        out = splat(float32(0))
+        mean_v = splat(float32(0))
         for k in range(block[PARENTS]):
-            out = fma(splat(mean[k]), load(theta, block[WEIGHT] + k * block[STRIDE] + c), out)
-        store(work, at + c, out)
+            mean_v = fma(splat(mean[k]), load(theta, block[WEIGHT] + k * block[STRIDE] + c), mean_v)
+        store(work, at + c, mean_v)
         store(work, at + width + c, splat(float32(0)))
 
 
 @kernel
 def end_centring(theta, work, block, mean):
     """Put W = V - mean u' in the place of V."""
-    width, at = block[WIDTH], block[CENTRE]
+    width = block[WIDTH]
+    at = block[CENTRE]
     for k in range(block[PARENTS]):
         place = block[WEIGHT] + k * block[STRIDE]
         minus = splat(-mean[k])
@@ -40,24 +50,32 @@ def end_centring(theta, work, block, mean):
 
 @kernel
 def list_overlaps(mean, ints, layer, overlaps):
-    """Compute mean x of every example, from its list of pixels that are 1."""
+    """Compute mean.x of every example, from its list of pixels that are 1 or of its tokens."""
     for b in range(len(overlaps)):
-        k, end = ints[layer[ONES] + 2 * b], ints[layer[ONES] + 2 * b + 1]
+        k = ints[layer[ONES] + 2 * b]
+        end = ints[layer[ONES] + 2 * b + 1]
+
         # Two sums, since an addition waits for the one before it.
-        one, other = float32(0), float32(0)
+        sum_a = float32(0)
+        sum_b = float32(0)
         while k + 1 < end:
-            one += mean[ints[k]]
-            other += mean[ints[k + 1]]
+            sum_a += mean[ints[k]]
+            sum_b += mean[ints[k + 1]]
             k += 2
         if k < end:
-            one += mean[ints[k]]
-        overlaps[b] = one + other
+            sum_a += mean[ints[k]]
+        overlaps[b] = sum_a + sum_b
 
 
 @kernel
 def start_centred(theta, work, block, batch, overlaps, square):
-    """Start the logits as ``start_logits`` does, with all terms that centring adds."""
-    width, at = block[WIDTH], block[CENTRE]
+    """Start the logits as ``start_logits`` does, with all terms that centring adds.
+
+    These are b - mean V + (|mean|^2 - mean.x) u, where ``square`` is |mean|^2. Only x V is missing
+    then.
+    """
+    width = block[WIDTH]
+    at = block[CENTRE]
     for b in range(batch):
         place = block[DELTA] + b * block[STRIDE]
         factor = splat(float32(square - overlaps[b]))
@@ -68,14 +86,15 @@ def start_centred(theta, work, block, batch, overlaps, square):
 
 @kernel
 def learn_centring(work, block, batch, overlaps):
-    """Update u and mean V by a block's deltas."""
-    width, at = block[WIDTH], block[CENTRE]
+    """Update u and mean V by a block's deltas, as V itself is updated by ``layers.learn``."""
+    width = block[WIDTH]
+    at = block[CENTRE]
     for c in range(0, width, LANES):
-        through = load(work, at + c)
-        out = load(work, at + width + c)
+        mean_v = load(work, at + c)
+        u = load(work, at + width + c)
         for b in range(batch):
             delta = load(work, block[DELTA] + b * block[STRIDE] + c)
-            through = fma(splat(overlaps[b]), delta, through)
-            out = add(out, delta)
-        store(work, at + c, through)
-        store(work, at + width + c, out)
+            mean_v = fma(splat(overlaps[b]), delta, mean_v)
+            u = add(u, delta)
+        store(work, at + c, mean_v)
+        store(work, at + width + c, u)

@@ -1,8 +1,10 @@
 """Autoregressive layers: unit j gets the weights of every unit k < j that is 1.
 
-The weights are stored by source: row k holds what unit k gives to each unit, and is zero up to and
-including k itself. So the logits are again sums of rows. The triangle of weights is a staircase of
-full strips and of small blocks on the diagonal.
+The weights are stored by source: row k holds what unit k adds to the logit of each unit, and is
+zero up to and including k itself. So the logits are again sums of rows. The triangle of weights is
+a staircase of full strips and of small blocks on the diagonal.
+
+``chain`` is everywhere the array of the weights, where they begin in it, and the length of a row.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ def add_chain(a, at, stride, chain, ints, bounds, batch, units, scratch):
         bounds: List b there has the units of row b that are 1, in rising order.
         scratch: Place in ``ints`` for as many bounds.
     """
-    theta, weights, rows = chain
+    # Second bounds, at ``scratch``: the lists as far as the present strip needs them. They begin
+    # empty.
+    theta, weights, row_length = chain
     for b in range(batch):
         ints[scratch + 2 * b] = ints[bounds + 2 * b]
         ints[scratch + 2 * b + 1] = ints[bounds + 2 * b]
@@ -46,13 +50,14 @@ def add_chain(a, at, stride, chain, ints, bounds, batch, units, scratch):
     for c in range(0, width, STEP):
         stop = min(c + STEP, width)
         # Each strip needs only the units before its end, so the lists grow from strip to strip.
+        # Within the strip a row is zero up to its own unit and adds nothing there.
         for b in range(batch):
             k = ints[scratch + 2 * b + 1]
             end = ints[bounds + 2 * b + 1]
             while k < end and ints[k] < stop:
                 k += 1
             ints[scratch + 2 * b + 1] = k
-        add_rows(a, at, stride, theta, weights, rows, ints, scratch, 0, batch, c, stop)
+        add_rows(a, at, stride, theta, weights, row_length, ints, scratch, 0, batch, c, stop)
 
 
 @kernel
@@ -61,22 +66,28 @@ def learn_chain(chain, deltas, at, stride, ints, cases, units):
 
     Only the columns after k change.
     """
-    theta, weights, rows = chain
+    theta, weights, row_length = chain
     width = -(-units // LANES) * LANES
-    lanes = splat(float32(0))
+    zero = splat(float32(0))
     for c in range(0, width, STEP):
+        # The units before the strip: all of its columns come after them.
         stop = min(c + STEP, width)
-        add_rows(theta, weights, rows, deltas, at, stride, ints, cases, 0, c, c, stop)
-        # The small blocks on the diagonal: of a row, only the columns after its own unit.
+        add_rows(theta, weights, row_length, deltas, at, stride, ints, cases, 0, c, c, stop)
+
+        # The units of the strip itself, 16 columns at a time: first the units before these columns,
+        # then the blocks on the diagonal, where a row gets only the columns after its own unit.
         for d in range(c, stop, LANES):
-            add_rows(theta, weights, rows, deltas, at, stride, ints, cases, c, d, d, d + LANES)
+            add_rows(
+                theta, weights, row_length, deltas, at, stride, ints, cases, c, d, d, d + LANES
+            )
             for k in range(d, min(d + LANES, units)):
-                place = weights + k * rows + d
+                place = weights + k * row_length + d
                 row = load(theta, place)
                 for i in range(ints[cases + 2 * k], ints[cases + 2 * k + 1]):
                     row = add(row, load(deltas, at + ints[i] * stride + d))
+                # Lanes k - d + 1 ... 15. The others held zeros before, and must hold zeros again.
                 later = -(2 << (k - d))
-                store(theta, place, choose(later, row, lanes))
+                store(theta, place, choose(later, row, zero))
 
 
 @kernel
@@ -89,9 +100,12 @@ def sample_chain(a, at, stride, chain, noise, noise_at, batch, units, thresholds
     result. ``scratch`` is a place in ``ints`` for bounds, for 16 units of each row, and for one
     more number.
     """
-    theta, weights, rows = chain
+    theta, weights, row_length = chain
     fired = scratch + 2 * batch
     one = splat(float32(1))
+
+    # u < sigmoid(l) is the same as log(u / (1 - u)) < l. The logarithms do not depend on other
+    # units, so they are all computed before, and a turn of a unit is one comparison.
     for b in range(batch):
         for c in range(0, units, LANES):
             place = noise_at + b * units + c
@@ -101,12 +115,15 @@ def sample_chain(a, at, stride, chain, noise, noise_at, batch, units, thresholds
     width = -(-units // LANES) * LANES
     # Within 16 units one unit after the other; what they give to later units is added at once.
     for c in range(0, width, LANES):
-        # Compare logits with log(u / (1 - u)) instead of probabilities with u.
+        # For each row an empty list of the units of this block that are 1.
         for b in range(batch):
             ints[scratch + 2 * b] = fired + LANES * b
             ints[scratch + 2 * b + 1] = fired + LANES * b
+
+        # No branch on a bit, which would be mispredicted half of the time: the weights are
+        # multiplied with it, and a unit is always written, but the list grows only if it is 1.
         for k in range(c, min(c + LANES, units)):
-            row = load(theta, weights + k * rows + c)
+            row = load(theta, weights + k * row_length + c)
             for b in range(batch):
                 place = at + b * stride
                 bit = a[place + k] > a[thresholds + b * stride + k]
@@ -114,5 +131,19 @@ def sample_chain(a, at, stride, chain, noise, noise_at, batch, units, thresholds
                 ints[ints[scratch + 2 * b + 1]] = k
                 ints[scratch + 2 * b + 1] += bit
 
+        # To all units after the block, by the lists.
         if c + LANES < width:
-            add_rows(a, at, stride, theta, weights, rows, ints, scratch, 0, batch, c + LANES, width)
+            add_rows(
+                a,
+                at,
+                stride,
+                theta,
+                weights,
+                row_length,
+                ints,
+                scratch,
+                0,
+                batch,
+                c + LANES,
+                width,
+            )

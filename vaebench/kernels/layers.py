@@ -3,6 +3,10 @@
 No gradient passes through hidden units, so a layer's gradient is computed within the layer. Its
 parents are bits, a list of rows. Its deltas (bit minus probability, times signal and rate) take the
 place of its logits.
+
+``theta``, ``work``, ``ints``, ``block`` (a row of ``blocks``), ``layer`` and ``parents`` (rows of
+``units``) are as ``layout`` describes them. ``scratch`` is a place in ``ints``, ``thresholds`` one
+in ``work``, for what is needed only within a call.
 """
 
 from __future__ import annotations
@@ -38,7 +42,10 @@ from vaebench.kernels.vectors import LANES, add, load, store
 
 @kernel
 def read_cases(ints, layer, ones, ends, rows):
-    """List the pixels that are 1 of the examples ``rows``."""
+    """List the pixels that are 1 of the examples ``rows``.
+
+    Those of data row r are ``ones[ends[r] : ends[r + 1]]``; of documents, ``ones`` has the tokens.
+    """
     at = layer[ONES_AT]
     for b in range(len(rows)):
         ints[layer[ONES] + 2 * b] = at
@@ -66,8 +73,13 @@ def add_parents(theta, work, ints, block, parents, batch, hidden, scratch):
     if not block[PARENTS]:
         return
 
-    logits, weights, stride = block[DELTA], block[WEIGHT], block[STRIDE]
-    ones, width = parents[ONES], block[WIDTH]
+    logits = block[DELTA]
+    weights = block[WEIGHT]
+    stride = block[STRIDE]
+    ones = parents[ONES]
+    width = block[WIDTH]
+
+    # Long lists are taken in parts of the rows. Pixels and words have short ones.
     if hidden:
         rows = block[PARENTS]
         add_many_rows(
@@ -81,7 +93,8 @@ def add_parents(theta, work, ints, block, parents, batch, hidden, scratch):
 def infer_logits(theta, work, ints, block, parents, batch, centred, overlaps, square, scratch):
     """Compute the logits of a layer of the inference network.
 
-    With them come the hidden units of its baseline, before their tanh.
+    With them come the hidden units of its baseline, before their tanh. ``centred``: whether the
+    parents are the data, from which the mean is subtracted (see ``centring``).
     """
     if centred:
         start_centred(theta, work, block, batch, overlaps, square)
@@ -105,7 +118,8 @@ def sample_in_order(theta, work, ints, block, first, noise, noise_at, batch, thr
     """
     if block[CHAIN] >= 0:
         chain = theta, block[CHAIN], block[CHAIN_STRIDE]
-        stride, units = block[STRIDE], block[UNITS]
+        stride = block[STRIDE]
+        units = block[UNITS]
         sample_chain(
             work, first, stride, chain, noise, noise_at, batch, units, thresholds, ints, scratch
         )
@@ -119,7 +133,9 @@ def add_earlier(theta, work, ints, block, layer, batch, scratch):
     """
     if block[CHAIN] >= 0:
         chain = theta, block[CHAIN], block[CHAIN_STRIDE]
-        first, stride, units = block[DELTA], block[STRIDE], block[UNITS]
+        first = block[DELTA]
+        stride = block[STRIDE]
+        units = block[UNITS]
         add_chain(work, first, stride, chain, ints, layer[ONES], batch, units, scratch)
 
 
@@ -129,10 +145,16 @@ def sample_layer(theta, work, ints, block, layer, noise, step, batch, thresholds
 
     The logits become bit - probability. ``logs`` (batch,) gets the log-probabilities, nats.
     """
-    units, first, stride = block[UNITS], block[DELTA], block[STRIDE]
+    units = block[UNITS]
+    first = block[DELTA]
+    stride = block[STRIDE]
     noise_at = block[NOISE] + step * block[NOISE_STEP]
+
+    # With a chain this completes the logits. ``sample_row`` then draws the same bits again from the
+    # same noise, up to rounding, as no unit adds to its own logit or to an earlier one.
     sample_in_order(theta, work, ints, block, first, noise, noise_at, batch, thresholds, scratch)
 
+    # The lists of the examples follow each other without gaps from ONES_AT on.
     at = layer[ONES_AT]
     for b in range(batch):
         ints[layer[ONES] + 2 * b] = at
@@ -151,7 +173,8 @@ def dream_layer(
     tokens as the example in its place, which ``seen`` lists. ``mass`` has room for a number for
     each word.
     """
-    units, stride = block[UNITS], block[STRIDE]
+    units = block[UNITS]
+    stride = block[STRIDE]
     first = block[DELTA] + batch * stride
     noise_at = block[NOISE] + step * block[NOISE_STEP]
     sample_in_order(theta, work, ints, block, first, noise, noise_at, batch, thresholds, scratch)
@@ -159,8 +182,10 @@ def dream_layer(
     at = layer[ONES_AT]
     for b in range(batch):
         ints[layer[ONES] + 2 * b] = at
-        row, uniforms = first + b * stride, noise_at + b * block[UNIFORMS]
+        row = first + b * stride
+        uniforms = noise_at + b * block[UNIFORMS]
         if layer[TOKENS]:
+            # The length of the example's list is its number of tokens.
             tokens = ints[seen[ONES] + 2 * b + 1] - ints[seen[ONES] + 2 * b]
             at = sample_tokens(work, row, units, mass, noise, uniforms, tokens, ints, at)
         else:
@@ -175,11 +200,14 @@ def score_layer(theta, work, ints, block, layer, batch, scratch, rate, logs):
     The logits become ``rate`` (bit - probability), or for tokens ``rate`` (count - its
     expectation).
     """
-    units, first, stride = block[UNITS], block[DELTA], block[STRIDE]
+    units = block[UNITS]
+    first = block[DELTA]
+    stride = block[STRIDE]
     add_earlier(theta, work, ints, block, layer, batch, scratch)
 
     for b in range(batch):
-        begin, end = ints[layer[ONES] + 2 * b], ints[layer[ONES] + 2 * b + 1]
+        begin = ints[layer[ONES] + 2 * b]
+        end = ints[layer[ONES] + 2 * b + 1]
         if layer[TOKENS]:
             logs[b] = log_prob_tokens(work, first + b * stride, units, ints, begin, end, rate)
         else:
@@ -192,16 +220,23 @@ def drive_layer(theta, work, ints, block, layer, batch, scratch, rate):
 
     The units are bits; compare ``score_layer``.
     """
-    units, first, stride = block[UNITS], block[DELTA], block[STRIDE]
+    units = block[UNITS]
+    first = block[DELTA]
+    stride = block[STRIDE]
     add_earlier(theta, work, ints, block, layer, batch, scratch)
+
     for b in range(batch):
-        begin, end = ints[layer[ONES] + 2 * b], ints[layer[ONES] + 2 * b + 1]
+        begin = ints[layer[ONES] + 2 * b]
+        end = ints[layer[ONES] + 2 * b + 1]
         drive_row(work, first + b * stride, units, ints, begin, end, rate)
 
 
 @kernel
 def list_cases(ints, layer, batch):
-    """List, for each unit of a layer, the examples in which it is 1."""
+    """List, for each unit of a layer, the examples in which it is 1.
+
+    ``learn`` needs these lists, of the parents and, with a chain, of the layer itself.
+    """
     lists = layer[ONES], batch, layer[SIZE], layer[CASES], layer[CASES_AT]
     if layer[TOKENS]:
         transpose_repeated(ints, *lists)
@@ -215,19 +250,25 @@ def learn(theta, work, ints, block, layer, parents, batch):
 
     A weight gets only the deltas of the examples in which its source is 1.
     """
-    deltas, stride, width = block[DELTA], block[STRIDE], block[WIDTH]
+    # The deltas contain learning rate and signal already. Those of the baseline's hidden units
+    # stand in the same rows, from HIDDEN to WIDTH, and so learn here too.
+    deltas = block[DELTA]
+    stride = block[STRIDE]
+    width = block[WIDTH]
     for c in range(0, width, LANES):
-        out = load(theta, block[BIAS] + c)
+        bias = load(theta, block[BIAS] + c)
         for b in range(batch):
-            out = add(out, load(work, deltas + b * stride + c))
-        store(theta, block[BIAS] + c, out)
+            bias = add(bias, load(work, deltas + b * stride + c))
+        store(theta, block[BIAS] + c, bias)
 
     if block[CHAIN] >= 0:
         chain = theta, block[CHAIN], block[CHAIN_STRIDE]
         learn_chain(chain, work, deltas, stride, ints, layer[CASES], block[UNITS])
 
+    # Row k of the weights gets the deltas of the examples in which parent k is 1.
     if block[PARENTS]:
-        weights, cases = block[WEIGHT], parents[CASES]
+        weights = block[WEIGHT]
+        cases = parents[CASES]
         add_rows(
             theta, weights, stride, work, deltas, stride, ints, cases, 0, block[PARENTS], 0, width
         )

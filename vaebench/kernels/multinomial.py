@@ -32,12 +32,13 @@ from vaebench.kernels.vectors import (
 @kernel
 def exponentiate(a, at, words):
     """Replace the ``words`` logits at ``a[at:]`` by e^(logit - highest), and return the highest."""
-    most = load(a, at)
+    largest = load(a, at)
     for c in range(LANES, words, LANES):
         logits = load(a, at + c)
-        most = choose(less(most, logits), logits, most)
+        largest = choose(less(largest, logits), logits, largest)
 
-    top = highest(most)
+    # logit - highest is never positive, so it is -|.|, and nothing overflows.
+    top = highest(largest)
     for c in range(0, words, LANES):
         store(a, at + c, exp_minus_abs(sub(load(a, at + c), splat(top))))
     return top
@@ -50,6 +51,8 @@ def log_prob_tokens(a, at, words, ints, begin, end, rate):
     It is that of the tokens in one given order. The logits at ``a[at:]`` become ``rate`` (count -
     tokens x probability).
     """
+    # log p = sum over tokens of their logits, minus tokens x (highest + log sum e^(l - highest)).
+    # The logits of the tokens must be summed before they are overwritten.
     chosen = 0.0
     for k in range(begin, end):
         chosen += a[at + ints[k]]
@@ -60,6 +63,7 @@ def log_prob_tokens(a, at, words, ints, begin, end, rate):
         mass = add(mass, load(a, at + c))
     whole = total(mass)
 
+    # The gradient: -tokens x probability for every word, and 1 for each token that is listed.
     tokens = end - begin
     share = splat(float32(-rate * tokens / whole))
     for c in range(0, words, LANES):
@@ -77,15 +81,19 @@ def sample_tokens(a, at, words, mass, noise, noise_at, tokens, ints, list_at):
     plain code. The logits are overwritten. ``mass`` (words,) float64 is room. ``noise_at`` may lie
     before the beginning of the array ``noise``. Returns the end of the list.
     """
+    # The running sum, unnormalised: the noise is multiplied by its end instead. In float64, as
+    # vocabularies are long.
     exponentiate(a, at, words)
     whole = 0.0
     for w in range(words):
         whole += a[at + w]
         mass[w] = whole
 
+    # The first word whose running sum exceeds the number, by bisection.
     for k in range(tokens):
         sought = real(noise, noise_at + k) * whole
-        low, high = 0, words - 1
+        low = 0
+        high = words - 1
         while low < high:
             middle = (low + high) // 2
             if mass[middle] > sought:

@@ -35,6 +35,7 @@ def scale_row(a, at, units, factor):
 @kernel
 def baseline(theta, work, block, batch, predicted):
     """Compute the baseline's prediction for each example, nats, and set its hidden units."""
+    # In theta the output bias lies behind the output weights.
     hidden = block[WIDTH] - block[HIDDEN]
     for b in range(batch):
         place = block[DELTA] + b * block[STRIDE] + block[HIDDEN]
@@ -43,19 +44,25 @@ def baseline(theta, work, block, batch, predicted):
 
 @kernel
 def baseline_deltas(theta, work, block, batch, signal, rate):
-    """Turn a baseline's hidden units into their deltas, and update its output weights and bias."""
-    hidden, first = block[WIDTH] - block[HIDDEN], block[DELTA] + block[HIDDEN]
+    """Turn a baseline's hidden units into their deltas, and update its output weights and bias.
+
+    A baseline C minimises (l - C - c)^2, where l is the raw signal and c the constant baseline. As
+    in the plain code, the centred and normalised signal takes the place of l - C - c.
+    """
+    hidden = block[WIDTH] - block[HIDDEN]
+    first = block[DELTA] + block[HIDDEN]
     one = splat(float32(1))
     for c in range(0, hidden, LANES):
+        # The deltas rate s w (1 - tanh^2) need the output weights before the update.
         weights = load(theta, block[OUT] + c)
-        new = weights
+        new_weights = weights
         for b in range(batch):
             place = first + b * block[STRIDE] + c
             t = load(work, place)
-            drive = splat(float32(rate * signal[b]))
-            new = fma(drive, t, new)
-            store(work, place, mul(mul(drive, weights), sub(one, mul(t, t))))
-        store(theta, block[OUT] + c, new)
+            step = splat(float32(rate * signal[b]))
+            new_weights = fma(step, t, new_weights)
+            store(work, place, mul(mul(step, weights), sub(one, mul(t, t))))
+        store(theta, block[OUT] + c, new_weights)
 
     for b in range(batch):
         theta[block[OUT] + hidden] += float32(rate * signal[b])
@@ -87,7 +94,8 @@ def is_outside(signal, predicted, common, limit):
     ``limit`` if no signal exceeds 1. Both are (batch,), nats. ``common`` is what the constant
     baseline subtracts as well.
     """
-    largest, furthest = 1.0, 0.0
+    largest = 1.0
+    furthest = 0.0
     for b in range(len(signal)):
         largest = max(largest, abs(signal[b]))
         furthest = max(furthest, abs(predicted[b] + common))
@@ -102,33 +110,47 @@ def nvil(
     """Make updates by NVIL, one for each of ``rows`` (updates, batch).
 
     Args:
+        theta, work, ints, blocks, units: See ``layout``.
+        ones, ends: The lists of the training data, see ``layers.read_cases``.
+        rows: Row numbers of the examples of each update.
+        noise: Uniforms of all updates, see ``layout``.
+        mean: What is subtracted from the inputs of the inference network, (d,).
+        rates: Learning rates of the parameter groups, (3,), see ``layout.MODEL``.
         places: Where the thresholds are in ``work``, and the scratch in ``ints``.
+        decay: Weight of the old value in the running statistics.
         switches: Whether signals are local, there is a constant baseline, and the variance is
             normalised.
-        means, variances: Running statistics of the signals, (layers,).
+        means, variances: Running statistics of the signals, (layers,), changed in place.
         limit: How far predictions may exceed signals, as a factor, see ``is_outside``.
 
     Returns:
         The sum of the mean bounds of the updates, nats, and in how many of them a baseline was
         outside.
     """
-    layers, batch = len(units) - 1, rows.shape[1]
+    layers = len(units) - 1
+    batch = rows.shape[1]
     thresholds, scratch = places
-    log_p, log_q = np.empty((layers + 1, batch)), np.empty((layers, batch))
-    predicted, signals, overlaps = (
-        np.zeros(batch),
-        np.empty((layers, batch)),
-        np.empty(batch, np.float32),
-    )
+
+    # With h_0 = x and n latent layers: log_p[i] = log P(h_i | h_{i+1}), log_p[n] = log P(h_n), and
+    # log_q[i] = log Q(h_{i+1} | h_i). So signals[i] belongs to the paper's layer i + 1.
+    log_p = np.empty((layers + 1, batch))
+    log_q = np.empty((layers, batch))
+    predicted = np.zeros(batch)
+    signals = np.empty((layers, batch))
+    overlaps = np.empty(batch, np.float32)
+
+    # From here to ``end_centring`` theta holds V in the place of the first layer's weights W.
     square = (mean.astype(np.float64) ** 2).sum()
     begin_centring(theta, work, blocks[0], mean)
-    bound, outside = 0.0, 0.0
+    bound = 0.0
+    outside = 0.0
 
     for t in range(len(rows)):
         read_cases(ints, units[0], ones, ends, rows[t])
         list_overlaps(mean, ints, units[0], overlaps)
 
-        # Up: one sample of each layer, with the hidden units of its baseline.
+        # Up: one sample of each layer, with the hidden units of its baseline. In the place of the
+        # logits stays bit - q, the gradient of log Q, until the signal is known.
         for i in range(layers):
             block = blocks[i]
             infer_logits(
@@ -148,13 +170,16 @@ def nvil(
                 log_q[i],
             )
 
-        # Down: log-probability of each layer under the generative model.
+        # Down: log-probability of each layer under the generative model. Its deltas are complete at
+        # once, as it follows the gradient of log P(x, h) itself. The prior, the last block, has no
+        # parents, so it does not matter which list stands for them.
         for i in range(layers + 1):
             block = blocks[layers + i]
             generate_logits(theta, work, ints, block, units[min(i + 1, layers)], batch, scratch)
             score_layer(theta, work, ints, block, units[i], batch, scratch, rates[MODEL], log_p[i])
 
-        # Signals of the layers, from the top down by a running sum (equation 12).
+        # Signals of the layers, from the top down by a running sum (equation 12). At the bottom it
+        # is the one-sample bound log P(x, h) - log Q(h | x), the signal of all if none is local.
         for b in range(batch):
             running = log_p[layers, b]
             for i in range(layers - 1, -1, -1):
@@ -164,18 +189,20 @@ def nvil(
                 signals[:, b] = running
             bound += running / batch
 
-        # Subtract the input-dependent baselines.
-        found = False
+        # Subtract the input-dependent baselines (rows wider than their units have one). What is
+        # judged is the sum with the constant baseline: only this sum is learned.
+        any_outside = False
         for i in range(layers):
             if blocks[i, HIDDEN] < blocks[i, WIDTH]:
                 baseline(theta, work, blocks[i], batch, predicted)
                 common = means[i] if switches[1] else 0.0
-                found = found or is_outside(signals[i], predicted, common, limit)
+                any_outside = any_outside or is_outside(signals[i], predicted, common, limit)
                 signals[i] -= predicted
-        outside += 1.0 if found else 0.0
+        outside += 1.0 if any_outside else 0.0
         centre_signals(signals, means, variances, decay, switches[1], switches[2])
 
-        # Deltas are signals times bit - probability; then all weights learn.
+        # Deltas are signals times bit - probability; then all weights learn. No logit is computed
+        # any more in this update, so weights may change layer by layer.
         for i in range(layers + 1):
             list_cases(ints, units[i], batch)
         for i in range(layers):
@@ -189,9 +216,13 @@ def nvil(
                 )
             if block[HIDDEN] < block[WIDTH]:
                 baseline_deltas(theta, work, block, batch, signals[i], rates[BASELINE])
+
+            # Only the first layer's inputs are centred. Its row of deltas must be complete, the
+            # baseline's included.
             if i == 0:
                 learn_centring(work, block, batch, overlaps)
             learn(theta, work, ints, block, units[i + 1], units[i], batch)
+
         for i in range(layers + 1):
             learn(theta, work, ints, blocks[layers + i], units[i], units[min(i + 1, layers)], batch)
 

@@ -5,7 +5,7 @@ sum of the deltas of the examples whose bit is 1. ``add_rows`` computes both: to
 array it adds some rows of another. It goes through both arrays by strips of a few vectors, so that
 the sums stay in registers and the sources in the first cache.
 
-Lists of numbers say which rows are added. They are all in one array of integers: list ``s`` of the
+Lists of numbers say which rows are added. They all lie in one array of integers: list ``s`` of the
 lists at ``bounds`` is ``ints[ints[bounds + 2 s] : ints[bounds + 2 s + 1]]``.
 """
 
@@ -29,21 +29,24 @@ def _strip(lanes: int) -> Callable:
             if k >= end:
                 continue
 
-            # Two sums, since an addition waits four cycles for the one before it.
+            # Two sums, since an addition waits four cycles for the one before it. The second one
+            # starts with the first listed row instead of zeros.
             place = to_at + s * to_stride + c
             at = source_at + c
-            one = load(to, place)
+            sum_a = load(to, place)
             if end - k > 1:
-                other = load(source, at + number(ints, k) * source_stride)
+                sum_b = load(source, at + number(ints, k) * source_stride)
                 k += 1
                 while k + 1 < end:
-                    one = add(one, load(source, at + number(ints, k) * source_stride))
-                    other = add(other, load(source, at + number(ints, k + 1) * source_stride))
+                    sum_a = add(sum_a, load(source, at + number(ints, k) * source_stride))
+                    sum_b = add(sum_b, load(source, at + number(ints, k + 1) * source_stride))
                     k += 2
-                one = add(one, other)
+                sum_a = add(sum_a, sum_b)
+
+            # The row that is left over if the rest did not come in pairs.
             if k < end:
-                one = add(one, load(source, at + number(ints, k) * source_stride))
-            store(to, place, one)
+                sum_a = add(sum_a, load(source, at + number(ints, k) * source_stride))
+            store(to, place, sum_a)
 
     return strip
 
@@ -64,6 +67,8 @@ def add_rows(
     array lies at its ``at`` + r ``stride``. Row s of ``to`` gets the rows in list s of those at
     ``bounds``.
     """
+    # The widest strips first: a wide strip reads the lists once for more columns. What remains
+    # after them is less than 128 columns, so each narrower width is needed at most once.
     c = start
     while c + 128 <= stop:
         _strip_128(
@@ -106,9 +111,13 @@ def add_many_rows(
     The rows are taken in parts, so that a part of a strip stays in the first cache while every list
     passes over it. ``scratch`` is a place in ``ints`` for the bounds of every part.
     """
+    # Cut every list where its numbers pass into the next part of the rows. This takes one pass, as
+    # the lists rise. The bounds at ``scratch`` are (parts, lists, 2): those of a part lie together,
+    # as ``_strip`` reads them.
     parts = -(-rows // RESIDENT)
     for s in range(lists):
-        k, end = number(ints, bounds + 2 * s), number(ints, bounds + 2 * s + 1)
+        k = number(ints, bounds + 2 * s)
+        end = number(ints, bounds + 2 * s + 1)
         for part in range(parts):
             place = scratch + 2 * (part * lists + s)
             put_number(ints, place, k)
@@ -116,6 +125,7 @@ def add_many_rows(
                 k += 1
             put_number(ints, place + 1, k)
 
+    # RESIDENT is chosen for strips of 64 columns.
     c = 0
     while c + 64 <= width:
         for part in range(parts):
@@ -123,6 +133,7 @@ def add_many_rows(
             _strip_64(to, to_at, to_stride, source, source_at, source_stride, ints, at, 0, lists, c)
         c += 64
 
+    # The last columns, fewer than 64, are taken without parts.
     add_rows(
         to, to_at, to_stride, source, source_at, source_stride, ints, bounds, 0, lists, c, width
     )
@@ -130,7 +141,10 @@ def add_many_rows(
 
 @kernel
 def _fill(ints, bounds, cases, to_bounds):
-    """Append every example to the list of each unit that its own list names."""
+    """Append every example to the list of each unit that its own list names.
+
+    The new lists are empty before. The second bound of a list is where its next number goes.
+    """
     for b in range(cases):
         for k in range(number(ints, bounds + 2 * b), number(ints, bounds + 2 * b + 1)):
             bound = to_bounds + 2 * number(ints, k) + 1
@@ -146,6 +160,7 @@ def transpose(ints, bounds, cases, units, to_bounds, to_at):
     Every new list has room for all examples, one list after the other from ``to_at`` on, and is in
     the order of the examples.
     """
+    # With room for all examples nothing needs to be counted first; compare ``transpose_repeated``.
     for u in range(units):
         put_number(ints, to_bounds + 2 * u, to_at + u * cases)
         put_number(ints, to_bounds + 2 * u + 1, to_at + u * cases)
@@ -158,6 +173,8 @@ def transpose_repeated(ints, bounds, cases, units, to_bounds, to_at):
 
     Then the unit's list names the example as often. The new lists follow each other without gaps.
     """
+    # A unit may be named more often than there are examples, so the lengths are counted first. The
+    # place of a list's second bound holds its count meanwhile.
     for u in range(units):
         put_number(ints, to_bounds + 2 * u + 1, 0)
     for b in range(cases):
@@ -165,6 +182,7 @@ def transpose_repeated(ints, bounds, cases, units, to_bounds, to_at):
             count = to_bounds + 2 * number(ints, k) + 1
             put_number(ints, count, number(ints, count) + 1)
 
+    # From counts to places: each list begins where the one before it will end.
     at = to_at
     for u in range(units):
         count = number(ints, to_bounds + 2 * u + 1)
