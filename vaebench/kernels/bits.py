@@ -30,14 +30,16 @@ def fill_table(table, matrix, rows, columns):
 
     The table is (strips, words, 4, 16, 16). Rows and columns of the padding are zeros.
     """
+    # Entry i of a group is the sum of those of its four rows whose bit is 1 in i.
     zero = splat(float32(0))
     words = -(-rows // LANES)
     for c in range(-(-columns // LANES)):
         for group in range(words * ROW_GROUPS):
             place = (c * words * ROW_GROUPS + group) * ENTRIES * LANES
-
             store(table, place, zero)
-            # With each further row the sums so far are doubled: without it, and with it.
+
+            # With each further row there are twice as many sums: those so far, without it, and the
+            # same with it, 1 << bit entries later.
             for bit in range(4):
                 row = group * 4 + bit
                 added = (
@@ -59,19 +61,21 @@ def sum_rows(table, strip, words, state, at):
 
     The strip begins at ``strip`` in the table.
     """
-    one = splat(float32(0))
-    two, three, four = one, one, one
-
-    # Four sums, since an addition waits for the one before it.
+    # Four sums, since an addition waits for the one before it: one for each group of four bits of a
+    # word. The table of a group has ENTRIES x LANES = 256 floats.
+    sum_a = splat(float32(0))
+    sum_b = sum_a
+    sum_c = sum_a
+    sum_d = sum_a
     for s in range(words):
         bits = state[at + s]
         place = strip + s * WORD
-        one = add(one, load(table, place + (bits & 15) * LANES))
-        two = add(two, load(table, place + 256 + ((bits >> 4) & 15) * LANES))
-        three = add(three, load(table, place + 512 + ((bits >> 8) & 15) * LANES))
-        four = add(four, load(table, place + 768 + (bits >> 12) * LANES))
+        sum_a = add(sum_a, load(table, place + (bits & 15) * LANES))
+        sum_b = add(sum_b, load(table, place + 256 + ((bits >> 4) & 15) * LANES))
+        sum_c = add(sum_c, load(table, place + 512 + ((bits >> 8) & 15) * LANES))
+        sum_d = add(sum_d, load(table, place + 768 + (bits >> 12) * LANES))
 
-    return add(add(one, two), add(three, four))
+    return add(add(sum_a, sum_b), add(sum_c, sum_d))
 
 
 @kernel
@@ -89,6 +93,7 @@ def pack(values, stride, rows, columns, words, state):
 @kernel
 def unpack(state, words, rows, values):
     """Write the bits of ``rows`` rows as zeros and ones, 16 for every word."""
-    zero, one = splat(float32(0)), splat(float32(1))
+    zero = splat(float32(0))
+    one = splat(float32(1))
     for i in range(rows * words):
         store(values, i * LANES, choose(state[i], one, zero))

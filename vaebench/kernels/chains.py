@@ -37,9 +37,13 @@ from vaebench.kernels.vectors import (
 
 @kernel
 def rises(logit, u):
-    """Return 1[u > sigmoid(-logit)] of 16 units as the bits of an integer."""
+    """Return 1[u > sigmoid(-logit)] of 16 units as the bits of an integer.
+
+    Such a bit is 1 with probability sigmoid(logit).
+    """
+    # sigmoid(-l) is e^-|l| / (1 + e^-|l|), or 1 / (1 + e^-|l|) where l < 0. Both sides of the
+    # comparison are multiplied by the denominator, which saves a division.
     one = splat(float32(1))
-    # sigmoid(-l) is e^-|l| / (1 + e^-|l|), or 1 / (1 + e^-|l|) where l < 0.
     e = exp_minus_abs(logit)
     level = choose(less(logit, splat(float32(0))), one, e)
     return less(level, mul(u, add(one, e)))
@@ -73,7 +77,10 @@ def _half(raw: Callable) -> Callable:
         low_at,
         tail,
     ):
-        scales, factors = splat(float32(scale)), splat(float32(factor))
+        # A strip outside, chains inside: the strip's part of the table stays in the first cache
+        # while all chains pass over it.
+        scales = splat(float32(scale))
+        factors = splat(float32(factor))
         strips = -(-units // LANES)
         for c in range(strips):
             strip = c * words * WORD
@@ -83,8 +90,10 @@ def _half(raw: Callable) -> Callable:
             place = at + c * LANES
             for k in range(chains):
                 logit = fma(scales, add(f, sum_rows(table, strip, words, given, k * words)), b)
-                # The array of noise may end within a vector: read its end from a copy with more
-                # room.
+
+                # The last strip of a chain may read on into the next chain's noise, as the bits of
+                # the padding are 0 whatever their noise is. But behind the end of the array nothing
+                # may be read: there, read from a copy with more room.
                 if place + LANES <= len(noise):
                     u = raw(noise, place)
                 else:
@@ -133,10 +142,14 @@ def _gibbs(half: Callable) -> Callable:
         sweeps,
         tail,
     ):
-        words1, words2 = -(-n1 // LANES), -(-n2 // LANES)
+        words1 = -(-n1 // LANES)
+        words2 = -(-n2 // LANES)
         for s in range(sweeps):
-            at2, at1 = s * chains * n2, s * chains * n1
-            low_at2, low_at1 = s * row2, s * row1
+            at2 = s * chains * n2
+            at1 = s * chains * n1
+            low_at2 = s * row2
+            low_at1 = s * row1
+
             # Side 2 given side 1.
             half(
                 table2,
@@ -187,16 +200,22 @@ gibbs_by_digits, gibbs_by_floats = _gibbs(half_by_digits), _gibbs(half_by_floats
 def weigh(table, given, words, chains, units, bias, field, slopes, low, high, sums, log_w):
     """Add to every chain's log-weight the step from scale ``low`` to ``high``.
 
-    The step raises minus the free energy by sum softplus(bias + high f) - softplus(bias + low f),
-    where f is the field of the side that is summed out, plus (high - low) times the sum of
-    ``slopes`` (a table of one column) over the bits of ``given``.
+    This is a step of annealed importance sampling (Neal 2001). It raises minus the free energy by
+    sum softplus(bias + high f) - softplus(bias + low f), where f is the field of the side that is
+    summed out, plus (high - low) times the sum of ``slopes`` (a table of one column) over the bits
+    of ``given``.
 
     softplus(x) = relu(x) + log(1 + e^-|x|). The factors 1 + e^-|x|, in [1, 2], are multiplied
     before the logarithm is taken. Terms are subtracted, or divided, before they are summed.
     ``sums`` has room for 48 numbers a chain.
     """
-    zero, one = splat(float32(0)), splat(float32(1))
-    lows, highs = splat(float32(low)), splat(float32(high))
+    # Three vectors for each chain: the sum of relu(high) - relu(low), the product of the factors at
+    # ``low``, and that at ``high``. A product has at most ``kernels.MOST`` factors up to 2, and so
+    # fits in a float64.
+    zero = splat(float32(0))
+    one = splat(float32(1))
+    lows = splat(float32(low))
+    highs = splat(float32(high))
     for k in range(chains):
         store(sums, 48 * k, zero)
         store(sums, 48 * k + 16, one)
@@ -208,17 +227,18 @@ def weigh(table, given, words, chains, units, bias, field, slopes, low, high, su
         f = load(field, c * LANES)
         for k in range(chains):
             total_field = add(f, sum_rows(table, strip, words, given, k * words))
-
-            before, after = fma(lows, total_field, b), fma(highs, total_field, b)
+            at_low = fma(lows, total_field, b)
+            at_high = fma(highs, total_field, b)
             rise = sub(
-                choose(less(zero, after), after, zero), choose(less(zero, before), before, zero)
+                choose(less(zero, at_high), at_high, zero), choose(less(zero, at_low), at_low, zero)
             )
 
             at = 48 * k
             store(sums, at, add(load(sums, at), rise))
-            store(sums, at + 16, mul(load(sums, at + 16), add(one, exp_minus_abs(before))))
-            store(sums, at + 32, mul(load(sums, at + 32), add(one, exp_minus_abs(after))))
+            store(sums, at + 16, mul(load(sums, at + 16), add(one, exp_minus_abs(at_low))))
+            store(sums, at + 32, mul(load(sums, at + 32), add(one, exp_minus_abs(at_high))))
 
+    # Of the table of one column only the first lane is not zero.
     for k in range(chains):
         at = 48 * k
         ratio = product(load(sums, at + 32)) / product(load(sums, at + 16))

@@ -38,8 +38,8 @@ BLOCK = 64
 def statistics(x, rows, channels, mean, variance):
     """Write mean and variance of every channel of ``x`` (rows, channels).
 
-    They go to ``mean`` and ``variance`` (channels,). Both are sums of differences from the mean of
-    a few rows, so that a large mean costs no digits.
+    They go to ``mean`` and ``variance`` (channels,). Both come from sums of differences from the
+    mean of a few rows, so that a large mean costs no digits.
     """
     # A first guess of the mean, from a few rows at equal distances.
     few = min(rows, BLOCK)
@@ -51,7 +51,8 @@ def statistics(x, rows, channels, mean, variance):
             total = add(total, read(x, (r * rows // few) * channels + c))
         store(mean, c, mul(total, splat(float32(1 / few))))
 
-    # Sums of the differences from it, and of their squares.
+    # Sums of the differences from it, and of their squares. Each block of rows is summed by itself
+    # first: the rows stay in the first cache for all channels, the sums of a channel in registers.
     for start in range(0, rows, BLOCK):
         stop = min(rows, start + BLOCK)
         for c in range(0, channels, LANES):
@@ -65,7 +66,8 @@ def statistics(x, rows, channels, mean, variance):
             store(totals, c, add(load(totals, c), total))
             store(squares, c, add(load(squares, c), square))
 
-    # The mean of the differences corrects both.
+    # The mean of the differences corrects both: mean = guess + E[off], and the variance is
+    # E[off^2] - E[off]^2.
     share = splat(float32(1 / rows))
     for c in range(0, channels, LANES):
         off = mul(share, load(totals, c))
@@ -98,25 +100,24 @@ def gradients(dout, out, x, rows, channels, mean, g, dshift, dscale):
 
     ``dshift`` and ``dscale`` get the sums, and begin as zeros.
     """
+    # elu'(u) = e^u = elu(u) + 1 where u < 0, else 1: the output is enough, u need not be kept.
     zero = splat(float32(0))
     one = splat(float32(1))
     for start in range(0, rows, BLOCK):
         stop = min(rows, start + BLOCK)
         for c in range(0, channels, LANES):
             middle = load(mean, c)
-
-            total = splat(float32(0))
-            product = splat(float32(0))
+            sum_g = splat(float32(0))
+            sum_gx = splat(float32(0))
             for r in range(start, stop):
                 at = r * channels + c
                 y = read(out, at)
                 v = mul(read(dout, at), choose(less(y, zero), add(y, one), one))
                 write(g, at, v)
-                total = add(total, v)
-                product = fma(v, sub(read(x, at), middle), product)
-            store(dshift, c, add(load(dshift, c), total))
-
-            store(dscale, c, add(load(dscale, c), product))
+                sum_g = add(sum_g, v)
+                sum_gx = fma(v, sub(read(x, at), middle), sum_gx)
+            store(dshift, c, add(load(dshift, c), sum_g))
+            store(dscale, c, add(load(dscale, c), sum_gx))
 
 
 @kernel
@@ -143,12 +144,13 @@ class NormElu(torch.autograd.Function):
         variance = torch.empty(channels)
         statistics(_flat(x), rows, channels, mean.numpy(), variance.numpy())
 
-        root = torch.rsqrt(variance + epsilon)
-        slope = scale.detach() * root
+        # Normalisation, scale and shift are one affine function of each channel.
+        inverse_sd = torch.rsqrt(variance + epsilon)
+        slope = scale.detach() * inverse_sd
         offset = shift.detach() - mean * slope
         out = _activated(x, residual, slope, offset)
 
-        ctx.save_for_backward(x, out, mean, root, slope)
+        ctx.save_for_backward(x, out, mean, inverse_sd, slope)
         ctx.added = residual is not None
         ctx.mark_non_differentiable(mean, variance)
         return out, mean, variance
@@ -156,7 +158,7 @@ class NormElu(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, dout, *_):
-        x, out, mean, root, slope = ctx.saved_tensors
+        x, out, mean, inverse_sd, slope = ctx.saved_tensors
         dout = _rows(dout).to(x.dtype)
         channels = x.shape[1]
         rows = x.numel() // channels
@@ -166,7 +168,10 @@ class NormElu(torch.autograd.Function):
         sums = (dshift.numpy(), dscale.numpy())
         gradients(_flat(dout), _flat(out), _flat(x), rows, channels, mean.numpy(), _flat(g), *sums)
 
-        pull = dscale * root * root / rows
+        # With g the gradient before ELU, which is that of the residual too, and sums over rows:
+        # dx = slope (g - mean g - (x - mean) (sum g (x - mean)) / (sd^2 rows)). Here ``dscale`` is
+        # sum g (x - mean), still without 1 / sd.
+        pull = dscale * inverse_sd * inverse_sd / rows
         level = dshift / rows
         # Without a residual nobody needs g any more.
         dx = torch.empty_like(x) if ctx.added else g
@@ -181,7 +186,7 @@ class NormElu(torch.autograd.Function):
             level.numpy(),
             _flat(dx),
         )
-        return dx, g if ctx.added else None, dscale * root, dshift, None
+        return dx, g if ctx.added else None, dscale * inverse_sd, dshift, None
 
 
 def batch_norm_elu(

@@ -42,17 +42,22 @@ def forward(raw, batch, n1, n2, scale, shift, epsilon, factor, mean, variance, s
         scale, shift: Of each coupling, (n1 n2,).
         mean, variance: Of each coupling, (n1 n2,); they begin as zeros.
         slope: Becomes factor scale / sd, (n1 n2,).
+        w, b1: (batch, n1, n2) and (batch, n1), the results.
         b2: (batch, n2 padded), begins as zeros.
     """
-    width, size = -(-n2 // LANES) * LANES, n1 * n2
+    width = -(-n2 // LANES) * LANES
+    size = n1 * n2
     row = n1 + n2 + size
-    share, factors = splat(float32(1 / batch)), splat(float32(factor))
-    epsilons, two, four = splat(float32(epsilon)), splat(float32(2)), splat(float32(4))
+    share = splat(float32(1 / batch))
+    factors = splat(float32(factor))
+    epsilons = splat(float32(epsilon))
+    two = splat(float32(2))
+    four = splat(float32(4))
 
-    # Mean, then variance of each coupling over the batch.
+    # Mean, then variance of each coupling over the batch. The couplings of an example begin at
+    # ``first``, behind its fields h1 and h2.
     for k in range(batch):
         first = k * row + n1 + n2
-
         for c in range(0, size, LANES):
             left = size - c
             store_row(
@@ -65,23 +70,28 @@ def forward(raw, batch, n1, n2, scale, shift, epsilon, factor, mean, variance, s
             left = size - c
             x = sub(load_row(raw, first + c, left), load_row(mean, c, left))
             store_row(variance, c, fma(mul(share, x), x, load_row(variance, c, left)), left)
+
+    # sd = sqrt(variance + epsilon).
     for c in range(0, size, LANES):
         left = size - c
         sd = sqrt(add(load_row(variance, c, left), epsilons))
         store_row(slope, c, mul(factors, div(load_row(scale, c, left), sd)), left)
 
-    # Spins to bits: W = 4 J, b1 = 2 (h1 - J 1), b2 = 2 (h2 - J' 1).
+    # Spins to bits: W = 4 J, b1 = 2 (h1 - J 1), b2 = 2 (h2 - J' 1). The pass over the rows of J
+    # finishes each row sum J 1, and adds up the column sums J' 1 in the place of b2.
     for k in range(batch):
         for i in range(n1):
-            sums = splat(float32(0))
+            row_sum = splat(float32(0))
             for c in range(0, n2, LANES):
-                at, left = i * n2 + c, n2 - c
+                at = i * n2 + c
+                left = n2 - c
                 x = sub(load_row(raw, k * row + n1 + n2 + at, left), load_row(mean, at, left))
                 j = fma(x, load_row(slope, at, left), mul(factors, load_row(shift, at, left)))
                 store_row(w, k * size + at, mul(four, j), left)
                 store(b2, k * width + c, add(load(b2, k * width + c), j))
-                sums = add(sums, j)
-            b1[k * n1 + i] = float32(2) * (raw[k * row + i] - total(sums))
+                row_sum = add(row_sum, j)
+            b1[k * n1 + i] = float32(2) * (raw[k * row + i] - total(row_sum))
+
         for c in range(0, n2, LANES):
             h2 = load_row(raw, k * row + n1 + c, n2 - c)
             store(b2, k * width + c, mul(two, sub(h2, load(b2, k * width + c))))
@@ -108,56 +118,63 @@ def backward(
 ):
     """Compute the gradients of ``raw``, scale and shift from those of the machines.
 
-    For a coupling let x be its input minus the mean, and g the gradient of J. Then
+    As W = 4 J, b1 = 2 (h1 - J 1) and b2 = 2 (h2 - J' 1), the gradient of the coupling J_ij is
+    g = 4 dw_ij - 2 (db1_i + db2_j), and those of the fields are 2 db1 and 2 db2. Let x be the input
+    of a coupling minus its mean. Sums are over the batch. Then
     dshift = factor sum g, dscale = factor sum g x / sd and
     dx = slope (g - sum g / batch - x (sum g x / sd^2) / batch).
 
     ``dscale`` and ``dshift`` begin as zeros; ``pull`` has room for as many numbers. ``db2`` is
-    (batch, n2 padded).
+    (batch, n2 padded). ``draw`` is the gradient of ``raw``.
     """
-    width, size = -(-n2 // LANES) * LANES, n1 * n2
+    width = -(-n2 // LANES) * LANES
+    size = n1 * n2
     row = n1 + n2 + size
-    share, factors, epsilons = (
-        splat(float32(1 / batch)),
-        splat(float32(factor)),
-        splat(float32(epsilon)),
-    )
-    two, four = splat(float32(-2)), splat(float32(4))
+    share = splat(float32(1 / batch))
+    factors = splat(float32(factor))
+    epsilons = splat(float32(epsilon))
+    minus_two = splat(float32(-2))
+    four = splat(float32(4))
 
-    # The sums of g and of g x of each coupling.
+    # The sums of g and of g x of each coupling, in the places of dshift and dscale.
     for k in range(batch):
         for i in range(n1):
-            field = splat(db1[k * n1 + i])
-
+            bias_gradient = splat(db1[k * n1 + i])
             for c in range(0, n2, LANES):
-                at, left = i * n2 + c, n2 - c
-                g = mul(two, add(field, load(db2, k * width + c)))
+                at = i * n2 + c
+                left = n2 - c
+                g = mul(minus_two, add(bias_gradient, load(db2, k * width + c)))
                 g = fma(four, load_row(dw, k * size + at, left), g)
                 x = sub(load_row(raw, k * row + n1 + n2 + at, left), load_row(mean, at, left))
                 store_row(dshift, at, add(load_row(dshift, at, left), g), left)
                 store_row(dscale, at, fma(g, x, load_row(dscale, at, left)), left)
+
+    # pull = (sum g x / sd^2) / batch. dscale is final now; dshift is not, as sum g is needed again.
     for c in range(0, size, LANES):
         left = size - c
         square = add(load_row(variance, c, left), epsilons)
-        product = load_row(dscale, c, left)
-        store_row(pull, c, mul(share, div(product, square)), left)
-        store_row(dscale, c, mul(factors, div(product, sqrt(square))), left)
+        sum_gx = load_row(dscale, c, left)
+        store_row(pull, c, mul(share, div(sum_gx, square)), left)
+        store_row(dscale, c, mul(factors, div(sum_gx, sqrt(square))), left)
 
-    # The same g once more, less its parts along 1 and x.
+    # The same g, computed again, less its parts along 1 and x.
     for k in range(batch):
         for i in range(n1):
-            field = splat(db1[k * n1 + i])
+            bias_gradient = splat(db1[k * n1 + i])
             draw[k * row + i] = float32(2) * db1[k * n1 + i]
             for c in range(0, n2, LANES):
-                at, left = i * n2 + c, n2 - c
-                g = mul(two, add(field, load(db2, k * width + c)))
+                at = i * n2 + c
+                left = n2 - c
+                g = mul(minus_two, add(bias_gradient, load(db2, k * width + c)))
                 g = fma(four, load_row(dw, k * size + at, left), g)
                 x = sub(load_row(raw, k * row + n1 + n2 + at, left), load_row(mean, at, left))
                 g = sub(g, fma(x, load_row(pull, at, left), mul(share, load_row(dshift, at, left))))
                 store_row(draw, k * row + n1 + n2 + at, mul(load_row(slope, at, left), g), left)
+
         for c in range(0, n2, LANES):
-            field = load(db2, k * width + c)
-            store_row(draw, k * row + n1 + c, add(field, field), n2 - c)
+            bias_gradient = load(db2, k * width + c)
+            store_row(draw, k * row + n1 + c, add(bias_gradient, bias_gradient), n2 - c)
+
     for c in range(0, size, LANES):
         left = size - c
         store_row(dshift, c, mul(factors, load_row(dshift, c, left)), left)
@@ -171,13 +188,12 @@ class Couplings(torch.autograd.Function):
         batch = len(raw)
         raw = raw.contiguous()
         mean, variance, slope = (torch.zeros(n1 * n2) for _ in range(3))
-        b1, b2, w = (
-            torch.empty(batch, n1),
-            padded(torch.zeros(batch, n2)),
-            torch.empty(batch, n1, n2),
-        )
+        b1 = torch.empty(batch, n1)
+        b2 = padded(torch.zeros(batch, n2))
+        w = torch.empty(batch, n1, n2)
 
-        units = (_row(v) for v in (mean, variance, slope, w, b1))
+        # ``_row`` shares memory, so the kernel (``forward`` of this module) fills these tensors.
+        filled = (_row(v) for v in (mean, variance, slope, w, b1))
         forward(
             _row(raw),
             batch,
@@ -187,7 +203,7 @@ class Couplings(torch.autograd.Function):
             _row(shift),
             epsilon,
             factor,
-            *units,
+            *filled,
             b2.reshape(-1),
         )
 
@@ -205,8 +221,8 @@ class Couplings(torch.autograd.Function):
         )
 
         given = (_row(dw.contiguous()), _row(db1.contiguous()), padded(db2).reshape(-1))
-        wanted = (_row(v) for v in (draw, dscale, dshift, pull))
-        backward(_row(raw), *ctx.settings, _row(mean), _row(variance), _row(slope), *given, *wanted)
+        filled = (_row(v) for v in (draw, dscale, dshift, pull))
+        backward(_row(raw), *ctx.settings, _row(mean), _row(variance), _row(slope), *given, *filled)
 
         return draw, dscale, dshift, None, None, None, None
 

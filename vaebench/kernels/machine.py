@@ -64,6 +64,8 @@ def laid_out(u: tuple[Tensor, Tensor] | Tensor) -> Noise:
             0,
         )
 
+    # int16 times 2^-16 lies in [-1/2, 1/2); the lower digits contain the half that moves it to
+    # (0, 1), see ``rng.noise.digits``. The padding, of which nothing is used, is 1/2.
     high, low = u
     rows = F.pad(low.flatten(0, -2), (0, row_of(low.shape[-1]) - low.shape[-1]), value=0.5)
     return Noise(
@@ -89,11 +91,15 @@ class Machine:
             raise ValueError(f"no kernel for couplings {tuple(w.shape)} of {w.dtype} on {w.device}")
 
         self.n1, self.n2 = w.shape
-        self.words1, self.words2 = words_of(self.n1), words_of(self.n2)
-        self.bias1, self.bias2 = padded(b1, OFF), padded(b2, OFF)
+        self.words1 = words_of(self.n1)
+        self.words2 = words_of(self.n2)
+        self.bias1 = padded(b1, OFF)
+        self.bias2 = padded(b2, OFF)
         self.field1 = padded(torch.zeros(self.n1) if d1 is None else d1)
         self.field2 = padded(torch.zeros(self.n2) if d2 is None else d2)
 
+        # ``table2`` gives the logits of side 2 from the bits of side 1, ``table1`` the other way.
+        # z1.d1 is a product with bits too, by a table of one column.
         self.table2 = _table(w)
         self.table1 = _table(w.mT)
         self._slopes = _table(torch.from_numpy(self.field1)[: self.n1, None])
@@ -107,16 +113,30 @@ class Machine:
         The noise is (sweeps, k, n) for each side, see ``laid_out``. Returns the new (z1, z2),
         float32.
         """
-        k, sweeps = len(z1), len(u2[0] if isinstance(u2, tuple) else u2)
-        state1, state2 = packed(z1), np.empty(k * self.words2, np.uint16)
-        v2, v1 = laid_out(u2), laid_out(u1)
+        k = len(z1)
+        sweeps = len(u2[0] if isinstance(u2, tuple) else u2)
+        state1 = packed(z1)
+        state2 = np.empty(k * self.words2, np.uint16)
+        noise2 = laid_out(u2)
+        noise1 = laid_out(u1)
 
-        run = chains.gibbs_by_floats if v2.numbers.dtype == np.float32 else chains.gibbs_by_digits
+        # Both sides have noise of one kind, and so one factor.
+        run = (
+            chains.gibbs_by_floats if noise2.numbers.dtype == np.float32 else chains.gibbs_by_digits
+        )
         run(
             *(self.table2, self.table1, state1, state2, k, self.n1, self.n2),
             *(self.bias2, self.bias1, self.field2, self.field1),
-            *(v2.numbers, v1.numbers, v2.factor, v2.low, v1.low, v2.row, v1.row),
-            *(sweeps, np.zeros(LANES, v2.numbers.dtype)),
+            *(
+                noise2.numbers,
+                noise1.numbers,
+                noise2.factor,
+                noise2.low,
+                noise1.low,
+                noise2.row,
+                noise1.row,
+            ),
+            *(sweeps, np.zeros(LANES, noise2.numbers.dtype)),
         )
 
         return unpacked(state1, k, self.n1), unpacked(state2, k, self.n2)
@@ -151,6 +171,7 @@ class Machine:
         f_t is the unnormalised density of side 1 at scale t. The term of the biases b1 does not
         change with t, so it is left out of both.
         """
+        # Working memory, kept from call to call: 48 numbers a chain, see ``chains.weigh``.
         k = len(log_w)
         if len(self._sums) < 48 * k:
             self._sums = _zeros(48 * k)
@@ -169,8 +190,8 @@ def _table(matrix: Tensor) -> np.ndarray:
     """Return the table of products with a matrix (rows, columns)."""
     rows, columns = matrix.shape
     table = _zeros(words_of(rows) * words_of(columns) * bits.WORD)
-    own = matrix.detach().to(torch.float32).contiguous().numpy().reshape(-1)
-    bits.fill_table(table, own, rows, columns)
+    values = matrix.detach().to(torch.float32).contiguous().numpy().reshape(-1)
+    bits.fill_table(table, values, rows, columns)
     return table
 
 

@@ -5,9 +5,13 @@ of a table (compare ``bits``, which has strips of 16). A layer is taken by strip
 rows pass over a part of a strip's table, which stays in the first cache, and the logits of the
 strip are used up before the next one.
 
-A row is a sample of an example. ``memory`` has for every row the 32 logits of the strip. Behind
-them it has for every row two vectors of 16 floats: what units cost that do not have their likelier
-value, and a product of factors 1 + e^-|logit|, see ``bernoulli``.
+A row is a sample of an example. ``memory`` is (rows, 32), the logits of the present strip, and
+behind it (rows, 2, 16), two running vectors of each row. The first is a sum of -|logit| over units
+that do not have their likelier value, the second a product of factors 1 + e^-|logit|, see
+``bernoulli``. As 2 x 16 is STRIP, those of row r begin at (rows + r) STRIP.
+
+Only rows from ``first`` on are computed in a call: row r of ``memory`` and ``logs`` is row
+``first`` + r of the bits and the noise.
 """
 
 from __future__ import annotations
@@ -63,6 +67,8 @@ def fill_table(table, matrix, rows, columns, row_stride, column_stride):
     The table is (strips, words, 4, 16, 32). It holds zeros before. Element (r, c) of the matrix
     lies at r ``row_stride`` + c ``column_stride``.
     """
+    # Entry i of a group of four rows is the sum of those whose bit is 1 in i. Each further row
+    # doubles the number of sums: those so far, without it, and the same with it.
     words = -(-rows // LANES)
     for c in range(columns):
         strip = c // STRIP * words * WORD + c % STRIP
@@ -81,6 +87,7 @@ def start_strip(memory, c, base, stride, cycle, first, rows):
 
     Row ``r`` gets row (``first`` + r) modulo ``cycle`` of ``base``.
     """
+    # Counting is cheaper than a division for every row.
     i = first % cycle
     for r in range(rows):
         _store(memory, r * STRIP, _load(base, i * stride + c))
@@ -98,17 +105,17 @@ def add_table(memory, c, table, words, state, first, rows):
         stop = min(start + PART, words)
         for r in range(rows):
             # Two sums, since an addition waits for the one before it.
-            one = _load(memory, r * STRIP)
-            other = _load(table, strip)  # the sum of no row: zeros
+            sum_a = _load(memory, r * STRIP)
+            sum_b = _load(table, strip)  # the sum of no row: zeros
             for s in range(start, stop):
                 # An unsigned index saves the test whether it counts from the end.
                 bits = np.int64(state[np.uint64((first + r) * words + s)])
                 place = strip + s * WORD
-                one = _add(one, _load(table, place + (bits & 15) * STRIP))
-                other = _add(other, _load(table, place + step + ((bits >> 4) & 15) * STRIP))
-                one = _add(one, _load(table, place + 2 * step + ((bits >> 8) & 15) * STRIP))
-                other = _add(other, _load(table, place + 3 * step + (bits >> 12) * STRIP))
-            _store(memory, r * STRIP, _add(one, other))
+                sum_a = _add(sum_a, _load(table, place + (bits & 15) * STRIP))
+                sum_b = _add(sum_b, _load(table, place + step + ((bits >> 4) & 15) * STRIP))
+                sum_a = _add(sum_a, _load(table, place + 2 * step + ((bits >> 8) & 15) * STRIP))
+                sum_b = _add(sum_b, _load(table, place + 3 * step + (bits >> 12) * STRIP))
+            _store(memory, r * STRIP, _add(sum_a, sum_b))
 
 
 @kernel
@@ -125,6 +132,7 @@ def account(memory, place, logits, bits, factor):
 
     log p = -log(1 + e^-|l|), minus |l| where the bit is not the likelier one.
     """
+    # ``against`` is l for a 1 and -l for a 0, which is negative where the other value is likelier.
     zero = splat(float32(0))
     against = choose(bits, logits, sub(zero, logits))
     cost = choose(less(against, zero), against, zero)
@@ -178,31 +186,34 @@ def score(
         chain: The table of what units give to later ones; empty if they give nothing.
         bits: The bits of the units, ``bits_cycle`` rows.
     """
-    rows, own = len(logs), -(-units // LANES)
+    rows = len(logs)
+    own_words = -(-units // LANES)
     one = splat(float32(1))
     begin(memory, logs)
 
     for c in range(0, units, STRIP):
+        # All units are known, so what they give to later ones is a product with their own bits.
         find_logits(memory, c, base, stride, cycle, table, words, parents, first, rows)
         if len(chain):
-            add_table(memory, c, chain, own, bits, first, rows)
+            add_table(memory, c, chain, own_words, bits, first, rows)
 
-        for half in range(c, min(c + STRIP, own * LANES), LANES):
+        # Use the logits up, a vector of the strip after the other.
+        for unit in range(c, min(c + STRIP, own_words * LANES), LANES):
             i = first % bits_cycle
             for r in range(rows):
-                logits = load(memory, r * STRIP + half - c)
+                logits = load(memory, r * STRIP + unit - c)
                 factor = add(one, exp_minus_abs(logits))
                 account(
                     memory,
                     (rows + r) * STRIP,
                     logits,
-                    np.int64(bits[i * own + half // LANES]),
+                    np.int64(bits[i * own_words + unit // LANES]),
                     factor,
                 )
                 i += 1
                 if i == bits_cycle:
                     i = 0
-            if half // LANES % FLUSH == FLUSH - 1:
+            if unit // LANES % FLUSH == FLUSH - 1:
                 flush(memory, logs)
 
     end(memory, logs)
@@ -214,13 +225,14 @@ def score_fixed(logs, first, units, logits, constant, bits):
 
     ``constant`` is the log-probability of a row of zeros, nats.
     """
-    own = -(-units // LANES)
+    # log p = sum x l - sum softplus(l), of which the second sum is the same for all rows.
+    own_words = -(-units // LANES)
     zero = splat(float32(0))
     for r in range(len(logs)):
         chosen = zero
-        for strip in range(own):
-            fired = np.int64(bits[np.uint64((first + r) * own + strip)])
-            chosen = add(chosen, choose(fired, load(logits, strip * LANES), zero))
+        for word in range(own_words):
+            fired = np.int64(bits[np.uint64((first + r) * own_words + word)])
+            chosen = add(chosen, choose(fired, load(logits, word * LANES), zero))
         logs[r] = constant + total(chosen)
 
 
@@ -230,25 +242,27 @@ def sample(memory, logs, first, units, base, stride, cycle, table, words, parent
 
     A unit is 1 where its ``noise`` is below its probability. ``bits`` gets the samples.
     """
-    rows, own = len(logs), -(-units // LANES)
+    rows = len(logs)
+    own_words = -(-units // LANES)
     begin(memory, logs)
 
     for c in range(0, units, STRIP):
         find_logits(memory, c, base, stride, cycle, table, words, parents, first, rows)
-        for half in range(c, min(c + STRIP, own * LANES), LANES):
+        for unit in range(c, min(c + STRIP, own_words * LANES), LANES):
             for r in range(rows):
-                place = (first + r) * units + half
+                # The noise is (rows, units), not padded.
+                place = (first + r) * units + unit
                 uniform = (
                     load(noise, place)
-                    if half + LANES <= units
-                    else load_first(noise, place, units - half)
+                    if unit + LANES <= units
+                    else load_first(noise, place, units - unit)
                 )
-                logits = load(memory, r * STRIP + half - c)
+                logits = load(memory, r * STRIP + unit - c)
                 q, factor = sigmoid(logits)
                 fired = less(uniform, q)
-                bits[(first + r) * own + half // LANES] = fired
+                bits[(first + r) * own_words + unit // LANES] = fired
                 account(memory, (rows + r) * STRIP, logits, fired, factor)
-            if half // LANES % FLUSH == FLUSH - 1:
+            if unit // LANES % FLUSH == FLUSH - 1:
                 flush(memory, logs)
 
     end(memory, logs)
@@ -279,37 +293,43 @@ def sample_chained(
         rooms: Floats for the logits of all rows and the thresholds of TURNS rows, each row with the
             units rounded up to whole strips; integers for TURNS rows.
     """
-    rows, own = len(logs), -(-units // LANES)
+    # ``room`` is (rows, length), the logits, and behind them (TURNS, length), the thresholds.
+    rows = len(logs)
+    own_words = -(-units // LANES)
     weights, weights_stride = chain
     room, ints = rooms
     length = -(-units // STRIP) * STRIP
 
-    # All logits from the parents, which the chain then adds to.
+    # All logits from the parents, which the chain then adds to. Unlike in ``sample`` they must be
+    # kept, as a unit needs those before it.
     for c in range(0, units, STRIP):
         find_logits(memory, c, base, stride, cycle, table, words, parents, first, rows)
         for r in range(rows):
             _store(room, r * length + c, _load(memory, r * STRIP))
 
+    # The sampler leaves logits and thresholds, but no words of bits. The comparisons are made once
+    # more: a logit has not changed since its unit was drawn, as later units add zeros to it.
     thresholds = rows * length
     source = weights, 0, weights_stride
     for r in range(0, rows, TURNS):
         count = min(TURNS, rows - r)
-        noise_at, at = (first + r) * units, r * length
+        noise_at = (first + r) * units
+        at = r * length
         sample_chain(room, at, length, source, noise, noise_at, count, units, thresholds, ints, 0)
         for b in range(r, r + count):
-            for strip in range(own):
-                threshold = load(room, thresholds + (b - r) * length + strip * LANES)
-                fired = less(threshold, load(room, b * length + strip * LANES))
-                bits[(first + b) * own + strip] = fired
+            for word in range(own_words):
+                threshold = load(room, thresholds + (b - r) * length + word * LANES)
+                fired = less(threshold, load(room, b * length + word * LANES))
+                bits[(first + b) * own_words + word] = fired
 
+    # Log-probabilities from the complete logits.
     begin(memory, logs)
     one = splat(float32(1))
-
-    for strip in range(own):
+    for word in range(own_words):
         for r in range(rows):
-            logits = load(room, r * length + strip * LANES)
-            fired = np.int64(bits[(first + r) * own + strip])
+            logits = load(room, r * length + word * LANES)
+            fired = np.int64(bits[(first + r) * own_words + word])
             account(memory, (rows + r) * STRIP, logits, fired, add(one, exp_minus_abs(logits)))
-        if strip % FLUSH == FLUSH - 1:
+        if word % FLUSH == FLUSH - 1:
             flush(memory, logs)
     end(memory, logs)

@@ -19,8 +19,8 @@ def packed(z: Tensor) -> np.ndarray:
     """Pack zeros and ones (rows, units) into words."""
     rows, units = z.shape
     state = np.empty(rows * words_of(units), np.uint16)
-    own = z.detach().to(torch.float32).contiguous().view(-1).numpy()
-    bits.pack(own, units, rows, units, words_of(units), state)
+    values = z.detach().to(torch.float32).contiguous().view(-1).numpy()
+    bits.pack(values, units, rows, units, words_of(units), state)
     return state
 
 
