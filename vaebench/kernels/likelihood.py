@@ -34,16 +34,22 @@ def score_rows(x, logits, rows, units, scores):
     softplus(l) = relu(l) + log(1 + e^-|l|). The factors 1 + e^-|l|, in [1, 2], are multiplied
     before the logarithm is taken.
     """
-    zero, one = splat(float32(0)), splat(float32(1))
+    zero = splat(float32(0))
+    one = splat(float32(1))
     for r in range(rows):
-        sums, factors = zero, one
-        logs, waiting = 0.0, 0
+        sums = zero
+        factors = one
+        logs = 0.0
+        waiting = 0
         for c in range(0, units, LANES):
             at = r * units + c
             if c + LANES <= units:
-                values, logit = load(x, at), load(logits, at)
-            else:  # each number beyond the row is a factor of 2
-                values, logit = load_first(x, at, units - c), load_first(logits, at, units - c)
+                values = load(x, at)
+                logit = load(logits, at)
+            else:
+                # Lanes beyond the row hold the logit 0: each is a factor of 1 + e^0 = 2 too many.
+                values = load_first(x, at, units - c)
+                logit = load_first(logits, at, units - c)
                 logs -= (c + LANES - units) * math.log(2.0)
 
             sums = add(sums, sub(mul(values, logit), choose(less(zero, logit), logit, zero)))
@@ -51,7 +57,8 @@ def score_rows(x, logits, rows, units, scores):
             waiting += 1
             if waiting == FLUSH:
                 logs += math.log(product(factors))
-                factors, waiting = one, 0
+                factors = one
+                waiting = 0
 
         scores[r] = total(sums) - (logs + math.log(product(factors)))
 
@@ -63,9 +70,8 @@ def log_prob(x: Tensor, logits: Tensor) -> Tensor:
     """
     rows, units = logits.shape
     out = torch.empty(rows)
-
-    own = (v.detach().contiguous().numpy().reshape(-1) for v in (x, logits))
-    score_rows(*own, rows, units, out.numpy())
+    arrays = (v.detach().contiguous().numpy().reshape(-1) for v in (x, logits))
+    score_rows(*arrays, rows, units, out.numpy())
     return out
 
 
@@ -73,16 +79,20 @@ def log_prob(x: Tensor, logits: Tensor) -> Tensor:
 def settle(z, units, i, now, other, uniform):
     """Make Gibbs draws of bit ``i`` of every row of ``z`` (rows, units), in place.
 
-    The bit is flipped on entry. ``now`` is log p before the flip, and becomes that of the bits
-    drawn; ``other`` is log p of the flipped bits. A bit is 1 where u > sigmoid(-logit); a uniform
-    of 0 counts as 2^-25.
+    The bit is flipped on entry. ``now`` (rows,) is log p before the flip, and becomes that of the
+    bits drawn; ``other`` (rows,) is log p of the flipped bits. A bit is 1 where u > sigmoid(-logit)
+    with the logit log p(bit 1) - log p(bit 0); a uniform of 0 counts as 2^-25.
     """
     for r in range(len(now)):
         flipped = z[r * units + i]
         logit = other[r] - now[r] if flipped > 0.5 else now[r] - other[r]
         u = uniform[r] if uniform[r] > 0.0 else float32(2.0**-25)
-        one = u * (1.0 + math.exp(-abs(logit))) > (math.exp(-abs(logit)) if logit >= 0.0 else 1.0)
-        bit = float32(1.0) if one else float32(0.0)
+
+        # u > sigmoid(-l), multiplied by the denominator of the sigmoid; compare ``chains.rises``.
+        fires = u * (1.0 + math.exp(-abs(logit))) > (math.exp(-abs(logit)) if logit >= 0.0 else 1.0)
+        bit = float32(1.0) if fires else float32(0.0)
+
+        # Keep the flip, whose log p is known, or undo it.
         if bit == flipped:
             now[r] = other[r]
         else:
@@ -94,8 +104,12 @@ def sweep_bits(log_p: Callable[[Tensor], Tensor], z: Tensor, u: Tensor) -> Tenso
 
     ``log_p`` is called with bits that change in place.
     """
+    # ``flat`` and ``values`` share the memory of z and now, so ``settle`` changes these.
     z, now = z.detach().clone(), log_p(z).clone()
-    flat, values = z.numpy().reshape(-1), now.numpy()
+    flat = z.numpy().reshape(-1)
+    values = now.numpy()
+
+    # The bits are flipped for all rows at once, so that one call of ``log_p`` serves them all.
     for sweep in u.unbind():
         for i, v in enumerate(sweep.unbind()):
             z[:, i] = 1 - z[:, i]

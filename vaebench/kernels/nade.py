@@ -1,7 +1,13 @@
 """Logits of a NADE and their gradient.
 
-Hidden units change only where a pixel is on, so most steps compute no sigmoid. A few neighbouring
-pixels are taken for all examples before the next ones, so that their weights stay in the cache.
+Before pixel d the hidden units are h = sigmoid(a) with a = hidden + sum_{e<d} x_e weight_e, and the
+pixel's logit is output_d . h. They change only where a pixel is on, so most steps compute no
+sigmoid. A few neighbouring pixels are taken for all examples before the next ones, so that their
+weights stay in the cache.
+
+All arrays are flat: ``x``, ``logits`` and their gradient ``g`` (rows, pixels); ``a``, ``h`` and
+their gradients ``da``, ``dh`` (rows, units); ``weight``, ``output`` and theirs (pixels, units). A
+row of units is not padded.
 """
 
 from __future__ import annotations
@@ -38,6 +44,7 @@ first caches.
 @kernel
 def squash(a, h, at, units):
     """Set ``h`` = sigmoid(``a``), ``units`` numbers from ``at`` on in both."""
+    # sigmoid(v) is 1 / (1 + e^-|v|), or e^-|v| / (1 + e^-|v|) where v < 0.
     zero = splat(float32(0))
     one = splat(float32(1))
     for j in range(0, units, LANES):
@@ -64,6 +71,7 @@ def drives(x, weight, output, rows, pixels, units, a, h, logits):
 
     ``a`` (rows, units) holds the hidden biases at first, and the sums over all pixels at the end.
     """
+    # Each row keeps its own a and h between two blocks of pixels.
     for r in range(rows):
         squash(a, h, r * units, units)
 
@@ -73,15 +81,16 @@ def drives(x, weight, output, rows, pixels, units, a, h, logits):
             at = r * units
             for d in range(start, stop):
                 row = d * units
-                drive = splat(float32(0))
+                logit = splat(float32(0))
                 for j in range(0, units, LANES):
                     left = units - j
-                    drive = fma(load_row(output, row + j, left), load_row(h, at + j, left), drive)
-                logits[r * pixels + d] = total(drive)
+                    logit = fma(load_row(output, row + j, left), load_row(h, at + j, left), logit)
+                logits[r * pixels + d] = total(logit)
 
-                seen = x[r * pixels + d]
-                if seen != 0:
-                    move(a, at, weight, row, units, seen)
+                # Only after its logit is known may a pixel move the hidden units.
+                pixel = x[r * pixels + d]
+                if pixel != 0:
+                    move(a, at, weight, row, units, pixel)
                     squash(a, h, at, units)
 
 
@@ -108,6 +117,9 @@ def gradients(x, weight, output, g, rows, pixels, units, a, h, dh, da, dweight, 
     ``doutput`` begin as zeros. At the end ``da`` is the gradient of the hidden biases, example by
     example.
     """
+    # On the way back ``a`` and ``h`` are those after pixel d. ``dh`` collects the gradient of the
+    # present h from all logits that it gave; ``da`` has what later values of h have passed on. As
+    # long as pixels are off, h and so its slope stay the same, and ``dh`` only grows.
     for r in range(rows):
         squash(a, h, r * units, units)
 
@@ -120,15 +132,16 @@ def gradients(x, weight, output, g, rows, pixels, units, a, h, dh, da, dweight, 
             at = r * units
             for d in range(stop - 1, start - 1, -1):
                 row = d * units
-                seen = x[r * pixels + d]
+                pixel = x[r * pixels + d]
                 # Undo the pixel's step. Gradients pass to its weights, from the hidden units after
                 # it.
-                if seen != 0:
+                if pixel != 0:
                     through(dh, h, da, at, units)
-                    move(dweight, row, da, at, units, seen)
-                    move(a, at, weight, row, units, -seen)
+                    move(dweight, row, da, at, units, pixel)
+                    move(a, at, weight, row, units, -pixel)
                     squash(a, h, at, units)
 
+                # The pixel's logit output_d . h, with h as it was before the pixel.
                 slope = splat(g[r * pixels + d])
                 for j in range(0, units, LANES):
                     left = units - j
@@ -137,6 +150,7 @@ def gradients(x, weight, output, g, rows, pixels, units, a, h, dh, da, dweight, 
                     up = fma(slope, load_row(h, at + j, left), load_row(doutput, row + j, left))
                     store_row(doutput, row + j, up, left)
 
+    # What is left belongs to the first h, sigmoid(hidden).
     for r in range(rows):
         through(dh, h, da, r * units, units)
 
@@ -152,15 +166,16 @@ class Logits(torch.autograd.Function):
         rows, pixels = x.shape
         units = len(hidden)
         a = hidden.detach().repeat(rows, 1)
-        found = torch.empty(rows, pixels)
+        out = torch.empty(rows, pixels)
 
         arrays = [_flat(v) for v in (x, weight, output)]
         drives(
-            *arrays, rows, pixels, units, _flat(a), np.empty(rows * units, np.float32), _flat(found)
+            *arrays, rows, pixels, units, _flat(a), np.empty(rows * units, np.float32), _flat(out)
         )
 
+        # The kernel has left the sums over all pixels in ``a``, from which ``backward`` starts.
         ctx.save_for_backward(x, weight, output, a)
-        return found
+        return out
 
     @staticmethod
     @once_differentiable
@@ -168,6 +183,7 @@ class Logits(torch.autograd.Function):
         x, weight, output, a = ctx.saved_tensors
         rows, pixels = x.shape
         units = a.shape[1]
+        # A copy, since the kernel changes it, and ``backward`` may be called again.
         a = a.clone()
         da = torch.zeros(rows, units)
         dweight = torch.zeros(pixels, units)

@@ -43,12 +43,14 @@ def chosen(weights, u):
     for k in range(len(weights)):
         total += weights[k]
 
-    wanted = u * total
+    threshold = u * total
     running = 0.0
     for k in range(len(weights)):
         running += weights[k]
-        if running > wanted:
+        if running > threshold:
             return k
+
+    # Rounding may leave the running sum at the threshold.
     return len(weights) - 1
 
 
@@ -59,13 +61,19 @@ def log_evidence(words, first, topics, alpha, particles, seeds, out):
     ``words`` has the words of all documents in a row, those of document i from ``first[i]`` to
     ``first[i + 1]``. ``topics`` (V, topics) holds p(word | topic). ``seeds`` has a seed for each
     document, int64.
+
+    Reference:
+        Wallach et al. 2009, with resampling; see ``estimators/left_to_right.py``.
     """
+    # z (particles, words) has the topic of each word, n (particles, topics) how often each topic
+    # occurs among the words so far. The document's mixture of topics is integrated out: given the
+    # other topics, topic k has probability (n_k + alpha) / (sum n + count alpha).
     count = topics.shape[1]
     weights = np.empty(count)
     probability = np.empty(particles)
     for d in range(len(seeds)):
-        own = words[first[d] : first[d + 1]]
-        length = len(own)
+        document = words[first[d] : first[d + 1]]
+        length = len(document)
         z = np.zeros((particles, length), np.int64)
         n = np.zeros((particles, count))
         old_z = np.zeros((particles, length), np.int64)
@@ -73,41 +81,49 @@ def log_evidence(words, first, topics, alpha, particles, seeds, out):
 
         total = 0.0
         for i in range(length):
-            word = own[i]
+            word = document[i]
             for r in range(particles):
+                # Each particle has a stream of uniforms of its own. The number for word j at step i
+                # has the place i length + j in it, as in the plain code.
                 stream = hashed(seeds[d], r)
                 # Draw the topic of each earlier word anew, given those of the others before word i.
                 for j in range(i):
                     n[r, z[r, j]] -= 1.0
-                    earlier = own[j]
+                    earlier = document[j]
                     for k in range(count):
                         weights[k] = (n[r, k] + alpha) * topics[earlier, k]
                     z[r, j] = chosen(weights, uniform(stream, int64(i * length + j)))
                     n[r, z[r, j]] += 1.0
 
+                # p(word i | its particle's earlier topics), without the denominator that is common
+                # to all particles.
                 p = 0.0
                 for k in range(count):
                     p += (n[r, k] + alpha) * topics[word, k]
                 probability[r] = p
 
-            mean = 0.0
+            # The factor of the estimate that belongs to word i is the mean over particles.
+            mass = 0.0
             for r in range(particles):
-                mean += probability[r]
-            total += np.log(mean / particles / (i + count * alpha))
+                mass += probability[r]
+            total += np.log(mass / particles / (i + count * alpha))
 
-            # Resample the particles by how well they predicted the word.
+            # Resample the particles by how well they predicted the word. The resampling is
+            # systematic: one uniform shifts a comb of equal distances over their probabilities. Its
+            # stream is the one behind those of the particles.
             shift = uniform(hashed(seeds[d], particles), i)
             old_z[:] = z
             old_n[:] = n
             running = probability[0]
             source = 0
             for r in range(particles):
-                while running <= (r + shift) / particles * mean and source < particles - 1:
+                while running <= (r + shift) / particles * mass and source < particles - 1:
                     source += 1
                     running += probability[source]
                 z[r] = old_z[source]
                 n[r] = old_n[source]
 
+            # Each particle draws a topic of word i itself.
             for r in range(particles):
                 for k in range(count):
                     weights[k] = (n[r, k] + alpha) * topics[word, k]
