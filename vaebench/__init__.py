@@ -44,6 +44,7 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> object:
+    """Load a public name when it is first asked for (PEP 562)."""
     from importlib import import_module
 
     if name == "estimators":

@@ -125,16 +125,18 @@ class Parser(argparse.ArgumentParser):
         """Return what the user may have meant by an option that there is not."""
         from vaebench.config.cells import GROUPS
 
+        # A setting with dashes, such as --optim.rate 1e-3 or --table=nvil_mnist.
         word = wrong.removeprefix("--").partition("=")[0]
         group, dot, _ = word.partition(".")
-        known = (*GROUPS, *(("train", "run") if dot else ("table", "preset")))
-        if group in known and self.prog.split()[-1] in ("run", "report"):
+        setting_groups = (*GROUPS, *(("train", "run") if dot else ("table", "preset")))
+        if group in setting_groups and self.prog.split()[-1] in ("run", "report"):
             return f"write {word}=VALUE, without dashes; "
         return likely(wrong, self._option_string_actions)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    # The shell asks for completions: argcomplete prints them and ends the process.
     if "_ARGCOMPLETE" in os.environ:
         from vaebench.verbs.completion import autocomplete
 
@@ -154,6 +156,8 @@ def _with_messages(arguments: list[str]) -> int:
 
 def _guarded(command: Callable[[], int], debug: bool) -> int:
     """Run a command and return its exit code; an error is printed to stderr as one line."""
+    # stdout is flushed within the try block, so that a closed pipe or a full disk is reported here
+    # and not when Python exits.
     try:
         try:
             code = command()
@@ -167,7 +171,7 @@ def _guarded(command: Callable[[], int], debug: bool) -> int:
     except (KeyboardInterrupt, Interrupted) as e:
         code = 130
         line = str(e) or "interrupted"
-    except BrokenPipeError:
+    except BrokenPipeError:  # the reader has gone, as in ``| head``: nobody needs a message
         code = 1
         line = ""
     except streams.OutputError as e:
@@ -206,9 +210,11 @@ def _dispatch(arguments: list[str]) -> int:
     if verb not in VERBS:
         raise UserError(f"unknown verb {verb!r}: {nearest(verb, VERBS)}")
 
+    # What stands before the verb are options of ``vaebench`` itself.
     at = arguments.index(verb)
     _top_parser().parse_args(arguments[:at])
 
+    # Only the chosen verb's module is imported, so that every command starts fast.
     module = importlib.import_module(f"vaebench.verbs.{verb}")
     parser = _configured(Parser(prog=f"vaebench {verb}", **_about(verb, module)), module)
     # Intermixed, because overrides and options may come in any order.
@@ -216,6 +222,8 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _about(verb: str, module: Any) -> dict[str, Any]:
+    """Return what the help of a verb says, as arguments of its parser."""
+    # One example is a line of shell code that contains ``vaebench`` already.
     examples = "\n".join(
         f"  {e}" if e.startswith("eval ") and "$(" in e else f"  vaebench {e}"
         for e in VERBS[verb][1]
@@ -271,11 +279,11 @@ def _completion_parser() -> argparse.ArgumentParser:
     parser = _top_parser()
     verbs = parser.add_subparsers(dest="verb", parser_class=Parser)
     words = os.environ.get("COMP_LINE", "").split()[1:]
-    asked = next((word for word in words if not word.startswith("-")), None)
+    typed_verb = next((word for word in words if not word.startswith("-")), None)
 
     for verb in VERBS:
         sub = verbs.add_parser(verb)
-        if verb == asked:
+        if verb == typed_verb:
             with contextlib.suppress(ImportError):
                 _configured(sub, importlib.import_module(f"vaebench.verbs.{verb}"))
     return parser
@@ -306,19 +314,21 @@ def _messages() -> Iterator[None]:
     root = logging.getLogger()
     ours = logging.getLogger("vaebench")
 
-    before = root.handlers[:]
-    level = ours.level
-    warn = warnings.showwarning
+    old_handlers = root.handlers[:]
+    old_level = ours.level
+    old_show = warnings.showwarning
 
+    # The handler takes the records of all libraries, but only our own from INFO on. All is put back
+    # afterwards, as a command may run within another program or a test.
     root.handlers = [handler]
     ours.setLevel(logging.INFO)
     warnings.showwarning = show
     try:
         yield
     finally:
-        root.handlers = before
-        warnings.showwarning = warn
-        ours.setLevel(level)
+        root.handlers = old_handlers
+        warnings.showwarning = old_show
+        ours.setLevel(old_level)
 
 
 def _release_stdout() -> None:

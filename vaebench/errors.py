@@ -43,7 +43,9 @@ def likely(word: str, allowed: Iterable[str], cutoff: float = 0.5) -> str:
     >>> likely("eval.iw", ["eval.split", "eval.iw_samples"])
     "did you mean 'eval.iw_samples'? "
     """
+    # A beginning goes before likeness: an abbreviation is unlike the whole word. Of one or two
+    # letters too many words begin so.
     options = sorted(set(allowed))
-    begun = [option for option in options if len(word) > 2 and option.startswith(word)]
-    close = begun[:1] or difflib.get_close_matches(word, options, n=1, cutoff=cutoff)
+    completions = [option for option in options if len(word) > 2 and option.startswith(word)]
+    close = completions[:1] or difflib.get_close_matches(word, options, n=1, cutoff=cutoff)
     return f"did you mean {close[0]!r}? " if close else ""

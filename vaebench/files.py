@@ -16,17 +16,17 @@ from vaebench.errors import UserError
 def write_atomic(path: Path, content: str | bytes, sync: bool = True) -> None:
     """Write a file so that it is either the old or the new one, whatever happens.
 
-    The folder is created. A symbolic link stays one, and what it points to is written. A file that
-    is there keeps its permissions, but not its owner or its hard links, because another file takes
-    its place. Everything that vaebench writes as a whole comes through here as finished bytes,
-    because a library that writes to the disk itself may crash if it is full (HDF5 does).
+    The folder is created. A symbolic link stays one, and its target is written. A file that exists
+    keeps its permissions, but not its owner or its hard links, because another file takes its
+    place. Everything that vaebench writes as a whole passes through here as finished bytes, because
+    a library that writes to the disk itself may crash if it is full (HDF5 does).
 
     Args:
         path: The file. A device or a pipe is written to as it is, without these promises.
         content: Its whole content.
-        sync: Wait until the disk has the file and its name, so that they survive a loss of power,
-            as far as the file system keeps its word. That takes milliseconds: too long for very
-            many files that can be made again.
+        sync: Wait until the disk has the file and its name. Then they survive a loss of power, as
+            far as the file system keeps its word. This takes milliseconds, too long for very many
+            files that can be made again.
 
     Raises:
         OSError: If it cannot be written. The old file is unchanged then, and nothing else is left.
@@ -37,6 +37,8 @@ def write_atomic(path: Path, content: str | bytes, sync: bool = True) -> None:
         path.write_bytes(data)
         return
 
+    # ``os.replace`` is atomic within a file system only, so the temporary file lies in the same
+    # folder. Its name is unique, because several processes may write the same file.
     if path.is_symlink():
         path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,10 +49,10 @@ def write_atomic(path: Path, content: str | bytes, sync: bool = True) -> None:
             f.flush()
             if sync:
                 os.fsync(f.fileno())
-        with contextlib.suppress(OSError):  # there is none yet, or the disk knows no permissions
+        with contextlib.suppress(OSError):  # a new file, or the disk knows no permissions
             temporary.chmod(stat.S_IMODE(path.stat().st_mode))
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException:  # Ctrl-C too must leave no temporary file
         temporary.unlink(missing_ok=True)
         raise
 
@@ -60,12 +62,12 @@ def write_atomic(path: Path, content: str | bytes, sync: bool = True) -> None:
 
 def _sync_folder(folder: Path) -> None:
     """Wait until the disk has the names in a folder, if the system can tell."""
-    with contextlib.suppress(OSError):  # some network disks refuse it, and the file is there
-        opened = os.open(folder, os.O_RDONLY)
+    with contextlib.suppress(OSError):  # some network disks refuse it; the file is written anyway
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(opened)
+            os.fsync(descriptor)
         finally:
-            os.close(opened)
+            os.close(descriptor)
 
 
 def write_output(path: Path, content: str | bytes, sync: bool = True) -> None:
@@ -76,8 +78,9 @@ def write_output(path: Path, content: str | bytes, sync: bool = True) -> None:
     try:
         write_atomic(path, content, sync)
     except (FileExistsError, NotADirectoryError):
-        inside = next((part for part in path.parents if part.exists()), path.parent)
-        raise UserError(f"cannot write {path}: {inside} is not a folder") from None
+        # Name the part of the path that exists but is a file.
+        obstacle = next((part for part in path.parents if part.exists()), path.parent)
+        raise UserError(f"cannot write {path}: {obstacle} is not a folder") from None
     except OSError as e:
         raise UserError(f"cannot write {path}: {e.strerror or e}") from None
 
@@ -123,6 +126,7 @@ def jsonable(value: Any) -> Any:
         return float(value) if math.isfinite(value) else None
     if isinstance(value, Path):
         return str(value)
+    # Arrays and scalars of NumPy and torch, without importing either.
     if hasattr(value, "tolist"):
         return jsonable(value.tolist())
     return value

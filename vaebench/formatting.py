@@ -53,16 +53,19 @@ def listed(rows: Sequence[Sequence[object]], width: int | None, tail: int = 1) -
     if width is None or max(map(len, whole.splitlines())) <= width:
         return whole
 
+    # If even the other columns do not fit, wrap one column more.
     heads = aligned([row[:-tail] for row in rows]).splitlines()
     lead = max(map(len, heads)) + 2
     if lead - 2 > width and tail < len(rows[0]) - 1:
         return listed(rows, width, tail + 1)
 
+    # Beside the others only if the last column has room for its longest word.
     longest = max((len(word) for row in rows for word in str(row[-1]).split()), default=0)
     beside = tail == 1 and width - lead >= max(BESIDE, longest)
     whole_words: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
     lines = []
     for head, row in zip(heads, rows, strict=True):
+        # Below the others, empty cells would be empty lines.
         texts = [str(text) for text in row[-tail:] if str(text) not in ("", "-")]
         if beside:
             wrapped = textwrap.wrap(texts[0], width - lead, **whole_words) if texts else [""]
@@ -72,6 +75,8 @@ def listed(rows: Sequence[Sequence[object]], width: int | None, tail: int = 1) -
             ]
             continue
 
+        # The header of the wrapped columns stays on one line below its own head. Of a single column
+        # it is left out.
         lines.append(head)
         if row is rows[0]:
             lines += [f"    {'  '.join(texts)}"] if tail > 1 else []

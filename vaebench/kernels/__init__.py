@@ -1,8 +1,7 @@
 """Hand-made loops that use what a tensor library cannot know: that inputs and latents are bits.
 
 Numba compiles them. For each there is plain PyTorch code that gives the same, and tests compare the
-two. No kernel is imported before it is used, so a machine without Numba lacks nothing but the
-speed.
+two. A kernel is imported only when it is used, so without Numba everything works, only slower.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ def use(wanted: bool) -> Iterator[None]:
     With ``run.engine=plain`` they are forbidden everywhere.
     """
     global _wanted
-    before = _wanted
+    outside = _wanted
     _wanted = wanted
     try:
         yield
     finally:
-        _wanted = before
+        _wanted = outside
 
 
 def allowed() -> bool:
@@ -58,8 +57,8 @@ def missing() -> str:
 
 
 LEAST, MOST = 16, 800
-"""Smallest and largest side of a Boltzmann machine that the kernels take, in units: at least a
-vector, and so few that no product overflows.
+"""Smallest and largest side of an RBM that the kernels take, in units. A side must fill at least
+one vector. Up to the largest side no product of factors 1 + e^-|logit| overflows.
 """
 
 
@@ -82,18 +81,18 @@ def takes(*tensors: Tensor) -> bool:
 
 
 def fits(w: Tensor) -> bool:
-    """Whether there are kernels for the chains of a machine with these couplings, (n1, n2)."""
+    """Whether there are kernels for the chains of an RBM with these couplings, (n1, n2)."""
     return w.dim() == 2 and all(LEAST <= n <= MOST for n in w.shape) and plain(w)
 
 
 FEW = 3
-"""Largest number of chains for each of many machines at which one chain after the other is faster
-than one product for all.
+"""Largest number of chains of each of many RBMs for which the kernel is faster. It moves one chain
+after the other; with more chains one product for all of them is faster.
 """
 
 
 def few(w: Tensor, z: Tensor) -> bool:
-    """Whether there is a kernel for chains ``z`` (k, batch, n) of many machines.
+    """Whether there is a kernel for chains ``z`` (k, batch, n) of many RBMs.
 
     The couplings ``w`` are (batch, n1, n2).
     """

@@ -16,16 +16,17 @@ import platformdirs
 def _cache_folder() -> Path:
     """Return a folder of the user's own for this version of the kernels and of Numba.
 
-    It is below NUMBA_CACHE_DIR if that is set, else in the user's cache folder. Numba notices that
-    the file of a function has changed, but not that of a function it calls.
+    It is below NUMBA_CACHE_DIR if that is set, else in the user's cache folder.
     """
+    # Numba notices that the file of a function has changed, but not that of a function it calls. So
+    # any change of any kernel gives all of them a new folder.
     digest = hashlib.sha256(numba.__version__.encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
 
-    place = os.environ.get("NUMBA_CACHE_DIR")
-    own = Path(place) if place else Path(platformdirs.user_cache_dir("vaebench")) / "kernels"
-    return own / digest.hexdigest()[:16]
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    root = Path(chosen) if chosen else Path(platformdirs.user_cache_dir("vaebench")) / "kernels"
+    return root / digest.hexdigest()[:16]
 
 
 numba.config.CACHE_DIR = str(_cache_folder())  # type: ignore[attr-defined]  # Numba makes its settings as it starts

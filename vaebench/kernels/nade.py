@@ -8,6 +8,9 @@ weights stay in the cache.
 All arrays are flat: ``x``, ``logits`` and their gradient ``g`` (rows, pixels); ``a``, ``h`` and
 their gradients ``da``, ``dh`` (rows, units); ``weight``, ``output`` and theirs (pixels, units). A
 row of units is not padded.
+
+Reference:
+    Larochelle & Murray 2011, The Neural Autoregressive Distribution Estimator, equations 10 and 11.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from vaebench.kernels.compiler import kernel
 @kernel
 def _fill(out, a, b, c, counter):
     """Fill ``out`` with words of the generator (Doty-Humphrey's sfc64), from a given state on."""
+    # Shifts 11, 3, and a rotation by 24: the constants of sfc64. Sums wrap at 2^64.
     for i in range(len(out)):
         word = a + b + counter
         counter += uint64(1)

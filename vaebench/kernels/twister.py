@@ -28,17 +28,25 @@ LEFT, NEXT, WORDS = 8, 16, 24
 @kernel
 def refill(state):
     """Replace the state by the next 624 words, in place."""
-    upper, lower = np.uint32(0x80000000), np.uint32(0x7FFFFFFF)
-    odd, one, zero = np.uint32(0x9908B0DF), np.uint32(1), np.uint32(0)
+    # The constants are those of MT19937. A word is mixed with the one SHIFT places ahead and with
+    # the upper bit of the present word beside the lower 31 of the next.
+    upper = np.uint32(0x80000000)
+    lower = np.uint32(0x7FFFFFFF)
+    if_odd = np.uint32(0x9908B0DF)
+    one = np.uint32(1)
+    zero = np.uint32(0)
     for k in range(SIZE - SHIFT):
         y = np.uint32((state[k] & upper) | (state[k + 1] & lower))
-        state[k] = state[k + SHIFT] ^ np.uint32(y >> one) ^ (odd if y & one else zero)
+        state[k] = state[k + SHIFT] ^ np.uint32(y >> one) ^ (if_odd if y & one else zero)
+
     # For the rest the word ahead is one of the new words.
     for k in range(SIZE - SHIFT, SIZE - 1):
         y = np.uint32((state[k] & upper) | (state[k + 1] & lower))
-        state[k] = state[k + SHIFT - SIZE] ^ np.uint32(y >> one) ^ (odd if y & one else zero)
+        state[k] = state[k + SHIFT - SIZE] ^ np.uint32(y >> one) ^ (if_odd if y & one else zero)
+
+    # The word after the last one is the first of the new words.
     y = np.uint32((state[SIZE - 1] & upper) | (state[0] & lower))
-    state[SIZE - 1] = state[SHIFT - 1] ^ np.uint32(y >> one) ^ (odd if y & one else zero)
+    state[SIZE - 1] = state[SHIFT - 1] ^ np.uint32(y >> one) ^ (if_odd if y & one else zero)
 
 
 @kernel
@@ -54,6 +62,9 @@ def uniforms(state, at, out, least):
         if at == SIZE:
             refill(state)
             at = 0
+
+        # A stretch of the state at a time: a loop without a branch, which the compiler turns into
+        # vectors. Its body is the tempering of MT19937.
         count = min(SIZE - at, len(out) - done)
         words = state[at : at + count]
         part = out[done : done + count]
@@ -76,17 +87,20 @@ def fill(out: Tensor, generator: torch.Generator, least: float) -> None:
 
     ``out`` is contiguous, float32, on the CPU.
     """
-    kept = generator.get_state()
-    at = kept.numpy()
-    left, place = at[LEFT : LEFT + 4].view(np.int32), at[NEXT : NEXT + 8].view(np.int64)
-    words = at[WORDS : WORDS + 8 * SIZE].view(np.uint64)
+    # Views of the parts of the state's bytes, so that writing to them changes ``saved``.
+    saved = generator.get_state()
+    as_bytes = saved.numpy()
+    left = as_bytes[LEFT : LEFT + 4].view(np.int32)
+    place = as_bytes[NEXT : NEXT + 8].view(np.int64)
+    words = as_bytes[WORDS : WORDS + 8 * SIZE].view(np.uint64)
 
+    # The generator must stand where PyTorch would have left it, since more is drawn from it.
     state = words.astype(np.uint32)
     used = uniforms(state, SIZE + 1 - int(left[0]), out.view(-1).numpy(), np.float32(least))
     words[:] = state
     left[0] = SIZE + 1 - used
     place[0] = used
-    generator.set_state(kept)
+    generator.set_state(saved)
 
 
 @lru_cache(maxsize=1)
@@ -95,8 +109,11 @@ def equals_torch() -> bool:
 
     Its state must also stand in the same bytes.
     """
-    ours, theirs = torch.Generator().manual_seed(5), torch.Generator().manual_seed(5)
+    ours = torch.Generator().manual_seed(5)
+    theirs = torch.Generator().manual_seed(5)
 
+    # From the start of a generator and from within a state, each time across a refill. A version
+    # that lays out its state otherwise mostly raises an error here.
     try:
         for count in (SIZE + 1, 3 * SIZE):
             out = torch.empty(count)

@@ -3,6 +3,11 @@
 A ``Vector`` of 16 float32 is one register of AVX-512, two of AVX, four of NEON; LLVM splits it as
 the machine needs. The functions below work on one-dimensional contiguous float32 arrays and
 positions in them. Nothing checks bounds.
+
+An *intrinsic* is written in two stages, as Numba wants it. Its outer function gets the types of the
+arguments and returns the types of the call, ``result(arguments)``, and ``generate``. ``generate``
+writes the LLVM instructions at the place of the call; ``args`` are the values there, in the order
+of the outer function's arguments without ``typing``.
 """
 
 from __future__ import annotations
@@ -89,6 +94,7 @@ def number(typing, a, at):
     """
 
     def generate(context, builder, sig, args):
+        # 64 bits, as Numba's whole numbers have.
         return builder.sext(
             builder.load(_place(context, builder, sig, args), align=4), ir.IntType(64)
         )
@@ -171,10 +177,11 @@ def splat(typing, x):
     """Return a vector of equal floats."""
 
     def generate(context, builder, sig, args):
-        one = builder.insert_element(
+        # LLVM's idiom: put x into lane 0, then take lane 0 for every lane.
+        first = builder.insert_element(
             ir.Constant(_WIDE, ir.Undefined), args[0], ir.Constant(_INT, 0)
         )
-        return builder.shuffle_vector(one, ir.Constant(_WIDE, ir.Undefined), _ints(0))
+        return builder.shuffle_vector(first, ir.Constant(_WIDE, ir.Undefined), _ints(0))
 
     return _V(types.float32), generate
 
@@ -191,9 +198,12 @@ def fma(typing, v, w, x):
 
 def _mask(builder, count):
     """Return a mask with 1 in the first ``count`` lanes."""
+    # The number of each lane is compared with ``count``, which is put into all lanes.
     count = builder.trunc(count, _INT)
-    some = builder.insert_element(ir.Constant(_WIDE_INT, ir.Undefined), count, ir.Constant(_INT, 0))
-    limit = builder.shuffle_vector(some, ir.Constant(_WIDE_INT, ir.Undefined), _ints(0))
+    first = builder.insert_element(
+        ir.Constant(_WIDE_INT, ir.Undefined), count, ir.Constant(_INT, 0)
+    )
+    limit = builder.shuffle_vector(first, ir.Constant(_WIDE_INT, ir.Undefined), _ints(0))
     return builder.icmp_signed("<", ir.Constant(_WIDE_INT, list(range(LANES))), limit)
 
 
@@ -283,6 +293,8 @@ def read(typing, a, at):
         if sig.args[0].dtype == types.float32:
             place = builder.bitcast(_place(context, builder, sig, args), _WIDE.as_pointer())
             return builder.load(place, align=4)
+
+        # A bfloat16 is the upper half of a float32.
         place, _ = _halves_of(builder, context, sig, args)
         bits = builder.zext(builder.load(place, align=2), _WIDE_INT)
         return builder.bitcast(builder.shl(bits, _ints(16)), _WIDE)
@@ -302,12 +314,16 @@ def write(typing, a, at, v):
             place = builder.bitcast(_place(context, builder, sig, args), _WIDE.as_pointer())
             builder.store(args[2], place, align=4)
             return context.get_dummy_value()
+
+        # Keep the upper 16 bits. Before, add half of the last kept place, or a little less where
+        # the kept part is even, so that halves go to the even number. A NaN could turn into an
+        # infinity by the addition, so it is replaced by the quiet NaN.
         place, kind = _halves_of(builder, context, sig, args)
         bits = builder.bitcast(args[2], _WIDE_INT)
         odd = builder.and_(builder.lshr(bits, _ints(16)), _ints(1))
         rounded = builder.add(bits, builder.add(odd, _ints(0x7FFF)))
-        no_number = builder.fcmp_unordered("uno", args[2], args[2])
-        rounded = builder.select(no_number, _ints(0x7FC00000), rounded)
+        is_nan = builder.fcmp_unordered("uno", args[2], args[2])
+        rounded = builder.select(is_nan, _ints(0x7FC00000), rounded)
         builder.store(builder.trunc(builder.lshr(rounded, _ints(16)), kind), place, align=2)
         return context.get_dummy_value()
 
@@ -354,12 +370,16 @@ def _store_places(typing, to, at, table, byte, first):
     """
 
     def generate(context, builder, sig, args):
+        # A row of the table: 8 numbers of 8 bits, widened to 32 bits.
         _, _, table, byte, first = args
-        narrow, wide = ir.VectorType(ir.IntType(8), BYTE), ir.VectorType(_INT, BYTE)
+        narrow = ir.VectorType(ir.IntType(8), BYTE)
+        wide = ir.VectorType(_INT, BYTE)
         row = builder.mul(byte, ir.Constant(byte.type, BYTE))
         source = context.make_array(sig.args[2])(context, builder, table).data
         source = builder.bitcast(builder.gep(source, [row]), narrow.as_pointer())
         places = builder.zext(builder.load(source, align=1), wide)
+
+        # ``first`` in every lane, added to them.
         empty = ir.Constant(wide, ir.Undefined)
         start = builder.insert_element(empty, builder.trunc(first, _INT), ir.Constant(_INT, 0))
         start = builder.shuffle_vector(start, empty, ir.Constant(wide, [0] * BYTE))
@@ -387,6 +407,8 @@ def list_ones(bits, first, ints, at):
     Returns where the list ends. There is no branch, which would be mispredicted at every other
     unit. Instead up to ``SPILLED`` places behind the list get meaningless numbers.
     """
+    # All 8 numbers of a row of the table are stored, but the list grows only by those that are
+    # places of ones. The next store overwrites the rest.
     for half in range(0, LANES, BYTE):
         byte = bits >> half & (2**BYTE - 1)
         _store_places(ints, at, _PLACES, byte, first + half)
@@ -413,8 +435,8 @@ def highest(typing, v):
     """Return the largest of the lanes, a float."""
 
     def generate(context, builder, sig, args):
-        def larger(one, other):
-            return builder.select(builder.fcmp_ordered("<", one, other), other, one)
+        def larger(v, w):
+            return builder.select(builder.fcmp_ordered("<", v, w), w, v)
 
         return _halves(builder, args[0], larger)
 
@@ -457,9 +479,11 @@ def exp_minus_abs(typing, v):
     """
 
     def generate(context, builder, sig, args):
+        # Below LOWEST the exponent would leave its range: compute e^LOWEST there, and replace it by
+        # 0 at the end.
         x = builder.fneg(_call(builder, "fabs", args[0]))
-        seen = builder.fcmp_ordered(">", x, _all(LOWEST))
-        x = builder.select(seen, x, _all(LOWEST))
+        in_range = builder.fcmp_ordered(">", x, _all(LOWEST))
+        x = builder.select(in_range, x, _all(LOWEST))
 
         # k is the whole number nearest to x / log 2, and f the rest. log 2 is subtracted in two
         # parts so that no digits are lost.
@@ -469,7 +493,8 @@ def exp_minus_abs(typing, v):
         f = _fma(builder, whole, _all(-0.693359375), x)
         f = _fma(builder, whole, _all(2.12194440e-4), f)
 
-        # e^f by a polynomial, then times 2^k: k is added to the bits of the exponent.
+        # e^f = 1 + f + f^2 P(f) by a polynomial P, then times 2^k. The lowest bits of ``shifted``
+        # are those of k, so (k + 127) << 23 is the float 2^k.
         coefficients = (
             1.9875691500e-4,
             1.3981999507e-3,
@@ -484,7 +509,7 @@ def exp_minus_abs(typing, v):
             builder.add(builder.bitcast(shifted, _WIDE_INT), _ints(127)), _ints(23)
         )
         value = builder.fmul(value, builder.bitcast(exponent, _WIDE))
-        return builder.select(seen, value, _all(0.0))
+        return builder.select(in_range, value, _all(0.0))
 
     return _V(_V), generate
 
@@ -497,15 +522,17 @@ def log(typing, v):
     """
 
     def generate(context, builder, sig, args):
+        # v = m 2^k with m from sqrt(1/2) to sqrt(2): 0x3f3504f3 is sqrt(1/2). The exponent begins
+        # at bit 23, so the shift by 23 gives k, and k << 23 taken from the bits divides by 2^k.
         bits = builder.bitcast(args[0], _WIDE_INT)
-        # v = m 2^k with m from sqrt(1/2) to sqrt(2): 0x3f3504f3 is sqrt(1/2).
         moved = builder.sub(bits, _ints(0x3F3504F3))
         k = builder.ashr(moved, _ints(23))
         m = builder.bitcast(builder.sub(bits, builder.shl(k, _ints(23))), _WIDE)
         k = builder.sitofp(k, _WIDE)
         x = builder.fsub(m, _all(1.0))
 
-        # log m by a polynomial in m - 1 (Cephes, logf), plus k log 2 in two parts.
+        # log m = x - x^2 / 2 + x^3 P(x) with x = m - 1 and a polynomial P (Cephes, logf), plus
+        # k log 2 in two parts. The small terms are added first, so that they lose no digits.
         coefficients = (
             *(
                 7.0376836292e-2,

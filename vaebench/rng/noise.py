@@ -23,8 +23,8 @@ BLOCK = 100
 would give other (equally good) results."""
 
 WORTH_A_KERNEL = 5_000
-"""The least count of numbers that a kernel draws faster than PyTorch, although it has to copy the
-generator's state."""
+"""Smallest count of numbers that a kernel draws faster than PyTorch. For fewer, copying the
+generator's state takes too long."""
 
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
 
@@ -54,6 +54,7 @@ def draw(
     Raises:
         ValueError: For another kind.
     """
+    # All names draw from one generator, so their order must stay: it decides every number.
     out: dict[str, Tensor] = {}
     for name, (kind, shape) in shapes.items():
         if kind == "digits":
@@ -69,8 +70,8 @@ def inside(u: Tensor) -> Tensor:
     """Move noise on [0, 1] into the open interval (0, 1): only exact zeros and ones change.
 
     A zero becomes the middle of the cell that it stands for: 2^-25 in float32. Zeros come once in
-    2^24 draws. With a zero, a comparison with sigmoid(logit) or with its logarithm fires whatever
-    the logit is, and a hard sampler would return bits of probability exp(-1000).
+    2^24 draws. A comparison of a zero with sigmoid(logit), or of its logarithm, comes out the same
+    whatever the logit is, so a hard sampler would return bits of probability exp(-1000).
     """
     return torch.where(u > 0, u, _least(u.dtype)).clamp(max=1.0 - torch.finfo(u.dtype).eps / 2)
 
@@ -103,6 +104,7 @@ def _by_kernel(out: Tensor, generator: torch.Generator) -> bool:
         and out.is_contiguous()
         and out.numel() >= WORTH_A_KERNEL
     )
+    # Not loaded yet: to load the compiler takes up to a second, longer than any draw.
     return fits and kernels.allowed() and kernels.loaded()
 
 
@@ -147,6 +149,7 @@ def digits(shape: tuple[int, ...], generator: torch.Generator) -> Digits:
     # symmetrically about 1/2.
     low = torch.randint(256, (*shape[:-2], 1, shape[-1]), generator=generator) | 1
 
+    # Upper digits: torch's generator only seeds NumPy's, a 64-bit word of which is four int16.
     source = np.random.SFC64(int(torch.randint(2**63 - 1, (), generator=generator)))
     count = math.prod(shape)
     high = torch.from_numpy(_words(source, -(-count // 4)).view(np.int16))[:count].reshape(shape)
@@ -219,6 +222,7 @@ def fixed(
 
 def fixed_(out: dict[str, Tensor], seed: int, purpose: str, *index: int) -> None:
     """Fill ``out`` in place with what ``fixed`` draws, if all of its noise is uniform."""
+    # In the order of the names, as in ``draw``.
     device = next(iter(out.values())).device
     generator = _generator(device, seed, purpose, *index)
     for v in out.values():
@@ -251,22 +255,23 @@ def update_block(
     Returns:
         Noise name -> (length, seeds, *shape).
     """
-    each = [
+    # Every seed has a generator of its own, so it draws the same in any pack.
+    by_seed = [
         draw(shapes, _generator(device, s, "noise", block), (length or BLOCK,)) for s in run_seeds
     ]
-    return {name: _beside([e[name] for e in each]) for name in each[0]}
+    return {name: _beside([noise[name] for noise in by_seed]) for name in by_seed[0]}
 
 
 def order_block(
     cases: int, batch: int, order: str, run_seeds: list[int], block: int, length: int | None = None
 ) -> Tensor:
-    """Choose the training cases of every update of a block.
+    """Choose the training examples of every update of a block.
 
     Args:
-        cases: How many training cases there are.
-        batch: Cases of one update and seed.
+        cases: How many training examples there are.
+        batch: Examples of one update and seed.
         order: ``replacement``: uniform draws with replacement. ``shuffle``: one permutation of all
-            cases after the other.
+            examples after the other.
         run_seeds: The seeds of the pack.
         block: Number of the block, from 0.
         length: Updates per block.
@@ -274,20 +279,22 @@ def order_block(
     Returns:
         Row numbers (length, seeds, batch), int64, on the CPU.
     """
+    # Always on the CPU, so that a run visits the same examples on every device.
     length = length or BLOCK
     if order == "replacement":
         cpu = torch.device("cpu")
-        each = [
+        by_seed = [
             torch.randint(cases, (length, batch), generator=_generator(cpu, s, "order", block))
             for s in run_seeds
         ]
     else:
-        # Position in the endless sequence of permutations at which the block begins.
+        # Position in the endless sequence of permutations at which the block begins. A block may
+        # begin and end anywhere within a permutation.
         start = block * length * batch
-        each = [
+        by_seed = [
             _shuffled(cases, s, start, length * batch).reshape(length, batch) for s in run_seeds
         ]
-    return _beside(each)
+    return _beside(by_seed)
 
 
 def _shuffled(cases: int, seed: int, start: int, count: int) -> Tensor:
@@ -315,12 +322,12 @@ def binarize_block(
     device: torch.device,
     length: int | None = None,
 ) -> Tensor:
-    """Draw the uniform noise by which grey training cases are binarized anew at every visit.
+    """Draw the uniform noise by which grey training examples are binarized anew at every visit.
 
     Returns:
         Noise (length, seeds, *shape).
     """
-    each = [
+    by_seed = [
         torch.rand(
             length or BLOCK,
             *shape,
@@ -329,12 +336,12 @@ def binarize_block(
         )
         for s in run_seeds
     ]
-    return _beside(each)
+    return _beside(by_seed)
 
 
-def _beside(each: list[Tensor]) -> Tensor:
+def _beside(by_seed: list[Tensor]) -> Tensor:
     """Join blocks (length, ...) of several seeds to one (length, seeds, ...).
 
     The block of a single seed is not copied.
     """
-    return each[0].unsqueeze(1) if len(each) == 1 else torch.stack(each, dim=1)
+    return by_seed[0].unsqueeze(1) if len(by_seed) == 1 else torch.stack(by_seed, dim=1)

@@ -47,5 +47,8 @@ def derive(seed: int, purpose: str, *index: int) -> int:
     """
     if purpose not in PURPOSES:
         raise ValueError(f"purpose {purpose!r} is not one of {PURPOSES}")
+
+    # A hash of the written numbers: the same everywhere, and streams are unrelated even if their
+    # seeds are neighbours. The shift leaves 63 bits, which a signed 64-bit integer holds.
     text = ":".join([str(int(seed)), purpose, *(str(int(i)) for i in index)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

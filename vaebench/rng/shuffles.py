@@ -21,12 +21,16 @@ SECOND = -7723592293110705685  # 0x94D049BB133111EB
 
 def seeds_of(uniforms: Tensor) -> Tensor:
     """Make seeds (...,) int64 below 2^48 from uniforms (..., 2) on (0, 1)."""
+    # One float32 uniform has only 24 bits: among a few thousand documents, two would probably get
+    # the same seed. Two uniforms have 48 bits together.
     high, low = (uniforms * 2.0**DIGITS).to(torch.int64).unbind(-1)
     return (high << DIGITS) | low
 
 
 def hashed(seed: Tensor, place: Tensor) -> Tensor:
     """Hash each seed and place to a number of all 64 bits, int64; the two broadcast."""
+    # SplitMix64 adds GOLDEN to its state for every number: this is its number at ``place``. The
+    # seed is mixed first, so that neighbouring seeds begin far apart.
     v = _mixed(seed) + (place + 1) * GOLDEN
     return _mixed(v)
 
@@ -36,6 +40,7 @@ def uniforms(seed: Tensor, place: Tensor) -> Tensor:
 
     The numbers are odd multiples of 2^-24, which a float holds exactly.
     """
+    # The upper 23 bits k of a hash, as (k + 1/2) 2^-23.
     high = _shifted(hashed(seed, place), 64 - DIGITS + 1)
     return (high.to(torch.float32) + 0.5) * 2.0 ** (1 - DIGITS)
 
@@ -50,6 +55,8 @@ def shuffled(group: Tensor, seed: Tensor) -> Tensor:
         seed: The seed of every group, (groups,) int64. The order of a group depends only on its
             seed and its size.
     """
+    # A random key for each member, by its place within its group. Sorted by key, then by group: the
+    # second sort is stable, so it keeps the random order within a group.
     place = torch.arange(len(group), device=group.device) - first_of(group, len(seed))[group]
     by_key = torch.argsort(hashed(seed[group], place))
     return by_key[torch.argsort(group[by_key], stable=True)]
@@ -61,6 +68,7 @@ def first_of(group: Tensor, groups: int) -> Tensor:
 
 
 def _mixed(v: Tensor) -> Tensor:
+    """Return ``v`` after one mixing of SplitMix64."""
     v = (v ^ _shifted(v, 30)) * FIRST
     v = (v ^ _shifted(v, 27)) * SECOND
     return v ^ _shifted(v, 31)
@@ -68,4 +76,5 @@ def _mixed(v: Tensor) -> Tensor:
 
 def _shifted(v: Tensor, bits: int) -> Tensor:
     """Shift to the right as if there were no sign."""
+    # A shift of a negative int64 fills in ones, which the mask removes.
     return (v >> bits) & ((1 << (64 - bits)) - 1)

@@ -74,10 +74,10 @@ def training(
     """Say how far training is: ``update`` of ``of`` updates, ``rate`` of them per second."""
     values = "".join(f", {name} {value:.2f}" for name, value in shown.items())
     line = f"training, update {update:,} of {of:,}{values}"
-
     if rate:
         line += (
             f", {rate:,.{0 if rate >= 10 else 2}f} updates/s, {duration((of - update) / rate)} left"
         )
 
+    # A progress bar shows counts, rate and time left itself: beside it only the values stand.
     return Working(who, line, values.removeprefix(", "))

@@ -120,6 +120,8 @@ class Work:
         self._open = [self._root]
         self._ended: dict[str, _Loop] = {}
 
+        # Two clocks: wall-clock time says when something is due, ``clock`` what has been spent,
+        # which goes on where an earlier block stood.
         now = time.monotonic()
         self._asked_from = now + patience
         self._clock = clock or time.monotonic
@@ -146,6 +148,7 @@ class Work:
             self._save()
             raise Interrupted(f"stopped at {self._counts() or 'its beginning'}")
 
+        # Read the clock anew: writing a large state may take seconds itself.
         if self._keep is not None and now - self._saved > KEEP_SECONDS:
             self._save()
             self._saved = time.monotonic()
@@ -166,15 +169,21 @@ class Work:
         finally:
             self._open.remove(loop)
 
+        # The step around this loop is not over, so its own state does not contain what this loop
+        # has done. A stop within the rest of that step must keep it too: see ``_next_step``.
         if self._keep is not None and state is not None:
             self._ended[loop.path] = loop
 
     def _begin(self, name: str, total: int, state: Stateful | None) -> _Loop:
+        # A path names a loop within the whole work, the same in every run of it: for each loop
+        # around, its step and the name opened there. A name's second loop within a step has #1.
         around = self._open[-1]
         number = around.names.get(name, 0)
         around.names[name] = number + 1
         path = f"{around.path}/{around.at}:{name}" + (f"#{number}" if number else "")
 
+        # An ended loop is kept at ``total`` steps: it loads its state and makes no step. If the
+        # number of steps differs, this is other work, which begins anew.
         loop = _Loop(path, name, total, state)
         kept = self._kept.pop(path, None)
         if state is not None and kept is not None and kept.total == total:
@@ -220,6 +229,7 @@ class Work:
 
         None before anything is done, or if no loop of more than one step is open.
         """
+        # Loops of one step only give a path to what is within them.
         loops = [v for v in self._open if v.total > 1]
         if not loops:
             return None
@@ -229,11 +239,12 @@ class Work:
         for loop in reversed(loops):
             done = (loop.at + done) / loop.total
 
+        # The pace is that of this process: what an earlier one did took none of its time.
         outer = loops[0]
-        here = done - outer.first / outer.total
-        if here <= 0:
+        done_here = done - outer.first / outer.total
+        if done_here <= 0:
             return None
-        return (time.monotonic() - outer.began) * (1 - done) / here
+        return (time.monotonic() - outer.began) * (1 - done) / done_here
 
 
 _current: ContextVar[Work | None] = ContextVar("work", default=None)
