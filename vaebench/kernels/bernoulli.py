@@ -71,8 +71,8 @@ def sample_row(a, at, units, noise, noise_at, ints, list_at):
     waiting = 0
 
     for c in range(0, units, LANES):
-        # ``bits`` and ``negative`` below are integers with a bit for each lane. Behind the end of
-        # the row lies the noise of the next example, and this must not be read.
+        # ``bits`` and ``negative`` are integers with a bit for each lane. Logits are padded to
+        # whole vectors, but the noise is not and may end with the last unit.
         logits = load(a, at + c)
         uniform = (
             load(noise, noise_at + c)

@@ -1,17 +1,18 @@
 """Centred inputs, x - mean, of the inference network and its baseline.
 
 Subtracting the mean would make every row of inputs dense. Instead the weights are written as a
-matrix minus one of rank one, W = V - mean u'. Then
+matrix minus one of rank one, W = V - mean u', that is W_kc = V_kc - mean_k u_c for input k and
+column c. Then the logits are
 
-    (x - mean) W + b = x V + (|mean|^2 - mean.x) u' - mean V + b,
+    (x - mean) W + b = x V + (|mean|^2 - mean.x) u - mean V + b,
 
-and x V is a sum of the few rows of V whose pixel is 1 or whose word occurs. The ascent direction
-of W is (x - mean)' delta = x' delta - mean' delta. So V gets delta in the rows of x, and u gets
-delta. mean V then grows by (mean.x) delta, so it need not be computed again.
+and x V is a sum of the few rows of V whose pixel is 1 or whose word occurs. An example adds
+(x_k - mean_k) delta_c to W_kc: so x_k delta_c to V_kc, again in few rows, and delta_c to u_c.
+mean V then grows by (mean.x) delta, so it need not be computed again.
 
-W has a row for each input; u and delta have one number for each column: the units of the layer and
-the hidden units of its baseline. ``work`` holds mean V from ``block[CENTRE]`` on and u behind it,
-``block[WIDTH]`` numbers each. mean.x is called the overlap of an example.
+The columns are the units of the layer and the hidden units of its baseline. ``work`` holds mean V
+from ``block[CENTRE]`` on and u behind it, ``block[WIDTH]`` numbers each. mean.x is called the
+overlap of an example.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from vaebench.kernels.vectors import LANES, add, fma, load, splat, store, sub
 @kernel
 def begin_centring(theta, work, block, mean):
     """Begin with V = W: set u = 0, and sum up mean V."""
+    # V takes the place of W in theta, so nothing is copied. From here on ``learn_centring`` keeps
+    # mean V right; a new sum at every update would read all rows.
     width = block[WIDTH]
     at = block[CENTRE]
     for c in range(0, width, LANES):

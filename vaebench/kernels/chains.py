@@ -108,7 +108,8 @@ def _half(raw: Callable) -> Callable:
     return half
 
 
-half_by_digits, half_by_floats = _half(load_short), _half(load)
+half_by_digits = _half(load_short)
+half_by_floats = _half(load)
 
 
 def _gibbs(half: Callable) -> Callable:
@@ -193,7 +194,8 @@ def _gibbs(half: Callable) -> Callable:
     return gibbs
 
 
-gibbs_by_digits, gibbs_by_floats = _gibbs(half_by_digits), _gibbs(half_by_floats)
+gibbs_by_digits = _gibbs(half_by_digits)
+gibbs_by_floats = _gibbs(half_by_floats)
 
 
 @kernel

@@ -104,10 +104,10 @@ def sweep_bits(log_p: Callable[[Tensor], Tensor], z: Tensor, u: Tensor) -> Tenso
 
     ``log_p`` is called with bits that change in place.
     """
-    # ``flat`` and ``values`` share the memory of z and now, so ``settle`` changes these.
-    z, now = z.detach().clone(), log_p(z).clone()
+    # ``flat`` and ``values`` share the memory of z and its log p, so ``settle`` changes these.
+    z, log_p_z = z.detach().clone(), log_p(z).clone()
     flat = z.numpy().reshape(-1)
-    values = now.numpy()
+    values = log_p_z.numpy()
 
     # The bits are flipped for all rows at once, so that one call of ``log_p`` serves them all.
     for sweep in u.unbind():

@@ -151,8 +151,8 @@ class Machine:
         """
         k = len(state1) // self.words1
         drawn = np.empty(k * self.words2, np.uint16)
-        given = self.table2, state1, self.words1, k, drawn, self.n2, self.bias2, self.field2, scale
-        _run_half(given, u, at, stride, low_at)
+        sides = self.table2, state1, self.words1, k, drawn, self.n2, self.bias2, self.field2, scale
+        _run_half(sides, u, at, stride, low_at)
         return drawn
 
     def half1(
@@ -161,8 +161,8 @@ class Machine:
         """Draw the bits of side 1 of every chain given those of side 2, as words; see ``half2``."""
         k = len(state2) // self.words2
         drawn = np.empty(k * self.words1, np.uint16)
-        given = self.table1, state2, self.words2, k, drawn, self.n1, self.bias1, self.field1, scale
-        _run_half(given, u, at, stride, low_at)
+        sides = self.table1, state2, self.words2, k, drawn, self.n1, self.bias1, self.field1, scale
+        _run_half(sides, u, at, stride, low_at)
         return drawn
 
     def weigh(self, state1: np.ndarray, low: float, high: float, log_w: np.ndarray) -> None:
@@ -175,15 +175,17 @@ class Machine:
         k = len(log_w)
         if len(self._sums) < 48 * k:
             self._sums = _zeros(48 * k)
-        given = self.table2, state1, self.words1, k
+        states = self.table2, state1, self.words1, k
         chains.weigh(
-            *given, self.n2, self.bias2, self.field2, self._slopes, low, high, self._sums, log_w
+            *states, self.n2, self.bias2, self.field2, self._slopes, low, high, self._sums, log_w
         )
 
 
-def _run_half(given: tuple, u: Noise, at: int, stride: int, low_at: int) -> None:
+def _run_half(sides: tuple, u: Noise, at: int, stride: int, low_at: int) -> None:
+    """Run half a sweep; ``sides`` are the arguments of the kernel up to the scale."""
+    # There is a kernel for each kind of noise, so that its loop has no branch on it.
     run = chains.half_by_floats if u.numbers.dtype == np.float32 else chains.half_by_digits
-    run(*given, u.numbers, at, stride, u.factor, u.low, low_at, np.zeros(LANES, u.numbers.dtype))
+    run(*sides, u.numbers, at, stride, u.factor, u.low, low_at, np.zeros(LANES, u.numbers.dtype))
 
 
 def _table(matrix: Tensor) -> np.ndarray:

@@ -106,7 +106,7 @@ def add_many_rows(
     rows,
     scratch,
 ):
-    """Add rows as ``add_rows`` does, where rising lists name many of the ``rows`` rows.
+    """Add rows as ``add_rows`` does, if lists in rising order name many of the ``rows`` rows.
 
     The rows are taken in parts, so that a part of a strip stays in the first cache while every list
     passes over it. ``scratch`` is a place in ``ints`` for the bounds of every part.

@@ -28,7 +28,9 @@ LANES = 16
 it.
 """
 
-_FLOAT, _INT, _DOUBLE = ir.FloatType(), ir.IntType(32), ir.DoubleType()
+_FLOAT = ir.FloatType()
+_INT = ir.IntType(32)
+_DOUBLE = ir.DoubleType()
 
 
 class Vector(types.Type):
@@ -64,7 +66,9 @@ def _place(context, builder, sig, args):
 
 def memory(lanes: int) -> Memory:
     """Make the loads, stores and sums of vectors of ``lanes`` floats, a power of two."""
-    vector, wide = Vector(lanes), ir.VectorType(_FLOAT, lanes)
+    # ``vector`` is Numba's type, ``wide`` LLVM's. Arrays are aligned to floats only, hence align=4.
+    vector = Vector(lanes)
+    wide = ir.VectorType(_FLOAT, lanes)
 
     @intrinsic
     def load(typing, a, at):
@@ -134,9 +138,12 @@ def _binary(vector: Vector, operation: str) -> Callable:
     return function
 
 
+# Numba's type of the vectors below, and LLVM's types of 16 floats, integers, doubles and bits.
 _V = Vector(LANES)
-_WIDE, _WIDE_INT = ir.VectorType(_FLOAT, LANES), ir.VectorType(_INT, LANES)
-_WIDE_DOUBLE, _MASK = ir.VectorType(_DOUBLE, LANES), ir.VectorType(ir.IntType(1), LANES)
+_WIDE = ir.VectorType(_FLOAT, LANES)
+_WIDE_INT = ir.VectorType(_INT, LANES)
+_WIDE_DOUBLE = ir.VectorType(_DOUBLE, LANES)
+_MASK = ir.VectorType(ir.IntType(1), LANES)
 
 load, store, add = memory(LANES)
 sub, mul, div = (_binary(_V, name) for name in ("fsub", "fmul", "fdiv"))
