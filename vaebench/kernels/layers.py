@@ -57,7 +57,7 @@ def read_cases(ints, layer, ones, ends, rows):
 
 @kernel
 def start_logits(theta, work, block, batch):
-    """Put the biases in the place of the logits."""
+    """Put the biases in the place of the logits, those of the baseline's hidden units too."""
     for b in range(batch):
         place = block[DELTA] + b * block[STRIDE]
         for c in range(0, block[WIDTH], LANES):

@@ -1,6 +1,6 @@
-"""A restricted Boltzmann machine laid out for the kernels.
+"""A restricted Boltzmann machine (RBM) laid out for the kernels.
 
-Its couplings become tables, its chains words of bits.
+Its couplings become tables (``bits``), its chains words of 16 bits.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ OFF = -1e30
 
 
 def row_of(units: int) -> int:
-    """Return how many numbers a row of lower digits has: whole words, and one word more.
-
-    The additional word is needed since sides may share a row.
-    """
+    """Return how many numbers a row of lower digits has: whole words, and one word more."""
+    # The two sides may share a row. Then side 2 begins anywhere in it, and the last vector that is
+    # read of it may end up to 15 numbers behind the row's last one.
     return (words_of(units) + 1) * LANES
 
 
@@ -36,9 +35,14 @@ def padded(v: Tensor, fill: float = 0.0) -> np.ndarray:
 
 
 class Noise(NamedTuple):
-    """Uniforms as the kernels read them: ``low`` + ``factor`` times ``numbers``, floats or int16.
+    """Uniforms as the kernels read them: ``low`` + ``factor`` times ``numbers``.
 
-    ``low`` has a row of ``row`` floats for every sweep, or one row for all if ``row`` is 0.
+    Attributes:
+        numbers: (..., k, n) in one axis, without padding. Floats are the uniforms themselves, int16
+            their upper digits.
+        factor: What the numbers are multiplied with.
+        low: The lower digits, a row of floats for every sweep, or one row for all.
+        row: Distance from one row of ``low`` to the next; 0: there is one row.
     """
 
     numbers: np.ndarray
@@ -47,7 +51,10 @@ class Noise(NamedTuple):
     row: int
 
     def mirrored(self) -> Noise:
-        """Return 1 - u for every u."""
+        """Return 1 - u for every u.
+
+        A kernel's bit is u > sigmoid(-logit). With 1 - u it is that of u < sigmoid(logit).
+        """
         return Noise(self.numbers, -self.factor, 1 - self.low, self.row)
 
 
@@ -65,7 +72,8 @@ def laid_out(u: tuple[Tensor, Tensor] | Tensor) -> Noise:
         )
 
     # int16 times 2^-16 lies in [-1/2, 1/2); the lower digits contain the half that moves it to
-    # (0, 1), see ``rng.noise.digits``. The padding, of which nothing is used, is 1/2.
+    # (0, 1), see ``rng.noise.digits``. In the padding they are that half alone. Its units are 0
+    # whatever their uniforms are.
     high, low = u
     rows = F.pad(low.flatten(0, -2), (0, row_of(low.shape[-1]) - low.shape[-1]), value=0.5)
     return Noise(
@@ -74,11 +82,14 @@ def laid_out(u: tuple[Tensor, Tensor] | Tensor) -> Noise:
 
 
 class Machine:
-    """One machine on the CPU: biases ``b1`` (n1,), ``b2`` (n2,), couplings ``w`` (n1, n2).
+    """One RBM on the CPU: biases ``b1`` (n1,), ``b2`` (n2,), couplings ``w`` (n1, n2).
 
-    ``d1`` and ``d2`` are biases that are scaled together with the couplings: at scale t the machine
-    has the biases b + t d and the couplings t w. Raises ValueError for sides that the kernels do
-    not take, see ``kernels.fits``.
+    ``d1`` and ``d2`` are biases that are scaled together with the couplings: at scale t the RBM has
+    the biases b + t d and the couplings t w, as annealing needs it. Raises ValueError for sides
+    that the kernels do not take, see ``kernels.fits``.
+
+    The *field* of a side is what the scale multiplies: d plus the product of the couplings and the
+    bits of the other side. A state of k chains is (k, words) uint16, in one axis.
     """
 
     packed = staticmethod(packed)

@@ -45,6 +45,8 @@ def wake_sleep(
     # From here to ``end_centring`` theta holds V in the place of the first layer's weights W.
     square = (mean.astype(np.float64) ** 2).sum()
     begin_centring(theta, work, blocks[0], mean)
+
+    # log P(x, h) - log Q(h | x) of the samples, term by term.
     bound = 0.0
 
     for t in range(len(rows)):
