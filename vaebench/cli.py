@@ -237,6 +237,7 @@ def _about(verb: str, module: Any) -> dict[str, Any]:
 
 
 def _configured(parser: argparse.ArgumentParser, module: Any) -> argparse.ArgumentParser:
+    """Add a verb's arguments to its parser, and ``--debug`` unless the verb has its own."""
     module.configure(parser)
     if "--debug" not in parser._option_string_actions:
         parser.add_argument(
@@ -246,6 +247,7 @@ def _configured(parser: argparse.ArgumentParser, module: Any) -> argparse.Argume
 
 
 def _top_parser() -> argparse.ArgumentParser:
+    """Return the parser of what stands before a verb; its help lists the verbs."""
     width = max(map(len, VERBS))
     verbs = "\n".join(f"  {verb:<{width}}  {text}" for verb, (text, _) in VERBS.items())
     parser = Parser(
@@ -281,6 +283,8 @@ def _completion_parser() -> argparse.ArgumentParser:
     words = os.environ.get("COMP_LINE", "").split()[1:]
     typed_verb = next((word for word in words if not word.startswith("-")), None)
 
+    # A verb's module is imported only if its arguments are to be completed: the user is waiting. A
+    # verb that cannot be imported is still completed by name.
     for verb in VERBS:
         sub = verbs.add_parser(verb)
         if verb == typed_verb:

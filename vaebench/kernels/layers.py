@@ -66,9 +66,10 @@ def start_logits(theta, work, block, batch):
 
 @kernel
 def add_parents(theta, work, ints, block, parents, batch, hidden, scratch):
-    """Add the rows of the parents that are 1 to the logits; nothing for a block without parents.
+    """Add to the logits the rows of weights of the parents that are 1.
 
-    ``hidden``: whether the parents are hidden units, of which many are 1, and not pixels.
+    In a block without parents nothing happens. ``hidden``: whether the parents are hidden units, of
+    which many are 1, and not pixels.
     """
     if not block[PARENTS]:
         return

@@ -73,7 +73,8 @@ def centre_signals(signals, means, variances, decay, constant, normalised):
     """Turn signals (layers, batch) into learning signals, and update their running statistics.
 
     The input-dependent baselines have been subtracted before. As in Algorithm 1 the statistics are
-    updated first and then used.
+    updated first and then used: the NEW mean is subtracted, and the result divided by max(1, the
+    new standard deviation).
     """
     for i in range(len(signals)):
         mean = signals[i].mean()

@@ -85,7 +85,8 @@ def fill_table(table, matrix, rows, columns, row_stride, column_stride):
 def start_strip(memory, c, base, stride, cycle, first, rows):
     """Set the logits of a strip to those without any parent.
 
-    Row ``r`` gets row (``first`` + r) modulo ``cycle`` of ``base``.
+    Row ``r`` gets row (``first`` + r) modulo ``cycle`` of ``base``: one row for all if it holds
+    biases, or one for each example.
     """
     # Counting is cheaper than a division for every row.
     i = first % cycle
@@ -98,7 +99,11 @@ def start_strip(memory, c, base, stride, cycle, first, rows):
 
 @kernel
 def add_table(memory, c, table, words, state, first, rows):
-    """Add to the logits of a strip what the bits in ``state``, ``words`` a row, give."""
+    """Add to the logits of a strip the product of the table's matrix and the bits in ``state``.
+
+    ``state`` has ``words`` words a row.
+    """
+    # A few words of all rows before the next words: their part of the table stays in the cache.
     strip = c // STRIP * words * WORD
     step = ENTRIES * STRIP
     for start in range(0, words, PART):
@@ -179,12 +184,18 @@ def score(
     The rows are those from ``first`` on, as many as ``logs`` has.
 
     Args:
+        memory: Room for SUMS floats a row, see the module docstring.
+        logs: Gets the log-probabilities, (rows,), float64.
+        first: The first row.
+        units: Number of units.
         base: Logits without parents, ``cycle`` rows of ``stride`` floats, as ``start_strip`` takes
             them; OFF beyond the last unit.
         table: The table of the weights of the parents; empty if there are none.
         words: Number of words of bits for every row of ``parents``.
+        parents: The bits of the parents, in words, row after row.
         chain: The table of what units give to later ones; empty if they give nothing.
-        bits: The bits of the units, ``bits_cycle`` rows.
+        bits: The bits of the units, ``bits_cycle`` rows. Row r takes row r modulo ``bits_cycle``:
+            all samples of an example share its visible units.
     """
     rows = len(logs)
     own_words = -(-units // LANES)
@@ -240,7 +251,7 @@ def score_fixed(logs, first, units, logits, constant, bits):
 def sample(memory, logs, first, units, base, stride, cycle, table, words, parents, noise, bits):
     """Draw samples and compute their log-probabilities as ``score`` does.
 
-    A unit is 1 where its ``noise`` is below its probability. ``bits`` gets the samples.
+    A unit is 1 where its ``noise`` is below its probability. ``bits`` gets the samples, in words.
     """
     rows = len(logs)
     own_words = -(-units // LANES)

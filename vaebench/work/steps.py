@@ -73,7 +73,11 @@ class Kept:
 
 @dataclass(eq=False)
 class _Loop:
-    """A loop that is open, or that has ended within the present step of the loop around it."""
+    """A loop that is open, or that has ended within the present step of the loop around it.
+
+    ``first`` is the step at which it began in this process, ``at`` the number of steps done, and
+    ``began`` the time at which it was opened.
+    """
 
     path: str
     name: str
