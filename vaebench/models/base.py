@@ -3,8 +3,8 @@
 A model can be sampled and has log-densities; it knows nothing of training. ``x`` is (batch, d).
 ``z`` is a list of latent layers, each (k, batch, n), the one next to the data first. Log-densities
 are (k, batch), in nats. Parameters of the generative model are named ``p.*``, those of the
-inference network ``q.*``. All randomness comes in as ``noise``: name -> tensor, in the shapes that
-the model declares.
+inference network ``q.*``. A model draws no random numbers itself. It is passed ``noise``, name ->
+tensor, in the shapes that it declares.
 
 A new model derives from the kinds that fit. Its ``facts`` name its line of
 ``vaebench.protocol.families``, and ``tiny`` has the settings with which it is tested. Code that
@@ -58,9 +58,10 @@ class Model(nn.Module, ABC):
 
     Attributes:
         facts: The line of ``vaebench.protocol.families`` about the model.
-        tiny: The settings with which the contract tests and ``vaebench check`` build the model, so
-            small that binary latents can be enumerated: at most 16 units in all. If a model takes
-            counts as well as other examples, it is tried on counts with the last of them.
+        tiny: The settings with which the contract tests and ``vaebench check`` build the model.
+            They are so small that binary latents can be enumerated: at most 16 units in all. If a
+            model takes counts as well as other examples, the last of the settings is the one that
+            is tried on counts.
         info: As given.
         settings: What the model was built with, as ``models.build`` knows it.
         sizes: Size of an example, then of each latent layer. For documents the first is the size of
@@ -91,9 +92,9 @@ class Model(nn.Module, ABC):
 
     @property
     def called(self) -> str:
-        """What the model is called in a message: the setting that chooses it, ``model=sbn``.
+        """The name of the model in a message: the setting that chooses it, such as ``model=sbn``.
 
-        A model that is not registered is called by its class.
+        For a model that is not registered it is the name of its class.
         """
         names = (f"model={name}" for name, facts in FAMILIES.items() if facts is self.facts)
         return next(names, type(self).__name__)
@@ -152,6 +153,7 @@ class ExactModel(Model):
 
         No gradient passes, and memory is bounded.
         """
+        # Documents are token numbers, which must not become floats.
         if self.facts.reads_documents:
             return torch.cat([self.log_evidence(part) for part in x.split(self.SCORED)])
         return torch.cat(
@@ -374,10 +376,10 @@ class GaussianPosterior(SampledPosterior):
         encoder's. Without one (in evaluation) it is refined if the model was trained for a refined
         posterior, see ``refinement``.
         """
-        found = Gaussian(*self.encode(x, tape))
+        encoded = Gaussian(*self.encode(x, tape))
         if tape is not None or self.refinement is None:
-            return found
-        return self.refinement(self, x, found)
+            return encoded
+        return self.refinement(self, x, encoded)
 
     def posterior_noise(self, k: int, batch: int) -> Shapes:
         """Declare the noise of ``sample_posterior``: standard normals (k, batch, n)."""
@@ -402,18 +404,18 @@ class GaussianPosterior(SampledPosterior):
 
 
 class BoltzmannPrior(LatentModel):
-    """A model whose prior is a Boltzmann machine over all latents.
+    """A model whose prior is a restricted Boltzmann machine over all latents.
 
     ``log_joint`` lacks -log Z of ``prior()``.
     """
 
     @abstractmethod
     def prior(self) -> RBM:
-        """Return the machine, unnormalised; gradients pass to its parameters."""
+        """Return the Boltzmann machine, unnormalised; gradients pass to its parameters."""
 
     @abstractmethod
     def sides(self, z: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Split latents (k, batch, n_i) into the two sides of the machine."""
+        """Split latents (k, batch, n_i) into the two sides of the Boltzmann machine."""
 
     @abstractmethod
     def decode(self, z: Sequence[Tensor]) -> Tensor:
@@ -421,22 +423,22 @@ class BoltzmannPrior(LatentModel):
 
 
 class BoltzmannPosterior(LatentModel):
-    """A model whose posterior of each example is a Boltzmann machine.
+    """A model whose posterior of each example is a restricted Boltzmann machine.
 
-    ``log_posterior`` lacks -log Z_x. The machine has no ancestral order, so it cannot be sampled
-    directly: samples come from Markov chains.
+    ``log_posterior`` lacks -log Z_x. A Boltzmann machine has no ancestral order, so it cannot be
+    sampled directly: samples come from Markov chains.
     """
 
     @abstractmethod
     def posterior(self, x: Tensor) -> RBM:
-        """Return the machines of the examples, batched (batch,), unnormalised."""
+        """Return the Boltzmann machines of the examples, batched (batch,), unnormalised."""
 
 
 # ----------------------------------------------------------------------- what models can do besides
 
 
 class Ancestral(ABC):
-    """A model whose prior is sampled directly, layer by layer, and so is the model."""
+    """A model that is sampled directly: its prior layer by layer, then x given the latents."""
 
     @abstractmethod
     def joint_noise(self, batch: int) -> Shapes:
@@ -489,14 +491,14 @@ class _Coded(LatentModel, BinaryVisibles):
 
 
 def has_codes(model: Model) -> TypeGuard[_Coded]:
-    """Whether a model has codes of images of zeros and ones, from which it can draw them again."""
+    """Whether a model encodes images of zeros and ones, and can draw images from these codes."""
     return isinstance(model, LatentModel) and isinstance(model, BinaryVisibles) and model.draws_bits
 
 
 class MeanVisibles(ABC):
     """A model that gives the mean of every pixel given z directly.
 
-    So pictures of the means, without noise, can be drawn.
+    Its pictures can show these means, which have no noise.
     """
 
     @abstractmethod

@@ -86,8 +86,8 @@ class Thresholded(Units):
 
     def log_prob(self, h: Tensor, parent: Tensor | None) -> Tensor:
         """Return 0 at the code of ``parent``, else minus infinity; ``h`` (..., units) -> (...)."""
-        same = (h == self._code(parent)).all(-1)
-        return torch.zeros_like(h[..., 0]).masked_fill(~same, -torch.inf)
+        is_code = (h == self._code(parent)).all(-1)
+        return torch.zeros_like(h[..., 0]).masked_fill(~is_code, -torch.inf)
 
     def sample(self, parent: Tensor | None, uniform: Tensor) -> Tensor:
         """Return the code: zeros and ones of the shape of ``uniform`` (..., units).
@@ -97,6 +97,7 @@ class Thresholded(Units):
         return self._code(parent).expand(uniform.shape)
 
     def _code(self, parent: Tensor | None) -> Tensor:
+        # A threshold has no gradient.
         a = self.logits(parent).detach()
         return (a > 0).to(a.dtype)
 
@@ -104,7 +105,8 @@ class Thresholded(Units):
 class Words(Units):
     """A document as counts, given its parents.
 
-    All of its tokens are drawn from softmax(W parent + b).
+    All of its tokens are drawn from softmax(W parent + b). The number of tokens has no probability:
+    it is given.
 
     Args:
         parents: Number of units above.
@@ -153,9 +155,9 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
     """P(x, h) = P(h_n) prod_i P(h_{i-1} | h_i), with an inference network Q.
 
     Q(h | x) = prod_i Q(h_i | h_{i-1}), h_0 = x (equations 1 to 4). ``dims`` lists the DEEPEST layer
-    first, as the paper does: [200, 200, 500] has 500 units next to the data. The input of the
-    inference network is centred by the training mean. The targets of P(x | h) stay zeros and ones,
-    or counts.
+    first, as the paper does: [200, 200, 500] has 500 units next to the data. The training mean is
+    subtracted from the input of the inference network only. P(x | h) is of the zeros and ones, or
+    the counts, as they are.
 
     Args:
         info: What is known of the data.
@@ -190,9 +192,11 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
         if posterior not in POSTERIORS:
             raise UserError(f"model.posterior={posterior!r}: {nearest(str(posterior), POSTERIORS)}")
 
+        # From here on the layer next to the data comes first: sizes[0] = d, sizes[i] of h_i.
         super().__init__(info, dims[::-1])
         n = len(dims)
 
+        # p[i] is P(h_i | h_{i+1}), p[n] the prior of h_n, and q[i] is Q(h_{i+1} | h_i).
         chained = posterior == "autoregressive"
         layer = Thresholded if posterior == "deterministic" else Units
         hidden = [Units(self.sizes[i + 1], self.sizes[i], chained=False) for i in range(1, n)]
@@ -295,8 +299,8 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
     def dream(self, x: Tensor, noise: Noise) -> tuple[Tensor, list[Tensor]]:
         """Draw ancestral samples, one for each of the examples ``x`` (batch, d).
 
-        They are those of ``sample_joint``, but documents as counts have as many tokens as those of
-        ``x``.
+        They are drawn as by ``sample_joint``, but a document as counts gets as many tokens as its
+        example in ``x`` has.
         """
         h = self._sample_prior(noise)
         return self.p[0].sample_like(x, h[0], noise["p0"]), [v.unsqueeze(0) for v in h]
@@ -317,35 +321,40 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
 
     def programs(self, x: Tensor) -> dict[str, Program]:
         """Return the encoder and the sampler, which take uniforms on (0, 1), and the decoder."""
+        # Examples of the inputs. The uniforms u0, u1, ... are those of ``sample_joint``, from the
+        # data upwards. The encoder needs one for each latent, so it takes all but u0.
         rows = len(x)
         shapes = self.joint_noise(rows).values()
         noise = {f"u{i}": torch.rand(shape, dtype=x.dtype) for i, (_, shape) in enumerate(shapes)}
-        above = {name: u for name, u in noise.items() if name != "u0"}
-        first = self.p[0]
+        latent_noise = {name: u for name, u in noise.items() if name != "u0"}
+        visibles = self.p[0]
         z = {"z1": (noise["u1"] > 0.5).to(x.dtype)}
 
         def encode(x: Tensor, *u: Tensor) -> tuple[Tensor, ...]:
-            drawn = self.sample_posterior(
+            layers = self.sample_posterior(
                 x, 1, {f"q{i}": v.unsqueeze(0) for i, v in enumerate(u, start=1)}
             )
-            return tuple(layer[0] for layer in drawn)
+            return tuple(layer[0] for layer in layers)
 
         def decode(z1: Tensor, x: Tensor | None = None) -> Tensor:
-            logits = first.logits(z1)
-            if x is None or first.autoregressive is None:
+            logits = visibles.logits(z1)
+            if x is None or visibles.autoregressive is None:
                 return logits
-            return autoregressive.logits(x, logits, first.autoregressive)
+            return autoregressive.logits(x, logits, visibles.autoregressive)
 
         def draw(*u: Tensor) -> Tensor:
             return self.sample_joint({f"p{i}": v for i, v in enumerate(u)})[0]
 
-        seen = {} if first.autoregressive is None else {"x": x}
-        given = "" if first.autoregressive is None else " given the pixels before each"
+        # Autoregressive visibles also depend on the pixels before them, so the decoder reads x.
+        pixels = {} if visibles.autoregressive is None else {"x": x}
+        given = "" if visibles.autoregressive is None else " given the pixels before each"
         return {
             "encoder": Program(
-                encode, {"x": x, **above}, "a sample of every latent layer, z1 next to the data"
+                encode,
+                {"x": x, **latent_noise},
+                "a sample of every latent layer, z1 next to the data",
             ),
-            "decoder": Program(decode, {**z, **seen}, f"logits of x{given}"),
+            "decoder": Program(decode, {**z, **pixels}, f"logits of x{given}"),
             "sample": Program(draw, noise, "x drawn from the model"),
         }
 

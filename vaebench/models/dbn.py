@@ -27,7 +27,7 @@ class DBN(BoltzmannPrior, SampledPosterior, BinaryVisibles):
     p(x | h1) = Bernoulli(sigmoid(b + W h1)). The posterior is q(h1, h2 | x) = q(h1 | x) p(h2 | h1)
     with q(h1 | x) = Bernoulli(sigmoid(c + x' W)): both directions share the weights of the lower
     layer, which was trained as a Boltzmann machine. Since p(h2 | h1) is exact, the bound is that of
-    h1 alone, E_q[log p(x, h1)] + H(q).
+    h1 alone, E_q[log p(x, h1)] + H(q(h1 | x)).
 
     Args:
         info: What is known of the data.
@@ -60,11 +60,11 @@ class DBN(BoltzmannPrior, SampledPosterior, BinaryVisibles):
         self.q = nn.ParameterDict({"hidden": torch.zeros(n1)})
 
     def lower(self) -> RBM:
-        """Return the machine over x and h1 as which the lower layer is trained."""
+        """Return the Boltzmann machine over x and h1 as which the lower layer is trained."""
         return RBM(self.p["visible"], self.q["hidden"], self.p["weight"])
 
     def prior(self) -> RBM:
-        """Return the machine over h1 and h2, unnormalised."""
+        """Return the Boltzmann machine over h1 and h2, unnormalised."""
         return RBM(self.p["prior1"], self.p["prior2"], self.p["couplings"])
 
     def decayed(self) -> list[Tensor]:
@@ -99,6 +99,7 @@ class DBN(BoltzmannPrior, SampledPosterior, BinaryVisibles):
     @torch.no_grad()
     def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:
         """Draw k samples: h1 (k, batch, n1) of q(h1 | x), h2 (k, batch, n2) of p(h2 | h1)."""
+        # All k samples share q(h1 | x), but each has a p(h2 | h1) of its own.
         logits = self.encode(x)
         h1 = bits(logits.expand(k, *logits.shape), noise["q1"])
         return [h1, bits(self._above(h1), noise["q2"])]

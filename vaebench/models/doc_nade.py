@@ -81,14 +81,15 @@ class DocNADE(OrderedModel):
         validate.one_of("model.activation", activation, ACTIVATIONS)
         self.activation = activation
 
+        # Shares of the words, at which the output starts; all 0 if there are no words at all.
         rates = info.mean / max(float(info.mean.sum()), 1e-30)
-        out = (
+        output_layer = (
             WordTree(rates, units) if output == "tree" else Softmax(torch.from_numpy(rates), units)
         )
         words = nn.ParameterDict(
             {"embedding": torch.zeros(info.size, units), "bias": torch.zeros(units)}
         )
-        self.p = nn.ModuleDict({"words": words, "output": out})
+        self.p = nn.ModuleDict({"words": words, "output": output_layer})
 
     def order_noise(self, batch: int) -> Shapes:
         """Declare the noise of a random order of each document: two uniforms."""
@@ -110,8 +111,9 @@ class DocNADE(OrderedModel):
             tape: Not used.
         """
         word, document = counts.words_of(x)
-        fixed = torch.full((len(x),), FIXED_SEED, device=x.device)
-        seed = shuffles.seeds_of(drop["order"]) if drop else fixed
+        fixed_seeds = torch.full((len(x),), FIXED_SEED, device=x.device)
+        seed = shuffles.seeds_of(drop["order"]) if drop else fixed_seeds
+        # Words only move within their document, so ``document`` remains right.
         return self.log_sequences(word[shuffles.shuffled(document, seed)], document, len(x))
 
     def log_sequences(self, word: Tensor, document: Tensor, documents: int) -> Tensor:
@@ -127,6 +129,7 @@ class DocNADE(OrderedModel):
         out = self.output
 
         if isinstance(out, WordTree) and self._by_kernel():
+            # Document d has the words first[d] to first[d + 1], so the end of the last is needed.
             first = shuffles.first_of(document, documents + 1)
             arrays = (embedding, bias, out.weight, out.bias, word, first, out.path, out.turn)
             return _Loops.apply(*arrays, self.activation == "tanh")  # type: ignore[no-untyped-call]
@@ -138,6 +141,7 @@ class DocNADE(OrderedModel):
         first = shuffles.first_of(document, documents)[document]
         before = before - before[first]
 
+        # h_i = g(c + sum_{j<i} W_{v_j}), one row for each word of all documents: (n, units).
         h = ACTIVATIONS[self.activation](before.to(self.mean.dtype) + bias)
         log_p = out.log_prob(h, word)
         return log_p.new_zeros(documents).index_add(0, document, log_p)
@@ -165,18 +169,24 @@ class DocNADE(OrderedModel):
 
         No gradient passes, and memory is bounded.
         """
-        out = []
+        log_p = []
         first = 0
         for part in counts.parts(x, self.WORDS):
             rows = slice(first, first + len(part))
-            own = None if order is None else {name: v[rows] for name, v in order.items()}
-            out.append(self.log_evidence(part.to(self.mean.dtype), own))
+            # The noise of an order goes with its document, however the documents are split.
+            part_order = None if order is None else {name: v[rows] for name, v in order.items()}
+            log_p.append(self.log_evidence(part.to(self.mean.dtype), part_order))
             first += len(part)
-        return torch.cat(out)
+        return torch.cat(log_p)
 
 
 class _Loops(torch.autograd.Function):
-    """log p of sequences by kernels, (sequences,)."""
+    """log p of sequences by kernels, (sequences,).
+
+    The inputs are those of ``DocNADE.log_sequences``: the embedding and bias of the hidden units,
+    weight and bias of the tree, the words, where each document begins, the tree's paths and turns,
+    and whether g is tanh.
+    """
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
@@ -186,13 +196,14 @@ class _Loops(torch.autograd.Function):
         ctx.save_for_backward(*tensors)
         ctx.tanh = tanh
         embedding, hidden, weight, bias, word, first, path, turn = tensors
-        out = embedding.new_empty(len(first) - 1)
+        log_p = embedding.new_empty(len(first) - 1)
         arrays = [
             v.detach().numpy() for v in (word, first, embedding, hidden, weight, bias, path, turn)
         ]
 
-        doc_nade.log_probabilities(*arrays, tanh, out.numpy())
-        return out
+        # The array shares memory with the tensor, which the kernel fills.
+        doc_nade.log_probabilities(*arrays, tanh, log_p.numpy())
+        return log_p
 
     @staticmethod
     @once_differentiable
@@ -204,11 +215,13 @@ class _Loops(torch.autograd.Function):
             v.detach().numpy() for v in (word, first, embedding, hidden, weight, bias, path, turn)
         ]
 
-        found = [torch.zeros_like(v) for v in (embedding, hidden, weight, bias)]
+        # The kernel adds to them, hence zeros.
+        gradients = [torch.zeros_like(v) for v in (embedding, hidden, weight, bias)]
         doc_nade.derivatives(
-            *arrays, ctx.tanh, slopes[0].contiguous().numpy(), *(v.numpy() for v in found)
+            *arrays, ctx.tanh, slopes[0].contiguous().numpy(), *(v.numpy() for v in gradients)
         )
-        return (*found, None, None, None, None, None)
+        # Words, beginnings, paths, turns and ``tanh`` have no gradient.
+        return (*gradients, None, None, None, None, None)
 
 
 class Softmax(nn.Module):

@@ -45,7 +45,7 @@ class BinaryRBM(EnergyModel):
         )
 
     def machine(self) -> RBM:
-        """Return the machine with x as side 1 and h as side 2; gradients pass to its parameters."""
+        """Return the RBM with x as side 1 and h as side 2; gradients pass to its parameters."""
         return RBM(self.p["visible"], self.p["hidden"], self.p["weight"])
 
     def decayed(self) -> list[Tensor]:

@@ -1,8 +1,9 @@
 """A generative model with few binary latents, a Boltzmann prior and an exact posterior.
 
 The posterior is found by enumeration. The model is the generative half of DVAE## without an
-inference network (Vahdat, Andriyash & Macready 2020, appendix E: 16 bits, so that everything can be
-summed). With the true posterior as q the one-sample bound is log p(x) itself, whatever the sample.
+inference network (Vahdat, Andriyash & Macready 2020, appendix E). It has 16 bits there, so that
+everything can be summed. With the true posterior as q the one-sample bound is log p(x) itself,
+whatever the sample.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ class RBMGenerator(RBMPriorModel, SampledPosterior):
 
     q has no parameters. Densities are those that measures take: of hard bits, with the running
     averages of batch normalisation. Every call that needs the posterior runs over all 2^latents
-    states. Their decoded logits are kept between calls without gradient. Raises UserError for more
-    bits than ``boltzmann_exact.MAX_UNITS``.
+    states. Calls without gradient keep the decoded logits of the states for the next one. Raises
+    UserError for more bits than ``boltzmann_exact.MAX_UNITS``.
     """
 
     facts = FAMILIES["rbm_generator"]
@@ -70,12 +71,14 @@ class RBMGenerator(RBMPriorModel, SampledPosterior):
         units = self.sizes[1]
         numbers = []
         for rows in self._rows(x):
+            # Invert the distribution function over the states, (rows, states), in float64.
             edges = torch.softmax(self.table(x[rows]).double(), -1).cumsum(-1)
             u = noise["q1"][:, rows].T.double().contiguous()
             # The last edge is 1 except for rounding. Noise above it must not pick a state beyond
             # the last.
             numbers.append(torch.searchsorted(edges, u, right=True).clamp(max=2**units - 1))
 
+        # Bit i of a state is digit i of its number, as in ``boltzmann_exact.states``.
         number = torch.cat(numbers).T.unsqueeze(-1)
         return [((number >> torch.arange(units, device=x.device)) & 1).to(x.dtype)]
 
@@ -102,6 +105,7 @@ class RBMGenerator(RBMPriorModel, SampledPosterior):
         return product(x, logits, constant)
 
     def _rows(self, x: Tensor) -> Iterator[slice]:
+        """Return slices of the examples whose tables have at most CHUNK floats each."""
         step = max(1, CHUNK >> self.sizes[1])
         return (slice(start, start + step) for start in range(0, len(x), step))
 
@@ -110,28 +114,32 @@ class RBMGenerator(RBMPriorModel, SampledPosterior):
 
         The constant is -E(z) - sum_i softplus(l_i).
         """
+        # Logits that were kept have no graph, so a call with gradient must decode anew.
         if torch.is_grad_enabled():
             return self._decode_all()
+
         # The parameters are compared by value, so that no code that changes them must report it.
         # This is thousands of times cheaper than decoding.
-        now = list(self.p.state_dict().values())
-        if self._kept is None or not _equal(self._kept[0], now):
+        parameters = list(self.p.state_dict().values())
+        if self._kept is None or not _equal(self._kept[0], parameters):
             self._kept = None  # frees the old before the new is made
-            self._kept = ([t.clone() for t in now], self._decode_all())
+            self._kept = ([t.clone() for t in parameters], self._decode_all())
         return self._kept[1]
 
     def _decode_all(self) -> tuple[Tensor, Tensor]:
+        """Compute what ``_decoded`` returns, some states at a time."""
         count = 2 ** self.sizes[1]
         step = max(1, CHUNK // max(self.sizes[0], self.p.decoder.net.outputs))
         logits = []
-        constant = []
+        constants = []
         for start in range(0, count, step):
             z = [boltzmann_exact.states(self.sizes[1], self.mean, start, min(start + step, count))]
             logits.append(self.decode(z))
+            # log p(x = 0 | z) = -sum_i softplus(l_i).
             softplus = -bernoulli.log_prob(torch.zeros_like(self.mean), logits[-1])
-            constant.append(self.prior().negative_energy(*self.sides(z)) - softplus)
+            constants.append(self.prior().negative_energy(*self.sides(z)) - softplus)
 
-        return torch.cat(logits), torch.cat(constant)
+        return torch.cat(logits), torch.cat(constants)
 
     # ------------------------------------------------------------------------------------- sampling
 
@@ -181,13 +189,15 @@ def _log_prob() -> Callable[[Tensor, Tensor], Tensor]:
         return bernoulli.log_prob
     from vaebench.kernels import likelihood
 
-    def found(x: Tensor, logits: Tensor) -> Tensor:
-        fit = kernels.takes(x, logits) and x.shape == logits.shape and x.dim() == 2
-        return (likelihood if fit else bernoulli).log_prob(x, logits)
+    def log_prob(x: Tensor, logits: Tensor) -> Tensor:
+        fits = kernels.takes(x, logits) and x.shape == logits.shape and x.dim() == 2
+        return (likelihood if fits else bernoulli).log_prob(x, logits)
 
-    return found
+    return log_prob
 
 
 def _equal(a: list[Tensor], b: list[Tensor]) -> bool:
-    same = all(u.dtype == v.dtype and u.device == v.device for u, v in zip(a, b, strict=True))
-    return same and all(torch.equal(u, v) for u, v in zip(a, b, strict=True))
+    """Whether two lists of tensors agree in type, place and every value."""
+    # torch.equal raises for tensors on different devices, so that is asked first.
+    alike = all(u.dtype == v.dtype and u.device == v.device for u, v in zip(a, b, strict=True))
+    return alike and all(torch.equal(u, v) for u, v in zip(a, b, strict=True))

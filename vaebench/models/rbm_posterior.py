@@ -1,9 +1,9 @@
 """DVAE##: the posterior of each example is a Boltzmann machine of its own.
 
 Vahdat, Andriyash & Macready 2020. q(z | x) = exp(-E_x(z)) / Z_x over the same two sides as the
-prior. The encoder gives all biases and couplings of the machine of an example. The machine has no
-ancestral order, so it cannot be sampled directly: samples come from Markov chains (in training
-persistent ones, for measures annealed ones), and log Z_x must be estimated.
+prior. The encoder gives all biases and couplings for each example. A Boltzmann machine has no
+ancestral order, so it cannot be sampled directly. Samples come from Markov chains: persistent ones
+in training, annealed ones for measures. log Z_x must be estimated.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ several modes.
 
 
 class Encoder(nn.Module):
-    """From x to the machine of each example: hidden layers, then a linear output layer.
+    """From x to the posterior of each example: hidden layers, then a linear output layer.
 
     The n1 + n2 + n1 n2 outputs are fields h1, h2 and couplings J of spins +-1. The couplings have a
     normalisation of their own, J = 1.5 BN(.) / sqrt(n1). ``from_spins`` turns all into biases and
@@ -50,6 +50,7 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor, tape: Tape | None = None) -> RBM:
         out = self.output(self.net(x, tape))
         factor = COUPLING / math.sqrt(self.n1)
+        # The kernel normalises by the statistics of the batch, so it is for training only.
         if tape is not None and out.dim() == 2 and kernels.plain(out) and kernels.allowed():
             return self._by_kernel(out, factor, tape)
 
@@ -68,7 +69,7 @@ class Encoder(nn.Module):
 
 
 def from_spins(h1: Tensor, h2: Tensor, j: Tensor) -> RBM:
-    """Turn a machine over spins s = 2 z - 1 into the same machine over bits z.
+    """Turn a Boltzmann machine over spins s = 2 z - 1 into the same one over bits z.
 
     The spins have -E = h1.s1 + h2.s2 + s1' J s2 + constant, with ``h1`` (*batch, n1), ``h2``
     (*batch, n2), ``j`` (*batch, n1, n2). Then W = 4 J, b1 = 2 (h1 - J 1), b2 = 2 (h2 - J' 1).
@@ -104,7 +105,7 @@ class RBMPosteriorVAE(RBMPriorModel, BoltzmannPosterior):
         name_norms(self)
 
     def posterior(self, x: Tensor, tape: Tape | None = None) -> RBM:
-        """Return the machines that are the posteriors of the examples ``x`` (batch, d).
+        """Return the posteriors of the examples ``x`` (batch, d), which are Boltzmann machines.
 
         They are batched (batch,) and unnormalised.
         """
@@ -118,8 +119,9 @@ class RBMPosteriorVAE(RBMPriorModel, BoltzmannPosterior):
         return [self.posterior(x).negative_energy(*self.sides(z))]
 
     def decayed(self) -> list[Tensor]:
-        """Return what decays in the other models, except the scale of the couplings.
+        """Return what decays in the other models with a Boltzmann prior, but one parameter.
 
-        That scale sets the size of the couplings, which is to be kept.
+        The scale of the couplings' normalisation does not decay: it sets the size of the couplings,
+        which is to be kept.
         """
         return [p for p in super().decayed() if p is not self.q.couplings.scale]

@@ -16,7 +16,8 @@ from vaebench.dists.rbm import RBM
 class RBMPrior(nn.Module):
     """p(z) = exp(b1.z1 + b2.z2 + z1' W z2) / Z over two sides of n/2 units.
 
-    Every parameter starts at 0. The units come in groups; the first half of all units is side 1.
+    Every parameter starts at 0. The units come in groups. The first half of all units, whatever
+    their group, is side 1; if n is odd, side 2 has one more.
     """
 
     def __init__(self, units: int) -> None:
@@ -33,10 +34,10 @@ class RBMPrior(nn.Module):
             nn.init.zeros_(p)
 
     def machine(self) -> RBM:
-        """Return the machine, through which gradients pass to the parameters."""
+        """Return the Boltzmann machine, through which gradients pass to the parameters."""
         return RBM(self.b1, self.b2, self.w)
 
     def sides(self, z: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Split groups (k, batch, n_i) into the two sides of the machine."""
-        whole = z[0] if len(z) == 1 else torch.cat(list(z), -1)
-        return whole[..., : self.first], whole[..., self.first :]
+        """Split groups (k, batch, n_i) into the two sides of the Boltzmann machine."""
+        units = z[0] if len(z) == 1 else torch.cat(list(z), -1)
+        return units[..., : self.first], units[..., self.first :]

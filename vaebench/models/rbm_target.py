@@ -1,8 +1,9 @@
 """A Boltzmann machine fitted to a known distribution: the experiment of Figure 5 of DVAE##.
 
-Vahdat, Andriyash & Macready 2020, appendix. p(z) is a fixed mixture of factorial Bernoullis, q(z) a
-free machine. Training minimises KL(q || p), which can be enumerated since there are few bits. There
-are no data: each example asks for one more sample of the same q, and log p(x, z) is log p(z).
+Vahdat, Andriyash & Macready 2020, appendix. p(z) is a fixed mixture of factorial Bernoullis. q(z)
+is a Boltzmann machine whose parameters are free. Training minimises KL(q || p), which can be
+enumerated since there are few bits. There are no data: each example asks for one more sample of the
+same q, and log p(x, z) is log p(z).
 """
 
 from __future__ import annotations
@@ -41,11 +42,12 @@ class FreeMachine(nn.Module):
 
 
 class RBMTarget(SampledPosterior):
-    """A machine q of ``side`` + ``side`` bits, and a mixture p of factorial Bernoullis.
+    """A Boltzmann machine q of ``side`` + ``side`` bits, and a mixture p of factorial Bernoullis.
 
     p(z) = sum_c alpha_c prod_i Bernoulli(z_i; mu_ci). mu_ci is ``low`` or 1 - ``low`` by a random
-    pattern, a function of the number ``mixture`` alone. ``weights``: 'equal' for alpha_c = 1 /
-    components, 'dirichlet' for one draw from the flat Dirichlet, which ``mixture`` decides too.
+    pattern that depends on the number ``mixture`` alone. ``weights`` is 'equal' for alpha_c = 1 /
+    components, or 'dirichlet' for one draw from the flat Dirichlet, which depends on ``mixture``
+    too.
     """
 
     facts = FAMILIES["rbm_target"]
@@ -81,20 +83,24 @@ class RBMTarget(SampledPosterior):
             "pattern": ("uniform", (components, 2 * side)),
             "weights": ("uniform", (components,)),
         }
-        made = draws.fixed(shapes, mixture, "init", 1)  # index 0 gives initial parameters
+        uniforms = draws.fixed(shapes, mixture, "init", 1)  # index 0 gives initial parameters
 
-        high = (made["pattern"] < 0.5).double()
-        mu = low + (1.0 - 2.0 * low) * high
-        share = made["weights"].double()
-        alpha = torch.ones_like(share) if weights == "equal" else -torch.log1p(-share)
+        # mu is ``low`` or 1 - ``low``, (components, 2 side).
+        is_high = (uniforms["pattern"] < 0.5).double()
+        mu = low + (1.0 - 2.0 * low) * is_high
+
+        # Exponential variables divided by their sum are a draw from the flat Dirichlet.
+        u = uniforms["weights"].double()
+        alpha = torch.ones_like(u) if weights == "equal" else -torch.log1p(-u)
         log_alpha = torch.log(alpha / alpha.sum())
 
+        # log p(z | c) is linear in z: z . logit(mu_c) + sum_i log(1 - mu_ci).
         self.register_buffer("slopes", torch.logit(mu).to(self.mean.dtype))
         self.register_buffer("offsets", (log_alpha + torch.log1p(-mu).sum(-1)).to(self.mean.dtype))
         self.q = FreeMachine(side)
 
     def machine(self) -> RBM:
-        """Return q as a machine without a batch, through which gradients pass."""
+        """Return q as a Boltzmann machine without a batch, through which gradients pass."""
         return RBM(self.q.b1, self.q.b2, self.q.w)
 
     def target(self, z1: Tensor, z2: Tensor) -> Tensor:
@@ -121,20 +127,21 @@ class RBMTarget(SampledPosterior):
 
     def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:
         """Draw k independent exact samples of q for each example: [z (k, batch, 2 side)]."""
-        lead = noise["q1"].shape
-        flat = boltzmann_exact.sample(
+        # q does not depend on x, so all k * batch samples are drawn alike.
+        shape = noise["q1"].shape
+        both_sides = boltzmann_exact.sample(
             self.machine(), noise["q1"].reshape(-1), noise["q2"].reshape(-1, self.side)
         )
-        return [torch.cat(flat, -1).reshape(*lead, -1)]
+        return [torch.cat(both_sides, -1).reshape(*shape, -1)]
 
     def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
         """Return [log q(z)], (k, batch), nats."""
-        whole = torch.cat(list(z), -1)
-        z1, z2 = (v.reshape(-1, self.side) for v in whole.split(self.side, -1))
+        # A Boltzmann machine without a batch takes states (states, side), so the axes k and batch
+        # are joined and parted again.
+        bits = torch.cat(list(z), -1)
+        z1, z2 = (v.reshape(-1, self.side) for v in bits.split(self.side, -1))
         rbm = self.machine()
-        return [
-            (rbm.negative_energy(z1, z2) - boltzmann_exact.log_z(rbm)).reshape(whole.shape[:-1])
-        ]
+        return [(rbm.negative_energy(z1, z2) - boltzmann_exact.log_z(rbm)).reshape(bits.shape[:-1])]
 
     def log_joint_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
         """Return [0, log p(z)], each (k, batch), nats: the data do not matter."""

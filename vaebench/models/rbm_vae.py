@@ -1,9 +1,9 @@
 """Binary latents with a Boltzmann prior and a hierarchical inference network.
 
-This is the model of DVAE, DVAE++, DVAE#, GumBolt and PWL. It is discrete. How training relaxes the
-bits is up to the objective, which calls ``encode``, ``group_logits`` and ``decode`` with values
-between 0 and 1. Measures use the sampling and log-densities here, which are those of hard bits,
-with the running averages of batch normalisation.
+This is the model of DVAE, DVAE++, DVAE#, GumBolt and PWL. It is discrete. The objective decides how
+training relaxes the bits: it calls ``encode``, ``group_logits`` and ``decode`` with values between
+0 and 1. Measures use the sampling and log-densities here, which are those of hard bits, with the
+running averages of batch normalisation.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ CONTEXTS = ("none", "shared")
 
 
 class Decoder(nn.Module):
-    """Logits of p(x | z): hidden layers, a linear output, and the logits of the data's mean.
+    """Logits of p(x | z): hidden layers and a linear output, plus the logits of the data's mean.
 
-    The latter are a constant offset.
+    The logits of the mean are a constant offset, so that the output starts near the right means.
     """
 
     offset: Tensor
@@ -52,7 +52,7 @@ class Decoder(nn.Module):
 
 
 class Generator(nn.Module):
-    """The generative half: p(z) a Boltzmann machine, p(x | z) factorial Bernoulli."""
+    """The generative half: p(z) is a Boltzmann machine, p(x | z) a factorial Bernoulli."""
 
     def __init__(
         self, mean: Tensor, latents: int, units: int, layers: int, momentum: float
@@ -91,11 +91,11 @@ class RBMPriorModel(BoltzmannPrior, BinaryVisibles):
         self.p = Generator(self.mean, latents, units, decoder_layers, momentum)
 
     def prior(self) -> RBM:
-        """Return the prior's machine, unnormalised."""
+        """Return the prior's Boltzmann machine, unnormalised."""
         return self.p.prior.machine()
 
     def sides(self, z: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Split groups (k, batch, n_i) into the two sides of the prior's machine."""
+        """Split groups (k, batch, n_i) into the two sides of the prior."""
         return self.p.prior.sides(z)
 
     def decode(self, z: Sequence[Tensor], tape: Tape | None = None) -> Tensor:
@@ -123,6 +123,7 @@ class RBMPriorModel(BoltzmannPrior, BinaryVisibles):
         These are the weights of all nets, the scales of batch normalisation and the prior's
         couplings.
         """
+        # Matrices are the weights of nets and the couplings; biases and shifts are vectors.
         return [p for name, p in self.named_parameters() if p.dim() > 1 or name.endswith(".scale")]
 
 
@@ -147,10 +148,11 @@ class Inference(nn.Module):
 class RBMVAE(RBMPriorModel, SampledPosterior):
     """q(z | x) = prod_i q(z_i | x, z_<i) over ``groups`` groups of equal size.
 
-    Each factor is a factorial Bernoulli. ``context``: 'none' gives every group a net of its own on
-    [x, z_<i] with ``layers`` hidden layers. 'shared' gives all groups one net c(x) with that many,
-    and every group a linear layer on [c(x), z_<i] (Vahdat et al. 2020, Table 5). The decoder has as
-    many hidden layers as the inference network. ``latents`` counts the bits of all groups.
+    Each factor is a factorial Bernoulli. With ``context`` 'none' every group has a net of its own
+    on [x, z_<i] with ``layers`` hidden layers. With 'shared' all groups share one net c(x) with
+    ``layers`` hidden layers, and every group has a linear layer on [c(x), z_<i] (Vahdat et al.
+    2020, Table 5). The decoder has as many hidden layers as the inference network. ``latents``
+    counts the bits of all groups.
     """
 
     facts = FAMILIES["rbm_vae"]
@@ -199,15 +201,17 @@ class RBMVAE(RBMPriorModel, SampledPosterior):
         size = latents // groups
         super().__init__(info, [size] * groups, units, layers, layers, momentum)
 
-        before = [info.size + i * size for i in range(groups)]
+        # Group i reads x, or the shared context, and the i groups before it. A net without hidden
+        # layers returns its input, so that with a shared context a group is linear in it.
+        inputs = [info.size + i * size for i in range(groups)]
         shared = None
         hidden = layers
         if context == "shared":
             shared = NormalizedTanhNet(info.size, units, layers, momentum)
-            before = [shared.outputs + i * size for i in range(groups)]
+            inputs = [shared.outputs + i * size for i in range(groups)]
             hidden = 0
 
-        nets = [NormalizedTanhNet(n, units, hidden, momentum) for n in before]
+        nets = [NormalizedTanhNet(n, units, hidden, momentum) for n in inputs]
         self.q = Inference(shared, nets, [nn.Linear(net.outputs, size) for net in nets])
         name_norms(self)
 
@@ -235,6 +239,7 @@ class RBMVAE(RBMPriorModel, SampledPosterior):
         Returns:
             (batch, n) for the first group, (k, batch, n) for the others.
         """
+        # What the groups see of x is the same for all k samples; the groups before differ.
         if before:
             seen = torch.cat([seen.expand(len(before[0]), *seen.shape), *before], -1)
         return self.q.outputs[i](self.q.nets[i](seen, tape))

@@ -52,8 +52,8 @@ class RBMVAEGaussian(RBMVAE):
     q(zeta_i | x, zeta_<i) = (1 - q) N(delta, sigma^2) + q N(1 + delta, sigma^2). The group's net
     gives q and delta = 0.5 (sigmoid(a) - 0.5), between -1/4 and 1/4. Every unit has its own sigma,
     a parameter (Vahdat, Andriyash & Macready 2018, DVAE#). Measures use the sampling and
-    log-densities of RBMVAE, those of hard bits, which delta and sigma do not enter. Settings are
-    RBMVAE's.
+    log-densities of RBMVAE. These are of hard bits and do not depend on delta and sigma. The
+    settings are those of RBMVAE.
     """
 
     facts = FAMILIES["rbm_vae_gaussian"]
@@ -83,6 +83,8 @@ class RBMVAEGaussian(RBMVAE):
         if before:
             seen = torch.cat([seen.expand(len(before[0]), *seen.shape), *before], -1)
         hidden = self.q.nets[i](seen, tape)
+
+        # The logits of q and the shifts delta depend on x; the widths sigma do not.
         logit = self.q.outputs[i](hidden)
         delta = 0.5 * (torch.sigmoid(self.q.shifts[i](hidden)) - 0.5)
         return torch.stack([logit, delta, self.q.widths[i]().expand(logit.shape)])

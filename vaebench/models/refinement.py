@@ -97,35 +97,41 @@ def refine(
         The path. Without ``differentiable`` no gradient passes.
     """
     tapes = tapes or [None] * steps.count
-    now = start if differentiable else _leaves(start)
-    speed = (torch.zeros_like(now[0]), torch.zeros_like(now[1]))
+    moments = start if differentiable else _leaves(start)
+    velocity = (torch.zeros_like(moments[0]), torch.zeros_like(moments[1]))
     before: list[Moments] = []
     grads: list[Moments] = []
 
     for k in range(steps.count):
         tick()
+        # Evaluations run without gradients, but the steps need those of mean and log-variance.
         with torch.enable_grad():
-            value = elbo(model, x, Gaussian(*now), draws[k], weight, tapes[k]).loss
-            mean, log_var = torch.autograd.grad(value, now, create_graph=differentiable)
-        before.append(now)
-        grads.append((mean, log_var))
+            loss = elbo(model, x, Gaussian(*moments), draws[k], weight, tapes[k]).loss
+            d_mean, d_log_var = torch.autograd.grad(loss, moments, create_graph=differentiable)
+        before.append(moments)
+        grads.append((d_mean, d_log_var))
 
-        # Gradient descent with momentum.
-        clipped = shrink((mean, log_var), steps.clip)
-        speed = (steps.momentum * speed[0] - clipped[0], steps.momentum * speed[1] - clipped[1])
-        now = (now[0] + steps.rate * speed[0], now[1] + steps.rate * speed[1])
+        # Gradient descent with momentum, v <- momentum v - gradient and moments <- moments + rate
+        # v, as in Kim et al. The gradients of all means and of all log-variances are clipped apart.
+        clipped = shrink((d_mean, d_log_var), steps.clip)
+        velocity = (
+            steps.momentum * velocity[0] - clipped[0],
+            steps.momentum * velocity[1] - clipped[1],
+        )
+        moments = (moments[0] + steps.rate * velocity[0], moments[1] + steps.rate * velocity[1])
+        # Cut the graph, so that memory does not grow from step to step.
         if not differentiable:
-            now = _leaves(now)
+            moments = _leaves(moments)
 
-    return Path(before, grads, now)
+    return Path(before, grads, moments)
 
 
 class Refinement:
     """Refines the posteriors of examples to be evaluated, in batches of the size used in training.
 
-    This is a model's ``refinement``. The samples of the steps depend only on ``seed`` and on the
-    place in a batch, so that all measures see the same posterior of an example. There is no
-    dropout, normalisation uses the running averages, and the KL has weight 1.
+    This is a model's ``refinement``. The samples of the steps depend only on ``seed`` and on an
+    example's place in its batch, so that all measures see the same posterior of the example. There
+    is no dropout, normalisation uses the running averages, and the KL has weight 1.
 
     Args:
         steps: How the posteriors are refined.
@@ -148,6 +154,8 @@ class Refinement:
 
         No gradient passes.
         """
+        # Noise for one sample of each example of a full batch, for every step. All batches share
+        # it, and a shorter last batch takes its first rows.
         shape = (1, self.batch, found.mean.shape[1])
         normals = [
             noise.fixed({"q1": ("normal", shape)}, self.seed, "refine", k, device=x.device)["q1"]
@@ -161,6 +169,7 @@ class Refinement:
             draws = [Draws(normal[:, : len(part)].to(mean.dtype), {}) for normal in normals]
             ends.append(refine(model, part, (mean, log_var), draws, 1.0, self.steps).end)
 
+        # From moments batch by batch to all means and all log-variances.
         mean, log_var = (torch.cat(parts).detach() for parts in zip(*ends, strict=True))
         return Gaussian(mean, log_var)
 
@@ -193,5 +202,6 @@ def restore(model: Model, settings: Mapping[str, Any] | None) -> None:
 
 
 def _leaves(moments: Moments) -> Moments:
+    """Return the moments as leaves of a new graph, by which a loss can be differentiated."""
     mean, log_var = moments
     return mean.detach().requires_grad_(), log_var.detach().requires_grad_()

@@ -96,9 +96,11 @@ class TextDecoder(nn.Module):
             words: Token numbers, (batch, width), of any width; the last is only predicted.
             z: A code for each document, (batch, n); None: no codes.
         """
+        # Inputs of the LSTM, time first: (width - 1, batch, embedding [+ n]).
         x = F.embedding(words[:, :-1].t(), self.embedding)
         if z is not None:
             x = torch.cat([x, z.expand(len(x), -1, -1)], -1)
+
         h, _ = self.lstm(x, self.first_state(words.shape[0], z))
         return F.linear(h, self.output).transpose(0, 1)
 
@@ -118,6 +120,7 @@ class TextDecoder(nn.Module):
                 samples of a document share its mask.
         """
         device = documents.tokens.device
+        # Ask before autocast is switched off: the softmax casts its products itself.
         half = is_half(device)
         with products_in("float32", device):
             return self._log_likelihood(documents, z, drop, half)
@@ -125,33 +128,40 @@ class TextDecoder(nn.Module):
     def _log_likelihood(
         self, documents: Documents, z: Tensor | None, drop: Drop | None, half: bool
     ) -> Tensor:
+        # Time comes first, as in the LSTM. Its batch axis holds the k samples one after the other,
+        # each with all documents: sequence s * batch + b is sample s of document b.
         tokens = documents.tokens.t()
-        steps = documents.steps
+        length = documents.steps
         k, batch = (1, tokens.shape[1]) if z is None else z.shape[:2]
-        # (steps, batch, embedding)
+
+        # Words (length, batch, embedding), in which ``padding_idx`` stops the frozen row's
+        # gradient. Dropout comes before the samples are laid out, since they share one mask, and
+        # before the code is appended, since that is never dropped.
         x = F.embedding(tokens[:-1], self.embedding, padding_idx=self.frozen)
         x = self._dropped("drop_in", x, drop)
         if z is not None:
             if k > 1:
                 x = x.unsqueeze(1).expand(-1, k, -1, -1).flatten(1, 2)
-            x = torch.cat([x, z.reshape(1, k * batch, -1).expand(steps, -1, -1)], -1)
+            x = torch.cat([x, z.reshape(1, k * batch, -1).expand(length, -1, -1)], -1)
 
         h, _ = self.lstm(
             x, self.first_state(batch, None if z is None else z.reshape(k * batch, -1))
         )
         h = self._dropped("drop_out", h.unflatten(1, (k, batch)), drop).reshape(-1, self.lstm.units)
 
+        # The rows of h and the targets are in the order (step, sample, document). The softmax is
+        # most of the work, so rows that would predict padding are left out; their terms stay 0.
         targets = tokens[1:].unsqueeze(1).expand(-1, k, -1).reshape(-1)
         if documents.even:
             terms = log_probs(h, self.output, targets, half)
-        else:  # the softmax is most of the work, so padding is left out
+        else:
             real = (targets != PAD).nonzero().squeeze(1)
-            found = log_probs(
+            real_terms = log_probs(
                 h.index_select(0, real), self.output, targets.index_select(0, real), half
             )
-            terms = found.new_zeros(len(targets)).index_put((real,), found)
+            terms = real_terms.new_zeros(len(targets)).index_put((real,), real_terms)
 
-        return terms.view(steps, k, batch).sum(0)
+        return terms.view(length, k, batch).sum(0)
 
     def _dropped(self, name: str, v: Tensor, drop: Drop | None) -> Tensor:
         """Return ``v`` (steps, [k,] batch, n) without the units that are dropped.
@@ -161,8 +171,10 @@ class TextDecoder(nn.Module):
         rate, _ = self.rates[name]
         if drop is None or not rate:
             return v
-        kept = (drop[name][:, : len(v)].transpose(0, 1) >= rate).to(v.dtype).mul_(1 / (1 - rate))
-        return v * (kept if v.dim() == 3 else kept.unsqueeze(1))
+
+        # The mask is (steps, batch, n). If ``v`` has an axis of samples, they all share it.
+        mask = (drop[name][:, : len(v)].transpose(0, 1) >= rate).to(v.dtype).mul_(1 / (1 - rate))
+        return v * (mask if v.dim() == 3 else mask.unsqueeze(1))
 
     # ----------------------------------------------------------------------------- without gradient
 
@@ -171,32 +183,36 @@ class TextDecoder(nn.Module):
         """Return ``log_likelihood`` without gradient and without dropout, (k, batch), nats.
 
         Groups of documents of similar lengths are scored together, and groups of samples if one
-        document has many. What samples have in common is computed once. Memory is bounded for any k
-        and batch.
+        document has many. What the samples of a document have in common is computed once. Memory is
+        bounded for any k and batch.
         """
         kind = "cuda" if documents.tokens.is_cuda else "cpu"
         k = 1 if z is None else len(z)
         batch = len(documents.lengths)
         rows = ROWS[kind]
-        room = INPUTS[kind] // (4 * self.lstm.units * max(1, documents.steps))
+        # Number of documents whose input gates, 4 units at every step, fit into memory.
+        fitting = INPUTS[kind] // (4 * self.lstm.units * max(1, documents.steps))
 
         # Groups of documents, the longest first, and within a group its samples in parts.
         lengths, order = torch.sort(documents.lengths, descending=True, stable=True)
-        group = max(1, min(rows // k, room))
-        groups = zip(order.split(group), lengths.split(group), strict=True)
-        parts = [(*same, first) for same in groups for first in range(0, k, rows)]
+        group_size = max(1, min(rows // k, fitting))
+        groups = zip(order.split(group_size), lengths.split(group_size), strict=True)
+        parts = [(*group, first) for group in groups for first in range(0, k, rows)]
 
         scored = Box(out=self.output.new_empty(k, batch))
         prepared = None
         for number in steps("documents", len(parts), scored):
-            chosen, longs, first = parts[number]
+            chosen, chosen_lengths, first = parts[number]
+            # The words' part of the gates is the same for all samples, so a group computes it once,
+            # at its first part or at the part with which a stopped evaluation goes on.
             if chosen is not prepared:
-                counts = (longs - 1).tolist()
+                counts = (chosen_lengths - 1).tolist()
                 tokens = documents.tokens[chosen, : counts[0] + 1].t()
                 # (steps, group, 4 units)
                 inputs = self.lstm.input_gates(F.embedding(tokens[:-1], self.embedding))
                 prepared = chosen
 
+            # (group, samples, n), documents first, as ``_score_group`` takes them.
             codes = None if z is None else z[first : first + rows, chosen].transpose(0, 1)
             scored.out[first : first + rows, chosen] = self._score_group(
                 tokens[1:], inputs, counts, codes
@@ -214,8 +230,8 @@ class TextDecoder(nn.Module):
 
         Args:
             targets: The words to predict, (steps, documents).
-            inputs: The words' part of the gates.
-            counts: Number of steps of every document.
+            inputs: The words' part of the gates, (steps, documents, 4 units).
+            counts: Number of steps of every document, descending.
             z: Codes (documents, k, n); None: no codes, and k = 1.
         """
         n = len(counts)
@@ -223,22 +239,29 @@ class TextDecoder(nn.Module):
         flat = None if z is None else z.reshape(n * k, -1)
         h, c = (v.view(n, k, -1) for v in self.first_state(n * k, flat))
 
-        codes = None
+        # The code's part of the gates, (n, k, 4 units), is the same at every step. The bias is in
+        # the words' part already.
+        code_gates = None
         if flat is not None:
-            codes = self.lstm.input_gates(flat, self.embedding.shape[1], bias=False).view(n, k, -1)
+            code_gates = self.lstm.input_gates(flat, self.embedding.shape[1], bias=False).view(
+                n, k, -1
+            )
 
         gates = inputs.new_empty(n, k, inputs.shape[-1])
         total = inputs.new_zeros(n, k)
         live = n
         for t in range(counts[0]):
             tick()
+            # Documents are sorted by length, so those that have not ended are the first ``live``.
             while counts[live - 1] <= t:
                 live -= 1
 
-            if codes is None:
+            if code_gates is None:
                 gates[:live] = inputs[t, :live, None]
             else:
-                torch.add(codes[:live], inputs[t, :live, None], out=gates[:live])
+                torch.add(code_gates[:live], inputs[t, :live, None], out=gates[:live])
+
+            # The views share memory with h and c, which the step changes in place.
             self.lstm.step_(*(v[:live].view(live * k, -1) for v in (gates, h, c)))
             total[:live] += self._log_probs_of(targets[t, :live], h[:live])
 
@@ -251,9 +274,11 @@ class TextDecoder(nn.Module):
         """
         rows = h.flatten(0, 1)
         kind = "cuda" if h.is_cuda else "cpu"
+        # log p = logit of the word - log-sum-exp over the vocabulary. The latter is taken block by
+        # block, (blocks, n k), so that all logits are never in memory at once.
         sums = log_sums(rows, self.output, max(1, min(len(self.output), LOGITS[kind] // len(rows))))
-        wanted = torch.bmm(h, self.output[words].unsqueeze(2)).squeeze(2)
-        return wanted - torch.logsumexp(sums, 0).view_as(wanted)
+        word_logits = torch.bmm(h, self.output[words].unsqueeze(2)).squeeze(2)
+        return word_logits - torch.logsumexp(sums, 0).view_as(word_logits)
 
     @torch.no_grad()
     def next_word(self, tokens: Tensor, z: Tensor | None, state: State) -> tuple[Tensor, State]:
@@ -261,9 +286,11 @@ class TextDecoder(nn.Module):
 
         ``tokens`` (rows,) are the last words so far.
         """
+        # ``step_`` works in place, and the caller keeps its state.
         h, c = (v.clone() for v in state)
         gates = self.lstm.input_gates(F.embedding(tokens, self.embedding))
         if z is not None:
             gates += self.lstm.input_gates(z, self.embedding.shape[1], bias=False)
+
         self.lstm.step_(gates, h, c)
         return F.linear(h, self.output).log_softmax(-1), (h, c)
