@@ -473,7 +473,7 @@ class PixelByPixel(Ancestral):
     def joint_noise(self, batch: int) -> Shapes:
         """Declare the noise of ``sample_joint``.
 
-        Uniforms (batch, d), one for every pixel, in the order in which the pixels are drawn.
+        Uniforms (batch, d), one for every pixel.
         """
         return {"p0": ("uniform", (batch, self.sizes[0]))}
 

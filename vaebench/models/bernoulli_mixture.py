@@ -67,8 +67,10 @@ class BernoulliMixture(ExactModel, Ancestral):
 
         No latents are returned: the components are summed out wherever p(x) is computed.
         """
-        below = torch.softmax(self.p["log_weights"], 0).cumsum(0)
-        component = (noise["component"] > below).sum(-1).clamp(max=self.components - 1)
+        # The number of edges of the distribution function below the noise, (batch,). The last edge
+        # may be rounded to less than 1.
+        edges = torch.softmax(self.p["log_weights"], 0).cumsum(0)
+        component = (noise["component"] > edges).sum(-1).clamp(max=self.components - 1)
         return bernoulli.sample(self.p["logits"][component], noise["p0"]), []
 
 
@@ -80,5 +82,7 @@ def log_joint(x: Tensor, logits: Tensor, log_weights: Tensor) -> Tensor:
         logits: Logits of the means, (components, d).
         log_weights: Logarithms of the weights, (components,), not normalised.
     """
+    # log p(x | component) = x . logits - sum softplus(logits) is linear in x, so one matrix product
+    # is enough for all components.
     constant = torch.log_softmax(log_weights, 0) - F.softplus(logits).sum(-1)
     return x @ logits.mT + constant

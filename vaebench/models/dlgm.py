@@ -106,29 +106,33 @@ class DLGM(GaussianLayersModel):
         validate.one_of("model.input_noise", input_noise, INPUT_NOISES)
         validate.between("model.noise_rate", noise_rate)
 
-        above = validate.sizes("model.hidden", hidden)
-        inner = validate.sizes("model.between", between)
-        below = validate.sizes("model.encoder", encoder) or above[::-1]
+        decoder_units = validate.sizes("model.hidden", hidden)
+        between_units = validate.sizes("model.between", between)
+        encoder_units = validate.sizes("model.encoder", encoder) or decoder_units[::-1]
 
         self.rank_one = covariance == "rank_one"
         self.input_noise = input_noise
         self.noise_rate = float(noise_rate)
         self.visible_bias = check_visible_bias(visible_bias)
 
+        # ``layers`` has the layer next to the data first. T_0 leads from h_1 to the data,
+        # between[i] from one layer to that below it, and noise[i] is the matrix G of layer i + 1.
         d = self.sizes[0]
         between_layers = [
-            Heads(layers[i + 1], inner, {"h": layers[i]}, nonlinearity)
+            Heads(layers[i + 1], between_units, {"h": layers[i]}, nonlinearity)
             for i in range(len(layers) - 1)
         ]
         self.p = Generator(
-            Heads(layers[0], above, {"logits": d}, nonlinearity),
+            Heads(layers[0], decoder_units, {"logits": d}, nonlinearity),
             between_layers,
             [nn.Linear(n, n, bias=False) for n in layers],
         )
 
+        # One network has all heads: mean1, log_d1 [, u1], mean2, ..., as ``posterior`` takes them
+        # apart.
         moments = ("mean", "log_d", "u") if self.rank_one else ("mean", "log_d")
         heads = {f"{name}{i}": n for i, n in enumerate(layers, 1) for name in moments}
-        self.q = Heads(d, below, heads, nonlinearity)
+        self.q = Heads(d, encoder_units, heads, nonlinearity)
         self.moments = len(moments)
 
     @property
@@ -159,12 +163,16 @@ class DLGM(GaussianLayersModel):
                 hit, 1 - x if self.input_noise == "bit_flip" else torch.zeros_like(x), x
             )
 
+        # The moments of one layer follow those of the layer before.
         outputs = self.q(x)
-        step = self.moments
-        parts = [outputs[i : i + step] for i in range(0, len(outputs), step)]
+        count = self.moments
+        by_layer = [outputs[i : i + count] for i in range(0, len(outputs), count)]
 
         return GaussianLayers(
-            [Layer(part[0], part[1], part[2] if self.rank_one else None) for part in parts]
+            [
+                Layer(fields[0], fields[1], fields[2] if self.rank_one else None)
+                for fields in by_layer
+            ]
         )
 
     # ------------------------------------------------------------------------------------ generator
@@ -174,11 +182,12 @@ class DLGM(GaussianLayersModel):
 
         The layer next to the data comes first.
         """
-        hidden: Tensor | None = None
+        # From the deepest layer down: h_L = G_L xi_L, h_l = T_l(h_{l+1}) + G_l xi_l.
+        h: Tensor | None = None
         for i in reversed(range(len(z))):
-            own = linear(z[i], self.p.noise[i].weight)  # G_l xi_l
-            hidden = own if hidden is None else self.p.between[i](hidden)[0] + own
-        return self.p.visible(hidden)[0]
+            g_xi = linear(z[i], self.p.noise[i].weight)
+            h = g_xi if h is None else self.p.between[i](h)[0] + g_xi
+        return self.p.visible(h)[0]
 
     def log_likelihood(self, x: Tensor, z: Sequence[Tensor]) -> Tensor:
         """Return log p(x | xi), (k, batch), nats, differentiable."""

@@ -25,7 +25,7 @@ class EoNADE(Ensemble, PixelByPixel):
     """One network for p(x_i | x_o) of every pixel i given any set o of observed pixels.
 
     So it has a likelihood for every order. The first layer sees the observed pixels and, through
-    weights of its own, which pixels are observed; ReLU layers follow. A probability p is squeezed
+    weights of its own, which pixels are observed. ReLU layers follow. A probability p is squeezed
     to (1 - squeeze) p + squeeze / 2. The k-th likelihood is that of the k-th random order, which is
     the same for all models with this number of pixels.
 
@@ -93,6 +93,7 @@ class EoNADE(Ensemble, PixelByPixel):
             output: Weights from the last of these layers to the pixels, (d, units); None: the
                 model's.
         """
+        # The mask tells a pixel that is 0 from one that is not observed.
         sums = (x * observed) @ self.p["weight0"] + observed @ self.p["mask"] + self.p["hidden0"]
         weight = self.p["output"] if output is None else output
         logits = self._above(sums, layers) @ weight.mT + self.p["bias"]
@@ -106,11 +107,15 @@ class EoNADE(Ensemble, PixelByPixel):
         The arguments are those of ``masked_log_likelihood``. Over random sets o as the function
         ``observed`` draws them, the expectation is the mean of log p(x) over all orders.
         """
-        hidden = (1 - observed).sum(-1)
-        return x.shape[-1] / hidden * self.masked_log_likelihood(x, observed, layers, output)
+        # The size of o is a position in a random order, and the pixel there may be any pixel that
+        # is not in o. So the mean over these pixels estimates the term of that position, and d
+        # times it the sum over all positions.
+        unobserved = (1 - observed).sum(-1)
+        return x.shape[-1] / unobserved * self.masked_log_likelihood(x, observed, layers, output)
 
     def log_member(self, x: Tensor, member: int | Tensor) -> Tensor:
         """Return log p(x) by the order of that number, (batch,), nats, differentiable."""
+        # Pixels, and the rows of the parameters that belong to pixels, in this order.
         order = self.order(int(member))
         ordered = x[:, order]
         weight = self.p["weight0"][order]
@@ -120,14 +125,16 @@ class EoNADE(Ensemble, PixelByPixel):
 
         before = self.p["hidden0"].expand(len(x), -1)
         total = x.new_zeros(len(x))
-        # Hidden units of PIXELS steps at a time; terms.cumsum - terms sums the pixels before each.
+        # Each pixel has an input of its own to the first layer: what all pixels before it add. So
+        # ``sums`` is (batch, pixels, units), and only PIXELS pixels are computed at a time.
         for start in range(0, len(order), self.PIXELS):
             part = slice(start, start + self.PIXELS)
-            seen = ordered[:, part]
-            terms = seen.unsqueeze(-1) * weight[part] + mask[part]
+            pixels = ordered[:, part]
+            terms = pixels.unsqueeze(-1) * weight[part] + mask[part]
+            # cumsum counts a pixel itself, which it must not see.
             sums = before.unsqueeze(1) + terms.cumsum(1) - terms
             logits = (self._above(sums) * output[part]).sum(-1) + bias[part]
-            total = total + self._log_prob(seen, logits).sum(-1)
+            total = total + self._log_prob(pixels, logits).sum(-1)
             before = before + terms.sum(1)
 
         return total
@@ -139,14 +146,16 @@ class EoNADE(Ensemble, PixelByPixel):
     @torch.no_grad()
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
         """Draw samples by the first order: x (batch, d), pixel by pixel; there are no latents."""
+        # Column i of the noise is for the i-th pixel in the order.
         uniform = inside(noise["p0"])
         x = torch.empty_like(uniform)
         sums = self.p["hidden0"].expand(len(uniform), -1)
 
         for i, pixel in enumerate(self.order(0).tolist()):
             logit = self._above(sums) @ self.p["output"][pixel] + self.p["bias"][pixel]
-            on = torch.exp(self._log_prob(torch.ones_like(logit), logit))
-            bit = (uniform[:, i] < on).to(uniform.dtype)
+            # The squeezed probability that the pixel is 1.
+            p = torch.exp(self._log_prob(torch.ones_like(logit), logit))
+            bit = (uniform[:, i] < p).to(uniform.dtype)
             sums = sums + bit.unsqueeze(-1) * self.p["weight0"][pixel] + self.p["mask"][pixel]
             x[:, pixel] = bit
 
@@ -166,6 +175,8 @@ class EoNADE(Ensemble, PixelByPixel):
         """Return the log of the squeezed probability of every pixel, elementwise."""
         if not self.squeeze:
             return x * logits - F.softplus(logits)
+
+        # The probability of the value in x: of a zero it is sigmoid(-logit).
         p = torch.sigmoid((2 * x - 1) * logits)
         return torch.log((1 - self.squeeze) * p + self.squeeze / 2)
 
@@ -182,6 +193,8 @@ def observed(noise: Noise) -> Tensor:
     with the smallest numbers in an example's ``order`` are observed.
     """
     order = noise["order"]
-    number = (noise["position"] * order.shape[-1]).long().clamp(max=order.shape[-1] - 1)
-    first_hidden = order.sort(-1).values.gather(-1, number)
-    return (order < first_hidden).to(order.dtype)
+    # |o|, (batch, 1). The product may be rounded up to d.
+    size = (noise["position"] * order.shape[-1]).long().clamp(max=order.shape[-1] - 1)
+    # The smallest number of a pixel that is not observed.
+    threshold = order.sort(-1).values.gather(-1, size)
+    return (order < threshold).to(order.dtype)

@@ -98,6 +98,7 @@ class LDA(BoundedModel):
         return torch.cat([self._bound(part.double(), topics) for part in x.split(self.CHUNK)])
 
     def _bound(self, x: Tensor, topics: Tensor) -> Tensor:
+        """Return ``evidence_bound`` of a few documents, at once."""
         gamma = self.fitted(x, topics)
         return bound_given(x, gamma, topics, self.alpha)
 
@@ -111,15 +112,17 @@ class LDA(BoundedModel):
         Returns:
             gamma, (n, topics).
         """
+        # Equations 6 and 7 of Blei et al. in turn; ``shares`` has the sum over words of the former.
         gamma = x.new_ones(len(x), len(topics))
-        open_ = torch.arange(len(x), device=x.device)
+        unconverged = torch.arange(len(x), device=x.device)
         for _ in range(self.ITERATIONS):
-            before = gamma[open_]
-            after = self.alpha + shares(x[open_], before, topics)
-            gamma[open_] = after
+            before = gamma[unconverged]
+            after = self.alpha + shares(x[unconverged], before, topics)
+            gamma[unconverged] = after
+
             # Only the documents that have not converged are updated again.
-            open_ = open_[(after - before).abs().mean(-1) > self.TOLERANCE]
-            if not len(open_):
+            unconverged = unconverged[(after - before).abs().mean(-1) > self.TOLERANCE]
+            if not len(unconverged):
                 break
 
         return gamma
@@ -151,6 +154,8 @@ def shares(x: Tensor, gamma: Tensor, topics: Tensor) -> Tensor:
 
     The expectation is over the optimal q(z) given ``gamma``.
     """
+    # q(z = k) of a word w is weight_k topics_kw / sum_j weight_j topics_jw. The sum over the words
+    # of a document is a matrix product, so q(z) of each word is never in memory.
     weight = dirichlet.expected_log(gamma).exp()
     return weight * (_ratio(x, weight, topics) @ topics.mT)
 
@@ -166,12 +171,14 @@ def statistics(x: Tensor, gamma: Tensor, topics: Tensor) -> Tensor:
 
 def bound_given(x: Tensor, gamma: Tensor, topics: Tensor, alpha: float) -> Tensor:
     """Return the bound of each document, (n,), nats, at Dir(gamma) and the optimal q(z)."""
-    mixed = dirichlet.expected_log(gamma).exp() @ topics
+    # At the optimal q(z) the terms of a word with z are log sum_k exp(E[log theta_k]) topics_kw.
+    normaliser = dirichlet.expected_log(gamma).exp() @ topics
     # Words that do not occur add nothing, even if their probability is 0.
-    words = torch.where(x > 0, x * torch.log(mixed), 0.0)
+    words = torch.where(x > 0, x * torch.log(normaliser), 0.0)
     return words.sum(-1) - dirichlet.kl(gamma, alpha)
 
 
 def _ratio(x: Tensor, weight: Tensor, topics: Tensor) -> Tensor:
-    mixed = weight @ topics
-    return torch.where(x > 0, x / mixed, 0.0)
+    """Return counts over the normalisers of q(z), (n, V); 0 for words that do not occur."""
+    normaliser = weight @ topics
+    return torch.where(x > 0, x / normaliser, 0.0)

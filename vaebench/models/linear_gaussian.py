@@ -62,6 +62,7 @@ class LinearGaussian(SampledPosterior, Ancestral):
         return {f"p{i}": ("normal", (batch, n)) for i, n in enumerate(self.sizes)}
 
     def _posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean, (batch, n), and log t, (n,), of Q(z | x)."""
         mean = nn.functional.linear(x - self.mean, self.q["weight"], self.q["bias"])
         return mean, self.q["log_sd"]
 
@@ -112,9 +113,15 @@ class LinearGaussian(SampledPosterior, Ancestral):
             d, dtype=w.dtype, device=w.device
         )
 
+        # With cov = L L^T, the quadratic form is |L^-1 (x - b)|^2 and half the log-determinant is
+        # sum log L_ii.
         chol = torch.linalg.cholesky(cov)
-        r = torch.linalg.solve_triangular(chol, (x - self.p["bias"]).T, upper=False)
-        return -0.5 * (r * r).sum(0) - chol.diagonal().log().sum() - 0.5 * d * math.log(2 * math.pi)
+        whitened = torch.linalg.solve_triangular(chol, (x - self.p["bias"]).T, upper=False)
+        return (
+            -0.5 * (whitened * whitened).sum(0)
+            - chol.diagonal().log().sum()
+            - 0.5 * d * math.log(2 * math.pi)
+        )
 
     def elbo(self, x: Tensor) -> Tensor:
         """Return the exact E_Q[log p(x, z) - log Q(z | x)], (batch,), nats.
@@ -126,11 +133,13 @@ class LinearGaussian(SampledPosterior, Ancestral):
         log_s = self.p["log_sd"]
         d = self.sizes[0]
 
+        # E_Q |x - W z - b|^2 = |x - W E[z] - b|^2 + tr(W diag(t^2) W^T).
         t2 = torch.exp(2 * log_t)
         misfit = (x - nn.functional.linear(mean, w, self.p["bias"])).square().sum(-1) + (
             w.square() * t2
         ).sum()
 
-        data = -0.5 * misfit * torch.exp(-2 * log_s) - d * log_s - 0.5 * d * math.log(2 * math.pi)
+        # The expected log p(x | z), minus the KL to N(0, I).
+        log_p = -0.5 * misfit * torch.exp(-2 * log_s) - d * log_s - 0.5 * d * math.log(2 * math.pi)
         kl = 0.5 * (mean.square() + t2 - 1 - 2 * log_t).sum(-1)
-        return data - kl
+        return log_p - kl

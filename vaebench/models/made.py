@@ -80,12 +80,14 @@ class MADE(Ensemble, PixelByPixel):
         if direct:
             self.p["direct"] = torch.zeros(d, d)
 
-        drawn = [mask_degrees(d, units, layers, mask_seed, member) for member in range(masks)]
+        # (masks, d) and (masks, layers, units). The settings decide them, so a checkpoint need not
+        # hold them.
+        by_member = [mask_degrees(d, units, layers, mask_seed, member) for member in range(masks)]
         self.register_buffer(
-            "positions", torch.stack([positions for positions, _ in drawn]), persistent=False
+            "positions", torch.stack([positions for positions, _ in by_member]), persistent=False
         )
         self.register_buffer(
-            "degrees", torch.stack([degrees for _, degrees in drawn]), persistent=False
+            "degrees", torch.stack([degrees for _, degrees in by_member]), persistent=False
         )
 
     def logits(self, x: Tensor, member: int | Tensor) -> Tensor:
@@ -93,20 +95,22 @@ class MADE(Ensemble, PixelByPixel):
 
         ``x`` is (batch, d).
         """
+        # The member may be a tensor, which a step must not turn into a Python number.
         number = torch.as_tensor(member, device=x.device).reshape(1)
         positions = self.positions.index_select(0, number)[0]
         degrees = self.degrees.index_select(0, number)[0]
 
-        # A unit sees what has a degree no larger than its own; a pixel, what has a smaller one.
+        # A hidden unit sees inputs whose degree is at most its own. An output sees units whose
+        # degree is below the pixel's position, so no path leads from a pixel to itself.
         hidden = x
-        before = positions
+        input_degrees = positions
         for layer in range(self.layers):
-            weight = self.p[f"weight{layer}"] * (degrees[layer].unsqueeze(-1) >= before)
+            weight = self.p[f"weight{layer}"] * (degrees[layer].unsqueeze(-1) >= input_degrees)
             hidden = torch.relu(F.linear(hidden, weight, self.p[f"hidden{layer}"]))
-            before = degrees[layer]
+            input_degrees = degrees[layer]
 
         logits = F.linear(
-            hidden, self.p["output"] * (positions.unsqueeze(-1) > before), self.p["bias"]
+            hidden, self.p["output"] * (positions.unsqueeze(-1) > input_degrees), self.p["bias"]
         )
         if "direct" in self.p:
             logits = logits + F.linear(x, self.p["direct"] * (positions.unsqueeze(-1) > positions))
@@ -123,6 +127,7 @@ class MADE(Ensemble, PixelByPixel):
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
         """Draw samples by the first mask: x (batch, d), pixel by pixel; there are no latents."""
         uniform = inside(noise["p0"])
+        # Pixels that are not drawn yet are 0; the logit of an earlier pixel does not see them.
         x = torch.zeros_like(uniform)
         for pixel in self.positions[0].argsort().tolist():
             means = torch.sigmoid(self.logits(x, 0)[:, pixel])
@@ -139,11 +144,15 @@ def mask_degrees(d: int, units: int, layers: int, seed: int, member: int) -> tup
     Returns:
         Positions of the pixels, (d,), and degrees of the hidden units, (layers, units), all from 1.
     """
-    draw = np.random.RandomState(seeds.derive(seed, "pixel_order", member) % 2**32)
-    positions = draw.permutation(d) + 1
+    generator = np.random.RandomState(seeds.derive(seed, "pixel_order", member) % 2**32)
+    positions = generator.permutation(d) + 1
+
+    # Degrees go up to d - 1, since the last pixel is seen by none. They begin at the least degree
+    # of the layer before, so that every unit sees something.
     degrees = np.empty((layers, units), np.int64)
     least = 1
     for layer in range(layers):
-        degrees[layer] = draw.randint(least, max(d, least + 1), units)
+        degrees[layer] = generator.randint(least, max(d, least + 1), units)
         least = int(degrees[layer].min())
+
     return torch.from_numpy(positions.astype(np.int64)), torch.from_numpy(degrees)

@@ -108,7 +108,9 @@ class NADE(ExactModel, PixelByPixel):
     @torch.no_grad()
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
         """Draw samples x (batch, d), pixel by pixel; there are no latents."""
+        # Column i of the noise is for the i-th pixel in the model's order.
         uniform = inside(noise["p0"])
+        # Input of the hidden units, (batch, units): each bit that is drawn adds its row of W.
         sums = self.p["hidden"].expand(len(uniform), -1)
         x = torch.empty_like(uniform)
 
@@ -128,5 +130,6 @@ def pixel_order(d: int, order: str, seed: int = 0) -> Tensor:
     """
     if order == "raster":
         return torch.arange(d)
-    drawn = np.random.RandomState(seeds.derive(seed, "pixel_order") % 2**32).permutation(d)
-    return torch.from_numpy(drawn.astype(np.int64))
+
+    pixels = np.random.RandomState(seeds.derive(seed, "pixel_order") % 2**32).permutation(d)
+    return torch.from_numpy(pixels.astype(np.int64))

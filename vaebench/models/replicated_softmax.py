@@ -92,14 +92,16 @@ class ReplicatedSoftmax(EnergyModel):
 
         A step draws the hidden bits given the words, then as many words given these bits.
         """
+        # Every document keeps its length, since each length has a distribution of its own.
         length = x.sum(-1)
         place = torch.arange(int(length.max()) if len(x) else 0, device=x.device)
 
-        for uniform, words in zip(noise["hidden"], noise["words"], strict=True):
-            h = (uniform < torch.sigmoid(self.hidden_logits(x))).to(x.dtype)
-            # Two uniforms are the seed of the uniforms of all words of a document.
-            each = shuffles.uniforms(shuffles.seeds_of(words).unsqueeze(-1), place)
-            x = multinomial.sample(self.word_logits(h), each, length)
+        for hidden_noise, word_noise in zip(noise["hidden"], noise["words"], strict=True):
+            h = (hidden_noise < torch.sigmoid(self.hidden_logits(x))).to(x.dtype)
+            # Two uniforms are the seed of the uniforms of all words of a document,
+            # (batch, longest document).
+            uniforms = shuffles.uniforms(shuffles.seeds_of(word_noise).unsqueeze(-1), place)
+            x = multinomial.sample(self.word_logits(h), uniforms, length)
         return x
 
 
