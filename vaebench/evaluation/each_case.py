@@ -24,28 +24,29 @@ def each_case(model: Model, x: Tensor, settings: EvalSettings, seed: int) -> dic
         seed: Seed of the run.
 
     Returns:
-        Name -> (n,) float64; nats, positive as in results. A model with latents has ``bound`` and
-        ``kl``. If its posterior can be sampled at once and ``eval.iw_samples`` is set, it has
-        ``iw_nll`` and ``ess`` (between 1 and the number of samples). A model with a known
-        likelihood has ``nll``.
+        Name -> (n,) float64; in nats, with the sign that results have: NLL and bound are positive.
+        A model with latents has ``bound`` and ``kl``. If its posterior is sampled directly and
+        ``eval.iw_samples`` is set, it has ``iw_nll`` and ``ess`` (between 1 and the number of
+        samples). A model with a known likelihood has ``nll``.
 
     Raises:
         UserError: If the model has none of these.
     """
     job = Job(model, x, settings, seed)
-    found: dict[str, Tensor] = {}
+    by_name: dict[str, Tensor] = {}
     if exact_nll.METRIC.applies(job):
-        found["nll"] = -exact_nll.METRIC.collect(job)
+        by_name["nll"] = -exact_nll.METRIC.collect(job)
 
+    # Both take their samples from one stream, as an evaluation does, so that they see the same.
     bounds = bound.METRIC.collect(job) if bound.METRIC.applies(job) else None
     weights = importance.METRIC.collect(job) if importance.METRIC.applies(job) else None
     job.fill([sums for sums in (bounds, weights) if sums is not None])
 
     if bounds is not None:
-        found |= {"bound": bounds.each(), "kl": bounds.each_kl()}
+        by_name |= {"bound": bounds.each(), "kl": bounds.each_kl()}
     if weights is not None:
-        found |= {"iw_nll": weights.each(), "ess": weights.each_ess()}
-    if not found:
+        by_name |= {"iw_nll": weights.each(), "ess": weights.each_ess()}
+    if not by_name:
         raise UserError(f"{model.called} has no bound and no likelihood that is known of each case")
 
-    return {name: v.double().cpu().numpy() for name, v in found.items()}
+    return {name: v.double().cpu().numpy() for name, v in by_name.items()}

@@ -62,27 +62,31 @@ def evaluate(
         model: The trained model.
         x: The examples.
         config: The configuration of a cell. Its ``eval`` group says how many samples are drawn. If
-            it has ``repeats``, the evaluation is done so many times with other samples, and each
-            measure keeps all its values.
+            it has ``repeats``, the evaluation is repeated that many times with other samples, and
+            each measure keeps all its values.
         data_hash: Hash of the data, for the protocol.
         seed: Seed of the run.
         chunk: Samples per pass, for speed only.
     """
     settings = EvalSettings.of(config["eval"])
     seeds = repeat_seeds(seed, settings.repeats)
-    each = Box(found=[])
-    for number in steps("evaluations", len(seeds), each):
-        measures = _measured(Job(model, x, settings, seeds[number]), chunk)
-        each.found = [*each.found, [m.to_dict() for m in measures]]
-    found = together([[Measure(**m) for m in measures] for measures in each.found])
 
-    more = {flags.DENSITY: True} if has_density(config) else {}
-    of_words = {flags.UNKNOWN: _unknown(x)} if model.facts.reads_documents else {}
-    out = []
-    for m in found:
-        extra = {**m.extra, **more, **(of_words if METRICS[m.name].likelihood else {})}
-        out.append(_signed(replace(m, extra=extra), len(x), config, data_hash))
-    return out
+    # One list of measures for each repeat, as plain values: they are written to a file if the
+    # evaluation is stopped.
+    repeats = Box(found=[])
+    for number in steps("evaluations", len(seeds), repeats):
+        measures = _measured(Job(model, x, settings, seeds[number]), chunk)
+        repeats.found = [*repeats.found, [m.to_dict() for m in measures]]
+    merged = together([[Measure(**m) for m in measures] for measures in repeats.found])
+
+    # Facts by which ``results.flags`` judges the numbers.
+    density = {flags.DENSITY: True} if has_density(config) else {}
+    unknown_words = {flags.UNKNOWN: _unknown(x)} if model.facts.reads_documents else {}
+    signed = []
+    for m in merged:
+        extra = {**m.extra, **density, **(unknown_words if METRICS[m.name].likelihood else {})}
+        signed.append(_signed(replace(m, extra=extra), len(x), config, data_hash))
+    return signed
 
 
 def _unknown(x: Tensor) -> float:
@@ -104,14 +108,16 @@ def _signed(measure: Measure, cases: int, config: dict[str, Any], data_hash: str
 
 
 def _measured(job: Job, chunk: int | None) -> list[Measure]:
+    """Return the measures of one evaluation, in the registry's order, not signed yet."""
+    # A file may take several measures, and several files one: each file once, in order.
     files = dict.fromkeys(file for metric in METRICS.values() for file in metric.files)
     metrics: list[Metric[Any]] = [
         import_module(f"vaebench.metrics.{file}").METRIC for file in files
     ]
 
-    # What a metric collects is either complete, or sums that the stream fills.
-    gathered = [(metric, metric.collect(job)) for metric in metrics if metric.applies(job)]
-    streamed = [sums for _, sums in gathered if isinstance(sums, Sums)]
+    # What a metric collects is either complete, or sums that the stream of posterior samples fills.
+    collected = [(metric, metric.collect(job)) for metric in metrics if metric.applies(job)]
+    streamed = [sums for _, sums in collected if isinstance(sums, Sums)]
     job.fill(streamed, chunk)
 
-    return [m for metric, sums in gathered for m in metric.measures(job, sums)]
+    return [m for metric, sums in collected for m in metric.measures(job, sums)]

@@ -45,7 +45,7 @@ def other_data(
     _refuse_unlike(trained_on, splits)
 
     name = f"{trained_on.name}@{trained_on.hash[:8]}"
-    # ``cases`` limits the training examples, and did so for the model's own data alone.
+    # ``cases`` limited the training examples of the model's own data; other data are whole.
     train = {**config["train"], "cases": None}
     return Examined(
         splits, {**config, "data": dict(settings), "train": train, TRAINED_ON: name}, own=False
@@ -62,6 +62,7 @@ def check_kind(own: Mapping[str, Any], other: Mapping[str, Any]) -> None:
     Raises:
         UserError: If their kinds or shapes differ.
     """
+    # A data set that is not registered must be read first: then ``other_data`` refuses it.
     classes = [DATA.get(settings["name"]) for settings in (own, other)]
     if all(classes):
         _refuse_kind(
@@ -84,18 +85,22 @@ class _Known(Protocol):
 
 
 def _refuse_kind(own: _Known, other: _Known) -> None:
-    asked = f"data={other.name}"
+    """Refuse other data whose kind or shape differs from that of the model's own data."""
+    setting = f"data={other.name}"
     if own.kind.seen is not other.kind.seen:
-        found, wanted = (
+        refused, allowed = (
             "documents" if d.kind is Kind.TOKENS else str(d.kind.seen) for d in (other, own)
         )
-        raise UserError(f"{asked}: {found} for examples; allowed: {wanted}, as in {own.name}")
+        raise UserError(f"{setting}: {refused} for examples; allowed: {allowed}, as in {own.name}")
+
+    # The width of token numbers is that of the longest document, which a model does not depend on.
     if own.kind is not Kind.TOKENS and own.shape and other.shape and own.shape != other.shape:
-        found, wanted = (" x ".join(map(str, d.shape)) for d in (other, own))
-        raise UserError(f"{asked}: examples of {found}; allowed: {wanted}, as in {own.name}")
+        refused, allowed = (" x ".join(map(str, d.shape)) for d in (other, own))
+        raise UserError(f"{setting}: examples of {refused}; allowed: {allowed}, as in {own.name}")
 
 
 def _refuse_unlike(own: Splits, other: Splits) -> None:
+    """Refuse other data that the model cannot read, once both are loaded."""
     _refuse_kind(own, other)
     if own.vocabulary != other.vocabulary:
         raise UserError(

@@ -31,6 +31,7 @@ def write(path: Path, trained: Trained, folder: Path) -> None:
     Raises:
         UserError: If the file cannot be written.
     """
+    # Plain types only, so that ``torch.load`` reads the file with ``weights_only``.
     model = trained.model
     splits = trained.splits
     content = {

@@ -37,14 +37,17 @@ def makes(config: Mapping[str, Any]) -> Literal["images", "documents"] | None:
 def check_moved(config: Mapping[str, Any], latents: int) -> None:
     """Refuse to move ``latents`` latents one by one if the model does not allow it.
 
-    Raises UserError if its latents are not Gaussian, or if there are fewer.
+    Raises UserError if the model's latents are not Gaussian, or if it has fewer.
     """
     name = config["model"]["name"]
     if FAMILIES[name].latent != "gaussian":
         raise UserError(f"model={name} has no Gaussian latents of images")
-    there = config["model"].get("latents") or next(iter(config["model"].get("dims") or ()), None)
-    if there is not None and latents > there:
-        raise UserError(f"{latents} latents to move: the model has {there}")
+    # A model with several layers is refused once it is built, so the first of ``dims`` is enough.
+    available = config["model"].get("latents") or next(
+        iter(config["model"].get("dims") or ()), None
+    )
+    if available is not None and latents > available:
+        raise UserError(f"{latents} latents to move: the model has {available}")
 
 
 def check_cases(config: Mapping[str, Any], around: int | None, test: int | None) -> None:
@@ -58,13 +61,14 @@ def check_cases(config: Mapping[str, Any], around: int | None, test: int | None)
     Raises:
         UserError: If there are fewer; it says how many there are.
     """
-    there = _test_cases(config)
-    if there is None:
+    available = _test_cases(config)
+    if available is None:
         return
-    if around is not None and around >= there:
-        raise UserError(f"image {around}: allowed: a whole number from 0 to {there - 1}")
+
+    if around is not None and around >= available:
+        raise UserError(f"image {around}: allowed: a whole number from 0 to {available - 1}")
     if test is not None:
-        whole(1, there).check("--test", test, f"--test {test}")
+        whole(1, available).check("--test", test, f"--test {test}")
 
 
 def _test_cases(config: Mapping[str, Any]) -> int | None:
@@ -75,6 +79,8 @@ def _test_cases(config: Mapping[str, Any]) -> int | None:
     cls = DATA.get(config["data"]["name"])
     if cls is None:
         return None
+
+    # Settings that the data set refuses are refused when it is loaded, with the reason.
     with contextlib.suppress(UserError):
         return cls.of(config["data"]).sizes.get("test")
     return None

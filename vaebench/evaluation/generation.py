@@ -1,7 +1,7 @@
 """What a trained model makes: examples from its prior, and reconstructions.
 
-A reconstruction is drawn from what the posterior keeps of an example. Images are bits (n, d);
-documents are ``Document``s. All randomness comes from a seed.
+A reconstruction is drawn from p(x | z), with z from the posterior of an example. Images are bits
+(n, d); documents are ``Document``s. All randomness comes from a seed.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from vaebench.rng import noise
 from vaebench.settings import options
 
 SWEEPS = 10_000
-"""Gibbs sweeps that a Boltzmann machine makes from random bits before its state counts as a sample
-of it."""
+"""Gibbs sweeps of a Boltzmann machine, from random bits, after which its state counts as a
+sample."""
 
 BLOCK = 100
 """Sweeps whose noise is drawn at once."""
@@ -73,20 +73,23 @@ class Decoding:
 
         A model without codes (``z`` None) gives ``rows`` documents.
         """
+        # Without codes and noise all documents are the same.
         if z is None and self.how != "sample":
             return self._some(model, None, None) * rows
 
-        found: list[Document] = []
+        documents: list[Document] = []
         for number, part in enumerate(torch.arange(rows).split(TOGETHER)):
+            # Each part has noise of its own, by its number.
             u = (
                 _noise((len(part), self.longest), seed, "made_case", model, number)
                 if self.how == "sample"
                 else None
             )
-            found += self._some(model, None if z is None else z[part], u)
-        return found
+            documents += self._some(model, None if z is None else z[part], u)
+        return documents
 
     def _some(self, model: Model, z: Tensor | None, u: Tensor | None) -> list[Document]:
+        """Decode a few codes (rows, n), by the noise (rows, longest) if documents are sampled."""
         if not isinstance(model, TextModel):
             raise UserError(f"{model.called} writes no documents")
         if u is not None:
@@ -125,6 +128,7 @@ def codes(model: Model, x: Tensor, seed: int, mean: bool) -> Tensor:
     if not (model.facts.reads_documents and isinstance(model, GaussianPosterior)):
         raise UserError(f"{model.called} has no codes of documents")
 
+    # One posterior for all documents, so that a code does not depend on how they were split.
     parts = [model.posterior(part) for part in x.split(whole_batches(model, TOGETHER))]
     q = Gaussian(
         torch.cat([part.mean for part in parts]), torch.cat([part.log_var for part in parts])
@@ -151,9 +155,9 @@ def paths(z: Tensor, points: int) -> Tensor:
 
 
 def has_means(model: Model) -> TypeGuard[GaussianPosterior | DLGM]:
-    """Whether the codes are one layer of Gaussian latents.
+    """Whether codes are one layer of Gaussian latents with a posterior mean known without samples.
 
-    Their posterior mean must be known without samples.
+    So a DLGM has means if it has one layer of latents.
     """
     return isinstance(model, GaussianPosterior) or (
         isinstance(model, DLGM) and len(model.sizes) == 2
@@ -186,9 +190,10 @@ def drawn_images(model: Model, number: int, seed: int) -> Tensor:
     if not (isinstance(model, BoltzmannPrior) and isinstance(model, BinaryVisibles)):
         raise UserError(f"{model.called} makes no images of zeros and ones")
 
-    machine = model.prior()
-    z1 = _noise((1, number, len(machine.b1)), seed, "made_start", model).round()
-    z = _settled(machine, z1, seed)
+    # One chain for each image, from random bits: rounding a uniform is the toss of a fair coin.
+    rbm = model.prior()
+    z1 = _noise((1, number, len(rbm.b1)), seed, "made_start", model).round()
+    z = _settled(rbm, z1, seed)
     return model.sample_visible(z, _noise((1, number, model.sizes[0]), seed, "made_case", model))[0]
 
 
@@ -209,10 +214,9 @@ def images_again(model: Model, x: Tensor, seed: int, mean: bool = False) -> Tens
             )
         z = [posterior_means(model, x).unsqueeze(0)]
     elif isinstance(model, BoltzmannPosterior):
-        machine = model.posterior(x)
-        z = _settled(
-            machine, _noise((1, *machine.b1.shape), seed, "made_start", model).round(), seed
-        )
+        # One chain for each image, in the Boltzmann machine that is its posterior.
+        rbm = model.posterior(x)
+        z = _settled(rbm, _noise((1, *rbm.b1.shape), seed, "made_start", model).round(), seed)
     elif not isinstance(model, SampledPosterior):
         raise UserError(f"{model.called} has no posterior to draw codes from")
     else:
@@ -229,23 +233,29 @@ IMPUTED = (1, 2, 3, 5, 10, 15)
 
 
 def imputed_images(model: Model, x: Tensor, hidden: Tensor, seed: int) -> Tensor:
-    """Return the examples ``x`` (n, d), what is left of them, and what a chain fills in.
+    """Return for each example of ``x`` (n, d): itself, what is left of it, what a chain fills in.
 
-    The last are the chain's states after ``IMPUTED`` steps. The result has the shape
-    (n, 2 + len(IMPUTED), d). In its second image missing pixels, those in ``hidden`` (n, d), are
-    0.5. Raises UserError for a model without codes of images of zeros and ones.
+    Returns:
+        Images (n, 2 + len(IMPUTED), d). In the second the missing pixels, those in ``hidden``
+        (n, d), are 0.5. The others are the chain's states after the ``IMPUTED`` steps.
+
+    Raises:
+        UserError: For a model without codes of images of zeros and ones.
     """
     if not imputation.decodes(model):
         raise UserError(f"{model.called} has no codes of images of zeros and ones")
-    walk = list(imputation.states(model, x, hidden, IMPUTED[-1], seed))
-    return torch.stack([x, torch.where(hidden, 0.5, x), *(walk[step] for step in IMPUTED)], 1)
+
+    # State 0 is that before the first step.
+    states = list(imputation.states(model, x, hidden, IMPUTED[-1], seed))
+    return torch.stack([x, torch.where(hidden, 0.5, x), *(states[step] for step in IMPUTED)], 1)
 
 
-def _settled(machine: RBM, z1: Tensor, seed: int) -> list[Tensor]:
-    """Return both sides [z1, z2] of the machine after SWEEPS sweeps from ``z1`` (1, n, n1)."""
-    n2 = machine.b2.shape[-1]
+def _settled(rbm: RBM, z1: Tensor, seed: int) -> list[Tensor]:
+    """Return both sides [z1, z2] after SWEEPS Gibbs sweeps of ``rbm`` from ``z1`` (1, n, n1)."""
+    n2 = rbm.b2.shape[-1]
     z2 = z1
 
+    # The noise of all sweeps at once would take too much memory.
     for block in range(-(-SWEEPS // BLOCK)):
         sweeps = min(BLOCK, SWEEPS - block * BLOCK)
         shapes = {
@@ -253,7 +263,8 @@ def _settled(machine: RBM, z1: Tensor, seed: int) -> list[Tensor]:
             "u1": ("uniform", (sweeps, *z1.shape)),
         }
         u = noise.fixed(shapes, seed, "made_chain", block)
-        z1, z2 = machine.gibbs(z1, u["u2"], u["u1"])
+        z1, z2 = rbm.gibbs(z1, u["u2"], u["u1"])
+
     return [z1, z2]
 
 
@@ -265,6 +276,7 @@ def _noise(
     *index: int,
     kind: str = "uniform",
 ) -> Tensor:
+    """Return noise of this shape, a function of seed, purpose and index, for the model's device."""
     return noise.fixed(
         {"u": (kind, tuple(shape))}, seed, purpose, *index, device=model.mean.device
     )["u"]

@@ -32,7 +32,7 @@ def lines_of(stream: Iterable[bytes]) -> list[str]:
 
     Raises UserError if there is no line, an empty line, or a line of other bytes.
     """
-    found = []
+    lines = []
     for number, raw in enumerate(stream, start=1):
         try:
             line = raw.decode("utf-8").strip()
@@ -42,11 +42,11 @@ def lines_of(stream: Iterable[bytes]) -> list[str]:
             ) from None
         if not line:
             raise UserError(f"input: line {number} is empty; expected one case a line")
-        found.append(line)
+        lines.append(line)
 
-    if not found:
+    if not lines:
         raise UserError("input: nothing to read; expected one case a line on standard input")
-    return found
+    return lines
 
 
 def read_documents(lines: list[str], trained: Trained) -> Tensor:
@@ -61,17 +61,18 @@ def read_documents(lines: list[str], trained: Trained) -> Tensor:
 
 def read_images(lines: list[str], trained: Trained) -> Tensor:
     """Return images (n, d) of zeros and ones. Raises UserError for a line of anything else."""
-    wanted = trained.model.sizes[0]
+    pixels = trained.model.sizes[0]
     for number, line in enumerate(lines, start=1):
-        odd = next((i for i, c in enumerate(line) if c not in "01"), None)
-        if len(line) != wanted or odd is not None:
-            found = (
+        # Place of the first character that is no pixel.
+        wrong = next((i for i, c in enumerate(line) if c not in "01"), None)
+        if len(line) != pixels or wrong is not None:
+            problem = (
                 f"{len(line)} characters"
-                if odd is None
-                else f"{line[odd]!r} at character {odd + 1}"
+                if wrong is None
+                else f"{line[wrong]!r} at character {wrong + 1}"
             )
             raise UserError(
-                f"input: line {number}: expected {wanted} characters 0 or 1, found {found}"
+                f"input: line {number}: expected {pixels} characters 0 or 1, found {problem}"
             )
     return torch.tensor([[float(c) for c in line] for line in lines])
 
@@ -87,7 +88,7 @@ def written_documents(found: Iterable[Document], splits: Splits, of: Tensor | No
     """
     texts = [text_of(document.words, splits.vocabulary) for document in found]
     if of is not None:
-        before = [text_of(row, splits.vocabulary) for row in of.tolist()]
-        texts = [f"{original}\t{text}" for original, text in zip(before, texts, strict=True)]
+        originals = [text_of(row, splits.vocabulary) for row in of.tolist()]
+        texts = [f"{original}\t{text}" for original, text in zip(originals, texts, strict=True)]
 
     return "".join(f"{text}\n" for text in texts)

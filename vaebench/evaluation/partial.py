@@ -38,16 +38,17 @@ class Partial:
         If no file fits, there are no loops.
         """
         try:
-            found = checkpoint.read(self.path)
-            if found.meta["signature"] != self.signature:
+            stored = checkpoint.read(self.path)
+            if stored.meta["signature"] != self.signature:
                 return [], 0.0
 
-            tensors = found.state
+            tensors = stored.state
             loops = [
-                Kept(v["path"], v["at"], v["total"], _unpacked(v["state"], tensors))
-                for v in found.meta["loops"]
+                Kept(entry["path"], entry["at"], entry["total"], _unpacked(entry["state"], tensors))
+                for entry in stored.meta["loops"]
             ]
-            return loops, float(found.meta["seconds"])
+            return loops, float(stored.meta["seconds"])
+        # Whatever is wrong with the file, the evaluation can begin anew.
         except (UserError, KeyError, TypeError, ValueError, OSError):
             return [], 0.0
 
@@ -56,12 +57,14 @@ class Partial:
         tensors: dict[str, Tensor] = {}
         entries: list[dict[str, Any]] = []
         for loop in loops:
-            own: dict[str, Tensor] = {}
-            state = _packed(loop.state, own, f"{len(entries)}.")
-            if sum(v.numel() * v.element_size() for v in own.values()) > MAX_BYTES:
+            # The number of the entry makes the names of its tensors unique.
+            loop_tensors: dict[str, Tensor] = {}
+            state = _packed(loop.state, loop_tensors, f"{len(entries)}.")
+            if sum(v.numel() * v.element_size() for v in loop_tensors.values()) > MAX_BYTES:
                 continue
+
             entries.append({"path": loop.path, "at": loop.at, "total": loop.total, "state": state})
-            tensors |= own
+            tensors |= loop_tensors
 
         meta = {"signature": self.signature, "seconds": seconds, "loops": entries}
         checkpoint.write(self.path, Checkpoint({}, tensors, meta=meta))
@@ -77,7 +80,9 @@ class Partial:
 def _packed(value: Any, tensors: dict[str, Tensor], prefix: str) -> Any:
     """Return ``value`` as JSON that keeps the types.
 
-    Its tensors are put into ``tensors``, with names that begin with ``prefix``.
+    A value of a type that JSON lacks becomes an object of one key, the type. A dict becomes pairs
+    under the key ``dict``, so that no dict of the state can be taken for such an object. Tensors
+    are put into ``tensors``, with names that begin with ``prefix``.
     """
 
     def inner(v: Any) -> Any:
@@ -103,6 +108,7 @@ def _packed(value: Any, tensors: dict[str, Tensor], prefix: str) -> Any:
 
 
 def _unpacked(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """Return what ``_packed`` was given, each tensor on its old device."""
     if isinstance(value, list):
         return [_unpacked(v, tensors) for v in value]
     if not isinstance(value, dict):

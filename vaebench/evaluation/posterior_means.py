@@ -43,30 +43,40 @@ def write_means(
     damaged snapshot.
     """
     split = EvalSettings.of(config["eval"]).means
-    kept = snapshots.listed(folder)
-    if not kept or not scalar(model):
+    listed = snapshots.listed(folder)
+    if not listed or not scalar(model):
         return
 
-    wanted = [(split, s.update, s.kind) for s in kept] + [(split, update, SELECTED)]
-    if _held(folder / run_files.MEANS) == wanted:
+    # (split, update, kind) of all parameters whose means the file shall hold, in its order: every
+    # snapshot, then the evaluated model.
+    points = [(split, s.update, s.kind) for s in listed] + [(split, update, SELECTED)]
+    if _held(folder / run_files.MEANS) == points:
         return
 
     device = model.mean.device
     places = examples.every_nth(np.arange(len(getattr(splits, split))), POINTS)
-    cases = places.tolist()
+    place_numbers = places.tolist()
     x = torch.from_numpy(examples.fixed(splits, split, places)).to(device)
 
     lines = Box(found=[])
-    other = copy.deepcopy(model)  # takes the parameters of one snapshot after the other
-    for number in steps("posterior means", len(wanted), lines):
-        one = model
-        if number < len(kept):
-            one = other
-            put(one, _snapshot(kept[number].path))
+    of_snapshot = copy.deepcopy(model)  # takes the parameters of one snapshot after the other
+    for number in steps("posterior means", len(points), lines):
+        measured = model
+        if number < len(listed):
+            measured = of_snapshot
+            put(measured, _snapshot(listed[number].path))
+
+        # The model's mean, then the encoder's, of each example.
         means = zip(
-            cases, posterior_mean(one, x).tolist(), encoder_mean(one, x).tolist(), strict=True
+            place_numbers,
+            posterior_mean(measured, x).tolist(),
+            encoder_mean(measured, x).tolist(),
+            strict=True,
         )
-        lines.found += [(*wanted[number], case, f"{a:.6f}", f"{b:.6f}") for case, a, b in means]
+        lines.found += [
+            (*points[number], place, f"{of_model:.6f}", f"{of_encoder:.6f}")
+            for place, of_model, of_encoder in means
+        ]
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -87,6 +97,7 @@ def _held(path: Path) -> list[tuple[str, int, str]]:
 
 
 def _snapshot(path: Path) -> Checkpoint:
+    """Read a snapshot. Raises UserError, which says what to do, for a damaged one."""
     try:
         return checkpoint.read(path)
     except UserError:

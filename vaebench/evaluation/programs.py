@@ -44,14 +44,15 @@ def programs_of(model: Model, x: Tensor) -> dict[str, Program]:
     Raises:
         UserError: If the model has no programs.
     """
+    # Token numbers stay whole numbers.
     example = x if model.facts.reads_documents else x.to(model.mean.dtype)
-    found = model.programs(example)
-    if not found:
+    programs = model.programs(example)
+    if not programs:
         raise UserError(
             f"{model.called} has no programs that run without vaebench, for a Boltzmann "
             "machine takes chains; allowed: its parameters alone (--only parameters)"
         )
-    return found
+    return programs
 
 
 def examples(trained: Trained) -> Tensor:
@@ -62,8 +63,11 @@ def examples(trained: Trained) -> Tensor:
 def exported(model: Model, program: Program) -> torch.export.ExportedProgram:
     """Export the program for batches of any size."""
     inputs = tuple(v.contiguous() for v in program.inputs.values())
+    # Axis 0 of every input is the batch, of the same unknown size. There is one tuple in the other,
+    # since ``Call.forward`` takes all inputs as ``*inputs``.
     batch = torch.export.Dim("batch", min=1)
     shapes = (tuple({0: batch} for _ in inputs),)
+    # Kernels of vaebench do not exist where the program runs.
     with kernels.use(False):
         return torch.export.export(Call(model, program.call), inputs, dynamic_shapes=shapes)
 
@@ -76,9 +80,9 @@ def write(model: Model, x: Tensor, folder: Path) -> dict[str, Path]:
     Raises:
         UserError: If the model has no programs, or a file cannot be written.
     """
-    found = programs_of(model, x)
+    programs = programs_of(model, x)
     written: dict[str, Path] = {}
-    for name, program in found.items():
+    for name, program in programs.items():
         buffer = io.BytesIO()
         torch.export.save(exported(model, program), buffer)
         path = folder / f"{name}{SUFFIX}"

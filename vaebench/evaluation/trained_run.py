@@ -59,21 +59,26 @@ def load(folder: Path) -> Trained:
     """
     note, number = read_note(folder)
     config = note["config"]
-    known = note["data_hash"]
+    trained_on = note["data_hash"]
+    # A run's name is made of its settings, so a folder that was renamed or edited does not fit.
     if run_key(config) != folder.resolve().parent.name:
         raise UserError(f"{folder}: its settings do not fit its name; was it moved, or changed?")
 
-    seed = progress_of(folder, number)
-    if not seed.update:
+    state = progress_of(folder, number)
+    if not state.update:
         raise UserError(f"{folder}: nothing is trained there yet")
 
     splits = data.load(config["data"])
-    if splits.hash != known:
-        raise UserError(f"{folder}: trained on other data ({known[:8]}, now {splits.hash[:8]})")
+    if splits.hash != trained_on:
+        raise UserError(
+            f"{folder}: trained on other data ({trained_on[:8]}, now {splits.hash[:8]})"
+        )
 
     try:
-        found = evaluated_checkpoint(seed, config["train"]["select"])
+        evaluated = evaluated_checkpoint(state, config["train"]["select"])
     except UserError:
+        # A process that trains the run writes two checkpoints, one after the other. Between the two
+        # they do not fit together.
         holder = holder_now(folder)
         if holder is None:
             raise
@@ -82,5 +87,6 @@ def load(folder: Path) -> Trained:
             "yet; try again later"
         ) from None
 
-    model = load_model(config, splits.info, found).requires_grad_(False)
-    return Trained(model, splits, config, int(found.meta.get("update", seed.update)))
+    # The best checkpoint names its update; one that does not is the last.
+    model = load_model(config, splits.info, evaluated).requires_grad_(False)
+    return Trained(model, splits, config, int(evaluated.meta.get("update", state.update)))

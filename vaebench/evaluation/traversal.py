@@ -1,8 +1,8 @@
 """What single latents of a trained model stand for.
 
-The images' codes differ in one latent alone, or in two. If a model knows the means of pixels, these
-can be shown. Else all images of a picture are drawn with the same noise, so that they differ by
-their codes alone.
+The codes of the images differ in one latent alone, or in two. If a model knows the means of pixels,
+these can be shown. Else all images of a picture are drawn with the same noise, so that only their
+codes make them differ.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ CASES = 500
 class Moved(NamedTuple):
     """Images of moved latents, and which latents they are.
 
-    ``images`` (down, across, d), from 0 to 1; ``latents``, their numbers; ``variances``, those of
-    the posterior means of all latents.
+    Attributes:
+        images: (down, across, d), from 0 to 1.
+        latents: Numbers of the latents that are moved.
+        variances: Variances of the posterior means of all latents, (latents,).
     """
 
     images: Tensor
@@ -67,12 +69,12 @@ def moved(
     Raises:
         UserError: For another model, for more latents than it has, or if there is no such example.
     """
-    drawn = (means and isinstance(model, MeanVisibles)) or (
+    has_images = (means and isinstance(model, MeanVisibles)) or (
         isinstance(model, BinaryVisibles) and model.draws_bits
     )
-    if not (has_means(model) and drawn):
-        wanted = "images" if means else "images of zeros and ones"
-        raise UserError(f"{model.called} has no Gaussian latents of {wanted}")
+    if not (has_means(model) and has_images):
+        needed = "images" if means else "images of zeros and ones"
+        raise UserError(f"{model.called} has no Gaussian latents of {needed}")
     if latents > model.sizes[1]:
         raise UserError(f"{latents} latents to move: the model has {model.sizes[1]}")
     if around is not None and not 0 <= around < len(x):
@@ -166,6 +168,7 @@ def images(model: Model, codes: Tensor, pixels: int, seed: int, means: bool = Fa
         return model.visible_mean([codes])
     assert isinstance(model, BinaryVisibles)
 
+    # One uniform for each pixel, the same in all images.
     uniform = noise.fixed(
         {"u": ("uniform", (1, 1, pixels))}, seed, "made_case", device=codes.device
     )["u"]

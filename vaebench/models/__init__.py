@@ -45,12 +45,14 @@ def build(config: dict[str, Any], info: DataInfo) -> Model:
         UserError: If the model or a key is unknown, or a value is refused.
     """
     cls = model_class(config["name"])
+    # The group also says how parameters start. That is for ``start``, not for the constructor.
     settings = {
         k: v for k, v in settings_of(config).items() if k not in ("init", "init_scale", *TEXT_KEYS)
     }
     try:
         model = cls(info, **settings)
     except TypeError as e:
+        # Python says "SBN.__init__() got an unexpected ..."; the user knows no constructors.
         raise UserError(f"model {config['name']}: {str(e).split(') ')[-1]}") from None
 
     model.settings = settings
@@ -58,9 +60,9 @@ def build(config: dict[str, Any], info: DataInfo) -> Model:
 
 
 def unlike_default(model: Model, wanted: Callable[[Model], bool]) -> str:
-    """Find a setting that alone keeps a model from being what is ``wanted``.
+    """Find a setting that alone is the reason why a model is not ``wanted``.
 
-    If only this setting had its default, the model would be.
+    With the default of this setting, and all others as they are, the model would be.
 
     Returns:
         ``model.KEY=VALUE`` of the first such setting; empty if there is none.
@@ -70,13 +72,14 @@ def unlike_default(model: Model, wanted: Callable[[Model], bool]) -> str:
         if default is Parameter.empty or value == default:
             continue
 
+        # On the device "meta" a model has shapes but no values, so that building it costs nothing.
         try:
             with torch.device("meta"):
-                other = type(model)(model.info, **{**model.settings, name: default})
+                with_default = type(model)(model.info, **{**model.settings, name: default})
         except UserError:  # the default does not go with the other settings
             continue
 
-        if wanted(other):
+        if wanted(with_default):
             return f"model.{name}={shown(value)}"
     return ""
 
@@ -86,8 +89,9 @@ def _default(cls: type[Model], name: str) -> Any:
 
     ``Parameter.empty``: it has no default.
     """
-    for part in (part for part in cls.__mro__ if issubclass(part, Model)):
-        parameters = signature(part).parameters
+    # A constructor with ``**settings`` passes them on to that of its base class.
+    for base in (base for base in cls.__mro__ if issubclass(base, Model)):
+        parameters = signature(base).parameters
         if name in parameters:
             return parameters[name].default
     return Parameter.empty
@@ -109,14 +113,14 @@ def check_data(model: str, data: str, kind: Kind) -> None:
         return
 
     if kind is Kind.TOKENS:
-        what = f"documents, which model={model} cannot read"
+        reason = f"documents, which model={model} cannot read"
     elif Kind.TOKENS in takes:
-        what = f"no documents, which model={model} needs"
+        reason = f"no documents, which model={model} needs"
     else:
-        what = f"{kind} for examples; model={model} takes {' or '.join(takes)}"
+        reason = f"{kind} for examples; model={model} takes {' or '.join(takes)}"
 
     fitting = ", ".join(name for name, facts in FAMILIES.items() if kind.seen in facts.takes)
-    raise UserError(f"data={data} has {what}; allowed with it: {fitting}")
+    raise UserError(f"data={data} has {reason}; allowed with it: {fitting}")
 
 
 def start(module: nn.Module, config: dict[str, Any], seed: int) -> None:

@@ -66,6 +66,7 @@ def elbo(
     Reference:
         Kingma & Welling 2014, equation 7; with ``sampled_kl`` equation 6.
     """
+    # Both terms are means over the k samples of each example, (batch,); the exact KL needs none.
     z = q.sample(len(draws.normal), {"q1": draws.normal})
     log_p = model.log_likelihood(x, z, draws.drop or None, tape).mean(0)
     kl = (q.log_prob(z) - log_standard(z[0])).mean(0) if sampled_kl else q.kl()

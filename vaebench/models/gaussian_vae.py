@@ -46,10 +46,10 @@ class GaussianVAE(VisibleBias, GaussianPosterior, Ancestral, BinaryVisibles, Mea
         decoder: Units of the decoder's hidden layers, the one next to the code first; empty: the
             encoder's in reverse order.
         nonlinearity: Nonlinearity of the hidden units.
-        likelihood: ``bernoulli``: p(x | z) of bits, by their logits. ``gaussian``: a density with
-            means in (0, 1), a sigmoid of a linear output, and log-variances that are linear
-            outputs. ``cross_entropy``: the Bernoulli formula at grey levels in [0, 1], which is not
-            a likelihood of these, so its values are another kind of number.
+        likelihood: ``bernoulli``: p(x | z) of bits, by their logits. ``gaussian``: a density; the
+            means are sigmoids of linear outputs, so in (0, 1), and the log-variances are linear
+            outputs. ``cross_entropy``: the Bernoulli formula at grey levels in [0, 1]. It is no
+            likelihood of grey levels, so its values must not be compared with likelihoods.
         visible_bias: How the bias of the logits starts, see ``VisibleBias``.
 
     Raises:
@@ -90,15 +90,16 @@ class GaussianVAE(VisibleBias, GaussianPosterior, Ancestral, BinaryVisibles, Mea
                 "allowed here: gaussian, cross_entropy"
             )
 
-        below = validate.sizes("model.encoder", encoder)
-        above = validate.sizes("model.decoder", decoder) or below[::-1]
+        encoder_units = validate.sizes("model.encoder", encoder)
+        decoder_units = validate.sizes("model.decoder", decoder) or encoder_units[::-1]
         self.likelihood = likelihood
         self.visible_bias = check_visible_bias(visible_bias)
 
+        # The first head is always the logits of the mean of x, though "gaussian" names it "mean".
         d, n = self.sizes
         outputs = {"mean": d, "log_var": d} if likelihood == "gaussian" else {"logits": d}
-        self.p = Heads(n, above, outputs, nonlinearity)
-        self.q = Heads(d, below, {"mean": n, "log_var": n}, nonlinearity)
+        self.p = Heads(n, decoder_units, outputs, nonlinearity)
+        self.q = Heads(d, encoder_units, {"mean": n, "log_var": n}, nonlinearity)
 
     @property
     def draws_bits(self) -> bool:
@@ -175,5 +176,6 @@ class GaussianVAE(VisibleBias, GaussianPosterior, Ancestral, BinaryVisibles, Mea
         outputs = self.p(z)
         if self.draws_bits:
             return bernoulli.sample(outputs[0], noise["p0"]), [z.unsqueeze(0)]
+
         logit, log_var = outputs
         return gaussian.sample(torch.sigmoid(logit), 0.5 * log_var, noise["p0"]), [z.unsqueeze(0)]

@@ -74,8 +74,8 @@ class UpwardPosterior(Posterior):
             *(encoder(below) for encoder, below in zip(self.others, z[:-1], strict=True)),
         ]
         return [
-            gaussian.log_prob(here, mean, 0.5 * log_var)
-            for here, (mean, log_var) in zip(z, moments, strict=True)
+            gaussian.log_prob(layer, mean, 0.5 * log_var)
+            for layer, (mean, log_var) in zip(z, moments, strict=True)
         ]
 
 
@@ -118,6 +118,7 @@ class HierarchicalVAE(GaussianLayersModel):
         nonlinearity: str = "tanh",
         visible_bias: str = "init",
     ) -> None:
+        # From here on the layer next to the data comes first.
         layers = validate.sizes("model.dims", dims)[::-1]
         if not layers:
             raise UserError("model.dims=[]: a model has one stochastic layer at least")
@@ -133,12 +134,14 @@ class HierarchicalVAE(GaussianLayersModel):
         validate.one_of("model.nonlinearity", nonlinearity, NONLINEARITIES)
         self.visible_bias = check_visible_bias(visible_bias)
 
+        # Counting from 0: widths[i] are the deterministic layers just below stochastic layer i, in
+        # both directions, and between[i - 1] leads from layer i down to the moments of layer i - 1.
         widths = [[n] * depth for n in units]
         moments = [{"mean": n, "log_var": n} for n in layers]
-        above = range(1, len(layers))
+        upper_layers = range(1, len(layers))
         self.p = Generator(
             Heads(layers[0], widths[0], {"logits": self.sizes[0]}, nonlinearity),
-            [Heads(layers[i], widths[i], moments[i - 1], nonlinearity) for i in above],
+            [Heads(layers[i], widths[i], moments[i - 1], nonlinearity) for i in upper_layers],
         )
         self.q = Encoders(
             Heads(self.sizes[i], widths[i], moments[i], nonlinearity) for i in range(len(layers))
@@ -163,9 +166,9 @@ class HierarchicalVAE(GaussianLayersModel):
     def log_joint_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
         """Return log p(x | z_1), log p(z_1 | z_2), ..., log p(z_L), each (k, batch), nats."""
         terms = [bernoulli.log_prob(x, self.logits(z))]
-        for net, here, above in zip(self.p.between, z[:-1], z[1:], strict=True):
-            mean, log_var = net(above)
-            terms.append(gaussian.log_prob(here, mean, 0.5 * log_var))
+        for net, layer, layer_above in zip(self.p.between, z[:-1], z[1:], strict=True):
+            mean, log_var = net(layer_above)
+            terms.append(gaussian.log_prob(layer, mean, 0.5 * log_var))
         return [*terms, log_standard(z[-1])]
 
     # ------------------------------------------------------------------------------------- programs
@@ -180,31 +183,34 @@ class HierarchicalVAE(GaussianLayersModel):
         def decode(z1: Tensor) -> Tensor:
             return self.p.visible(z1)[0]
 
-        found = {
+        by_name = {
             "encoder": Program(moments(self.q.layers[0]), {"x": x}, "mean and log-variance of z1"),
             "decoder": Program(decode, {"z1": layers[0]}, "logits of x"),
         }
 
+        # In the names layers count from 1: layers[i] is z_{i+1}.
         for i in range(1, len(layers)):
             up = moments(self.q.layers[i])
             down = moments(self.p.between[i - 1])
-            found[f"encoder{i + 1}"] = Program(
+            by_name[f"encoder{i + 1}"] = Program(
                 up, {"z": layers[i - 1]}, f"mean and log-variance of z{i + 1}"
             )
-            found[f"decoder{i + 1}"] = Program(
+            by_name[f"decoder{i + 1}"] = Program(
                 down, {"z": layers[i]}, f"mean and log-variance of z{i}"
             )
 
-        return found
+        return by_name
 
     # -------------------------------------------------------------------------------------- samples
 
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
         """Draw samples of the model: x (batch, d) and layers (1, batch, n)."""
+        # The prior of the deepest layer is N(0, I), so its noise is the sample.
         deepest = len(self.sizes) - 1
         z = [noise[f"p{deepest}"]]
         for i in reversed(range(1, deepest)):
             mean, log_var = self.p.between[i - 1](z[0])
             z.insert(0, gaussian.sample(mean, 0.5 * log_var, noise[f"p{i}"]))
+
         layers = [v.unsqueeze(0) for v in z]
         return self.sample_visible(layers, noise["p0"].unsqueeze(0))[0], layers

@@ -97,6 +97,7 @@ class ImageVAE(GaussianPosterior, Ancestral, BinaryVisibles):
 
         ``x`` (batch, h w) are images.
         """
+        # (batch, 1, h, w), in the memory format in which convolutions are faster on a CPU.
         image = x.view(-1, 1, *self.shape).contiguous(memory_format=torch.channels_last)
         mean, log_var = self.q(image, tape).chunk(2, -1)
         return mean, log_var

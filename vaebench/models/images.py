@@ -52,46 +52,52 @@ def build_decoder(
     """Build the decoder from a model's settings; see ``ImageVAE``."""
     validate.one_of("model.decoder", decoder, DECODERS)
 
-    own: dict[str, Any] = {}  # the network has defaults for all else
+    given: dict[str, Any] = {}  # each network has published defaults for what is not given
     if filters := validate.sizes("model.kernels", kernels, odd=True):
-        own["kernels"] = filters
+        given["kernels"] = filters
     if len(filters) == 1:
         raise UserError(f"model.kernels={list(filters)}: a decoder has two layers at least")
 
     if channels is not None:
-        own["channels"] = validate.whole("model.channels", channels)
-    return DECODERS[decoder](image_shape(info), latents, validate.whole("model.maps", maps), **own)
+        given["channels"] = validate.whole("model.channels", channels)
+    return DECODERS[decoder](
+        image_shape(info), latents, validate.whole("model.maps", maps), **given
+    )
 
 
 @torch.no_grad()
 def score(decoder: ImageDecoder, x: Tensor, z: Tensor | None) -> Tensor:
     """Return log p(x | z), (k, batch), nats, without gradient and in bounded memory.
 
-    What does not depend on the code is computed once for every image.
+    The images' part of the first layer does not depend on the code, so all samples share it.
 
     Args:
         decoder: The network.
         x: Bits, (batch, h w).
         z: Codes (k, batch, n); None: there are none, and k = 1.
     """
+    # Row s * batch + b is sample s of image b.
     batch = len(x)
     k = 1 if z is None else len(z)
     rows = max(1, PIXELS.get(x.device.type, PIXELS["cuda"]) // x.shape[1])
-    out = x.new_empty(k * batch)
+    log_p = x.new_empty(k * batch)
     codes = None if z is None else z.reshape(k * batch, -1)
 
     # With one sample a pass over the images alone would save nothing.
-    seen = None if k == 1 else torch.cat([decoder.image_part(part) for part in x.split(rows)])
+    image_parts = (
+        None if k == 1 else torch.cat([decoder.image_part(part) for part in x.split(rows)])
+    )
 
     for start in range(0, k * batch, rows):
         tick()
-        chosen = torch.arange(start, min(start + rows, k * batch), device=x.device) % batch
-        hidden = decoder.image_part(x[chosen]) if seen is None else seen[chosen]
+        image = torch.arange(start, min(start + rows, k * batch), device=x.device) % batch
+        # The first layer is linear, so its input from the image and from the code just add up.
+        first = decoder.image_part(x[image]) if image_parts is None else image_parts[image]
         if codes is not None:
-            hidden = hidden + decoder.code_part(codes[start : start + rows])
-        out[start : start + rows] = bernoulli.log_prob(x[chosen], decoder.rest(hidden))
+            first = first + decoder.code_part(codes[start : start + rows])
+        log_p[start : start + rows] = bernoulli.log_prob(x[image], decoder.rest(first))
 
-    return out.view(k, batch)
+    return log_p.view(k, batch)
 
 
 @torch.no_grad()
@@ -106,44 +112,47 @@ def sample(decoder: ImageDecoder, z: Tensor | None, uniform: Tensor) -> Tensor:
     Returns:
         Bits of the shape of ``uniform``.
     """
-    every = uniform.flatten(0, 1)
+    flat = uniform.flatten(0, 1)
     codes = None if z is None else z.flatten(0, 1)
+    # Only one row of pixels of each image is computed at a time.
     rows = max(1, PIXELS.get(uniform.device.type, PIXELS["cuda"]) // decoder.shape[1])
-    x = torch.empty_like(every)
-    for start in range(0, len(every), rows):
-        some = slice(start, start + rows)
-        x[some] = _sample(decoder, None if codes is None else codes[some], every[some])
+    x = torch.empty_like(flat)
+    for start in range(0, len(flat), rows):
+        part = slice(start, start + rows)
+        x[part] = _sample(decoder, None if codes is None else codes[part], flat[part])
     return x.view(uniform.shape)
 
 
 def _sample(decoder: ImageDecoder, codes: Tensor | None, uniform: Tensor) -> Tensor:
     """Draw images beside each other, from codes (rows, n) and uniforms (rows, h w).
 
-    For each pixel only its row is computed. What the layers were given in the rows above is kept.
+    For each pixel only its row is computed. The inputs of the layers in the rows above are kept.
     """
     height, width = decoder.shape
-    given = None if codes is None else decoder.code_part(codes)
+    code_part = None if codes is None else decoder.code_part(codes)
     above = RowsAbove()
     x = torch.zeros_like(uniform)
 
     for row in range(height):
         pixels = slice(row * width, (row + 1) * width)
-        part = None if given is None else given[:, :, row : row + 1]
+        # The code's part of the first layer in this row, (rows, channels, 1, w).
+        row_part = None if code_part is None else code_part[:, :, row : row + 1]
         above.keeping = False
         for column in range(width):
             tick()
             pixel = row * width + column
-            logits = _row(decoder, x[:, pixels], part, above)
+            # Pixels to the right are still 0; masks hide them from this one.
+            logits = _row(decoder, x[:, pixels], row_part, above)
             x[:, pixel] = bernoulli.sample(logits[:, column], uniform[:, pixel])
 
-        # The row is complete: keep what it gives to the rows below.
+        # The row is complete: keep the layers' inputs for the rows below.
         above.keeping = True
-        _row(decoder, x[:, pixels], part, above)
+        _row(decoder, x[:, pixels], row_part, above)
 
     return x
 
 
-def _row(decoder: ImageDecoder, x: Tensor, given: Tensor | None, above: RowsAbove) -> Tensor:
+def _row(decoder: ImageDecoder, x: Tensor, code_part: Tensor | None, above: RowsAbove) -> Tensor:
     """Return the logits (rows, w) of one row of images ``x`` (rows, w)."""
-    hidden = decoder.image_part(x, above)
-    return decoder.rest(hidden if given is None else hidden + given, above=above)
+    first = decoder.image_part(x, above)
+    return decoder.rest(first if code_part is None else first + code_part, above=above)

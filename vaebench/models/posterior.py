@@ -1,7 +1,7 @@
 """The posterior q(z | x) of a batch of examples, which every measure samples.
 
-It is the encoder's, or a refined one. A model makes it in its method ``posterior``
-(``models.base``). A refined posterior is a ``Gaussian`` too.
+A model returns it from its method ``posterior`` (``models.base``). It is the encoder's, or a
+refined one, which is a ``Gaussian`` too.
 """
 
 from __future__ import annotations
@@ -81,10 +81,12 @@ class Gaussian(Posterior):
 
 
 class Layer(NamedTuple):
-    """The Gaussian of one layer, each field (batch, n).
+    """The Gaussian of one layer, with the precision D + u u^T; each field is (batch, n).
 
-    Its mean, the log of D and the vector u of its precision D + u u^T. ``u`` is None if the
-    precision is diagonal.
+    Attributes:
+        mean: The mean.
+        log_d: The logarithm of the diagonal of D.
+        u: The vector u; None: the precision is diagonal.
     """
 
     mean: Tensor

@@ -1,9 +1,9 @@
 """Documents from a text decoder.
 
-Greedy search, beam search, ancestral sampling, and the path between two codes. Every function takes
-a model of ``text_vae`` or ``text_lm``, and codes ``z`` (rows, n), None for the latter. Documents
-end with ``</s>`` or are cut off after ``longest`` predicted tokens. No token is forbidden: a model
-that gives probability to ``<pad>`` or ``<s>`` may write them.
+Greedy search, beam search, ancestral sampling, and the path between two codes. A function that
+writes documents takes a model of ``text_vae`` or ``text_lm``, and codes ``z`` (rows, n), None for
+the latter. Documents end with ``</s>`` or are cut off after ``longest`` predicted tokens. No token
+is forbidden: a model that gives probability to ``<pad>`` or ``<s>`` may write them.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ def sample(model: TextModel, z: Tensor | None, uniform: Tensor) -> list[Document
     def draw(t: int, log_p: Tensor) -> Tensor:
         # Inverse of the distribution function, relative to its last value, which is 1 except for
         # rounding.
-        ladder = log_p.double().exp().cumsum(-1)
-        rung = torch.searchsorted(ladder, uniform[:, t, None].double() * ladder[:, -1:], right=True)
-        return rung.squeeze(1).clamp(max=log_p.shape[-1] - 1)
+        edges = log_p.double().exp().cumsum(-1)
+        word = torch.searchsorted(edges, uniform[:, t, None].double() * edges[:, -1:], right=True)
+        return word.squeeze(1).clamp(max=log_p.shape[-1] - 1)
 
     return _by_words(model, z, len(uniform), uniform.shape[1], draw)
 
@@ -115,18 +115,20 @@ def _by_words(
     """
     state = model.p.first_state(rows, z)
     word = torch.full((rows,), START, device=model.mean.device)
-    open_ = torch.ones_like(word, dtype=torch.bool)
+    unfinished = torch.ones_like(word, dtype=torch.bool)
     written = []
     log_p = model.mean.new_zeros(rows, dtype=torch.float64)
 
+    # A document that has ended goes on beside the others, but its further words have no
+    # probability, and are cut off below.
     for t in range(longest):
-        after, state = model.p.next_word(word, z, state)
-        word = choose(t, after)
-        log_p += after.gather(1, word.unsqueeze(1)).squeeze(1) * open_
+        next_log_p, state = model.p.next_word(word, z, state)
+        word = choose(t, next_log_p)
+        log_p += next_log_p.gather(1, word.unsqueeze(1)).squeeze(1) * unfinished
         written.append(word)
-        open_ = open_ & (word != END)
 
-        if not open_.any():
+        unfinished = unfinished & (word != END)
+        if not unfinished.any():
             break
 
     tokens = torch.stack(written, 1).tolist() if written else [[] for _ in range(rows)]
@@ -140,40 +142,45 @@ def _cut(tokens: list[int]) -> tuple[int, ...]:
 
 def _beam(model: TextModel, z: Tensor | None, width: int, longest: int) -> Document:
     """Return the document of ``beam`` for one code (1, n)."""
+    # The beginnings in the beam, best first: tokens so far, last word, log p, state of the LSTM.
     state: State = model.p.first_state(1, z)
     word = torch.full((1,), START, device=model.mean.device)
     scores = model.mean.new_zeros(1, dtype=torch.float64)
-    begun: list[tuple[int, ...]] = [()]
+    beginnings: list[tuple[int, ...]] = [()]
     best: Document | None = None
 
     for _ in range(longest):
-        after, state = model.p.next_word(
+        next_log_p, state = model.p.next_word(
             word, None if z is None else z.expand(len(word), -1), state
         )
-        every = (scores.unsqueeze(1) + after).flatten()
-        scores, place = every.topk(min(width, len(every)))
-        parent = place // after.shape[1]
-        word = place % after.shape[1]
-        grown = [(*begun[i], w) for i, w in zip(parent.tolist(), word.tolist(), strict=True)]
+
+        # All continuations in one row, (beginnings * V,): place i V + w is beginning i, word w.
+        candidates = (scores.unsqueeze(1) + next_log_p).flatten()
+        scores, place = candidates.topk(min(width, len(candidates)))
+        parent = place // next_log_p.shape[1]
+        word = place % next_log_p.shape[1]
+        continued = [
+            (*beginnings[i], w) for i, w in zip(parent.tolist(), word.tolist(), strict=True)
+        ]
 
         # Continuations come best first, and probabilities only fall. So what is no better than a
         # document that has ended cannot become the best.
         live = 0
-        for tokens, p in zip(grown, scores.tolist(), strict=True):
-            if best and p <= best.log_p:
+        for tokens, log_p in zip(continued, scores.tolist(), strict=True):
+            if best and log_p <= best.log_p:
                 break
             if tokens[-1] == END:
-                best = Document(tokens, p)
+                best = Document(tokens, log_p)
                 break
             live += 1
 
         if best and not live:
             return best
 
-        begun = grown[:live]
+        beginnings = continued[:live]
         scores = scores[:live]
         word = word[:live]
         parent = parent[:live]
         state = (state[0][parent], state[1][parent])
 
-    return best or Document(begun[0], float(scores[0]))
+    return best or Document(beginnings[0], float(scores[0]))

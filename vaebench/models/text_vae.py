@@ -28,7 +28,7 @@ from vaebench.settings import validate
 
 
 class TextEncoder(nn.Module):
-    """From documents to ``outputs`` numbers each.
+    """Turns each document into ``outputs`` numbers.
 
     It has an embedding of its own, an LSTM, and a projection without bias.
     """
@@ -52,10 +52,17 @@ class TextEncoder(nn.Module):
 class TextVAE(GaussianPosterior):
     """A VAE of documents ``x`` (batch, d), see ``tokens``.
 
-    Of the data only the size of the vocabulary matters. ``latents`` is n; ``embedding`` and
-    ``units`` are those of both LSTMs; ``dropout_in`` and ``dropout_out`` are the rates of the
-    decoder's words and outputs, in training only; for ``frozen_last_row`` see ``TextDecoder``.
-    Raises UserError for bad settings.
+    Args:
+        info: What is known of the data; only the size of the vocabulary matters.
+        latents: n, the size of a code.
+        embedding: Size of a word's embedding, in the encoder and in the decoder.
+        units: Number of units of each LSTM.
+        dropout_in: Dropout rate of the words that the decoder reads, in training only.
+        dropout_out: Dropout rate of the outputs of the decoder's LSTM, in training only.
+        frozen_last_row: See ``TextDecoder``.
+
+    Raises:
+        UserError: For bad settings.
     """
 
     facts = FAMILIES["text_vae"]
@@ -98,6 +105,7 @@ class TextVAE(GaussianPosterior):
         """
         z = torch.zeros(len(x), self.sizes[1], dtype=self.mean.dtype)
 
+        # ``tokens.read`` cuts a batch by its values, which an exported program must not do.
         def encode(x: Tensor) -> tuple[Tensor, Tensor]:
             mean, log_var = self.q(tokens.Documents(x, lengths_of(x), even=False)).chunk(2, -1)
             return mean, log_var

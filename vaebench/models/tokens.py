@@ -41,5 +41,6 @@ def read(x: Tensor) -> Documents:
     """
     words = x.long()
     lengths = lengths_of(words)
+    # Both numbers at once, since each transfer from a GPU makes the host wait.
     shortest, longest = torch.stack(torch.aminmax(lengths)).tolist()
     return Documents(words[:, :longest], lengths, shortest == longest)

@@ -1,8 +1,8 @@
 """The registry of model families: where each is built, and its facts, known without torch.
 
 The models themselves read these facts (``vaebench.models.base``), and so does all code that has
-only a model's name: the protocol of a measure, the report, the check, the benchmark. Facts that the
-settings of a model or its data decide are functions of a cell's configuration.
+only a model's name: the protocol of a measure, the report, the check, the benchmark. Facts that
+depend on the settings of a model or on its data are functions of a cell's configuration.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ class Family:
     Args:
         place: File of vaebench/models/ and class in it, such as ``belief_net.SBN``.
         latent: Kind of the latents: ``binary``, ``gaussian`` or ``none``.
-        takes: Kinds of examples that the models can be trained on; grey levels are bits to a model.
+        takes: Kinds of examples that the models can be trained on. A model sees ``Kind.GREY`` as
+            bits, so ``Kind.BITS`` includes it.
         of_data: Whether the model is one of examples x. If not, it is fitted to a known
             distribution of its latents, and makes no use of x.
         encoded: Whether q(z | x) is a Gaussian whose mean, and whose KL to the prior, are known
             without samples.
-        unnormalised: Parts whose log Z the model's log-densities lack, since they are Boltzmann
-            machines: ``prior``, ``posterior``, or ``evidence`` for log p(x) itself. How log Z is
-            found is then part of the protocol.
+        unnormalised: Parts that are Boltzmann machines, whose log Z the model's log-densities lack:
+            ``prior``, ``posterior``, or ``evidence`` for log p(x) itself. How log Z is found is
+            then part of the protocol.
         base_rates: Whether the annealing of log Z may begin at the base rates of the variables of
             the Boltzmann machine.
         density: Whether p(x) is a density, so that its logarithm may be positive.
@@ -39,8 +40,8 @@ class Family:
             depends on it. The number of orders in an evaluation is then part of the protocol.
         ensemble: Whether p(x) is the mean over a stated number of orders or masks,
             ``eval.members``.
-        half: In which of ``train`` and ``eval`` products may be bfloat16: where that saves time
-            and does not change the likelihood noticeably.
+        half: Where products may be bfloat16, ``train``, ``eval`` or both: where that saves time and
+            does not change the likelihood noticeably.
     """
 
     place: str

@@ -10,8 +10,8 @@ from vaebench.protocol.registry import METRICS
 from vaebench.settings.records import EvalSettings
 
 MAX_SIDE = 20
-"""Largest number of units on the smaller side of a Boltzmann machine for which ``auto`` finds log Z
-by enumeration."""
+"""Largest number of units on the smaller side of a Boltzmann machine whose log Z may be found by
+enumeration, which ``auto`` does then."""
 
 
 VALID_POSTERIOR_TEMPERATURES = 100
@@ -25,7 +25,7 @@ def at_validation(temperatures: int, chains: int, base_rates: bool) -> EvalSetti
     Args:
         temperatures: Number of temperatures.
         chains: Number of chains.
-        base_rates: Whether the machine has base rates. Then annealing begins there, as in
+        base_rates: Whether the Boltzmann machine has base rates. Then annealing begins there, as in
             Salakhutdinov & Murray (2008).
     """
     if not base_rates:
@@ -54,24 +54,28 @@ def log_z_parts(config: dict[str, Any], measure: str) -> list[str]:
 
     For log Z of the prior, or of the model itself, the part is ``logz:exact``,
     ``logz:ais-10000x1024`` (temperatures x chains) or ``logz:tempering-10000x32`` (sweeps x
-    ladders). ``-base_rate`` and ``-late`` are appended if annealing begins at base rates and if its
-    temperatures lie late. For log Z of the posterior of each case the part is
+    ladders). If annealing begins at base rates, ``-base_rate`` is appended; if its temperatures lie
+    late, ``-late``. For log Z of the posterior of each example the part is
     ``posterior:ais-500x4000``. A validation that sums over all states has ``logz:exact`` and
     ``posterior:exact``.
     """
     metric = METRICS.get(measure)
-    without = lacking(config)
+    missing = lacking(config)
     if measure.startswith("valid_"):
-        return _validation_parts(config, without) if without else []
+        return _validation_parts(config, missing) if missing else []
+    # Measures that the training takes, such as times, have no log Z.
     if metric is None or not metric.files:
         return []
 
-    ev = EvalSettings.of(config["eval"])
+    settings = EvalSettings.of(config["eval"])
     parts = []
-    if metric.log_z and ("prior" in without or "evidence" in without):
-        parts.append(_log_z_part(config, ev))
-    if metric.samples and "posterior" in without:
-        parts.append(f"posterior:ais-{ev.posterior_temperatures}x{posterior_chains(ev)}")
+    if metric.log_z and ("prior" in missing or "evidence" in missing):
+        parts.append(_log_z_part(config, settings))
+    # The chains that anneal a posterior also give its samples, so every sampled measure names them.
+    if metric.samples and "posterior" in missing:
+        parts.append(
+            f"posterior:ais-{settings.posterior_temperatures}x{posterior_chains(settings)}"
+        )
 
     return parts
 
@@ -89,15 +93,18 @@ def side_of(config: dict[str, Any]) -> int:
     model = config["model"]
     if "evidence" in lacking(config):
         return model["units"]
+    # The sides are the layers of a deep belief net, or else the halves of all latents.
     return min(model["dims"]) if "dims" in model else model["latents"] // 2
 
 
 def _log_z_part(config: dict[str, Any], settings: EvalSettings) -> str:
     method = log_z_method(settings, side_of(config))
     steps = {"ais": settings.logz_temperatures, "tempering": settings.logz_sweeps}.get(method)
+    # An enumeration has no steps, and no other settings.
     if not steps:
         return f"logz:{method}"
 
+    # Settings at their defaults are not named.
     unusual = []
     if settings.logz_base != EvalSettings.logz_base:
         unusual.append(settings.logz_base)
@@ -106,22 +113,23 @@ def _log_z_part(config: dict[str, Any], settings: EvalSettings) -> str:
     return "-".join([f"logz:{method}", f"{steps}x{settings.logz_chains}", *unusual])
 
 
-def _validation_parts(config: dict[str, Any], without: tuple[str, ...]) -> list[str]:
-    """Return the same parts for the bound on the validation cases.
+def _validation_parts(config: dict[str, Any], missing: tuple[str, ...]) -> list[str]:
+    """Return the same parts for the bound on the validation examples.
 
     Settings of the objective decide them, not those of ``eval``.
     """
-    rule = config.get("objective")
-    if not rule:
+    objective = config.get("objective")
+    if not objective:
         return []
-    if "valid_temperatures" not in rule:
+    # An objective without these settings is of a model so small that all states are summed over.
+    if "valid_temperatures" not in objective:
         return ["logz:exact", "posterior:exact"]
 
     base_rates = family(config).base_rates
-    settings = at_validation(rule["valid_temperatures"], rule["valid_chains"], base_rates)
+    settings = at_validation(objective["valid_temperatures"], objective["valid_chains"], base_rates)
     parts = [_log_z_part(config, settings)]
-    if "posterior" in without:
-        steps = rule.get("posterior_temperatures", VALID_POSTERIOR_TEMPERATURES)
+    if "posterior" in missing:
+        steps = objective.get("posterior_temperatures", VALID_POSTERIOR_TEMPERATURES)
         parts.append(f"posterior:ais-{steps}x{config['train']['valid_samples']}")
     return parts
 
@@ -135,7 +143,7 @@ def summed(config: dict[str, Any], measure: str) -> bool:
 
 
 def posterior_chains(settings: EvalSettings) -> int:
-    """Return the samples of a Boltzmann posterior for each case: as many as any measure takes."""
+    """Return the samples of a Boltzmann posterior for each example: the most any measure takes."""
     return max(settings.bound_samples, settings.iw_samples or 0)
 
 
@@ -143,15 +151,16 @@ def check_validation(config: dict[str, Any]) -> None:
     """Refuse settings by which a validation would anneal a log Z with a single chain.
 
     Raises:
-        UserError: For the settings of the training that say how many chains there are.
+        UserError: If there are too few chains; it names the setting that says how many there are.
     """
-    rule = config["objective"]
-    without = lacking(config)
-    if "valid_temperatures" not in rule or not without:
+    objective = config["objective"]
+    missing = lacking(config)
+    if "valid_temperatures" not in objective or not missing:
         return
 
+    # The error of an annealed log Z is estimated from the spread of the chains, so it needs two.
     base_rates = family(config).base_rates
-    settings = at_validation(rule["valid_temperatures"], rule["valid_chains"], base_rates)
+    settings = at_validation(objective["valid_temperatures"], objective["valid_chains"], base_rates)
     if log_z_method(settings, side_of(config)) == "ais" and settings.logz_chains < 2:
         raise UserError(
             f"objective.valid_chains={settings.logz_chains}: log Z is annealed; "
@@ -159,7 +168,7 @@ def check_validation(config: dict[str, Any]) -> None:
         )
 
     samples = config["train"]["valid_samples"]
-    if "posterior" in without and samples < 2:
+    if "posterior" in missing and samples < 2:
         raise UserError(
             f"train.valid_samples={samples}: the posterior of every case is annealed with as many "
             "chains; allowed here: a whole number, at least 2"
@@ -170,13 +179,13 @@ def check_log_z(config: dict[str, Any]) -> None:
     """Refuse settings of log Z that a cell's model does not allow.
 
     Raises:
-        UserError: If annealing is to begin at base rates that the model does not have, or if a
-            prior or a model with too many units is to be enumerated, or if there are too few
-            samples for the annealing of a posterior.
+        UserError: If annealing is to begin at base rates that the model does not have; if a prior
+            or a model is to be enumerated and has too many units; if there are too few samples for
+            the annealing of a posterior.
     """
-    without = lacking(config)
+    missing = lacking(config)
     settings = EvalSettings.of(config["eval"])
-    if "posterior" in without and posterior_chains(settings) < 2:
+    if "posterior" in missing and posterior_chains(settings) < 2:
         raise UserError(
             f"eval.bound_samples={settings.bound_samples}: the posterior of every case is "
             "annealed with as many chains; allowed here: a whole number, at least 2, or as many "
@@ -184,13 +193,14 @@ def check_log_z(config: dict[str, Any]) -> None:
         )
 
     if settings.logz_base != "uniform" and not family(config).base_rates:
-        able = ", ".join(name for name, facts in FAMILIES.items() if facts.base_rates)
+        allowed = ", ".join(name for name, facts in FAMILIES.items() if facts.base_rates)
         raise UserError(
-            f"eval.logz_base={settings.logz_base}: for the models {able} only; "
+            f"eval.logz_base={settings.logz_base}: for the models {allowed} only; "
             "allowed here: uniform"
         )
 
-    if settings.logz_method != "exact" or not ("prior" in without or "evidence" in without):
+    # Other methods take any size.
+    if settings.logz_method != "exact" or not ("prior" in missing or "evidence" in missing):
         return
 
     side = side_of(config)

@@ -48,6 +48,7 @@ class Protocol(str):
         Args:
             cases: How many the number was measured on; NaN if that is not known.
         """
+        # A comparison with NaN is False, so that an unknown number changes nothing.
         if self.cases is not None and cases < self.cases:
             return Protocol(self.replace(f"|points:{self.cases}|", "|points:all|"))
         return self
@@ -61,17 +62,17 @@ class Protocol(str):
         Args:
             cases: How many it was taken on; NaN if that is not known.
         """
-        taken = self.as_taken(cases)
-        of_validation = taken.measure.startswith("valid_")
+        protocol = self.as_taken(cases)
+        of_validation = protocol.measure.startswith("valid_")
 
         words = []
-        if taken.of_other_data:
-            words.append(f"data {taken.data}")
-        split = taken.parts.get("split", "test")
+        if protocol.of_other_data:
+            words.append(f"data {protocol.data}")
+        split = protocol.parts.get("split", "test")
         if split != "test" and not of_validation:
             words.append(split)
-        if taken.cases is not None and not of_validation:
-            words.append(f"{taken.cases} cases" if taken.cases != 1 else "1 case")
+        if protocol.cases is not None and not of_validation:
+            words.append(f"{protocol.cases} cases" if protocol.cases != 1 else "1 case")
 
         return ", ".join(words)
 
@@ -79,16 +80,20 @@ class Protocol(str):
         """Whether the number was taken as settings ask for; the hash of the data is ignored.
 
         Older protocols do not name the batch of a refinement. It is that of the training, the same
-        for all numbers of a run, so it is taken to agree. A protocol without a precision means
+        for all numbers of a run, so it is assumed to agree. A protocol without a precision means
         float32.
 
         Args:
             wanted: The protocol as configured, before any data were read.
         """
+        # The precision is compared apart: below, parts that ``wanted`` lacks are ignored, but a
+        # number in bfloat16 is not one in float32.
         if self.of_other_data or self.parts.get("precision") != wanted.parts.get("precision"):
             return False
-        found = {"svi_batch": wanted.parts.get("svi_batch", ""), **self.parts, "data": self.data}
-        return all(found.get(name) == value for name, value in wanted.parts.items())
+
+        # The batch of ``wanted`` stands for one that is not named; ``data`` is without its hash.
+        parts = {"svi_batch": wanted.parts.get("svi_batch", ""), **self.parts, "data": self.data}
+        return all(parts.get(name) == value for name, value in wanted.parts.items())
 
 
 UNKNOWN = Protocol()

@@ -21,8 +21,9 @@ class Metric:
         descriptive: Whether less is no better than more. It then has a difference from the
             published number, but no verdict.
         likelihood: Whether log p(x | z) enters it as the model computes it in an evaluation: in
-            the precision of ``eval``, over its orders. What anneals or moves z takes float32.
-        floor: What it cannot fall below if a case has a probability and not a density.
+            the precision of ``eval``, over its orders. Measures that anneal or move z compute it in
+            float32.
+        floor: The least possible value, if an example has a probability and not a density.
         unit: The unit of its values, and of the margin of a table that judges by it.
     """
 
@@ -46,12 +47,12 @@ def _of_tokens(heading: str, files: tuple[str, ...], samples: str) -> Metric:
         files: See Metric.
         samples: The setting of ``eval`` that says how many samples it takes.
     """
-    of_machines = "length_nll" in files  # Boltzmann machines, whose log Z enters it
+    of_rbms = "length_nll" in files  # Boltzmann machines, whose log Z enters it
     return Metric(
         heading,
         files,
         ("eval", samples),
-        log_z=of_machines,
+        log_z=of_rbms,
         likelihood=True,
         floor=1.0,
         unit="per token",

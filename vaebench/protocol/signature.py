@@ -1,4 +1,7 @@
-"""The signature of a measure, which says whether two numbers may be compared, and its settings."""
+"""The signature of a measure, which says whether two numbers may be compared.
+
+Also which measures a cell asks for, and whether its settings allow them.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ def samples_of(config: dict[str, Any], measure: str) -> int | None:
     metric = METRICS.get(measure)
     if metric is None or metric.samples is None or summed(config, measure):
         return None
+
     group, key = metric.samples
     return None if _without_latents(config, key) else config[group].get(key)
 
@@ -41,34 +45,39 @@ def evaluated(config: dict[str, Any], measure: str) -> list[str]:
     Only measures whose settings ``config`` may change are listed, and ``measure``, the one that the
     table compares. All other measures of the model are taken along with these.
     """
-    ev = EvalSettings.of(config["eval"])
+    settings = EvalSettings.of(config["eval"])
     model = family(config)
 
     if model.exact:
         names = ["nll"]
     elif model.bounded:
-        names = ["bound", *(["left_to_right_nll"] if ev.particles else [])]
+        names = ["bound", *(["left_to_right_nll"] if settings.particles else [])]
     elif "evidence" in model.unnormalised:
+        # A Boltzmann machine of the data.
         names = ["annealed_nll"]
+        # Only annealing can be run backwards.
         if any(part.startswith("logz:ais") for part in log_z_parts(config, "annealed_nll")):
             names.append("annealed_nll_reverse")
         if Kind.COUNTS not in model.takes:  # with counts every document length has its own log Z
             names.append("log_z")
     else:
+        # Models with latents and a posterior.
         names = ["bound", "kl"]
-        # Active units are found by a variance over cases: one case is not enough.
-        if ev.points != 1 and (ev.bound_samples > 1 or model.encoded):
+        # Active units are found by a variance over examples: one example is not enough. If the
+        # posterior mean is not known, it needs two samples at least.
+        if settings.points != 1 and (settings.bound_samples > 1 or model.encoded):
             names.append("active_units")
-        if ev.iw_samples and not deterministic(config):
+        # A posterior that is a point has no importance weights.
+        if settings.iw_samples and not deterministic(config):
             names.append("iw_nll")
         if model.encoded:
             names.append("mi_batch")
-        if model.encoded and not model.reads_documents and ev.hmc_samples:
+        if model.encoded and not model.reads_documents and settings.hmc_samples:
             names.append("hmc_nll")
-        if model.latent == "gaussian" and not model.reads_documents and ev.ais_chains:
+        if model.latent == "gaussian" and not model.reads_documents and settings.ais_chains:
             names.append("ais_nll")
-        sampled = "posterior" not in model.unnormalised
-        if ev.imputation and sampled and draws_bits(config):
+        has_sampler = "posterior" not in model.unnormalised
+        if settings.imputation and has_sampler and draws_bits(config):
             names.append("imputation")
 
     if measure in METRICS and METRICS[measure].files and measure not in names:
@@ -93,6 +102,7 @@ def check_measure(measure: str, config: dict[str, Any]) -> None:
     if model.exact or _without_latents(config, name):  # their measures need no samples
         return
 
+    # If q is a Gaussian, its moments take the place of further samples.
     least = 1 if model.encoded else metric.least
     if value is None or value < least:
         raise UserError(
@@ -155,48 +165,55 @@ def signature(
             data were read.
     """
     data = config["data"]
-    ev = EvalSettings.of(config["eval"])
+    settings = EvalSettings.of(config["eval"])
     split, points = (
-        ("valid", valid_points(config)) if measure.startswith("valid_") else (ev.split, ev.points)
+        ("valid", valid_points(config))
+        if measure.startswith("valid_")
+        else (settings.split, settings.points)
     )
 
     name = data["name"] + (f"@{data_hash[:8]}" if data_hash else "")
     if is_timing(measure):
         return Protocol(f"{measure}|data:{name}|recipe:{config['recipe']}")
 
+    # The order of the parts is fixed, since protocols are compared as texts, also with stored ones.
     cases = config["train"].get("cases")
-    part = f"split:{split}" + (f"-{cases}" if split == "train" and cases else "")
+    split_part = f"split:{split}" + (f"-{cases}" if split == "train" and cases else "")
 
+    # Which examples, and how many samples of each.
     parts = [measure, f"data:{name}"]
     if TRAINED_ON in config:
         parts.append(f"trained:{config[TRAINED_ON]}")
-    parts += [part, f"points:{points or 'all'}"]
+    parts += [split_part, f"points:{points or 'all'}"]
     if samples is not None and not summed(config, measure):
         parts.append(f"samples:{samples}")
 
+    # What single measures depend on.
     if measure == "mi_batch":
-        parts.append(f"batch:{ev.mi_batch}")
+        parts.append(f"batch:{settings.mi_batch}")
     if measure == "imputation":
-        parts += _missing(ev)
+        parts += _missing(settings)
     if measure == "ais_nll":
-        parts.append(f"temperatures:{ev.ais_temperatures}")
+        parts.append(f"temperatures:{settings.ais_temperatures}")
     if measure == "nll" and family(config).ensemble:
         parts.append(f"members:{members(config)}")
 
+    # What the model or its training decides for all measures.
     if unusual := likelihood(config):
         parts.append(f"likelihood:{unusual}")
     refined = refinement(config)
     if refined and not family(config).exact:
         parts += [f"svi:{refined}", f"svi_batch:{config['train']['batch']}"]
 
+    # How the likelihood is computed, of measures into which it enters.
     if (
-        ev.precision != EvalSettings.precision
+        settings.precision != EvalSettings.precision
         and measure in METRICS
         and METRICS[measure].likelihood
     ):
-        parts.append(f"precision:{ev.precision}")
+        parts.append(f"precision:{settings.precision}")
     if family(config).ordered and measure in METRICS and METRICS[measure].likelihood:
-        parts.append(f"orders:{ev.orders}")
+        parts.append(f"orders:{settings.orders}")
 
     parts += log_z_parts(config, measure)
     parts += [f"select:{config['train']['select']}", f"recipe:{config['recipe']}"]
@@ -205,9 +222,10 @@ def signature(
 
 def members(config: dict[str, Any]) -> int:
     """Return how many members of an ensemble are averaged: no more than the model has masks."""
-    asked = EvalSettings.of(config["eval"]).members
+    configured = EvalSettings.of(config["eval"]).members
+    # A model without this setting makes a member for every number, one of each random order.
     masks: int | None = config["model"].get("masks")
-    return asked if masks is None else min(asked, masks)
+    return configured if masks is None else min(configured, masks)
 
 
 def _missing(settings: EvalSettings) -> list[str]:

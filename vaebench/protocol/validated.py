@@ -29,4 +29,6 @@ def validated_by(config: dict[str, Any]) -> str:
         return "exact NLL"
     if "evidence" in family(config).unnormalised:
         return "annealed NLL"
+    # What is left has latents. The models with a Boltzmann prior are validated by importance
+    # weights, all others by the bound.
     return "IW-NLL" if parts else "bound"
