@@ -100,10 +100,11 @@ def _unknown(x: Tensor) -> float:
     return share
 
 
-def _signed(measure: Measure, cases: int, config: dict[str, Any], data_hash: str) -> Measure:
+def _signed(measure: Measure, points: int, config: dict[str, Any], data_hash: str) -> Measure:
     """Return the measure with the number of examples, the protocol and the flags that follow."""
     protocol = signature(config, measure.name, measure.samples, data_hash)
-    signed = replace(measure, points=cases, signature=protocol)
+    signed = replace(measure, points=points, signature=protocol)
+    # Flags also depend on the protocol, so they come last.
     return replace(signed, flags=flags.of_measure(signed))
 
 

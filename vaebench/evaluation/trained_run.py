@@ -44,10 +44,12 @@ class Trained:
         Raises:
             UserError: If there are fewer.
         """
-        cases = fixed(self.splits, "test")
+        examples = fixed(self.splits, "test")
         if number is not None:
-            whole(1, len(cases)).check("--test", number, f"--test {number}")
-        chosen = torch.from_numpy(every_nth(cases, number))
+            whole(1, len(examples)).check("--test", number, f"--test {number}")
+
+        # Token numbers stay whole numbers; all other examples take the model's dtype.
+        chosen = torch.from_numpy(every_nth(examples, number))
         return chosen.long() if self.splits.tokens else chosen.to(self.model.mean.dtype)
 
 

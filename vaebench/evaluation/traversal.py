@@ -87,14 +87,14 @@ def moved(
     return Moved(images(model, codes, x.shape[1], seed, means), chosen, activities)
 
 
-def _mean_of(model: GaussianPosterior | DLGM, x: Tensor, case: int) -> Tensor:
+def _mean_of(model: GaussianPosterior | DLGM, x: Tensor, place: int) -> Tensor:
     """Return the posterior mean of one example, (latents,).
 
     A refined mean depends on the examples that are refined beside it, so whole batches are taken.
     """
-    unit = whole_batches(model, 1)
-    first = case // unit * unit
-    return posterior_means(model, x[first : first + unit])[case - first]
+    batch = whole_batches(model, 1)
+    first = place // batch * batch
+    return posterior_means(model, x[first : first + batch])[place - first]
 
 
 def activity(model: GaussianPosterior | DLGM, x: Tensor) -> Tensor:

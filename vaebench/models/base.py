@@ -153,7 +153,7 @@ class ExactModel(Model):
 
         No gradient passes, and memory is bounded.
         """
-        # Documents are token numbers, which must not become floats.
+        # Token numbers stay as they are; all other examples take the model's dtype.
         if self.facts.reads_documents:
             return torch.cat([self.log_evidence(part) for part in x.split(self.SCORED)])
         return torch.cat(

@@ -52,6 +52,7 @@ class Units(nn.Module):
 
     def sample(self, parent: Tensor | None, uniform: Tensor) -> Tensor:
         """Draw zeros and ones of the shape of ``uniform`` (..., units)."""
+        # The logits may lack leading axes of the noise: a prior's are the biases alone.
         a = self.logits(parent)
         if self.autoregressive is None:
             return bernoulli.sample(a.expand(uniform.shape), uniform)
@@ -116,6 +117,7 @@ class Words(Units):
 
     def __init__(self, parents: int, info: DataInfo) -> None:
         super().__init__(parents, info.size, chained=False)
+        # The mean counts of all words add up to the mean length.
         self.tokens = max(1, round(float(info.mean.sum())))
         self.longest = info.longest
 
@@ -264,6 +266,8 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
 
         Returns layers (k, batch, n), the one next to the data first.
         """
+        # The data (batch, d) have no axis of samples. The noise (k, batch, n) of the first layer
+        # brings it in.
         z: list[Tensor] = []
         parent = x - self.mean
         for i, units in enumerate(self.q, start=1):
@@ -280,6 +284,7 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
 
     def log_joint_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
         """Return log P(h_{i-1} | h_i) for i = 1..n, then log P(h_n), each (k, batch), nats."""
+        # Each layer with its parents, the layer above; the deepest has none.
         return [
             units.log_prob(h, v) for units, h, v in zip(self.p, [x, *z], [*z, None], strict=True)
         ]

@@ -183,9 +183,9 @@ class DocNADE(OrderedModel):
 class _Loops(torch.autograd.Function):
     """log p of sequences by kernels, (sequences,).
 
-    The inputs are those of ``DocNADE.log_sequences``: the embedding and bias of the hidden units,
-    weight and bias of the tree, the words, where each document begins, the tree's paths and turns,
-    and whether g is tanh.
+    The inputs, in this order: embedding (V, units) and bias (units,) of the hidden units, weight
+    and bias of the tree, the words (n,), where each sequence begins (sequences + 1,), the tree's
+    paths and turns, and whether g is tanh.
     """
 
     @staticmethod

@@ -91,7 +91,7 @@ def score(decoder: ImageDecoder, x: Tensor, z: Tensor | None) -> Tensor:
     for start in range(0, k * batch, rows):
         tick()
         image = torch.arange(start, min(start + rows, k * batch), device=x.device) % batch
-        # The first layer is linear, so its input from the image and from the code just add up.
+        # The first layer is linear, so its outputs for the image and for the code add up.
         first = decoder.image_part(x[image]) if image_parts is None else image_parts[image]
         if codes is not None:
             first = first + decoder.code_part(codes[start : start + rows])

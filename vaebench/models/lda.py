@@ -112,7 +112,8 @@ class LDA(BoundedModel):
         Returns:
             gamma, (n, topics).
         """
-        # Equations 6 and 7 of Blei et al. in turn; ``shares`` has the sum over words of the former.
+        # gamma = alpha + sum over the words of q(z) (equation 7 of Blei et al.), with the q(z) that
+        # is optimal given the last gamma (equation 6).
         gamma = x.new_ones(len(x), len(topics))
         unconverged = torch.arange(len(x), device=x.device)
         for _ in range(self.ITERATIONS):

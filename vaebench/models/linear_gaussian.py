@@ -92,6 +92,7 @@ class LinearGaussian(SampledPosterior, Ancestral):
     def programs(self, x: Tensor) -> dict[str, Program]:
         """Return encoder and decoder."""
 
+        # t does not depend on x, but a program returns one log-variance for each mean.
         def encode(x: Tensor) -> tuple[Tensor, Tensor]:
             mean, log_sd = self._posterior(x)
             return mean, 2 * log_sd.expand(mean.shape)

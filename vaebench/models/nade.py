@@ -74,6 +74,7 @@ class NADE(ExactModel, PixelByPixel):
         if not tied:
             self.p["output"] = torch.zeros(d, units)
         self.p["bias"] = torch.zeros(d)
+        # The settings decide the order, so a checkpoint need not hold it.
         self.register_buffer("order", pixel_order(d, order, order_seed), persistent=False)
 
     def start(self, generator: torch.Generator) -> None:

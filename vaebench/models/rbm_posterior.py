@@ -63,6 +63,7 @@ class Encoder(nn.Module):
 
         norm = self.couplings
         sides = (self.n1, self.n2)
+        # The fields of the RBM, then the batch statistics of the couplings, which go on the tape.
         *rbm, mean, variance = machines(out, norm.scale, norm.shift, sides, norm.epsilon, factor)
         tape[norm.path] = mean, variance
         return RBM(*rbm)

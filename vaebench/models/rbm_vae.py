@@ -45,6 +45,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.net = NormalizedTanhNet(latents, units, layers, momentum)
         self.output = nn.Linear(self.net.outputs, mean.numel())
+        # A pixel that is always 0 or always 1 in training would have an infinite logit.
         self.register_buffer("offset", torch.logit(mean.clamp(0.001, 0.999)))
 
     def forward(self, z: Tensor, tape: Tape | None = None) -> Tensor:

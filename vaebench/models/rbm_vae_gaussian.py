@@ -64,6 +64,8 @@ class RBMVAEGaussian(RBMVAE):
 
     def __init__(self, info: DataInfo, *args: Any, **settings: Any) -> None:
         super().__init__(info, *args, **settings)
+        # All groups have the same size. The nets keep their paths below ``q``, so that their
+        # normalisation need not be named again.
         self.q = MixtureInference(self.q, self.sizes[1])
 
     def group_mixture(

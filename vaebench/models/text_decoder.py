@@ -61,6 +61,7 @@ class TextDecoder(nn.Module):
             validate.below_one(f"model.{key}", rate)
         validate.flag("model.frozen_last_row", frozen_last_row)
 
+        # Name of a noise -> the dropout rate, and on how many numbers of a step it acts.
         self.rates = {
             "drop_in": (float(dropout_in), embedding),
             "drop_out": (float(dropout_out), units),
@@ -84,8 +85,10 @@ class TextDecoder(nn.Module):
     def first_state(self, rows: int, z: Tensor | None) -> State:
         """Return the state before the first word, each (rows, units), for codes ``z`` (rows, n)."""
         if z is None or self.initial is None:
+            # A copy, since ``LSTM.step_`` changes both parts of a state in place.
             zeros = self.embedding.new_zeros(rows, self.lstm.units)
             return zeros, zeros.clone()
+
         c = F.linear(z, self.initial)
         return torch.tanh(c), c
 

@@ -74,20 +74,24 @@ class Family:
 
 
 FAMILIES: dict[str, Family] = {
+    # Belief nets of binary units.
     "sbn": Family("belief_net.SBN", takes=(Kind.BITS, Kind.COUNTS)),
     "fdarn": Family("belief_net.FDARN", takes=(Kind.BITS, Kind.COUNTS)),
     "darn": Family("belief_net.DARN"),
+    # The control of estimators: its log p(x) and its bound are known exactly.
     "linear_gaussian": Family(
         "linear_gaussian.LinearGaussian",
         latent="gaussian",
         takes=(Kind.BITS, Kind.REAL),
         density=True,
     ),
+    # Binary latents and Boltzmann machines: the family of DVAE.
     "rbm_vae": Family("rbm_vae.RBMVAE", unnormalised=("prior",)),
     "rbm_vae_gaussian": Family("rbm_vae_gaussian.RBMVAEGaussian", unnormalised=("prior",)),
     "rbm_generator": Family("rbm_generator.RBMGenerator", unnormalised=("prior",)),
     "rbm_posterior": Family("rbm_posterior.RBMPosteriorVAE", unnormalised=("prior", "posterior")),
     "rbm_target": Family("rbm_target.RBMTarget", of_data=False),
+    # Gaussian latents.
     "text_vae": Family(
         "text_vae.TextVAE", latent="gaussian", takes=(Kind.TOKENS,), encoded=True, half=("train",)
     ),
@@ -102,13 +106,16 @@ FAMILIES: dict[str, Family] = {
     ),
     "dlgm": Family("dlgm.DLGM", latent="gaussian"),
     "hierarchical_vae": Family("hierarchical_vae.HierarchicalVAE", latent="gaussian"),
+    # Exact likelihoods of bits.
     "pixel_cnn": Family("pixel_cnn.PixelCNN", latent="none", half=("train", "eval")),
     "bernoulli_mixture": Family("bernoulli_mixture.BernoulliMixture", latent="none"),
     "eonade": Family("eonade.EoNADE", latent="none", ensemble=True),
     "made": Family("made.MADE", latent="none", ensemble=True),
     "nade": Family("nade.NADE", latent="none"),
+    # Boltzmann machines next to the data, which have base rates.
     "dbn": Family("dbn.DBN", unnormalised=("prior",), base_rates=True),
     "rbm": Family("rbm.BinaryRBM", latent="none", unnormalised=("evidence",), base_rates=True),
+    # Documents: as tokens, then as counts.
     "text_lm": Family("text_lm.TextLM", latent="none", takes=(Kind.TOKENS,), half=("train",)),
     "doc_nade": Family("doc_nade.DocNADE", latent="none", takes=(Kind.COUNTS,), ordered=True),
     "lda": Family("lda.LDA", latent="none", takes=(Kind.COUNTS,), bounded=True),

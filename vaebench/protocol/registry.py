@@ -13,7 +13,7 @@ class Metric:
         heading: Its column in a report, beside the measure of the table; empty: none.
         files: The files in vaebench/metrics/ that take it, each for the models to which it applies;
             empty if the training takes it.
-        samples: Group and name of the setting that says how many samples per case it takes.
+        samples: Group and name of the setting that says how many samples per example it takes.
         log_z: Whether the log Z of a prior or a model enters it.
         least: The fewest samples from which there is a number.
         timing: Whether it is a time. A time depends on the machine as much as on the run, so it is
@@ -63,6 +63,7 @@ DOCUMENTS = ("bound", "exact_nll", "order_nll", "evidence_bound", "length_nll")
 """The files that measure the perplexities of documents as counts."""
 
 METRICS: dict[str, Metric] = {
+    # NLLs and bounds: of models with latents, exact ones, of Boltzmann machines.
     "bound": Metric(
         "bound",
         ("bound", "evidence_bound"),
@@ -99,6 +100,7 @@ METRICS: dict[str, Metric] = {
     "annealed_nll_reverse": Metric(
         "annealed NLL, reverse", ("rbm_nll", "length_nll"), log_z=True, likelihood=True, floor=0.0
     ),
+    # How latents are used, and how far a posterior is from its target.
     "kl": Metric("KL", ("bound",), ("eval", "bound_samples"), log_z=True, descriptive=True),
     "exact_kl": Metric("exact KL", ("exact_kl",)),
     "kl_gap": Metric("above least KL", ("exact_kl",)),
@@ -110,6 +112,7 @@ METRICS: dict[str, Metric] = {
         descriptive=True,
         unit="units",
     ),
+    # Perplexities: of documents as tokens, then of documents as counts.
     "perplexity": Metric(
         "perplexity",
         ("importance", "exact_nll"),
@@ -130,6 +133,7 @@ METRICS: dict[str, Metric] = {
     "left_to_right_pooled_perplexity": _of_tokens(
         "left-to-right pooled perplexity", ("left_to_right",), "particles"
     ),
+    # What is left: information in the latents, missing pixels, normalisers.
     "mi_batch": Metric("MI (batches)", ("mutual_information",), descriptive=True),
     "mi": Metric("MI (whole set)", ("aggregate",), descriptive=True),
     "aggregate_kl": Metric("KL(q(z)||p)", ("aggregate",), descriptive=True),
@@ -138,6 +142,7 @@ METRICS: dict[str, Metric] = {
     ),
     "log_z": Metric("log Z", ("normaliser", "rbm_nll"), log_z=True, descriptive=True),
     "log_z_reverse": Metric("log Z, reverse", ("rbm_nll",), log_z=True, descriptive=True),
+    # Numbers that the training takes.
     "valid_bound": Metric("", (), ("train", "valid_samples"), floor=0.0),
     "ms_per_update": Metric("", timing=True, unit="ms"),
     "hours": Metric("", timing=True, unit="h"),

@@ -21,7 +21,7 @@ TRAINED_ON = "trained_on"
 
 
 def samples_of(config: dict[str, Any], measure: str) -> int | None:
-    """Return the samples per case of a measure as configured; None if the measure takes none."""
+    """Return the samples per example of a measure as configured; None if it takes none."""
     metric = METRICS.get(measure)
     if metric is None or metric.samples is None or summed(config, measure):
         return None
@@ -102,7 +102,7 @@ def check_measure(measure: str, config: dict[str, Any]) -> None:
     if model.exact or _without_latents(config, name):  # their measures need no samples
         return
 
-    # If q is a Gaussian, its moments take the place of further samples.
+    # Active units need two samples to estimate posterior means, unless these are known.
     least = 1 if model.encoded else metric.least
     if value is None or value < least:
         raise UserError(
@@ -142,16 +142,16 @@ def signature(
     ``iw_nll|data:mnist_static@8f3a12cd|split:test|points:all|samples:1000|select:valid_bound|recipe:1``.
     A time has only its data and the recipe. All other measures have, as far as these apply:
 
-    - ``split`` and ``points``. Measures named ``valid_*`` are taken on the validation cases,
+    - ``split`` and ``points``. Measures named ``valid_*`` are taken on the validation examples,
       whatever ``eval`` says: on all, or on ``objective.valid_points`` of them if each has a
-      posterior to be annealed. If not all training cases are used (``train.cases``), a ``split`` of
-      training cases says how many.
+      posterior to be annealed. If not all training examples are used (``train.cases``), a ``split``
+      of training examples says how many.
     - ``trained``: the data of the training, if the number is of other data.
     - ``batch`` of ``mi_batch``; ``temperatures`` of ``ais_nll``; ``missing`` pixels and ``steps``
       of ``imputation``.
     - ``members`` of an ensemble, over which p(x) is averaged.
     - ``likelihood``, if it is not that of bits.
-    - ``svi``: the ``refinement`` of a posterior, and ``svi_batch``: how many cases are refined
+    - ``svi``: the ``refinement`` of a posterior, and ``svi_batch``: how many examples are refined
       together, on which the result depends.
     - ``precision`` of the products in a likelihood, if it is not float32.
     - ``orders`` over which log p(x) is averaged, of models that read an example in an order.
@@ -160,7 +160,7 @@ def signature(
     Args:
         config: Configuration of a cell.
         measure: Name of the measure.
-        samples: Samples per case; None: none.
+        samples: Samples per example; None: none.
         data_hash: Hash of the data; without it the protocol is the one as configured, before any
             data were read.
     """
@@ -257,9 +257,9 @@ def refinement(config: dict[str, Any]) -> str:
 
 
 def valid_points(config: dict[str, Any]) -> int | None:
-    """Return how many cases, evenly spread, a validation takes; None: all.
+    """Return how many examples, evenly spread, a validation takes; None: all.
 
-    It takes fewer than all only if each case has a posterior to be annealed.
+    It takes fewer than all only if each example has a posterior to be annealed.
     """
     return (
         config.get("objective", {}).get("valid_points") if "posterior" in lacking(config) else None
