@@ -177,6 +177,7 @@ class HierarchicalVAE(GaussianLayersModel):
         """Return encoder and decoder, and both networks between each two stochastic layers."""
         layers = [torch.zeros(len(x), n, dtype=x.dtype) for n in self.sizes[1:]]
 
+        # Binds the net: a lambda in the loop below would see that of the last round.
         def moments(net: Heads) -> Callable[[Tensor], tuple[Tensor, ...]]:
             return lambda v: tuple(net(v))
 

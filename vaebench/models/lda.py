@@ -166,6 +166,7 @@ def statistics(x: Tensor, gamma: Tensor, topics: Tensor) -> Tensor:
 
     The numbers are sums over all documents ``x`` (n, V).
     """
+    # The same q(z) as in ``shares``, summed over documents instead of words.
     weight = dirichlet.expected_log(gamma).exp()
     return topics * (weight.mT @ _ratio(x, weight, topics))
 

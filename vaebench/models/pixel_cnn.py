@@ -48,6 +48,7 @@ class PixelCNN(ExactModel, PixelByPixel):
 
         With a tape, batch normalisation uses the statistics of the batch.
         """
+        # Logits have an axis of samples; without codes there is one.
         return bernoulli.log_prob(x, self.p(x, None, tape))[0]
 
     def programs(self, x: Tensor) -> dict[str, Program]:

@@ -45,6 +45,7 @@ class TextEncoder(nn.Module):
         It is computed in float32, with or without autocast.
         """
         with products_in("float32", documents.tokens.device):
+            # The last state has read padding, unless all documents have the same length.
             out, (h, _) = self.lstm(F.embedding(documents.tokens.t(), self.embedding))
             return F.linear(h if documents.even else last(out, documents.lengths), self.output)
 
