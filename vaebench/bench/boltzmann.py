@@ -1,8 +1,8 @@
 """Speed of models with a Boltzmann prior, and of annealing log Z of that prior.
 
-An update takes tens of milliseconds at the settings that the papers train with; most of them go to
-the chains of the prior. Engines take turns, update by update, so that whatever else the machine
-does disturbs all of them alike.
+An update takes tens of milliseconds at the settings that the papers train with. The prior's chains
+take most of that time. Engines take turns, update by update, so that other work on the machine
+disturbs all of them alike.
 """
 
 from __future__ import annotations
@@ -48,16 +48,17 @@ FAMILIES: Families = {
 """Name -> model and objective."""
 
 BATCH = 100
-"""Examples of an update, as in the papers; the optimiser is Adam."""
+"""Examples of an update, as in the papers."""
 
 DESCENT = {"name": "adam", "rate": 1e-3}
+"""The optimiser of all families."""
 
 LEAST_ROUNDS = 3
 """Least number of updates behind a median, however long they take."""
 
 
 class Annealing(NamedTuple):
-    """Settings of an annealing: units on each side of the machine, temperatures and chains."""
+    """Settings of an annealing: units on each side of the RBM, temperatures and chains."""
 
     side: int
     temperatures: int
@@ -95,18 +96,21 @@ def costs(
     The chains' share is the difference between an update and one with a single sweep of a single
     chain. So the chains are timed where they run, within an update.
     """
-    parts = {engine: _parts(model, objective, seeds, engine, device) for engine in engines}
-    took = iter(
+    # All parts of all engines take turns; the times come back in the same flat order.
+    works_of = {engine: _parts(model, objective, seeds, engine, device) for engine in engines}
+    times = iter(
         in_turns(
-            [work for works in parts.values() for work in works], seconds, device, LEAST_ROUNDS
+            [work for timed in works_of.values() for work in timed], seconds, device, LEAST_ROUNDS
         )
     )
 
-    out = {}
-    for engine, works in parts.items():
-        whole, *rest = (1e3 / seeds * median(next(took)) for _ in works)
-        out[engine] = Cost(whole, whole - rest[0], rest[1]) if rest else Cost(whole)
-    return out
+    cost_of = {}
+    for engine, timed in works_of.items():
+        # Medians in the order of ``_parts``: the whole update, the update with next to no chains,
+        # the noise.
+        whole, *rest = (1e3 / seeds * median(next(times)) for _ in timed)
+        cost_of[engine] = Cost(whole, whole - rest[0], rest[1]) if rest else Cost(whole)
+    return cost_of
 
 
 def _parts(
@@ -122,12 +126,17 @@ def _parts(
         start = {"init": "fan_in", "init_scale": 0.1}
         return make_pack(model, {**objective, **more}, seeds, engine, device, DESCENT, start)
 
-    whole = pack()
-    update = partial(advance, whole, length=1, batch=BATCH)
-    if not isinstance(whole.objective, RBMPriorObjective):
+    full_update = pack()
+    # One update a call: the prior's chains need so much noise that training draws it update by
+    # update too.
+    update = partial(advance, full_update, length=1, batch=BATCH)
+    if not isinstance(full_update.objective, RBMPriorObjective):
         return [update]
 
-    shapes = {k: v for k, v in whole.draws(BATCH).items() if k in whole.objective.chain_noise}
+    # The chains' noise alone, without that of the posterior's samples.
+    shapes = {
+        k: v for k, v in full_update.draws(BATCH).items() if k in full_update.objective.chain_noise
+    }
     draw = partial(_draw, shapes, list(range(seeds)), device)
     return [
         update,
@@ -148,6 +157,8 @@ def products(pack: Pack) -> Callable[[int], None]:
     of single examples are left out: they are no matrix products.
     """
     rule = pack.objective
+    # (rows, inputs, outputs, times). A linear layer has three products: forwards, and backwards for
+    # the gradients of its input and of its weights. Bit-by-bit sampling also decodes the batch.
     shapes = [
         (BATCH, layer.in_features, layer.out_features, times)
         for layer in rule.modules()
@@ -155,9 +166,10 @@ def products(pack: Pack) -> Callable[[int], None]:
         for times in (3, _evaluations(rule) if ".decoder." in _name_of(rule, layer) else 0)
     ]
 
+    # A sweep of the prior's chains has a product for each side.
     if isinstance(rule, RBMPriorObjective):
-        n1, n2 = rule.model.prior().w.shape
-        shapes.append((rule.prior_chains, n1, n2, 2 * rule.prior_sweeps))
+        units1, units2 = rule.model.prior().w.shape
+        shapes.append((rule.prior_chains, units1, units2, 2 * rule.prior_sweeps))
 
     work = [
         (torch.full((m, k), 0.5), torch.full((k, n), 0.5), torch.empty(m, n))
@@ -191,10 +203,11 @@ def run(
     """
     on_cpu = device.type == "cpu"
     seeds, engine = (1, "plain") if on_cpu else (packed, "packed")
-    with_kernels = on_cpu and not kernels.missing()
-    what = f", {seeds} seeds packed" if seeds > 1 else ""
 
-    yield f"milliseconds per update and seed, batch {BATCH}, Adam, {VISIBLE} visible units{what}"
+    with_kernels = on_cpu and not kernels.missing()
+    packing = f", {seeds} seeds packed" if seeds > 1 else ""
+
+    yield f"milliseconds per update and seed, batch {BATCH}, Adam, {VISIBLE} visible units{packing}"
     yield (
         "chains: of the update, the prior's 1,000 chains of 40 sweeps, their noise "
         "included; noise: that alone"
@@ -209,13 +222,18 @@ def run(
     for name, (model, objective) in families.items():
         plain = make_pack(model, objective, 1, "plain", device, DESCENT)
         kernel = with_kernels and has_kernel(plain.objective, plain.optim)
-        found = costs(
+        cost_of = costs(
             model, objective, seeds, (engine, "kernel") if kernel else (engine,), device, seconds
         )
+
+        # ``update``, ``chains``, ``noise`` of the first engine; ``kernel update`` and so on of the
+        # kernels. What does not exist is nan, and left out of the record.
         numbers: dict[str, float] = {}
-        for key, cost in found.items():
-            own = {k if key == engine else f"kernel {k}": v for k, v in cost._asdict().items()}
-            numbers |= {k: v for k, v in own.items() if not math.isnan(v)}
+        for engine_name, cost in cost_of.items():
+            by_name = {
+                k if engine_name == engine else f"kernel {k}": v for k, v in cost._asdict().items()
+            }
+            numbers |= {k: v for k, v in by_name.items() if not math.isnan(v)}
 
         if on_cpu:
             numbers["products"] = _floor(plain, seconds, device)
@@ -233,20 +251,26 @@ def _floor(pack: Pack, seconds: float, device: torch.device) -> float:
 def _cells(numbers: dict[str, float]) -> str:
     update = numbers["update"]
     chains = numbers.get("chains")
-    share = "-" if chains is None else f"{chains:,.1f} ({chains / update:.0%})"
-    drawn = f"{numbers['noise']:,.1f}" if "noise" in numbers else "-"
+    chains_cell = "-" if chains is None else f"{chains:,.1f} ({chains / update:.0%})"
+    noise_cell = f"{numbers['noise']:,.1f}" if "noise" in numbers else "-"
 
     ratios = []
     for key in ("update", "chains"):
-        own = numbers.get(f"kernel {key}")
-        ratios.append("-" if own is None else f"{own:,.1f} (x{own / numbers[key]:.2f})")
+        kernel_time = numbers.get(f"kernel {key}")
+        ratios.append(
+            "-"
+            if kernel_time is None
+            else f"{kernel_time:,.1f} (x{kernel_time / numbers[key]:.2f})"
+        )
     floor = f"{numbers['products']:,.1f}" if "products" in numbers else "-"
-    return f"{update:>10,.1f}{share:>14}{drawn:>8}{ratios[0]:>18}{ratios[1]:>18}{floor:>10}"
+    return (
+        f"{update:>10,.1f}{chains_cell:>14}{noise_cell:>8}{ratios[0]:>18}{ratios[1]:>18}{floor:>10}"
+    )
 
 
-def _anneal(rbm: RBM, size: Annealing, wanted: bool, number: int) -> None:
-    """Make another estimate at each call, with kernels if they are ``wanted``."""
-    with kernels.use(wanted):
+def _anneal(rbm: RBM, size: Annealing, with_kernels: bool, number: int) -> None:
+    """Make another estimate at each call, with kernels or without."""
+    with kernels.use(with_kernels):
         logz.ais(rbm, size.temperatures, size.chains, number, base="uniform")
 
 
@@ -266,13 +290,19 @@ def annealing(
     yield "milliseconds of annealing; x: of the plain code's time"
     yield f"{'':60}" + "".join(f"{name:>18}" for name in engines)
     for name, size in sizes.items():
+        # Biases of both sides and couplings, N(0, 0.2^2).
         generator = torch.Generator().manual_seed(0)
         shapes = ((size.side,), (size.side,), (size.side, size.side))
         rbm = RBM(*(0.2 * torch.randn(*shape, generator=generator).to(device) for shape in shapes))
 
-        works = [partial(_anneal, rbm, size, wanted) for wanted in engines.values()]
-        took = in_turns(works, seconds, device, least=1)
-        numbers = {engine: 1e3 * min(times) for engine, times in zip(engines, took, strict=True)}
+        annealings = [
+            partial(_anneal, rbm, size, with_kernels) for with_kernels in engines.values()
+        ]
+        times = in_turns(annealings, seconds, device, least=1)
+        numbers = {
+            engine: 1e3 * min(seconds_each)
+            for engine, seconds_each in zip(engines, times, strict=True)
+        }
 
         record({"family": name, "unit": "ms", **numbers})
         cells = f"{numbers['plain']:>18,.0f}"

@@ -27,8 +27,11 @@ from vaebench.training import engines as fast
 
 VOCABULARY = 2000
 WORDS = 100
+"""Tokens of a document."""
+
 BATCH = 20
 CASES = 1000
+"""Documents of the data set."""
 
 LENGTH = noise.BLOCK
 """Updates between two readings of the clock."""
@@ -56,6 +59,7 @@ DESCENT = {"name": "sgd", "rate": 1e-4}
 
 def documents() -> torch.Tensor:
     """Return random counts (CASES, VOCABULARY), uint8."""
+    # Zipf's law has no end; numbers beyond the vocabulary are wrapped around.
     words = np.random.default_rng(0).zipf(1.2, (CASES, WORDS)) % VOCABULARY
     counts = [np.bincount(row, minlength=VOCABULARY) for row in words]
     return torch.from_numpy(np.stack(counts).astype(np.uint8))
@@ -72,13 +76,14 @@ def packs_of(
     engines = ["plain"]
     if rule.worth_compiling and (device.type == "cuda" or choice.compiler_found()):
         engines.append("compiled")
-    there = choice.has_kernel(rule, optim.build(DESCENT), Kind.COUNTS)
-    if there and device.type == "cpu" and not kernels.missing():
+    has_kernel = choice.has_kernel(rule, optim.build(DESCENT), Kind.COUNTS)
+    if has_kernel and device.type == "cpu" and not kernels.missing():
         engines.append("kernel")
 
     start = {"init": "normal", "init_scale": 0.01}
     return {
-        e: pack_of(rule, data, DESCENT, start, device, kind=Kind.COUNTS, engine=e) for e in engines
+        name: pack_of(rule, data, DESCENT, start, device, kind=Kind.COUNTS, engine=name)
+        for name in engines
     }
 
 
@@ -88,7 +93,7 @@ def scored(pack: fast.Pack, count: int, number: int = 0) -> None:
 
 
 def run(
-    families: Families, device: torch.device, seconds: float, record: Record = lambda found: None
+    families: Families, device: torch.device, seconds: float, record: Record = lambda _: None
 ) -> Iterator[str]:
     """Yield a heading and a line per family. The engines take turns; medians are shown."""
     yield (
@@ -100,17 +105,20 @@ def run(
     for name, (model, objective) in families.items():
         packs = packs_of(model, objective, device)
         works = [partial(advance, pack, length=LENGTH, batch=BATCH) for pack in packs.values()]
-        found: dict[str, Any] = {"family": name, "unit": "ms"}
+        numbers: dict[str, Any] = {"family": name, "unit": "ms"}
         for engine, times in zip(packs, in_turns(works, seconds, device), strict=True):
-            found[engine] = 1e3 * median(times) / LENGTH
+            numbers[engine] = 1e3 * median(times) / LENGTH
+
         line = f"{name:42}" + "".join(
-            f"{found[e]:>10,.2f}" if e in found else f"{'':10}" for e in ENGINES
+            f"{numbers[e]:>10,.2f}" if e in numbers else f"{'':10}" for e in ENGINES
         )
 
-        last = list(packs.values())[-1]
-        if isinstance(last.objective.model, (ExactModel, BoundedModel)):
-            (times,) = in_turns([partial(scored, last, 100)], seconds, device)
-            found["document"] = 1e3 * median(times) / 100
-            line += f"{found['document']:>18,.3f}"
-        record(found)
+        # The last engine is the fastest one there is; its pack's model is scored.
+        fastest = list(packs.values())[-1]
+        if isinstance(fastest.objective.model, (ExactModel, BoundedModel)):
+            (times,) = in_turns([partial(scored, fastest, 100)], seconds, device)
+            numbers["document"] = 1e3 * median(times) / 100
+            line += f"{numbers['document']:>18,.3f}"
+
+        record(numbers)
         yield line.rstrip()

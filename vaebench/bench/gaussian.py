@@ -59,7 +59,10 @@ def loss_of(family: Family, library: Library) -> Loss:
 
 
 def blocks(pack: fast.Pack, batch: int, number: int) -> None:
-    """Make ``LENGTH`` updates, in blocks as long as in training."""
+    """Make ``LENGTH`` updates, in blocks as long as in training but of ``LENGTH`` at most.
+
+    ``number`` counts the calls, so that no noise is used twice.
+    """
     length = min(pack.objective.block or LENGTH, LENGTH)
     for i in range(LENGTH // length):
         advance(pack, number * (LENGTH // length) + i, length, batch)
@@ -71,34 +74,39 @@ def works(family: Family, device: torch.device, jax: bool) -> dict[str, Callable
         make_pack, family.model, family.objective, 1, device=device, descent=family.optim
     )
 
-    start = make("plain")
-    found: dict[str, Callable[[int], object]] = {"plain": partial(blocks, start, family.batch)}
+    plain_pack = make("plain")
+    work_of: dict[str, Callable[[int], object]] = {
+        "plain": partial(blocks, plain_pack, family.batch)
+    }
     if choice.compiler_found():
-        found["compiled"] = partial(blocks, make("compiled"), family.batch)
+        work_of["compiled"] = partial(blocks, make("compiled"), family.batch)
 
-    params = {name.removeprefix("model."): v[0].clone() for name, v in start.params.items()}
-    own = {name: v.clone() for name, v in params.items()}
-    _, (samples, _, latents) = start.draws(family.batch)["q1"]
-    given = family.optim, start.data, family.batch, (samples, latents)
-    update = gaussian_loops.updates(loss_of(family, gaussian_loops.LIBRARY), own, *given)
+    # The loops start from copies of the plain pack's parameters. PyTorch's loop changes its tensors
+    # in place, so it has a copy of its own.
+    params = {name.removeprefix("model."): v[0].clone() for name, v in plain_pack.params.items()}
+    torch_params = {name: v.clone() for name, v in params.items()}
+    # The noise of the posterior is (samples, batch, latents).
+    _, (samples, _, latents) = plain_pack.draws(family.batch)["q1"]
+    common = family.optim, plain_pack.data, family.batch, (samples, latents)
+    update = gaussian_loops.updates(loss_of(family, gaussian_loops.LIBRARY), torch_params, *common)
 
     def by_torch(number: int) -> None:
         for i in range(LENGTH):
             update(number * LENGTH + i)
 
-    found["PyTorch loop"] = by_torch
+    work_of["PyTorch loop"] = by_torch
     if jax:
-        found["JAX loop"] = jax_gaussian.updates(
-            loss_of(family, jax_gaussian.library()), params, *given, LENGTH
+        work_of["JAX loop"] = jax_gaussian.updates(
+            loss_of(family, jax_gaussian.library()), params, *common, LENGTH
         )
-    return found
+    return work_of
 
 
 def run(
     families: dict[str, Family],
     device: torch.device,
     seconds: float,
-    record: Record = lambda found: None,
+    record: Record = lambda _: None,
     jax: bool = False,
 ) -> Iterator[str]:
     """Yield a heading and a line per family; the entries of a line are measured in turns."""
@@ -113,13 +121,17 @@ def run(
     yield f"{'':42}" + "".join(f"{h:>18}" for h in heads)
 
     for name, family in families.items():
-        todo = works(family, device, jax)
-        times = in_turns(list(todo.values()), seconds, device)
-        found = {key: 1e3 * median(took) / LENGTH for key, took in zip(todo, times, strict=True)}
+        work_of = works(family, device, jax)
+        times_of = in_turns(list(work_of.values()), seconds, device)
+        milliseconds = {
+            key: 1e3 * median(times) / LENGTH for key, times in zip(work_of, times_of, strict=True)
+        }
 
-        ours = min(found[key] for key in ("plain", "compiled") if key in found)
-        theirs = min(found[key] for key in ("PyTorch loop", "JAX loop") if key in found)
-        record({"family": name, "unit": "ms", **found, "ours / best loop": ours / theirs})
+        ours = min(milliseconds[key] for key in ("plain", "compiled") if key in milliseconds)
+        theirs = min(
+            milliseconds[key] for key in ("PyTorch loop", "JAX loop") if key in milliseconds
+        )
+        record({"family": name, "unit": "ms", **milliseconds, "ours / best loop": ours / theirs})
 
-        cells = [f"{found[h]:,.2f}" if h in found else "-" for h in heads[:-1]]
+        cells = [f"{milliseconds[h]:,.2f}" if h in milliseconds else "-" for h in heads[:-1]]
         yield f"{name:42}" + "".join(f"{c:>18}" for c in [*cells, f"{ours / theirs:.2f}"])

@@ -37,15 +37,15 @@ def updates(
 
     ``noise``: samples of an example, and latents.
     """
-    leaves = {k: v.requires_grad_() for k, v in params.items()}
-    kind = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad}[optim["name"]]
-    descent = kind(leaves.values(), lr=optim["rate"], fused=True)
-    k, n = noise
+    leaves = {name: v.requires_grad_() for name, v in params.items()}
+    optimiser_class = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad}[optim["name"]]
+    descent = optimiser_class(leaves.values(), lr=optim["rate"], fused=True)
+    samples, latents = noise
 
     def update(number: int) -> None:
         x = data[torch.randint(0, len(data), (batch,))].float()
         descent.zero_grad()
-        loss(leaves, x, torch.randn(k, batch, n)).backward()
+        loss(leaves, x, torch.randn(samples, batch, latents)).backward()
         descent.step()
 
     return update

@@ -68,11 +68,13 @@ def loss_of(objective: str, nonlinearity: str, library: Library) -> Loss:
         return mean, log_var, mean + xp.exp(0.5 * log_var) * normal
 
     def vae(p: Params, x: Any, normal: Any) -> Any:
+        # KL(q(z | x) || N(0, I)) in closed form; the NLL is a mean over the k samples.
         mean, log_var, z = encoded(p, x, normal)
         kl = 0.5 * (mean**2 + xp.exp(log_var) - 1 - log_var).sum(-1)
         return (nll(p, z, x, "p").mean(0) + kl).mean()
 
     def iw_bound(p: Params, x: Any, normal: Any) -> Any:
+        # log p(z) - log q(z | x), where z = mean + sd normal; the constants cancel.
         _, log_var, z = encoded(p, x, normal)
         log_ratio = 0.5 * (normal**2 + log_var - z**2).sum(-1)
         log_w = log_ratio - nll(p, z, x, "p")
@@ -83,21 +85,27 @@ def loss_of(objective: str, nonlinearity: str, library: Library) -> Loss:
         mean = head(p, h, "q.heads.mean1")
         log_d = head(p, h, "q.heads.log_d1")
 
-        # Deviations, trace and log-determinant of a diagonal covariance; then of rank one more.
+        # Deviation R normal, trace and log-determinant of a diagonal covariance C = D^-1. If there
+        # is a vector u, C = (D + u u')^-1: each is corrected by the inversion and determinant
+        # lemmas, in O(n); see ``dists.precision_gaussian``.
         inverse = xp.exp(-log_d)
-        away = normal * xp.exp(-0.5 * log_d)
+        deviation = normal * xp.exp(-0.5 * log_d)
         trace = inverse.sum(-1)
         log_det = -log_d.sum(-1)
         if "q.heads.u1.weight" in p:
             u = head(p, h, "q.heads.u1")
             s = (u**2 * inverse).sum(-1)[..., None]
             eta = 1 / (1 + s)
-            away = away - eta / (1 + xp.sqrt(eta)) * (u * away).sum(-1)[..., None] * u * inverse
+            deviation = (
+                deviation
+                - eta / (1 + xp.sqrt(eta)) * (u * deviation).sum(-1)[..., None] * u * inverse
+            )
             trace = trace - (eta * (u * inverse) ** 2).sum(-1)
             log_det = log_det - xp.log1p(s[..., 0])
 
+        # The latents enter the decoder through one matrix without bias.
         kl = 0.5 * ((mean**2).sum(-1) + trace - log_det - mean.shape[-1])
-        latent = library.linear(mean + away, p["p.noise.0.weight"], None)
+        latent = library.linear(mean + deviation, p["p.noise.0.weight"], None)
         return (nll(p, latent, x, "p.visible").mean(0) + kl).mean()
 
     return {"vae": vae, "iw_bound": iw_bound, "free_energy": free_energy}[objective]

@@ -101,14 +101,16 @@ class Literal(nn.Module):
             hidden = torch.cat([hidden, self.code(z).view(-1, self.maps, SIDE, SIDE)], 1)
         hidden = self.first(hidden)
 
-        seen = [hidden]
+        # ``block_inputs`` has the first layer's output and those of the blocks. From the third
+        # block on, a skip block of the output three layers back is added to the trunk.
+        block_inputs = [hidden]
         for i, block in enumerate(self.blocks):
             if i >= 2:
-                hidden = hidden + self.skips[i - 2](seen[i - 2])
+                hidden = hidden + self.skips[i - 2](block_inputs[i - 2])
             hidden = block(hidden)
-            seen.append(hidden)
+            block_inputs.append(hidden)
 
-        hidden = hidden + self.skips[-1](seen[len(self.skips) - 1])
+        hidden = hidden + self.skips[-1](block_inputs[len(self.skips) - 1])
         return self.head(hidden).flatten(1)
 
     def loss(self, x: Tensor) -> Tensor:
@@ -118,6 +120,7 @@ class Literal(nn.Module):
                 self.decode(x, None), x, reduction="sum"
             ) / len(x)
 
+        # Minus the ELBO with one sample; the KL to N(0, I) in closed form.
         mean, log_var = self.encoder(x.view(-1, 1, SIDE, SIDE), {}).chunk(2, -1)
         z = mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)
         kl = 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(-1)
@@ -185,14 +188,15 @@ def convolutions(model: Literal, x: Tensor) -> float:
 
     The filters are whole, and the layers are timed one after the other.
     """
-    shapes: list[tuple[nn.Conv2d, torch.Size]] = []
+    layers: list[tuple[nn.Conv2d, torch.Size]] = []
 
-    def note(layer: nn.Module, given: tuple[Tensor, ...], _: Tensor) -> None:
+    def record_shape(layer: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> None:
         if isinstance(layer, nn.Conv2d):
-            shapes.append((layer, given[0].shape))
+            layers.append((layer, inputs[0].shape))
 
+    # One pass through the model tells the shape of each convolution's input.
     hooks = [
-        layer.register_forward_hook(note)
+        layer.register_forward_hook(record_shape)
         for layer in model.modules()
         if isinstance(layer, nn.Conv2d)
     ]
@@ -201,24 +205,25 @@ def convolutions(model: Literal, x: Tensor) -> float:
         hook.remove()
 
     total = 0.0
-    for layer, shape in shapes:
-        given = torch.randn(shape).contiguous(memory_format=torch.channels_last).requires_grad_()
+    for layer, shape in layers:
+        # Channels last, the layout that the models of this package use.
+        inputs = torch.randn(shape).contiguous(memory_format=torch.channels_last).requires_grad_()
         weight = (
             layer.weight.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
         )
-        out = F.conv2d(given, weight, padding=layer.padding)
+        out = F.conv2d(inputs, weight, padding=layer.padding)
         grad = torch.ones_like(out)
 
         total += milliseconds(
-            partial(_there_and_back, given, weight, grad, layer.padding), 0.0, x.device
+            partial(_there_and_back, inputs, weight, grad, layer.padding), 0.0, x.device
         )
     return total
 
 
 def _there_and_back(
-    given: Tensor, weight: Tensor, grad: Tensor, padding: str | tuple[int, ...], number: int
+    inputs: Tensor, weight: Tensor, grad: Tensor, padding: str | tuple[int, ...], number: int
 ) -> None:
-    torch.autograd.grad(F.conv2d(given, weight, padding=padding), (given, weight), grad)
+    torch.autograd.grad(F.conv2d(inputs, weight, padding=padding), (inputs, weight), grad)
 
 
 def milliseconds(work: Callable[[int], None], seconds: float, device: torch.device) -> float:
@@ -231,12 +236,13 @@ def run(
     families: dict[str, Any],
     device: torch.device,
     seconds: float,
-    record: Record = lambda found: None,
+    record: Record = lambda _: None,
 ) -> Iterator[str]:
     """Yield a heading and two lines per family: an update, and an image."""
-    cpu = device.type == "cpu"
+    on_cpu = device.type == "cpu"
+    # (engine, precision): all in float32, and the fastest of them in bfloat16 too.
     engines = [("plain", "float32")]
-    if cpu and not kernels.missing():
+    if on_cpu and not kernels.missing():
         engines.append(("kernel", "float32"))
     engines.append((engines[-1][0], "bfloat16"))
 
@@ -252,42 +258,44 @@ def run(
         engine if precision == "float32" else f"{engine} {precision}"
         for engine, precision in engines
     ]
-    heads = ["literal", *labels, *(["convolutions"] if cpu else [])]
+    heads = ["literal", *labels, *(["convolutions"] if on_cpu else [])]
     yield f"{'':42}" + "".join(f"{h:>24}" for h in heads)
 
     for name, (model, objective) in families.items():
         literal = Literal(LATENTS if model["name"] == "image_vae" else 0).to(device)
         x = images(BATCH).float().to(device)
 
+        # ``Literal`` has this package's encoder, so its kernels are switched off. Scoring uses the
+        # running statistics of batch normalisation.
         with kernels.use(False):
             step = milliseconds(partial(literal.update, x), seconds, device)
             literal.eval()
             score = milliseconds(partial(literal.score, x[:1]), seconds, device)
             literal.train()
-        found = {"update literal": step, "image literal": score}
+        numbers = {"update literal": step, "image literal": score}
 
         for label, (engine, precision) in zip(labels, engines, strict=True):
             pack = make_pack(model, objective, engine, precision, device)
-            found[f"update {label}"] = milliseconds(
+            numbers[f"update {label}"] = milliseconds(
                 partial(advance, pack, length=1, batch=BATCH), seconds, device
             )
             with (
                 kernels.use(engine == "kernel"),
                 torch.autocast(device.type, torch.bfloat16, precision != "float32"),
             ):
-                found[f"image {label}"] = milliseconds(partial(scored, pack), seconds, device)
-        if cpu:
-            found["update convolutions"] = convolutions(literal, x)
+                numbers[f"image {label}"] = milliseconds(partial(scored, pack), seconds, device)
+        if on_cpu:
+            numbers["update convolutions"] = convolutions(literal, x)
 
-        record({"family": name, "unit": "ms", **found})
-        for what in ("update", "image"):
+        record({"family": name, "unit": "ms", **numbers})
+        for work_name in ("update", "image"):
             cells = []
             for head in heads:
-                value = found.get(f"{what} {head}")
+                value = numbers.get(f"{work_name} {head}")
                 ratio = (
                     ""
                     if head == "literal" or value is None
-                    else f" (x{value / found[f'{what} literal']:.2f})"
+                    else f" (x{value / numbers[f'{work_name} literal']:.2f})"
                 )
                 cells.append("-" if value is None else f"{value:,.0f}{ratio}")
-            yield f"{f'{name}, {what}':42}" + "".join(f"{c:>24}" for c in cells)
+            yield f"{f'{name}, {work_name}':42}" + "".join(f"{c:>24}" for c in cells)

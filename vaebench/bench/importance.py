@@ -75,17 +75,19 @@ def products(model: BeliefNet, device: torch.device) -> Callable[[int], None]:
     samples of an example, and so are those that visible units give each other.
     """
     full = partial(torch.full, fill_value=0.5, device=device)
-    chains = [units.autoregressive for units in [*list(model.p)[1:], *model.q]]
-    weights_ = [*(units.weight for units in [*model.p, *list(model.q)[1:]]), *chains]
-    work = [
+    # Weights between layers, and those by which the units of a layer depend on each other (None if
+    # they do not). ``model.p`` begins with the visible units, ``model.q`` with the first latents.
+    within_layers = [units.autoregressive for units in [*list(model.p)[1:], *model.q]]
+    matrices = [*(units.weight for units in [*model.p, *list(model.q)[1:]]), *within_layers]
+    operands = [
         (full((SAMPLES, w.shape[1])), w.mT, full((SAMPLES, w.shape[0])))
-        for w in weights_
+        for w in matrices
         if w is not None
     ]
 
     def multiply(number: int = 0) -> None:
         for _ in range(REPEATS):
-            for a, b, out in work:
+            for a, b, out in operands:
                 torch.mm(a, b, out=out)
 
     return multiply
@@ -101,7 +103,7 @@ def milliseconds(config: dict[str, Any], device: torch.device, seconds: float) -
     """Return the milliseconds for 1,000 samples of an example, by each way.
 
     The ways are ``plain``, ``kernel`` (if there is one) and ``products``. They take turns and the
-    best of each counts, so whatever else the machine does disturbs them all alike. The first turn
+    best of each counts, so other work on the machine disturbs all of them alike. The first turn
     compiles and does not count.
     """
     model = make_model(config, device)
@@ -110,23 +112,27 @@ def milliseconds(config: dict[str, Any], device: torch.device, seconds: float) -
         .to(torch.uint8)
         .to(device)
     )
-    many = -(-weights.WORTH_KERNELS // CASES)
+    # Kernels are used from so many samples on, of all examples together; rounded up.
+    kernel_samples = -(-weights.WORTH_KERNELS // CASES)
     multiply = products(model, device)
 
-    # The work of each turn, and how many thousand samples of an example it does.
+    # The work of each turn, and how many times SAMPLES samples of an example it makes.
     turns: dict[str, tuple[Callable[[int], None], float]] = {
         "plain": (partial(score, model, x, PLAIN_SAMPLES, False), CASES * PLAIN_SAMPLES / SAMPLES),
         "products": (multiply, REPEATS),
     }
-    if weights.by_kernel(model, x, many):
-        turns["kernel"] = partial(score, model, x, many, True), CASES * many / SAMPLES
+    if weights.by_kernel(model, x, kernel_samples):
+        turns["kernel"] = (
+            partial(score, model, x, kernel_samples, True),
+            CASES * kernel_samples / SAMPLES,
+        )
 
-    took = in_turns(
+    times_of = in_turns(
         [work for work, _ in turns.values()], seconds * len(turns), device, LEAST_ROUNDS
     )
     return {
-        name: 1e3 * min(times) / thousands
-        for times, (name, (_, thousands)) in zip(took, turns.items(), strict=True)
+        name: 1e3 * min(times) / times_samples
+        for times, (name, (_, times_samples)) in zip(times_of, turns.items(), strict=True)
     }
 
 
@@ -134,7 +140,7 @@ def run(
     families: dict[str, dict[str, Any]],
     device: torch.device,
     seconds: float,
-    record: Record = lambda found: None,
+    record: Record = lambda _: None,
 ) -> Iterator[str]:
     """Yield a heading and a line per family."""
     yield (
@@ -145,13 +151,18 @@ def run(
     yield f"{'':42}{'plain':>10}{'kernel':>10}{'products':>10}{'rate':>8}"
 
     for name, config in families.items():
-        found = milliseconds(config, device, seconds)
-        best = found.get("kernel", found["plain"])
-        rate = found["products"] / best
+        numbers = milliseconds(config, device, seconds)
+        best = numbers.get("kernel", numbers["plain"])
+        rate = numbers["products"] / best
         record(
-            {"family": name, "unit": f"ms for {SAMPLES:,} samples of a case", **found, "rate": rate}
+            {
+                "family": name,
+                "unit": f"ms for {SAMPLES:,} samples of a case",
+                **numbers,
+                "rate": rate,
+            }
         )
-        kernel = f"{found['kernel']:,.2f}" if "kernel" in found else "-"
+        kernel = f"{numbers['kernel']:,.2f}" if "kernel" in numbers else "-"
         yield (
-            f"{name:42}{found['plain']:>10,.2f}{kernel:>10}{found['products']:>10,.2f}{rate:>8.0%}"
+            f"{name:42}{numbers['plain']:>10,.2f}{kernel:>10}{numbers['products']:>10,.2f}{rate:>8.0%}"
         )

@@ -50,8 +50,10 @@ def updates(
     rows_of = jnp.asarray(data.numpy())
     start = {k: jnp.asarray(v.detach().numpy()) for k, v in params.items()}
     zeros = jax.tree.map(jnp.zeros_like, start)
-    rate, k, n = optim["rate"], *noise
+    rate, samples, latents = optim["rate"], *noise
 
+    # Adam (Kingma & Ba 2015) with both bias corrections in the step: with v^ = v / (1 - b2^t),
+    # sqrt(v^) + 1e-8 is (sqrt(v) + 1e-8 sqrt(1 - b2^t)) / sqrt(1 - b2^t).
     def adam(p, g, moments, t):
         first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, moments[0], g)
         second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, moments[1], g)
@@ -71,12 +73,16 @@ def updates(
 
     def update(carry, key):
         p, state, t = carry
-        chosen, drawn = jax.random.split(key)
-        x = rows_of[jax.random.randint(chosen, (batch,), 0, len(rows_of))].astype(jnp.float32)
-        value, gradient = jax.value_and_grad(loss)(p, x, jax.random.normal(drawn, (k, batch, n)))
+        batch_key, noise_key = jax.random.split(key)
+        x = rows_of[jax.random.randint(batch_key, (batch,), 0, len(rows_of))].astype(jnp.float32)
+        value, gradient = jax.value_and_grad(loss)(
+            p, x, jax.random.normal(noise_key, (samples, batch, latents))
+        )
         p, state = descend(p, gradient, state, t + 1)
         return (p, state, t + 1), value
 
+    # The carry of the scan is (parameters, state of the optimiser, updates so far). Adam's state is
+    # a pair of moments, AdaGrad's a sum of squares.
     block = jax.jit(lambda carry, key: jax.lax.scan(update, carry, jax.random.split(key, length)))
     carry = start, (zeros, zeros) if optim["name"] == "adam" else zeros, jnp.zeros(())
 

@@ -12,9 +12,15 @@ from typing import Any
 
 from vaebench.errors import UserError
 
-HIDDEN, DECAY, RATE = 100, 0.8, 3e-4
-"""Units of a baseline, weight of the old statistics, and learning rate of the generative model and
-the baselines; the inference network has a fifth of that rate."""
+HIDDEN = 100
+"""Hidden units of a baseline."""
+
+DECAY = 0.8
+"""Weight of the old value in the running mean and variance of the signals."""
+
+RATE = 3e-4
+"""Learning rate of the generative model and the baselines; the inference network has a fifth of
+it."""
 
 
 def load() -> Any:
@@ -51,6 +57,8 @@ def updates(dims: list[int], data: Any, batch: int, length: int) -> Callable[[in
     def draw(number, rows, columns):
         return 0.1 * jax.random.normal(jax.random.key(number), (rows, columns))
 
+    # By layer, from the data up: "p" maps layer i + 1 to layer i, "q" layer i to layer i + 1; "c"
+    # has the baselines, networks of one hidden layer that read layer i.
     params = {
         "p": [(draw(i, sizes[i + 1], sizes[i]), jnp.zeros(sizes[i])) for i in layers],
         "prior": jnp.zeros(sizes[-1]),
@@ -71,7 +79,12 @@ def updates(dims: list[int], data: Any, batch: int, length: int) -> Callable[[in
         return (h * logits - jax.nn.softplus(logits)).sum(-1)
 
     def loss(params, state, x, keys):
-        below, log_q, predicted, z = x - mean, [], [], [x]
+        # Sample the inference network layer by layer; ``below`` is the input of the next one. Its
+        # first input, and that of the first baseline, is the centred data.
+        below = x - mean
+        log_q = []
+        predicted = []
+        z = [x]
         for (w, b), (a, c, v, v0), key in zip(params["q"], params["c"], keys, strict=True):
             logits = below @ w + b
             predicted.append((jnp.tanh(below @ a + c) @ v + v0)[:, 0])
@@ -80,6 +93,7 @@ def updates(dims: list[int], data: Any, batch: int, length: int) -> Callable[[in
             log_q.append(log_prob(below, logits))
             z.append(below)
 
+        # Terms of log p from the data up; the deepest layer has its prior's biases as logits.
         log_p = [log_prob(z[i], z[i + 1] @ w + b) for i, (w, b) in enumerate(params["p"])]
         log_p.append(log_prob(z[-1], params["prior"]))
 
@@ -90,7 +104,9 @@ def updates(dims: list[int], data: Any, batch: int, length: int) -> Callable[[in
             total = total + p - q
             signals.insert(0, total)
 
-        # The signals are centred by the baselines and running means, and scaled by variances.
+        # Algorithm 1 of Mnih & Gregor 2014: subtract the baselines' predictions, update the running
+        # statistics, subtract the new mean, and divide by the new deviation if it is above 1. No
+        # gradient passes through the signals. The term s * predicted trains the baselines.
         s = jax.lax.stop_gradient(jnp.stack(signals) - jnp.stack(predicted))
         means = DECAY * state[0] + (1 - DECAY) * s.mean(1)
         variances = DECAY * state[1] + (1 - DECAY) * s.var(1)
@@ -103,11 +119,11 @@ def updates(dims: list[int], data: Any, batch: int, length: int) -> Callable[[in
         keys = jax.random.split(key, len(dims) + 1)
         x = x_all[jax.random.randint(keys[0], (batch,), 0, len(x_all))]
         gradient, (state, bound) = jax.grad(loss, has_aux=True)(params, state, x, keys[1:])
-        descend = {
+        descended = {
             k: jax.tree.map(lambda p, g, r=rates[k]: p - r * g, params[k], gradient[k])
             for k in params
         }
-        return (descend, state), bound
+        return (descended, state), bound
 
     block = jax.jit(lambda carry, key: jax.lax.scan(update, carry, jax.random.split(key, length)))
     carry = params, (jnp.zeros(len(dims)), jnp.zeros(len(dims)))

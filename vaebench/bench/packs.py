@@ -26,6 +26,7 @@ Record = Callable[[dict[str, Any]], None]
 BATCH = 20
 VISIBLE = 784
 CASES = 5000
+"""Examples of the random data set."""
 
 
 def make_pack(
@@ -42,7 +43,8 @@ def make_pack(
     If ``descent`` is None, the optimiser is SGD. ``start`` says how parameters are initialised; if
     None, with small normal numbers.
     """
-    pixels = np.random.default_rng(0).random((CASES, VISIBLE)) < 0.13
+    # 0.13 is the share of ones in MNIST.
+    ones = np.random.default_rng(0).random((CASES, VISIBLE)) < 0.13
     rule = objectives.build(
         objective,
         models.build(model, DataInfo(np.full(VISIBLE, 0.13))),
@@ -52,7 +54,7 @@ def make_pack(
     start = start or {"init": "normal", "init_scale": 0.1}
     return pack_of(
         rule,
-        torch.from_numpy(pixels.astype(np.uint8)),
+        torch.from_numpy(ones.astype(np.uint8)),
         descent,
         start,
         device,
@@ -76,27 +78,31 @@ def pack_of(
     """Return a pack of a rule on some data; ``start`` says how parameters are initialised."""
     rates = optim.build(descent, rule.largest_rates(BATCH))
 
+    # A start draws parameters on the CPU, so that they are the same on every device.
     params = []
     for seed in range(seeds):
         models.start(rule.cpu(), start, seed)
         params.append({k: v.detach().clone().to(device) for k, v in rule.named_parameters()})
 
+    # Parameters, state of the objective and state of the optimiser, a list of one entry per seed
+    # each.
     rule.to(device)
     states = [{k: v.to(device) for k, v in rule.state(s, len(data)).items()} for s in range(seeds)]
-    parts = params, states, [rates.state(p) for p in params]
-    return fast.Pack(rule, rates, *parts, data.to(device), kind, engine, precision=precision)
+    per_seed = params, states, [rates.state(p) for p in params]
+    return fast.Pack(rule, rates, *per_seed, data.to(device), kind, engine, precision=precision)
 
 
 def advance(pack: fast.Pack, number: int, length: int, batch: int) -> None:
     """Train on block ``number``, of ``length`` updates, and wait until all is done.
 
-    The block's noise is drawn first. If training is aggressive, only the groups of the inner loop,
-    the inference network, are updated.
+    The block's noise is drawn first. If the objective has an inner loop (aggressive training), only
+    the groups of that loop, the inference network, are updated.
     """
     device = pack.data.device
     seeds = list(range(pack.size))
     loop = pack.objective.inner_loop(pack.seed_state(0)) if pack.objective.alone else None
 
+    # Noise, and the rows of every batch, drawn with replacement.
     draws = noise.update_block(pack.draws(batch), seeds, number, device, length)
     rows = noise.order_block(len(pack.data), batch, "replacement", seeds, number, length).to(device)
     pack.advance(rows, draws, None, only=None if loop is None else loop.groups)
@@ -108,25 +114,26 @@ def in_turns(
 ) -> list[list[float]]:
     """Return the seconds of every call of each work, which is given the number of its round.
 
-    The works take turns, so that whatever else the machine does disturbs all of them alike. The
-    first round is not counted, because it compiles, captures and allocates.
+    The works take turns, so that other work on the machine disturbs all of them alike. The first
+    round is not counted, because it compiles, captures and allocates.
 
     Args:
         works: The functions that are timed.
-        seconds: Rounds go on until those that count have taken so long together.
+        seconds: Rounds go on until the counted ones have taken so long together.
         device: The device of the work; the clock waits for it.
         least: Least number of rounds that count.
     """
-    took: list[list[float]] = [[] for _ in works]
-    number = 0
-    while number <= least or sum(sum(times[1:]) for times in took) < seconds:
-        for work, times in zip(works, took, strict=True):
+    times_of: list[list[float]] = [[] for _ in works]
+    round_number = 0
+    # Round 0 is made but not counted.
+    while round_number <= least or sum(sum(times[1:]) for times in times_of) < seconds:
+        for work, times in zip(works, times_of, strict=True):
             began = clock.seconds(device)
-            work(number)
+            work(round_number)
             wait(device)
             times.append(clock.seconds(device) - began)
-        number += 1
-    return [times[1:] for times in took]
+        round_number += 1
+    return [times[1:] for times in times_of]
 
 
 def wait(device: torch.device) -> None:

@@ -77,9 +77,9 @@ def speed(pack: fast.Pack, seconds: float, device: torch.device) -> float:
 
     Compilation and the first block are not counted.
     """
-    length = pack.objective.block or noise.BLOCK
-    work = partial(advance, pack, length=length, batch=BATCH)
-    return length * pack.size * _per_second(work, seconds, device)
+    updates = pack.objective.block or noise.BLOCK
+    work = partial(advance, pack, length=updates, batch=BATCH)
+    return updates * pack.size * _per_second(work, seconds, device)
 
 
 def _per_second(work: Callable[[int], Any], seconds: float, device: torch.device) -> float:
@@ -106,26 +106,29 @@ def floor(pack: fast.Pack, seconds: float) -> float:
         raise TypeError(f"{type(rule.model).__name__} is no belief net")
 
     for units in [*rule.model.p, *rule.model.q]:
-        own = [v.shape for v in (units.weight, units.autoregressive) if v is not None]
-        shapes += [(inputs, outputs, 2 if sleep else 1, 1) for outputs, inputs in own]
+        shapes_of_units = [v.shape for v in (units.weight, units.autoregressive) if v is not None]
+        shapes += [(inputs, outputs, 2 if sleep else 1, 1) for outputs, inputs in shapes_of_units]
     for net in getattr(rule, "baseline", None) or []:
         outputs, inputs = net.hidden.weight.shape
         shapes.append((inputs, outputs, 1, 1))
 
-    full = partial(torch.full, fill_value=0.5, device=device)
-    work = []
+    # (left, right, result) of each product. A layer computes x weight', and its weights' gradient
+    # is deltas' x.
+    filled = partial(torch.full, fill_value=0.5, device=device)
+    operands = []
     for inputs, outputs, forwards, backwards in shapes:
-        x = full((BATCH, inputs))
-        weights = full((outputs, inputs))
-        deltas = full((BATCH, outputs))
+        x = filled((BATCH, inputs))
+        weights = filled((outputs, inputs))
+        deltas = filled((BATCH, outputs))
         gradient = torch.empty_like(weights)
-        work += [(x, weights.mT, deltas.clone())] * forwards + [
+        operands += [(x, weights.mT, deltas.clone())] * forwards + [
             (deltas.mT, x, gradient)
         ] * backwards
 
+    # A block has as many updates as the noise that is drawn at once.
     def products(number: int) -> None:
         for _ in range(noise.BLOCK):
-            for a, b, out in work:
+            for a, b, out in operands:
                 torch.mm(a, b, out=out)
         wait(device)
 
@@ -152,7 +155,7 @@ def run(
     packed: int,
     only: str | None = None,
     jax: bool = False,
-    record: Record = lambda found: None,
+    record: Record = lambda _: None,
 ) -> Iterator[str]:
     """Yield a heading and one line per family, section by section.
 
@@ -173,41 +176,66 @@ def run(
         bench_jax.load()
 
     families = chosen(only)
-    third = _named(only, bench_text.FAMILIES)
-    fourth = _named(only, bench_images.FAMILIES)
-    counted = _named(only, bench_counts.FAMILIES)
-    scored = _named(only, bench_importance.FAMILIES)
-    annealed = _named(only, bench_boltzmann.ANNEALINGS)
-    gaussian = _named(only, bench_gaussian.FAMILIES)
+    text_families = _named(only, bench_text.FAMILIES)
+    image_families = _named(only, bench_images.FAMILIES)
+    count_families = _named(only, bench_counts.FAMILIES)
+    scored_families = _named(only, bench_importance.FAMILIES)
+    annealings = _named(only, bench_boltzmann.ANNEALINGS)
+    gaussian_families = _named(only, bench_gaussian.FAMILIES)
 
-    if not any((families, gaussian, third, fourth, counted, scored, annealed)):
-        texts_and_images = [*bench_counts.FAMILIES, *bench_text.FAMILIES, *bench_images.FAMILIES]
-        latent = [*bench_gaussian.FAMILIES, *bench_importance.FAMILIES, *bench_boltzmann.ANNEALINGS]
-        every = [*FAMILIES, *latent, *texts_and_images]
-        raise UserError(f"--only {only}: in no family's name: {nearest(str(only), every)}")
+    if not any(
+        (
+            families,
+            gaussian_families,
+            text_families,
+            image_families,
+            count_families,
+            scored_families,
+            annealings,
+        )
+    ):
+        names_of_data = [*bench_counts.FAMILIES, *bench_text.FAMILIES, *bench_images.FAMILIES]
+        names_of_latents = [
+            *bench_gaussian.FAMILIES,
+            *bench_importance.FAMILIES,
+            *bench_boltzmann.ANNEALINGS,
+        ]
+        all_names = [*FAMILIES, *names_of_latents, *names_of_data]
+        raise UserError(f"--only {only}: in no family's name: {nearest(str(only), all_names)}")
 
-    first = {k: v for k, v in families.items() if not boltzmann(v[0])}
-    second = {k: v for k, v in families.items() if k not in first}
+    # Models without a Boltzmann machine make hundreds of updates per second; the others have a
+    # section of their own, in milliseconds.
+    fast_families = {k: v for k, v in families.items() if not boltzmann(v[0])}
+    boltzmann_families = {k: v for k, v in families.items() if k not in fast_families}
     sections: list[tuple[dict[str, Any], Callable[[], Iterator[str]]]] = [
-        (first, lambda: updates_per_second(first, device, seconds, packed, record, jax)),
-        (gaussian, lambda: bench_gaussian.run(gaussian, device, seconds, record, jax)),
-        (scored, lambda: bench_importance.run(scored, device, seconds, record)),
-        (second, lambda: bench_boltzmann.run(second, device, seconds, packed, record)),
-        (annealed, lambda: bench_boltzmann.annealing(annealed, device, seconds, record)),
-        (counted, lambda: bench_counts.run(counted, device, seconds, record)),
-        (third, lambda: bench_text.run(third, device, seconds, record)),
-        (fourth, lambda: bench_images.run(fourth, device, seconds, record)),
+        (
+            fast_families,
+            lambda: updates_per_second(fast_families, device, seconds, packed, record, jax),
+        ),
+        (
+            gaussian_families,
+            lambda: bench_gaussian.run(gaussian_families, device, seconds, record, jax),
+        ),
+        (scored_families, lambda: bench_importance.run(scored_families, device, seconds, record)),
+        (
+            boltzmann_families,
+            lambda: bench_boltzmann.run(boltzmann_families, device, seconds, packed, record),
+        ),
+        (annealings, lambda: bench_boltzmann.annealing(annealings, device, seconds, record)),
+        (count_families, lambda: bench_counts.run(count_families, device, seconds, record)),
+        (text_families, lambda: bench_text.run(text_families, device, seconds, record)),
+        (image_families, lambda: bench_images.run(image_families, device, seconds, record)),
     ]
 
-    # An empty line separates the sections that are shown.
-    between = False
+    # An empty line separates the sections that are shown: those with families.
+    shown_before = False
     for chosen_families, section in sections:
         if not chosen_families:
             continue
-        if between:
+        if shown_before:
             yield ""
         yield from section()
-        between = True
+        shown_before = True
 
 
 def updates_per_second(
@@ -232,15 +260,17 @@ def updates_per_second(
         "matrix products alone"
     )
 
+    # (engine, seeds packed together). The kernels come last: they are compared with the best of
+    # those before.
     engines = [("packed", packed)] if device.type == "cuda" else []
     if device.type == "cuda" or choice.compiler_found():
-        engines += [("compiled", n) for n in dict.fromkeys((1, packed))]
+        engines += [("compiled", seeds) for seeds in dict.fromkeys((1, packed))]
     if device.type == "cpu" and not kernels.missing():
         engines.append(("kernel", 1))
 
     heads = [
         "plain",
-        *(f"{engine} {n}" for engine, n in engines),
+        *(f"{engine} {seeds}" for engine, seeds in engines),
         "products",
         *(["jax"] if jax else []),
     ]
@@ -249,31 +279,34 @@ def updates_per_second(
 
     for name, (model, objective) in families.items():
         plain = make_pack(model, objective, 1, "plain", device)
-        found = {"plain": speed(plain, seconds, device)}
-        cells = [f"{found['plain']:,.0f}"]
-        for engine, n in engines:
+
+        # Rates are shown per seed, ratios for all seeds of a pack together.
+        numbers = {"plain": speed(plain, seconds, device)}
+        cells = [f"{numbers['plain']:,.0f}"]
+        for engine, seeds in engines:
             if engine == "kernel" and not choice.has_kernel(plain.objective, plain.optim):
                 cells.append("-")
                 continue
 
-            rate = speed(make_pack(model, objective, n, engine, device), seconds, device)
-            ratios = f"x{rate / found['plain']:.1f}"
+            rate = speed(make_pack(model, objective, seeds, engine, device), seconds, device)
+            ratios = f"x{rate / numbers['plain']:.1f}"
             if engine == "kernel":
-                best = max(v for k, v in found.items() if k in ("plain", "compiled 1"))
+                best = max(v for k, v in numbers.items() if k in ("plain", "compiled 1"))
                 ratios += f", x{rate / best:.1f}"
-            found[f"{engine} {n}"] = rate / n
-            cells.append(f"{rate / n:,.0f} ({ratios})")
+            numbers[f"{engine} {seeds}"] = rate / seeds
+            cells.append(f"{rate / seeds:,.0f} ({ratios})")
 
         if issubclass(models.model_class(model["name"]), BeliefNet):
-            found["products"] = floor(make_pack(model, objective, 1, "plain", device), seconds)
-        cells.append(f"{found['products']:,.0f}" if "products" in found else "-")
+            numbers["products"] = floor(make_pack(model, objective, 1, "plain", device), seconds)
+        cells.append(f"{numbers['products']:,.0f}" if "products" in numbers else "-")
 
+        # JAX trains on the same random images.
         if jax and bench_jax.covers(model, objective):
             pixels = make_pack(model, objective, 1, "plain", device).data.numpy()
             loop = bench_jax.updates(model["dims"], pixels, BATCH, noise.BLOCK)
-            found["jax"] = noise.BLOCK * _per_second(loop, seconds, device)
+            numbers["jax"] = noise.BLOCK * _per_second(loop, seconds, device)
         if jax:
-            cells.append(f"{found['jax']:,.0f}" if "jax" in found else "-")
+            cells.append(f"{numbers['jax']:,.0f}" if "jax" in numbers else "-")
 
-        record({"family": name, "unit": "updates per second and seed", **found})
+        record({"family": name, "unit": "updates per second and seed", **numbers})
         yield f"{name:42}" + "".join(f"{c:>{w}}" for c, w in zip(cells, widths, strict=True))

@@ -64,9 +64,10 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 
 def documents(size: Size, count: int) -> torch.Tensor:
     """Return random documents (count, words + 2), int16."""
+    # Numbers 0 to 3 are special entries, of which 1 and 2 are the start and the end of a document.
     words = np.random.default_rng(0).zipf(1.2, (count, size.words)) % (size.vocabulary - 4) + 4
-    ends = [np.full((count, 1), end) for end in (1, 2)]
-    return torch.from_numpy(np.concatenate([ends[0], words, ends[1]], 1).astype(np.int16))
+    frame = [np.full((count, 1), end) for end in (1, 2)]
+    return torch.from_numpy(np.concatenate([frame[0], words, frame[1]], 1).astype(np.int16))
 
 
 def make_pack(
@@ -77,6 +78,7 @@ def make_pack(
     precision: str = "float32",
 ) -> fast.Pack:
     """Return a pack of one seed, initialised as in the paper, on ten batches of documents."""
+    # A language model has no latents.
     settings = {
         k: v for k, v in size.model.items() if k != "latents" or model["name"] == "text_vae"
     }
@@ -108,10 +110,10 @@ def run(
     families: dict[str, Any],
     device: torch.device,
     seconds: float,
-    record: Record = lambda found: None,
+    record: Record = lambda _: None,
 ) -> Iterator[str]:
     """Yield a heading and a line per family."""
-    cuda = device.type == "cuda"
+    on_cuda = device.type == "cuda"
     yield (
         "milliseconds per update, and per document of its NLL: 500 importance samples, or "
         "exact without latents"
@@ -121,40 +123,46 @@ def run(
         "which it takes turns"
     )
     yield "pass: over all training documents, in updates of one length" + (
-        ", memory: most of it" if cuda else ""
+        ", memory: most of it" if on_cuda else ""
     )
     heads = f"{'':42}{'update':>10}{'bfloat16':>18}{'document':>18}{'pass (s)':>12}"
-    yield heads + (f"{'memory (MiB)':>14}" if cuda else "")
+    yield heads + (f"{'memory (MiB)':>14}" if on_cuda else "")
 
-    for name, (key, model, objective) in families.items():
-        size = SIZES[key]
-        if cuda:
+    for name, (size_name, model, objective) in families.items():
+        size = SIZES[size_name]
+        if on_cuda:
             torch.cuda.reset_peak_memory_stats(device)
 
         packs = [
             make_pack(size, model, objective, device, precision)
             for precision in ("float32", "bfloat16")
         ]
-        count = 32 if key == "synthetic" else 1
+        # So many documents are scored in one call: one of Yahoo's takes long enough alone.
+        count = 32 if size_name == "synthetic" else 1
 
         updates = in_turns(
             [partial(advance, pack, length=1, batch=size.batch) for pack in packs],
             2 * seconds,
             device,
         )
-        step, half = (1e3 * median(times) for times in updates)
+        update, bfloat16 = (1e3 * median(times) for times in updates)
         (times,) = in_turns([partial(evaluated, packs[0], count)], seconds, device)
-        scored = 1e3 * median(times) / count
+        document = 1e3 * median(times) / count
 
         record(
             {
                 "family": name,
                 "unit": "ms",
-                "update": step,
-                "update bfloat16": half,
-                "document": scored,
+                "update": update,
+                "update bfloat16": bfloat16,
+                "document": document,
             }
         )
-        line = f"{name:42}{step:>10,.1f}{f'{half:,.1f} (x{half / step:.2f})':>18}{scored:>18,.1f}"
-        line += f"{step * size.documents / size.batch / 1e3:>12,.0f}"
-        yield line + (f"{torch.cuda.max_memory_allocated(device) / 2**20:>14,.0f}" if cuda else "")
+        line = (
+            f"{name:42}{update:>10,.1f}{f'{bfloat16:,.1f} (x{bfloat16 / update:.2f})':>18}"
+            f"{document:>18,.1f}"
+        )
+        line += f"{update * size.documents / size.batch / 1e3:>12,.0f}"
+        yield line + (
+            f"{torch.cuda.max_memory_allocated(device) / 2**20:>14,.0f}" if on_cuda else ""
+        )

@@ -33,7 +33,7 @@ def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
 def log_z(device: str | torch.device = "cpu", side: int = 6) -> Iterator[Line]:
     """Check annealing in both directions and tempering against enumeration.
 
-    The machine is so strongly coupled that one sweep is far from enough.
+    The RBM is so strongly coupled that one sweep is far from enough.
     """
     generator = torch.Generator().manual_seed(seeds.derive(0, "check"))
     shapes = ((side,), (side,), (side, side))
@@ -41,16 +41,19 @@ def log_z(device: str | torch.device = "cpu", side: int = 6) -> Iterator[Line]:
         *(1.5 * torch.randn(s, generator=generator, dtype=torch.float64).to(device) for s in shapes)
     )
 
-    wanted = float(boltzmann_exact.log_z(rbm))
-    found = logz.ais(rbm, 100, 2000, 0, base="uniform", reverse=True)
-    yield Line("log Z, 6+6: annealed", wanted, float(found.value), float(found.error))
-    if found.upper is not None and found.upper_error is not None:
+    exact_log_z = float(boltzmann_exact.log_z(rbm))
+    estimate = logz.ais(rbm, 100, 2000, 0, base="uniform", reverse=True)
+    yield Line("log Z, 6+6: annealed", exact_log_z, float(estimate.value), float(estimate.error))
+    if estimate.upper is not None and estimate.upper_error is not None:
         yield Line(
-            "log Z, 6+6: annealed, from above", wanted, float(found.upper), float(found.upper_error)
+            "log Z, 6+6: annealed, from above",
+            exact_log_z,
+            float(estimate.upper),
+            float(estimate.upper_error),
         )
 
-    found = logz.parallel_tempering(rbm, 150, 100, 0, base="uniform", pilot=20)
-    yield Line("log Z, 6+6: tempered", wanted, float(found.value), float(found.error))
+    estimate = logz.parallel_tempering(rbm, 150, 100, 0, base="uniform", pilot=20)
+    yield Line("log Z, 6+6: tempered", exact_log_z, float(estimate.value), float(estimate.error))
 
 
 def boltzmann_posterior(device: str | torch.device = "cpu") -> Iterator[Line]:
@@ -62,17 +65,20 @@ def boltzmann_posterior(device: str | torch.device = "cpu") -> Iterator[Line]:
     model = of_kind(
         RBMPosteriorVAE, tiny({"name": "rbm_posterior", **settings}, 7, device, scale=0.3)
     )
+
+    # All 2^VISIBLE examples, so that the mean NLL over them is exact too. The prior's log Z is
+    # known here and is given; the model's densities lack it.
     every = exact.states(VISIBLE).to(device)
     total = annealed_posterior.AnnealedSum(len(every), 4000, device, log_z=prior_log_z(model))
     for part in annealed_posterior.stream(model, every, 4000, 30, 0):
         total.add(part)
 
-    wanted = -float(exact.log_evidence(model, every).detach().mean())
-    for measure, w in (
+    exact_nll = -float(exact.log_evidence(model, every).detach().mean())
+    for measure, estimate in (
         ("IW-NLL", total.plain.result()),
         ("IW-NLL, AIS-weighted", total.weighted.result()),
     ):
-        yield Line(f"{name}: {measure}, 4,000 samples", wanted, w.nll, w.error)
+        yield Line(f"{name}: {measure}, 4,000 samples", exact_nll, estimate.nll, estimate.error)
 
 
 def smoothed_kl(groups: int, device: str | torch.device = "cpu", grid: int = 100) -> Iterator[Line]:
@@ -90,44 +96,52 @@ def smoothed_kl(groups: int, device: str | torch.device = "cpu", grid: int = 100
     if not isinstance(rule, DVAEPlusPlus):
         raise TypeError(f"{type(rule).__name__} is no DVAEPlusPlus")
 
+    # One example; its DRAWS samples are independent. The model's densities lack the prior's log Z,
+    # which is added to both sides.
     x = exact.states(VISIBLE)[5:6].to(device)
-    missing = prior_log_z(rule.model)
+    log_normaliser = prior_log_z(rule.model)
     with torch.no_grad():
         draws = double(noise.fixed(rule.posterior_noise(1), 0, "check", device=device))
         zeta, logits = rule.infer(rule.model.encode(x), draws, None)
         values = (
             rule.kl(zeta, [v.expand_as(z) for v, z in zip(logits, zeta, strict=True)])[:, 0]
-            + missing
+            + log_normaliser
         )
-        wanted = _hard_kl(rule, x, grid) + missing
+        exact_kl = _hard_kl(rule, x, grid) + log_normaliser
 
     if groups == 1:  # a closed form, the same for every sample
-        yield Line("DVAE++, 1 group: KL", wanted, float(values[0]), 0.0)
+        yield Line("DVAE++, 1 group: KL", exact_kl, float(values[0]), 0.0)
     else:
-        yield mean_line(f"DVAE++, {groups} groups: KL", wanted, values)
+        yield mean_line(f"DVAE++, {groups} groups: KL", exact_kl, values)
 
 
 def _hard_kl(rule: DVAEPlusPlus, x: Tensor, grid: int) -> float:
     """Return E[log q(z | x, zeta) + E(z)], nats, summed over all bits.
 
-    If there are two groups, zeta of the first is integrated by midpoints of its noise.
+    E(z) is the energy, so this is the KL without the prior's log Z. If there are two groups, zeta
+    of the first is integrated by midpoints of its noise.
     """
     model = rule.model
     kl = 0.0
-    seen = model.encode(x)
+    encoded = model.encode(x)
+    # With one group, no bit depends on a zeta: the plain KL of bits, without log Z.
     if len(model.sizes) == 2:
         return float(exact.layer_kl(model, x)[0]) - prior_log_z(model)
 
+    # Noise of the first group's two units: the midpoints of a grid on the unit square, each with
+    # the same weight.
     u = (torch.arange(grid, dtype=torch.float64, device=x.device) + 0.5) / grid
     u = torch.cartesian_prod(u, u).unsqueeze(1)  # (grid^2, 1, 2)
 
-    first = model.group_logits(0, seen, [])
+    logits1 = model.group_logits(0, encoded, [])
     for z1 in exact.states(2).to(x.device):
-        log_q1 = -nn.functional.softplus((1 - 2 * z1) * first).sum()
+        # log Bernoulli(z; sigmoid(l)) = -softplus((1 - 2 z) l).
+        log_q1 = -nn.functional.softplus((1 - 2 * z1) * logits1).sum()
+        # Logits of -40 or 40 fix the bit, so that the sample is of r(zeta | z1).
         zeta1 = rule.relax.sample((80.0 * (z1 - 0.5)).expand_as(u), u.unsqueeze(0))
-        second = model.group_logits(1, seen, [zeta1])
+        logits2 = model.group_logits(1, encoded, [zeta1])
         for z2 in exact.states(2).to(x.device):
-            log_q2 = -nn.functional.softplus((1 - 2 * z2) * second).sum(-1)
+            log_q2 = -nn.functional.softplus((1 - 2 * z2) * logits2).sum(-1)
             energy = model.prior().negative_energy(z1[None], z2[None])
             kl += float((log_q1.exp() * log_q2.exp() * (log_q1 + log_q2 - energy)).mean())
     return kl

@@ -45,6 +45,7 @@ NVIL_VARIANTS: dict[str, dict[str, Any]] = {
     "IDB only": {"constant_baseline": False, "variance_normalization": False},
     "none": {"input_baseline": False, "constant_baseline": False, "variance_normalization": False},
 }
+"""NVIL with parts of its variance reduction switched off, as in the paper's Figure 1."""
 
 
 def run(device: str | torch.device = "cpu") -> Iterator[Line]:
@@ -80,32 +81,36 @@ def densities(name: str, model: SampledPosterior) -> Iterator[Line]:
     Also check the means of the bound and of the importance weights.
     """
     device = model.mean.device
+    # All examples of VISIBLE bits, (2^VISIBLE, VISIBLE).
     every = exact.states(VISIBLE).to(device)
     log_p = exact.log_evidence(model, every).detach()
     yield Line(f"{name}: sum of p(x)", 1.0, float(log_p.exp().sum()), 0.0)
+
     sums = _posterior_sums(model, every)
     yield Line(f"{name}: sum of Q(h|x)", float(len(every)), sums, 0.0)
 
     if isinstance(model, Ancestral):
         yield ancestral_samples(name, model, log_p.exp(), DRAWS)
 
-    missing = prior_log_z(model)
-    # One example many times: its samples are independent draws.
+    log_normaliser = prior_log_z(model)
+    # One example many times: its samples are independent draws. log w lacks the prior's log Z.
     repeated = every[5:6].expand(DRAWS // 10, -1)
     log_w = (
         torch.cat([part.log_w.reshape(-1) for part in stream(model, repeated.double(), 10, 0)])
-        - missing
+        - log_normaliser
     )
     yield mean_line(
         f"{name}: one-sample bound", float(exact.elbo(model, every[5:6]).detach()), log_w
     )
     yield mean_line(f"{name}: importance weight", float(log_p[5].exp()), log_w.exp())
 
-    iw = importance(model, every[5:6].expand(200, -1), 1000, 0, log_z=missing)
+    # The NLL is the mean over 200 copies of the example, and the error is that of the mean.
+    iw = importance(model, every[5:6].expand(200, -1), 1000, 0, log_z=log_normaliser)
     yield Line(f"{name}: IW-NLL, 1,000 samples", -float(log_p[5]), iw.nll, iw.error)
 
 
 def _posterior_sums(model: SampledPosterior, x: Tensor) -> float:
+    """Return the sum of Q(h | x) over all codes and all examples."""
     z = [h.to(x.device).expand(-1, len(x), -1) for h in exact.latent_states(model)]
     return float(model.log_posterior(z, x).detach().exp().sum())
 
@@ -123,6 +128,7 @@ def sampling(
         torch.randn(s, generator=generator, dtype=torch.float64).to(device) for s in shapes
     )
 
+    # The distribution function of normal noise is uniform noise.
     uniform = torch.special.ndtr(normal)
     same = autoregressive.sample(a, weight, uniform) == autoregressive_sample_by_units(
         a, weight, uniform
@@ -147,7 +153,8 @@ def linear_gaussian(device: str | torch.device = "cpu") -> Iterator[Line]:
     )
     yield mean_line("linear-Gaussian: one-sample bound", float(model.elbo(x).detach()), log_w)
 
-    # The posterior must be wide enough for importance weights of finite variance.
+    # Importance weights have a finite variance only if the posterior is wide enough: mean 0 and
+    # standard deviations of exp(0.3) = 1.35, beside a prior of 1 and a weak likelihood.
     with torch.no_grad():
         model.q["weight"].zero_()
         model.q["bias"].zero_()
@@ -173,6 +180,7 @@ def autoregressive_sample_by_units(a: Tensor, weight: Tensor, uniform: Tensor) -
 
     It goes unit after unit, as the definition says.
     """
+    # Units after j are still 0, and the strictly lower weights ignore them anyway.
     h = torch.zeros_like(uniform)
     weight = autoregressive.strictly_lower(weight)
     for j in range(uniform.shape[-1]):

@@ -25,9 +25,13 @@ from vaebench.models.belief_net import BeliefNet
 from vaebench.rng import noise
 
 WORDS = 4
-TOKENS = 3
-DRAWS = 40_000
+"""Words of the vocabulary."""
 
+TOKENS = 3
+"""Tokens of a document; so there are WORDS^TOKENS sequences, which can be summed over."""
+
+DRAWS = 40_000
+"""Independent samples behind an estimate."""
 
 MODELS = tiny_models(lambda cls: issubclass(cls, BeliefNet) and Kind.COUNTS in cls.facts.takes)
 """Tiny belief nets that take counts too."""
@@ -46,11 +50,14 @@ def _of(name: str, model: BeliefNet) -> Iterator[Line]:
 
     The repeated document gives independent samples.
     """
+    # The model's p is that of one sequence of tokens, so it sums to one over sequences, not over
+    # the distinct rows of counts.
     every = _sequences().to(model.mean)
     log_p = exact.log_evidence(model, every)
     yield Line(f"{name}: sum of p over token sequences", 1.0, float(log_p.exp().sum()), 0.0)
 
-    # The mean of a random function of the words.
+    # Dreams are compared by the mean of a random function of the words. A dream has as many tokens
+    # as the document that it is given.
     probe = torch.randn(WORDS, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(
         every.device
     )
@@ -59,13 +66,19 @@ def _of(name: str, model: BeliefNet) -> Iterator[Line]:
     dream, _ = model.dream(every[:1].expand(DRAWS, -1), draws)
     yield mean_line(f"{name}: words of dreams", float(log_p.exp() @ (every @ probe)), dream @ probe)
 
+    # The perplexity is the exponential of minus the bound per token; all documents are the same.
     x = every[5:6].expand(DRAWS // 10, -1)
     bound = BoundSum(len(x), 10, x.device)
     for part in stream(model, x, 10, 0):
         bound.add(part)
-    found = per_document(bound.each(), x.sum(-1), bound.variance())
-    wanted = math.exp(-float(exact.elbo(model, every[5:6])) / TOKENS)
-    yield Line(f"{name}: perplexity from the bound", wanted, found.value, found.error or 0.0)
+    estimate = per_document(bound.each(), x.sum(-1), bound.variance())
+    exact_perplexity = math.exp(-float(exact.elbo(model, every[5:6])) / TOKENS)
+    yield Line(
+        f"{name}: perplexity from the bound",
+        exact_perplexity,
+        estimate.value,
+        estimate.error or 0.0,
+    )
 
 
 def _sequences() -> Tensor:

@@ -25,6 +25,7 @@ from vaebench.rng import noise, seeds
 from vaebench.training import engines as fast
 
 PER_PASS = 4_000
+"""Draws whose gradients are computed in one vectorised call."""
 
 
 class _Moments(NamedTuple):
@@ -47,6 +48,7 @@ def gradients(name: str, objective: str, settings: dict[str, Any], model: Model)
     """
     device = model.mean.device
     rule = objectives.build({"name": objective, **settings}, model).double()
+    # The model has random parameters already; the baseline networks get theirs here.
     baseline = getattr(rule, "baseline", None)
     if baseline is not None:
         randomize(baseline, 6, 0.5)
@@ -54,29 +56,36 @@ def gradients(name: str, objective: str, settings: dict[str, Any], model: Model)
 
     state = frozen_state(rule)
     x = exact.states(VISIBLE)[[3, 5, 5, 10]].to(device)
-    wanted = exact_gradients(rule, state, x)
+    exact_by_group = exact_gradients(rule, state, x)
 
+    # Sums over all draws, added up pass by pass. The projections, one number a draw, are kept:
+    # their spread is the line's error.
     sums: dict[str, _Moments] = {}
-    for g in sampled_gradients(rule, state, x):
-        for group, v in g.items():
-            own = sums.setdefault(
-                group, _Moments(torch.zeros_like(v[0]), torch.zeros_like(v[0]), [])
+    for by_group in sampled_gradients(rule, state, x):
+        for group, draws in by_group.items():
+            moments = sums.setdefault(
+                group, _Moments(torch.zeros_like(draws[0]), torch.zeros_like(draws[0]), [])
             )
-            own.total.add_(v.sum(0))
-            own.square.add_((v**2).sum(0))
-            direction = wanted[group] / wanted[group].norm().clamp(min=1e-12)
-            own.projected.append(v @ direction)
+            moments.total.add_(draws.sum(0))
+            moments.square.add_((draws**2).sum(0))
 
-    for group, (linear, square, projected) in sums.items():
-        mean = linear / DRAWS
-        error = ((square / DRAWS - mean**2).clamp(min=0) / DRAWS).sqrt()
-        free = error > 1e-12
-        z = (mean - wanted[group])[free] / error[free]
+            # The clamp only matters for an exact gradient of 0: then every projection is 0.
+            direction = exact_by_group[group] / exact_by_group[group].norm().clamp(min=1e-12)
+            moments.projected.append(draws @ direction)
 
+    for group, (summed, summed_squares, projected) in sums.items():
+        # z of each coordinate, by the standard error of its mean. Coordinates that are the same
+        # for all draws have no z: a mistake in them shows in the projection.
+        mean = summed / DRAWS
+        error = ((summed_squares / DRAWS - mean**2).clamp(min=0) / DRAWS).sqrt()
+        varies = error > 1e-12
+        coordinate_z = (mean - exact_by_group[group])[varies] / error[varies]
+
+        # The mean projection estimates the exact gradient's length.
         line = mean_line(
-            f"{name}: gradient, {group}", float(wanted[group].norm()), torch.cat(projected)
+            f"{name}: gradient, {group}", float(exact_by_group[group].norm()), torch.cat(projected)
         )
-        yield Line(line.name, line.exact, line.estimate, line.error, z.cpu())
+        yield Line(line.name, line.exact, line.estimate, line.error, coordinate_z.cpu())
 
 
 def frozen_state(rule: Objective) -> dict[str, Tensor]:
@@ -86,10 +95,12 @@ def frozen_state(rule: Objective) -> dict[str, Tensor]:
     """
     state = {k: v.double() for k, v in rule.state().items()}
     if "variance" in state:
-        n = len(state["mean"])
+        # Means other than 0 and variances above 1, so that centring and scaling take part. With a
+        # decay of 1, a batch leaves the statistics as they are.
+        layers = len(state["mean"])
         state = {
-            "mean": -torch.arange(1.0, n + 1).double(),
-            "variance": torch.linspace(4.0, 9.0, n).double(),
+            "mean": -torch.arange(1.0, layers + 1).double(),
+            "variance": torch.linspace(4.0, 9.0, layers).double(),
         }
         if isinstance(rule, NVIL):
             rule.decay = 1.0
@@ -103,19 +114,28 @@ def sampled_gradients(
 
     Each item maps a group to its gradients (PER_PASS, coordinates).
     """
-    params = {k: v.detach() for k, v in rule.named_parameters()}
+    params = {name: v.detach() for name, v in rule.named_parameters()}
     group_of = fast.group_of(rule)
     batch = Batch(x, torch.arange(len(x), device=x.device))
 
+    # An objective gives its loss first, which it descends.
     def loss(p: dict[str, Tensor], draw: dict[str, Tensor]) -> Tensor:
         return functional_call(rule, p, (state, batch, draw))[0]
 
+    # One gradient per draw of the noise, at the same parameters: name -> (PER_PASS, *shape).
     many: Callable[..., dict[str, Tensor]] = vmap(grad(loss), in_dims=(None, 0))
     for i in range(draws // PER_PASS):
         generator = torch.Generator(x.device).manual_seed(seeds.derive(0, "check", stream_index, i))
-        g = many(params, double(noise.draw(rule.noise(len(x)), generator, (PER_PASS,))))
+        gradient_of = many(params, double(noise.draw(rule.noise(len(x)), generator, (PER_PASS,))))
         yield {
-            group: torch.cat([-g[k].reshape(PER_PASS, -1) for k in g if group_of[k] == group], 1)
+            group: torch.cat(
+                [
+                    -gradient_of[name].reshape(PER_PASS, -1)
+                    for name in gradient_of
+                    if group_of[name] == group
+                ],
+                1,
+            )
             for group in rule.groups()
             if group in group_of.values()
         }
@@ -130,20 +150,25 @@ def exact_gradients(rule: Objective, state: dict[str, Tensor], x: Tensor) -> dic
     """
     if isinstance(rule, NVIL):
         values = _grad(rule, exact.elbo(rule.model, x).sum())
+        # Centring the signal of layer i does not change its mean gradient; dividing by a fixed
+        # scale divides it.
         for i in range(rule.model.layers):
             scale = (
                 state["variance"][i].sqrt().clamp(min=1.0) if rule.variance_normalization else 1.0
             )
-            for k in values:
-                if k.startswith(f"model.q.{i}."):
-                    values[k] = values[k] / scale
+            for name in values:
+                if name.startswith(f"model.q.{i}."):
+                    values[name] = values[name] / scale
         if rule.baseline is not None:
             values.update(_baseline_gradients(rule, state, x))
 
     elif isinstance(rule, WakeSleep):
         values = _grad(rule, exact.expected_log_joint(rule.model, x).sum())
+        # The sleep phase dreams as many examples as the batch has.
         sleep = _grad(rule, exact.expected_log_posterior(rule.model).to(x.device) * len(x))
-        values.update({k: v for k, v in sleep.items() if k.startswith("model.q.")})
+        values.update(
+            {name: gradient for name, gradient in sleep.items() if name.startswith("model.q.")}
+        )
 
     elif isinstance(rule, MDL) and rule.model.layers == 1:
         values = _grad(rule, exact.expected_log_joint(rule.model, x).sum())
@@ -155,19 +180,20 @@ def exact_gradients(rule: Objective, state: dict[str, Tensor], x: Tensor) -> dic
     else:
         raise ValueError(f"no exact gradient is known for {type(rule).__name__}")
 
+    # The same order of coordinates as in ``sampled_gradients``: that of ``named_parameters``.
     group_of = fast.group_of(rule)
     out: dict[str, list[Tensor]] = {}
-    for k, v in values.items():
-        out.setdefault(group_of[k], []).append(v.reshape(-1))
-    return {g: torch.cat(v) for g, v in out.items()}
+    for name, gradient in values.items():
+        out.setdefault(group_of[name], []).append(gradient.reshape(-1))
+    return {group: torch.cat(gradient) for group, gradient in out.items()}
 
 
 def _grad(rule: nn.Module, value: Tensor) -> dict[str, Tensor]:
     named = dict(rule.named_parameters())
-    g = torch.autograd.grad(value, list(named.values()), allow_unused=True)
+    gradients = torch.autograd.grad(value, list(named.values()), allow_unused=True)
     return {
-        k: torch.zeros_like(p) if v is None else v
-        for (k, p), v in zip(named.items(), g, strict=True)
+        name: torch.zeros_like(parameter) if gradient is None else gradient
+        for (name, parameter), gradient in zip(named.items(), gradients, strict=True)
     }
 
 
@@ -179,6 +205,8 @@ def _baseline_gradients(rule: NVIL, state: dict[str, Tensor], x: Tensor) -> dict
     model = rule.model
     z = [h.to(x.device).expand(-1, len(x), -1) for h in exact.latent_states(model)]
 
+    # Terms by layer; the weight Q(h | x) and each term are (states, batch). Q is held fixed: the
+    # baselines do not change it.
     with torch.no_grad():
         log_p = model.log_joint_terms(x, z)
         log_q = model.log_posterior_terms(z, x)
@@ -186,14 +214,22 @@ def _baseline_gradients(rule: NVIL, state: dict[str, Tensor], x: Tensor) -> dict
         log_p = [t.expand_as(weight) for t in log_p]
         bound = total(log_p) - total(log_q)
 
+    # Layer i's baseline reads what layer i of the inference network reads, and predicts the
+    # signal l_i (Mnih & Gregor 2014, equation 12).
     inputs = model.posterior_inputs(x, z)
     value = torch.zeros((), dtype=torch.float64, device=x.device)
     for i, net in enumerate(rule.baseline or []):
+        # Terms of log p begin with the data, those of log q with the first latent layer; so both
+        # sums from i on are those of l_i.
         signal = total(log_p[i:]) - total(log_q[i:]) if rule.local_signals else bound
         center = state["mean"][i] if rule.constant_baseline else 0.0
         scale = state["variance"][i].sqrt().clamp(min=1.0) if rule.variance_normalization else 1.0
         value = value - (weight * (signal - net(inputs[i]) - center) ** 2).sum() / (2 * scale)
-    return {k: v for k, v in _grad(rule, value).items() if k.startswith("baseline.")}
+    return {
+        name: gradient
+        for name, gradient in _grad(rule, value).items()
+        if name.startswith("baseline.")
+    }
 
 
 def _code_gradients(rule: MDL, x: Tensor) -> dict[str, Tensor]:
@@ -211,14 +247,17 @@ def _code_gradients(rule: MDL, x: Tensor) -> dict[str, Tensor]:
         .contiguous()
         .requires_grad_()
     )
+    # d log p(x, h) / dh at every code, (states, batch, n), as if a bit could take any value.
     (slopes,) = torch.autograd.grad(model.log_joint(x, [h]).sum(), h)
 
     q = torch.sigmoid(model.q[0].logits(x - model.mean))
+    # The mean over codes of MDL's estimate of dE[f]/dq, which is f'(h) / (2 q(h)); see
+    # ``objectives.mdl``. It is the slope at q, a constant through which no gradient passes.
     with torch.no_grad():
-        of_bits = torch.where(h > 0, q, 1 - q)
-        weight = of_bits.prod(-1, keepdim=True)
-        to_q = (weight * slopes / (2 * of_bits)).sum(0)
+        bit_probability = torch.where(h > 0, q, 1 - q)
+        weight = bit_probability.prod(-1, keepdim=True)
+        slope_of_q = (weight * slopes / (2 * bit_probability)).sum(0)
 
     entropy = -(q * q.log() + (1 - q) * (1 - q).log()).sum()
-    values = _grad(rule, (to_q * q).sum() + entropy)
-    return {k: v for k, v in values.items() if k.startswith("model.q.")}
+    values = _grad(rule, (slope_of_q * q).sum() + entropy)
+    return {name: gradient for name, gradient in values.items() if name.startswith("model.q.")}

@@ -16,10 +16,9 @@ COORDINATE_LIMIT = 5.5
 """Largest |z| that passes for one coordinate of a gradient, of which there are thousands. A normal
 variable exceeds it once in 26 million."""
 
-
 ROUNDING = 1e-9
-"""Errors below this, relative to values of about 1, are rounding: then all values behind a mean are
-the same."""
+"""A standard error below this, relative to the exact value or to 1, is taken for rounding: all the
+values behind the mean are the same."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,8 @@ class Line:
     """One comparison of an estimate with an exact value.
 
     If ``error`` is rounding or absent, the two must agree to rounding: ``z`` is 0 or infinite. For
-    a gradient, ``coordinates`` has the z of each coordinate, and the line itself is about the
-    gradient's projection.
+    a gradient, ``coordinates`` has the z of each coordinate, and the line itself compares lengths:
+    the estimate is projected on the exact gradient.
     """
 
     name: str

@@ -34,7 +34,7 @@ def of_kind(kind: type[M], model: Model) -> M:
 
 
 def tiny_models(wanted: Callable[[type[Model]], bool]) -> dict[str, dict[str, Any]]:
-    """Return the tiny models of all families whose class is wanted.
+    """Return the tiny models of all families whose class fulfils ``wanted``.
 
     The result maps the name that is shown to the settings, which include the family's name.
     """
@@ -60,6 +60,7 @@ def randomize(module: nn.Module, seed: int, scale: float = 0.8) -> None:
     """Set every parameter to N(0, scale^2) noise, in place."""
     generator = torch.Generator().manual_seed(seeds.derive(seed, "check"))
     with torch.no_grad():
+        # In the order of the names, so that the values do not depend on how a model is written.
         for _, p in sorted(module.named_parameters()):
             p.copy_(torch.randn(p.shape, generator=generator, dtype=torch.float64) * scale)
 
@@ -84,8 +85,9 @@ def ancestral_samples(name: str, model: Ancestral, p: Tensor, draws: int) -> Lin
         dtype=torch.float64,
     ).to(p.device)
 
-    place = (x.long() << torch.arange(bits, device=p.device)).sum(-1)
-    return mean_line(f"{name}: ancestral samples", float((p * probe).sum()), probe[place])
+    # The row of ``exact.states`` that each sample is: bit 0 has the lowest value.
+    state = (x.long() << torch.arange(bits, device=p.device)).sum(-1)
+    return mean_line(f"{name}: ancestral samples", float((p * probe).sum()), probe[state])
 
 
 def tiny(
@@ -105,5 +107,5 @@ MODELS = tiny_models(
         cls.facts.latent == "binary" and issubclass(cls, SampledPosterior) and cls is not RBMTarget
     )
 )
-"""Tiny models of binary units that can be enumerated: all models of some data whose posterior can
-be sampled."""
+"""Tiny models with binary latents whose posterior can be sampled; they can be enumerated.
+``RBMTarget`` has no data and is left out."""

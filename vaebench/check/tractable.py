@@ -15,7 +15,10 @@ from vaebench.estimators import exact
 from vaebench.models.base import Ancestral, ExactModel
 
 VISIBLE = 4
+"""Bits of an example."""
+
 DRAWS = 40_000
+"""Samples that are compared with the exact probabilities."""
 
 MEAN = np.linspace(0.2, 0.7, VISIBLE)
 
