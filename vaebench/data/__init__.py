@@ -125,6 +125,8 @@ def check(
     if loader.sizes:
         from vaebench.data.splits import check_cases
 
+        # Examples held out are drawn from training and validation together, and the rest of both
+        # is trained on.
         check_cases(
             cases,
             loader.sizes["train"] + (0 if held_out is None else loader.sizes["valid"] - held_out),
@@ -135,6 +137,7 @@ def check(
 
         check_entries(entries, loader.entries)
 
+    # Prepared data need no mirror, so a wrong one is only refused if the files are needed.
     mirror = mirror_root(config.get("mirror"))
     if loader.sources and mirror is not None and not mirror.is_dir():
         from vaebench.data.files.fetch import fetch

@@ -77,9 +77,10 @@ def fixed(splits: Splits, split: str, places: np.ndarray | None = None) -> np.nd
         (n, d) in the dtype of the data. Grey training examples are made binary once and for all:
         the noise of each depends on its place alone, not on the other places.
     """
-    every = getattr(splits, split)
-    places = np.arange(len(every)) if places is None else places
-    chosen = every[places]
+    # The other splits of grey data are binary already, in the prepared files.
+    examples = getattr(splits, split)
+    places = np.arange(len(examples)) if places is None else places
+    chosen = examples[places]
 
     if splits.kind is Kind.GREY and split == "train":
         return binarize_once(chosen, TRAINING_STREAM, places)

@@ -96,13 +96,15 @@ def lines(found: Iterable[Status]) -> list[tuple[str, ...]]:
 
 def status_of(loader: Loader, mirror: Path | None, root: Path) -> Status:
     """Return what is on disk of one data set."""
+    # Files of the user are known by the settings of a run, not here.
     if loader.asks:
         return Status(loader.name, loader.asks, loader.asks, True, None, 0)
 
     sources = loader.sources.values()
-    copies = {
+    copies_of = {
         s.name: local_copies(s, mirror, root) or local_archives(s, mirror, root) for s in sources
     }
+    # Files in the cache alone: a mirror belongs to somebody else and does not count.
     cached = {
         p for s in sources for p in (*local_copies(s, None, root), *local_archives(s, None, root))
     }
@@ -111,14 +113,14 @@ def status_of(loader: Loader, mirror: Path | None, root: Path) -> Status:
     if path is not None and not loader.sources and not path.is_file():
         path = None  # nothing is missing: the data are made when they are first needed
 
-    ready = path is None or path.is_file()
-    if path is not None and ready:
+    is_ready = path is None or path.is_file()
+    if path is not None and is_ready:
         cached.add(path)
 
-    present = tuple(name for name, found in copies.items() if found)
+    present = tuple(name for name, copies in copies_of.items() if copies)
     supplied = tuple(s.name for s in sources if not s.urls)
     size = sum(p.stat().st_size for p in cached)
-    return Status(loader.name, tuple(copies), present, ready, path, size, supplied)
+    return Status(loader.name, tuple(copies_of), present, is_ready, path, size, supplied)
 
 
 def verify_one(loader: Loader, mirror: Path | None, root: Path) -> list[Check]:
@@ -142,9 +144,9 @@ def verify_one(loader: Loader, mirror: Path | None, root: Path) -> list[Check]:
         if not copies:
             checks.append(Check(loader.name, source.name, "absent"))
         for path in copies:
-            wrong = mistake(path, source)
-            detail = f"{wrong}; expected {source.expected}" if wrong else ""
-            checks.append(Check(loader.name, str(path), "bad" if wrong else "ok", detail))
+            problem = mistake(path, source)
+            detail = f"{problem}; expected {source.expected}" if problem else ""
+            checks.append(Check(loader.name, str(path), "bad" if problem else "ok", detail))
 
     if not loader.kept:
         loader.arrays({})  # this holds what the library ships against its SHA-256
@@ -155,7 +157,7 @@ def verify_one(loader: Loader, mirror: Path | None, root: Path) -> list[Check]:
     if not path.is_file():
         checks.append(Check(loader.name, str(path), "absent", "not prepared"))
     else:
-        found = read(loader, path, contents(loader, mirror, root))
-        wrong = found if isinstance(found, str) else ""
-        checks.append(Check(loader.name, str(path), "bad" if wrong else "ok", wrong))
+        arrays_or_reason = read(loader, path, contents(loader, mirror, root))
+        problem = arrays_or_reason if isinstance(arrays_or_reason, str) else ""
+        checks.append(Check(loader.name, str(path), "bad" if problem else "ok", problem))
     return checks

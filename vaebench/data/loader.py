@@ -146,6 +146,7 @@ class PooledLoader(Loader):
         train = arrays["train"]
         valid = arrays["valid"]
         if held_out is not None:
+            # In file order, so that the mask means the same examples everywhere.
             pool = np.concatenate([train, valid])
             held = held_out_mask(len(pool), held_out, held_out_seed)
             train = pool[~held]

@@ -42,11 +42,12 @@ def prepare(loader: Loader, mirror: Path | None, root: Path) -> dict[str, np.nda
     if not loader.kept:
         return loader.arrays({})
 
+    # The usual case comes first and takes no lock: an intact prepared file is never written again.
     path = prepared_path(loader, root)
     if path.is_file() and not isinstance(
-        found := read(loader, path, contents(loader, mirror, root)), str
+        arrays_or_reason := read(loader, path, contents(loader, mirror, root)), str
     ):
-        return found
+        return arrays_or_reason
 
     from filelock import FileLock
 
@@ -67,15 +68,17 @@ def _prepare_locked(
     loader: Loader, path: Path, mirror: Path | None, root: Path
 ) -> dict[str, np.ndarray]:
     if path.is_file():  # perhaps prepared by another process while this one waited
-        found = read(loader, path, contents(loader, mirror, root))
-        if not isinstance(found, str):
-            return found
-        log.warning("%s: %s; preparing it anew", path, found)
+        arrays_or_reason = read(loader, path, contents(loader, mirror, root))
+        if not isinstance(arrays_or_reason, str):
+            return arrays_or_reason
+        log.warning("%s: %s; preparing it anew", path, arrays_or_reason)
 
     # Left by a process that was killed: the lock is ours, so none of these is being written.
-    for left in path.parent.glob(f".{path.stem}.*.tmp"):
-        left.unlink(missing_ok=True)
+    for leftover in path.parent.glob(f".{path.stem}.*.tmp"):
+        leftover.unlink(missing_ok=True)
 
+    # A source without a digest on record is remembered by what was found in it, so that ``read``
+    # notices another file.
     files = {key: fetch(source, mirror, root) for key, source in loader.sources.items()}
     arrays = loader.arrays(files)
     made_of = {
@@ -91,16 +94,16 @@ def contents(loader: Loader, mirror: Path | None, root: Path) -> dict[str, str]:
     Files that are not here are left out. A prepared file that was made of other content is not
     used.
     """
-    found = {}
+    digest_of_source = {}
     for source in loader.sources.values():
         if source.digest or not (copies := local_copies(source, mirror, root)):
             continue
         try:
-            found[source.name] = digest_of(copies[0], source.unzipped)
+            digest_of_source[source.name] = digest_of(copies[0], source.unzipped)
         except (OSError, *UNREADABLE):
-            found[source.name] = "unreadable"
+            digest_of_source[source.name] = "unreadable"
 
-    return found
+    return digest_of_source
 
 
 def read(
@@ -116,13 +119,14 @@ def read(
         # The file is never changed in place, so HDF5's own lock is not needed. It fails on some
         # file systems.
         with h5py.File(path, "r", locking=False) as file:
+            # Another version of the loader, or files with other digests, gave other arrays.
             if file.attrs["version"] != loader.version or json.loads(
                 file.attrs["sources"]
             ) != _sources(loader):
                 return "prepared by another version"
-            made_of = json.loads(file.attrs["content"]) if "content" in file.attrs else {}
+            digest_of_source = json.loads(file.attrs["content"]) if "content" in file.attrs else {}
             for name, digest in (here or {}).items():
-                if made_of.get(name) != digest:
+                if digest_of_source.get(name) != digest:
                     return f"made of another {name}"
             hashes = json.loads(file.attrs["sha256"])
             arrays = {key: file[key][()] for key in hashes}
@@ -130,8 +134,8 @@ def read(
         return f"not a readable prepared file ({' '.join(str(e).split())})"
 
     for key, array in arrays.items():
-        if (found := array_hash(array)) != hashes[key]:
-            return f"{key} is altered (expected sha256 {hashes[key]}, found {found})"
+        if (actual_hash := array_hash(array)) != hashes[key]:
+            return f"{key} is altered (expected sha256 {hashes[key]}, found {actual_hash})"
     return arrays
 
 

@@ -84,6 +84,7 @@ class Splits:
 
 def array_hash(array: np.ndarray) -> str:
     """Return the hex SHA-256 of an array: dtype, shape and bytes (row-major, little-endian)."""
+    # Row-major and little-endian, so that the hash is the same on every machine.
     little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
     digest = hashlib.sha256(f"{little.dtype.str} {little.shape}\n".encode())
     digest.update(little.data)
@@ -118,6 +119,7 @@ def make_intensity_splits(
 
     The levels are (n, d) uint8 from 0 to ``top``.
     """
+    # As in ``make_splits``: whole numbers are summed.
     mean = (train.sum(axis=0, dtype=np.int64) / (top * len(train))).astype(np.float32)
     train, valid, test = (
         levels.astype(np.float32) / np.float32(top) for levels in (train, valid, test)
@@ -134,7 +136,7 @@ def make_grey_splits(
     if train.dtype == np.uint8:
         return make_splits(name, train, valid, test, shape, Kind.GREY)
 
-    # Here too whole numbers are summed; they hold a float32 in [0, 1] to 2^-24 at least.
+    # Here too whole numbers are summed: multiples of 2^-24, to which levels are rounded.
     scale = 1 << 24
     whole = np.rint(train * np.float32(scale)).astype(np.int32)
     mean = (whole.sum(axis=0, dtype=np.int64) / (scale * len(train))).astype(np.float32)
@@ -189,6 +191,7 @@ def held_out_mask(pool: int, n: int, seed: int) -> np.ndarray:
     if type(seed) is not int or seed < 0:
         raise UserError(f"data.held_out_seed={seed!r}: allowed: a whole number from 0")
 
+    # The first n of a random order. A larger n with the same seed holds out these and more.
     mask = np.zeros(pool, dtype=bool)
     mask[random_order(pool, np.random.SeedSequence(seed))[:n]] = True
     return mask

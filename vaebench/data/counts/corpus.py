@@ -78,15 +78,15 @@ class CountsLoader(Loader):
 
         documents, vocabulary = self.read(files)
         if self.words and len(vocabulary) != self.words:
-            where = files.get("vocabulary", self.name)
+            at = files.get("vocabulary", self.name)
             raise DataError(
-                f"{where}: a vocabulary of {len(vocabulary):,} words, expected {self.words:,}"
+                f"{at}: a vocabulary of {len(vocabulary):,} words, expected {self.words:,}"
             )
 
         for split, expected in self.documents.items():
-            if (found := len(documents[split])) != expected:
+            if (documents_found := len(documents[split])) != expected:
                 raise DataError(
-                    f"{files.get(split, self.name)}: {found:,} documents for {split}, "
+                    f"{files.get(split, self.name)}: {documents_found:,} documents for {split}, "
                     f"expected {expected:,}"
                 )
 
@@ -107,6 +107,6 @@ def parted(documents: Documents, valid: int) -> dict[str, Documents]:
 
     from vaebench.data.examples import every_nth
 
-    held = np.zeros(len(documents), dtype=bool)
-    held[every_nth(np.arange(len(documents)), valid)] = True
-    return {"train": documents.chosen(~held), "valid": documents.chosen(held)}
+    is_valid = np.zeros(len(documents), dtype=bool)
+    is_valid[every_nth(np.arange(len(documents)), valid)] = True
+    return {"train": documents.chosen(~is_valid), "valid": documents.chosen(is_valid)}

@@ -49,6 +49,7 @@ def read_counts(path: Path, vocabulary: int) -> Documents:
     """
     from vaebench.data.counts.sparse import Documents
 
+    # Arrays of C integers, because lists of Python's would take several times the memory.
     words = array("i")
     counts = array("i")
     offsets = array("q", [0])
@@ -64,19 +65,19 @@ def read_counts(path: Path, vocabulary: int) -> Documents:
                 f"{at} is a document without words, expected label id:count id:count ..."
             )
 
-        ids = []
+        words_here = []
         for pair in pairs:
             word, count = _pair(pair, at, vocabulary)
-            ids.append(word - 1)
+            words_here.append(word - 1)
             counts.append(count)
 
-        if len(set(ids)) < len(ids):
-            twice = next(word for word in ids if ids.count(word) > 1)
+        if len(set(words_here)) < len(words_here):
+            repeated = next(word for word in words_here if words_here.count(word) > 1)
             raise DataError(
-                f"{at} has the word {twice + 1} twice, expected one count for each word"
+                f"{at} has the word {repeated + 1} twice, expected one count for each word"
             )
 
-        words.extend(ids)
+        words.extend(words_here)
         offsets.append(len(words))
 
     if len(offsets) == 1:
@@ -121,7 +122,7 @@ def read_vocabulary(path: Path) -> tuple[str, ...]:
         DataError: If a line has no word or a word is there twice, if there are fewer than two
             words, or if the file cannot be read.
     """
-    found: dict[str, int] = {}
+    line_of: dict[str, int] = {}
     for number, line in lines_of(path):
         word, *frequency = line.split() or [""]
         if not word or len(frequency) > 1:
@@ -129,15 +130,15 @@ def read_vocabulary(path: Path) -> tuple[str, ...]:
                 f"{path}: line {number} is {_short(line)}, expected a word, "
                 "perhaps with its frequency"
             )
-        if word in found:
+        if word in line_of:
             raise DataError(
-                f"{path}: line {number} has the word {_short(word)} of line {found[word]} again"
+                f"{path}: line {number} has the word {_short(word)} of line {line_of[word]} again"
             )
-        found[word] = number
+        line_of[word] = number
 
-    if len(found) < 2:
-        raise DataError(f"{path}: {len(found)} words, expected a vocabulary of two or more")
-    return tuple(found)
+    if len(line_of) < 2:
+        raise DataError(f"{path}: {len(line_of)} words, expected a vocabulary of two or more")
+    return tuple(line_of)
 
 
 def read_stories(path: Path) -> Iterator[list[str]]:
@@ -149,6 +150,8 @@ def read_stories(path: Path) -> Iterator[list[str]]:
         DataError: If the file is not of this format or cannot be read. One line with the file and
             the number of the line.
     """
+    # Where the reader is: before the first story (no ``name``), behind the line .I of story
+    # ``name``, or ``inside`` its tokens, behind .W. A story is yielded when the next one begins.
     tokens: list[str] = []
     name = ""
     inside = False

@@ -65,11 +65,12 @@ class OwnCounts(CountsLoader):
             if config.get(key)
         }
 
+        # Known content without any file: the prepared file is all there is, and it is used.
         content = config.get("content")
         if not own.gone(content, paths):
-            found = own.content_of(paths)
-            own.refuse_changed(content, found, paths)
-            content = found
+            digest = own.content_of(paths)
+            own.refuse_changed(content, digest, paths)
+            content = digest
 
         return {
             **config,
@@ -99,6 +100,7 @@ class OwnCounts(CountsLoader):
             if len(part) < 2:
                 raise DataError(f"{files[split]}: a single document, expected two or more")
 
+        # A tenth of the training documents, at most VALID and at least two, validates.
         if "valid" not in parts:
             n = len(parts["train"])
             if n < 4:

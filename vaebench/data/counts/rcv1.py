@@ -48,38 +48,41 @@ class Rcv1(CountsLoader):
         from vaebench.data.splits import held_out_mask
 
         tokens, offsets, stems = self._tokens(files)
-        tested = held_out_mask(self.stories, self.tested, SEED)
-        vocabulary, documents = most_frequent(tokens, offsets, stems, ~tested, self.words)
+        for_testing = held_out_mask(self.stories, self.tested, SEED)
+        vocabulary, documents = most_frequent(tokens, offsets, stems, ~for_testing, self.words)
 
-        there = documents.lengths > 0
-        if not there.all():
+        # A document of counts has at least one token: see ``Splits``.
+        has_words = documents.lengths > 0
+        if not has_words.all():
             log.warning(
                 "%s: %d stories hold none of its words and are left out",
                 self.name,
-                int((~there).sum()),
+                int((~has_words).sum()),
             )
 
-        parts = parted(documents.chosen(~tested & there), self.valid)
-        return {**parts, "test": documents.chosen(tested & there)}, vocabulary
+        parts = parted(documents.chosen(~for_testing & has_words), self.valid)
+        return {**parts, "test": documents.chosen(for_testing & has_words)}, vocabulary
 
     def _tokens(self, files: dict[str, Path]) -> tuple[np.ndarray, np.ndarray, list[str]]:
         """Return the stems' numbers, where each story begins, and the stems. Raises DataError."""
         import numpy as np
 
-        numbers: dict[str, int] = {}
+        # Stems are numbered by first appearance. Arrays of C integers, because the 800,000 stories
+        # as lists of texts would take many times the memory.
+        number_of: dict[str, int] = {}
         tokens = array("i")
         offsets = array("q", [0])
         for path in files.values():
             for story in read_stories(path):
-                tokens.extend([numbers.setdefault(stem, len(numbers)) for stem in story])
+                tokens.extend([number_of.setdefault(stem, len(number_of)) for stem in story])
                 offsets.append(len(tokens))
 
-        if (found := len(offsets) - 1) != self.stories:
+        if (stories := len(offsets) - 1) != self.stories:
             folder = next(iter(files.values())).parent
             raise DataError(
-                f"{folder}: {found:,} stories in its token files, expected {self.stories:,}"
+                f"{folder}: {stories:,} stories in its token files, expected {self.stories:,}"
             )
-        return np.array(tokens, dtype=np.int32), np.array(offsets, dtype=np.int64), list(numbers)
+        return np.array(tokens, dtype=np.int32), np.array(offsets, dtype=np.int64), list(number_of)
 
 
 def most_frequent(
@@ -108,16 +111,20 @@ def most_frequent(
 
     lengths = np.diff(offsets)
     frequency = np.bincount(tokens[np.repeat(counted, lengths)], minlength=len(stems))
-    if (found := np.count_nonzero(frequency)) < words:
+    if (distinct := np.count_nonzero(frequency)) < words:
         raise DataError(
-            f"the training stories have {found:,} different words, expected {words:,} or more"
+            f"the training stories have {distinct:,} different words, expected {words:,} or more"
         )
-    order = np.lexsort((np.array(stems), -frequency))[:words]
+    # The last key sorts first: by falling frequency, then by the stem.
+    stems_in_order = np.lexsort((np.array(stems), -frequency))[:words]
 
-    # Keep the tokens of the vocabulary alone, and count them up to each story's new beginning.
-    number = np.full(len(stems), -1, dtype=np.int32)
-    number[order] = np.arange(words)
-    kept = number[tokens]
-    inside = kept >= 0
-    running = np.concatenate([[0], np.cumsum(inside)])
-    return tuple(stems[i] for i in order), Documents.of_tokens(kept[inside], running[offsets])
+    # Keep the tokens of the vocabulary alone. A story then begins after as many tokens as were
+    # kept before its old beginning.
+    word_of_stem = np.full(len(stems), -1, dtype=np.int32)
+    word_of_stem[stems_in_order] = np.arange(words)
+    word_of_token = word_of_stem[tokens]
+    in_vocabulary = word_of_token >= 0
+    kept_before = np.concatenate([[0], np.cumsum(in_vocabulary)])
+    return tuple(stems[i] for i in stems_in_order), Documents.of_tokens(
+        word_of_token[in_vocabulary], kept_before[offsets]
+    )

@@ -34,10 +34,10 @@ class Documents:
     @classmethod
     def of(cls, words: Any, counts: Any, offsets: Any) -> Documents:
         """Return documents made of whole numbers, in anything that NumPy makes an array of."""
-        ids = np.asarray(words, dtype=np.int64)
-        narrow = np.uint16 if not len(ids) or int(ids.max()) < 1 << 16 else np.int32
+        numbers = np.asarray(words, dtype=np.int64)
+        word_dtype = np.uint16 if not len(numbers) or int(numbers.max()) < 1 << 16 else np.int32
         return cls(
-            ids.astype(narrow),
+            numbers.astype(word_dtype),
             np.asarray(counts, dtype=np.uint16),
             np.asarray(offsets, dtype=np.int64),
         )
@@ -52,10 +52,14 @@ class Documents:
         size = int(tokens.max()) + 1 if len(tokens) else 1
 
         # One number for each pair of document and word, so that one sort counts them all.
-        places = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths) * size + tokens
-        distinct, counts = np.unique(places, return_counts=True)
-        documents = np.bincount(distinct // size, minlength=len(lengths))
-        return cls.of(distinct % size, counts, np.concatenate([[0], np.cumsum(documents)]))
+        pairs = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths) * size + tokens
+        distinct_pairs, counts = np.unique(pairs, return_counts=True)
+
+        # Pairs are sorted by document, so only the numbers of distinct words say where each begins.
+        words_in_document = np.bincount(distinct_pairs // size, minlength=len(lengths))
+        return cls.of(
+            distinct_pairs % size, counts, np.concatenate([[0], np.cumsum(words_in_document)])
+        )
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -63,12 +67,13 @@ class Documents:
     @property
     def lengths(self) -> np.ndarray:
         """Tokens of every document, (documents,) int64."""
+        # Sums of all counts before each place; a document's tokens are the difference at its ends.
         running = np.concatenate([[0], np.cumsum(self.counts, dtype=np.int64)])
         return running[self.offsets[1:]] - running[self.offsets[:-1]]
 
     def chosen(self, places: np.ndarray) -> Documents:
         """Return the documents at ``places``, (n,) bool or whole numbers, in this order."""
-        rows = np.arange(len(self))[places]
+        rows = np.arange(len(self))[places]  # numbers, also if ``places`` is a mask
         sizes = (self.offsets[1:] - self.offsets[:-1])[rows]
         offsets = np.concatenate([[0], np.cumsum(sizes)])
 
@@ -88,13 +93,14 @@ class Documents:
     def dense(self, vocabulary: int, dtype: Any) -> np.ndarray:
         """Return the counts as dense rows, (documents, vocabulary) of ``dtype``."""
         rows = np.zeros((len(self), vocabulary), dtype=dtype)
-        document = np.repeat(np.arange(len(self)), np.diff(self.offsets))
-        rows[document, self.words] = self.counts
+        row_of_word = np.repeat(np.arange(len(self)), np.diff(self.offsets))
+        rows[row_of_word, self.words] = self.counts
         return rows
 
 
 def joined(first: Documents, second: Documents) -> Documents:
     """Return the documents of both, the first's in front."""
+    # The second's offsets are moved behind the words of the first; their leading 0 is dropped.
     words = np.concatenate([first.words, second.words])
     counts = np.concatenate([first.counts, second.counts])
     return Documents(
@@ -145,6 +151,7 @@ def make_count_splits(
         UserError: If so many cannot be held out.
     """
     parts = {split: of_arrays(arrays, split) for split in SPLITS}
+    # Held-out documents are drawn from training and validation together.
     if held_out is not None:
         pool = joined(parts["train"], parts["valid"])
         held = held_out_mask(len(pool), held_out, held_out_seed)
@@ -154,9 +161,9 @@ def make_count_splits(
         parts = {split: part.with_log_counts() for split, part in parts.items()}
 
     vocabulary = unpacked(arrays["vocabulary"])
-    most = max(int(part.counts.max()) for part in parts.values())
+    largest_count = max(int(part.counts.max()) for part in parts.values())
     # torch has no unsigned 16-bit integers to compute with.
-    dtype = np.uint8 if most <= np.iinfo(np.uint8).max else np.int16
+    dtype = np.uint8 if largest_count <= np.iinfo(np.uint8).max else np.int16
     train, valid, test = (parts[split].dense(len(vocabulary), dtype) for split in SPLITS)
 
     # Totals are whole numbers below 2^53, so the mean is the same on every machine.

@@ -37,11 +37,12 @@ class ToyCounts(CountsLoader):
     def read(self, files: dict[str, Path]) -> tuple[dict[str, Documents], tuple[str, ...]]:
         import numpy as np
 
-        made = documents(sum(self.documents.values()), self.words, SEED)
+        all_documents = documents(sum(self.documents.values()), self.words, SEED)
         ends = np.cumsum(list(self.documents.values()))
-        rows = np.split(np.arange(len(made)), ends[:-1])
+        rows = np.split(np.arange(len(all_documents)), ends[:-1])
         parts = {
-            split: made.chosen(places) for split, places in zip(self.documents, rows, strict=True)
+            split: all_documents.chosen(places)
+            for split, places in zip(self.documents, rows, strict=True)
         }
         return parts, tuple(f"word{i}" for i in range(self.words))
 
@@ -52,18 +53,20 @@ def documents(number: int, words: int, seed: int) -> Documents:
 
     from vaebench.data.counts.sparse import Documents
 
+    # The order of the draws below must stay: it is part of the data.
     uniform = np.random.RandomState(seed).random_sample
     lengths = SHORTEST + ((LONGEST - SHORTEST + 1) * uniform(number)).astype(int)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     topics = (TOPICS * uniform((number, 2))).astype(int)
     weight = np.repeat(uniform(number), lengths)  # of the first topic in each document
 
-    n = offsets[-1]
-    first = uniform(n) < weight
-    topic = np.where(first, np.repeat(topics[:, 0], lengths), np.repeat(topics[:, 1], lengths))
+    # One entry per token from here on: the topic that it comes from, then the word.
+    total = offsets[-1]
+    from_first = uniform(total) < weight
+    topic = np.where(from_first, np.repeat(topics[:, 0], lengths), np.repeat(topics[:, 1], lengths))
 
     # A token is a word of its topic, or, one time in ten, any word.
-    own = words // TOPICS
-    tokens = topic * own + (own * uniform(n)).astype(int)
-    anything = (words * uniform(n)).astype(int)
-    return Documents.of_tokens(np.where(uniform(n) < 0.1, anything, tokens), offsets)
+    topic_words = words // TOPICS
+    tokens = topic * topic_words + (topic_words * uniform(total)).astype(int)
+    any_word = (words * uniform(total)).astype(int)
+    return Documents.of_tokens(np.where(uniform(total) < 0.1, any_word, tokens), offsets)

@@ -32,18 +32,18 @@ def take(archive: Path, name: str, to: Path) -> str:
         OSError: If ``to`` cannot be written.
     """
     try:
-        file = archive.open("rb")
+        compressed = archive.open("rb")
     except OSError as e:
         return f"cannot be read ({e.strerror or e})"
 
     try:
-        with file, tarfile.open(fileobj=file, mode="r:gz") as tar:
-            found = [m for m in tar if m.isreg() and PurePosixPath(m.name).name == name]
-            if len(found) != 1:
-                return f"{len(found)} members called {name}, expected one"
-            if found[0].size > LARGEST:
-                return f"{name} has {found[0].size} bytes, expected {LARGEST} at most"
-            with tar.extractfile(found[0]) as content, to.open("xb") as out:  # type: ignore[union-attr]
+        with compressed, tarfile.open(fileobj=compressed, mode="r:gz") as tar:
+            members = [m for m in tar if m.isreg() and PurePosixPath(m.name).name == name]
+            if len(members) != 1:
+                return f"{len(members)} members called {name}, expected one"
+            if members[0].size > LARGEST:
+                return f"{name} has {members[0].size} bytes, expected {LARGEST} at most"
+            with tar.extractfile(members[0]) as content, to.open("xb") as out:  # type: ignore[union-attr]
                 shutil.copyfileobj(content, out, BLOCK)
     except (tarfile.TarError, *UNREADABLE) as e:
         return f"not a whole tar.gz archive ({' '.join(str(e).split())})"

@@ -37,6 +37,7 @@ _NOT_WRITABLE = {
     errno.EACCES,
     errno.EPERM,
 }
+"""Errors of a full or read-only folder, which another source would not mend."""
 
 
 def cache_root(root: Path | str | None = None) -> Path:
@@ -63,10 +64,10 @@ def local_copies(source: Source, mirror: Path | None, root: Path) -> list[Path]:
     """Return existing copies of the file, the mirror's first; only names are looked at."""
     places = [p for p in (mirror, root) if p is not None]
     return [
-        f
+        copy
         for place in places
         for name in source.file_names
-        if (f := place / source.folder / name).is_file()
+        if (copy := place / source.folder / name).is_file()
     ]
 
 
@@ -76,7 +77,7 @@ def local_archives(source: Source, mirror: Path | None, root: Path) -> list[Path
     Only names are looked at.
     """
     places = [p for p in (mirror, root) if p is not None and source.archive]
-    return [f for place in places if (f := place / source.folder / source.archive).is_file()]
+    return [copy for place in places if (copy := place / source.folder / source.archive).is_file()]
 
 
 def mistake(path: Path, source: Source) -> str:
@@ -87,15 +88,17 @@ def mistake(path: Path, source: Source) -> str:
     try:
         if not source.digest:
             documents = _documents(path)
-            there = documents == source.documents if source.documents else documents > 0
-            return "" if there else f"{documents:,} documents"
-        found = digest_of(path, source.unzipped, source.algorithm)
+            as_expected = documents == source.documents if source.documents else documents > 0
+            return "" if as_expected else f"{documents:,} documents"
+        digest = digest_of(path, source.unzipped, source.algorithm)
     except UNREADABLE as e:
         return f"truncated or damaged gzip ({e})"
     except OSError as e:
         return f"cannot be read ({e.strerror or e})"
     return (
-        "" if found == source.digest else f"truncated or altered (found {source.algorithm} {found})"
+        ""
+        if digest == source.digest
+        else f"truncated or altered (found {source.algorithm} {digest})"
     )
 
 
@@ -120,12 +123,14 @@ def fetch(source: Source, mirror: Path | None, root: Path) -> Path:
     if mirror is not None and not mirror.is_dir():
         raise DataError(f"the mirror {mirror} is not a folder; {_hint(source)}")
 
+    # Local copies first, then local archives, then the addresses; each place that fails is kept for
+    # the message.
     for path in local_copies(source, mirror, root):
-        wrong = mistake(path, source)
-        if not wrong:
+        problem = mistake(path, source)
+        if not problem:
             return path
-        tried.append(f"{path}: {wrong}")
-        log.warning("%s: %s; trying the next source", path, wrong)
+        tried.append(f"{path}: {problem}")
+        log.warning("%s: %s; trying the next source", path, problem)
 
     for path in local_archives(source, mirror, root):
         try:
@@ -134,16 +139,17 @@ def fetch(source: Source, mirror: Path | None, root: Path) -> Path:
             tried.append(f"{path}: {e}")
             log.warning("%s: %s; trying the next source", path, e)
 
+    # The network seems to be down if no address was reached at all.
     offline = bool(source.urls)
     for url in source.urls:
         try:
             return _download_checked(url, source, root)
-        except DataError:
+        except DataError:  # the cache cannot be written: no other address would help
             raise
         except Exception as e:
-            why, unreachable = _reason(e)
+            reason, unreachable = _reason(e)
             offline = offline and unreachable
-            tried.append(f"{url}: {why}")
+            tried.append(f"{url}: {reason}")
 
     state = (
         "no good copy here and the network seems to be down"
@@ -234,15 +240,16 @@ def _taken(archive: Path, source: Source, scratch: Path, folder: Path) -> Path:
     member = scratch / source.name
     from vaebench.data.files.archive import take
 
-    if wrong := take(archive, source.name, member):
-        raise _WrongContent(wrong)
+    if problem := take(archive, source.name, member):
+        raise _WrongContent(problem)
     return _settled(member, source, folder)
 
 
 def _settled(arrived: Path, source: Source, folder: Path) -> Path:
     """Check a file that arrived and move it in place. Raises _WrongContent."""
-    if wrong := mistake(arrived, source):
-        raise _WrongContent(wrong)
+    if problem := mistake(arrived, source):
+        raise _WrongContent(problem)
+    # To disk before the name is given: a file of this name must be whole even after a crash.
     with arrived.open("rb+") as f:
         os.fsync(f.fileno())
 

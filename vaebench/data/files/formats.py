@@ -30,6 +30,8 @@ def read_idx(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
     """
     try:
         with open_content(path) as f:
+            # Two zero bytes, the type code, the number of dimensions; then each size as a
+            # big-endian 32-bit number, then the bytes of the array, row-major.
             header = f.read(4)
             if header[:3] != bytes([0, 0, UBYTE]) or len(header) < 4:
                 raise DataError(
@@ -40,17 +42,22 @@ def read_idx(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
                     f"{path}: {header[3]} dimensions in the idx header, expected {len(shape)}"
                 )
 
-            sizes = f.read(4 * len(shape))
-            if len(sizes) < 4 * len(shape):
+            size_bytes = f.read(4 * len(shape))
+            if len(size_bytes) < 4 * len(shape):
                 raise DataError(f"{path}: truncated in the idx header")
 
-            found = tuple(int(n) for n in np.frombuffer(sizes, dtype=">u4"))
-            if any(want is not None and want != n for want, n in zip(shape, found, strict=True)):
-                wanted = " x ".join("any" if n is None else str(n) for n in shape)
+            sizes_found = tuple(int(size) for size in np.frombuffer(size_bytes, dtype=">u4"))
+            if any(
+                expected is not None and expected != size
+                for expected, size in zip(shape, sizes_found, strict=True)
+            ):
+                allowed = " x ".join("any" if size is None else str(size) for size in shape)
                 raise DataError(
-                    f"{path}: {' x '.join(map(str, found))} in the idx header, expected {wanted}"
+                    f"{path}: {' x '.join(map(str, sizes_found))} in the idx header, "
+                    f"expected {allowed}"
                 )
-            length = math.prod(found)
+
+            length = math.prod(sizes_found)
             content = bytearray()
             # At most one byte more than expected is read: enough to notice trailing bytes, and a
             # bad header cannot fill the memory.
@@ -64,7 +71,7 @@ def read_idx(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
     if len(content) != length:
         state = "truncated" if len(content) < length else "too long"
         raise DataError(f"{path}: {state}: expected {length} bytes after the idx header")
-    return np.frombuffer(content, dtype=np.uint8).reshape(found)
+    return np.frombuffer(content, dtype=np.uint8).reshape(sizes_found)
 
 
 def read_mat(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
@@ -81,7 +88,7 @@ def read_mat(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.nda
         with open_content(path) as f, warnings.catch_warnings():
             warnings.simplefilter("error", MatReadWarning)  # two variables of one name
             # The whole content is read first, so that gzip checks all of it.
-            found = loadmat(io.BytesIO(f.read()), variable_names=list(shapes))
+            arrays = loadmat(io.BytesIO(f.read()), variable_names=list(shapes))
     except OSError as e:
         if e.errno is not None:  # of the file system, not of the content
             raise DataError(f"{path}: cannot be read ({e.strerror})") from None
@@ -90,7 +97,7 @@ def read_mat(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.nda
         raise _not_mat(path, e) from None
 
     for name, shape in shapes.items():
-        array = found.get(name)
+        array = arrays.get(name)
         if array is None:
             raise DataError(f"{path}: there is no variable {name!r} in it")
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
@@ -100,7 +107,7 @@ def read_mat(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.nda
                 f"{path}: {name} is {' x '.join(map(str, array.shape))}, expected "
                 f"{' x '.join(map(str, shape))}"
             )
-    return {name: found[name] for name in shapes}
+    return {name: arrays[name] for name in shapes}
 
 
 def _not_mat(path: Path, error: Exception) -> DataError:
@@ -115,17 +122,17 @@ class _ArraysAlone(pickle.Unpickler):
     """
 
     def find_class(self, module: str, name: str) -> Any:
-        known = {
+        allowed = {
             ("numpy.core.multiarray", "_reconstruct"): _unfilled,
             ("numpy._core.multiarray", "_reconstruct"): _unfilled,
             ("numpy", "ndarray"): np.ndarray,
             ("numpy", "dtype"): np.dtype,
         }
-        if (module, name) not in known:
+        if (module, name) not in allowed:
             raise pickle.UnpicklingError(
                 f"it asks for {module}.{name}, which is no part of an array of numbers"
             )
-        return known[module, name]
+        return allowed[module, name]
 
 
 def _unfilled(cls: type, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -141,18 +148,18 @@ def read_pickled(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """
     try:
         with open_content(path) as f:
-            found = _ArraysAlone(io.BytesIO(f.read()), encoding="latin1").load()
+            content = _ArraysAlone(io.BytesIO(f.read()), encoding="latin1").load()
     except Exception as e:  # damaged bytes can come out of the reader as almost any error
         why = " ".join(str(e).split()) or type(e).__name__
         raise DataError(f"{path}: truncated, damaged or not a pickled array ({why})") from None
 
-    if not isinstance(found, list) or len(found) != 1 or not isinstance(found[0], np.ndarray):
+    if not isinstance(content, list) or len(content) != 1 or not isinstance(content[0], np.ndarray):
         raise DataError(f"{path}: not a list of one array")
 
-    (array,) = found
+    (array,) = content
     if array.dtype != np.uint8 or array.shape != shape:
-        have, want = (" x ".join(map(str, of)) for of in (array.shape, shape))
-        raise DataError(f"{path}: {have} of {array.dtype}, expected {want} of uint8")
+        found, expected = (" x ".join(map(str, dimensions)) for dimensions in (array.shape, shape))
+        raise DataError(f"{path}: {found} of {array.dtype}, expected {expected} of uint8")
     return array
 
 
@@ -174,15 +181,17 @@ def read_amat(path: Path, width: int) -> np.ndarray:
     Returns:
         (rows, width) uint8 of 0 and 1.
     """
-    line = 2 * width
+    line_bytes = 2 * width
+    # Each value has one character and one blank or line feed behind it. Whole lines are read at
+    # once, about BLOCK bytes of them.
     blocks: list[np.ndarray] = []
     rows = 0
-    size = line * max(1, BLOCK // line)
+    block_bytes = line_bytes * max(1, BLOCK // line_bytes)
     try:
         with open_content(path) as f:
-            while text := f.read(size):
+            while text := f.read(block_bytes):
                 # Only the very last line may lack its line feed.
-                text = text + b"\n" if len(text) % line == line - 1 else text
+                text = text + b"\n" if len(text) % line_bytes == line_bytes - 1 else text
                 blocks.append(_amat_block(text, width, path, rows))
                 rows += len(blocks[-1])
     except UNREADABLE as e:
@@ -195,6 +204,8 @@ def read_amat(path: Path, width: int) -> np.ndarray:
 
 def _amat_block(text: bytes, width: int, path: Path, before: int) -> np.ndarray:
     """Return the examples of a block of whole lines that ``before`` lines of the file precede."""
+    # Whole blocks are checked at once, which is fast; only if that fails, the bad line is looked
+    # for below. '0' and '1' differ in their lowest bit alone; 32 is a blank, 10 a line feed.
     if len(text) % (2 * width) == 0:
         characters = np.frombuffer(text, dtype=np.uint8).reshape(-1, 2 * width)
         values = characters[:, 0::2]
@@ -207,12 +218,12 @@ def _amat_block(text: bytes, width: int, path: Path, before: int) -> np.ndarray:
             return values - ord("0")
 
     for i, content in enumerate(text.split(b"\n")):
-        values_found = content.split(b" ")
-        if len(values_found) != width:
+        line_values = content.split(b" ")
+        if len(line_values) != width:
             raise DataError(
-                f"{path}: line {before + i + 1} has {len(values_found)} values, expected {width}"
+                f"{path}: line {before + i + 1} has {len(line_values)} values, expected {width}"
             )
-        for value in values_found:
+        for value in line_values:
             if value not in (b"0", b"1"):
                 raise DataError(
                     f"{path}: line {before + i + 1} has the value "

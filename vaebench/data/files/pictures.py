@@ -121,6 +121,8 @@ def _npy(content: bytes, where: str) -> np.ndarray:
     if dtype.kind not in "biuf":
         raise DataError(f"{where}: not an array of real numbers (its type is {dtype})")
 
+    # The numbers are taken straight from the bytes: no code of the file is run, and a wrong length
+    # is noticed.
     body = memoryview(content)[stream.tell() :]
     expected = math.prod(shape) * dtype.itemsize
     if len(body) != expected:
@@ -136,17 +138,17 @@ def _images(array: np.ndarray, where: str) -> np.ndarray:
     """Return the images that an array of numbers holds, in their narrowest form."""
     if array.ndim == 4 and array.shape[-1] == 1:
         array = array[..., 0]
-    found = " x ".join(map(str, array.shape)) or "a single number"
+    shape = " x ".join(map(str, array.shape)) or "a single number"
     if array.ndim == 4 and array.shape[-1] in (3, 4):
         raise DataError(
-            f"{where}: {found}: colour images; expected grey or binary ones, n x height x width"
+            f"{where}: {shape}: colour images; expected grey or binary ones, n x height x width"
         )
     if array.ndim != 3:
-        raise DataError(f"{where}: {found}; expected n x height x width, or n x height x width x 1")
+        raise DataError(f"{where}: {shape}; expected n x height x width, or n x height x width x 1")
     if not len(array):
-        raise DataError(f"{where}: {found}: no images")
+        raise DataError(f"{where}: {shape}: no images")
     if not array.size:
-        raise DataError(f"{where}: {found}: images without pixels")
+        raise DataError(f"{where}: {shape}: images without pixels")
 
     if array.dtype.kind == "f":
         _check_range(array, 1, where)
@@ -160,11 +162,11 @@ def _images(array: np.ndarray, where: str) -> np.ndarray:
 def _check_range(array: np.ndarray, top: int, where: str) -> None:
     if array.dtype.kind == "f" and np.isnan(array).any():
         raise DataError(f"{where}: {int(np.isnan(array).sum()):,} values are NaN")
-    low = array.min()
-    high = array.max()
-    if low < 0 or high > top:
+    lowest = array.min()
+    highest = array.max()
+    if lowest < 0 or highest > top:
         allowed = "whole numbers from 0 to 255" if top == 255 else "floats from 0 to 1"
-        raise DataError(f"{where}: values from {low:g} to {high:g}; allowed: {allowed}")
+        raise DataError(f"{where}: values from {lowest:g} to {highest:g}; allowed: {allowed}")
 
 
 # ------------------------------------------------------------------------------------------ folders
@@ -197,12 +199,13 @@ def _from_folder(folder: Path) -> np.ndarray:
             )
 
     # Programs that shrink PNGs choose the bits of each file, so those of one folder may differ.
+    # The highest level of a file, 1, 255 or 65,535 = 255 * 257, divides that of any deeper one.
     top = max(tops)
-    kept = np.dtype(np.uint16 if top > 255 else np.uint8)
+    level_dtype = np.dtype(np.uint16 if top > 255 else np.uint8)
     levels = np.stack(
         [
-            image.astype(kept) * kept.type(top // own)
-            for image, own in zip(images, tops, strict=True)
+            image.astype(level_dtype) * level_dtype.type(top // file_top)
+            for image, file_top in zip(images, tops, strict=True)
         ]
     )
     return _of_levels(levels, top)
@@ -216,7 +219,7 @@ def _read_png(file: Path) -> tuple[np.ndarray, int]:
         with Image.open(file, formats=("PNG",)) as image:
             image.load()
             mode = image.mode
-            clear = "transparency" in image.info
+            transparent = "transparency" in image.info
             frames = getattr(image, "n_frames", 1)
             levels = np.asarray(image)
     except Exception as e:  # damaged bytes can come out of Pillow as almost any error
@@ -227,7 +230,7 @@ def _read_png(file: Path) -> tuple[np.ndarray, int]:
         raise DataError(
             f"{file}: {kinds.get(mode, 'in colour')} (mode {mode}); expected a grey or binary PNG"
         )
-    if clear:
+    if transparent:
         raise DataError(f"{file}: has transparent pixels; expected a grey or binary PNG")
     if frames > 1:
         raise DataError(f"{file}: {frames} frames of a moving picture; expected a single image")
@@ -252,6 +255,7 @@ def _of_levels(levels: np.ndarray, top: int) -> np.ndarray:
 
 def _narrowed(levels: np.ndarray) -> np.ndarray:
     """Return float32 levels in [0, 1] in their narrowest form."""
+    # Bytes hold the levels exactly if every level comes back from its nearest multiple of 1/255.
     whole = np.rint(levels * np.float32(255)).astype(np.uint8)
     if not (whole / np.float32(255) == levels).all():
         return levels

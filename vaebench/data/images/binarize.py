@@ -25,15 +25,19 @@ def binarize_once(grey: np.ndarray, stream: int, positions: np.ndarray) -> np.nd
     Returns:
         (n, d) uint8 of 0 and 1.
     """
-    d = grey.shape[1]
+    width = grey.shape[1]
     # Generator.random takes the top 53 bits of each number of PCG64: exact arithmetic, one number
     # for each value. So the stream is the same on every machine, whatever the size of the blocks
     # it is drawn in.
     noise = np.random.Generator(np.random.PCG64(np.random.SeedSequence([SEED, stream])))
     out = np.empty(grey.shape, dtype=np.uint8)
+    # The noise of all places up to the last one is drawn, block by block, so that row p is always
+    # the same.
     end = int(positions.max()) + 1 if len(positions) else 0
     for start in range(0, end, _BLOCK):
-        u = noise.random((min(_BLOCK, end - start), d))
-        here = np.flatnonzero((positions >= start) & (positions < start + len(u)))
-        out[here] = u[positions[here] - start] < grey[here].astype(np.float64) / 255
+        uniform = noise.random((min(_BLOCK, end - start), width))
+        in_block = np.flatnonzero((positions >= start) & (positions < start + len(uniform)))
+        out[in_block] = (
+            uniform[positions[in_block] - start] < grey[in_block].astype(np.float64) / 255
+        )
     return out

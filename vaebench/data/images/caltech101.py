@@ -34,11 +34,14 @@ class Caltech101Silhouettes(BinaryLoader):
 
         path = files["split1"]
         width = math.prod(self.shape)
-        keys = {"train": "train_data", "valid": "val_data", "test": "test_data"}
-        found = read_mat(path, {key: (self.rows[split], width) for split, key in keys.items()})
-        for key, cases in found.items():
+        key_of = {"train": "train_data", "valid": "val_data", "test": "test_data"}
+        arrays_by_key = read_mat(
+            path, {key: (self.rows[split], width) for split, key in key_of.items()}
+        )
+        for key, cases in arrays_by_key.items():
             if not ((cases == 0) | (cases == 1)).all():
                 raise DataError(f"{path}: {key} has values other than 0 and 1")
         return {
-            split: upright(found[key].astype(np.uint8), self.shape) for split, key in keys.items()
+            split: upright(arrays_by_key[key].astype(np.uint8), self.shape)
+            for split, key in key_of.items()
         }

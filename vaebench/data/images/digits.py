@@ -32,10 +32,10 @@ def levels() -> dict[str, np.ndarray]:
     from vaebench.data.splits import array_hash, random_order
 
     grey = load_digits().data.astype(np.uint8)
-    found = array_hash(grey)
-    if found != RAW_SHA256:
+    digest = array_hash(grey)
+    if digest != RAW_SHA256:
         raise DataError(
-            f"scikit-learn's digits are altered: expected sha256 {RAW_SHA256}, found {found}"
+            f"scikit-learn's digits are altered: expected sha256 {RAW_SHA256}, found {digest}"
         )
     cases = grey[random_order(len(grey), np.random.SeedSequence(SEED))]
     return {"train": cases[:1200], "valid": cases[1200:1497], "test": cases[1497:]}

@@ -38,9 +38,13 @@ class FreyFace(IntensityLoader):
         from vaebench.data.files.formats import read_pickled
         from vaebench.data.splits import random_order
 
-        n = sum(self.rows.values())
-        frames = read_pickled(files["freyfaces"], (n, math.prod(self.shape)))
-        cases = frames[random_order(n, np.random.SeedSequence(SEED))]
-        first = self.rows["train"]
-        second = first + self.rows["valid"]
-        return {"train": cases[:first], "valid": cases[first:second], "test": cases[second:]}
+        frame_count = sum(self.rows.values())
+        frames = read_pickled(files["freyfaces"], (frame_count, math.prod(self.shape)))
+        shuffled = frames[random_order(frame_count, np.random.SeedSequence(SEED))]
+        end_of_train = self.rows["train"]
+        end_of_valid = end_of_train + self.rows["valid"]
+        return {
+            "train": shuffled[:end_of_train],
+            "valid": shuffled[end_of_train:end_of_valid],
+            "test": shuffled[end_of_valid:],
+        }

@@ -66,14 +66,16 @@ class MnistDynamic(GreyLoader):
         from vaebench.data.images.binarize import binarize_once
 
         grey = {
-            k: read_idx(path, (self.rows[k], *self.shape)).reshape(self.rows[k], -1)
-            for k, path in files.items()
+            split: read_idx(path, (self.rows[split], *self.shape)).reshape(self.rows[split], -1)
+            for split, path in files.items()
         }
-        n = self.rows["train"] - self.valid
-        valid_grey = grey["train"][n:]
+        train_count = self.rows["train"] - self.valid
+        valid_grey = grey["train"][train_count:]
         return {
-            "train": grey["train"][:n],
-            "valid": binarize_once(valid_grey, self.TRAIN_STREAM, np.arange(n, self.rows["train"])),
+            "train": grey["train"][:train_count],
+            "valid": binarize_once(
+                valid_grey, self.TRAIN_STREAM, np.arange(train_count, self.rows["train"])
+            ),
             "test": binarize_once(grey["test"], self.TEST_STREAM, np.arange(self.rows["test"])),
             "valid_grey": valid_grey,  # so that another validation split can be made
         }
@@ -90,6 +92,8 @@ class MnistDynamic(GreyLoader):
             pool = np.concatenate([train, arrays["valid_grey"]])
             held = held_out_mask(len(pool), held_out, held_out_seed)
             train = pool[~held]
+            # The pool is in file order, so a place in it is the place in the file that chooses the
+            # noise.
             valid = binarize_once(pool[held], self.TRAIN_STREAM, np.flatnonzero(held))
         return make_splits(self.name, train, valid, arrays["test"], self.shape, self.kind)
 
@@ -108,10 +112,14 @@ class MnistGrey(IntensityLoader):
     def arrays(self, files: dict[str, Path]) -> dict[str, np.ndarray]:
         from vaebench.data.files.formats import read_idx
 
-        n = self.rows["train"]
-        counts = {"train": n + self.rows["valid"], "test": self.rows["test"]}
+        train_count = self.rows["train"]
+        counts = {"train": train_count + self.rows["valid"], "test": self.rows["test"]}
         grey = {
-            k: read_idx(path, (counts[k], *self.shape)).reshape(counts[k], -1)
-            for k, path in files.items()
+            split: read_idx(path, (counts[split], *self.shape)).reshape(counts[split], -1)
+            for split, path in files.items()
         }
-        return {"train": grey["train"][:n], "valid": grey["train"][n:], "test": grey["test"]}
+        return {
+            "train": grey["train"][:train_count],
+            "valid": grey["train"][train_count:],
+            "test": grey["test"],
+        }

@@ -21,6 +21,8 @@ def mosaic(pictures: np.ndarray, group: int = 1, line: float = LINE) -> np.ndarr
         (rows, columns) of pixels.
     """
     down, across, height, width = pictures.shape
+    # Left edges of the columns: each image is followed by a line of one pixel, each group by two
+    # more.
     lefts = [i * (width + 1) + (i // group) * (2 if group > 1 else 0) for i in range(across)]
     out = np.full((down * (height + 1) - 1, lefts[-1] + width), line)
     for row in range(down):
@@ -35,7 +37,7 @@ def rows_of(pictures: np.ndarray, across: int) -> np.ndarray:
 
     The last row is filled up with zeros.
     """
-    down = -(-len(pictures) // across)
+    down = -(-len(pictures) // across)  # rounded up
     missing = down * across - len(pictures)
     blank = np.zeros((missing, *pictures.shape[1:]), pictures.dtype)
     return np.concatenate([pictures, blank]).reshape(down, across, *pictures.shape[1:])

@@ -48,21 +48,24 @@ class Chardata(GreyLoader):
 
         path = files["chardata"]
         width = math.prod(self.shape)
-        keys = {"data": "train", "testdata": "test"}
-        found = read_mat(path, {key: (width, self.rows[split]) for key, split in keys.items()})
+        split_of = {"data": "train", "testdata": "test"}
+        arrays_by_key = read_mat(
+            path, {key: (width, self.rows[split]) for key, split in split_of.items()}
+        )
         grey = {}
-        for key, split in keys.items():
-            if not ((found[key] >= 0) & (found[key] <= 1)).all():  # nor NaN
+        for key, split in split_of.items():
+            if not ((arrays_by_key[key] >= 0) & (arrays_by_key[key] <= 1)).all():  # nor NaN
                 raise DataError(f"{path}: {key} has values outside [0, 1]")
-            grey[split] = upright(found[key].T, self.shape).astype(np.float32)
+            grey[split] = upright(arrays_by_key[key].T, self.shape).astype(np.float32)
 
-        n = self.rows["train"] - self.valid
-        valid, test = _binarize_in_turn(grey["train"][n:], grey["test"])
+        train_count = self.rows["train"] - self.valid
+        valid, test = _binarize_in_turn(grey["train"][train_count:], grey["test"])
         return {
-            "train": grey["train"][:n],
+            "train": grey["train"][:train_count],
             "valid": valid,
             "test": test,
-            "valid_grey": grey["train"][n:],  # so that another validation split can be made
+            # Kept so that another validation split can be made.
+            "valid_grey": grey["train"][train_count:],
         }
 
     def splits(self, arrays: dict[str, Any], held_out: int | None, held_out_seed: int) -> Splits:

@@ -103,11 +103,11 @@ class OwnImages(Loader):
         content = config.get("content")
         held_out = config.get("held_out")
         if not own.gone(content, paths):
-            found = found_in(paths, held_out)
-            held_out = None if "valid" in found else held_out
-            now = content_of(found)
-            own.refuse_changed(content, now, paths)
-            content = now
+            found_images = found_in(paths, held_out)
+            held_out = None if "valid" in found_images else held_out
+            digest = content_of(found_images)
+            own.refuse_changed(content, digest, paths)
+            content = digest
         return {
             **config,
             **{s: str(path) for s, path in paths.items()},
@@ -122,12 +122,12 @@ class OwnImages(Loader):
             raise UserError(f"data.grey={grey}: allowed: {' or '.join(GREY)}")
         config = cls.settle(config)
         paths = _paths(config)
-        here = not own.gone(config["content"], paths)
+        files_exist = not own.gone(config["content"], paths)
         return cls(
             paths,
             grey,
             config["content"],
-            found_in(paths, config.get("held_out")) if here else None,
+            found_in(paths, config.get("held_out")) if files_exist else None,
         )
 
     @property
@@ -156,10 +156,10 @@ class OwnImages(Loader):
         from vaebench.data.files.pictures import read_images
 
         arrays = {split: read_images(path, split) for split, path in _places(self.paths).items()}
-        now = content_of({split: _about(images) for split, images in arrays.items()})
-        if now != self.content:
-            named = " ".join(f"data.{split}={path}" for split, path in self.paths.items())
-            raise DataError(f"{named}: changed while they were read")
+        digest = content_of({split: _about(images) for split, images in arrays.items()})
+        if digest != self.content:
+            settings = " ".join(f"data.{split}={path}" for split, path in self.paths.items())
+            raise DataError(f"{settings}: changed while they were read")
         return arrays
 
     def splits(self, arrays: dict[str, Any], held_out: int | None, held_out_seed: int) -> Splits:
@@ -172,6 +172,8 @@ class OwnImages(Loader):
         train = flat["train"]
         test = flat["test"]
 
+        # Places of the validation images among those that share the noise: own ones come after the
+        # training images, as in MNIST's file; held-out ones stay where they are.
         if "valid" in flat:
             valid = flat["valid"]
             places = np.arange(len(train), len(train) + len(valid))
@@ -227,18 +229,18 @@ def found_in(paths: Mapping[str, Path], held_out: Any) -> dict[str, Found]:
         UserError: If there are no validation or no test images.
         DataError: If a file cannot be read as images, or the splits do not fit together.
     """
-    places = _places(paths)
-    found = {split: _found(path, split, _state(path)) for split, path in places.items()}
-    if "test" not in found:
+    place_of = _places(paths)
+    found_images = {split: _found(path, split, _state(path)) for split, path in place_of.items()}
+    if "test" not in found_images:
         raise UserError(
-            f"data=images: no test images: name them, data.test=PATH; {places['train']} has none"
+            f"data=images: no test images: name them, data.test=PATH; {place_of['train']} has none"
         )
-    if "valid" not in found and held_out is None:
+    if "valid" not in found_images and held_out is None:
         raise UserError(NO_VALID)
 
-    height, width = found["train"].shape
-    for split, about in found.items():
-        where = f"data.{split}={places[split]}"
+    height, width = found_images["train"].shape
+    for split, about in found_images.items():
+        where = f"data.{split}={place_of[split]}"
         if about.shape != (height, width):
             size = " x ".join(map(str, about.shape))
             raise DataError(
@@ -246,7 +248,7 @@ def found_in(paths: Mapping[str, Path], held_out: Any) -> dict[str, Found]:
             )
         if about.count < 2:  # a variance over a split needs two images
             raise DataError(f"{where}: a single image, expected two or more")
-    return found
+    return found_images
 
 
 def _paths(config: Mapping[str, Any]) -> dict[str, Path]:
@@ -272,11 +274,11 @@ def _places(paths: Mapping[str, Path]) -> dict[str, Path]:
         if not path.exists():
             raise DataError(f"data.{split}={path}: there is no such file or folder")
     names = array_names(paths["train"])
-    also = names if "train" in names else ()
+    named_in_archive = names if "train" in names else ()
     return {
         split: paths.get(split, paths["train"])
         for split in SPLITS
-        if split in paths or split in also
+        if split in paths or split in named_in_archive
     }
 
 

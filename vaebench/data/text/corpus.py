@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _FRAME = frozenset(SPECIALS) - {SPECIALS[UNKNOWN]}
+"""Entries that mark the ends of a document and its padding. ``<unk>`` is none of them: in a text it
+means what it says."""
 
 
 def read_documents(path: Path, labels: bool = False) -> Iterator[list[str]]:
@@ -44,9 +46,11 @@ def read_documents(path: Path, labels: bool = False) -> Iterator[list[str]]:
     Raises:
         DataError: If this is no such text. One line with the file and the number of the line.
     """
+    # Documents, those with a word that looks like a mark of the frame, and the line of the first
+    # of these.
     count = 0
-    framed = 0
-    first = 0
+    with_marks = 0
+    first_line = 0
     for number, line in lines_of(path):
         if not line or line.isspace():
             continue
@@ -56,19 +60,19 @@ def read_documents(path: Path, labels: bool = False) -> Iterator[list[str]]:
 
         count += 1
         if not _FRAME.isdisjoint(words):
-            framed += 1
-            first = first or number
+            with_marks += 1
+            first_line = first_line or number
         yield words
 
     if not count:
         raise DataError(f"{path}: no document in it: every line is empty")
-    if framed:
+    if with_marks:
         marks = ", ".join(sorted(_FRAME))
         log.warning(
             "%s: %d documents (first line %d) hold one of %s; read as <unk>",
             path,
-            framed,
-            first,
+            with_marks,
+            first_line,
             marks,
         )
 
@@ -140,9 +144,9 @@ class TextLoader(Loader):
         where = files.get("train", self.name)
         entries = len(unpacked(arrays["vocabulary"]))
         if entries < len(SPECIALS) + 2:
-            n = entries - len(SPECIALS)
+            words = entries - len(SPECIALS)
             raise DataError(
-                f"{where}: {'no word' if not n else 'a single word'} to learn: "
+                f"{where}: {'no word' if not words else 'a single word'} to learn: "
                 "nothing is left to predict"
             )
 
@@ -153,9 +157,9 @@ class TextLoader(Loader):
                 )
 
         for split, expected in self.documents.items():
-            if (found := len(arrays[f"{split}_offsets"]) - 1) != expected:
+            if (number := len(arrays[f"{split}_offsets"]) - 1) != expected:
                 raise DataError(
-                    f"{files.get(split, split)}: {found:,} documents, expected {expected:,}"
+                    f"{files.get(split, split)}: {number:,} documents, expected {expected:,}"
                 )
 
         if self.entries is not None and entries != self.entries:

@@ -41,12 +41,13 @@ class OwnText(TextLoader):
         paths = _paths(config)
         content = config.get("content")
         if not own.gone(content, paths):
+            # The same files with and without labels are other data, so the digest covers this too.
             labels = f"labels:{bool(config.get('labels'))}"
-            found = own.content_of(
+            digest = own.content_of(
                 paths, [labels], "a folder, expected a file with one document a line"
             )
-            own.refuse_changed(content, found, paths)
-            content = found
+            own.refuse_changed(content, digest, paths)
+            content = digest
         return {**config, **{split: str(path) for split, path in paths.items()}, "content": content}
 
     @classmethod
@@ -68,6 +69,6 @@ class OwnText(TextLoader):
 def _paths(config: Mapping[str, Any]) -> dict[str, Path]:
     missing = [split for split in SPLITS if not config.get(split)]
     if missing:
-        asked = " ".join(f"data.{split}=FILE" for split in missing)
-        raise UserError(f"data=text: your own documents: name them, {asked}")
+        settings = " ".join(f"data.{split}=FILE" for split in missing)
+        raise UserError(f"data=text: your own documents: name them, {settings}")
     return {split: Path(str(config[split])).expanduser().absolute() for split in SPLITS}

@@ -74,7 +74,8 @@ class SyntheticText(TextLoader):
         documents = [list(map(str, row)) for row in tokens.tolist()]
         parts: dict[str, Iterable[list[str]]] = {}
         start = 0
-        for split, n in SEQUENCES.items():  # in the order in which they were made
+        # The splits are consecutive sequences, in the order in which they were generated.
+        for split, n in SEQUENCES.items():
             parts[split] = documents[start : start + n]
             start += n
         return parts
@@ -101,6 +102,8 @@ def generate(count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     noise = np.random.RandomState(SEED)
     parameters = draw_parameters(noise, WORDS, HIDDEN, EMBEDDING)
 
+    # Noise is drawn for all sequences even if ``count`` are wanted, so that these are the first
+    # ones of the data set.
     n = sum(SEQUENCES.values())
     z = draw_z(noise, n)
     uniform = noise.random_sample((n, LENGTH))
@@ -115,6 +118,7 @@ def draw_parameters(
     They are uniform between -1 and 1, embeddings and biases too, but between -5 and 5 from z to the
     logits.
     """
+    # In the order of the fields of ``Parameters``, which is also the order of the draws.
     shapes = ((words, embedding), (4 * hidden, embedding + 2), (4 * hidden, hidden),
               (4 * hidden,), (4 * hidden,), (hidden, 2), (words, hidden), (words, 2))  # fmt: skip
     scales = (SCALE,) * (len(shapes) - 1) + (SCALE_Z,)
@@ -126,6 +130,7 @@ def draw_z(noise: np.random.RandomState, n: int) -> np.ndarray:
     """Draw n points (n, 2) from the mixture."""
     import numpy as np
 
+    # First which normal distribution each point is from, then its deviation from the mean.
     centre = np.array(CENTRES)[(len(CENTRES) * noise.random_sample(n)).astype(int)]
     return centre + noise.standard_normal((n, 2))
 
@@ -147,7 +152,8 @@ def _sample(p: Parameters, z: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     import numpy as np
 
     words, embedding = p.embedding.shape
-    # Only what depends on h has to be computed at each step. by_token: (V, 4H).
+    # What does not depend on h is computed once: the gates' part of every word, (V, 4H), and of
+    # every z, (n, 4H), and the logits' part of z, (n, V).
     by_token = p.embedding @ p.from_input[:, :embedding].T
     by_z = z @ p.from_input[:, embedding:].T + (p.bias_input + p.bias_hidden)
     logits_z = z @ p.z_to_words.T
@@ -155,6 +161,7 @@ def _sample(p: Parameters, z: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     c = z @ p.from_z.T
     h = np.tanh(c)
 
+    # The first token is uniform: the assignment rounds down to a whole number.
     tokens = np.empty(uniform.shape, dtype=np.int64)
     tokens[:, 0] = words * uniform[:, 0]
 
@@ -174,6 +181,7 @@ def _inverted(logits: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     """
     import numpy as np
 
+    # Masses are not normalised; ``uniform`` is multiplied by the total instead.
     mass = np.cumsum(np.exp(logits - logits.max(axis=1, keepdims=True)), axis=1)
     # As u <= 1 - 2^-53, even the rounded u * total is less than the total: the last word is never
     # passed.

@@ -30,8 +30,10 @@ def encode(documents: Mapping[str, Iterable[list[str]]]) -> dict[str, np.ndarray
     offsets: dict[str, array[int]] = {}
 
     for split in SPLITS:
+        # Arrays of C integers, because lists of Python's would take several times the memory.
         ids, ends = flat[split], offsets[split] = array("i"), array("q", [0])
         for words in documents[split]:
+            # The training documents come first in SPLITS; only their new words get numbers.
             if split == "train":
                 ids.extend([numbers.setdefault(word, len(numbers)) for word in words])
             else:
@@ -61,6 +63,7 @@ def padded(flat: np.ndarray, offsets: np.ndarray, width: int) -> np.ndarray:
 
     Rows of equal length keep their order.
     """
+    # ``rank`` is the inverse of ``order``: the row in which each document is put.
     lengths = np.diff(offsets)
     order = np.argsort(lengths, kind="stable")
     rank = np.empty_like(order)
@@ -83,13 +86,14 @@ def make_text_splits(name: str, arrays: Mapping[str, np.ndarray]) -> Splits:
     of each entry of the vocabulary among the predicted tokens of the training documents: their
     words and ends. Raises DataError if padding would take more than ``CELLS`` places.
     """
+    # Two places more than the longest document has words: for <s> and </s>.
     lengths = {split: np.diff(arrays[f"{split}_offsets"]) for split in SPLITS}
     width = max(int(n.max()) for n in lengths.values()) + 2
-    most = max(len(n) for n in lengths.values())
-    if width * most > CELLS:
+    largest = max(len(n) for n in lengths.values())
+    if width * largest > CELLS:
         raise DataError(
-            f"{name}: {most:,} documents beside one of {width - 2:,} words: padded to the "
-            f"longest, they would take {width * most:.1e} places; allowed: {CELLS:.1e}; cut the "
+            f"{name}: {largest:,} documents beside one of {width - 2:,} words: padded to the "
+            f"longest, they would take {width * largest:.1e} places; allowed: {CELLS:.1e}; cut the "
             "longest documents"
         )
 
@@ -118,19 +122,23 @@ def with_entries(splits: Splits, n: int) -> Splits:
     entries = len(splits.vocabulary) if splits.tokens else 0
     check_entries(n, entries)
 
-    falling = np.argsort(-splits.mean[len(SPECIALS) :], kind="stable")
-    common = falling[: n - len(SPECIALS)] + len(SPECIALS)
-    kept = np.concatenate([np.arange(len(SPECIALS)), np.sort(common)])
-    number = np.full(entries, UNKNOWN, dtype=splits.train.dtype)
-    number[kept] = np.arange(n)
+    # The sort is stable, so of equally frequent words the earlier one comes first. The kept words
+    # are sorted again, so that they stay in the old order.
+    by_frequency = np.argsort(-splits.mean[len(SPECIALS) :], kind="stable")
+    kept_words = by_frequency[: n - len(SPECIALS)] + len(SPECIALS)
+    kept_entries = np.concatenate([np.arange(len(SPECIALS)), np.sort(kept_words)])
 
-    rows = {split: number[getattr(splits, split)] for split in SPLITS}
+    # Old number -> new number, which is that of <unk> for a dropped word.
+    new_number = np.full(entries, UNKNOWN, dtype=splits.train.dtype)
+    new_number[kept_entries] = np.arange(n)
+
+    rows = {split: new_number[getattr(splits, split)] for split in SPLITS}
 
     # The frequencies of all dropped words add up in that of <unk>.
     mean = np.zeros(n, dtype=np.float64)
-    np.add.at(mean, number, splits.mean.astype(np.float64))
+    np.add.at(mean, new_number, splits.mean.astype(np.float64))
 
-    vocabulary = tuple(splits.vocabulary[i] for i in kept)
+    vocabulary = tuple(splits.vocabulary[i] for i in kept_entries)
     hashes = {split: array_hash(v) for split, v in rows.items()} | {
         "vocabulary": array_hash(packed(vocabulary))
     }
@@ -208,5 +216,5 @@ class Statistics:
 
 def statistics(rows: np.ndarray) -> Statistics:
     """Return the sizes of padded rows (n, d)."""
-    lengths = np.count_nonzero(rows != PAD, axis=1) - 1
+    lengths = np.count_nonzero(rows != PAD, axis=1) - 1  # <s> is not predicted
     return Statistics(len(rows), int(lengths.sum()), int(lengths.max()))

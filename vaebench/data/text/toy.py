@@ -57,6 +57,7 @@ def sentence(uniform: Callable[[], float]) -> list[str]:
     def noun() -> list[str]:
         return [pick(DETERMINERS), *([pick(ADJECTIVES)] if perhaps() else []), pick(NOUNS[matter])]
 
+    # The order of the draws is part of the data: it must stay.
     matter = int(2 * uniform())
     words = noun()
     words += [pick(TRANSITIVE), *noun()] if perhaps() else [pick(INTRANSITIVE)]
