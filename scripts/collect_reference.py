@@ -5,16 +5,16 @@ Per table and preset the results, the curves, and a figure's plot.
 python scripts/collect_reference.py [RESULTS_FOLDER] [--table NAME ...]
 default: results/runs, all tables
 
-Only finished, failed and diverged runs are taken, and those of finished ones that are evaluated as
-the table asks: another table may have evaluated the same run by fewer samples. What the files have
-of runs that are not in the folder stays, if the table still has the same training in that place; a
-file without any run in the folder is left alone. Where a table is drawn as something else than
-curves, its numbers are written as well, those of the first seed, if its runs are there. A figure
-that is drawn from formulas needs no runs: its points and its image are written.
+Only finished, failed and diverged runs are taken. A finished run must be evaluated as the table
+asks, since another table may have evaluated it by fewer samples. What the files hold of runs that
+are not in the folder stays, if the table still has the same training in that place. A file without
+any run in the folder is left alone. If a table is drawn as something other than curves, the numbers
+of that plot are written too, for the first seed. A figure that is drawn from formulas needs no
+runs: its points and its image are written.
 
-A run that is flagged (an impossible number, one case that decides a mean, a baseline that went
-astray, a layer without KL) is not taken, and named, unless ``--flagged`` asks for it; what the
-files have of it stays. Exit code 1 then.
+A flagged run (an impossible number, one example that decides a mean, a baseline that went astray, a
+layer without KL) is named and not taken, unless ``--flagged`` asks for it. What the files hold of
+it stays. The exit code is then 1.
 """
 
 from __future__ import annotations
@@ -41,19 +41,21 @@ ENDED = (Status.DONE, Status.FAILED, Status.DIVERGED)
 
 
 def collect(runs: store.Store, name: str, preset: str, flagged: bool = False) -> int:
-    """One table at one preset.
+    """Write the files of one table at one preset.
 
-    Returns the number of runs that were refused; ``flagged``: none is.
+    Returns the number of runs that were refused. With ``flagged`` none is.
     """
     table = catalogue.load_table(name)
-    every = compose.cells(table, catalogue.load_preset(preset))
-    # These have files.
-    cells = [cell for cell in every if (cell.row, cell.column) not in table.links]
+    all_cells = compose.cells(table, catalogue.load_preset(preset))
+    # Linked entries are trained by another table, whose files hold them.
+    cells = [cell for cell in all_cells if (cell.row, cell.column) not in table.links]
     if not cells:
         return 0
+
     seeds = runs.seeds(cells)
     frame = runs.frame(cells, seeds)
     frame = frame[ids(frame).isin(ended_runs(runs, cells, seeds))].reset_index(drop=True)
+
     reasons = {} if flagged else refused(frame, table)
     for (row, column, seed), why in reasons.items():
         print(
@@ -63,39 +65,43 @@ def collect(runs: store.Store, name: str, preset: str, flagged: bool = False) ->
     frame = frame[~ids(frame).isin(list(reasons))].reset_index(drop=True)
     if not len(frame):
         return len(reasons)
-    taken = ids(frame)  # another seed of the same cell may still be training
-    where = REFERENCE / f"{name}-{preset}.csv"
-    ended = {*zip(frame["row"], frame["column"], strict=True)}
-    kept = earlier(long_frame.read_csv(where), frame, cells) if where.exists() else frame[:0]
-    curves = collect_curves(runs, [c for c in cells if (c.row, c.column) in ended], seeds)
-    curves = curves[ids(curves).isin(taken)].reset_index(drop=True)
+
+    # By run, not by cell: another seed of the same cell may still be training.
+    taken_runs = ids(frame)
+    csv_path = REFERENCE / f"{name}-{preset}.csv"
+    ended_entries = {*zip(frame["row"], frame["column"], strict=True)}
+    kept = earlier(long_frame.read_csv(csv_path), frame, cells) if csv_path.exists() else frame[:0]
+    curves = collect_curves(runs, [c for c in cells if (c.row, c.column) in ended_entries], seeds)
+    # The curves of the ``kept`` runs, which are not in the folder, stay as the file has them.
+    curves = curves[ids(curves).isin(taken_runs)].reset_index(drop=True)
     frame = in_order(pd.concat([kept, frame]) if len(kept) else frame, cells)
-    long_frame.write_csv(frame, where)
+    long_frame.write_csv(frame, csv_path)
     curves = write_points(REFERENCE / f"{name}-{preset}-curves.csv", curves, kept, cells)
+
     title = f"{table.title} ({table.where}), preset={preset}"
-    image = REFERENCE / f"{name}-{preset}.png"
+    image_path = REFERENCE / f"{name}-{preset}.png"
     if table.figure != "bound":
         first = int(frame["seed"].min())
-        shown = plot(table.figure).collect(runs, cells, [first])
-        shown = shown[ids(shown).isin(taken)].reset_index(drop=True)
-        if len(shown):
+        points = plot(table.figure).collect(runs, cells, [first])
+        points = points[ids(points).isin(taken_runs)].reset_index(drop=True)
+        if len(points):
             path = REFERENCE / f"{name}-{preset}-{table.figure}.csv"
             save_plot(
                 table.figure,
-                write_points(path, shown, kept[kept["seed"] == first], cells),
-                image,
+                write_points(path, points, kept[kept["seed"] == first], cells),
+                image_path,
                 title,
             )
     elif table.kind == "figure":
-        save_plot("bound", curves, image, title)
-    print(f"{where.name}: {len(ended)} cells")
+        save_plot("bound", curves, image_path, title)
+    print(f"{csv_path.name}: {len(ended_entries)} cells")
     return len(reasons)
 
 
 def ended_runs(
     runs: store.Store, cells: list[Cell], seeds: list[int]
 ) -> list[tuple[str, str, int]]:
-    """The runs that have ended and, if they are trained, are evaluated as the cells ask."""
+    """Return the runs that have ended and, if they are trained, are evaluated as the cells ask."""
     return [
         (cell.row, cell.column, seed)
         for cell in cells
@@ -105,20 +111,19 @@ def ended_runs(
 
 
 def refused(frame: pd.DataFrame, table: Table) -> dict[tuple[str, str, int], str]:
-    """The flagged runs of a frame, (row, column, seed) -> why.
+    """Return the flagged runs of a frame, (row, column, seed) -> why.
 
-    Where the table itself compares the KL, latents that carry none are what it
-    measures, and no reason.
+    In a table that compares the KL, a layer without KL is a result and no reason to refuse.
     """
     expected = (flags.DEAD_LAYER,) if "kl" in {table.measure_of(c) for c in table.columns} else ()
-    found: dict[tuple[str, str, int], list[str]] = {}
+    reasons: dict[tuple[str, str, int], list[str]] = {}
     for line in frame.itertuples():
         for flag in flags.split(line.flags):
             kind = flags.kind_of(flag)
             if kind not in expected:
-                what = "training" if kind in flags.OF_RUNS else line.metric
-                found.setdefault((line.row, line.column, line.seed), []).append(f"{what}: {flag}")
-    return {run: "; ".join(dict.fromkeys(words)) for run, words in found.items()}
+                part = "training" if kind in flags.OF_RUNS else line.metric
+                reasons.setdefault((line.row, line.column, line.seed), []).append(f"{part}: {flag}")
+    return {run: "; ".join(dict.fromkeys(texts)) for run, texts in reasons.items()}
 
 
 def write_points(
@@ -128,6 +133,7 @@ def write_points(
 
     Returns what it holds then.
     """
+    # The old lines are read as texts, so that no number is rounded on the way.
     if path.exists() and len(kept):
         old = pd.read_csv(path, dtype=str, keep_default_na=False).astype({"seed": int})
         new = in_order(pd.concat([old[ids(old).isin(ids(kept))], new]), cells)
@@ -138,29 +144,33 @@ def write_points(
 
 
 def ids(frame: pd.DataFrame) -> pd.MultiIndex:
-    """What a line is of: row, column and seed."""
+    """Return the run of each line: row, column and seed."""
     return pd.MultiIndex.from_frame(frame[["row", "column", "seed"]])
 
 
 def earlier(old: pd.DataFrame, new: pd.DataFrame, cells: list[Cell]) -> pd.DataFrame:
-    """The lines of ``old`` of other runs than those in ``new``.
+    """Return the lines of ``old`` that stay beside those of ``new``.
 
-    Where a cell of the table is still trained so. Runs of an earlier version of the cell's options
-    stay as long as there is none of the present one beside them.
+    They are of other runs, and a cell of the table is still trained so. Runs of an earlier version
+    of the cell's options stay as long as the cell has no run of the present version.
     """
-    present = {(c.row, c.column, c.key) for c in cells}
-    before = {(c.row, c.column, run_key(v)) for c in cells for v in versions(c.config)} - present
-    what = pd.MultiIndex.from_frame(old[["row", "column", "key"]])
-    kept = old[what.isin(list(present)) & ~ids(old).isin(ids(new))]
-    again = {*zip(*(pd.concat([kept, new])[name] for name in ("row", "column")), strict=True)}
-    stale = old[what.isin([run for run in before if run[:2] not in again])]
+    present_keys = {(c.row, c.column, c.key) for c in cells}
+    earlier_keys = {
+        (c.row, c.column, run_key(v)) for c in cells for v in versions(c.config)
+    } - present_keys
+    keys = pd.MultiIndex.from_frame(old[["row", "column", "key"]])
+
+    kept = old[keys.isin(list(present_keys)) & ~ids(old).isin(ids(new))]
+    entries_now = {*zip(*(pd.concat([kept, new])[name] for name in ("row", "column")), strict=True)}
+    stale = old[keys.isin([run for run in earlier_keys if run[:2] not in entries_now])]
     for row, column in dict.fromkeys(zip(stale["row"], stale["column"], strict=True)):
         print(f"{row} / {column}: of an earlier version, no run of the present one")
     return pd.concat([kept, stale]) if len(stale) else kept
 
 
 def in_order(frame: pd.DataFrame, cells: list[Cell]) -> pd.DataFrame:
-    """By the cells of the table, then by seeds; what a run has stays in its order."""
+    """Sort by the cells of the table, then by seeds; the lines of a run stay in their order."""
+    # Reversed, so that the first of several cells with the same row and column counts.
     place = {(c.row, c.column): i for i, c in reversed(list(enumerate(cells)))}
     at = [place[r, c] for r, c in zip(frame["row"], frame["column"], strict=True)]
     return (
@@ -172,7 +182,7 @@ def in_order(frame: pd.DataFrame, cells: list[Cell]) -> pd.DataFrame:
 
 
 def draw(figure: Figure) -> None:
-    """A figure that is drawn from formulas."""
+    """Write the points and the image of a figure that is drawn from formulas."""
     drawn = Drawn(figure)
     files.write_atomic(REFERENCE / f"{figure.name}.csv", points_text([drawn]))
     files.write_atomic(REFERENCE / f"{figure.name}.png", drawn.image("png"))
@@ -180,7 +190,10 @@ def draw(figure: Figure) -> None:
 
 
 def main() -> int:
-    """All presets but quick, which is for trying things out. Returns 1 where a run was refused."""
+    """Collect all presets but quick, which is for trying things out.
+
+    Returns 1 if a run was refused.
+    """
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("results", nargs="?", type=Path, default=Path("results/runs"))
     parser.add_argument(

@@ -34,7 +34,11 @@ import pandas as pd
 
 REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"
 LAGS = 9
+"""Neighbouring validations that may be correlated, in ``robust_error``."""
+
 STEP = 100_000
+"""Updates that a slope refers to."""
+
 SLOPES = {
     "nvil_mnist-tenth": (1_500_000,),
     "nvil_mnist-tuned": (1_000_000, 1_500_000),
@@ -43,50 +47,72 @@ SLOPES = {
     "nvil_recipe-short": (3_000_000,),
     "nvil_recipe-twice": (15_000_000, 18_000_000),
 }
+"""Table and preset -> updates after which the lines begin."""
+
 LEVELS = (100_000, 200_000, 500_000, 1_000_000, 1_500_000, 2_000_000)
+"""Updates of preset=tenth at which its bound is looked for in preset=tuned."""
+
 COLLAPSED = 0.01
+"""Mutual information, nats, below which a model without active units counts as collapsed."""
 
 
 def curves(name: str) -> pd.DataFrame:
-    """The curves of one table and preset; the bound as a positive number of nats."""
+    """Return the curves of one table and preset; the bound is a positive number of nats."""
     frame = pd.read_csv(REFERENCE / f"{name}-curves.csv")
     frame["bound"] = frame["valid_bound"].abs()
     return frame.sort_values(["row", "column", "seed", "update"])
 
 
 def slope(updates: np.ndarray, bounds: np.ndarray) -> tuple[float, float, float]:
-    """Slope per ``STEP`` updates, its error for independent residuals.
+    """Fit a straight line by least squares.
 
-    And the error for correlated ones.
+    Args:
+        updates: When the validations took place, (n,).
+        bounds: Their bounds, (n,), nats.
+
+    Returns:
+        The slope per ``STEP`` updates, its standard error for independent residuals, and that for
+        correlated ones.
+
+    Reference:
+        Newey & West 1987, with weights 1 - lag / (LAGS + 1).
     """
     x = np.stack([np.ones(len(updates)), updates / STEP], axis=1)
     inverse = np.linalg.inv(x.T @ x)
-    line = inverse @ x.T @ bounds
-    rest = bounds - x @ line
-    free = len(x) - 2
-    plain = inverse * (rest @ rest) / free
+    coefficients = inverse @ x.T @ bounds
+    residuals = bounds - x @ coefficients
+    degrees_of_freedom = len(x) - 2
+    covariance = inverse * (residuals @ residuals) / degrees_of_freedom
 
-    scores = x * rest[:, None]
-    meat = scores.T @ scores
+    # Newey-West: the products of the scores with themselves, and with their neighbours, whose
+    # weights fall linearly. The factor n / (n - 2) is that of small samples.
+    scores = x * residuals[:, None]
+    long_run = scores.T @ scores
     for lag in range(1, LAGS + 1):
         cross = scores[lag:].T @ scores[:-lag]
-        meat += (1 - lag / (LAGS + 1)) * (cross + cross.T)
-    robust = inverse @ meat @ inverse * len(x) / free
-    return float(line[1]), float(plain[1, 1] ** 0.5), float(robust[1, 1] ** 0.5)
+        long_run += (1 - lag / (LAGS + 1)) * (cross + cross.T)
+    robust_covariance = inverse @ long_run @ inverse * len(x) / degrees_of_freedom
+    return (
+        float(coefficients[1]),
+        float(covariance[1, 1] ** 0.5),
+        float(robust_covariance[1, 1] ** 0.5),
+    )
 
 
 def slopes() -> pd.DataFrame:
-    """One line per run and beginning of the line."""
-    found = []
+    """Return the frame of ``nvil_slopes.csv``: a line per run and beginning of the fit."""
+    lines = []
     for name, beginnings in SLOPES.items():
         for (row, column, seed), run in curves(name).groupby(["row", "column", "seed"]):
             for since in beginnings:
-                late = run[run["update"] > since]
-                if len(late) < 2 * LAGS:
+                after = run[run["update"] > since]
+                # So few validations have no error that allows for LAGS correlated neighbours.
+                if len(after) < 2 * LAGS:
                     continue
-                values = slope(late["update"].to_numpy(float), late["bound"].to_numpy())
-                found.append(
-                    (name, row, column, seed, since, len(late), *(f"{v:.4f}" for v in values))
+
+                values = slope(after["update"].to_numpy(float), after["bound"].to_numpy())
+                lines.append(
+                    (name, row, column, seed, since, len(after), *(f"{v:.4f}" for v in values))
                 )
     columns = [
         "runs",
@@ -99,62 +125,85 @@ def slopes() -> pd.DataFrame:
         "error",
         "robust_error",
     ]
-    return pd.DataFrame(found, columns=columns)
+    return pd.DataFrame(lines, columns=columns)
 
 
 def best_so_far(run: pd.DataFrame) -> np.ndarray:
-    """Medians of five validations, each replaced by the lowest up to there."""
+    """Return medians of five validations, each replaced by the lowest up to there."""
     return np.minimum.accumulate(
         run["bound"].rolling(5, center=True, min_periods=1).median().to_numpy()
     )
 
 
 def ratios() -> pd.DataFrame:
-    """Updates of preset=tenth over those of preset=tuned at the same bound, of NVIL."""
-    found = []
-    literal = curves("nvil_mnist-tenth")
-    tuned = curves("nvil_mnist-tuned")
-    for (row, seed), slow in literal[literal["column"] == "NVIL"].groupby(["row", "seed"]):
-        fast = tuned[(tuned["row"] == row) & (tuned["column"] == "NVIL") & (tuned["seed"] == seed)]
+    """Return the frame of ``nvil_ratio.csv``.
+
+    It has the updates of preset=tenth (the printed rates) over those of preset=tuned at the same
+    bound, for NVIL.
+    """
+    lines = []
+    printed_rates = curves("nvil_mnist-tenth")
+    tuned_rates = curves("nvil_mnist-tuned")
+    for (row, seed), slow in printed_rates[printed_rates["column"] == "NVIL"].groupby(
+        ["row", "seed"]
+    ):
+        fast = tuned_rates[
+            (tuned_rates["row"] == row)
+            & (tuned_rates["column"] == "NVIL")
+            & (tuned_rates["seed"] == seed)
+        ]
         if not len(fast):
             continue
 
         levels = best_so_far(slow)
         reached = best_so_far(fast)
         for updates in LEVELS:
-            at = slow["update"].to_numpy() == updates
-            if not at.any() or reached.min() > levels[at][0]:
+            # Skipped: a run that did not get so far, and a bound that preset=tuned never reached.
+            here = slow["update"].to_numpy() == updates
+            if not here.any() or reached.min() > levels[here][0]:
                 continue
-            first = int(fast["update"].to_numpy()[np.argmax(reached <= levels[at][0])])
-            found.append(
-                (row, seed, f"{levels[at][0]:.2f}", updates, first, f"{updates / first:.1f}")
+
+            updates_needed = int(fast["update"].to_numpy()[np.argmax(reached <= levels[here][0])])
+            lines.append(
+                (
+                    row,
+                    seed,
+                    f"{levels[here][0]:.2f}",
+                    updates,
+                    updates_needed,
+                    f"{updates / updates_needed:.1f}",
+                )
             )
-    return pd.DataFrame(found, columns=["row", "seed", "bound", "literal", "tuned", "ratio"])
+    return pd.DataFrame(lines, columns=["row", "seed", "bound", "literal", "tuned", "ratio"])
 
 
 def phases() -> pd.DataFrame:
-    """One line per run with an aggressive phase."""
-    found = []
+    """Return the frame of ``lagging_phases.csv``: a line per run with an aggressive phase."""
+    lines = []
     for name in ("lagging_synthetic-paper", "lagging_yahoo-small"):
         frame = curves(name).dropna(subset=["valid_mi", "valid_mi_batch"])
-        aggressive = frame["row"].str.startswith("aggressive")
-        collapsed = (
-            ~aggressive & (frame["valid_mi"].abs() < COLLAPSED) & (frame["valid_active_units"] == 0)
+        is_aggressive = frame["row"].str.startswith("aggressive")
+        is_collapsed = (
+            ~is_aggressive
+            & (frame["valid_mi"].abs() < COLLAPSED)
+            & (frame["valid_active_units"] == 0)
         )
-        # Rows of a seed share it.
-        noise = frame[collapsed].groupby(["seed", "update"])["valid_mi_batch"].first().std()
-        for (row, seed), run in frame[aggressive].groupby(["row", "seed"]):
-            inside = run["train_inner"] > 0
-            passes = int(inside.sum())
+        # Collapsed rows of one seed have the same noise, so each validation of a seed counts once.
+        noise = frame[is_collapsed].groupby(["seed", "update"])["valid_mi_batch"].first().std()
+        for (row, seed), run in frame[is_aggressive].groupby(["row", "seed"]):
+            # The phase is the first ``passes`` validations, one after each pass over the data.
+            in_phase = run["train_inner"] > 0
+            passes = int(in_phase.sum())
             batch = run["valid_mi_batch"].to_numpy()
             whole = run["valid_mi"].to_numpy()
             before = (batch[passes - 2], whole[passes - 2]) if passes > 1 else (np.nan, np.nan)
+
             numbers = [before[0], batch[passes - 1], before[0] - batch[passes - 1]]
             numbers += [before[1], whole[passes - 1], whole[passes], whole[-1], noise]
-            inner = run.loc[inside, "train_inner"].mean()
+            inner = run.loc[in_phase, "train_inner"].mean()
             texts = ["" if np.isnan(v) else f"{v:.3f}" for v in numbers]
-            found.append((name, row, seed, passes, f"{inner:.1f}", *texts))
-    measured = [
+            lines.append((name, row, seed, passes, f"{inner:.1f}", *texts))
+    columns = [
         "batch_before",
         "batch_end",
         "fell",
@@ -164,11 +213,11 @@ def phases() -> pd.DataFrame:
         "whole_last",
         "noise",
     ]
-    return pd.DataFrame(found, columns=["runs", "row", "seed", "passes", "inner", *measured])
+    return pd.DataFrame(lines, columns=["runs", "row", "seed", "passes", "inner", *columns])
 
 
 def tables() -> dict[str, str]:
-    """File name -> its text."""
+    """Return the text of each file by its name."""
     made = {"nvil_slopes.csv": slopes(), "nvil_ratio.csv": ratios(), "lagging_phases.csv": phases()}
     return {name: frame.to_csv(index=False, lineterminator="\n") for name, frame in made.items()}
 

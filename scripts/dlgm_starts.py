@@ -32,12 +32,14 @@ training mean."""
 SEEDS = (0, 1, 2)
 UPDATES = 600
 LAST = 100
+"""Last updates over which bound and KL are averaged."""
+
 BATCH = 200
 RATE = 5e-4
 
 
 def trained(splits: Splits, nonlinearity: str, visible_bias: str, seed: int) -> tuple[float, float]:
-    """Bound (nats, positive) and KL, means over the last updates."""
+    """Train once. Return minus the bound and the KL, nats, means over the last updates."""
     config = {
         **{"name": "dlgm", "input_noise": "bit_flip", "noise_rate": 0.1},
         **{"nonlinearity": nonlinearity, "visible_bias": visible_bias},
@@ -48,7 +50,8 @@ def trained(splits: Splits, nonlinearity: str, visible_bias: str, seed: int) -> 
     optimiser = torch.optim.Adam(rule.parameters(), lr=RATE)
     generator = torch.Generator().manual_seed(seed)
 
-    told = []
+    # A plain loop, without the engines: nothing but the start and the nonlinearity should matter.
+    bounds_and_kls = []
     for _ in range(UPDATES):
         rows = torch.randint(0, len(splits.train), (BATCH,), generator=generator)
         x = torch.from_numpy(splits.train[rows.numpy()]).float()
@@ -57,8 +60,8 @@ def trained(splits: Splits, nonlinearity: str, visible_bias: str, seed: int) -> 
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        told.append((-float(metrics["bound"]), float(metrics["kl"])))
-    bound, kl = torch.tensor(told[-LAST:]).mean(0).tolist()
+        bounds_and_kls.append((-float(metrics["bound"]), float(metrics["kl"])))
+    bound, kl = torch.tensor(bounds_and_kls[-LAST:]).mean(0).tolist()
     return bound, kl
 
 

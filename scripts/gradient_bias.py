@@ -1,24 +1,30 @@
 """How far the relaxed Gibbs gradient of DVAE## is from the exact one, on images.
 
-Under a trained model.
+It is measured under a trained model.
 
 python scripts/gradient_bias.py RUN [--images 20] [--chains 4000]
 
 RUN: a run of table=dvae_sharp_sharp_mcmc, row DVAE##, whose posteriors of 16 bits can be
-enumerated. Writes results/reference/dvae_sharp_sharp_gradient_bias.csv: of every image's posterior,
-at its trained parameters (biases and couplings, running averages in batch normalisation), the
-gradient of the bound E_q[log p(x | z)] - KL(q || p):
+enumerated. Writes results/reference/dvae_sharp_sharp_gradient_bias.csv.
 
-exact : by enumeration, which is E_q of nothing but the bound's own derivative;
-relaxed : the mean over chains that start from exact samples of q and take t relaxed
-sweeps, as the rule has it.
+For every image the gradient of the bound E_q[log p(x | z)] - KL(q || p) is taken in the parameters
+of its posterior, biases and couplings, under the trained model with the running averages of batch
+normalisation:
 
-Columns: ``relaxed_sweeps`` t and ``beta``; ``norm``, the length of the exact gradient (nats), its
-root mean square over images; ``bias``, the length of the difference, by an estimate of its square
-that chains' noise leaves unbiased, and ``noise``, that of one chain (the root of the trace of its
-covariance), both root mean squares over images as multiples of ``norm``; ``least`` and ``most``,
-the root of that square less and plus its standard error over images; ``cosine`` of the mean
-gradient with the exact one, the median over images.
+- exact: by enumeration of all states;
+- relaxed: the mean over chains that start from exact samples of q and make t relaxed sweeps, as
+  the objective does.
+
+Columns, where lengths are root mean squares over images:
+
+- ``relaxed_sweeps``: t; ``beta``: the sharpness of the relaxation.
+- ``norm``: the length of the exact gradient, nats.
+- ``bias``: the length of the difference, as a multiple of ``norm``. Its square is estimated so that
+  the chains' noise leaves it unbiased.
+- ``least``, ``most``: the root of that square minus and plus its standard error over images.
+- ``noise``: the length of one chain's noise (the root of the trace of its covariance), as a
+  multiple of ``norm``.
+- ``cosine``: that of the mean gradient with the exact one, the median over images.
 """
 
 from __future__ import annotations
@@ -45,27 +51,52 @@ SETTINGS = [(1, 4.0), (2, 4.0), (5, 4.0), (1, 2.0), (1, 10.0), (1, 20.0)]
 
 
 def exact_gradient(terms: Tensor, states: tuple[Tensor, Tensor], machine: RBM) -> Tensor:
-    """d/d machine of sum_z q(z) (terms - log q(z)), flat; ``terms`` (states,) of every state."""
+    """Return the exact gradient of the bound in the parameters of one posterior, flat.
+
+    The bound is sum_z q(z) (terms - log q(z)).
+
+    Args:
+        terms: log p(x, z) of every state but for log Z of the prior, (states,).
+        states: Every state of both sides, (states, n) each.
+        machine: The posterior, whose parameters need a gradient.
+    """
     energy = machine.negative_energy(*states)
+    # log q(z) = -E(z) - log Z_x, by enumeration.
     log_q = energy - torch.logsumexp(energy, 0)
     value = (log_q.exp() * (terms - log_q)).sum()
-    return torch.cat([g.flatten() for g in torch.autograd.grad(value, list(machine))])
+    return torch.cat([gradient.flatten() for gradient in torch.autograd.grad(value, list(machine))])
 
 
 def relaxed_gradients(
     model: nn.Module, x: Tensor, machine: RBM, z1: Tensor, t: int, beta: float, seed: int
 ) -> Tensor:
-    """The rule's gradient of each chain, (chains, numbers), from bits ``z1`` (chains, n1)."""
+    """Return the objective's gradient by each chain, (chains, numbers).
+
+    Args:
+        model: The trained model.
+        x: One image, (d,).
+        machine: Its posterior.
+        z1: Bits of side 1 in which the chains start, (chains, n1).
+        t: Number of relaxed sweeps.
+        beta: Sharpness of the relaxation.
+        seed: Seed of the sweeps' noise.
+    """
     k = len(z1)
     relax = chains.relaxation("piecewise_linear", beta)
-    # A machine for each chain.
+    # A copy of the posterior for each chain, so that one backward pass gives every chain's own
+    # gradient.
     many = RBM(*(p.detach().expand(k, *p.shape).clone().requires_grad_() for p in machine))
     shapes = {
         "u2": ("uniform", (t, 1, k, machine.b2.shape[-1])),
         "u1": ("uniform", (t, 1, k, z1.shape[-1])),
     }
-    u = {name: v.to(z1.dtype) for name, v in noise.fixed(shapes, seed, "check", t).items()}
-    end = chains.relaxed_sweeps(many, z1.unsqueeze(0), relax, u["u2"], u["u1"])
+    uniform = {name: v.to(z1.dtype) for name, v in noise.fixed(shapes, seed, "check", t).items()}
+    # The machines are the batch of the sweeps, (1 sample, chains, n).
+    end = chains.relaxed_sweeps(many, z1.unsqueeze(0), relax, uniform["u2"], uniform["u1"])
+
+    # DVAE##'s objective with one sample, rao-blackwellised: side 1 enters the energies, which are
+    # linear in it, by its mean. No gradient passes through the posterior's parameters in its own
+    # energy, because E_q[d log q] = 0 (see ``objectives.dvae_sharp_sharp``).
     stopped = many.detach()
     gain = bernoulli.log_prob(x, model.decode([end.zeta1, end.zeta2]))
     gain = (
@@ -78,37 +109,46 @@ def relaxed_gradients(
 
 
 def compared(exact: Tensor, each: Tensor) -> tuple[float, float, float, float]:
-    """Of one image: squares of three lengths, and the cosine.
+    """Compare the gradients of one image.
 
-    The exact gradient's, the bias's and one chain's noise's.
+    Args:
+        exact: The exact gradient, (numbers,).
+        each: The gradient of each chain, (chains, numbers).
+
+    Returns:
+        The squared lengths of the exact gradient, of the bias and of one chain's noise, and the
+        cosine of the mean gradient with the exact one.
     """
     mean = each.mean(0)
     variance = float(each.var(0).sum())
-    square = float((mean - exact).square().sum()) - variance / len(each)
+    # The chains' noise adds variance / chains to the expected square, which is subtracted.
+    squared_bias = float((mean - exact).square().sum()) - variance / len(each)
     return (
         float(exact.square().sum()),
-        square,
+        squared_bias,
         variance,
         float(torch.cosine_similarity(mean, exact, dim=0)),
     )
 
 
 def line(rows: list[tuple[float, ...]]) -> list[str]:
-    """norm, bias, least, most, noise and cosine.
+    """Return norm, bias, least, most, noise and cosine as texts.
 
-    The error of the ratio of means over images by the delta method.
+    The standard error of the ratio of means over images is by the delta method.
     """
-    own, bias, variance, cosine = torch.tensor(rows, dtype=torch.float64).T
-    ratio = float(bias.mean() / own.mean())
-    error = float((bias - ratio * own).std() / len(rows) ** 0.5 / own.mean())
-    roots = [max(v, 0.0) ** 0.5 for v in (ratio, ratio - error, ratio + error)]
+    squared_norm, squared_bias, variance, cosine = torch.tensor(rows, dtype=torch.float64).T
+    ratio = float(squared_bias.mean() / squared_norm.mean())
+    error = float(
+        (squared_bias - ratio * squared_norm).std() / len(rows) ** 0.5 / squared_norm.mean()
+    )
+    bias_and_limits = [max(square, 0.0) ** 0.5 for square in (ratio, ratio - error, ratio + error)]
     values = [
-        float(own.mean()) ** 0.5,
-        *roots,
-        float(variance.mean() / own.mean()) ** 0.5,
+        float(squared_norm.mean()) ** 0.5,
+        *bias_and_limits,
+        float(variance.mean() / squared_norm.mean()) ** 0.5,
         float(cosine.median()),
     ]
-    return [f"{v:.4g}" for v in values]
+    return [f"{value:.4g}" for value in values]
 
 
 def main() -> None:
@@ -118,23 +158,31 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--chains", type=int, default=4000)
     args = parser.parse_args()
+
     run = trained.load(args.run)
     model = run.model.double()
     units = model.sizes[1]
     images = every_nth(torch.from_numpy(run.splits.test), args.images).double()
-    every = boltzmann_exact.states(units, model.mean, 0, 2**units)
-    states = tuple(every.split(units // 2, 1))
-    found: dict[tuple[int, float], list[tuple[float, ...]]] = {s: [] for s in SETTINGS}
+    all_states = boltzmann_exact.states(units, model.mean, 0, 2**units)
+    states = tuple(all_states.split(units // 2, 1))
+    rows_of: dict[tuple[int, float], list[tuple[float, ...]]] = {s: [] for s in SETTINGS}
+
+    # log p(x, z) + log Z of every image and state, (images, states). The log-likelihood of bits is
+    # x.l - sum softplus(l) for logits l, so one matrix product serves all pairs; ``shared`` is the
+    # part of a state alone.
     with torch.no_grad():
-        logits = model.decode([every])
+        logits = model.decode([all_states])
         shared = model.prior().negative_energy(*states) - torch.nn.functional.softplus(
             logits,
         ).sum(-1)
         likelihoods = images @ logits.mT + shared
+
     for i, (x, terms) in enumerate(zip(images, likelihoods, strict=True)):
         batched = model.posterior(x.unsqueeze(0))
         machine = RBM(*(p[0].detach().requires_grad_() for p in batched))
         exact = exact_gradient(terms, states, machine)
+
+        # Exact samples of q. All settings start from the same ones.
         with torch.no_grad():
             q = torch.softmax(machine.negative_energy(*states), 0)
             picked = torch.multinomial(
@@ -142,12 +190,13 @@ def main() -> None:
             )
         for setting in SETTINGS:
             each = relaxed_gradients(model, x, machine, states[0][picked], *setting, seed=i)
-            found[setting].append(compared(exact, each))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+            rows_of[setting].append(compared(exact, each))
+
+    csv_text = io.StringIO()
+    writer = csv.writer(csv_text, lineterminator="\n")
     columns = ("norm", "bias", "least", "most", "noise", "cosine")
     writer.writerow(["run", "updates", "images", "chains", "relaxed_sweeps", "beta", *columns])
-    for (t, beta), rows in found.items():
+    for (t, beta), rows in rows_of.items():
         writer.writerow(
             [
                 args.run.resolve().parent.name,
@@ -159,8 +208,9 @@ def main() -> None:
                 *line(rows),
             ]
         )
-    files.write_atomic(REFERENCE / "dvae_sharp_sharp_gradient_bias.csv", text.getvalue())
-    print(text.getvalue(), end="")
+
+    files.write_atomic(REFERENCE / "dvae_sharp_sharp_gradient_bias.csv", csv_text.getvalue())
+    print(csv_text.getvalue(), end="")
 
 
 if __name__ == "__main__":

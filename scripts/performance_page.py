@@ -11,20 +11,22 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "performance.md"
 COLUMNS = ("plain", "compiled 1", "jax", "products", "kernel 1")
+"""Engines and the number of seeds packed, as ``bench.sections`` names them."""
 
 
 def measured() -> tuple[str, list[dict]]:
-    """Where it was measured, and what, of all the files."""
-    found = [
+    """Return where was measured, and all that was, of the files bench-kernels-*.json."""
+    benchmarks = [
         json.loads(path.read_text(encoding="utf-8"))
         for path in sorted((ROOT / "results" / "reference").glob("bench-kernels-*.json"))
     ]
-    (where,) = {part["where"] for part in found}
-    return where, [row for part in found for row in part["measured"]]
+    # Numbers of different machines must not stand in one table: more than one place fails here.
+    (where,) = {benchmark["where"] for benchmark in benchmarks}
+    return where, [row for benchmark in benchmarks for row in benchmark["measured"]]
 
 
 def table() -> str:
-    """A line per family with a kernel: updates per second, and the kernel's ratio to the others."""
+    """Return a line per family with a kernel: updates per second, and the kernel's ratios."""
     where, rows = measured()
     heads = [c.removesuffix(" 1") for c in COLUMNS]
     lines = [f"| updates per second | {' | '.join(heads)} | kernel / compiled | kernel / jax |"]
@@ -39,9 +41,9 @@ def table() -> str:
 
 
 def importance_table() -> str:
-    """A line per family: milliseconds for 1,000 importance samples of a case.
+    """Return a line per family: milliseconds for 1,000 importance samples of an example.
 
-    And the share of the product rate.
+    The last column is the share of the rate of matrix products.
     """
     where, rows = measured()
     lines = [
@@ -62,9 +64,9 @@ def importance_table() -> str:
 
 
 def boltzmann_table() -> str:
-    """A line per family with chains, or with bits drawn one by one, and one for the annealing.
+    """Return a line per family with chains or with bits drawn one by one, in milliseconds.
 
-    Milliseconds.
+    The annealing of log Z has a line too.
     """
     where, rows = measured()
     lines = [
@@ -75,6 +77,7 @@ def boltzmann_table() -> str:
     ]
     lines.append("| --- |" + " ---: |" * 7)
     for row in rows:
+        # The first form is an update (``bench.boltzmann.run``), the second an annealing.
         if "kernel update" in row:
             keys = ("update", "chains", "kernel update", "kernel chains", "products")
             cells = [f"{row[k]:.1f}" if k in row else "" for k in keys]
@@ -91,50 +94,55 @@ def boltzmann_table() -> str:
 
 
 def images_table() -> str:
-    """Two lines per family of images.
+    """Return two lines per family of images, in milliseconds.
 
-    Milliseconds of an update of 50, and of the NLL of one image.
+    One is an update of 50 images, the other the NLL of one image.
     """
-    file = json.loads(
+    benchmark = json.loads(
         (ROOT / "results" / "reference" / "bench-images.json").read_text(encoding="utf-8")
     )
     heads = ["literal", "plain", "kernel", "kernel bfloat16", "convolutions"]
     lines = [f"| milliseconds | {' | '.join(heads)} | kernel / literal | bfloat16 / literal |"]
     lines.append("| --- |" + " ---: |" * (len(heads) + 2))
-    for row in file["measured"]:
-        for what in ("update", "image"):
-            values = {head: row.get(f"{what} {head}") for head in heads}
+    for row in benchmark["measured"]:
+        for work in ("update", "image"):
+            values = {head: row.get(f"{work} {head}") for head in heads}
             cells = ["" if v is None else f"{v:,.0f}" for v in values.values()]
             ratios = [
                 f"{values[head] / values['literal']:.2f}" for head in ("kernel", "kernel bfloat16")
             ]
-            name = f"{row['family']}, {what}"
+            name = f"{row['family']}, {work}"
             lines.append(f"| {' | '.join([name, *cells, *ratios])} |")
-    return "\n".join(lines) + f"\n\n{file['where']}.\n"
+    return "\n".join(lines) + f"\n\n{benchmark['where']}.\n"
 
 
 def text_table() -> str:
-    """A line per family of documents.
+    """Return a line per family of documents, in milliseconds.
 
-    Milliseconds of an update in both precisions, and of the NLL of a document.
+    It has an update in both precisions, and the NLL of a document.
     """
-    file = json.loads(
+    benchmark = json.loads(
         (ROOT / "results" / "reference" / "bench-text.json").read_text(encoding="utf-8")
     )
     lines = ["| milliseconds | update | update bfloat16 | bfloat16 / float32 | document |"]
     lines.append("| --- |" + " ---: |" * 4)
-    for row in file["measured"]:
-        step = row["update"]
-        half = row["update bfloat16"]
-        cells = [f"{step:,.1f}", f"{half:,.1f}", f"{half / step:.2f}", f"{row['document']:,.1f}"]
+    for row in benchmark["measured"]:
+        update = row["update"]
+        update_bfloat16 = row["update bfloat16"]
+        cells = [
+            f"{update:,.1f}",
+            f"{update_bfloat16:,.1f}",
+            f"{update_bfloat16 / update:.2f}",
+            f"{row['document']:,.1f}",
+        ]
         lines.append(f"| {' | '.join([row['family'], *cells])} |")
-    return "\n".join(lines) + f"\n\n{file['where']}.\n"
+    return "\n".join(lines) + f"\n\n{benchmark['where']}.\n"
 
 
 def latents_table() -> str:
-    """A line per family with Gaussian latents.
+    """Return a line per family with Gaussian latents.
 
-    Milliseconds of an update, beside loops of PyTorch and of JAX.
+    It has the milliseconds of an update, beside loops of PyTorch and of JAX.
     """
     heads = ["plain", "compiled", "PyTorch loop", "JAX loop"]
     ratios = {
@@ -145,28 +153,30 @@ def latents_table() -> str:
 
 
 def counts_table() -> str:
-    """A line per belief net of documents as counts: milliseconds of an update by each engine."""
+    """Return a line per belief net of documents as counts: milliseconds of an update by engine."""
     ratios = {"kernel / compiled": ("kernel", "compiled")}
     return _updates_table("bench-counts.json", ["plain", "compiled", "kernel"], ratios)
 
 
 def _updates_table(name: str, heads: list[str], ratios: dict[str, tuple[str, str]]) -> str:
-    """A line per family of a file.
+    """Return a line per family of a file: milliseconds of an update by each of ``heads``.
 
-    Milliseconds of an update by each of ``heads``, and ``ratios`` of two of them.
+    ``ratios`` maps a heading to the two heads that are divided.
     """
-    file = json.loads((ROOT / "results" / "reference" / name).read_text(encoding="utf-8"))
+    benchmark = json.loads((ROOT / "results" / "reference" / name).read_text(encoding="utf-8"))
     lines = [f"| milliseconds of an update | {' | '.join([*heads, *ratios])} |"]
     lines.append("| --- |" + " ---: |" * (len(heads) + len(ratios)))
-    for row in file["measured"]:
+    for row in benchmark["measured"]:
         cells = [f"{row[head]:.2f}" for head in heads]
-        cells += [f"{row[one] / row[other]:.2f}" for one, other in ratios.values()]
+        cells += [
+            f"{row[numerator] / row[denominator]:.2f}" for numerator, denominator in ratios.values()
+        ]
         lines.append(f"| {' | '.join([row['family'], *cells])} |")
-    return "\n".join(lines) + f"\n\n{file['where']}.\n"
+    return "\n".join(lines) + f"\n\n{benchmark['where']}.\n"
 
 
 def put(text: str, name: str, content: str) -> str:
-    """``text`` with ``content`` between the marks of this name."""
+    """Return ``text`` with ``content`` between the marks of this name."""
     begin = f"<!-- {name}: begin -->\n"
     end = f"<!-- {name}: end -->"
     before, _, rest = text.partition(begin)
@@ -174,7 +184,7 @@ def put(text: str, name: str, content: str) -> str:
 
 
 def page() -> str:
-    """The page with the tables in their places."""
+    """Return the page with the tables in their places."""
     text = PAGE.read_text(encoding="utf-8")
     tables = {
         "bench": table(),

@@ -4,8 +4,8 @@ It holds every default that names of runs rest on.
 
 python scripts/record_defaults.py
 
-What is recorded is never changed: a default that differs from its record renames runs that are
-there. Which settings of all tables can be built is recorded too, anew each time: see
+What is recorded is never changed, because a default that differs from its record would rename runs
+that exist. The script also records which settings of all tables can be built, anew each time: see
 vaebench/running/accepted.py.
 """
 
@@ -26,17 +26,19 @@ RECORD = Path(__file__).resolve().parent.parent / "tests" / "identity_defaults.j
 
 
 def shipped() -> dict[str, dict[str, Any]]:
-    """GROUP/OPTION, and ``train`` -> its settings with their defaults."""
+    """Map each GROUP/OPTION, and ``train``, to its settings with their defaults."""
     groups = [section for section in IDENTITY if section != "train"]
     names = [(group, name) for group in groups for name in catalogue.options(group)]
-    found = {
+    settings_by_option = {
         f"{group}/{name}": settings_of(defaults.of_option(group, name)) for group, name in names
     }
-    return {**found, "train": settings_of(defaults.of_section("train"))}
+    return {**settings_by_option, "train": settings_of(defaults.of_section("train"))}
 
 
 def main() -> None:
-    """Options in order, the settings of each on a line."""
+    """Write the record: options in order, the settings of each on a line."""
+    # A recorded default goes before the present one, and recorded options stay even if they are
+    # gone.
     recorded = json.loads(RECORD.read_text())
     every = {name: {**settings, **recorded.get(name, {})} for name, settings in shipped().items()}
     every = {**recorded, **every}
@@ -51,7 +53,7 @@ def main() -> None:
 
 
 def every_cell() -> list[Cell]:
-    """The cells of all tables, at all presets that these have."""
+    """Return the cells of all tables, at all presets that these have."""
     tables = [
         table
         for table in map(catalogue.load, catalogue.options("table"))

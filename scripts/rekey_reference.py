@@ -2,10 +2,11 @@
 
 python scripts/rekey_reference.py [--conf FOLDER ...]
 
-A CSV holds the key of a run and not its settings. Every cell of every table is composed, its key is
-made by the earlier rules, with the earlier names, and the present one takes its place. ``--conf``:
-more folders of configuration, such as that of an earlier checkout, for runs whose table has changed
-since. A key that no cell explains stays and is told; so running it again changes nothing.
+A CSV holds the key of a run and not its settings. So the script composes every cell of every table,
+makes its key by the earlier rules, with the earlier names, and replaces that key by the present
+one. ``--conf`` names more folders of configuration, such as that of an earlier checkout, for runs
+whose table has changed since. A key that no cell explains stays and is reported. Running the script
+again changes nothing.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ LATER: dict[str, dict[str, Any]] = {
     "data": {"entries": None},
     "objective": {"mi_of": "batches"},
 }
-"""By the first rule every setting was part of a key, but for these where they had
-the values given here."""
+"""Settings that came while the first rule was in use. It left them out of a key if they had these
+values."""
 
 BELIEF_NET = "dims posterior init init_scale"
 RELAXED = (
@@ -89,8 +90,8 @@ SETTINGS: dict[str, dict[str, str]] = {
         "sgd": "rate posterior_rate baseline_rate",
     },
 }
-"""Settings that options had under the first rule, by their names of then; data sets
-not named here had two."""
+"""Settings that options had under the first rule, by the names that they had then. Data sets that
+are not listed had two, ``held_out`` and ``held_out_seed``."""
 
 TRAINING = "updates unit batch order valid_every valid_samples snapshots cases patience select"
 
@@ -100,36 +101,36 @@ def _digest(content: dict[str, Any]) -> str:
 
 
 def first_rule(config: dict[str, Any]) -> str:
-    """The end of a key by the first rule: a hash of all settings of then."""
+    """Return the end of a key by the first rule: a hash of all settings that there were then."""
     parts: dict[str, Any] = {"recipe": config["recipe"]}
     for section in IDENTITY:
-        content = config[section]
+        options = config[section]
         if section == "train":
             names = TRAINING
         else:
-            names = "name " + SETTINGS[section].get(content["name"], "held_out held_out_seed")
-        kept = {k: v for k, v in content.items() if k in names.split()}
+            names = "name " + SETTINGS[section].get(options["name"], "held_out held_out_seed")
+        kept = {k: v for k, v in options.items() if k in names.split()}
         later = LATER.get(section, {})
         parts[section] = {k: v for k, v in kept.items() if k not in later or v != later[k]}
-        if content.get(VERSION, 1) != 1:
-            parts[section][VERSION] = content[VERSION]
+        if options.get(VERSION, 1) != 1:
+            parts[section][VERSION] = options[VERSION]
     return _digest(parts)
 
 
 def with_earlier_names(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration with the names that its options had before."""
+    """Return a configuration with the names that its options had before."""
     out = dict(config)
     for group in GROUPS:
-        back = {now: before for before, now in RENAMED.get(group, {}).items()}
+        earlier_name = {present: before for before, present in RENAMED.get(group, {}).items()}
         name = config[group]["name"]
-        out[group] = {**config[group], "name": back.get(name, name)}
+        out[group] = {**config[group], "name": earlier_name.get(name, name)}
     return out
 
 
 def composed(known: dict[str, list[str]]) -> Iterator[dict[str, Any]]:
-    """The configuration of every cell of every table at every preset.
+    """Yield the configuration of every cell of every table at every preset.
 
-    ``known``: the present options of each group.
+    ``known`` has the present options of each group.
     """
     for name in catalogue.options("table"):
         for preset in catalogue.presets_of(catalogue.load(name)):
@@ -138,27 +139,29 @@ def composed(known: dict[str, list[str]]) -> Iterator[dict[str, Any]]:
 
 
 def known_keys(folders: list[Path]) -> dict[str, str]:
-    """Last part of every key by an earlier rule -> the present key of the same training."""
-    found: dict[str, str] = {}
-    shipped = catalogue.conf_dir
+    """Map the last part of every key by an earlier rule to the present key of the same training."""
+    present_key_of: dict[str, str] = {}
+    shipped_conf = catalogue.conf_dir
     present_options = {group: catalogue.options(group) for group in GROUPS}
+    # The catalogue reads another folder's tables if its ``conf_dir`` is replaced. The shipped
+    # folder comes first: what it explains, an older checkout must not explain otherwise.
     try:
-        for folder in (shipped(), *folders):
+        for folder in (shipped_conf(), *folders):
             catalogue.conf_dir = lambda folder=folder: folder
             for config in composed(present_options):
                 for old in versions(config):
                     present = run_key(old)
                     earlier = with_earlier_names(old)
                     for digest in (first_rule(earlier), _second_rule(earlier, old)):
-                        found.setdefault(digest, present)
-                    found.setdefault(present.rpartition("-")[2], present)
+                        present_key_of.setdefault(digest, present)
+                    present_key_of.setdefault(present.rpartition("-")[2], present)
     finally:
-        catalogue.conf_dir = shipped
-    return found
+        catalogue.conf_dir = shipped_conf
+    return present_key_of
 
 
 def _second_rule(earlier: dict[str, Any], present: dict[str, Any]) -> str:
-    """The present rule, with the earlier names of the options."""
+    """Return the end of a key by the present rule, with the earlier names of the options."""
     content = identity(present)
     return _digest(
         {k: {**v, "name": earlier[k]["name"]} if k in GROUPS else v for k, v in content.items()}
@@ -166,49 +169,50 @@ def _second_rule(earlier: dict[str, Any], present: dict[str, Any]) -> str:
 
 
 def rekey(path: Path, keys: dict[str, str]) -> tuple[int, set[str]]:
-    """Present keys in one results CSV, replaced whole.
+    """Write the present keys into one results CSV, which is replaced whole.
 
-    (runs that got another key, keys that nothing explains).
+    Returns the number of runs that got another key, and the keys that nothing explains.
     """
     text = path.read_text(encoding="utf-8")
     header, *lines = list(csv.reader(io.StringIO(text)))
     if "key" not in header:
         return 0, set()
-    at = header.index("key")
-    changed = set()
+    key_column = header.index("key")
+
+    changed_keys = set()
     unknown = set()
     for line in lines:
-        key = line[at]
-        now = keys.get(key.rpartition("-")[2])
-        if now is None:
+        key = line[key_column]
+        present_key = keys.get(key.rpartition("-")[2])
+        if present_key is None:
             unknown.add(key)
-        elif now != key:
-            changed.add(key)
-            line[at] = now
-    if changed:
+        elif present_key != key:
+            changed_keys.add(key)
+            line[key_column] = present_key
+    if changed_keys:
         out = io.StringIO()
         csv.writer(out, lineterminator="\n").writerows([header, *lines])
         write_atomic(path, out.getvalue())
-    return len(changed), unknown
+    return len(changed_keys), unknown
 
 
 def main() -> int:
-    """Every results CSV of the folder."""
+    """Rekey every results CSV of the folder. Returns 1 if a key stayed unexplained."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument(
         "--conf", nargs="+", type=lambda text: Path(text).resolve(), default=[], metavar="FOLDER"
     )
     args = parser.parse_args()
     keys = known_keys(args.conf)
-    left = 0
+    unexplained = 0
     for path in sorted(REFERENCE.glob("*.csv")):
         changed, unknown = rekey(path, keys)
         if changed:
             print(f"{path.name}: {changed} runs have another key")
         for key in sorted(unknown):
             print(f"{path.name}: {key}: no cell of a table is trained so; it stays")
-        left += len(unknown)
-    return 1 if left else 0
+        unexplained += len(unknown)
+    return 1 if unexplained else 0
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ A test holds the page to both.
 
 python scripts/settings_page.py
 
-Defaults and descriptions are those of conf/. What is allowed is not written down there: it comes
-from the ranges in ``vaebench/settings/records.py``, or from the line with which a model, an
-objective or an optimiser refuses a wrong value.
+Defaults and descriptions are those of conf/. What is allowed is not written there. It comes from
+the ranges in ``vaebench/settings/records.py``, or from the message with which a model, an objective
+or an optimiser refuses a wrong value.
 """
 
 from __future__ import annotations
@@ -73,11 +73,11 @@ SECTIONS = {
 PRESETS = "How much of a table is run. A table may add to a preset; `vaebench show` says what."
 
 BUILT = ("model", "objective", "optim")
-"""Groups whose ranges are known by what is built of them, and stand in no rule."""
+"""Groups whose ranges only their classes know, which check them when they are built."""
 
 OWN_FILES = {**dict.fromkeys(("train", "valid", "test", "vocabulary"), "FILE"), "content": "known"}
-"""Settings of the user's own data as of files that were read before and are gone: all
-else can be checked then."""
+"""Settings of the user's own data: files that were read before (``content``) and are gone. Then
+everything else about a configuration can be checked without any file."""
 
 FILLED_IN = ("data.content",)
 """Keys that the code fills in."""
@@ -92,18 +92,19 @@ class Setting(NamedTuple):
 
 
 class Option(NamedTuple):
-    """A file of conf/, or a section of the primary one: what it is, and its keys."""
+    """A file of conf/, or a section of cell.yaml: what it is, and its keys."""
 
     about: str
     settings: list[Setting]
 
 
 def read(text: str) -> Option:
-    """What a file of conf/ says.
+    """Return what a file of conf/ says.
 
-    The comment at its head, and each key with its default and its comment. A comment may go on in
-    the next lines, alone on them.
+    That is the comment at its head, and each key with its default and its comment. A comment may go
+    on in the next lines, alone on them.
     """
+    # Read as text and not as YAML, which would drop the comments and rewrite the defaults.
     about: list[str] = []
     settings: list[Setting] = []
     for line in text.splitlines():
@@ -121,9 +122,9 @@ def read(text: str) -> Option:
 
 
 def options(group: str) -> dict[str, Option]:
-    """The options of a group by name.
+    """Return the options of a group by name.
 
-    Of ``train`` and ``run`` the one section of the primary configuration.
+    ``train`` and ``run`` are sections of cell.yaml and have no options: the name is ''.
     """
     conf = catalogue.conf_dir()
     if group in GROUPS:
@@ -131,6 +132,7 @@ def options(group: str) -> dict[str, Option]:
             n: read((conf / group / f"{n}.yaml").read_text(encoding="utf-8"))
             for n in catalogue.options(group)
         }
+    # The indented lines below the name of the section.
     section = re.search(
         rf"^{group}:.*\n((?: +.*\n)*)", (conf / "cell.yaml").read_text(encoding="utf-8"), re.M
     )
@@ -141,41 +143,48 @@ def options(group: str) -> dict[str, Option]:
 
 
 def allowed(group: str, option: str, key: str) -> str:
-    """What a setting may be, in the words with which another value is refused."""
+    """Return what a setting may be, in the words with which another value is refused."""
     dotted = f"{group}.{key}"
     if dotted in FILLED_IN:
         return "filled in, never set"
+
     default = default_of(group, option, key)
     words = kind_of(dotted, default).words
     or_null = words.startswith("null or ")
+    # Ranges of these come from the class; switches and rates have a common rule.
     if (
         group in BUILT and not isinstance(default, bool) and not key.endswith("rate")
     ) or dotted == "data.held_out":
         words = refusal(group, option, key, default) or words
     if or_null and "null" not in words:
         words = f"null or {words}"
+
+    # The limit depends on the cores of this machine; the page must be the same on all.
     of_the_machine = " to 64, or four times the cores of the machine if that is more"
     return re.sub(rf" to {PROCESSES}$", of_the_machine, words)
 
 
 def default_of(group: str, option: str, key: str) -> Any:
-    """The default of a key as it is read."""
+    """Return the default of a key as the code reads it."""
     if group in GROUPS:
         return defaults.of_option(group, option)[key]
     return defaults.read(catalogue.conf_dir() / "cell.yaml")[group][key]
 
 
 def refusal(group: str, option: str, key: str, default: Any) -> str:
-    """The range in the line that refuses an impossible value of a key.
+    """Return the range in the line that refuses an impossible value of a key.
 
-    '' where only its type can be wrong.
+    It is '' if only the type can be wrong.
     """
+    # A value of the right type that nothing allows.
     bad = "?" if isinstance(default, str) else [-7] if isinstance(default, list) else -7
     config = working(group, option)
     line = refused({**config, group: {**config[group], key: bad}})
     _, named, words = line.partition(f"{key}={'' if isinstance(bad, str) else str(bad)}")
     if not named:
         return ""
+
+    # The message is "KEY=VALUE: allowed: RANGE", or "KEY=VALUE: must be RANGE", or "... takes ...".
     words = words.partition(": ")[2]
     words = words.rpartition("allowed: ")[2] if "allowed: " in words else words
     words = re.sub(rf"^(must be|{option} takes) ", "", words).replace("null, or", "null or")
@@ -184,7 +193,7 @@ def refusal(group: str, option: str, key: str, default: Any) -> str:
 
 
 def refused(config: dict[str, Any]) -> str:
-    """The line with which a configuration is refused; '' where it is not."""
+    """Return the line with which a configuration is refused; '' if it is not."""
     try:
         tasks.check([Cell("", "", "", "", config)])
     except UserError as e:
@@ -194,7 +203,11 @@ def refused(config: dict[str, Any]) -> str:
 
 @lru_cache
 def working(group: str, option: str) -> dict[str, Any]:
-    """A configuration with an option that can be built, all else as first fits."""
+    """Return a configuration with this option that can be built.
+
+    Data, model and objective are the first ones that go together. Raises LookupError if none do.
+    """
+    # cell.yaml: its own sections, and the default option of each group.
     primary = defaults.read(catalogue.conf_dir() / "cell.yaml")
     base = {
         **{section: primary[section] for section in ("train", "run")},
@@ -204,6 +217,7 @@ def working(group: str, option: str) -> dict[str, Any]:
             for g, name in part.items()
         },
     }
+    # Bits come first, because most models take them.
     for data in (
         [option] if group == "data" else ("mnist_static", "toy_text", "blank", "toy_counts")
     ):
@@ -226,11 +240,12 @@ def working(group: str, option: str) -> dict[str, Any]:
 
 
 def rows(group: str, name: str, option: Option) -> Iterator[str]:
-    """The lines of an option's table."""
+    """Yield the lines of an option's table."""
     settings = [setting for setting in option.settings if setting.key not in OF_OPTION]
     if not settings:
         yield "It has no settings."
         return
+
     yield "| setting | default | allowed | meaning |"
     yield "|---|---|---|---|"
     for setting in settings:
@@ -241,12 +256,12 @@ def rows(group: str, name: str, option: Option) -> Iterator[str]:
 
 
 def escaped(text: str) -> str:
-    """The text without marks that Markdown would take as its own."""
+    """Return the text with its characters escaped that Markdown would take as its own."""
     return re.sub(r"([|<*])", r"\\\1", text)
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     lines = [INTRODUCTION]
     for group, about in SECTIONS.items():
         lines += [f"## {group}", "", about, ""]

@@ -2,10 +2,10 @@
 
 python scripts/ship_model.py RUN [PRESET [TABLE]]        RUN: the folder of a run, .../KEY/seed-S
 
-PRESET is that of its table, or of another TABLE, which asks for this run, if it was made for
-something else. What is shipped: the parameters that are evaluated, and how the training went; what
-only further training needs is left out, and so are paths of the machine. A run that is not done, or
-flagged, is refused, and so is one that would make the whole larger than LIMIT.
+PRESET is one of the run's table. If the run was made for something else, TABLE and PRESET name what
+asks for it. The evaluated parameters are shipped, and how the training went. What only further
+training needs is left out, and so are paths of the machine. A run that is not done or is flagged is
+refused, and so is one that would make all shipped models together larger than LIMIT.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ LIMIT = 20 * 2**20
 
 
 def plain(content: dict[str, Any]) -> dict[str, Any]:
-    """A note or a result without paths of this machine."""
+    """Return a note or a result without paths of this machine."""
     config = {**content["config"], "run": defaults.of_section("run")}
     config["data"] = {**config["data"], "mirror": None}
     return {**content, "config": config}
 
 
 def of_preset(note: dict[str, Any], key: str, preset: str, name: str) -> dict[str, Any]:
-    """The note as if the run had been made for this preset of a table.
+    """Return the note as if the run had been made for this preset of a table.
 
-    SystemExit if that does not ask for it.
+    Raises SystemExit if the preset does not ask for the run.
     """
     table = catalogue.load_table(name)
     cells = [
@@ -49,9 +49,9 @@ def of_preset(note: dict[str, Any], key: str, preset: str, name: str) -> dict[st
     if not cells:
         sys.exit(f"{key}: no run of {table.name} with preset={preset}")
 
-    # Several cells may show one run: its own, if that is among them.
-    own = [cell for cell in cells if (cell.row, cell.column) == (note["row"], note["column"])]
-    cell = (own or cells)[0]
+    # Several cells may show one run. The one that it was made for is taken if it is among them.
+    made_for = [cell for cell in cells if (cell.row, cell.column) == (note["row"], note["column"])]
+    cell = (made_for or cells)[0]
     return {
         **note,
         "table": name,
@@ -63,7 +63,7 @@ def of_preset(note: dict[str, Any], key: str, preset: str, name: str) -> dict[st
 
 
 def ship(run: Path, preset: str | None = None, table: str | None = None) -> None:
-    """Copy one run. SystemExit if it may not be shipped."""
+    """Copy one run. Raises SystemExit if it may not be shipped."""
     note, seed = read_note(run)
     result = json.loads((run / run_files.RESULT).read_text())
     flagged = flags.of_result(result)
@@ -75,15 +75,18 @@ def ship(run: Path, preset: str | None = None, table: str | None = None) -> None
     if preset is not None:
         note = of_preset(note, run.parent.name, preset, table or note["table"])
 
-    last = shed_checkpoint(progress_of(run, seed), note["config"]["train"]["select"])
-    as_it_is = [run_files.CURVE] if last.params else [run_files.CURVE, run_files.BEST]
+    # If the last parameters are evaluated, the checkpoint holds them; else the best ones are a file
+    # of their own.
+    shed = shed_checkpoint(progress_of(run, seed), note["config"]["train"]["select"])
+    copied = [run_files.CURVE] if shed.params else [run_files.CURVE, run_files.BEST]
     files = {
         run_files.NOTE: as_text(note),
         run_files.RESULT: as_text(result),
-        run_files.CHECKPOINT: written(last),
-        **{name: (run / name).read_bytes() for name in as_it_is},
+        run_files.CHECKPOINT: written(shed),
+        **{name: (run / name).read_bytes() for name in copied},
     }
 
+    # Shipped files of other keys; those of this key count as replaced.
     others = (
         path for path in MODELS.rglob("*") if path.is_file() and run.parent.name not in path.parts
     )
@@ -96,7 +99,7 @@ def ship(run: Path, preset: str | None = None, table: str | None = None) -> None
 
 
 def written(content: checkpoint.Checkpoint) -> bytes:
-    """The file of a checkpoint."""
+    """Return the bytes of a checkpoint's file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / run_files.CHECKPOINT
         checkpoint.write(path, content)
@@ -104,7 +107,7 @@ def written(content: checkpoint.Checkpoint) -> bytes:
 
 
 def as_text(content: dict[str, Any]) -> bytes:
-    """JSON without paths of this machine."""
+    """Return JSON without paths of this machine."""
     return (json.dumps(plain(content), indent=1) + "\n").encode()
 
 

@@ -33,36 +33,41 @@ HASH = "0123456789abcdef" * 4
 
 
 def every_cell() -> list[Cell]:
-    """The cells of all tables, by the paper's recipe."""
+    """Return the cells of all tables, by the paper's recipe."""
     paper = catalogue.load_preset("paper")
     tables = [t for t in map(catalogue.load, catalogue.options("table")) if isinstance(t, Table)]
     return [cell for table in tables for cell in cells(table, paper)]
 
 
 def settings(base: list[Cell]) -> Iterator[tuple[str, dict[str, Any], Cell, list[str]]]:
-    """Key, configuration, cell and changes of one training after the other, no key twice."""
-    known: set[str] = set()
-    for number in count():
+    """Yield key, configuration, cell and changes of one training after the other, no key twice.
+
+    This never ends.
+    """
+    keys_seen: set[str] = set()
+    for round_number in count():
         for cell in base:
             config = copy.deepcopy(cell.config)
             changes = []
-            if number:
-                config["optim"]["rate"] *= 1 + number / 1000
+            # The first round has the tables' own settings; each further one raises every learning
+            # rate by another thousandth.
+            if round_number:
+                config["optim"]["rate"] *= 1 + round_number / 1000
                 changes = [f"optim.rate={config['optim']['rate']}"]
             key = run_key(config)
-            if key not in known:
-                known.add(key)
+            if key not in keys_seen:
+                keys_seen.add(key)
                 yield key, config, cell, changes
 
 
 def measures(cell: Cell, config: dict[str, Any], rng: random.Random) -> list[dict[str, Any]]:
-    """What an evaluation would have found."""
+    """Return the measures that an evaluation would have found."""
     centre = cell.published or 100.0
-    out = []
+    measured = []
     for name in sorted(evaluated(config, cell.measure)):
         k = samples_of(config, name)
-        how = signature(config, name, k, HASH)
-        out.append(
+        protocol = signature(config, name, k, HASH)
+        measured.append(
             {
                 **{
                     "name": name,
@@ -74,19 +79,19 @@ def measures(cell: Cell, config: dict[str, Any], rng: random.Random) -> list[dic
                 **{
                     "error_kind": "monte carlo",
                     "samples": k,
-                    "signature": how,
+                    "signature": protocol,
                     "extra": {},
                     "flags": [],
                 },
             }
         )
-    return out
+    return measured
 
 
 def result(
     key: str, seed: int, config: dict[str, Any], cell: Cell, rng: random.Random
 ) -> dict[str, Any]:
-    """What ``result.json`` would hold."""
+    """Return what ``result.json`` would hold."""
     draw = rng.random()
     status = "failed" if draw < 0.01 else "diverged" if draw < 0.02 else "done"
     updates = config["train"]["updates"]
@@ -121,7 +126,7 @@ def result(
 
 
 def curve(updates: int, validations: int, rng: random.Random) -> str:
-    """What ``curve.csv`` would hold."""
+    """Return what ``curve.csv`` would hold."""
     lines = ["update,seconds,train_bound,valid_bound,unit"]
     for number in range(1, validations + 1):
         bound = 100 + 100 / number + rng.random()
@@ -133,6 +138,7 @@ def make(root: Path, runs: int, seeds: int, validations: int) -> None:
     """Write the store."""
     rng = random.Random(0)
     for key, config, cell, changes in islice(settings(every_cell()), runs // seeds):
+        # A key is one folder, with a folder for each seed; the note is the same for all of them.
         note = {"config": config, "data_hash": HASH, "row": cell.row, "column": cell.column}
         note |= {"table": cell.table, "preset": cell.preset, "changed": changes}
         text = json.dumps(note, indent=1) + "\n"
@@ -150,7 +156,7 @@ def make(root: Path, runs: int, seeds: int, validations: int) -> None:
 
 
 def main() -> None:
-    """See the module."""
+    """Make the store that the command line asks for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -28,8 +28,8 @@ ORDER = ["mixture", "gradient", "relaxed_sweeps", "rao_blackwell", "seed"]
 
 
 def lines(results: Path) -> pd.DataFrame:
-    """The finished runs of a Boltzmann machine fitted to a mixture, in ``ORDER``."""
-    found = []
+    """Return the finished runs of a Boltzmann machine fitted to a mixture, in ``ORDER``."""
+    rows = []
     for path in sorted(results.glob("*/seed-*/result.json")):
         result = json.loads(path.read_text())
         model = result["config"]["model"]
@@ -39,9 +39,10 @@ def lines(results: Path) -> pd.DataFrame:
 
         measures = {m["name"]: m for m in result["measures"]}
         curve = pd.read_csv(path.with_name("curve.csv"))
+        # The curve's bound is minus the KL. ``least`` is the KL of the best RBM of this size.
         halfway = curve[curve["update"] == result["updates"] // 2]["valid_bound"].abs().item()
-        least = measures["exact_kl"]["extra"]["least"]
-        found.append(
+        least_kl = measures["exact_kl"]["extra"]["least"]
+        rows.append(
             {
                 "mixture": model["mixture"],
                 **{
@@ -50,11 +51,11 @@ def lines(results: Path) -> pd.DataFrame:
                 },
                 "seed": result["seed"],
                 "updates": result["updates"],
-                "halfway": round(halfway - least, 4),
+                "halfway": round(halfway - least_kl, 4),
                 "kl_gap": round(measures["kl_gap"]["value"], 4),
             }
         )
-    return pd.DataFrame(found).sort_values(ORDER).reset_index(drop=True)
+    return pd.DataFrame(rows).sort_values(ORDER).reset_index(drop=True)
 
 
 def main() -> None:

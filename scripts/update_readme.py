@@ -5,8 +5,8 @@ to the results.
 
 python scripts/update_readme.py
 
-The README has one preset for each row and column, the best-evidenced one, of MOST entries at most;
-docs/results-*.md has everything. Nothing is chosen by its result.
+The README shows at most MOST entries, each by its preset with the best evidence. docs/results-*.md
+has everything. Nothing is chosen by its result.
 """
 
 from __future__ import annotations
@@ -27,40 +27,48 @@ from vaebench.results import shipped
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = "nvil_mnist"
 MOST = 8
+"""Most entries in the README's table."""
+
 PAGE = ROOT / "docs" / f"results-{TABLE}.md"
 PROGRESS = ROOT / "docs" / "progress.md"
 
 
 def within(text: str, name: str, part: str) -> str:
-    """``text`` with ``part`` between the marks of that name."""
+    """Return ``text`` with ``part`` between the marks of that name."""
     marks = re.compile(rf"(<!-- {name}: begin -->\n).*?(<!-- {name}: end -->)", re.S)
     return marks.sub(lambda found: found[1] + part + found[2], text)
 
 
 def sources() -> list[Path]:
-    """The reference results of the table, a file for each preset."""
-    found = sorted((ROOT / "results" / "reference").glob(f"{TABLE}-*.csv"))
-    return [path for path in found if path.stem.count("-") == 1]
+    """Return the reference results of the table, a file for each preset."""
+    # A second hyphen is that of -curves.csv and the like, which are no results.
+    csv_files = sorted((ROOT / "results" / "reference").glob(f"{TABLE}-*.csv"))
+    return [path for path in csv_files if path.stem.count("-") == 1]
 
 
 def evidenced(table: Table, frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the MOST best-evidenced entries of a table.
+    """Return the rows of the MOST best-evidenced entries of a table.
 
-    Of each the preset with the best evidence. More finished seeds are better evidence, then more
-    updates, then the paper's own recipe; among entries that are alike in these the earlier ones of
-    the table are taken.
+    Each entry has the preset with the best evidence. More finished seeds are better evidence, then
+    more updates, then the paper's own recipe. Among entries that are alike in these, the earlier
+    ones of the table are taken.
     """
+    # A setting is (evidence, minus its place in the table, its names), so that sorting puts the
+    # best evidence first, and of equal ones the earlier entry.
     order = {entry: i for i, entry in enumerate(table.trained())}
     settings = []
-    for (row, column, preset, key), part in frame.groupby(
+    for (row, column, preset, key), runs in frame.groupby(
         ["row", "column", "preset", "key"], sort=False
     ):
-        done = part[(part["status"] == "done") & (part["metric"] == table.measure_of(column))]
+        done = runs[(runs["status"] == "done") & (runs["metric"] == table.measure_of(column))]
         if not len(done) or (row, column) not in order:
             continue
-        own = not done["label"].iloc[0]
-        evidence = (done["seed"].nunique(), float(done["updates"].mean()), own)
+
+        own_recipe = not done["label"].iloc[0]
+        evidence = (done["seed"].nunique(), float(done["updates"].mean()), own_recipe)
         settings.append((evidence, -order[row, column], (row, column, preset, key)))
+
+    # The first setting of each entry is its best one; then the best MOST of these.
     best: dict[tuple[str, str], tuple] = {}
     for setting in sorted(settings, reverse=True):
         best.setdefault(setting[2][:2], setting)
@@ -70,7 +78,7 @@ def evidenced(table: Table, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def rendered() -> str:
-    """The section between the markers: the best-evidenced entries, and where the others are."""
+    """Return the README's section: the best-evidenced entries, and where the others are."""
     table = load_table(TABLE)
     frame = recorded.read(sources())
     shown = evidenced(table, frame)
@@ -85,9 +93,9 @@ def rendered() -> str:
 
 
 def page() -> str:
-    """The whole report, all presets of the table in one.
+    """Return the whole report, all presets of the table in one.
 
-    With the results of rows that other tables train.
+    The results of rows that other tables train are in it too.
     """
     table = load_table(TABLE)
     paths = shipped.files([TABLE])
@@ -97,13 +105,13 @@ def page() -> str:
 
 
 def progress_sentence(parts: list[progress.Progress]) -> str:
-    """What the README says of all tables together."""
+    """Return what the README says about all tables together."""
     told = progress.sentence(progress.totals(parts).counts)
     return f"{told} [Table by table](docs/{PROGRESS.name}).\n"
 
 
 def progress_page(parts: list[progress.Progress]) -> str:
-    """The states of the published values, table by table, and what the states mean."""
+    """Return the states of the published values, table by table, and what the states mean."""
     head, *lines = progress.lines(parts)
     sides = ("left", *("right" for _ in head[1:]))
     table = "\n".join(markdown.table(Grid(head, tuple(lines), sides)))
