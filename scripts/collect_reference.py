@@ -154,6 +154,8 @@ def earlier(old: pd.DataFrame, new: pd.DataFrame, cells: list[Cell]) -> pd.DataF
     They are of other runs, and a cell of the table is still trained so. Runs of an earlier version
     of the cell's options stay as long as the cell has no run of the present version.
     """
+    # Runs by (row, column, key): of the cells as they are, and as they were with earlier versions
+    # of their options.
     present_keys = {(c.row, c.column, c.key) for c in cells}
     earlier_keys = {
         (c.row, c.column, run_key(v)) for c in cells for v in versions(c.config)
@@ -161,6 +163,7 @@ def earlier(old: pd.DataFrame, new: pd.DataFrame, cells: list[Cell]) -> pd.DataF
     keys = pd.MultiIndex.from_frame(old[["row", "column", "key"]])
 
     kept = old[keys.isin(list(present_keys)) & ~ids(old).isin(ids(new))]
+    # Earlier runs stay only for entries (row, column) that would have none otherwise.
     entries_now = {*zip(*(pd.concat([kept, new])[name] for name in ("row", "column")), strict=True)}
     stale = old[keys.isin([run for run in earlier_keys if run[:2] not in entries_now])]
     for row, column in dict.fromkeys(zip(stale["row"], stale["column"], strict=True)):
@@ -172,9 +175,9 @@ def in_order(frame: pd.DataFrame, cells: list[Cell]) -> pd.DataFrame:
     """Sort by the cells of the table, then by seeds; the lines of a run stay in their order."""
     # Reversed, so that the first of several cells with the same row and column counts.
     place = {(c.row, c.column): i for i, c in reversed(list(enumerate(cells)))}
-    at = [place[r, c] for r, c in zip(frame["row"], frame["column"], strict=True)]
+    cell_number = [place[r, c] for r, c in zip(frame["row"], frame["column"], strict=True)]
     return (
-        frame.assign(_at=at)
+        frame.assign(_at=cell_number)
         .sort_values(["_at", "seed"], kind="stable")
         .drop(columns="_at")
         .reset_index(drop=True)

@@ -1,28 +1,32 @@
 """Numbers that findings take from the curves in results/reference.
 
-Slopes, ratios of speed, ends of aggressive phases.
+They are slopes, ratios of speed, and ends of aggressive phases.
 
 python scripts/curve_numbers.py
 
-Writes, from the curves alone:
+Writes three files, from the curves alone.
 
 ``nvil_slopes.csv``: the straight line through the validation bounds after ``since`` updates, by
-least squares, in nats per 100,000 updates (negative: the NLL falls). ``error`` takes the
-validations for independent; ``robust_error`` allows for correlation between neighbours (Newey &
-West 1987, lags up to ``LAGS``).
+least squares, in nats per 100,000 updates. A negative slope means that the NLL falls. ``error``
+takes the validations for independent; ``robust_error`` allows for correlation between neighbours
+(Newey & West 1987, lags up to ``LAGS``).
 
 ``nvil_ratio.csv``: how many times as many updates the printed rates need as those of preset=tuned
-for the same validation bound, along the curve; both curves as medians of five validations, at their
-best so far.
+for the same validation bound, along the curve. Both curves are medians of five validations, at
+their best so far.
 
-``lagging_phases.csv``: every aggressive phase. ``passes`` it lasted and the mean number of
-``inner`` updates; the mutual information within batches, which the rule watches, before the last
-pass and after it (``batch_before``, ``batch_end``), and ``fell``, the difference; that over the
-whole validation set before it, after it, after the next pass, and after the last (``whole_before``,
-``whole_end``, ``whole_next``, ``whole_last``). ``noise``: the standard deviation of the estimate
-within batches, from the runs of the table in which no unit is active and the whole set's mutual
-information is below ``COLLAPSED``, so that the estimate is noise alone. Two estimates differ by
-sqrt(2) times that. Runs whose curve lacks the mutual information are left out.
+``lagging_phases.csv``: every aggressive phase.
+
+- ``passes``: how many passes it lasted; ``inner``: the mean number of inner updates.
+- ``batch_before``, ``batch_end``: the mutual information within batches, which the objective
+  watches, before the last pass of the phase and after it; ``fell``: the difference.
+- ``whole_before``, ``whole_end``, ``whole_next``, ``whole_last``: the mutual information over the
+  whole validation set before that pass, after it, after the next pass, and at the end.
+- ``noise``: the standard deviation of the estimate within batches where it is noise alone. That is
+  in runs of the table without an active unit, if the whole set's mutual information is below
+  ``COLLAPSED``. Two estimates differ by sqrt(2) times that.
+
+Runs whose curve lacks the mutual information are left out.
 """
 
 from __future__ import annotations
@@ -159,16 +163,19 @@ def ratios() -> pd.DataFrame:
         reached = best_so_far(fast)
         for updates in LEVELS:
             # Skipped: a run that did not get so far, and a bound that preset=tuned never reached.
-            here = slow["update"].to_numpy() == updates
-            if not here.any() or reached.min() > levels[here][0]:
+            at_update = slow["update"].to_numpy() == updates
+            if not at_update.any() or reached.min() > levels[at_update][0]:
                 continue
 
-            updates_needed = int(fast["update"].to_numpy()[np.argmax(reached <= levels[here][0])])
+            # argmax finds the first validation at which the level is reached.
+            updates_needed = int(
+                fast["update"].to_numpy()[np.argmax(reached <= levels[at_update][0])]
+            )
             lines.append(
                 (
                     row,
                     seed,
-                    f"{levels[here][0]:.2f}",
+                    f"{levels[at_update][0]:.2f}",
                     updates,
                     updates_needed,
                     f"{updates / updates_needed:.1f}",

@@ -85,26 +85,26 @@ def relaxed_gradients(
     relax = chains.relaxation("piecewise_linear", beta)
     # A copy of the posterior for each chain, so that one backward pass gives every chain's own
     # gradient.
-    many = RBM(*(p.detach().expand(k, *p.shape).clone().requires_grad_() for p in machine))
+    machines = RBM(*(p.detach().expand(k, *p.shape).clone().requires_grad_() for p in machine))
     shapes = {
         "u2": ("uniform", (t, 1, k, machine.b2.shape[-1])),
         "u1": ("uniform", (t, 1, k, z1.shape[-1])),
     }
     uniform = {name: v.to(z1.dtype) for name, v in noise.fixed(shapes, seed, "check", t).items()}
-    # The machines are the batch of the sweeps, (1 sample, chains, n).
-    end = chains.relaxed_sweeps(many, z1.unsqueeze(0), relax, uniform["u2"], uniform["u1"])
+    # One sample for each machine: values are (1, chains, n).
+    end = chains.relaxed_sweeps(machines, z1.unsqueeze(0), relax, uniform["u2"], uniform["u1"])
 
     # DVAE##'s objective with one sample, rao-blackwellised: side 1 enters the energies, which are
     # linear in it, by its mean. No gradient passes through the posterior's parameters in its own
     # energy, because E_q[d log q] = 0 (see ``objectives.dvae_sharp_sharp``).
-    stopped = many.detach()
+    stopped = machines.detach()
     gain = bernoulli.log_prob(x, model.decode([end.zeta1, end.zeta2]))
     gain = (
         gain
         + model.prior().negative_energy(end.mean1, end.zeta2)
         - stopped.negative_energy(end.mean1, end.zeta2)
     )
-    grads = torch.autograd.grad(gain.sum(), list(many))
+    grads = torch.autograd.grad(gain.sum(), list(machines))
     return torch.cat([g.reshape(k, -1) for g in grads], 1)
 
 
@@ -136,7 +136,9 @@ def line(rows: list[tuple[float, ...]]) -> list[str]:
 
     The standard error of the ratio of means over images is by the delta method.
     """
+    # Each is (images,).
     squared_norm, squared_bias, variance, cosine = torch.tensor(rows, dtype=torch.float64).T
+    # A ratio of two means has the error of the mean residual, divided by the denominator's mean.
     ratio = float(squared_bias.mean() / squared_norm.mean())
     error = float(
         (squared_bias - ratio * squared_norm).std() / len(rows) ** 0.5 / squared_norm.mean()

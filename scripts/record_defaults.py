@@ -40,9 +40,11 @@ def main() -> None:
     # A recorded default goes before the present one, and recorded options stay even if they are
     # gone.
     recorded = json.loads(RECORD.read_text())
-    every = {name: {**settings, **recorded.get(name, {})} for name, settings in shipped().items()}
-    every = {**recorded, **every}
-    lines = [f" {json.dumps(name)}: {json.dumps(every[name])}" for name in every]
+    all_options = {
+        name: {**settings, **recorded.get(name, {})} for name, settings in shipped().items()
+    }
+    all_options = {**recorded, **all_options}
+    lines = [f" {json.dumps(name)}: {json.dumps(all_options[name])}" for name in all_options]
     write_atomic(RECORD, "{\n" + ",\n".join(lines) + "\n}\n")
 
     cells = every_cell()

@@ -109,6 +109,8 @@ def first_rule(config: dict[str, Any]) -> str:
             names = TRAINING
         else:
             names = "name " + SETTINGS[section].get(options["name"], "held_out held_out_seed")
+
+        # Only settings that there were then; of those that came later, only unusual values.
         kept = {k: v for k, v in options.items() if k in names.split()}
         later = LATER.get(section, {})
         parts[section] = {k: v for k, v in kept.items() if k not in later or v != later[k]}

@@ -60,12 +60,12 @@ def evidenced(table: Table, frame: pd.DataFrame) -> pd.DataFrame:
     for (row, column, preset, key), runs in frame.groupby(
         ["row", "column", "preset", "key"], sort=False
     ):
-        done = runs[(runs["status"] == "done") & (runs["metric"] == table.measure_of(column))]
-        if not len(done) or (row, column) not in order:
+        finished = runs[(runs["status"] == "done") & (runs["metric"] == table.measure_of(column))]
+        if not len(finished) or (row, column) not in order:
             continue
 
-        own_recipe = not done["label"].iloc[0]
-        evidence = (done["seed"].nunique(), float(done["updates"].mean()), own_recipe)
+        own_recipe = not finished["label"].iloc[0]
+        evidence = (finished["seed"].nunique(), float(finished["updates"].mean()), own_recipe)
         settings.append((evidence, -order[row, column], (row, column, preset, key)))
 
     # The first setting of each entry is its best one; then the best MOST of these.
@@ -106,8 +106,8 @@ def page() -> str:
 
 def progress_sentence(parts: list[progress.Progress]) -> str:
     """Return what the README says about all tables together."""
-    told = progress.sentence(progress.totals(parts).counts)
-    return f"{told} [Table by table](docs/{PROGRESS.name}).\n"
+    text = progress.sentence(progress.totals(parts).counts)
+    return f"{text} [Table by table](docs/{PROGRESS.name}).\n"
 
 
 def progress_page(parts: list[progress.Progress]) -> str:

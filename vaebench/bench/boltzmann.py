@@ -74,8 +74,8 @@ ANNEALINGS = {
 class Cost(NamedTuple):
     """Milliseconds per update and seed.
 
-    ``update`` is the whole. ``chains`` is the share of the prior's chains with their noise, and
-    ``noise`` that of the noise alone; both are nan if the prior has no chains.
+    ``update`` is the whole update. ``chains`` is the part that the prior's chains take, their noise
+    included, and ``noise`` the part of that noise. Both are nan if the prior has no chains.
     """
 
     update: float
@@ -153,8 +153,8 @@ def _draw(shapes: noise.Shapes, seeds: list[int], device: torch.device, number: 
 def products(pack: Pack) -> Callable[[int], None]:
     """Return a function that makes an update's matrix products alone, by the library.
 
-    They are those of the layers, forwards and backwards, and of the chains. Products with the sides
-    of single examples are left out: they are no matrix products.
+    They are the products of the layers, forwards and backwards, and of the chains. A posterior that
+    is an RBM for each example has only products of matrices with vectors, which are left out.
     """
     rule = pack.objective
     # (rows, inputs, outputs, times). A linear layer has three products: forwards, and backwards for
@@ -254,6 +254,7 @@ def _cells(numbers: dict[str, float]) -> str:
     chains_cell = "-" if chains is None else f"{chains:,.1f} ({chains / update:.0%})"
     noise_cell = f"{numbers['noise']:,.1f}" if "noise" in numbers else "-"
 
+    # The kernels' time of each part, and its ratio to the first engine's.
     ratios = []
     for key in ("update", "chains"):
         kernel_time = numbers.get(f"kernel {key}")

@@ -1,7 +1,7 @@
 """Speed of models of images.
 
-Measured are the milliseconds of an update of 50 images, and of the NLL of one image. The same
-networks, written directly in PyTorch, are measured too, and so are their convolutions alone. The
+This file measures the milliseconds of an update of 50 images, and of the NLL of one image. It
+measures the same for these networks written directly in PyTorch, and their convolutions alone. The
 sizes are those of He et al. (2019): a residual encoder, a decoder of 24 blocks of masked
 convolutions, images of 28x28.
 """
@@ -51,6 +51,8 @@ class Masked(nn.Conv2d):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, first: bool) -> None:
         super().__init__(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+        # In the first layer, inputs after the image's channel are those of the code, all of which
+        # may be seen at every pixel.
         mask = torch.ones_like(self.weight)
         mask[:, : 1 if first else inputs] = mask_of(kernel, not first)
         self.register_buffer("mask", mask)
@@ -80,6 +82,8 @@ class Literal(nn.Module):
 
     def __init__(self, latents: int, channels: int = 64) -> None:
         super().__init__()
+        # A code becomes ``maps`` channels of the size of the image, which the first layer reads
+        # beside the image.
         maps = 4 if latents else 0
         self.maps = maps
         self.encoder = ResNet((SIDE, SIDE), 2 * latents, (64, 64, 64), 512) if latents else None

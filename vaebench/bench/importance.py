@@ -1,7 +1,7 @@
 """Speed of the importance-weighted NLL of belief nets.
 
-Measured are the milliseconds for 1,000 samples of an example. The floor is measured too: the matrix
-products of these samples alone, by the library.
+This file measures the milliseconds for 1,000 samples of an example. It also measures the floor: the
+matrix products of these samples alone, by the library.
 """
 
 from __future__ import annotations

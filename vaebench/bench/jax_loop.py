@@ -25,6 +25,7 @@ it."""
 
 def load() -> Any:
     """Load the jax module, on the CPU, in one thread. Raises UserError if it is not installed."""
+    # JAX reads these variables when it starts, so they are set before it is imported.
     flags = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false"
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -115,10 +116,13 @@ def updates(dims: list[int], data: Any, batch: int, length: int) -> Callable[[in
         return -gain, ((means, variances), jax.lax.stop_gradient(total).mean())
 
     def update(carry, key):
+        # The first key chooses the batch, the others draw the noise of each layer.
         params, state = carry
         keys = jax.random.split(key, len(dims) + 1)
         x = x_all[jax.random.randint(keys[0], (batch,), 0, len(x_all))]
         gradient, (state, bound) = jax.grad(loss, has_aux=True)(params, state, x, keys[1:])
+
+        # ``r=rates[k]`` fixes the rate of each group; without it, all would have the last one's.
         descended = {
             k: jax.tree.map(lambda p, g, r=rates[k]: p - r * g, params[k], gradient[k])
             for k in params

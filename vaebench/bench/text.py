@@ -1,7 +1,7 @@
 """Speed of models of text.
 
-Measured are the milliseconds of an update, and of the importance-weighted NLL of one document.
-Documents are random words with Zipf's frequencies, all of one length. The sizes are those of He et
+This file measures the milliseconds of an update, and of the importance-weighted NLL of one
+document. Documents are random words with Zipf's frequencies, all of one length. The sizes are those of He et
 al. (2019).
 """
 
@@ -140,6 +140,7 @@ def run(
         # So many documents are scored in one call: one of Yahoo's takes long enough alone.
         count = 32 if size_name == "synthetic" else 1
 
+        # Both precisions take turns, so that their ratio is fair.
         updates = in_turns(
             [partial(advance, pack, length=1, batch=size.batch) for pack in packs],
             2 * seconds,
@@ -162,6 +163,7 @@ def run(
             f"{name:42}{update:>10,.1f}{f'{bfloat16:,.1f} (x{bfloat16 / update:.2f})':>18}"
             f"{document:>18,.1f}"
         )
+        # The pass is not measured: it is the time of an update, as often as a pass has batches.
         line += f"{update * size.documents / size.batch / 1e3:>12,.0f}"
         yield line + (
             f"{torch.cuda.max_memory_allocated(device) / 2**20:>14,.0f}" if on_cuda else ""

@@ -35,6 +35,7 @@ def log_z(device: str | torch.device = "cpu", side: int = 6) -> Iterator[Line]:
 
     The RBM is so strongly coupled that one sweep is far from enough.
     """
+    # Biases of both sides and couplings, N(0, 1.5^2).
     generator = torch.Generator().manual_seed(seeds.derive(0, "check"))
     shapes = ((side,), (side,), (side, side))
     rbm = RBM(
@@ -68,12 +69,14 @@ def boltzmann_posterior(device: str | torch.device = "cpu") -> Iterator[Line]:
 
     # All 2^VISIBLE examples, so that the mean NLL over them is exact too. The prior's log Z is
     # known here and is given; the model's densities lack it.
-    every = exact.states(VISIBLE).to(device)
-    total = annealed_posterior.AnnealedSum(len(every), 4000, device, log_z=prior_log_z(model))
-    for part in annealed_posterior.stream(model, every, 4000, 30, 0):
+    all_examples = exact.states(VISIBLE).to(device)
+    total = annealed_posterior.AnnealedSum(
+        len(all_examples), 4000, device, log_z=prior_log_z(model)
+    )
+    for part in annealed_posterior.stream(model, all_examples, 4000, 30, 0):
         total.add(part)
 
-    exact_nll = -float(exact.log_evidence(model, every).detach().mean())
+    exact_nll = -float(exact.log_evidence(model, all_examples).detach().mean())
     for measure, estimate in (
         ("IW-NLL", total.plain.result()),
         ("IW-NLL, AIS-weighted", total.weighted.result()),

@@ -82,30 +82,30 @@ def densities(name: str, model: SampledPosterior) -> Iterator[Line]:
     """
     device = model.mean.device
     # All examples of VISIBLE bits, (2^VISIBLE, VISIBLE).
-    every = exact.states(VISIBLE).to(device)
-    log_p = exact.log_evidence(model, every).detach()
+    all_examples = exact.states(VISIBLE).to(device)
+    log_p = exact.log_evidence(model, all_examples).detach()
     yield Line(f"{name}: sum of p(x)", 1.0, float(log_p.exp().sum()), 0.0)
 
-    sums = _posterior_sums(model, every)
-    yield Line(f"{name}: sum of Q(h|x)", float(len(every)), sums, 0.0)
+    sums = _posterior_sums(model, all_examples)
+    yield Line(f"{name}: sum of Q(h|x)", float(len(all_examples)), sums, 0.0)
 
     if isinstance(model, Ancestral):
         yield ancestral_samples(name, model, log_p.exp(), DRAWS)
 
     log_normaliser = prior_log_z(model)
     # One example many times: its samples are independent draws. log w lacks the prior's log Z.
-    repeated = every[5:6].expand(DRAWS // 10, -1)
+    repeated = all_examples[5:6].expand(DRAWS // 10, -1)
     log_w = (
         torch.cat([part.log_w.reshape(-1) for part in stream(model, repeated.double(), 10, 0)])
         - log_normaliser
     )
     yield mean_line(
-        f"{name}: one-sample bound", float(exact.elbo(model, every[5:6]).detach()), log_w
+        f"{name}: one-sample bound", float(exact.elbo(model, all_examples[5:6]).detach()), log_w
     )
     yield mean_line(f"{name}: importance weight", float(log_p[5].exp()), log_w.exp())
 
     # The NLL is the mean over 200 copies of the example, and the error is that of the mean.
-    iw = importance(model, every[5:6].expand(200, -1), 1000, 0, log_z=log_normaliser)
+    iw = importance(model, all_examples[5:6].expand(200, -1), 1000, 0, log_z=log_normaliser)
     yield Line(f"{name}: IW-NLL, 1,000 samples", -float(log_p[5]), iw.nll, iw.error)
 
 

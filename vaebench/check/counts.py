@@ -52,27 +52,29 @@ def _of(name: str, model: BeliefNet) -> Iterator[Line]:
     """
     # The model's p is that of one sequence of tokens, so it sums to one over sequences, not over
     # the distinct rows of counts.
-    every = _sequences().to(model.mean)
-    log_p = exact.log_evidence(model, every)
+    sequences = _sequences().to(model.mean)
+    log_p = exact.log_evidence(model, sequences)
     yield Line(f"{name}: sum of p over token sequences", 1.0, float(log_p.exp().sum()), 0.0)
 
     # Dreams are compared by the mean of a random function of the words. A dream has as many tokens
     # as the document that it is given.
     probe = torch.randn(WORDS, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(
-        every.device
+        sequences.device
     )
     shapes = model.dream_noise(DRAWS)
-    draws = double(noise.fixed(shapes, 0, "check", device=every.device))
-    dream, _ = model.dream(every[:1].expand(DRAWS, -1), draws)
-    yield mean_line(f"{name}: words of dreams", float(log_p.exp() @ (every @ probe)), dream @ probe)
+    draws = double(noise.fixed(shapes, 0, "check", device=sequences.device))
+    dream, _ = model.dream(sequences[:1].expand(DRAWS, -1), draws)
+    yield mean_line(
+        f"{name}: words of dreams", float(log_p.exp() @ (sequences @ probe)), dream @ probe
+    )
 
     # The perplexity is the exponential of minus the bound per token; all documents are the same.
-    x = every[5:6].expand(DRAWS // 10, -1)
+    x = sequences[5:6].expand(DRAWS // 10, -1)
     bound = BoundSum(len(x), 10, x.device)
     for part in stream(model, x, 10, 0):
         bound.add(part)
     estimate = per_document(bound.each(), x.sum(-1), bound.variance())
-    exact_perplexity = math.exp(-float(exact.elbo(model, every[5:6])) / TOKENS)
+    exact_perplexity = math.exp(-float(exact.elbo(model, sequences[5:6])) / TOKENS)
     yield Line(
         f"{name}: perplexity from the bound",
         exact_perplexity,

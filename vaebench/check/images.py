@@ -37,20 +37,20 @@ SIDE = 2
 def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
     """Yield all lines; this takes some seconds."""
     # All 2^(SIDE^2) binary images, one a row.
-    every = torch.tensor(
+    all_images = torch.tensor(
         list(itertools.product([0.0, 1.0], repeat=SIDE**2)), dtype=torch.float64, device=device
     )
     gated = {"name": "pixel_cnn", **PixelCNN.tiny["PixelCNN, masked"], "decoder": "gated"}
     exact = of_kind(PixelCNN, _tiny(gated, device))
-    yield Line("PixelCNN, gated: sum of p(x)", 1.0, float(exact.score(every).exp().sum()), 0.0)
+    yield Line("PixelCNN, gated: sum of p(x)", 1.0, float(exact.score(all_images).exp().sum()), 0.0)
 
     # First the encoder's posterior, then the same model with a refined one.
     model = of_kind(
         ImageVAE, _tiny({"name": "image_vae", **ImageVAE.tiny["image VAE"], "latents": 1}, device)
     )
-    yield from _against_quadrature("image VAE", model, every[5:6])
+    yield from _against_quadrature("image VAE", model, all_images[5:6])
     model.refinement = Refinement(Steps(5), batch=DRAWS)
-    yield from _against_quadrature("SA-VAE", model, every[5:6])
+    yield from _against_quadrature("SA-VAE", model, all_images[5:6])
 
 
 def _against_quadrature(name: str, model: ImageVAE, x: Tensor) -> Iterator[Line]:

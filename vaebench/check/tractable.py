@@ -35,8 +35,8 @@ def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
 
 def _densities(name: str, model: ExactModel) -> Iterator[Line]:
     """Check that probabilities sum to one and that samples follow them."""
-    every = exact.states(VISIBLE).to(model.mean.device)
-    p = model.score(every).exp()
+    all_examples = exact.states(VISIBLE).to(model.mean.device)
+    p = model.score(all_examples).exp()
     yield Line(f"{name}: sum of p(x)", 1.0, float(p.sum()), 0.0)
 
     if isinstance(model, Ancestral):

@@ -98,6 +98,7 @@ def contents(loader: Loader, mirror: Path | None, root: Path) -> dict[str, str]:
     for source in loader.sources.values():
         if source.digest or not (copies := local_copies(source, mirror, root)):
             continue
+        # The first copy counts, because it is the one that ``fetch`` would take.
         try:
             digest_of_source[source.name] = digest_of(copies[0], source.unzipped)
         except (OSError, *UNREADABLE):
@@ -167,6 +168,8 @@ def _hdf5(loader: Loader, arrays: dict[str, np.ndarray], made_of: dict[str, str]
                 key, data=array, chunks=chunks, compression="gzip", compression_opts=4
             )
 
+        # What ``read`` compares: the version, the digest of each source on record ('' if there is
+        # none), the hash of each array, and the content of the sources without a digest.
         file.attrs["name"] = loader.name
         file.attrs["version"] = loader.version
         file.attrs["sha256"] = json.dumps({key: array_hash(array) for key, array in arrays.items()})

@@ -107,6 +107,7 @@ def parted(documents: Documents, valid: int) -> dict[str, Documents]:
 
     from vaebench.data.examples import every_nth
 
+    # Spread evenly, because a file may be in the order of its topics.
     is_valid = np.zeros(len(documents), dtype=bool)
     is_valid[every_nth(np.arange(len(documents)), valid)] = True
     return {"train": documents.chosen(~is_valid), "valid": documents.chosen(is_valid)}

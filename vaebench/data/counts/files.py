@@ -71,6 +71,8 @@ def read_counts(path: Path, vocabulary: int) -> Documents:
             words_here.append(word - 1)
             counts.append(count)
 
+        # One comparison for the usual document; the repeated word is only looked for if there is
+        # one.
         if len(set(words_here)) < len(words_here):
             repeated = next(word for word in words_here if words_here.count(word) > 1)
             raise DataError(

@@ -38,6 +38,7 @@ def take(archive: Path, name: str, to: Path) -> str:
 
     try:
         with compressed, tarfile.open(fileobj=compressed, mode="r:gz") as tar:
+            # Only the last part of a member's name is compared, and it never becomes a path here.
             members = [m for m in tar if m.isreg() and PurePosixPath(m.name).name == name]
             if len(members) != 1:
                 return f"{len(members)} members called {name}, expected one"

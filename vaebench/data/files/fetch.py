@@ -86,6 +86,7 @@ def mistake(path: Path, source: Source) -> str:
     '' if its SHA-256, or its number of documents, is as expected.
     """
     try:
+        # Without a digest on record, the number of documents is all that can be checked here.
         if not source.digest:
             documents = _documents(path)
             as_expected = documents == source.documents if source.documents else documents > 0
@@ -216,6 +217,7 @@ def _download_checked(url: str, source: Source, root: Path) -> Path:
 
     The target stays as it was until the content is known to be right.
     """
+    # Beside the target, because a file can only be moved in one step within a file system.
     folder = root / source.folder
     log.info("downloading %s", url)
     with _scratch(folder) as scratch:

@@ -96,6 +96,7 @@ def read_mat(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.nda
     except Exception as e:  # damaged bytes can come out of the reader as almost any error
         raise _not_mat(path, e) from None
 
+    # The reader also returns texts and structures; booleans, whole numbers and floats are taken.
     for name, shape in shapes.items():
         array = arrays.get(name)
         if array is None:
@@ -168,6 +169,7 @@ def upright(cases: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
     MATLAB has them column by column; everywhere here they are row by row.
     """
+    # Stored column by column, an image is (width, height).
     height, width = shape
     return cases.reshape(-1, width, height).swapaxes(1, 2).reshape(len(cases), height * width)
 

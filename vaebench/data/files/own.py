@@ -50,6 +50,7 @@ def content_of(
             raise DataError(
                 f"data.{name}={path}: {folder if path.is_dir() else 'there is no such file'}"
             )
+        # The digest is that of the unzipped content, so a file and its gzipped copy are the same.
         try:
             lines.append(f"{name}:{digest_as_last_changed(path)}")
         except UNREADABLE as e:

@@ -104,6 +104,8 @@ def _npy(content: bytes, where: str) -> np.ndarray:
 
     Python objects are refused, so nothing is unpickled.
     """
+    # NumPy's format has a header of version 1 or 2 for arrays of numbers; 3 is for Unicode names of
+    # fields, which images do not have.
     stream = io.BytesIO(content)
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -136,8 +138,10 @@ def _npy(content: bytes, where: str) -> np.ndarray:
 
 def _images(array: np.ndarray, where: str) -> np.ndarray:
     """Return the images that an array of numbers holds, in their narrowest form."""
+    # A single channel is grey; its axis is dropped.
     if array.ndim == 4 and array.shape[-1] == 1:
         array = array[..., 0]
+
     shape = " x ".join(map(str, array.shape)) or "a single number"
     if array.ndim == 4 and array.shape[-1] in (3, 4):
         raise DataError(
@@ -150,6 +154,7 @@ def _images(array: np.ndarray, where: str) -> np.ndarray:
     if not array.size:
         raise DataError(f"{where}: {shape}: images without pixels")
 
+    # Floats are levels from 0 to 1, booleans bits, whole numbers levels from 0 to 255.
     if array.dtype.kind == "f":
         _check_range(array, 1, where)
         return _narrowed(array.astype(np.float32))
@@ -215,6 +220,7 @@ def _read_png(file: Path) -> tuple[np.ndarray, int]:
     """Return the levels (height, width) of a grey PNG, and the level of white."""
     from PIL import Image
 
+    # An error here means a damaged file; what kind of picture it is, is judged below.
     try:
         with Image.open(file, formats=("PNG",)) as image:
             image.load()

@@ -38,6 +38,8 @@ class Caltech101Silhouettes(BinaryLoader):
         arrays_by_key = read_mat(
             path, {key: (self.rows[split], width) for split, key in key_of.items()}
         )
+
+        # Checked before the conversion to bytes, which would hide other values.
         for key, cases in arrays_by_key.items():
             if not ((cases == 0) | (cases == 1)).all():
                 raise DataError(f"{path}: {key} has values other than 0 and 1")

@@ -80,6 +80,7 @@ class Chardata(GreyLoader):
             pool = np.concatenate([train, arrays["valid_grey"]])
             held = held_out_mask(len(pool), held_out, held_out_seed)
             train = pool[~held]
+            # As for the file's own validation examples, these take the first numbers of the noise.
             (valid,) = _binarize_in_turn(pool[held])
         return make_grey_splits(self.name, train, valid, test, self.shape)
 

@@ -83,6 +83,7 @@ class OwnImages(Loader):
         self.grey = grey
         self.content = content
         self.found = dict(found or {})
+        # If the files are gone, nothing is known of the images before the prepared file is read.
         if self.found:
             train = self.found["train"]
             self.shape = train.shape
@@ -188,6 +189,8 @@ class OwnImages(Loader):
 
         valid = self._bits(valid, TRAIN_STREAM, places)
         test = self._bits(test, TEST_STREAM, np.arange(len(test)))
+
+        # Grey training images stay grey: the training loop binarizes them at each visit.
         if train.dtype == bool or self.grey == "threshold":
             train = self._bits(train, TRAIN_STREAM, np.arange(len(train)))
             return make_splits(self.name, train, valid, test, shape)
@@ -206,6 +209,7 @@ class OwnImages(Loader):
             return images.astype(np.uint8)
         if self.grey == "threshold":
             return (images >= (128 if images.dtype == np.uint8 else 0.5)).astype(np.uint8)
+        # Floats from 0 to 1 are scaled, because ``binarize_once`` takes levels from 0 to 255.
         levels = images if images.dtype == np.uint8 else images * np.float32(255)
         return binarize_once(levels, stream, places)
 
@@ -273,6 +277,8 @@ def _places(paths: Mapping[str, Path]) -> dict[str, Path]:
     for split, path in paths.items():
         if not path.exists():
             raise DataError(f"data.{split}={path}: there is no such file or folder")
+
+    # If the training file is an .npz with an array 'train', its other arrays are splits too.
     names = array_names(paths["train"])
     named_in_archive = names if "train" in names else ()
     return {

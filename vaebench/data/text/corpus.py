@@ -55,7 +55,7 @@ def read_documents(path: Path, labels: bool = False) -> Iterator[list[str]]:
         if not line or line.isspace():
             continue
         words = _document(path, number, line, labels).split()
-        if not words:
+        if not words:  # a label without a document
             continue
 
         count += 1
