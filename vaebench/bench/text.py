@@ -1,8 +1,8 @@
 """Speed of models of text.
 
 This file measures the milliseconds of an update, and of the importance-weighted NLL of one
-document. Documents are random words with Zipf's frequencies, all of one length. The sizes are those of He et
-al. (2019).
+document. Documents are random words with Zipf's frequencies, all of one length. The sizes are those
+of He et al. (2019).
 """
 
 from __future__ import annotations
