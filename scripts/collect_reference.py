@@ -81,14 +81,15 @@ def collect(runs: store.Store, name: str, preset: str, flagged: bool = False) ->
     title = f"{table.title} ({table.where}), preset={preset}"
     image_path = REFERENCE / f"{name}-{preset}.png"
     if table.figure != "bound":
-        first = int(frame["seed"].min())
-        points = plot(table.figure).collect(runs, cells, [first])
+        # A plot other than that of the bound shows the first seed alone.
+        first_seed = int(frame["seed"].min())
+        points = plot(table.figure).collect(runs, cells, [first_seed])
         points = points[ids(points).isin(taken_runs)].reset_index(drop=True)
         if len(points):
             path = REFERENCE / f"{name}-{preset}-{table.figure}.csv"
             save_plot(
                 table.figure,
-                write_points(path, points, kept[kept["seed"] == first], cells),
+                write_points(path, points, kept[kept["seed"] == first_seed], cells),
                 image_path,
                 title,
             )

@@ -72,6 +72,8 @@ def main() -> int:
     args = parser.parse_args()
     torch.set_num_threads(1)
     splits = data.load({"name": "mnist_static"}, mirror=args.mirror)
+
+    # A line is printed as soon as it is known; the file is written once, at the end.
     lines = []
     for (nonlinearity, bias), seed in product(STARTS, SEEDS):
         bound, kl = trained(splits, nonlinearity, bias, seed)

@@ -31,6 +31,7 @@ def table() -> str:
     heads = [c.removesuffix(" 1") for c in COLUMNS]
     lines = [f"| updates per second | {' | '.join(heads)} | kernel / compiled | kernel / jax |"]
     lines.append("| --- |" + " ---: |" * (len(heads) + 2))
+    # A machine without some engine, or without JAX, leaves the cell empty.
     for row in (row for row in rows if "kernel 1" in row):
         cells = [f"{row[c]:,.0f}" if c in row else "" for c in COLUMNS]
         ratios = [

@@ -183,6 +183,7 @@ def rekey(path: Path, keys: dict[str, str]) -> tuple[int, set[str]]:
 
     changed_keys = set()
     unknown = set()
+    # The hash at the end of a key decides; the readable part before it may have changed.
     for line in lines:
         key = line[key_column]
         present_key = keys.get(key.rpartition("-")[2])
@@ -191,6 +192,7 @@ def rekey(path: Path, keys: dict[str, str]) -> tuple[int, set[str]]:
         elif present_key != key:
             changed_keys.add(key)
             line[key_column] = present_key
+
     if changed_keys:
         out = io.StringIO()
         csv.writer(out, lineterminator="\n").writerows([header, *lines])

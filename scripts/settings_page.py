@@ -227,10 +227,14 @@ def working(group: str, option: str) -> dict[str, Any]:
                 if group == "optim":
                     chosen["optim"] = option
                 config = {**base, **{g: defaults.of_option(g, name) for g, name in chosen.items()}}
+
+                # Two things that the user would have to set: a likelihood of real numbers for
+                # intensities, and the files of own data.
                 if DATA[data].kind is Kind.INTENSITY and "likelihood" in config["model"]:
                     config["model"] = {**config["model"], "likelihood": "gaussian"}
                 if DATA[data].asks:
                     config["data"] = {**config["data"], **OWN_FILES}
+
                 if not refused(config):
                     return config
     raise LookupError(f"nothing goes with {group}={option}")

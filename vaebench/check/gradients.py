@@ -62,16 +62,16 @@ def gradients(name: str, objective: str, settings: dict[str, Any], model: Model)
     # their spread is the line's error.
     sums: dict[str, _Moments] = {}
     for by_group in sampled_gradients(rule, state, x):
-        for group, draws in by_group.items():
+        for group, per_draw in by_group.items():
             moments = sums.setdefault(
-                group, _Moments(torch.zeros_like(draws[0]), torch.zeros_like(draws[0]), [])
+                group, _Moments(torch.zeros_like(per_draw[0]), torch.zeros_like(per_draw[0]), [])
             )
-            moments.total.add_(draws.sum(0))
-            moments.square.add_((draws**2).sum(0))
+            moments.total.add_(per_draw.sum(0))
+            moments.square.add_((per_draw**2).sum(0))
 
             # The clamp only matters for an exact gradient of 0: then every projection is 0.
             direction = exact_by_group[group] / exact_by_group[group].norm().clamp(min=1e-12)
-            moments.projected.append(draws @ direction)
+            moments.projected.append(per_draw @ direction)
 
     for group, (summed, summed_squares, projected) in sums.items():
         # z of each coordinate, by the standard error of its mean. Coordinates that are the same
@@ -123,10 +123,12 @@ def sampled_gradients(
         return functional_call(rule, p, (state, batch, draw))[0]
 
     # One gradient per draw of the noise, at the same parameters: name -> (PER_PASS, *shape).
-    many: Callable[..., dict[str, Tensor]] = vmap(grad(loss), in_dims=(None, 0))
+    gradient_of_draws: Callable[..., dict[str, Tensor]] = vmap(grad(loss), in_dims=(None, 0))
     for i in range(draws // PER_PASS):
         generator = torch.Generator(x.device).manual_seed(seeds.derive(0, "check", stream_index, i))
-        gradient_of = many(params, double(noise.draw(rule.noise(len(x)), generator, (PER_PASS,))))
+        gradient_of = gradient_of_draws(
+            params, double(noise.draw(rule.noise(len(x)), generator, (PER_PASS,)))
+        )
         yield {
             group: torch.cat(
                 [

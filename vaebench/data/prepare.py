@@ -98,7 +98,7 @@ def contents(loader: Loader, mirror: Path | None, root: Path) -> dict[str, str]:
     for source in loader.sources.values():
         if source.digest or not (copies := local_copies(source, mirror, root)):
             continue
-        # The first copy counts, because it is the one that ``fetch`` would take.
+        # The first copy counts, because ``fetch`` tries it first.
         try:
             digest_of_source[source.name] = digest_of(copies[0], source.unzipped)
         except (OSError, *UNREADABLE):
