@@ -139,6 +139,7 @@ def write_points(
         old = pd.read_csv(path, dtype=str, keep_default_na=False).astype({"seed": int})
         new = in_order(pd.concat([old[ids(old).isin(ids(kept))], new]), cells)
     files.write_atomic(path, new.to_csv(index=False, lineterminator="\n"))
+    # Only a missing bound is NaN; an empty text in another column stays an empty text.
     return pd.read_csv(
         path, keep_default_na=False, na_values={c: [""] for c in ("train_bound", "valid_bound")}
     )

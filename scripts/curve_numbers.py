@@ -203,6 +203,8 @@ def phases() -> pd.DataFrame:
             passes = int(in_phase.sum())
             batch = run["valid_mi_batch"].to_numpy()
             whole = run["valid_mi"].to_numpy()
+            # Validation ``passes`` - 1 is the last one in the phase, that before it is the one
+            # before the phase's last pass. A phase of one pass has none before.
             before = (batch[passes - 2], whole[passes - 2]) if passes > 1 else (np.nan, np.nan)
 
             numbers = [before[0], batch[passes - 1], before[0] - batch[passes - 1]]

@@ -151,6 +151,7 @@ def known_keys(folders: list[Path]) -> dict[str, str]:
         for folder in (shipped_conf(), *folders):
             catalogue.conf_dir = lambda folder=folder: folder
             for config in composed(present_options):
+                # Each version of the options has a key of its own, which its runs keep.
                 for old in versions(config):
                     present = run_key(old)
                     earlier = with_earlier_names(old)

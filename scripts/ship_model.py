@@ -32,6 +32,7 @@ LIMIT = 20 * 2**20
 
 def plain(content: dict[str, Any]) -> dict[str, Any]:
     """Return a note or a result without paths of this machine."""
+    # Settings of the execution and the mirror may name folders of this machine.
     config = {**content["config"], "run": defaults.of_section("run")}
     config["data"] = {**config["data"], "mirror": None}
     return {**content, "config": config}

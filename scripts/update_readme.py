@@ -36,7 +36,8 @@ PROGRESS = ROOT / "docs" / "progress.md"
 def within(text: str, name: str, part: str) -> str:
     """Return ``text`` with ``part`` between the marks of that name."""
     marks = re.compile(rf"(<!-- {name}: begin -->\n).*?(<!-- {name}: end -->)", re.S)
-    return marks.sub(lambda found: found[1] + part + found[2], text)
+    # A function, because in a text as replacement backslashes would be escapes.
+    return marks.sub(lambda match: match[1] + part + match[2], text)
 
 
 def sources() -> list[Path]:

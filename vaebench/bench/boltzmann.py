@@ -220,6 +220,7 @@ def run(
     )
 
     for name, (model, objective) in families.items():
+        # This pack is not timed: it tells whether kernels fit, and which products an update has.
         plain = make_pack(model, objective, 1, "plain", device, DESCENT)
         kernel = with_kernels and has_kernel(plain.objective, plain.optim)
         cost_of = costs(

@@ -51,6 +51,7 @@ def loss_of(objective: str, nonlinearity: str, library: Library) -> Loss:
         return library.linear(x, p[f"{name}.weight"], p[f"{name}.bias"])
 
     def hidden(p: Params, x: Any, prefix: str) -> Any:
+        # Hidden layers are told by the names of their weights.
         layers = sum(name.startswith(f"{prefix}.hidden.") and name.endswith("weight") for name in p)
         for i in range(layers):
             x = act(head(p, x, f"{prefix}.hidden.{i}"))
@@ -61,7 +62,10 @@ def loss_of(objective: str, nonlinearity: str, library: Library) -> Loss:
         return library.cross_entropy(logits, x).sum(-1)
 
     def encoded(p: Params, x: Any, normal: Any) -> tuple[Any, Any, Any]:
-        """Return the mean and the log-variance of the posterior, and samples of it."""
+        """Return the mean and the log-variance of the posterior, and samples of it.
+
+        Shapes: (batch, n), (batch, n) and (k, batch, n).
+        """
         h = hidden(p, x, "q")
         mean = head(p, h, "q.heads.mean")
         log_var = head(p, h, "q.heads.log_var")

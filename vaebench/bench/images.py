@@ -278,6 +278,7 @@ def run(
             literal.train()
         numbers = {"update literal": step, "image literal": score}
 
+        # A pack has its precision for training; scoring gets the same by autocast.
         for label, (engine, precision) in zip(labels, engines, strict=True):
             pack = make_pack(model, objective, engine, precision, device)
             numbers[f"update {label}"] = milliseconds(
@@ -291,6 +292,7 @@ def run(
         if on_cpu:
             numbers["update convolutions"] = convolutions(literal, x)
 
+        # "-" if there is no number: convolutions are timed for an update on the CPU alone.
         record({"family": name, "unit": "ms", **numbers})
         for work_name in ("update", "image"):
             cells = []

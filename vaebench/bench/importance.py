@@ -36,7 +36,7 @@ REPEATS = 100
 """
 
 LEAST_ROUNDS = 3
-"""Least number of rounds of which the best counts."""
+"""Least number of rounds; the best of them counts."""
 
 
 FAMILIES: dict[str, dict[str, Any]] = {

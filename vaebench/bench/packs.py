@@ -21,7 +21,7 @@ Families = dict[str, tuple[dict[str, Any], dict[str, Any]]]
 """Name -> settings of a model and of an objective."""
 
 Record = Callable[[dict[str, Any]], None]
-"""Takes what was measured of one family, as plain data."""
+"""Takes the numbers that were measured for one family, as plain data."""
 
 BATCH = 20
 VISIBLE = 784

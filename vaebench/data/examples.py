@@ -56,9 +56,10 @@ Rows = TypeVar("Rows", "np.ndarray", "Tensor")
 
 
 def every_nth(x: Rows, points: int | None) -> Rows:
-    """Return ``points`` of the examples ``x``, spread evenly: of ten times as many, every tenth.
+    """Return ``points`` of the examples ``x``, spread evenly over them.
 
-    If there are no more than ``points``, or ``points`` is None or 0, all are returned.
+    If there are ten times as many, that is every tenth. If there are no more than ``points``, or
+    ``points`` is None or 0, all are returned.
     """
     if not points or points >= len(x):
         return x

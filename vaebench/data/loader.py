@@ -26,8 +26,8 @@ class Loader:
 
     Attributes:
         name: Name in the configuration.
-        version: Raised whenever ``arrays`` would return something else; prepared files of other
-            versions are not used.
+        version: A number that is raised whenever ``arrays`` would return something else. Prepared
+            files of other versions are not used.
         sources: The files needed, by a short name; empty if the data come with a library, are made
             here, or are the user's own.
         keep: Whether the arrays are kept on disk although there are no sources, because making them
@@ -36,8 +36,8 @@ class Loader:
         asks: Settings without which nothing can be loaded, as the user writes them.
         kind: Kind of the examples.
         shape: Shape of one example; empty if only the files know.
-        content: Digest of the user's own files, by which their data are known; '' for data of which
-            the name says enough.
+        content: Digest of the user's own files, which identifies their data; '' if the name alone
+            identifies the data.
         entries: For documents as tokens, the size of the vocabulary, special entries included; None
             if only the files know. 0 for other data.
     """
@@ -79,7 +79,7 @@ class Loader:
         return f"{self.name}-{self.content[:16]}" if self.content else self.name
 
     def check_held_out(self, held_out: int | None) -> None:
-        """Raise UserError if so many examples cannot be held out.
+        """Raise UserError if ``held_out`` examples cannot be held out.
 
         Nothing is checked if ``sizes`` is not known.
         """

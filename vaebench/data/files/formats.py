@@ -123,6 +123,7 @@ class _ArraysAlone(pickle.Unpickler):
     """
 
     def find_class(self, module: str, name: str) -> Any:
+        # NumPy 2 renamed numpy.core to numpy._core; a file may come from either.
         allowed = {
             ("numpy.core.multiarray", "_reconstruct"): _unfilled,
             ("numpy._core.multiarray", "_reconstruct"): _unfilled,
@@ -149,6 +150,7 @@ def read_pickled(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """
     try:
         with open_content(path) as f:
+            # Pickles of Python 2 hold byte strings; read as Latin-1, every byte is kept.
             content = _ArraysAlone(io.BytesIO(f.read()), encoding="latin1").load()
     except Exception as e:  # damaged bytes can come out of the reader as almost any error
         why = " ".join(str(e).split()) or type(e).__name__

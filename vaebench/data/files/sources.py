@@ -22,9 +22,9 @@ class Source:
         unzipped: Whether the file may be plain as ``name`` or gzipped as ``name.gz``; the digest is
             that of the unzipped content.
         md5: Used if no SHA-256 is known: good against accidents, weak against intent.
-        documents: Used if no digest is known: number of lines that are not blank; 0 if not even
-            this is known. The loader then checks what it reads against all else that is known of
-            it, and a prepared file remembers which content it was made of.
+        documents: Number of lines that are not blank, which is checked if no digest is known; 0 if
+            this is not known either. The loader then checks all else that is known of the file, and
+            a prepared file remembers which content it was made of.
         archive: Name of the .tar.gz that ``urls`` serve, with ``name`` somewhere in it; '' if they
             serve the file itself. A copy of the archive in ``folder`` will do too. The archive has
             no digest of its own: what is taken out of it is checked.

@@ -167,6 +167,7 @@ def _sample(p: Parameters, z: np.ndarray, uniform: np.ndarray) -> np.ndarray:
 
     for t in range(1, uniform.shape[1]):
         gates = by_token[tokens[:, t - 1]] + by_z + h @ p.from_hidden.T
+        # The gates of an LSTM: input, forget, cell and output, (n, H) each.
         i, f, g, o = np.split(gates, 4, axis=1)
         c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
         h = _sigmoid(o) * np.tanh(c)

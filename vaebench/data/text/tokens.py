@@ -108,7 +108,7 @@ def make_text_splits(name: str, arrays: Mapping[str, np.ndarray]) -> Splits:
     hashes["vocabulary"] = array_hash(arrays["vocabulary"])
 
     mean = (counts / counts.sum()).astype(np.float32)
-    train, valid, test = rows.values()
+    train, valid, test = rows.values()  # in the order of SPLITS
     return Splits(name, train, valid, test, Kind.TOKENS, mean, hashes, (width,), vocabulary)
 
 
@@ -167,6 +167,7 @@ def ids_of(words: Sequence[str], vocabulary: Sequence[str]) -> list[int]:
 
     Words that are not in the vocabulary are ``<unk>``.
     """
+    # Without the special entries: as in ``encode``, a word that looks like one is <unk>.
     numbers = {word: i for i, word in enumerate(vocabulary) if i >= len(SPECIALS)}
     return [START, *(numbers.get(word, UNKNOWN) for word in words), END]
 

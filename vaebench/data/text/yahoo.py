@@ -13,8 +13,8 @@ from vaebench.data.files.sources import YAHOO, Source
 from vaebench.data.text.corpus import TextLoader, read_documents
 
 TENTH = 10
-"""In ``yahoo_small`` one in so many documents of the validation file is used for validation,
-beginning with the tenth."""
+"""In ``yahoo_small`` every tenth document of the validation file is used for validation, beginning
+with the tenth."""
 
 
 class Yahoo(TextLoader):
