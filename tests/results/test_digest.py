@@ -10,7 +10,7 @@ from vaebench.results.run_files import RESULT
 
 
 def line(*measures):
-    """Of a run with measures of a name, samples and what else their protocol says."""
+    """Return the line of a run; a measure is its name, samples and the rest of its signature."""
     stored = [
         {
             "name": name,
@@ -32,6 +32,7 @@ def test_samples_stand_with_numbers_that_depend_on_them():
 def test_numbers_of_one_name_have_the_parts_in_which_their_protocols_differ():
     square = "|missing:square|steps:15"
     random = "|missing:random-0.8|steps:15"
+
     assert line(("imputation", 10, square), ("imputation", 10, random), ("kl", 10, "")) == (
         "imputation missing:square 1.00, imputation missing:random-0.8 1.00, kl 1.00"
     )
@@ -43,24 +44,26 @@ def test_numbers_of_one_name_have_the_parts_in_which_their_protocols_differ():
 
 
 def test_a_line_for_each_measure_with_its_error_its_protocol_and_its_flags():
-    first = {
+    of_all_cases = {
         "name": "bound",
         "value": 22.5,
         "unit": "nats",
         "signature": "bound|data:x@1|points:all",
     }
-    part = {
-        **first,
+    of_50_cases = {
+        **of_all_cases,
         "signature": "bound|data:x@1|points:50",
         "error": 0.25,
         "error_kind": "monte carlo",
         "points": 50,
     }
-    assert lines({"measures": [first]}) == [
+
+    assert lines({"measures": [of_all_cases]}) == [
         "  bound              22.500  nats   bound|data:x@1|points:all"
     ]
-    told = lines({"measures": [first, {**part, "flags": ["odd: too large"]}]})
-    assert told == [
+
+    shown_lines = lines({"measures": [of_all_cases, {**of_50_cases, "flags": ["odd: too large"]}]})
+    assert shown_lines == [
         "  of all test cases:",
         "  bound              22.500  nats   bound|data:x@1|points:all",
         "  of 50 cases:",
@@ -70,8 +73,10 @@ def test_a_line_for_each_measure_with_its_error_its_protocol_and_its_flags():
 
 
 def test_no_two_numbers_of_a_shipped_model_are_called_the_same():
-    for place in shipped_models.runs():
-        said = found({**json.loads((place / RESULT).read_text()), "key": "x", "seed": 0}).line
-        for group in said.split("; "):
-            called = [text.rpartition(" ")[0] for text in group.rpartition(": ")[2].split(", ")]
-            assert len(set(called)) == len(called), group
+    for run in shipped_models.runs():
+        shown_line = found({**json.loads((run / RESULT).read_text()), "key": "x", "seed": 0}).line
+        # A group is ``a 1.00, b 2.00``, perhaps after ``of 50 cases: ``. Other cases may repeat a
+        # name.
+        for group in shown_line.split("; "):
+            names = [text.rpartition(" ")[0] for text in group.rpartition(": ")[2].split(", ")]
+            assert len(set(names)) == len(names), group

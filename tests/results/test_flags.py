@@ -1,5 +1,5 @@
-"""What is noticed of a number or a run, and what is not: exact small cases, and every
-result in the reference."""
+"""Which numbers and runs are flagged, and which are not: exact small cases, and every result in
+the reference."""
 
 from __future__ import annotations
 
@@ -56,6 +56,7 @@ def test_a_perplexity_below_one_is_a_negative_nll():
 
 
 def test_noise_around_nothing_is_possible():
+    # Three standard errors below 0 are possible, also of log Z; without an error, only rounding.
     assert kinds(measure("bound", -0.02, error=0.01, points=100)) == ()
     assert kinds(measure("bound", -0.04, error=0.01, points=100)) == ("impossible",)
     assert kinds(measure("bound", -0.04, error=0.01, log_z_error=0.05)) == ()
@@ -64,22 +65,27 @@ def test_noise_around_nothing_is_possible():
 
 @pytest.mark.parametrize("cases", [1, 2, 40])
 def test_an_error_as_large_as_the_value_excuses_nothing(cases):
+    # Log weights, shape (samples, cases). One sample of a few cases is so far out that the mean
+    # over the cases moves by 740 nats. The standard error grows with it, to 740 (one case) or 117
+    # (40 cases).
     log_w = -110 + 3 * torch.randn(
         100, 10_000, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
     )
     log_w[0, :cases] = 7.4e6 / cases
     total = ImportanceSum(10_000, 100)
     total.add(Pass(slice(0, 10_000), 0, [log_w], [torch.zeros_like(log_w)], []))
-    found = total.result()
+    estimate = total.result()
 
-    assert found.nll < -600
-    assert found.error > 100
+    assert estimate.nll < -600
+    assert estimate.error > 100
     assert "impossible" in kinds(
-        measure(value=found.nll, error=found.error, spread=found.case_error)
+        measure(value=estimate.nll, error=estimate.error, spread=estimate.case_error)
     )
 
 
 def test_no_error_excuses_more_than_a_surprise_of_all_cases_together():
+    # ``flags.SURPRISE`` allows 14 nats below 0, summed over the 20 cases. The error of log Z is
+    # common to all cases, so it is allowed besides.
     assert kinds(measure(value=-13.0 / 20, error=10.0, points=20)) == ()
     assert kinds(measure(value=-15.0 / 20, error=10.0, points=20)) == ("impossible",)
     assert kinds(measure(value=-15.0 / 20, error=10.0, points=20, log_z_error=0.5)) == ()
@@ -106,6 +112,7 @@ def test_other_measures_may_have_either_sign(name):
 def test_a_case_that_was_noticed_is_named():
     noticed = {"case": 17, "value": -7_435_000.0, "median": 109.0, "shift": -743.5}
     (flag,) = flags.of_measure(measure(one_case=noticed))
+
     assert flag == (
         "one case: case 17, at -7,435,000.00, moves the mean by -743.50, more "
         "than all others together"
@@ -125,8 +132,12 @@ def annealed(**extra):
 
 def test_an_annealed_estimate_says_where_it_failed():
     assert kinds(annealed()) == ()
+
+    # Less than a tenth of the 16 chains.
     (flag,) = flags.of_measure(annealed(ess=1.5))
     assert flag == "annealing: the effective number of chains is 1.5 of 16"
+
+    # 0.7 less three errors of 0.05 is more than the limit of 0.5.
     (flag,) = flags.of_measure(annealed(gap=0.7))
     assert flag == (
         "annealing: from below and from above log p(x) differs by 0.70 nats on "
@@ -138,15 +149,21 @@ def test_an_annealed_estimate_says_where_it_failed():
 
 
 def test_log_z_from_above_that_lies_below_has_missed_a_mode():
-    """Of log p(x) on cases that a model made nothing can be missed from above: a negative
-    difference is chance."""
-    missed = "the chains from above have missed a mode, so log Z is at least about that from below"
-    apart = {"ess": 90.0, "chains": 100, "gap": -8.45, "gap_error": 0.5}
-    (flag,) = flags.of_measure(measure("log_z", 264.9, **apart))
-    assert flag == f"annealing: from below and from above log Z differs by -8.45 nats; {missed}"
-    for other in (measure("log_z", 264.9, **apart | {"gap": 8.45}), annealed(gap=-0.7)):
-        (flag,) = flags.of_measure(other)
-        assert missed not in flag
+    """For log p(x) on cases that the model made, the chains from above cannot miss a mode. There a
+    negative difference is chance."""
+    missed_mode = (
+        "the chains from above have missed a mode, so log Z is at least about that from below"
+    )
+    disagreement = {"ess": 90.0, "chains": 100, "gap": -8.45, "gap_error": 0.5}
+    (flag,) = flags.of_measure(measure("log_z", 264.9, **disagreement))
+
+    assert (
+        flag == f"annealing: from below and from above log Z differs by -8.45 nats; {missed_mode}"
+    )
+
+    for not_missed in (measure("log_z", 264.9, **disagreement | {"gap": 8.45}), annealed(gap=-0.7)):
+        (flag,) = flags.of_measure(not_missed)
+        assert missed_mode not in flag
 
 
 def test_a_value_that_is_no_number_says_how_many_cases():
@@ -167,13 +184,14 @@ def test_a_value_that_is_no_number_says_how_many_cases():
     ids=str,
 )
 def test_a_layer_that_carries_nothing_is_dead(layers, why):
-    found = flags.of_measure(measure("kl", sum(layers), layers=layers))
-    assert found == (() if why is None else (f"dead layer: {why}",))
+    layer_flags = flags.of_measure(measure("kl", sum(layers), layers=layers))
+    assert layer_flags == (() if why is None else (f"dead layer: {why}",))
     assert kinds(measure("active_units", 5, layers=[5, 0])) == ()
 
 
 def test_documents_of_unknown_words_are_flagged_above_a_fifth():
     assert kinds(measure(data="text", unknown=0.2)) == ()
+
     (flag,) = flags.of_measure(measure(data="text", unknown=0.314))
     assert (
         flag == "unknown words: 31 % of the words are not in the vocabulary and are scored as <unk>"
@@ -188,8 +206,9 @@ def test_a_model_without_data_has_no_dead_layer():
 def test_a_baseline_that_went_astray_marks_the_run():
     point = {"update": 1000, "train_bound": -100.0, flags.OUTSIDE: 0.0}
     assert flags.of_curve([point, {**point, "update": 2000}]) == ()
-    # Of a rule that has no such baseline.
+    # The curve of a learning rule without such a baseline.
     assert flags.of_curve([{"update": 1000, "train_bound": -100.0}]) == ()
+
     (flag,) = flags.of_curve(
         [point, {**point, "update": 2000, flags.OUTSIDE: 0.02}, {**point, "update": 3000}]
     )
@@ -203,21 +222,26 @@ def test_a_baseline_that_went_astray_marks_the_run():
 
 
 def test_what_was_stored_stays_and_is_not_said_twice():
-    stored = Measure.from_dict(
+    stored_measure = Measure.from_dict(
         {**measure(value=-3.0).to_dict(), "flags": ["impossible: as it was said"]}
     )
-    assert flags.of_measure(stored) == ("impossible: as it was said",)
-    assert Measure.from_dict(json.loads(json.dumps(stored.to_dict()))) == stored
+    assert flags.of_measure(stored_measure) == ("impossible: as it was said",)
+    assert Measure.from_dict(json.loads(json.dumps(stored_measure.to_dict()))) == stored_measure
 
 
 def test_flags_of_a_result():
+    # The measures that cannot be read are passed over.
     result = {
         "flags": ["baseline: astray"],
         "measures": [measure(value=-3.0).to_dict(), {"name": "damaged"}, 3],
     }
-    found = flags.of_result(result)
-    assert [(m, flags.kind_of(f)) for m, f in found] == [("", "baseline"), ("iw_nll", "impossible")]
-    assert flags.in_short(found) == "baseline, iw_nll impossible"
+    named_flags = flags.of_result(result)
+
+    assert [(m, flags.kind_of(f)) for m, f in named_flags] == [
+        ("", "baseline"),
+        ("iw_nll", "impossible"),
+    ]
+    assert flags.in_short(named_flags) == "baseline, iw_nll impossible"
     assert flags.of_result({"measures": None, "flags": "?"}) == []
 
 
@@ -234,6 +258,7 @@ def test_flags_of_a_result():
     ids=str,
 )
 def test_odd_extras_are_no_error(extra):
+    # Any flags may come out; nothing may be raised.
     for value in (-1.0, 1.0, math.nan, math.inf):
         flags.of_measure(measure("kl", value, **extra))
         flags.of_measure(measure("iw_nll", value, error=math.nan, **extra))
@@ -255,14 +280,18 @@ def test_the_column_of_the_long_frame(tmp_path):
         "flags": '["baseline: ä"]',
     }
     frame = long_frame.typed([row])
+
     assert flags.kinds(flags.split(frame["flags"][0])) == ("baseline", "impossible")
+
     path = tmp_path / "a.csv"
     long_frame.write_csv(frame, path)
+
     assert long_frame.read_csv(path).equals(frame)
 
-    # A list that is not closed, in quotes that are.
+    # Take the closing bracket from the JSON list; the quotes of the CSV stay whole.
     text = path.read_text()
     assert text.count('""]"') == 1
+
     path.write_text(text.replace('""]"', '"""'))
     with pytest.raises(store.UserError, match="column flags"):
         long_frame.read_csv(path)
@@ -283,6 +312,7 @@ def test_files_of_earlier_versions_are_judged_as_new_ones(tmp_path):
     old = frame.drop(columns="flags")
     path = tmp_path / "old.csv"
     old.to_csv(path, index=False)
+
     assert long_frame.read_csv(path)["flags"].tolist() == frame["flags"].tolist() != [""]
 
 
@@ -294,16 +324,19 @@ def results_files():
 
 @pytest.mark.parametrize("path", results_files(), ids=lambda p: p.stem)
 def test_of_the_reference_only_layers_without_kl_are_flagged(path):
-    """Healthy runs have no flags; what was recorded before anything was noticed is named here."""
+    """Healthy runs have no flags. Faults that were recorded before they were noticed are listed."""
     frame = long_frame.read_csv(path)
-    known = {("nvil_autoreg", "SBN 200-200-500", "autoregressive", "iw_nll")}
-    for line in frame[frame["flags"] != ""].itertuples():
-        found = flags.kinds(flags.split(line.flags))
-        if "dead layer" in found:
-            assert line.metric == "kl"
-            assert min(map(abs, json.loads(line.extra)["layers"])) < 0.1
-        if "annealing" in found:
-            # Their findings speak of it.
-            assert line.table in ("rbm_mnist", "rbm_logz", "nvil_documents")
-        if set(found) - {"dead layer", "annealing"}:
-            assert (line.table, line.row, line.column, line.metric) in known
+    recorded_unnoticed = {("nvil_autoreg", "SBN 200-200-500", "autoregressive", "iw_nll")}
+
+    for row in frame[frame["flags"] != ""].itertuples():
+        flag_kinds = flags.kinds(flags.split(row.flags))
+        if "dead layer" in flag_kinds:
+            assert row.metric == "kl"
+            assert min(map(abs, json.loads(row.extra)["layers"])) < 0.1
+
+        if "annealing" in flag_kinds:
+            # The findings of these tables report it.
+            assert row.table in ("rbm_mnist", "rbm_logz", "nvil_documents")
+
+        if set(flag_kinds) - {"dead layer", "annealing"}:
+            assert (row.table, row.row, row.column, row.metric) in recorded_unnoticed

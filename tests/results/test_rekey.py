@@ -1,4 +1,4 @@
-"""Runs under earlier names: told, not trained anew, and renamed without a loss
+"""Runs under earlier names: they are reported, not trained anew, and renamed without a loss
 whatever happens on the way."""
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ def files(root):
 def test_a_run_under_an_earlier_name_is_not_trained_anew(cell, store, capsys):
     put(store, cell)
     before = files(store.root)
+
     for more in ([], ["--dry-run"]):
         code = main(
             [
@@ -84,20 +85,24 @@ def test_a_run_under_an_earlier_name_is_not_trained_anew(cell, store, capsys):
             ]
         )
         line = capsys.readouterr().err
+
         assert (code, line.count("\n")) == (2, 1)
         assert str(store.run_dir(OLD, 0)) in line
         assert f"vaebench rekey run.results={store.root}" in line
+
     assert files(store.root) == before
 
 
 def test_only_runs_that_are_asked_for_are_in_the_way(cell, store):
     put(store, cell, seed=3)
     refuse_outdated(store, [(cell, [0, 1])])
+
     with pytest.raises(UserError, match="holds a run of these"):
         refuse_outdated(store, [(cell, [1, 3])])
     with pytest.raises(UserError, match="holds a run of these"):
         noticed(store, [(cell, [3])])
     assert noticed(store, [(cell, [0])]) == []
+
     put(store, cell, seed=4)
     assert "holds 2 runs of these" in found_outdated(store, {cell.key: None})
     assert found_outdated(store, {"other": None}) == ""
@@ -110,54 +115,68 @@ def test_a_report_says_so(cell, store, capsys):
 
 
 def test_runs_of_an_earlier_version_are_told_and_not_in_the_way(cell, store, capsys):
+    # The options of this cell have version 7; the run is of the first one.
     settings = {**cell.config["objective"], VERSION: 7}
-    now = replace(cell, config={**cell.config, "objective": settings})
-    first = replace(cell, config=versions(now.config)[0])
-    place = put(store, first, key=first.key, name="nvil")
+    present = replace(cell, config={**cell.config, "objective": settings})
+    first_version = replace(cell, config=versions(present.config)[0])
+    folder = put(store, first_version, key=first_version.key, name="nvil")
     before = files(store.root)
-    refuse_outdated(store, [(now, [0])])
-    line = of_earlier_version(store, [now, now])
+    refuse_outdated(store, [(present, [0])])
+    line = of_earlier_version(store, [present, present])
+
     assert line.startswith("a cell has runs of an earlier version")
-    assert noticed(store, [(now, [0]), (now, [1])]) == [line]
+    assert noticed(store, [(present, [0]), (present, [1])]) == [line]
     assert list(outdated(store)) == []
-    store.run_dir(now.key, 1).mkdir(parents=True)
-    assert of_earlier_version(store, [now]) == ""
+
+    # Once the present version has a run too, nothing is said.
+    store.run_dir(present.key, 1).mkdir(parents=True)
+    assert of_earlier_version(store, [present]) == ""
     assert files(store.root) == before
-    assert place.is_dir()
+    assert folder.is_dir()
 
 
 @pytest.mark.parametrize("group", RENAMED)
 def test_an_earlier_name_is_not_offered(group):
-    known = catalogue.options(group)
+    present_options = catalogue.options(group)
     offered = completions.overrides(f"{group}=")
-    for before, now in RENAMED[group].items():
-        assert (before in known) != (now in known), "one of the two is shipped"
-        assert (f"{group}={before}" in offered) == (before in known)
+    for earlier, present in RENAMED[group].items():
+        assert (earlier in present_options) != (present in present_options), (
+            "one of the two is shipped"
+        )
+        assert (f"{group}={earlier}" in offered) == (earlier in present_options)
 
 
 def test_runs_get_their_present_names(cell, store, capsys):
     for seed in (0, 2):
         put(store, cell, seed)
+
     before = files(store.root)
     assert main(["rekey", f"run.results={store.root}", "--dry-run"]) == 0
     assert files(store.root) == before
     assert "2 runs would be renamed" in capsys.readouterr().out
+
     assert main(["rekey", f"run.results={store.root}"]) == 0
     out = capsys.readouterr().out
     assert f"{OLD}/seed-0 -> {cell.key}/seed-0" in out
     assert "2 runs renamed" in out
     assert not (store.root / OLD).exists()
+
     for seed in (0, 2):
-        place = store.run_dir(cell.key, seed)
+        folder = store.run_dir(cell.key, seed)
         assert store.read_result(cell.key, seed)["key"] == cell.key
+
         for name in ("config.json", "result.json"):
-            config = json.loads((place / name).read_text())["config"]
+            config = json.loads((folder / name).read_text())["config"]
             assert canonical(config) == canonical(cell.config)
-        assert (place / "checkpoint.safetensors").read_bytes() == bytes(range(99))
+
+        assert (folder / "checkpoint.safetensors").read_bytes() == bytes(range(99))
+
+    # A second call finds nothing to do.
     after = files(store.root)
     assert main(["rekey", f"run.results={store.root}"]) == 0
     assert "0 runs renamed" in capsys.readouterr().out
     assert files(store.root) == after
+
     refuse_outdated(store, [(cell, [0, 2])])
 
 
@@ -169,6 +188,8 @@ def test_a_kill_at_any_point_loses_nothing(cell, store, monkeypatch, step):
     class Kill(BaseException):
         pass
 
+    # Three calls are counted: two files rewritten, one folder moved. The kill is before call
+    # ``step``; at step 3 there is none.
     calls = iter(range(9))
 
     def mortal(real):
@@ -179,19 +200,20 @@ def test_a_kill_at_any_point_loses_nothing(cell, store, monkeypatch, step):
 
         return call
 
-    with monkeypatch.context() as m:
-        m.setattr(rekey, "write_atomic", mortal(rekey.write_atomic))
-        m.setattr(os, "rename", mortal(os.rename))
+    with monkeypatch.context() as patch:
+        patch.setattr(rekey, "write_atomic", mortal(rekey.write_atomic))
+        patch.setattr(os, "rename", mortal(os.rename))
+
         try:
-            for found in list(outdated(store)):
-                rekey.rekey(store, found)
+            for run in list(outdated(store)):
+                rekey.rekey(store, run)
         except Kill:
             assert step < 3
         else:
             assert step == 3
-    assert [rekey.rekey(store, found) for found in list(outdated(store))] == (
-        [""] if step < 3 else []
-    )
+
+    # The same call completes what the killed one left.
+    assert [rekey.rekey(store, run) for run in list(outdated(store))] == ([""] if step < 3 else [])
     assert sorted(files(store.root)) == [
         f"{cell.key}/seed-0/{name}"
         for name in ("checkpoint.safetensors", "config.json", "curve.csv", "result.json")
@@ -203,6 +225,7 @@ def test_a_run_that_is_there_already_is_not_touched(cell, store, capsys):
     put(store, cell)
     put(store, cell, key=cell.key, name="nvil")
     before = files(store.root)
+
     assert main(["rekey", f"run.results={store.root}"]) == 1
     assert "is there already" in capsys.readouterr().err
     assert files(store.root) == before
@@ -210,8 +233,10 @@ def test_a_run_that_is_there_already_is_not_touched(cell, store, capsys):
 
 def test_an_empty_folder_is_not_in_the_way(cell, store):
     put(store, cell)
+    # The lock makes the folder under the present name, and leaves it empty.
     with store.lock(cell.key, 0):
         assert [rekey.rekey(store, f) for f in outdated(store)] == ["another process works on it"]
+
     assert [rekey.rekey(store, f) for f in list(outdated(store))] == [""]
     assert store.read_result(cell.key, 0)["status"] == "done"
 
@@ -222,12 +247,15 @@ def test_a_run_in_use_is_left(cell, store):
         assert [rekey.rekey(store, f) for f in list(outdated(store))] == [
             "another process works on it"
         ]
+
     assert store.run_dir(OLD, 0).exists()
 
 
 def test_copies_and_damaged_folders_are_left_alone(cell, store):
+    # Neither of these names is a key.
     put(store, cell, key=f"{OLD}-copy")
     put(store, cell, key="mine")
+
     for content in (b"{", b"[]", b'{"config": {}}', b'{"config": {"data": 3}}', b"\xff"):
         for name in ("config.json", "result.json"):
             folder = store.run_dir(OLD, 0)
@@ -247,11 +275,13 @@ def test_an_earlier_name_is_refused_with_the_present_one(cell, monkeypatch, caps
         unknown("table", "older_table", ["nvil_mnist"])
         == "table 'older_table' is called 'nvil_mnist' now"
     )
+
     for verb in ("run", "report", "show"):
         assert main([verb, "table=older_table"]) == 2
         assert (
             capsys.readouterr().err == "vaebench: table 'older_table' is called 'nvil_mnist' now\n"
         )
+
     assert main(["run", "table=nvil_mnist", "objective=older", "--dry-run"]) == 2
     assert capsys.readouterr().err == "vaebench: objective 'older' is called 'nvil' now\n"
     assert unknown("table", "older_table", ["other"]).startswith("unknown table 'older_table': ")
@@ -281,8 +311,12 @@ def test_recorded_runs_have_present_keys(script, known):
     keys = set()
     for path in sorted(script.REFERENCE.glob("*.csv")):
         with path.open(newline="") as f:
-            keys |= {(path.name, line["key"]) for line in csv.DictReader(f) if line.get("key")}
+            keys |= {
+                (path.name, record["key"]) for record in csv.DictReader(f) if record.get("key")
+            }
+
     assert len(keys) > 100
+
     stale = [(name, key) for name, key in keys if known.get(key.rpartition("-")[2]) != key]
     assert not stale, f"run python scripts/rekey_reference.py: {stale[:5]}"
 
@@ -296,11 +330,10 @@ def test_recorded_runs_have_present_keys(script, known):
     ],
 )
 def test_keys_of_the_first_rule_are_known(known, digest, model, objective):
-    """As they stood in results/reference before: of a plain option, of a
-    renamed one, of documents."""
-    _, found, rule, new = known[digest].split("-")
-    assert (found, rule.startswith(objective)) == (model, True)
-    assert new != digest
+    """Keys that once stood in results/reference: of a plain option, a renamed one, documents."""
+    _, model_name, rule, present_digest = known[digest].split("-")
+    assert (model_name, rule.startswith(objective)) == (model, True)
+    assert present_digest != digest
 
 
 def test_a_csv_gets_present_keys_and_nothing_else(script, known, tmp_path):
@@ -311,6 +344,7 @@ def test_a_csv_gets_present_keys_and_nothing_else(script, known, tmp_path):
         '"b, c",other-0123456789,\n'
     )
     path.write_text(text)
+
     assert script.rekey(path, known) == (1, {"other-0123456789"})
     assert path.read_text() == text.replace(
         "mnist_static-sbn200-nvil-48cf3e84c2", known["48cf3e84c2"]

@@ -1,4 +1,4 @@
-"""The results that vaebench ships, and the word that stands for them."""
+"""The results that vaebench ships, and the word ``reference`` that stands for them."""
 
 from __future__ import annotations
 
@@ -21,21 +21,25 @@ RECORDED = {
 
 def test_a_file_holds_the_table_and_the_preset_of_its_name():
     assert len(RECORDED) > 10
+
     for table, presets in RECORDED.items():
-        own = [path for path in shipped.files([table]) if path.name.startswith(f"{table}-")]
-        for preset, path in zip(presets, own, strict=True):
+        # ``shipped.files`` also gives files of tables whose entries this one shows.
+        paths = [path for path in shipped.files([table]) if path.name.startswith(f"{table}-")]
+        for preset, path in zip(presets, paths, strict=True):
             with path.open(encoding="utf-8", newline="") as f:
                 assert {(r["table"], r["preset"]) for r in csv.DictReader(f)} == {(table, preset)}
 
 
 def test_every_results_csv_is_found():
     """A file under another name would never be read."""
-    with_seconds = [
+    # Only results have these two columns; curves and points have not.
+    results_csvs = [
         p
         for p in SHORT.parent.glob("*.csv")
         if "seconds,eval_seconds" in p.read_text().partition("\n")[0]
     ]
-    assert sorted(with_seconds) == sorted(
+
+    assert sorted(results_csvs) == sorted(
         {path for table in RECORDED for path in shipped.files([table])}
     )
 
@@ -50,6 +54,7 @@ def test_what_is_not_there_is_one_line(monkeypatch):
         match=r"^reference: no results of nvil_mnist with preset=quick: allowed: long, paper",
     ):
         shipped.files(["nvil_mnist"], ["quick"])
+
     monkeypatch.setattr(shipped, "folder", lambda: None)
     with pytest.raises(UserError, match=r"^reference: this installation lacks"):
         shipped.files(["nvil_mnist"])
@@ -58,6 +63,7 @@ def test_what_is_not_there_is_one_line(monkeypatch):
 def test_a_report_of_the_word_is_that_of_the_files(capsys):
     by_word = call(capsys, "report", "table=nvil_mnist", "preset=short", "--from", "reference")
     files = [word for path in shipped.files(["nvil_mnist"], ["short"]) for word in ("--from", path)]
+
     assert str(SHORT) in map(str, files)
     assert by_word == call(capsys, "report", "table=nvil_mnist", "preset=short", *files)
     assert "SBN 200" in by_word[1]
@@ -71,6 +77,7 @@ def test_a_report_of_the_word_is_that_of_the_files(capsys):
 def test_a_figure_is_drawn_from_what_stands_beside(tmp_path, capsys):
     image = tmp_path / "curves.csv"
     words = ("table=nvil_variance", "preset=short", "--from", "reference", "--curves", image)
+
     assert call(capsys, "report", *words)[0] == 0
     assert image.stat().st_size > 1000
 
@@ -78,7 +85,9 @@ def test_a_figure_is_drawn_from_what_stands_beside(tmp_path, capsys):
 def test_compare_takes_the_tables_and_presets_of_the_other_side(tmp_path, capsys):
     mine = tmp_path / "mine.csv"
     mine.write_bytes(SHORT.read_bytes())
+
     assert call(capsys, "compare", mine, "reference") == call(capsys, "compare", mine, SHORT)
+
     assert call(capsys, "compare", "reference", mine)[0] == 0
 
 
@@ -98,8 +107,10 @@ def test_compare_finds_what_other_tables_train(tmp_path, capsys):
         "--output",
         mine,
     )
+
     assert call(capsys, "report", *words)[0] == 0
     assert "nvil_mnist,MoB 500," in mine.read_text()
+
     code, out, _ = call(capsys, "compare", mine, "reference", "--only", "row=MoB 500")
     assert code == 0
     assert out.count("within errors") == 2
@@ -110,6 +121,7 @@ def test_compare_sees_a_value_that_differs(tmp_path, capsys):
     text = SHORT.read_text()
     value = next(csv.DictReader(text.splitlines()))["value"]
     mine.write_text(text.replace(value, str(float(value) + 100), 1))
+
     assert call(capsys, "compare", mine, "reference")[0] == 1
 
 

@@ -42,8 +42,8 @@ def measured(path):
     """What the row shows: the measures that its cell asks for, by name."""
     note, _ = read_note(path)
     cell = Cell(note["table"], note["row"], note["column"], note["preset"], note["config"])
-    found = readable_measures(json.loads((path / "result.json").read_text()))
-    return {m.name: m for m in found if is_current(cell, m)}
+    measures = readable_measures(json.loads((path / "result.json").read_text()))
+    return {m.name: m for m in measures if is_current(cell, m)}
 
 
 def test_there_are_some_and_they_are_small():
@@ -57,25 +57,33 @@ def test_there_are_some_and_they_are_small():
 def test_a_shipped_run_is_whole_and_says_what_the_reference_says(run):
     note, seed = read_note(run)
     result = json.loads((run / "result.json").read_text())
+
     assert run_key(note["config"]) == run.parent.name
     assert result["status"] == "done"
+
+    # A shed checkpoint has no state of the optimiser. It holds the parameters only if the last
+    # ones are those that are evaluated.
     last = checkpoint.read(run / "checkpoint.safetensors")
     assert last.meta["update"] == result["updates"]
     assert last.meta["shed"]
     assert not last.opt
+
     best = run / "best.safetensors"
     assert best.exists() == (not last.params), "the parameters that are evaluated, once"
+
     if best.exists():
         assert checkpoint.read(best).meta["update"] == result["best_update"]
 
+    # The numbers of the run against those that the reference recorded, by metric and protocol.
     frame = long_frame.read_csv(shipped.folder() / f"{note['table']}-{note['preset']}.csv")
-    mine = frame[(frame["key"] == run.parent.name) & (frame["seed"] == seed)]
-    recorded = {(line.metric, line.signature): line.value for line in mine.itertuples()}
+    run_rows = frame[(frame["key"] == run.parent.name) & (frame["seed"] == seed)]
+    recorded = {(row.metric, row.signature): row.value for row in run_rows.itertuples()}
     stored = {(name, m.signature): m.value for name, m in measured(run).items()}
-    both = set(stored) & set(recorded)
-    assert {"bound", "iw_nll", "kl"} <= {name for name, _ in both}
-    assert {name: stored[name] for name in both} == pytest.approx(
-        {name: recorded[name] for name in both}, rel=1e-12
+    shared = set(stored) & set(recorded)
+
+    assert {"bound", "iw_nll", "kl"} <= {name for name, _ in shared}
+    assert {name: stored[name] for name in shared} == pytest.approx(
+        {name: recorded[name] for name in shared}, rel=1e-12
     )
 
 
@@ -103,6 +111,7 @@ def test_a_name_with_an_equals_sign_is_no_setting():
         "a/x=1/seed-0",
     ]
     names, settings = shipped_models.names_and_settings(words)
+
     assert names == [words[0], words[1], words[2], words[5]]
     assert settings == [words[3], words[4]]
     assert shipped_models.names_and_settings(["t=1", "MNIST K=2"]) == (["MNIST K=2"], ["t=1"])
@@ -111,13 +120,15 @@ def test_a_name_with_an_equals_sign_is_no_setting():
 def test_an_own_run_comes_first(tmp_path):
     run = RUNS[0]
     shutil.copytree(run, tmp_path / run.parent.name / run.name)
-    found = shipped_models.chosen(tmp_path, [f"{run.parent.name}/{run.name}"], TABLES)
-    assert found == [tmp_path / run.parent.name / run.name]
+    chosen = shipped_models.chosen(tmp_path, [f"{run.parent.name}/{run.name}"], TABLES)
+
+    assert chosen == [tmp_path / run.parent.name / run.name]
 
 
 def test_only_models_that_fit_are_named_if_there_are_several(tmp_path):
     with pytest.raises(UserError, match="several shipped models") as caught:
         shipped_models.chosen(tmp_path, ["nvil_mnist"], TABLES)
+
     allowed = str(caught.value).partition("allowed: ")[2].split("; ")
     assert len(allowed) > 1
     assert all(name.startswith("nvil_mnist ") for name in allowed)
@@ -153,6 +164,7 @@ def test_what_means_no_model(words, line, tmp_path):
             run for run in RUNS if named(run)[0] == words[0]
         ]
         return
+
     with pytest.raises(UserError, match=line.replace("'", ".")):
         shipped_models.chosen(tmp_path, words, TABLES)
 
@@ -167,16 +179,18 @@ def test_a_copy_is_evaluated_and_the_shipped_one_is_not_touched(tmp_path):
     run = RUNS[0]
     before = {path.name: path.stat().st_mtime_ns for path in run.iterdir()}
 
-    mine = shipped_models.own(run, tmp_path)
+    copy = shipped_models.own(run, tmp_path)
 
-    assert mine == tmp_path / run.parent.name / run.name
-    assert {path.name: path.read_bytes() for path in mine.iterdir()} == {
+    assert copy == tmp_path / run.parent.name / run.name
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == {
         p.name: p.read_bytes() for p in run.iterdir()
     }
-    (mine / "result.json").write_text("{}")
-    assert shipped_models.own(run, tmp_path) == mine
-    assert (mine / "result.json").read_text() == "{}"
-    assert shipped_models.own(mine, tmp_path) == mine
+
+    # A copy that exists is not made again, and a copy has no copy.
+    (copy / "result.json").write_text("{}")
+    assert shipped_models.own(run, tmp_path) == copy
+    assert (copy / "result.json").read_text() == "{}"
+    assert shipped_models.own(copy, tmp_path) == copy
     assert {path.name: path.stat().st_mtime_ns for path in run.iterdir()} == before
 
 
@@ -188,18 +202,20 @@ def test_measured_again_it_is_what_it_was(run, tmp_path):
     status = next(s for s in data.status() if s.name == note["config"]["data"]["name"])
     if not status.prepared and status.missing:
         pytest.skip(f"data {status.name}: not here; vaebench data get {status.name}")
+
     stored = measured(run)["bound"]
 
     assert cli.main(["eval", *named(run), "eval.iw_samples=null", f"run.results={tmp_path}"]) == 0
 
     result = json.loads((tmp_path / run.parent.name / run.name / "result.json").read_text())
-    (found,) = [
+    (bound,) = [
         m
         for m in readable_measures(result)
         if m.name == "bound" and m.signature == stored.signature
     ]
-    assert math.isclose(found.value, stored.value, abs_tol=0.01)
-    assert "earlier" not in found.extra
+
+    assert math.isclose(bound.value, stored.value, abs_tol=0.01)
+    assert "earlier" not in bound.extra
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.parent.name)
@@ -208,6 +224,7 @@ def test_the_page_gives_its_numbers(run):
     stored = measured(run)
     text = (ROOT / "docs" / "results.md").read_text()
     (line,) = [line for line in text.splitlines() if line.startswith(f'| `{table} "{row}"` |')]
+
     assert f"bound {stored['bound'].value:.2f}" in line
     assert f"IW-NLL {stored['iw_nll'].value:.2f} (K = {stored['iw_nll'].samples:,})" in line
 
@@ -223,11 +240,14 @@ def test_the_command_on_the_page_asks_for_this_run(run):
     ]
     (command,) = re.findall(r"`vaebench run (.*)`", line)
     words = shlex.split(command)
+
     assert words[-2:] == ["--seeds", str(seed)]
+
     only = [words[i + 1] for i, word in enumerate(words) if word == "--only"]
-    asked = selection.parse([word for word in words if word.startswith(("table=", "preset="))])
-    preset = catalogue.load_preset(asked.preset)
-    cells = compose.cells(catalogue.load_table(*asked.tables), preset, asked.overrides, only)
+    selected = selection.parse([word for word in words if word.startswith(("table=", "preset="))])
+    preset = catalogue.load_preset(selected.preset)
+    cells = compose.cells(catalogue.load_table(*selected.tables), preset, selected.overrides, only)
+
     assert {cell.key for cell in cells} == {run.parent.name}
 
 
@@ -235,6 +255,7 @@ def test_they_are_listed(capsys):
     assert cli.main(["ls", "shipped"]) == 0
     lines = capsys.readouterr().out.splitlines()[1:]
     assert len(lines) == len(RUNS)
+
     for run, line in zip(RUNS, lines, strict=True):
         assert line.startswith(shipped_models.quoted(named(run)[:2]))
         assert f"bound {measured(run)['bound'].value:.2f}" in line
@@ -247,10 +268,11 @@ def test_nothing_goes_on_from_a_shipped_run(tmp_path):
     note, seed = read_note(RUNS[0])
     longer = {**note["config"], "train": {**note["config"]["train"], "updates": 2 * 10**8}}
     cell = Cell(note["table"], note["row"], note["column"], note["preset"], longer)
-    began = resume.prepare(Store(tmp_path), cell, seed, note["data_hash"])
-    made = trio(longer, DataInfo([0.5] * 784))
-    resume.extend(began, Store(tmp_path), cell, note["data_hash"], made)
-    assert began.update == 0
+    begun = resume.prepare(Store(tmp_path), cell, seed, note["data_hash"])
+    parts = trio(longer, DataInfo([0.5] * 784))
+    resume.extend(begun, Store(tmp_path), cell, note["data_hash"], parts)
+
+    assert begun.update == 0
 
     state = progress_of(RUNS[0], seed)
     with pytest.raises(UserError, match="of a run that has ended"):
@@ -259,24 +281,27 @@ def test_nothing_goes_on_from_a_shipped_run(tmp_path):
 
 def test_a_checkpoint_whose_last_parameters_are_evaluated_keeps_them(tmp_path):
     run = RUNS[0]
-    # Of a run whose last parameters are evaluated.
-    best = checkpoint.read(run / "checkpoint.safetensors")
+    # The checkpoint of a run whose last parameters are those that are evaluated.
+    shipped_checkpoint = checkpoint.read(run / "checkpoint.safetensors")
     state = {"model.running": torch.ones(2), "chains": torch.ones(3)}
-    ended = Checkpoint(best.params, state, {"momentum": torch.ones(4)}, best.meta)
-    checkpoint.write(tmp_path / "checkpoint.safetensors", ended)
+    unshed = Checkpoint(
+        shipped_checkpoint.params, state, {"momentum": torch.ones(4)}, shipped_checkpoint.meta
+    )
+    checkpoint.write(tmp_path / "checkpoint.safetensors", unshed)
 
     shed = shed_checkpoint(progress_of(tmp_path, 0), "last")
 
-    assert set(shed.params) == set(best.params)
+    assert set(shed.params) == set(shipped_checkpoint.params)
     assert set(shed.state) == {"model.running"}
     assert not shed.opt
-    assert shed.meta == best.meta == {**best.meta, "shed": True}
+    assert shed.meta == shipped_checkpoint.meta == {**shipped_checkpoint.meta, "shed": True}
 
 
 def test_a_setting_that_is_refused_leaves_no_copy(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["eval", *named(RUNS[0]), "eval.iw_samples=-1"]) == 2
     assert capsys.readouterr().err.startswith("vaebench: eval.iw_samples=-1: allowed: ")
+
     with pytest.raises(UserError, match="iw_samples=-1"):
         vb.load_run(*named(RUNS[0])[:2]).evaluate(iw_samples=-1)
     assert not list(tmp_path.iterdir())

@@ -45,6 +45,7 @@ def test_combine_skips_unknown_errors():
     assert combine(None, 2.0) == 2.0
     assert combine(None, None) is None
     assert combine() is None
+
     with pytest.raises(ValueError, match="finite"):
         combine(1.0, math.nan)
 
@@ -72,7 +73,10 @@ T2 = 4.30265
 
 
 def two(mean, width):
-    """Two seeds whose interval has this half-width."""
+    """Return two seeds with this mean, whose interval has this half-width.
+
+    Their standard error is half their distance.
+    """
     return [mean - width / T1, mean + width / T1]
 
 
@@ -99,14 +103,16 @@ def test_verdict_says_no_more_than_the_seeds_allow(values, expected):
 
 
 def test_a_better_or_a_no_is_wrong_by_chance_in_one_of_twenty_at_most():
-    """Over 4,000 tables without any difference: 5 % are told apart, known to 0.35 %;
-    the bar is 4 of these."""
+    """In 4,000 tables without any difference 5 % are told apart by chance. The standard error of
+    that share is 0.35 %; the tolerance is 4 of these."""
     random = Random(0)
     for n in (2, 3, 5):
-        words = [
+        verdicts = [
             verdict(0.0, [random.gauss(0, 1) for _ in range(n)], 0.0, "", True) for _ in range(4000)
         ]
-        assert sum(w in ("better", "no") for w in words) / 4000 == pytest.approx(0.05, abs=0.014)
+        assert sum(word in ("better", "no") for word in verdicts) / 4000 == pytest.approx(
+            0.05, abs=0.014
+        )
 
 
 def test_half_width_is_that_of_students_and_welchs_t():
@@ -114,12 +120,14 @@ def test_half_width_is_that_of_students_and_welchs_t():
     assert half_width([(1.0, 2)]) == pytest.approx(T2, rel=1e-5)
     assert half_width([(1.0, math.inf)]) == pytest.approx(1.95996, rel=1e-5)
     assert half_width([(0.0, 3), (0.0, math.inf)]) == 0.0
-    # Together two.
+    # Two equal errors of one degree of freedom have two together, by Welch and Satterthwaite.
     assert half_width([(1.0, 1), (1.0, 1)]) == pytest.approx(math.sqrt(2) * T2, rel=1e-5)
+
     for a, b in (([1.0, 2.0, 4.0], [0.0, 0.5]), ([1.0, 1.5], [3.0, 9.0, 2.0, 4.0])):
         parts = [(mean_error(v)[2], len(v) - 1) for v in (a, b)]
         interval = ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
         assert half_width(parts) == pytest.approx((interval.high - interval.low) / 2, rel=1e-9)
+
     with pytest.raises(ValueError, match="finite"):
         half_width([(math.nan, 1)])
 
@@ -136,27 +144,32 @@ def test_half_width_is_that_of_students_and_welchs_t():
     ],
 )
 def test_an_interval_covers_as_often_as_it_is_said_to(seeds, runs, ratio, covered):
-    """4,000 repeats: within 4.5 of their errors by chance but once in 150,000.
+    """The tolerance is 4.5 standard errors of 4,000 repeats: a false alarm once in 150,000.
 
     ``ratio``: the error of the printed mean over that of ours; ``runs`` None: it is known, 0: there
-    is none. ``covered`` of two means is from 400,000 repeats in a program of its own.
+    is none. ``covered`` of two means is from 400,000 repeats in another program.
     """
     rng = Random(seeds)
     inside = 0
     repeats = 4000
     for _ in range(repeats):
+        # Ours: the mean over the seeds has a standard error of 1.
         mean, _, error, _ = mean_error([rng.gauss(0, seeds**0.5) for _ in range(seeds)])
         parts = [(error, seeds - 1)]
+        # The printed number: exact, or with a known error, or the mean over the paper's own runs.
         printed = 0.0
+
         if runs is None:
             printed = rng.gauss(0, ratio)
             parts.append((ratio, math.inf))
         elif runs:
-            printed, _, theirs, _ = mean_error(
+            printed, _, printed_error, _ = mean_error(
                 [rng.gauss(0, ratio * runs**0.5) for _ in range(runs)]
             )
-            parts.append((theirs, runs - 1))
+            parts.append((printed_error, runs - 1))
+
         inside += abs(mean - printed) < half_width(parts)
+
     assert abs(inside / repeats - covered) < 4.5 * math.sqrt(covered * (1 - covered) / repeats)
 
 
@@ -164,10 +177,10 @@ def test_the_papers_own_spread_enters():
     values = [1.0, 1.02, 0.98]
     assert verdict(0.0, values, 0.5, "", True) == "no"
     assert verdict(0.0, values, 0.5, "", True, 0.0) == "no"
-    # 1.96 * 0.52 > 1: over some runs, taken as one.
+    # 1.96 * 0.52 > 1, the difference: an unknown number of runs counts as one.
     assert verdict(0.0, values, 0.5, "", True, 0.52) == "unclear"
     assert verdict(0.0, values, 0.5, "", True, 0.52, 5) == "no"  # 2.78 * 0.52 / sqrt(5) = 0.65
-    assert verdict(0.0, values, 0.5, "", True, 0.9, 5) == "unclear"
+    assert verdict(0.0, values, 0.5, "", True, 0.9, 5) == "unclear"  # 2.78 * 0.9 / sqrt(5) = 1.12
     assert verdict(0.9, values, 0.5, "", True, 0.3, 5) == "yes"
     assert verdict(0.9, values, 0.5, "", True, 0.3, 2) == "unclear"  # 12.7 * 0.21
     assert verdict(1.0, [1.0], 0.5, "", True, 0.3, 5) == "n=1"
@@ -187,8 +200,9 @@ def test_mcmc_of_table_7_is_open():
     paper's own error or without."""
     table = load_table("dvae_sharp_sharp_mcmc")
     path = REFERENCE / "dvae_sharp_sharp_mcmc-short.csv"
-    found = {(r.row, r.column): r for r in summarize(table, read_csv(path))}
-    mcmc = found["MCMC", "test"]
+    rows = {(r.row, r.column): r for r in summarize(table, read_csv(path))}
+    mcmc = rows["MCMC", "test"]
+
     assert mcmc.n == 2
     assert mcmc.verdict == "unclear, short"
     assert verdict(mcmc.published, mcmc.ours.values, table.margin, "", True) == "unclear"
@@ -225,6 +239,7 @@ def test_measure_goes_through_json():
         "iw_nll|data:x",
         {"1": 113.0, "10": 111.5},
     )
+
     assert Measure.from_dict(json.loads(json.dumps(m.to_dict()))) == m
 
 
