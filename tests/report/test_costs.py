@@ -32,13 +32,16 @@ def run(cell, seconds, updates=4000, status="done", seed=0):
 
 def test_same_settings_are_averaged():
     cell = make_cell()
-    other = make_cell(rate=2e-3)
+    other_rate = make_cell(rate=2e-3)
+    # Of these the first two count: another learning rate is another setting, and a failed run
+    # says nothing.
     records = [
         run(cell, 10.0),
         run(cell, 14.0),
-        run(other, 99.0),
+        run(other_rate, 99.0),
         run(cell, 1000.0, status="failed"),
     ]
+
     assert estimate(records, cell) == 12.0
 
 
@@ -69,23 +72,31 @@ def test_alike_runs_are_as_large():
         return cell
 
     cell = sized()
-    for same in (
+    # None of these settings is a size, so twice the updates take twice as long.
+    for same_size in (
         {"rate": 2.0},
         {"momentum": 0.5},
         {"init": "normal"},
         {"warmup": 0.0},
         {"stop": False},
     ):
-        other = sized(**same)
+        resized = sized(**same_size)
         assert (
-            estimate([{**run(other, 10.0), "config": other.config}], sized(updates=8000)) == 20.0
-        ), same
-        assert estimate([run(other, 10.0)], sized(updates=8000)) is None, "nothing tells its sizes"
-    for unlike in ({"latents": 400}, {"context": "none"}, {"samples": 25}, {"batch": 1000}):
-        other = sized(**unlike)
+            estimate([{**run(resized, 10.0), "config": resized.config}], sized(updates=8000))
+            == 20.0
+        ), same_size
+        assert estimate([run(resized, 10.0)], sized(updates=8000)) is None, (
+            "nothing tells its sizes"
+        )
+
+    # Each of these changes what an update costs.
+    for other_size in ({"latents": 400}, {"context": "none"}, {"samples": 25}, {"batch": 1000}):
+        resized = sized(**other_size)
         assert (
-            estimate([{**run(other, 10.0), "config": other.config}], sized(updates=8000)) is None
-        ), unlike
+            estimate([{**run(resized, 10.0), "config": resized.config}], sized(updates=8000))
+            is None
+        ), other_size
+
     assert estimate([run(cell, 10.0)], cell) == 10.0, "the same settings, by the key"
 
 
@@ -96,11 +107,16 @@ def test_evaluation_counts_and_is_not_scaled():
         {**run(cell, 12.0), "eval_seconds": None},
         run(cell, 14.0),
     ]
+
     assert estimate(records, cell) == pytest.approx((14 + 12 + 14) / 3)
+
+    # Ten times the updates of these runs: 10 s and 20 s of training become 100 s and 200 s, and
+    # the one evaluation that is known stays at 4 s.
     alike = [
         {**run(make_cell(), 10.0), "eval_seconds": 4.0},
         {**run(make_cell(), 20.0), "eval_seconds": float("nan")},
     ]
+
     assert estimate(alike, make_cell(updates=40000)) == pytest.approx((100 + 4 + 200) / 2)
     assert (
         estimate([{**run(make_cell(), None), "eval_seconds": 4.0}], make_cell(updates=40000))
@@ -114,16 +130,19 @@ def test_runs_on_another_kind_of_device_tell_nothing():
         {**run(cell, 10.0), "device": "cpu (EPYC, 1 thread)"},
         {**run(cell, 2.0), "device": "cuda (H200)"},
     ]
+
     assert [estimate(records, cell, kind) for kind in ("", "cpu", "cuda")] == [6.0, 10.0, 2.0]
     assert estimate(records[:1], cell, "cuda") is None
 
 
 def test_runs_timed_by_the_processor_are_preferred():
-    """Others' seconds are also those of whatever else the machine did."""
+    """The seconds of the others include whatever else the machine did."""
     cell = make_cell()
-    other = make_cell(rate=2e-3)
-    alike = [run(other, 1000.0), {**run(other, 10.0), "clock": "processor"}]
+    other_rate = make_cell(rate=2e-3)
+    alike = [run(other_rate, 1000.0), {**run(other_rate, 10.0), "clock": "processor"}]
+
     assert estimate(alike, cell) == 10.0
+
     same = [run(cell, 700.0), run(cell, 900.0)]
     assert estimate([*alike, *same], cell) == 800.0, "of the same settings, whatever their clock"
     assert estimate([*same, {**run(cell, 12.0), "clock": "processor"}], cell) == 12.0
@@ -132,8 +151,10 @@ def test_runs_timed_by_the_processor_are_preferred():
 def test_reference_records(tmp_path, monkeypatch, frame, entry):
     monkeypatch.setattr(costs.shipped, "folder", lambda: None)
     assert reference_records() == []
+
     folder = tmp_path
     monkeypatch.setattr(costs.shipped, "folder", lambda: folder)
+    # A run is in two files, and with two measures in one of them; it is one record.
     shared = entry("SBN 200", [1.0], key="a-b", seconds=10.0)
     write_csv(
         frame(shared, entry("SBN 200", [1.0], key="a-b", metric="kl", seconds=10.0)),
@@ -150,6 +171,7 @@ def test_reference_records(tmp_path, monkeypatch, frame, entry):
         clock="processor",
     )
     write_csv(frame(shared, last), folder / "two.csv")
+    # Neither curves nor pages are results.
     (folder / "curves.csv").write_text("table,row,update\nt,r,1000\n")
     earlier = read_csv(folder / "one.csv").drop(columns=list(LATER)).to_csv(index=False)
     (folder / "one.csv").write_text(earlier)  # as earlier versions wrote it
@@ -158,6 +180,7 @@ def test_reference_records(tmp_path, monkeypatch, frame, entry):
         *("key", "seed", "status", "seconds", "eval_seconds", "updates", "device", "clock"),
         *("table", "preset"),
     )
+
     assert reference_records() == [
         dict(
             zip(
@@ -180,6 +203,9 @@ def test_a_damaged_reference_is_left_out_whole(tmp_path, monkeypatch, frame, ent
     folder = tmp_path
     monkeypatch.setattr(costs.shipped, "folder", lambda: folder)
     text = csv_text(frame(entry("SBN 200", [1.0, 2.0], key="a-b", seconds=10.0)))
+
+    # A number that is none, a missing column, nothing, a byte of zero, half a file, a field too
+    # many.
     for damaged in (
         text.replace(",10.0,", ",soon,", 1),
         text.replace("seconds", "minutes"),
@@ -190,6 +216,7 @@ def test_a_damaged_reference_is_left_out_whole(tmp_path, monkeypatch, frame, ent
     ):
         (folder / "one.csv").write_text(damaged)
         assert reference_records() == [], damaged
+
     (folder / "one.csv").write_bytes(b"\xff" + text.encode())
     assert reference_records() == []
 
@@ -201,16 +228,16 @@ def test_reference_records_are_read_without_pandas(monkeypatch):
 
 @pytest.mark.parametrize("name", ["nvil_mnist", "dvae_sharp_sharp_toy"])
 def test_the_costs_of_reference_runs_are_known(name):
-    """The keys of the tables are those of the results, at some preset of
-    every entry that has any."""
+    """For every entry with results, the key at some preset of the table is that of its results."""
     records = reference_records()
     table = load_table(name)
     results = recorded.under_own_names(recorded.read(shipped.files([name], None)), table)
     ran = set(zip(results["row"], results["column"], strict=True))
     made = [cell for preset in presets_of(table) for cell in cells(table, load_preset(preset))]
-    known = {(cell.row, cell.column) for cell in made if estimate(records, cell) is not None}
+    estimated = {(cell.row, cell.column) for cell in made if estimate(records, cell) is not None}
+
     assert len(ran) >= 14
-    assert ran <= known
+    assert ran <= estimated
 
 
 def test_nothing_recorded():
@@ -234,9 +261,14 @@ def test_epochs_are_compared_with_epochs():
         cell.config["train"]["unit"] = unit
         return cell
 
-    theirs = of(10)
-    record = run(theirs, 100.0, updates=5000)
-    assert estimate([{**record, "config": theirs.config}], of(30)) == pytest.approx(300.0)
+    ten_epochs = of(10)
+    record = run(ten_epochs, 100.0, updates=5000)
+
+    assert estimate([{**record, "config": ten_epochs.config}], of(30)) == pytest.approx(300.0)
     assert estimate([record], of(30)) is None
-    other = of(10, "updates")
-    assert estimate([{**run(other, 100.0, updates=10), "config": other.config}], of(30)) is None
+
+    in_updates = of(10, "updates")
+    assert (
+        estimate([{**run(in_updates, 100.0, updates=10), "config": in_updates.config}], of(30))
+        is None
+    )

@@ -24,35 +24,41 @@ def write(path, run, places, data="d" * 64, split="test", samples=None, **column
 
 def test_the_difference_is_that_of_a_paired_t_test(tmp_path):
     rng = np.random.default_rng(0)
-    hard = rng.normal(100, 20, 400)  # images differ by far more than models
-    a = hard + rng.normal(0, 0.5, 400)
-    b = hard - 0.2 + rng.normal(0, 0.5, 400)
+    difficulty = rng.normal(100, 20, 400)  # images differ far more than models
+    a = difficulty + rng.normal(0, 0.5, 400)
+    b = difficulty - 0.2 + rng.normal(0, 0.5, 400)
 
-    found = paired.compare(
+    comparison = paired.compare(
         write(tmp_path / "a.csv", "A", range(400), iw_nll=a, kl=a),
         write(tmp_path / "b.csv", "B", range(400), iw_nll=b, kl=b),
     )
 
-    (pair,) = found.lines
-    wanted = stats.ttest_rel(b, a)
-    assert (found.cases, pair.name) == (400, "iw_nll")
+    (pair,) = comparison.lines
+    expected = stats.ttest_rel(b, a)
+
+    assert (comparison.cases, pair.name) == (400, "iw_nll")
     assert pair.difference == pytest.approx((b - a).mean(), abs=1e-9)
-    assert pair.difference / pair.error == pytest.approx(wanted.statistic, rel=1e-6)
-    assert pair.differs == (wanted.pvalue < 1 - LEVEL)
+    # The ratio is the t statistic of scipy.
+    assert pair.difference / pair.error == pytest.approx(expected.statistic, rel=1e-6)
+    assert pair.differs == (expected.pvalue < 1 - LEVEL)
     assert pair.differs
     assert pair.better == np.mean(b < a)
-    apart = math.hypot(a.std() / 20, b.std() / 20)
-    assert pair.error < apart / 10
+
+    # The error without pairing, of two means over 400 cases: 20 is sqrt(400).
+    unpaired_error = math.hypot(a.std() / 20, b.std() / 20)
+    assert pair.error < unpaired_error / 10
 
 
 def test_only_examples_that_both_have_count(tmp_path):
     a = write(tmp_path / "a.csv", "A", [0, 2, 4], nll=[1.0, 2.0, 3.0])
     b = write(tmp_path / "b.csv", "B", [4, 3, 2], nll=[5.0, 9.0, 2.5])
 
-    found = paired.compare(a, b)
+    comparison = paired.compare(a, b)
 
-    assert found.cases == 2
-    (pair,) = found.lines
+    # The examples 2 and 4 are in both, in another order: 2.0 and 2.5, 3.0 and 5.0.
+    assert comparison.cases == 2
+
+    (pair,) = comparison.lines
     assert pair.difference == pytest.approx((2.0 + 0.5) / 2)
     assert pair.error == pytest.approx(0.75)  # half of their distance
     # Of two examples by Student's t with one degree of freedom.
@@ -60,12 +66,13 @@ def test_only_examples_that_both_have_count(tmp_path):
 
 
 def test_a_single_example_is_not_judged(tmp_path):
-    found = paired.compare(
+    comparison = paired.compare(
         write(tmp_path / "a.csv", "A", [1], nll=[1.0]),
         write(tmp_path / "b.csv", "B", [1], nll=[7.0]),
     )
-    assert not found.lines[0].differs
-    assert "differ\n" not in paired.render(found).splitlines()[2]
+
+    assert not comparison.lines[0].differs
+    assert "differ\n" not in paired.render(comparison).splitlines()[2]
 
 
 @pytest.mark.parametrize(
@@ -89,25 +96,38 @@ def test_what_cannot_be_compared_is_refused(change, line, tmp_path):
 
 
 def test_importance_weighted_numbers_of_unlike_samples_are_not_compared(tmp_path, capsys):
-    few = write(tmp_path / "few.csv", "A", [1, 2], samples=20, iw_nll=[5.0, 6.0], bound=[7.0, 8.0])
-    many = write(
+    of_20_samples = write(
+        tmp_path / "few.csv", "A", [1, 2], samples=20, iw_nll=[5.0, 6.0], bound=[7.0, 8.0]
+    )
+    of_1000_samples = write(
         tmp_path / "many.csv", "A", [1, 2], samples=1000, iw_nll=[4.0, 5.0], bound=[7.0, 8.0]
     )
-    earlier = write(tmp_path / "earlier.csv", "A", [1, 2], iw_nll=[4.0, 5.0], bound=[7.0, 8.0])
-    alone = write(tmp_path / "alone.csv", "A", [1, 2], samples=30, iw_nll=[4.0, 5.0])
+    # Files of earlier versions do not say the number of samples.
+    of_unknown_samples = write(
+        tmp_path / "earlier.csv", "A", [1, 2], iw_nll=[4.0, 5.0], bound=[7.0, 8.0]
+    )
+    nll_of_30_samples = write(tmp_path / "alone.csv", "A", [1, 2], samples=30, iw_nll=[4.0, 5.0])
 
-    assert [pair.name for pair in paired.compare(few, few).lines] == ["iw_nll", "bound"]
-    assert [pair.name for pair in paired.compare(few, earlier).lines] == ["iw_nll", "bound"]
-    assert [pair.name for pair in paired.compare(few, many).lines] == ["bound"]
-    assert main(["compare", few, many]) == 0
+    assert [pair.name for pair in paired.compare(of_20_samples, of_20_samples).lines] == [
+        "iw_nll",
+        "bound",
+    ]
+    assert [pair.name for pair in paired.compare(of_20_samples, of_unknown_samples).lines] == [
+        "iw_nll",
+        "bound",
+    ]
+    assert [pair.name for pair in paired.compare(of_20_samples, of_1000_samples).lines] == ["bound"]
+
+    assert main(["compare", of_20_samples, of_1000_samples]) == 0
     assert (
         "left out: iw_nll, of K=20 in A and of K=1,000 in B, which is not compared"
         in capsys.readouterr().out
     )
+
     with pytest.raises(
         UserError, match="no number in common but iw_nll, of K=20 in A and of K=30 in B"
     ):
-        paired.compare(few, alone)
+        paired.compare(of_20_samples, nll_of_30_samples)
 
 
 def test_the_verb_says_whether_they_differ(tmp_path, capsys):
@@ -118,7 +138,9 @@ def test_the_verb_says_whether_they_differ(tmp_path, capsys):
     assert main(["compare", a, b]) == 1
 
     out = capsys.readouterr().out
+    # 1 + 0.01 times the mean of 0 to 49.
     assert "+1.2450" in out
+
     assert main(["compare", a, b, "--tol", "3"]) == 2
     capsys.readouterr()
     assert main(["compare", a, str(Path(a).with_name("gone.csv"))]) == 2

@@ -1,5 +1,5 @@
-"""What a report says of a number whose evaluation is not the paper's, and errors of
-which a part is unknown."""
+"""What a report says about a number that was not evaluated as in the paper; errors of which a part
+is unknown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vaebench.report.select import Estimate
 
 
 def made(table, row, column, preset="paper", *overrides):
-    """The signature of a cell's measure, as it is stored, and that of the paper's own."""
+    """Return the signature of a cell's measure, as it is stored, and that of the paper's own."""
     (cell,) = cells(table, load_preset(preset), overrides, [f"row={row}", f"column={column}"])
     ours = signature(cell.config, cell.measure, samples_of(cell.config, cell.measure), "8f3a12cd")
     return ours, Protocol(cell.paper_signature)
@@ -26,12 +26,13 @@ GIBBS = ("s=5", "t=2")
 
 
 def parts(table, row, column):
-    """The parts of the paper's signature that a reader is told of."""
-    found = made(table, row, column, "short")[1].parts
-    return {name: value for name, value in found.items() if name in WORDS}
+    """Return the parts of the paper's signature that a report may name."""
+    paper_parts = made(table, row, column, "short")[1].parts
+    return {name: value for name, value in paper_parts.items() if name in WORDS}
 
 
 def test_a_cell_has_the_papers_signature_whatever_its_own_evaluation():
+    # ``parts`` composes the cell by the preset short, whose evaluation may be smaller.
     assert parts(load_table("dvae_sharp_sharp_gibbs"), *GIBBS) == {
         "data": "mnist_static",
         "split": "test",
@@ -40,6 +41,7 @@ def test_a_cell_has_the_papers_signature_whatever_its_own_evaluation():
         "logz": "ais-10000x1024",
         "posterior": "ais-500x4000",
     }
+
     table = load_table("dvae_sharp_sharp_mcmc")
     assert parts(table, "MCMC", "test") == {
         "data": "mnist_static",
@@ -56,12 +58,14 @@ def test_settings_of_a_column_and_of_an_entry_count():
         table.rows["SBN 200"], entries={"NVIL": ("eval.points=7", "eval.bound_samples=3")}
     )
     table = replace(table, rows={**table.rows, "SBN 200": row})
-    seven = {"data": "mnist_static", "split": "test", "points": "7", "samples": "3"}
-    assert parts(table, "SBN 200", "NVIL") == seven
+    seven_cases = {"data": "mnist_static", "split": "test", "points": "7", "samples": "3"}
+
+    assert parts(table, "SBN 200", "NVIL") == seven_cases
     assert parts(table, "SBN 200", "WS")["points"] == "all"
+
     validation = replace(table, measure="valid_bound", base=(*table.base, "train.valid_samples=7"))
     assert parts(validation, "SBN 200", "NVIL") == {
-        **seven,
+        **seven_cases,
         "split": "valid",
         "points": "all",
         "samples": "7",
@@ -116,12 +120,13 @@ def test_a_refined_posterior_is_told_from_others(row, overrides, words):
 
 def test_a_likelihood_in_bfloat16_is_told_from_others():
     table = load_table("lagging_omniglot")
-    said = {
+    words_by_column = {
         c: differing(*made(table, "VAE", c, "paper", "eval.precision=bfloat16"))
         for c in ("IW", "-ELBO", "KL", "MI")
     }
-    half = "products in bfloat16, not float32"
-    assert said == {"IW": half, "-ELBO": half, "KL": "", "MI": ""}
+    in_bfloat16 = "products in bfloat16, not float32"
+
+    assert words_by_column == {"IW": in_bfloat16, "-ELBO": in_bfloat16, "KL": "", "MI": ""}
 
 
 def test_the_batch_of_a_mutual_information_is_named_where_it_differs():
@@ -134,9 +139,11 @@ def test_the_batch_of_a_mutual_information_is_named_where_it_differs():
 
 def test_a_part_that_one_side_lacks_is_no_difference():
     table = load_table("dvae_sharp_sharp_gibbs")
+    # Without the parts for log Z, which the present signature has.
     old = Protocol(
         "iw_nll|data:mnist_static@8f3a12cd|split:test|points:all|samples:4000|select:valid_bound|recipe:1"
     )
+
     assert differing(old, made(table, *GIBBS)[1]) == ""
     assert differing(old, UNKNOWN) == "", (
         "files of earlier versions do not have the paper's signature"
@@ -147,14 +154,15 @@ def test_a_part_that_one_side_lacks_is_no_difference():
 
 
 def test_the_error_of_log_z_alone_is_no_error():
-    """One part is not the whole: where the error over the cases is unknown, so is all of it."""
-    alone = Estimate(30.0, None, None, 1, None, "", "nats", (30.0,), log_z_error=0.04)
-    assert alone.error is None
-    assert replace(alone, own_error=0.03).error == pytest.approx(0.05)
-    assert replace(alone, n=2, se=0.2, own_error=0.03).error == 0.2
+    """If the error over the cases is unknown, the whole error is unknown."""
+    log_z_only = Estimate(30.0, None, None, 1, None, "", "nats", (30.0,), log_z_error=0.04)
+    assert log_z_only.error is None
+    # hypot(0.03, 0.04); with several seeds it is their standard error alone.
+    assert replace(log_z_only, own_error=0.03).error == pytest.approx(0.05)
+    assert replace(log_z_only, n=2, se=0.2, own_error=0.03).error == 0.2
 
 
 def test_a_cross_entropy_of_grey_levels_is_told_from_likelihoods():
     grey = ["data=mnist_grey", "model.likelihood=cross_entropy"]
-    told = differing(*made(load_table("aevb_bound"), "MNIST 3", "AEVB", "paper", *grey))
-    assert told == "data mnist_grey, not mnist_dynamic; likelihood cross_entropy, not bernoulli"
+    words = differing(*made(load_table("aevb_bound"), "MNIST 3", "AEVB", "paper", *grey))
+    assert words == "data mnist_grey, not mnist_dynamic; likelihood cross_entropy, not bernoulli"

@@ -1,4 +1,4 @@
-"""Results read back from files: marks of spreadsheets, contradictions, a choice of rows, figures of
+"""Results read back from files: byte order marks, contradictions, a choice of rows, figures of
 recorded points."""
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ SYNTHETIC = REFERENCE / "lagging_synthetic-paper.csv"
 
 
 def changed(tmp_path: Path, old: str, new: str, name: str = "changed.csv") -> Path:
-    """A copy of SHORT in which a text is another one, once."""
+    """Return a copy of SHORT in which the first ``old`` is ``new``."""
     text = SHORT.read_text()
     assert old in text
+
     path = tmp_path / name
     path.write_text(text.replace(old, new, 1))
     return path
@@ -35,7 +36,9 @@ def changed(tmp_path: Path, old: str, new: str, name: str = "changed.csv") -> Pa
 def test_a_byte_order_mark_is_not_part_of_the_first_column(tmp_path, capsys):
     marked = tmp_path / "marked.csv"
     marked.write_bytes(b"\xef\xbb\xbf" + SHORT.read_bytes())
+
     pd.testing.assert_frame_equal(long_frame.read_csv(marked), long_frame.read_csv(SHORT))
+
     assert call(capsys, "compare", marked, SHORT)[0] == 0
 
 
@@ -52,7 +55,9 @@ def test_two_values_of_one_number_are_refused_in_a_file(tmp_path, capsys, row):
     path = tmp_path / "twice.csv"
     long_frame.write_csv(pd.concat([frame, frame.iloc[:1].assign(value=row["value"] + 1)]), path)
     code, out, err = call(capsys, "report", "table=nvil_mnist", "--from", path)
+
     assert (code, out, err.count("\n")) == (2, "", 1)
+
     for text in (
         str(path),
         "SBN 200 / NVIL (preset short) seed 0, bound",
@@ -60,12 +65,14 @@ def test_two_values_of_one_number_are_refused_in_a_file(tmp_path, capsys, row):
         str(row["value"] + 1),
     ):
         assert text in err
+
     assert call(capsys, "compare", path, SHORT)[:2] == (2, "")
 
 
 def test_two_values_of_one_number_are_refused_between_files(tmp_path, capsys, row):
     path = changed(tmp_path, str(row["value"]), str(row["value"] + 1))
     code, out, err = call(capsys, "report", "table=nvil_mnist", "--from", SHORT, "--from", path)
+
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert (
         f"{SHORT}, {path}: nvil_mnist: SBN 200 / NVIL (preset short) seed 0, "
@@ -77,7 +84,7 @@ def test_files_of_unlike_protocols_are_told_and_not_judged(tmp_path, capsys):
     """A run that was measured anew with other samples: both numbers are there, and
     neither has a verdict."""
     path = changed(tmp_path, "|samples:10|", "|samples:5|")
-    asked = [
+    arguments = [
         "report",
         "table=nvil_mnist",
         "--only",
@@ -88,8 +95,10 @@ def test_files_of_unlike_protocols_are_told_and_not_judged(tmp_path, capsys):
         "--from",
         SHORT,
     ]
-    assert "measured under" not in call(capsys, *asked)[1]
-    out = call(capsys, *asked, "--from", path)[1]
+
+    assert "measured under" not in call(capsys, *arguments)[1]
+
+    out = call(capsys, *arguments, "--from", path)[1]
     assert (
         "no verdict: measured under different protocols (samples:10 against samples:5)"
         in " ".join(out.split())
@@ -99,16 +108,20 @@ def test_files_of_unlike_protocols_are_told_and_not_judged(tmp_path, capsys):
 
 def test_two_states_of_one_run_are_refused():
     frame = long_frame.read_csv(SHORT)
-    both = pd.concat([frame, frame.iloc[:1].assign(status="failed", metric="", value=float("nan"))])
+    done_and_failed = pd.concat(
+        [frame, frame.iloc[:1].assign(status="failed", metric="", value=float("nan"))]
+    )
+
     with pytest.raises(UserError, match="seed 0 stands there twice: status done and status failed"):
-        recorded.refuse_conflicts(both, "x.csv")
+        recorded.refuse_conflicts(done_and_failed, "x.csv")
 
 
 def test_the_same_twice_is_no_contradiction(tmp_path, capsys):
-    """Another clock, or the same line again."""
+    """The same line again, also with another time."""
     frame = long_frame.read_csv(SHORT)
     recorded.refuse_conflicts(pd.concat([frame, frame, frame.assign(seconds=1.0)]), "x.csv")
     once = call(capsys, "report", "table=nvil_mnist", "--from", SHORT)
+
     assert call(capsys, "report", "table=nvil_mnist", "--from", SHORT, "--from", SHORT) == once
 
 
@@ -135,8 +148,10 @@ def test_report_of_some_recorded_rows(capsys):
         "--format",
         "csv",
     )
+
     assert (code, err) == (0, "")
     assert {line.split(",")[1] for line in out.splitlines()[1:]} == {"SBN 200"}
+
     text = call(
         capsys,
         "report",
@@ -148,6 +163,7 @@ def test_report_of_some_recorded_rows(capsys):
         "--only",
         "SBN 200",
     )[1]
+
     assert "125.86" in text
     assert "124.72" not in text
     assert "NADE" not in text
@@ -156,6 +172,7 @@ def test_report_of_some_recorded_rows(capsys):
 def test_report_of_rows_that_are_not_recorded(capsys):
     only = ["--only", "SBN 200-200-500", "--from", TUNED]
     code, out, err = call(capsys, "report", "table=nvil_mnist", *only)
+
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "nothing of table nvil_mnist by that choice, preset and seeds" in err
 
@@ -174,20 +191,24 @@ def test_what_is_said_of_many_files_is_short(capsys):
 def test_a_word_that_is_almost_reference(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, _, err = call(capsys, "report", "table=nvil_mnist", "--from", "refrence")
+
     assert code == 2
     assert err.startswith("vaebench: refrence: no such file; did you mean 'reference'? allowed:")
 
 
 def test_compare_of_some_rows(tmp_path, capsys, row):
-    other = changed(tmp_path, str(row["value"]), str(row["value"] + 9))  # SBN 200 / NVIL
-    assert call(capsys, "compare", SHORT, other)[0] == 1
-    assert call(capsys, "compare", SHORT, other, "--only", "SBN 500")[0] == 0
-    assert call(capsys, "compare", SHORT, other, "--only", "column=WS")[0] == 0
+    changed_file = changed(tmp_path, str(row["value"]), str(row["value"] + 9))  # SBN 200 / NVIL
+    assert call(capsys, "compare", SHORT, changed_file)[0] == 1
+    assert call(capsys, "compare", SHORT, changed_file, "--only", "SBN 500")[0] == 0
+    assert call(capsys, "compare", SHORT, changed_file, "--only", "column=WS")[0] == 0
     assert (
-        call(capsys, "compare", SHORT, other, "--only", "row=SBN 200", "--only", "column=NVIL")[0]
+        call(
+            capsys, "compare", SHORT, changed_file, "--only", "row=SBN 200", "--only", "column=NVIL"
+        )[0]
         == 1
     )
-    code, out, err = call(capsys, "compare", SHORT, other, "--only", "row=SBN 20")
+
+    code, out, err = call(capsys, "compare", SHORT, changed_file, "--only", "row=SBN 20")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "did you mean 'SBN 200'" in err
 
@@ -196,15 +217,20 @@ def test_compare_of_common_rows(tmp_path, capsys):
     """A file with fewer rows differs, unless only what both have counts; what
     was left out is counted."""
     frame = long_frame.read_csv(SHORT)
-    few = tmp_path / "few.csv"
-    long_frame.write_csv(frame[frame["row"] == "SBN 200"], few)
-    assert call(capsys, "compare", SHORT, few)[0] == 1
-    code, out, _ = call(capsys, "compare", SHORT, few, "--common")
+    sbn200_csv = tmp_path / "few.csv"
+    long_frame.write_csv(frame[frame["row"] == "SBN 200"], sbn200_csv)
+
+    assert call(capsys, "compare", SHORT, sbn200_csv)[0] == 1
+
+    code, out, _ = call(capsys, "compare", SHORT, sbn200_csv, "--common")
     assert code == 0
     assert "SBN 500" not in out
     assert " in one side only left out: " in out
+
+    # Nothing is in common.
     long_frame.write_csv(frame[frame["row"] == "SBN 500"], tmp_path / "other.csv")
-    code, out, err = call(capsys, "compare", few, tmp_path / "other.csv", "--common")
+    code, out, err = call(capsys, "compare", sbn200_csv, tmp_path / "other.csv", "--common")
+
     assert (code, out, err.count("\n")) == (2, "", 1)
 
 
@@ -212,10 +238,10 @@ def test_compare_of_common_rows(tmp_path, capsys):
 
 
 def test_curves_of_recorded_rows(tmp_path, capsys):
-    """To the digit those that were recorded, of the rows asked for."""
-    file = tmp_path / "c.csv"
-    image = tmp_path / "c.svg"
-    asked = [
+    """They are those that were recorded, to the digit, of the chosen rows only."""
+    points = tmp_path / "c.csv"
+    picture = tmp_path / "c.svg"
+    arguments = [
         "report",
         "table=nvil_mnist",
         "--from",
@@ -223,27 +249,29 @@ def test_curves_of_recorded_rows(tmp_path, capsys):
         "--only",
         "SBN 200",
         "--curves",
-        file,
+        points,
         "--plot",
-        image,
+        picture,
     ]
-    assert call(capsys, *asked)[0] == 0
+
+    assert call(capsys, *arguments)[0] == 0
     header, *lines = (REFERENCE / "nvil_mnist-short-curves.csv").read_text().splitlines()
-    assert file.read_text().splitlines() == [
+    assert points.read_text().splitlines() == [
         header,
         *(line for line in lines if line.split(",")[1] == "SBN 200"),
     ]
-    assert image.read_text().startswith("<?xml")
+    assert picture.read_text().startswith("<?xml")
 
 
 def test_points_of_a_column_that_shares_its_run(capsys):
     """The posterior means of a run stand under the first of its columns."""
     files = recorded.read_files([str(SYNTHETIC)], [])
-    whole = files.frame
-    one = whole[(whole["column"] == "KL") & (whole["seed"] == 0)]
-    points = files.points("means", one)
+    frame = files.frame
+    kl_of_seed_0 = frame[(frame["column"] == "KL") & (frame["seed"] == 0)]
+    points = files.points("means", kl_of_seed_0)
+
     assert len(points)
-    assert set(points["row"]) <= set(one["row"])
+    assert set(points["row"]) <= set(kl_of_seed_0["row"])
 
 
 @pytest.mark.parametrize(
@@ -254,12 +282,13 @@ def test_other_figures_of_recorded_rows(figure, columns):
     source = REFERENCE / "lagging_yahoo-small.csv"
     files = recorded.read_files([str(source)], [])
     points = files.points(figure, files.frame)
+
     assert columns <= set(points.columns)
     assert points[sorted(columns)].notna().all().all()
 
 
 def test_curves_of_one_preset_among_several_files(tmp_path, capsys):
-    asked = [
+    arguments = [
         "report",
         "table=nvil_mnist",
         "--from",
@@ -269,10 +298,12 @@ def test_curves_of_one_preset_among_several_files(tmp_path, capsys):
         "--curves",
         tmp_path / "c.csv",
     ]
-    code, out, err = call(capsys, *asked)
+    code, out, err = call(capsys, *arguments)
+
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "one preset at a time" in err
-    assert call(capsys, *asked, "preset=tuned")[0] == 0
+
+    assert call(capsys, *arguments, "preset=tuned")[0] == 0
     recorded_lines = (REFERENCE / "nvil_mnist-tuned-curves.csv").read_text()
     assert (tmp_path / "c.csv").read_text() == recorded_lines
 
@@ -280,14 +311,17 @@ def test_curves_of_one_preset_among_several_files(tmp_path, capsys):
 def test_what_was_not_recorded_is_named(tmp_path, capsys):
     lonely = tmp_path / "lonely.csv"
     lonely.write_bytes(SHORT.read_bytes())
-    asked = ["report", "table=nvil_mnist", "--from", lonely, "--plot", tmp_path / "p.png"]
-    code, out, err = call(capsys, *asked)
+    arguments = ["report", "table=nvil_mnist", "--from", lonely, "--plot", tmp_path / "p.png"]
+    code, out, err = call(capsys, *arguments)
+
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "lonely-curves.csv" in err
+
     (tmp_path / "lonely-curves.csv").write_text(
         "table,row,column,seed,update\nnvil_mnist,SBN 200,NVIL,0,x\n"
     )
-    code, out, err = call(capsys, *asked)
+    code, out, err = call(capsys, *arguments)
+
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "missing columns seconds, train_bound, valid_bound" in err
     assert not (tmp_path / "p.png").exists()
@@ -298,10 +332,9 @@ def test_what_was_not_recorded_is_named(tmp_path, capsys):
 
 @pytest.mark.parametrize("figure", ["units", "information"])
 def test_a_figure_names_the_rows_that_have_no_run(figure, tmp_path, capsys):
-    """Figures 4 and 5 of He et al. from recorded results: all rows with latents stand
-    there, drawn or by name."""
+    """Figures 4 and 5 of He et al. from recorded results draw or name each row with latents."""
     path = tmp_path / "x.svg"
-    asked = [
+    arguments = [
         "report",
         "table=lagging_yahoo",
         "preset=small",
@@ -312,35 +345,50 @@ def test_a_figure_names_the_rows_that_have_no_run(figure, tmp_path, capsys):
         "--plot",
         path,
     ]
-    assert call(capsys, *asked)[0] == 0
+
+    assert call(capsys, *arguments)[0] == 0
     drawn, absent = shown_and_absent(path)
     table = catalogue.load("lagging_yahoo")
-    rows = {row for row, column in table.trained() if column == "AU"}
-    recorded_rows = set(long_frame.read_csv(YAHOO)["row"])
-    assert absent == [row for row in table.rows if row in rows - recorded_rows]
-    assert drawn >= rows & recorded_rows
+    # Only rows with latents have active units (AU).
+    latent_rows = {row for row, column in table.trained() if column == "AU"}
+    rows_with_runs = set(long_frame.read_csv(YAHOO)["row"])
+
+    assert absent == [row for row in table.rows if row in latent_rows - rows_with_runs]
+    assert drawn >= latent_rows & rows_with_runs
     assert "LSTM-LM" not in drawn | set(absent)
 
-    # A choice of rows is all that is asked for.
-    assert call(capsys, *asked, "--only", "VAE", "--only", "aggressive")[0] == 0
+    # Rows that were not chosen are not missing.
+    assert call(capsys, *arguments, "--only", "VAE", "--only", "aggressive")[0] == 0
     drawn, absent = shown_and_absent(path)
-    assert (drawn & rows, absent) == ({"VAE", "aggressive"}, [])
+    assert (drawn & latent_rows, absent) == ({"VAE", "aggressive"}, [])
 
 
 def test_a_figure_of_all_rows_names_none(tmp_path, capsys):
-    asked = ["report", "table=lagging_yahoo", "preset=small", "--from", YAHOO, "--figure", "bound"]
-    asked += ["--plot", tmp_path / "x.svg", "--only", "LSTM-LM"]
-    assert call(capsys, *asked)[0] == 0
+    arguments = [
+        "report",
+        "table=lagging_yahoo",
+        "preset=small",
+        "--from",
+        YAHOO,
+        "--figure",
+        "bound",
+    ]
+    arguments += ["--plot", tmp_path / "x.svg", "--only", "LSTM-LM"]
+
+    assert call(capsys, *arguments)[0] == 0
     assert shown_and_absent(tmp_path / "x.svg")[1] == []
 
 
 def shown_and_absent(path: Path) -> tuple[set[str], list[str]]:
-    """Texts of an SVG, which Matplotlib writes as comments, and the rows
-    that it says have no run."""
+    """Return the texts of an SVG, which Matplotlib writes as comments, and the rows without a run.
+
+    The figure names these rows in a note, which may be broken into several texts, before its title.
+    """
     texts = [html.unescape(text) for text in re.findall(r"<!-- (.*?) -->", path.read_text(), re.S)]
     notes = [i for i, text in enumerate(texts) if text.startswith("no run: ")]
     if not notes:
         return set(texts), []
+
     (note,) = notes
     title = next(i for i in range(note, len(texts)) if texts[i].startswith("Aggressive training"))
     return set(texts), " ".join(texts[note:title]).removeprefix("no run: ").split("; ")

@@ -37,7 +37,7 @@ def wide(table):
 
 @pytest.fixture
 def runs(entry):
-    """The rows of some runs of one table row, in all its columns."""
+    """A function that gives the frame rows of two seeds of a table row, with all its measures."""
 
     def make(row, columns, **other):
         numbers = {
@@ -47,11 +47,11 @@ def runs(entry):
             "mi_batch": [0.1, 0.3],
         }
         numbers |= {"mi": [0.02, 0.04], "nll": [328.09, 328.11]}
-        wanted = ["nll"] if row == "LSTM-LM" else [m for m in numbers if m != "nll"]
+        metrics = ["nll"] if row == "LSTM-LM" else [m for m in numbers if m != "nll"]
         return [
             e
             for c in columns
-            for m in wanted
+            for m in metrics
             for e in entry(row, numbers[m], column=c, metric=m, **other)
         ]
 
@@ -72,10 +72,13 @@ def told(wide, frame):
 def test_which_tables(table, wide):
     assert across.fits(wide)
     assert not across.fits(table)
-    two = dict(list(wide.columns.items())[:2])
-    assert not across.fits(replace(wide, columns=two))
-    other = {**wide.columns, "train": Column(set=("eval.split=train",))}
-    assert not across.fits(replace(wide, columns=other))
+
+    # Neither two columns, nor a column with settings of its own.
+    two_columns = dict(list(wide.columns.items())[:2])
+    assert not across.fits(replace(wide, columns=two_columns))
+
+    with_settings = {**wide.columns, "train": Column(set=("eval.split=train",))}
+    assert not across.fits(replace(wide, columns=with_settings))
 
 
 def test_a_row_is_a_line(told, runs):
@@ -83,8 +86,10 @@ def test_a_row_is_a_line(told, runs):
     lines, page = told(
         runs("VAE", ["IW", "-ELBO", "KL", "MI"], **shared), runs("LSTM-LM", ["NLL (exact)"])
     )
+
     assert [line["row"] for line in lines] == ["VAE", "LSTM-LM", "SA-VAE", "beta-VAE"]
-    vae, lm, literature, missing = lines
+
+    vae, lm, literature, not_run = lines
     assert vae["IW"] == "329.00 ± 0.01 (329.0)"
     assert vae["-ELBO"] == "330.00 ± 0.01 (329.1)"
     assert vae["KL"] == "0.60 ± 0.10 (0.0)"
@@ -99,12 +104,14 @@ def test_a_row_is_a_line(told, runs):
     assert literature["verdict"] == "not trained here"
     assert (literature["IW"], literature["KL"]) == ("(329.2)", "(0.1)")
     assert literature["notes"] == "Kim et al. 2018"
-    assert (missing["IW"], missing["MI"], missing["notes"]) == ("(328.7)", "", "not run")
+    assert (not_run["IW"], not_run["MI"], not_run["notes"]) == ("(328.7)", "", "not run")
     assert "preset" not in page.grid.headers
+
     legend = (
         "IW: IW-NLL, -ELBO: bound, MI: MI (batches), NLL (exact): exact NLL; "
         "means over seeds in nats"
     )
+
     assert page.footnotes[1].startswith(legend)
     assert page.footnotes[1].endswith(
         "are of IW, -ELBO, NLL (exact). Lower is better in IW, -ELBO, NLL (exact)."
@@ -115,6 +122,7 @@ def test_a_row_that_is_trained_for_another_column_is_trained_here(told, wide, ru
     row = Row(published={"chain": 84.6}, columns=("IW",), source="a paper")
     lines, _ = told(of=replace(wide, rows={"DBN": row}))
     (line,) = lines
+
     assert (line["chain"], line["verdict"]) == ("(84.6)", "-")
     assert line["notes"] == "not run; a paper"
 
@@ -130,15 +138,18 @@ def test_settings_and_trainings_have_lines_of_their_own(told, runs):
         runs("VAE", columns, key="c", preset="tuned", label="tuned"),
     )
     vae = [line for line in lines if line["row"] == "VAE"]
+
     assert [line["preset"] for line in vae] == ["paper", "paper", "tuned"]
     assert all(line[c].count("(") == 1 for line in vae for c in columns)
     assert vae[2]["verdict"] == "IW yes, tuned; -ELBO no, tuned"
 
 
 def test_lines_are_told_apart_by_their_runs_not_by_their_order(told, runs):
-    second = [{**e, "value": e["value"] + 1} for e in runs("VAE", ["IW"], key="b")]
-    lines, _ = told(second, runs("VAE", ["-ELBO"], key="a"), runs("VAE", ["-ELBO"], key="b"))
+    # Training a has the bound only; training b has both, and comes first in one column.
+    iw_of_b = [{**e, "value": e["value"] + 1} for e in runs("VAE", ["IW"], key="b")]
+    lines, _ = told(iw_of_b, runs("VAE", ["-ELBO"], key="a"), runs("VAE", ["-ELBO"], key="b"))
     vae = [line for line in lines if line["row"] == "VAE"]
+
     assert [(line["IW"], line["-ELBO"]) for line in vae] == [
         ("330.00 ± 0.01 (329.0)", "330.00 ± 0.01 (329.1)"),
         ("", "330.00 ± 0.01 (329.1)"),
@@ -150,28 +161,31 @@ def test_what_a_row_has_no_column_for_stands_there_all_the_same(told, wide, runs
         "VAE": Row(published={"IW": 329.0, "MI": 0.1}, columns=("IW", "-ELBO")),
         "other": wide.rows["VAE"],
     }
-    part = replace(wide, rows=rows)
+    two_rows = replace(wide, rows=rows)
     lines, _ = told(
-        runs("VAE", ["IW", "-ELBO"], key="a"), runs("other", ["IW", "KL"], key="b"), of=part
+        runs("VAE", ["IW", "-ELBO"], key="a"), runs("other", ["IW", "KL"], key="b"), of=two_rows
     )
+
     assert [line["row"] for line in lines] == ["VAE", "other"]
     assert lines[0]["KL"] == "0.60 ± 0.10"
     assert lines[0]["MI"] == "(0.1)"  # published, of a column in which the row is not trained
 
 
 def test_a_verdict_that_only_some_columns_have_is_told_with_their_names(told, runs):
-    part = runs("VAE", ["IW"], key="a") + [
+    entries = runs("VAE", ["IW"], key="a") + [
         {**e, "paper_protocol": False} for e in runs("VAE", ["-ELBO"], key="a")
     ]
-    lines, _ = told(part)
+    lines, _ = told(entries)
+
     assert lines[0]["verdict"] == "IW yes; -ELBO -"
 
 
 def test_a_column_without_a_number_and_a_failed_seed(told, runs, failed):
     columns = ["IW", "-ELBO", "KL", "MI"]
-    some = [e for e in runs("VAE", columns, key="a") if e["metric"] != "mi_batch"]
+    without_mi = [e for e in runs("VAE", columns, key="a") if e["metric"] != "mi_batch"]
     lost = [e for c in columns for e in failed("VAE", 5, column=c, key="a")]
-    lines, page = told(some, lost)
+    lines, page = told(without_mi, lost)
+
     assert lines[0]["MI"] == "(0)"
     assert lines[0]["IW"].startswith("329.00")
     assert "1 failed" in lines[0]["notes"]
@@ -183,15 +197,17 @@ def test_without_published_numbers_there_are_no_brackets(told, wide, runs):
     bare = replace(
         wide, rows={"VAE": Row(published={"IW": None, "KL": None}, columns=("IW", "KL"))}
     )
+    # A KL that rounds to 0 has no minus sign.
     negative = [{**e, "value": -0.001} for e in runs("VAE", ["KL"], key="a")]
     lines, page = told(runs("VAE", ["IW"], key="a"), negative, of=bare)
+
     assert lines[0]["IW"] == "329.00 ± 0.01"
     assert lines[0]["KL"] == "0.00 ± 0.00"
     assert "bracket" not in page.footnotes[0]
 
 
 def test_without_published_numbers_there_is_no_verdict(table, wide, frame, runs, entry):
-    """Nor a margin, nor a column for them, whether a line is a row or an entry."""
+    """There is no margin and no column for them either, whether a line is a row or an entry."""
     for shown, lines in (
         (wide, runs("VAE", ["IW", "KL"], key="a")),
         (table, entry("SBN 200", [1.0, 2.0])),
@@ -199,8 +215,10 @@ def test_without_published_numbers_there_is_no_verdict(table, wide, frame, runs,
         bare = replace(shown, rows={k: replace(row, published={}) for k, row in shown.rows.items()})
         pages = [table_page.make(t, frame(lines)) for t in (shown, bare)]
         for words in ("verdict", "published", "margin"):
-            there = [any(words in text for text in (*p.grid.headers, *p.footnotes)) for p in pages]
-            assert there == [True, False], words
+            is_shown = [
+                any(words in text for text in (*p.grid.headers, *p.footnotes)) for p in pages
+            ]
+            assert is_shown == [True, False], words
 
 
 def test_nothing(told, wide):
@@ -219,6 +237,7 @@ def test_the_spread_of_the_papers_runs_stands_beside_its_number(told, wide, runs
     lines, page = told(
         runs("VAE", ["IW", "-ELBO", "KL", "MI"], key="vae"), of=replace(wide, rows=rows)
     )
+
     assert (lines[0]["IW"], lines[0]["KL"]) == (
         "329.00 ± 0.01 (329.0 ± 0.1)",
         "0.60 ± 0.10 (0.0 ± 0.0)",

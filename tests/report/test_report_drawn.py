@@ -50,12 +50,15 @@ def test_pages(figure, format, first, last):
     grid = drawn.page().grid
     page = written([drawn], format)
     rows = page.splitlines()
+
     assert page.startswith(first.format(title=figure.title))
     assert rows[-1].startswith(last.format()) or rows[-1].endswith(last.format())
     assert page.endswith("\n")
     assert not page.endswith("\n\n")
+
     for words in (grid.headers, *grid.lines):
         assert any(all(word in row for word in words) for row in rows), words
+
     brief = " ".join(written([drawn], format, Look(brief=True)).split())
     for note in drawn.drawing.notes:
         assert note in brief
@@ -87,7 +90,9 @@ def test_unknown_names():
 def test_images(figure, kind, magic):
     drawn = Drawn(figure)
     image = drawn.image(kind)
+
     assert image.startswith(magic)
+
     if kind == "svg":
         assert image == drawn.image(kind)  # equal points give equal files
         assert figure.title.encode() in image
@@ -97,8 +102,8 @@ def test_images(figure, kind, magic):
 
 
 def test_points_solve_the_equation_of_the_mixtures(points):
-    """F(zeta) = rho, the mixture's distribution function written out once more; and its labels are
-    the settings used.
+    """F(zeta) = rho, with the mixture's distribution function F written out once more; the labels
+    are the settings used.
 
     zeta has 6 decimals, so F is met to 5e-7 times the density, at most about beta or 1 / (4 scale).
     """
@@ -107,17 +112,23 @@ def test_points_solve_the_equation_of_the_mixtures(points):
         q = p["q"]
         zeta = p["zeta"]
         t = p["temperature"]
+
         if p["smoothing"] == "exponential":
             assert p["setting"] == "beta"
-            zero = math.expm1(-t * zeta) / math.expm1(-t)
-            one = (math.exp(t * (zeta - 1)) - math.exp(-t)) / -math.expm1(-t)
+            cdf_of_zero = math.expm1(-t * zeta) / math.expm1(-t)
+            cdf_of_one = (math.exp(t * (zeta - 1)) - math.exp(-t)) / -math.expm1(-t)
         elif p["smoothing"] == "logistic":
             assert p["setting"] == "scale"
-            zero, one = (1 / (1 + math.exp(-(zeta - mean) / t)) for mean in (0, 1))
+            cdf_of_zero, cdf_of_one = (1 / (1 + math.exp(-(zeta - mean) / t)) for mean in (0, 1))
         else:
             continue
-        assert (1 - q) * zero + q * one == pytest.approx(0.25, abs=1e-5)
+
+        # rho is 0.25 in the figure.
+        assert (1 - q) * cdf_of_zero + q * cdf_of_one == pytest.approx(0.25, abs=1e-5)
+
         tried += 1
+
+    # Two smoothings, three temperatures each, 199 values of q.
     assert tried == 2 * 3 * 199
 
 
@@ -125,16 +136,20 @@ def test_the_short_table_is_the_points(points):
     grid = smoothing.grid(points)
     assert grid.headers[:2] == ("smoothing", "temperature")
     assert len(grid.lines) == 15
+
     by_label = {line[:2]: line[2:] for line in grid.lines}
+    # Its numbers have 3 decimals: half of the last one, and a little for rounding.
     for i, header in enumerate(grid.headers[2:]):
         q = float(header.removeprefix("q="))
-        shown = by_label["spike exponential", "beta 5"][i]
-        assert float(shown) == pytest.approx(
+        spike_exponential = by_label["spike exponential", "beta 5"][i]
+
+        assert float(spike_exponential) == pytest.approx(
             curve(points, "spike_exponential", 5.0)[q], abs=5.001e-4
         )
         assert float(by_label["logistic", "scale 0.1"][i]) == pytest.approx(
             curve(points, "logistic", 0.1)[q], abs=5.001e-4
         )
+
     assert not any(cell == "-0.000" for line in grid.lines for cell in line)
 
 
@@ -144,6 +159,7 @@ def test_a_panel_for_each_smoothing(points):
     figure = Figure()
     smoothing.draw(figure, points)
     titles = [panel.get_title() for panel in figure.axes]
+
     assert titles == [
         "exponential",
         "logistic",
@@ -151,16 +167,21 @@ def test_a_panel_for_each_smoothing(points):
         "concrete",
         "piecewise linear",
     ]
+
     for panel in figure.axes:
+        # The step is the limit without smoothing, at q = 1 - rho.
         step, *curves = panel.get_lines()
         assert list(step.get_xdata()) == [0.75, 0.75]
         assert len(curves) == 3
+
         name = panel.get_title().replace(" ", "_")
         for line, text in zip(curves, panel.get_legend().get_texts(), strict=True):
             assert line.get_label() == text.get_text()
+
             value = float(text.get_text().split()[1])
             assert dict(zip(line.get_xdata(), line.get_ydata(), strict=True)) == curve(
                 points, name, value
             )
+
     assert figure.axes[0].get_ylabel() == "zeta"
     assert all(panel.get_xlabel() == "q" for panel in figure.axes)

@@ -1,4 +1,4 @@
-"""What a report says of flagged numbers and runs, and how it shows layers."""
+"""What a report says about flagged numbers and runs, and how it shows layers."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from vaebench.results.long_frame import read_csv
 def line_of(table, frame, row="SBN 200", column="NVIL"):
     """Header -> text of one line of the report, and the notes."""
     page = table_page.make(table, frame)
-    found = (dict(zip(page.grid.headers, line, strict=True)) for line in page.grid.lines)
-    return next(r for r in found if (r["row"], r["column"]) == (row, column)), page.footnotes
+    lines = (dict(zip(page.grid.headers, line, strict=True)) for line in page.grid.lines)
+    return next(r for r in lines if (r["row"], r["column"]) == (row, column)), page.footnotes
 
 
 @pytest.fixture
@@ -64,6 +64,7 @@ def test_an_impossible_number_beside_the_measure(told, entry):
 def test_a_number_that_one_case_decides_is_shown_without_a_verdict(told, entry):
     case = {"case": 17, "value": 5000.0, "median": 113.0, "shift": 0.49}
     line, notes = told(entry("SBN 200", [113.5], extra={"one_case": case}))
+
     assert (line["ours"], line["verdict"], line["difference"]) == ("113.50 [0.05]!", "-", "")
     assert notes[0].startswith("[1] bound: one case: case 17, at 5,000.00, moves the mean by 0.49")
 
@@ -73,7 +74,10 @@ def test_what_is_flagged_is_not_ranked(table, frame, entry):
         entry(row, [value])
         for row, value in (("SBN 200", 113), ("SBN 500", 112), ("fDARN 200", 92))
     ]
+
     assert [len(r.entries) for r in rank(summarize(table, frame(*rows)))] == [3]
+
+    # Two of the entries are left, which are too few for a ranking.
     rows[2] = entry("fDARN 200", [92], extra={"one_case": {"case": 3, "value": 1e6, "shift": 100}})
     assert rank(summarize(table, frame(*rows))) == ()
 
@@ -95,6 +99,8 @@ def test_a_dead_layer_is_marked_and_keeps_its_verdict(told, entry):
             first=1,
         ),
     )
+
+    # Means over both seeds, layer by layer; 0.04 nat of KL is below ``flags.LEAST_KL``.
     assert line["KL"] == "30.1 / 13.8 / 0.04!"
     assert line["active units"] == "197 / 21.5 / 0"
     assert line["verdict"] == "yes"
@@ -107,6 +113,7 @@ def test_a_single_layer_is_shown_as_ever(told, entry):
         entry("SBN 200", [113.0]),
         entry("SBN 200", [44.5], metric="kl", extra={"layers": [44.5]}, error=None),
     )
+
     assert line["KL"] == "44.50"
     assert not any(note.startswith(("!", "KL and active")) for note in notes)
 
@@ -117,6 +124,7 @@ def test_flags_of_a_training_are_said_once(told, entry):
         entry("SBN 200", [113.0], flags=astray),
         entry("SBN 200", [110.0], metric="iw_nll", flags=astray),
     )
+
     assert (line["ours"], line["verdict"], line["notes"]) == ("113.00 [0.05]", "n=1", "[1]")
     assert [note for note in notes if "astray" in note] == ["[1] training: baseline: astray"]
 
@@ -124,6 +132,7 @@ def test_flags_of_a_training_are_said_once(told, entry):
 def test_compare_names_flags(frame, entry):
     good = frame(entry("SBN 200", [113.0]), entry("SBN 200", [110.0], metric="iw_nll"))
     bad = frame(entry("SBN 200", [113.0]), entry("SBN 200", [-626.0], metric="iw_nll"))
+
     assert compare(good, bad).differs
     assert "only in the first (flagged, second: impossible)" in render(compare(good, bad))
     assert "flagged" not in render(compare(good, good))
@@ -131,20 +140,24 @@ def test_compare_names_flags(frame, entry):
 
 @pytest.mark.parametrize("column", ["IW-NLL", "KL"])
 def test_results_of_an_earlier_version_are_judged_as_well(column):
-    """Numbers as they were recorded, before anything noticed them."""
+    """Numbers as they were recorded before such faults were flagged."""
     table = load_table("nvil_autoreg")
     frame = read_csv(REFERENCE / "nvil_autoreg-short.csv")
-    some = frame[(frame["row"] == "SBN 200-200-500") & (frame["column"] == "autoregressive")]
-    fault = {"curve": {"100": -626.3034452967347}, "ess": 2.69, "spread": 743.2068417472224}
-    old = some.assign(flags="").to_dict("records")
-    for record in old:
+    rows = frame[(frame["row"] == "SBN 200-200-500") & (frame["column"] == "autoregressive")]
+    extra = {"curve": {"100": -626.3034452967347}, "ess": 2.69, "spread": 743.2068417472224}
+    # Put back the numbers as they were once recorded, and drop the flags of today.
+    records = rows.assign(flags="").to_dict("records")
+
+    for record in records:
         if record["metric"] == "iw_nll":
-            record |= {"value": -626.3034452967347, "error": 0.00711, "extra": json.dumps(fault)}
+            record |= {"value": -626.3034452967347, "error": 0.00711, "extra": json.dumps(extra)}
         if record["metric"] == "kl":
             record |= {"value": 35.62, "extra": json.dumps({"layers": [35.591, 0.0002, 0.033]})}
+
     from vaebench.results.long_frame import typed
 
-    line, notes = line_of(table, typed(old), "SBN 200-200-500", "autoregressive")
+    line, notes = line_of(table, typed(records), "SBN 200-200-500", "autoregressive")
     shown = {"IW-NLL": "impossible!", "KL": "35.6 / 0.00! / 0.03!"}
+
     assert next(text for header, text in line.items() if header.startswith(column)) == shown[column]
     assert any(note.split("] ")[-1].startswith(f"{column}: ") for note in notes)

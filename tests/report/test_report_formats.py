@@ -41,23 +41,31 @@ def flat(table, frame):
 def test_text(table, filled):
     text = render(table, filled, "text")
     lines = text.splitlines()
+
     assert lines[0] == "Binarized MNIST (Table 1, mnih2014nvil)"
+
+    # Cells are at least two blanks apart.
     header = (
         "row,column,published,ours,seeds,difference,verdict,IW-NLL "
         "(K=1000),updates,time,device,notes"
     )
+
     assert ",".join(re.split(r"\s{2,}", lines[2].strip())) == header
-    first = (
+
+    first_row = (
         "SBN 200;NVIL;113.1;113.20 ± 0.01;2;+0.10;yes, tuned, 2 of 3 seeds;110.5 ± "
         "0.5;200,000;10.0 min;cpu;"
     )
-    assert ";".join(re.split(r"\s{2,}", lines[4].strip())) == first + "1 failed [1]"
+
+    assert ";".join(re.split(r"\s{2,}", lines[4].strip())) == first_row + "1 failed [1]"
     assert re.search(r"10\.0 min  cuda +\[2\]$", lines[6])
     assert "121.00 [0.05]" in lines[5]
     assert "n=1, tuned" in lines[5]
     assert "better, tuned" in lines[6]
     assert "not trained here" in lines[8]
     assert "Larochelle & Murray 2011" in lines[8]
+
+    # The notes, which are broken into lines at any word.
     flat = " ".join(text.split())
     for said in (
         "[1] seed 2 failed: RuntimeError: out of memory",
@@ -73,6 +81,7 @@ def test_text(table, filled):
         "same order); one seed for 1 of the entries",
     ):
         assert said in flat
+
     assert lines[-2:] == [
         (
             "where the paper is silent or differs, at preset=paper (vaebench show "
@@ -92,8 +101,9 @@ def test_samples_of_the_importance_weighted_nll(flat, table, entry):
         )
         return [*entry(row, [113.0]), *numbers]
 
-    alike = rows("SBN 200", 1000, 12.0) + rows("SBN 500", 1000, 4.5)
-    text = flat(alike)
+    same_samples = rows("SBN 200", 1000, 12.0) + rows("SBN 500", 1000, 4.5)
+    text = flat(same_samples)
+
     assert " IW-NLL (K=1000) " in text
     assert "109.94 [0.01]" in text
     assert "[0.01] K=" not in text
@@ -102,17 +112,22 @@ def test_samples_of_the_importance_weighted_nll(flat, table, entry):
         "is low, more samples"
     ) in text
     assert "errors recorded by the delta method, which are too small" in text
+
     jackknife = [
         {**line, "extra": line["extra"].replace("}", ', "error_by": "jackknife"}')}
-        for line in alike
+        for line in same_samples
     ]
+
     assert "delta method" not in flat(jackknife)
-    unlike = flat(rows("SBN 200", 1000, 12.0), rows("SBN 500", 100, 60.0))
-    assert " IW-NLL updates " in unlike
-    assert "109.94 [0.01] K=1000" in unlike
-    assert "109.94 [0.01] K=100 " in unlike
-    assert "of a row is 12.0 of K=1000" in unlike
-    assert "of a row is 4.5 of K=1000" in flat(alike, of=replace(table, measure="iw_nll"))
+
+    # If the rows have different numbers of samples, the number stands beside each value, not in
+    # the header.
+    other_samples = flat(rows("SBN 200", 1000, 12.0), rows("SBN 500", 100, 60.0))
+    assert " IW-NLL updates " in other_samples
+    assert "109.94 [0.01] K=1000" in other_samples
+    assert "109.94 [0.01] K=100 " in other_samples
+    assert "of a row is 12.0 of K=1000" in other_samples
+    assert "of a row is 4.5 of K=1000" in flat(same_samples, of=replace(table, measure="iw_nll"))
 
 
 @pytest.mark.parametrize(
@@ -155,8 +170,11 @@ def test_text_of_nothing(table, frame):
 def test_markdown_escapes_pipes(table, filled):
     text = render(table, filled, "md")
     lines = [line for line in text.splitlines() if line.startswith("|")]
+    # Header, rule and five rows of the table; then the table of the order.
     rows = lines[: 2 + 5]
     order = lines[2 + 5 :]
+
+    # Twelve columns have 13 bars; an escaped one does not count.
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {13}
     assert order[:3] == [
         "| order, lowest first | published | ours |",
@@ -180,12 +198,16 @@ def test_latex_escapes(table, filled):
     assert r"Larochelle \& Murray 2011" in text
     assert r"113.20 $\pm$ 0.01" in text
     assert "$-0.60$" in text
+
     for command in (r"\toprule", r"\midrule", r"\bottomrule", r"\end{tabular}"):
         assert text.count(command) == 2  # the table, the order of its rows
+
     assert text.count(r"\end{table}") == 1
     assert r"SBN 500 / NVIL & 1 & 1 \\" in text
+
     body = text[text.index(r"\midrule") : text.index(r"\bottomrule")].splitlines()[1:]
     assert len(body) == 5
+    # Twelve columns have 11 separators; an escaped one does not count.
     assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {11}
     assert not re.search(r"(?<!\\)[%#_]", text)
     assert latex.escape("\\ {a} $1 & #2 ^ _ ~ % <x>") == (
@@ -197,9 +219,12 @@ def test_latex_escapes(table, filled):
 def test_html_escapes(table, filled):
     table = replace(table, title="<script>alert(1)</script> & more")
     text = render(table, filled, "html")
+
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
+
     table, order = re.findall(r"<table>.*?</table>", text, re.S)
+    # A header and five rows of twelve cells; a header and three places of the order.
     assert table.count("<tr>") == 1 + 5
     assert table.count("<td") == 5 * 12
     assert order.count("<tr>") == 1 + 3
@@ -210,6 +235,7 @@ def test_csv_is_the_long_frame(table, filled, tmp_path):
 
     path = tmp_path / "x.csv"
     path.write_text(render(table, filled, "csv"))
+
     assert_frame_equal(read_csv(path), filled, check_exact=True)
     assert path.read_text() == csv_text(filled)
     assert render(table, read_csv(path), "text") == render(table, filled, "text")
@@ -224,15 +250,16 @@ def test_unknown_format(table, frame):
 
 def test_repeated_evaluations_stand_below_the_table(flat, entry):
     """Of two seeds: means over seeds of their means and variances."""
-    found = [
+    repeats_by_seed = [
         {"values": [113.0, 113.2], "mean": 113.1, "variance": 0.02},
         {"values": [1, 2], "mean": 112.1, "variance": 0.04},
     ]
     rows = [
         line
-        for first, f in enumerate(found)
-        for line in entry("SBN 200", [113.0], first=first, extra={"repeats": f})
+        for seed, repeats in enumerate(repeats_by_seed)
+        for line in entry("SBN 200", [113.0], first=seed, extra={"repeats": repeats})
     ]
+
     assert "SBN 200, NVIL: 2 evaluations of each of 2 seeds, mean 112.60, variance 0.03." in flat(
         rows
     )
@@ -243,30 +270,32 @@ def test_a_part_of_the_test_cases_is_named_with_what_it_costs(flat, entry):
     def text(**more):
         return flat(entry("SBN 200", [113.0], **more))
 
-    said = "test cases: 500 only. As one of the whole set a value is known to ± 1.04 nats at most"
-    assert said in text(points=500, extra={"spread": 1.036})
+    note = "test cases: 500 only. As one of the whole set a value is known to ± 1.04 nats at most"
+    assert note in text(points=500, extra={"spread": 1.036})
     assert "test cases" not in text(extra={"spread": 1.036})  # all of them
     assert "test cases" not in text(points=500)  # not known
 
 
 def test_errors_below_the_table_are_the_largest_of_its_rows(flat, entry):
-    """And the effective samples the fewest."""
+    """The effective sample size is the smallest."""
     small = {"spread": 1.036, "log_z_error": 0.012, "unknown": 0.01, "ess": 90.0}
     large = {"spread": 2.071, "log_z_error": 0.034, "unknown": 0.02, "ess": 3.0}
+
     for first, second in ((small, large), (large, small)):
         lines = []
         for row, extra in (("SBN 200", first), ("SBN 500", second)):
             lines += entry(row, [113.0], points=500, extra=extra)
             lines += entry(row, [111.0], points=500, metric="iw_nll", extra=extra)
-        shown = flat(lines)
-        assert "known to ± 2.07 nats at most" in shown
-        assert "a standard error of at most 0.034 nats" in shown
-        assert "<unk>: up to 2.0% of" in shown
-        assert "effective sample size of a row is 3.0 of K=10" in shown
+
+        report = flat(lines)
+        assert "known to ± 2.07 nats at most" in report
+        assert "a standard error of at most 0.034 nats" in report
+        assert "<unk>: up to 2.0% of" in report
+        assert "effective sample size of a row is 3.0 of K=10" in report
 
 
 def test_more_test_cases_than_there_are_is_all_of_them(flat, entry):
-    """``points`` of a signature is what was asked for, the column's how many there were."""
+    """The signature has the ``points`` that were asked for, the column how many there were."""
 
     def text(asked, there):
         lines = entry("SBN 200", [113.0], points=asked, extra={"spread": 1.036})

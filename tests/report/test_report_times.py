@@ -71,6 +71,7 @@ def test_a_time_is_shown_and_has_no_verdict(timed, frame, both):
         ("fast", "bound", "bound"),
         ("fast", "ms", "ms_per_update"),
     ]
+
     bound, time = rows[:2]
     assert (bound.verdict, bound.difference) == ("yes", pytest.approx(0.11))
     assert (time.verdict, time.difference, time.comparable) == ("-", None, False)
@@ -82,10 +83,13 @@ def test_a_time_is_shown_and_has_no_verdict(timed, frame, both):
 def test_times_have_decimals_of_their_own_and_the_table_keeps_its_unit(rows_of, timed, frame, both):
     grid = table_page.make(timed, frame(both("fast", [20.0, 24.0]))).grid
     cells = [dict(zip(grid.headers, line, strict=True)) for line in grid.lines]
+
     assert [c["published"] for c in cells] == ["110.9", "22", "113.4", "103"]
     assert [c["ours"] for c in cells[:2]] == ["111.01 ± 0.01", "22.0 ± 2.0"]
+
     times = rows_of(both("fast", [20.0]))
     notes = "\n".join(footnotes(timed, times))
+
     assert "ours: bound in nats, mean" in notes
     assert "margin: 0.5 nats" in notes
 
@@ -101,7 +105,7 @@ def test_another_measure_of_a_column_is_named(timed):
 
 def test_the_error_of_the_ratio_is_that_of_both_means(rows_of, both):
     rows = rows_of(both("fast", [19.0, 21.0]), both("slow", [80.0, 80.0]))
-    # 4 (1/20)
+    # The ratio 80 / 20 is 4. Its relative error is that of 20 ± 1, so its error is 4 / 20 = 0.2.
     assert list(ratios("ms", rows)) == ["ms, slow / fast: 4.7 published, 4.0 ± 0.2 ours."]
 
 
@@ -130,6 +134,7 @@ def test_presets_have_ratios_of_their_own(rows_of, both):
         both("slow", [20.0], **quick),
     ]
     rows = rows_of(*entries)
+
     assert list(ratios("ms", rows)) == [
         "ms, slow / fast: 4.7 published, 4.0 ours.",
         "ms, slow / fast: 4.7 published, 2.0 ours (preset quick).",
@@ -143,12 +148,14 @@ def test_without_published_times_there_is_our_ratio(rows_of, timed, both):
 
 
 def test_shares_of_a_pack_are_not_several_times(frame, both):
-    """Seeds side by side have one time between them: its scatter over them says nothing."""
+    """Seeds that run side by side share one time, so its scatter over them says nothing."""
     alone, packed = (
-        estimate(measured(frame(both("fast", [20.0, 20.0], pack=p)), "ms_per_update"))
-        for p in (1, 2)
+        estimate(measured(frame(both("fast", [20.0, 20.0], pack=pack)), "ms_per_update"))
+        for pack in (1, 2)
     )
+
     assert (alone.n, alone.se, packed.n, packed.se, packed.error) == (2, 0.0, 2, None, None)
+
     bound = estimate(measured(frame(both("fast", [20.0, 20.0], pack=2)), "bound"))
     assert bound.se == pytest.approx(0.01)
 
@@ -160,34 +167,39 @@ def test_shares_of_a_pack_are_not_several_times(frame, both):
 def test_compare_never_fails_on_a_time(frame, both, tol):
     a = frame(both("fast", [20.0, 21.0]))
     b = frame(both("fast", [900.0, 901.0]))
-    c = compare(a, b, tol)
-    assert [(r.metric, r.judged, r.within) for r in c.rows] == [
+    comparison = compare(a, b, tol)
+
+    assert [(r.metric, r.judged, r.within) for r in comparison.rows] == [
         ("bound", True, True),
         ("ms_per_update", False, False),
     ]
-    assert c.rows[1].allowed is None
-    assert not c.differs
-    text = compared(c)
+    assert comparison.rows[1].allowed is None
+    assert not comparison.differs
+
+    text = compared(comparison)
     assert "not judged" in text
     assert "1 of 2 rows within what is allowed, 1 not judged (times)" in text
     assert "DIFFERS" not in text
 
 
 def test_a_time_on_one_side_only_is_not_a_difference(frame, both):
-    rows = both("fast", [20.0])
-    bounds = [r for r in rows if r["metric"] == "bound"]
-    for a, b, side in ((rows, bounds, "first"), (bounds, rows, "second")):
-        c = compare(frame(a), frame(b))
-        assert not c.differs
-        assert f"not judged: only in the {side}" in compared(c)
-    without = [r for r in rows if r["metric"] != "bound"]
-    assert compare(frame(rows), frame(without)).differs, "a bound on one side only is one"
+    both_columns = both("fast", [20.0])
+    bounds = [r for r in both_columns if r["metric"] == "bound"]
+
+    for a, b, side in ((both_columns, bounds, "first"), (bounds, both_columns, "second")):
+        comparison = compare(frame(a), frame(b))
+        assert not comparison.differs
+        assert f"not judged: only in the {side}" in compared(comparison)
+
+    times = [r for r in both_columns if r["metric"] != "bound"]
+    assert compare(frame(both_columns), frame(times)).differs, "a bound on one side only is one"
 
 
 def test_a_bound_without_an_error_is_told_from_a_time(frame, both):
-    plain = {"error": None, "error_kind": "none"}
-    rows = [{**r, **plain, "unit": "units"} for r in both("fast", [20.0])]
+    no_error = {"error": None, "error_kind": "none"}
+    rows = [{**r, **no_error, "unit": "units"} for r in both("fast", [20.0])]
     text = compared(compare(frame(rows), frame(rows)))
+
     assert "0 of 2 rows within what is allowed, 2 not judged" in text
     assert "(times; no error is known, and no margin applies)" in text
 
@@ -201,6 +213,7 @@ def test_columns_that_share_a_run_have_one_curve(tmp_path):
         "train": {},
         "recipe": 1,
     }
+    # Four cells of the same settings have one key, and so one run.
     cells = [
         Cell("t", row, column, "quick", config)
         for row in ("a", "b")
@@ -211,5 +224,6 @@ def test_columns_that_share_a_run_have_one_curve(tmp_path):
     (folder / "curve.csv").write_text(
         "update,seconds,train_bound,valid_bound,unit\n10,1.0,5,6,nats\n"
     )
-    found = collect_curves(Store(tmp_path), cells, [0])
-    assert found[["row", "column"]].values.tolist() == [["a", "test"], ["b", "test"]]
+    curves = collect_curves(Store(tmp_path), cells, [0])
+
+    assert curves[["row", "column"]].values.tolist() == [["a", "test"], ["b", "test"]]

@@ -1,4 +1,4 @@
-"""How an entry of a table stands."""
+"""The state of a table entry: reproduced, missed, not run and so on."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def test_the_best_preset_decides_and_every_trained_entry_has_a_state():
     table = catalogue.load("nvil_recipe")
     frame = recorded.shipped_frame(table)
 
-    found = states.states(table, summarize(table, frame))
+    by_entry = states.states(table, summarize(table, frame))
 
-    assert list(found) == table.trained()
-    assert found["SBN 200-200", "equal"] is State.ONE_SEED  # by paper; short stands beside it
-    assert sum(states.counts(found).values()) == len(table.trained())
+    assert list(by_entry) == table.trained()
+    assert by_entry["SBN 200-200", "equal"] is State.ONE_SEED  # by paper; short stands beside it
+    assert sum(states.counts(by_entry).values()) == len(table.trained())

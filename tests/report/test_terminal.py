@@ -1,5 +1,4 @@
-"""A report on a terminal: colours and curves, of which a file or a pipe gets
-nothing; brief reports."""
+"""A report on a terminal has colours and curves, a file or a pipe has neither; brief reports."""
 
 from __future__ import annotations
 
@@ -26,30 +25,33 @@ CODE = re.compile("\033\\[[0-9;]*m")
 
 
 def on_a_terminal(*args, **environment):
-    """What a command writes to a terminal of 300 columns, and its exit code."""
-    ours, theirs = pty.openpty()
+    """Return what a command writes to a terminal of 300 columns, and its exit code."""
+    our_end, its_end = pty.openpty()
     env = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS")}
     env |= {"TERM": "xterm-256color", "COLUMNS": "300", "PYTHONUTF8": "1", **environment}
     process = subprocess.Popen(
         [sys.executable, "-m", "vaebench", *args],
         stdin=subprocess.DEVNULL,
-        stdout=theirs,
+        stdout=its_end,
         stderr=subprocess.PIPE,
         env=env,
     )
-    os.close(theirs)
-    parts = []
+    os.close(its_end)
+    chunks = []
     while True:
         try:
-            part = os.read(ours, 65536)
+            chunk = os.read(our_end, 65536)
         except OSError:  # the end, as Linux has it
             break
-        if not part:
+
+        if not chunk:
             break
-        parts.append(part)
-    os.close(ours)
+
+        chunks.append(chunk)
+
+    os.close(our_end)
     process.communicate()
-    return b"".join(parts).decode().replace("\r\n", "\n"), process.returncode
+    return b"".join(chunks).decode().replace("\r\n", "\n"), process.returncode
 
 
 # ------------------------------------------------------------------------------------------- curves
@@ -63,7 +65,7 @@ def on_a_terminal(*args, **environment):
         ((7.0, 7.0, 7.0), "▁▁▁"),
         ((8.0, 1.0), "█▁"),
         ((1.0, 8.0), "▁█"),
-        # The first one does not make the rest flat.
+        # The scale ends at the upper quartile, so the first bound does not make the rest flat.
         ((900.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0), "███▇▆▅▃▂▁"),
         ((5.0, float("nan"), 1.0), "█▁"),
         ((4.0, 3.0, 2.0, 1.0, 2.0, 3.0, 9.0), "█▆▃▁▃▆█"),  # and a rise at the end is seen
@@ -76,6 +78,7 @@ def test_a_curve_in_characters(bounds, shown):
 def test_a_long_curve_is_a_mean_of_equal_parts():
     bounds = tuple(float(v) for v in range(1200, 0, -1))
     assert len(drawn(Trail(bounds))) == 12
+    # Twelve parts of 100 bounds: the mean of 1200 to 1101 is 1150.5, and so on.
     assert drawn(Trail(bounds)) == drawn(Trail(tuple(1200 - 100 * i - 49.5 for i in range(12))))
 
 
@@ -86,8 +89,8 @@ def test_how_far_a_run_is_stands_beside_its_curve():
 
 
 def test_the_share_of_a_budget_in_passes_is_counted_in_validations(make_cell, store):
-    """Of ten passes, three validations, one after every two of them, are six. In updates the last
-    one says how far it is."""
+    """Three validations, one after every two passes, are six of ten passes. If the budget is in
+    updates, the update of the last validation says how far the run is."""
     curve = "update,valid_bound,unit\n70,9,nats\n140,8,nats\n210,7,nats\n"
     for settings, share in (
         ({"train.unit": "epochs", "train.updates": 10, "train.valid_every": 2}, 0.6),
@@ -97,6 +100,7 @@ def test_the_share_of_a_budget_in_passes_is_counted_in_validations(make_cell, st
         folder = store.run_dir(cell.key, 0)
         folder.mkdir(parents=True)
         (folder / "curve.csv").write_text(curve)
+
         assert stored(store, [cell], [0])[cell.key] == Trail((9.0, 8.0, 7.0), share)
 
 
@@ -120,9 +124,11 @@ PAGE = Page(
 
 
 def test_colours_change_no_character():
+    # In full width, and broken into several parts.
     for width in (None, 24):
         plain = text.write(PAGE, width)
         coloured = text.write(PAGE, width, colour=True)
+
         assert "\033" not in plain
         assert CODE.sub("", coloured) == plain
 
@@ -156,6 +162,7 @@ def test_a_pipe_gets_neither_colours_nor_curves(capsys, monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
     assert main(REPORT) == 0
     out = capsys.readouterr().out
+
     assert "\033" not in out
     assert "curve" not in out
     assert not set(out) & set("▁▂▃▄▅▆▇█")
@@ -167,6 +174,8 @@ def test_a_terminal_gets_both(capsys):
     assert "\033[1m" in shown
     assert "█" in shown
     assert "curve: the validation bound" in " ".join(shown.split())
+
+    # Its rows begin as those of the plain report.
     assert main([*REPORT, "--brief"]) == 0
     for line in capsys.readouterr().out.splitlines()[4:6]:
         assert line.split()[0] in CODE.sub("", shown)
@@ -193,12 +202,15 @@ def test_curves_of_runs_on_their_way(tmp_path):
     assert main(["run", *args]) == 0
     next(tmp_path.glob("runs/*/seed-0/result.json")).unlink()
     curve = next(tmp_path.glob("runs/*/seed-0/curve.csv"))
-    # One validation of two.
+    # Keep the header and the first of two validations.
     curve.write_text("".join(curve.read_text().splitlines(keepends=True)[:2]))
     shown, _ = on_a_terminal("report", *args[:-3], args[-1], "--brief")
+
     assert "▁ 50 %" in shown
+
     curve.write_text("update,valid_bound,unit\n1,x,nats\n")
     shown, code = on_a_terminal("report", *args[:-3], args[-1], "--brief")
+
     assert code == 0, "a damaged curve is none"
     assert "1 partial" in shown
 
@@ -209,9 +221,10 @@ def test_curves_of_runs_on_their_way(tmp_path):
 def test_a_brief_report_has_a_line_for_each_entry_with_runs():
     table = catalogue.load_table("nvil_mnist")
     frame = recorded.read([SHORT])
-    some = frame[frame["row"].isin(["SBN 200", "SBN 500"])]
-    files = recorded.Files({SHORT: some})
+    two_rows = frame[frame["row"].isin(["SBN 200", "SBN 500"])]
+    files = recorded.Files({SHORT: two_rows})
     lines = written([files.measured(table)], look=Look(brief=True)).splitlines()
+
     assert [line.split()[0:2] for line in lines[4:8]] == [
         ["SBN", "200"],
         ["SBN", "200"],
@@ -219,19 +232,22 @@ def test_a_brief_report_has_a_line_for_each_entry_with_runs():
         ["SBN", "500"],
     ]
     assert lines[2].split() == ["row", "column", "published", "ours", "difference", "verdict"]
-    said = " ".join(lines[9:])
-    assert said.startswith(
+
+    notes = " ".join(lines[9:])
+    assert notes.startswith(
         "not run: SBN 200-200 / NVIL; SBN 200-200 / WS; SBN 200-200-200 / NVIL; and "
     )
-    assert "NADE" not in said, "which is not trained here"
+    assert "NADE" not in notes, "which is not trained here"
 
 
 def test_a_brief_report_without_any_run_is_what_the_paper_printed():
     table = catalogue.load_table("nvil_mnist")
     frame = recorded.read([SHORT])
+    # The results of the table without a single row.
     shown = written(
         [replace(recorded.Files({SHORT: frame}).measured(table), frame=frame[:0])],
         look=Look(brief=True),
     )
+
     assert "113.1" in shown
     assert "not run:" not in shown

@@ -28,12 +28,14 @@ def short():
 
 
 def test_a_brief_report_is_the_table_and_its_marks(nvil, short):
-    whole = render(nvil, short)
+    full = render(nvil, short)
     brief = render(nvil, short, brief=True)
+
     assert "124.72" in brief
     assert "500 units next to the data" in brief  # what [1] stands for
+
     for text in ("ours: bound", "margin: 0.5", "initial values", "preset short", "Kendall"):
-        assert text in whole
+        assert text in full
         assert text not in brief
 
 
@@ -48,8 +50,10 @@ def test_a_brief_report_of_a_row_is_a_few_lines(capsys):
         "--only",
         "column=NVIL",
     ]
+
     assert main([*arguments, "--brief"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 5  # title, blank, header, rule, row
+
     assert main(arguments) == 0
     assert len(capsys.readouterr().out.splitlines()) > 20
 
@@ -58,11 +62,14 @@ def test_a_note_stands_once(nvil, short):
     """In one page, and in the pages of several tables."""
     lines = render(nvil, short, "md").splitlines()
     notes = [line for line in lines if line.startswith("- ")]
+
     assert len(notes) == len(set(notes))
+
     page = table_page.make(nvil, short)
-    first, second = said_once([page, page])
-    assert first == page
-    assert second.footnotes == page.marks  # what the numbers stand for
+    first_page, second_page = said_once([page, page])
+
+    assert first_page == page
+    assert second_page.footnotes == page.marks  # what the numbers stand for
     assert page.marks
 
 
@@ -70,6 +77,7 @@ def test_tables_of_one_report_share_their_notes(capsys):
     sources = ["--from", str(SHORT), "--from", str(REFERENCE / "nvil_variance-short.csv")]
     assert main(["report", "table=nvil_mnist,nvil_variance", "preset=short", *sources]) == 0
     out = capsys.readouterr().out
+
     assert out.count("[..] after a number") == 1
 
 
@@ -77,9 +85,12 @@ def test_tables_of_one_report_share_their_notes(capsys):
 def test_a_report_fits_the_terminal(name, monkeypatch, capsys):
     source = REFERENCE / f"{name}.csv"
     arguments = ["report", f"table={name.partition('-')[0]}", "--from", str(source)]
+
     assert main(arguments) == 0
-    whole = capsys.readouterr().out
-    assert max(map(len, whole.splitlines())) > 120  # a file or a pipe gets every line whole
+    full = capsys.readouterr().out
+    assert max(map(len, full.splitlines())) > 120  # a file or a pipe gets every line whole
+
+    # A narrow report has the same numbers as one of full width.
     numbers = [
         f"{v:.2f}"
         for v in recorded.read([source]).query("seed == 0 and metric == 'bound'")["value"][:3]
@@ -88,28 +99,32 @@ def test_a_report_fits_the_terminal(name, monkeypatch, capsys):
         monkeypatch.setenv("COLUMNS", str(columns))
         assert main(arguments) == 0
         out = capsys.readouterr().out
+
         assert max(map(len, out.splitlines())) <= columns
-        assert [n in out for n in numbers] == [n in whole for n in numbers]
+        assert [n in out for n in numbers] == [n in full for n in numbers]
 
 
 def test_a_file_is_written_as_wide_as_it_is(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "60")
     path = tmp_path / "out.txt"
+
     assert main(["report", "table=nvil_mnist", "--from", str(SHORT), "--output", str(path)]) == 0
     assert max(map(len, path.read_text().splitlines())) > 100
 
 
 def test_a_broken_grid_loses_nothing():
     cells = (("a", "1" * 20, "2" * 20, ""), ("b", "3" * 20, "", "some words that say why"))
-    whole = Grid(
+    wide = Grid(
         ("row", "first", "second", "notes"), cells, ("left", "right", "right", "left"), leading=1
     )
-    text = grid(whole, 40)
-    assert max(map(len, text.splitlines())) <= 40
-    assert all(part in text for line in cells for part in line)
-    assert text.count("row") == 3
-    assert text.count("\na ") == 2  # it has nothing in the last part
-    assert grid(whole, 200) == grid(whole)
+    narrow = grid(wide, 40)
+
+    assert max(map(len, narrow.splitlines())) <= 40
+    assert all(part in narrow for line in cells for part in line)
+    # Three parts, each with the column of the row names.
+    assert narrow.count("row") == 3
+    assert narrow.count("\na ") == 2  # row a has nothing in the last part
+    assert grid(wide, 200) == grid(wide)
 
 
 # --------------------------------------------------------------------------------------- other data
@@ -127,6 +142,7 @@ def test_results_on_other_data_stand_alone(nvil, short, brief):
     in a brief report too."""
     shown = render(nvil, on(short, "text"), brief=brief)
     assert "124.72" in shown
+
     for text in (
         "113.1",
         "86.3",
@@ -137,12 +153,13 @@ def test_results_on_other_data_stand_alone(nvil, short, brief):
         "verdict says",
     ):
         assert text not in shown
+
     assert " ".join(shown.split()).count("data: text, not the paper's mnist_static") == 1
     assert "table=nvil_mnist" in shown
 
 
 def test_a_run_on_other_data_without_measures_stands_alone(nvil, short):
-    """Interrupted, or with a damaged result: it names its data in its key."""
+    """It was interrupted, or its result is damaged. Its key still names its data."""
     keys = short["key"].str.replace("mnist_static-", "text-", regex=False)
     partial = short.assign(
         key=keys,
@@ -155,6 +172,7 @@ def test_a_run_on_other_data_without_measures_stands_alone(nvil, short):
         flags="",
     )
     shown = render(nvil, partial, brief=True)
+
     assert "113.1" not in shown
     assert "data: text, not the paper's mnist_static" in " ".join(shown.split())
 
@@ -162,9 +180,14 @@ def test_a_run_on_other_data_without_measures_stands_alone(nvil, short):
 def test_results_on_the_papers_data_keep_its_numbers(nvil, short):
     other_evaluation = short.assign(paper_protocol=False)
     assert "113.1" in render(nvil, other_evaluation)
-    some = short.copy()
-    some.loc[some["row"] != "SBN 200"] = on(short, "digits").loc[some["row"] != "SBN 200"]
-    assert "113.1" in render(nvil, some)
+
+    # One row on the paper's data is enough for the paper's numbers.
+    partly_on_digits = short.copy()
+    partly_on_digits.loc[partly_on_digits["row"] != "SBN 200"] = on(short, "digits").loc[
+        partly_on_digits["row"] != "SBN 200"
+    ]
+
+    assert "113.1" in render(nvil, partly_on_digits)
     assert "113.1" in render(nvil, short[:0])  # nothing was run: what the paper printed
 
 
