@@ -164,6 +164,7 @@ def test_report_of_some_recorded_rows(capsys):
         "SBN 200",
     )[1]
 
+    # SBN 200 / WS and nothing else: neither SBN 200 / NVIL nor the paper's literature.
     assert "125.86" in text
     assert "124.72" not in text
     assert "NADE" not in text
@@ -303,6 +304,7 @@ def test_curves_of_one_preset_among_several_files(tmp_path, capsys):
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "one preset at a time" in err
 
+    # With a preset it is the recorded file, byte for byte.
     assert call(capsys, *arguments, "preset=tuned")[0] == 0
     recorded_lines = (REFERENCE / "nvil_mnist-tuned-curves.csv").read_text()
     assert (tmp_path / "c.csv").read_text() == recorded_lines
@@ -317,6 +319,7 @@ def test_what_was_not_recorded_is_named(tmp_path, capsys):
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "lonely-curves.csv" in err
 
+    # A file of curves that lacks columns.
     (tmp_path / "lonely-curves.csv").write_text(
         "table,row,column,seed,update\nnvil_mnist,SBN 200,NVIL,0,x\n"
     )

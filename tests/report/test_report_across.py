@@ -90,17 +90,25 @@ def test_a_row_is_a_line(told, runs):
     assert [line["row"] for line in lines] == ["VAE", "LSTM-LM", "SA-VAE", "beta-VAE"]
 
     vae, lm, literature, not_run = lines
+
+    # A trained row: ours, with the published number in brackets.
     assert vae["IW"] == "329.00 ± 0.01 (329.0)"
     assert vae["-ELBO"] == "330.00 ± 0.01 (329.1)"
     assert vae["KL"] == "0.60 ± 0.10 (0.0)"
     assert vae["MI"] == "0.20 ± 0.10 (0)"
+
+    # No column of the table shows this measure, so it has no published number.
     assert vae["MI (whole set)"] == "0.03 ± 0.01"
     assert vae["seeds"] == "2"
     assert vae["verdict"] == "IW yes; -ELBO no"
+
+    # The exact NLL is a column of the row without latents only.
     assert vae["NLL (exact)"] == ""
     assert lm["NLL (exact)"] == "328.10 ± 0.01 (328)"
     assert lm["verdict"] == "yes"
     assert lm["notes"] == "[1]"
+
+    # Rows without runs show what the paper printed.
     assert literature["verdict"] == "not trained here"
     assert (literature["IW"], literature["KL"]) == ("(329.2)", "(0.1)")
     assert literature["notes"] == "Kim et al. 2018"

@@ -56,10 +56,12 @@ def test_pages(figure, format, first, last):
     assert page.endswith("\n")
     assert not page.endswith("\n\n")
 
+    # Every line of the grid is one line of the page, in each format.
     for words in (grid.headers, *grid.lines):
         assert any(all(word in row for word in words) for row in rows), words
 
     brief = " ".join(written([drawn], format, Look(brief=True)).split())
+    # A brief page keeps the notes of the drawing, and leaves out the ledger.
     for note in drawn.drawing.notes:
         assert note in brief
     for entry in figure.ledger:

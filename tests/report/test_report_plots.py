@@ -50,6 +50,7 @@ def collected(tmp_path):
 @pytest.fixture
 def curves(collected):
     whole = "1000,1.5,200,210,5,nats\n2000,3.0,150,160.5,6,nats\n3000,4.5,120,130,7,nats\n"
+    # The second seed has a validation without numbers, and was stopped while it wrote a line.
     cut_off = "1000,1.5,220,230,5,nats\n2000,3.0,,nan,6,nats\n3000,4."
     one_point = "1000,1.0,300,310,1,nats\n"
     texts = {("nvil", 0): whole, ("nvil", 1): cut_off, ("wake_sleep", 0): one_point}
@@ -191,6 +192,7 @@ def test_means(tmp_path, name):
     (folder / "means.csv").write_text(MEANS)
     frame = plot(name).collect(store, [cell], [4])
 
+    # Table, row, column and seed, then the third line of the file.
     assert frame.iloc[2].tolist() == [
         "figure",
         "SBN 200",

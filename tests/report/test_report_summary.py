@@ -120,6 +120,7 @@ def test_a_printed_number_that_is_indicative_stands_beside_ours_without_a_verdic
         "the printed number is indicative, no verdict: their documents are others" in row.footnotes
     )
 
+    # Where nothing is printed in that column there is nothing to say.
     unprinted = replace(
         table,
         columns=columns,

@@ -26,6 +26,7 @@ CODE = re.compile("\033\\[[0-9;]*m")
 
 def on_a_terminal(*args, **environment):
     """Return what a command writes to a terminal of 300 columns, and its exit code."""
+    # A pseudo-terminal: the command writes to one end, and the test reads the other.
     our_end, its_end = pty.openpty()
     env = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS")}
     env |= {"TERM": "xterm-256color", "COLUMNS": "300", "PYTHONUTF8": "1", **environment}
@@ -36,6 +37,7 @@ def on_a_terminal(*args, **environment):
         stderr=subprocess.PIPE,
         env=env,
     )
+    # Only the command holds its end now, so reading ends when it does.
     os.close(its_end)
     chunks = []
     while True:
@@ -225,6 +227,7 @@ def test_a_brief_report_has_a_line_for_each_entry_with_runs():
     files = recorded.Files({SHORT: two_rows})
     lines = written([files.measured(table)], look=Look(brief=True)).splitlines()
 
+    # Title, blank line, header and rule come first.
     assert [line.split()[0:2] for line in lines[4:8]] == [
         ["SBN", "200"],
         ["SBN", "200"],

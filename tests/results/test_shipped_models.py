@@ -243,6 +243,7 @@ def test_the_command_on_the_page_asks_for_this_run(run):
 
     assert words[-2:] == ["--seeds", str(seed)]
 
+    # Compose the cells as the command would; their key is the name of the run's folder.
     only = [words[i + 1] for i, word in enumerate(words) if word == "--only"]
     selected = selection.parse([word for word in words if word.startswith(("table=", "preset="))])
     preset = catalogue.load_preset(selected.preset)
