@@ -46,6 +46,7 @@ def test_every_coordinate_agrees(lines):
     """
     z = torch.cat([line.coordinates for line in lines])
     assert len(z) > 5_000
+
     limit = stats.norm.isf(1e-3 / 2 / len(z))
     assert 4.5 < limit < 6
     assert [f"{line.name}: {line.worst:.1f}" for line in lines if line.worst > limit] == []
@@ -83,6 +84,7 @@ def test_what_else_is_among_the_lines(lines):
         "SA-VAE",
         "PixelCNN, gated",
     )
+
     assert [part for part in (*learning, *rest) if part not in names] == []
     assert len({line.name for line in lines}) == len(lines)
 
@@ -112,6 +114,7 @@ def test_unbroken_ones_pass():
 def test_a_signal_without_its_top_term(monkeypatch):
     whole = NVIL.signals
     monkeypatch.setattr(NVIL, "signals", lambda self, p, q: whole(self, [*p[:-1], 0 * p[-1]], q))
+
     assert "g: gradient, posterior" in nvil()
 
 
@@ -122,6 +125,7 @@ def test_a_signal_one_layer_short(monkeypatch):
     monkeypatch.setattr(
         NVIL, "signals", lambda self, p, q: torch.cat([whole(self, p, q)[1:], p[-1]]).detach()
     )
+
     assert "g: gradient, posterior" in nvil()
 
 
@@ -134,6 +138,7 @@ def test_a_signal_of_the_wrong_sign_or_size(monkeypatch, factor):
         return factor * s, new
 
     monkeypatch.setattr(NVIL, "center", center)
+
     assert nvil() == ["g: gradient, posterior", "g: gradient, baseline"]
 
 
@@ -143,6 +148,7 @@ def test_a_baseline_that_is_added(monkeypatch):
     monkeypatch.setattr(
         NVIL, "center", lambda self, raw, predicted, state: whole(self, raw, -predicted, state)
     )
+
     assert nvil() == ["g: gradient, baseline"]
 
 
@@ -162,6 +168,7 @@ def test_a_wrong_sleep_phase(monkeypatch, sleep):
 
     monkeypatch.setattr(WakeSleep, "forward", forward)
     bad = failures(check.gradients("g", "wake_sleep", {}, check.tiny(check.MODELS["SBN 2-3"], 4)))
+
     assert bad == ["g: gradient, posterior"]
 
 
@@ -172,8 +179,10 @@ def test_logits_that_look_at_the_units_after(monkeypatch):
         autoregressive, "logits", lambda h, a, weight: a + h @ torch.triu(weight, 1).T
     )
     bad = densities("DARN 4")
+
     assert "d: sum of p(x)" not in bad
     assert "d: ancestral samples" in bad
+
     bad = densities("DARN 4, autoregressive posterior")
     assert "d: importance weight" in bad
 
@@ -189,6 +198,7 @@ def test_a_sampler_that_stops_after_one_round(monkeypatch):
         return (uniform < torch.sigmoid(a + h @ torch.tril(weight, -1).T)).to(a.dtype).detach()
 
     assert failures(check.sampling()) == []
+
     monkeypatch.setattr(autoregressive, "sample", one_round)
     assert failures(check.sampling()) == ["autoregressive sampling: share of right units"]
 
@@ -196,6 +206,7 @@ def test_a_sampler_that_stops_after_one_round(monkeypatch):
 def test_an_estimate_without_the_logarithm_of_k(monkeypatch):
     wrong = SimpleNamespace(**{**vars(math), "log": lambda k: 0.0})
     monkeypatch.setattr(importance_weighted, "math", wrong)
+
     assert densities("SBN 2-3") == ["d: IW-NLL, 1,000 samples"]
 
 
@@ -204,6 +215,7 @@ def test_weights_without_the_posterior(monkeypatch):
     monkeypatch.setattr(
         BeliefNet, "log_posterior_terms", lambda self, z, x: [0.9 * t for t in whole(self, z, x)]
     )
+
     assert {"d: sum of Q(h|x)", "d: importance weight"} <= set(densities("SBN 2-3"))
 
 
@@ -215,6 +227,7 @@ def test_a_prior_whose_log_z_is_forgotten(monkeypatch):
 def test_a_kl_that_takes_the_mean_for_the_posterior_of_the_bits(monkeypatch):
     """Given zeta the bits have other means; with one group that plays no part."""
     assert failures([*boltzmann.smoothed_kl(1), *boltzmann.smoothed_kl(2)]) == []
+
     monkeypatch.setattr(Overlapping, "posterior_logit", lambda self, zeta, logit: logit)
     assert failures(boltzmann.smoothed_kl(1)) == []
     assert failures(boltzmann.smoothed_kl(2)) == ["DVAE++, 2 groups: KL"]
@@ -233,6 +246,7 @@ def test_data_that_are_centred_in_samples_but_not_in_densities(monkeypatch):
         return [x, *z[:-1]]
 
     monkeypatch.setattr(BeliefNet, "posterior_inputs", raw)
+
     assert "d: importance weight" in densities("SBN 2-3")
 
 
@@ -250,6 +264,7 @@ def test_a_line_without_error_must_agree_to_rounding():
 def test_a_line_is_as_good_as_its_worst_coordinate():
     good = torch.tensor([0.3, -4.0, 5.0])
     bad = torch.tensor([0.3, -6.0])
+
     assert check.Line("a", 1.0, 1.0, 0.1, good).ok
     assert check.Line("a", 1.0, 1.0, 0.1, bad).worst == 6.0
     assert not check.Line("a", 1.0, 1.0, 0.1, bad).ok

@@ -37,24 +37,30 @@ def test_answers_are_sums_over_the_states(model, x):
     evidence = []
     elbo = []
     kl = [[], []]
-    for case in x.split(1):
+
+    for example in x.split(1):
         joint = 0.0
         bound = 0.0
         layers = [0.0, 0.0]
+
         for h in itertools.product([0.0, 1.0], repeat=3):
+            # Two bits of the layer next to the data, one above it.
             z = [
                 torch.tensor(h[:2]).double().reshape(1, 1, 2),
                 torch.tensor(h[2:]).double().reshape(1, 1, 1),
             ]
-            log_p = model.log_joint_terms(case, z)
-            log_q = model.log_posterior_terms(z, case)
-            weight = math.exp(float(sum(log_q)))
+            log_p = model.log_joint_terms(example, z)
+            log_q = model.log_posterior_terms(z, example)
+
+            q = math.exp(float(sum(log_q)))
             joint += math.exp(float(sum(log_p)))
-            bound += weight * float(sum(log_p) - sum(log_q))
-            layers = [v + weight * float(log_q[i] - log_p[i + 1]) for i, v in enumerate(layers)]
+            bound += q * float(sum(log_p) - sum(log_q))
+            layers = [v + q * float(log_q[i] - log_p[i + 1]) for i, v in enumerate(layers)]
+
         evidence.append(math.log(joint))
         elbo.append(bound)
         kl = [[*v, layers[i]] for i, v in enumerate(kl)]
+
     assert exact.log_evidence(model, x).tolist() == pytest.approx(evidence)
     assert exact.elbo(model, x).tolist() == pytest.approx(elbo)
     assert [v.tolist() for v in exact.layer_kl(model, x)] == [pytest.approx(v) for v in kl]
@@ -62,13 +68,14 @@ def test_answers_are_sums_over_the_states(model, x):
 
 def test_gradients_hold_the_other_network_fixed(x):
     model = check.tiny({"name": "sbn", "dims": [1, 2]}, seed=1)
-    for value, ours, theirs in (
+    for value, trained, fixed in (
         (exact.expected_log_joint(model, x).sum(), "p", "q"),
         (exact.expected_log_posterior(model), "q", "p"),
     ):
         value.backward()
-        assert all(p.grad.abs().sum() > 0 for p in getattr(model, ours).parameters())
-        assert all(p.grad is None for p in getattr(model, theirs).parameters())
+        assert all(p.grad.abs().sum() > 0 for p in getattr(model, trained).parameters())
+        assert all(p.grad is None for p in getattr(model, fixed).parameters())
+
         model.zero_grad(set_to_none=True)
 
 
@@ -77,6 +84,7 @@ def test_everything_happens_where_the_model_is():
     device, as on a GPU."""
     model = check.tiny({"name": "sbn", "dims": [1, 2]}).to("meta")
     x = exact.states(check.VISIBLE).to("meta")
+
     for value in (
         exact.log_evidence(model, x),
         exact.elbo(model, x),

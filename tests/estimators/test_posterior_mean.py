@@ -52,27 +52,33 @@ def conjugate(model, x):
 
 def test_by_conjugacy(model):
     """The rule is exact for a Gaussian but for terms of exp(-2 (pi sd / step)^2)."""
-    wanted, variance = conjugate(model, X)
+    expected, variance = conjugate(model, X)
+    # The data matter: the posterior is not the prior, and the means differ.
     assert variance < 0.9
-    assert wanted.std() > 0.3
-    torch.testing.assert_close(posterior_mean(model, X), wanted, rtol=0, atol=1e-9)
-    torch.testing.assert_close(posterior_mean(model, X, step=0.1), wanted, rtol=0, atol=1e-9)
+    assert expected.std() > 0.3
+    torch.testing.assert_close(posterior_mean(model, X), expected, rtol=0, atol=1e-9)
+    torch.testing.assert_close(posterior_mean(model, X, step=0.1), expected, rtol=0, atol=1e-9)
 
 
 def test_chunks_do_not_change_it(model):
-    wanted = posterior_mean(model, X, step=0.1)
+    expected = posterior_mean(model, X, step=0.1)
     for chunk in (10, 130, 10_000):
         torch.testing.assert_close(
-            posterior_mean(model, X, step=0.1, chunk=chunk), wanted, rtol=0, atol=1e-12
+            posterior_mean(model, X, step=0.1, chunk=chunk), expected, rtol=0, atol=1e-12
         )
 
 
 def test_the_grid_has_both_ends(model):
     """Two points: weights p(x, -1) and p(x, 1) alone."""
     z = torch.tensor([-1.0, 1.0], dtype=torch.float64)[:, None, None].expand(-1, len(X), 1)
-    p = torch.softmax(model.log_joint(X, [z]), 0)
-    torch.testing.assert_close(posterior_mean(model, X, low=-1.0, high=1.0, step=2.0), p[1] - p[0])
-    torch.testing.assert_close(posterior_mean(model, X, low=-1.0, high=1.5, step=2.0), p[1] - p[0])
+    weights = torch.softmax(model.log_joint(X, [z]), 0)
+
+    torch.testing.assert_close(
+        posterior_mean(model, X, low=-1.0, high=1.0, step=2.0), weights[1] - weights[0]
+    )
+    torch.testing.assert_close(
+        posterior_mean(model, X, low=-1.0, high=1.5, step=2.0), weights[1] - weights[0]
+    )
 
 
 def test_a_grid_that_misses_the_mass_shows(model):
@@ -85,10 +91,10 @@ def test_encoder_means(model):
 
 
 def test_what_has_no_scalar_latent():
-    for other in (made(2), check.tiny({"name": "sbn", "dims": [1]})):
+    for unfit in (made(2), check.tiny({"name": "sbn", "dims": [1]})):
         for measure in (posterior_mean, encoder_mean):
             with pytest.raises(UserError, match="one Gaussian latent"):
-                measure(other, X)
+                measure(unfit, X)
 
 
 @pytest.mark.parametrize("grid", [{"step": 0.0}, {"low": 3.0, "high": 3.0}, {"step": 50.0}])
@@ -115,22 +121,28 @@ def test_importance_weighted_nll_in_closed_form(wide):
     """z above 4.5 by chance once in 150,000 seeds; half the squared error of a case is
     the bias that is left."""
     got = importance(wide, X, 2000, 0)
-    wanted = -float(wide.log_evidence(X).mean())
-    assert abs(got.nll - wanted) < 4.5 * got.error + 0.5 / got.ess_min
+    expected = -float(wide.log_evidence(X).mean())
+
+    assert abs(got.nll - expected) < 4.5 * got.error + 0.5 / got.ess_min
     assert got.error < 0.005
 
 
 def test_one_sample_is_minus_the_elbo_in_expectation(wide):
-    """200 repetitions of 130 cases, z of the mean above 4.5 once in 150,000.
-    The bound's KL is exact."""
-    wanted = float(wide.elbo(X).mean())
-    ones = torch.tensor(
+    """Mean over 200 repetitions of 130 cases: z is above 4.5 by chance once in 150,000 seeds. The
+    KL of the bound is exact."""
+    expected = float(wide.elbo(X).mean())
+    nlls = torch.tensor(
         [importance(wide, X, 1, seed).nll for seed in range(200)], dtype=torch.float64
     )
-    assert abs(float(ones.mean()) + wanted) < 4.5 * float(ones.std()) / 200**0.5 < 0.05
+
+    assert abs(float(nlls.mean()) + expected) < 4.5 * float(nlls.std()) / 200**0.5 < 0.05
+
     got = bound(wide, X, 200, 0)
-    assert abs(got.value - wanted) < 4.5 * got.error < 0.05
-    assert wanted < float(wide.log_evidence(X).mean()) - 0.2
+    assert abs(got.value - expected) < 4.5 * got.error < 0.05
+    assert expected < float(wide.log_evidence(X).mean()) - 0.2
+
+    # KL(N(mean, sd^2) || N(0, 1)) in closed form.
     mean, log_sd = wide._posterior(X)
     kl = 0.5 * (mean.square() + torch.exp(2 * log_sd) - 1 - 2 * log_sd).sum(-1).mean()
+
     assert got.kl == [pytest.approx(float(kl), rel=1e-10)]

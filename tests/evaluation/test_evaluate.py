@@ -57,9 +57,11 @@ def test_points_are_spread_evenly_over_the_split():
 def test_grey_training_cases_are_made_binary_once():
     black_or_white = cases(splits(Kind.GREY), EvalSettings(split="train", points=None))
     assert numbers(black_or_white) == list(range(1000))
+
     grey = splits(Kind.GREY)
     grey.train[:] = 128
     x = cases(grey, EvalSettings(split="train", points=None))
+
     assert set(x.unique().tolist()) == {0, 1}
     assert abs(x.float().mean() - 128 / 255) < 5 * 0.5 / x.numel() ** 0.5  # five standard errors
     assert torch.equal(x, cases(grey, EvalSettings(split="train", points=None)))
@@ -87,6 +89,7 @@ def test_unknown_words_are_counted_with_every_likelihood_of_documents(words, sha
     }
     config["recipe"] = 1
     found = evaluate(model, x, config, "ab", 0)
+
     assert {m.name for m in found} == {"nll", "perplexity"}
     assert {m.extra["unknown"] for m in found} == {share}
     assert all(("unknown words" in flags.kinds(m.flags)) is (share > 0.2) for m in found)

@@ -41,6 +41,7 @@ def check_frequencies(one, z1, z2):
     every = boltzmann_exact.states(5, torch.zeros(1), 0, 32)
     exact = torch.softmax(one.negative_energy(every[:, :2], every[:, 2:]), 0)
     order = states(every)
+
     assert (
         (found[order] - exact).abs() < 4.5 * (exact * (1 - exact) / len(z1)).sqrt() + 1e-3
     ).all()
@@ -71,10 +72,12 @@ def test_a_boltzmann_sample_has_all_its_sweeps(name, monkeypatch):
         .requires_grad_(False)
     )
     x = generation.drawn_images(model, 2, 0)
+
     assert sum(made) == 10_000
 
     made.clear()
     generation.images_again(model, x, 0)
+
     assert sum(made) == (10_000 if name == "rbm_posterior" else 0)
 
 
@@ -82,6 +85,7 @@ def test_chains_of_a_batch_settle_each_on_its_own(monkeypatch):
     monkeypatch.setattr(generation, "SWEEPS", 130)
     many = machine(2)
     z1, z2 = generation._settled(many, torch.zeros(CHAINS, 2, 2), 0)
+
     for i in range(2):
         check_frequencies(RBM(many.b1[i], many.b2[i], many.w[i]), z1[:, i], z2[:, i])
 
@@ -100,9 +104,11 @@ def test_images_of_every_family(name, monkeypatch):
     model = check.tiny({"name": name, **settings}).float().requires_grad_(False)
     x = generation.drawn_images(model, 40, 0)
     again = generation.images_again(model, x, 0)
+
     for made in (x, again):
         assert made.shape == (40, check.VISIBLE)
         assert set(made.unique().tolist()) == {0.0, 1.0}
+
     assert torch.equal(x, generation.drawn_images(model, 40, 0))
     assert not torch.equal(x, generation.drawn_images(model, 40, 1))
     assert torch.equal(again, generation.images_again(model, x, 0))
@@ -119,6 +125,7 @@ def image_model(kind, **settings):
 def test_images_of_models_that_draw_pixel_by_pixel():
     vae = image_model(ImageVAE, latents=2, encoder_channels=[3], features=4)
     drawn = generation.drawn_images(vae, 40, 0)
+
     for made in (
         drawn,
         generation.images_again(vae, drawn, 0),
@@ -126,6 +133,7 @@ def test_images_of_models_that_draw_pixel_by_pixel():
     ):
         assert made.shape == (40, 6)
         assert set(made.unique().tolist()) == {0.0, 1.0}
+
     assert torch.equal(drawn, generation.drawn_images(vae, 40, 0))
     assert not torch.equal(drawn, generation.drawn_images(vae, 40, 1))
 
@@ -137,10 +145,12 @@ def test_images_of_a_pixel_cnn_have_their_probabilities():
     found = generation.drawn_images(model, 4000, 0)
     every = boltzmann_exact.states(6, torch.zeros(1), 0, 64)
     p = model.score(every).double().exp()
+
     assert float(p.sum()) == pytest.approx(1, abs=1e-5)
 
     number = lambda x: (x * 2 ** torch.arange(6)).sum(-1).long()  # noqa: E731
     share = torch.bincount(number(found), minlength=64)[number(every)].double() / 4000
+
     assert ((share - p).abs() < 4.5 * (p * (1 - p) / 4000).sqrt() + 1e-3).all()
 
 
@@ -152,10 +162,12 @@ def test_visible_samples_have_their_probabilities(name):
     model = check.tiny({"name": name, **settings}).float().requires_grad_(False)
     z = [torch.ones(1, 1, model.sizes[1])]
     u = torch.rand(20_000, 1, check.VISIBLE, generator=torch.Generator().manual_seed(1))
+
     got = model.sample_visible([v.expand(20_000, 1, -1) for v in z], u).mean((0, 1))
     ones = torch.eye(check.VISIBLE).unsqueeze(1)
     term = lambda x: model.log_joint_terms(x, z)[0].squeeze()  # noqa: E731
     p = torch.sigmoid(torch.stack([term(one) - term(torch.zeros_like(one)) for one in ones]))
+
     assert ((got - p).abs() < 4.5 * (p * (1 - p) / 20_000).sqrt()).all()
 
 
@@ -169,10 +181,13 @@ def text_model(kind=TextVAE, **settings):
 def test_documents(how):
     model = text_model(latents=2)
     decoding = Decoding(how, 3, 6)
+
     found = generation.drawn(model, 4, 0, decoding)
+
     assert len(found) == 4
     assert all(1 <= len(d.tokens) <= 6 for d in found)
     assert found == generation.drawn(model, 4, 0, decoding)
+
     lone = generation.drawn(text_model(TextLM), 4, 0, decoding)
     assert len(lone) == 4
     assert (len(set(lone)) == 1) == (how != "sample")
@@ -184,7 +199,9 @@ def test_codes_are_the_posterior():
     model = text_model(latents=2)
     x = torch.tensor([[1, 5, 6, 2], [1, 4, 2, 0]]).repeat(1000, 1)
     mean, log_var = model.encode(x)
+
     torch.testing.assert_close(generation.codes(model, x, 0, mean=True), mean)
+
     z = (generation.codes(model, x, 0, mean=False) - mean) * torch.exp(-log_var / 2)
     assert abs(float(z.mean())) < 4.5 / 4000**0.5
     assert abs(float(z.var()) - 1) < 4.5 * (2 / 4000) ** 0.5
@@ -217,11 +234,15 @@ def test_documents_are_made_in_parts_and_in_order(monkeypatch, how):
         dropout_out=0,
     )
     g = torch.Generator().manual_seed(0)
+
     for p in model.parameters():
         torch.nn.init.normal_(p, std=2.0, generator=g)
+
     z = torch.randn(7, 2, generator=g)
     decoding = Decoding(how=how, longest=6, width=3)
+
     monkeypatch.setattr(generation, "TOGETHER", 3)
+
     with torch.no_grad():
         parts = decoding.documents(model, z, 7, 0)
         assert len(parts) == 7
@@ -236,6 +257,7 @@ def test_documents_are_made_in_parts_and_in_order(monkeypatch, how):
                 len({tuple(d.words) for d in decoding.documents(model, z[:1].expand(7, -1), 7, 0)})
                 > 3
             )
+
     x = torch.tensor([[1, 4, 5, 2], [1, 6, 2, 0], [1, 7, 8, 2], [1, 4, 2, 0]])
     with torch.no_grad():
         monkeypatch.setattr(generation, "TOGETHER", 3)

@@ -51,17 +51,20 @@ def test_means_are_those_of_the_parameters_kept(tmp_path, splits, monkeypatch):
     means.write_means(tmp_path, config, splits, last, 4)
     lines = lines_of(tmp_path)
     stages = [("0", ""), ("3", ""), ("4", "selected")]
+
     assert [(line["update"], line["kind"]) for line in lines] == [
         stage for stage in stages for _ in range(7)
     ]
     assert [int(line["case"]) for line in lines[:7]] == [
         i * len(splits.valid) // 7 for i in range(7)
     ]
+
     found = snapshots.listed(tmp_path)[1]
     model = load_model(config, splits.info, checkpoint.read(found.path))
     x = torch.from_numpy(splits.valid)[[int(line["case"]) for line in lines[:7]]]
-    wanted = [posterior_mean(model, x, step=0.01), encoder_mean(model, x)]
-    for name, values in zip(("model", "encoder"), wanted, strict=True):
+    expected = [posterior_mean(model, x, step=0.01), encoder_mean(model, x)]
+
+    for name, values in zip(("model", "encoder"), expected, strict=True):
         assert [float(line[name]) for line in lines[7:14]] == pytest.approx(
             values.tolist(), abs=2e-6
         )
@@ -74,6 +77,7 @@ def test_they_are_made_once_and_anew_for_another_split(tmp_path, splits, monkeyp
     before = (tmp_path / "means.csv").read_text()
     monkeypatch.setattr(means, "posterior_mean", None)
     means.write_means(tmp_path, config, splits, last, 4)
+
     assert (tmp_path / "means.csv").read_text() == before
     with pytest.raises(TypeError):
         means.write_means(tmp_path, {**config, "eval": {"means": "train"}}, splits, last, 4)
@@ -82,7 +86,9 @@ def test_they_are_made_once_and_anew_for_another_split(tmp_path, splits, monkeyp
 def test_nothing_for_more_latents_or_without_snapshots(tmp_path, splits):
     config, last = trained(tmp_path, splits, latents=2)
     means.write_means(tmp_path, config, splits, last, 4)
+
     assert snapshots.listed(tmp_path)
     assert not (tmp_path / "means.csv").exists()
+
     means.write_means(tmp_path / "none", config, splits, last, 4)
     assert not (tmp_path / "none").exists()

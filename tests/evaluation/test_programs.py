@@ -77,12 +77,15 @@ def tiny(name):
     config = TINY[name]
     documents = config["name"].startswith("text")
     model = models.build(config, WORDS if documents else IMAGES)
+
     for p in model.parameters():
         torch.nn.init.normal_(p, 0.0, 0.5)
+
     if documents:
         return model, torch.tensor(
             [[1, 4, 5, 6, 2], [1, 4, 2, 0, 0], [1, 2, 0, 0, 0], [1, 8, 8, 2, 0]]
         )
+
     return model, (torch.rand(4, 16) < 0.5).float()
 
 
@@ -96,10 +99,11 @@ def alone(tmp_path_factory):
         for path in programs.write(model, x[:2], tmp_path_factory.mktemp(str(number))).values():
             program = model.programs(x)[path.stem]
             inputs = [v[:3].clone() for v in program.inputs.values()]
-            wanted = program.call(*inputs)
-            wanted = wanted if isinstance(wanted, tuple) else (wanted,)
-            torch.save((inputs, [v.detach().clone() for v in wanted]), f"{path}.values")
+            expected = program.call(*inputs)
+            expected = expected if isinstance(expected, tuple) else (expected,)
+            torch.save((inputs, [v.detach().clone() for v in expected]), f"{path}.values")
             files.append(str(path))
+
     return files
 
 
@@ -107,6 +111,7 @@ def test_they_give_the_same_where_there_is_no_vaebench(alone):
     done = subprocess.run(
         [sys.executable, "-c", ALONE, *alone], capture_output=True, text=True, timeout=200
     )
+
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n").count("the same") == len(alone) >= 2 * len(TINY) - 2
 
@@ -129,15 +134,19 @@ def test_logits_are_those_of_the_likelihood(name):
     model, x = tiny(name)
     decoder = model.programs(x)["decoder"]
     z = [torch.randn(len(x), n) for n in model.sizes[1:]]
+
     if name in ("sbn", "darn"):
         z = [(v > 0).float() for v in z]
+
     given = {"x": x, "z": z[0] if z else None, **{f"z{i}": v for i, v in enumerate(z, 1)}}
     logits = decoder.call(*(given[key] for key in decoder.inputs))
+
     found = -F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
-    wanted = (
+    expected = (
         model.score(x) if not z else model.log_joint_terms(x, [v.unsqueeze(0) for v in z])[0][0]
     )
-    torch.testing.assert_close(found, wanted)
+
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("name", ["text_vae", "text_lm"])
@@ -147,16 +156,18 @@ def test_logits_of_words_are_those_of_the_likelihood(name):
     more = (z,) if name == "text_vae" else ()
     log_p = model.programs(x)["decoder"].call(x, *more).log_softmax(-1)
     words = x[:, 1:]
+
     found = (log_p.gather(-1, words.unsqueeze(-1)).squeeze(-1) * (words != 0)).sum(-1)
-    wanted = model.log_likelihood(x, [z.unsqueeze(0)])[0] if more else model.log_evidence(x)
-    torch.testing.assert_close(found, wanted)
+    expected = model.log_likelihood(x, [z.unsqueeze(0)])[0] if more else model.log_evidence(x)
+
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("name", ["gaussian_vae", "image_vae", "text_vae"])
 def test_encoders_are_the_models(name):
     model, x = tiny(name)
-    for found, wanted in zip(model.programs(x)["encoder"].call(x), model.encode(x), strict=True):
-        torch.testing.assert_close(found, wanted)
+    for found, expected in zip(model.programs(x)["encoder"].call(x), model.encode(x), strict=True):
+        torch.testing.assert_close(found, expected)
 
 
 def test_a_boltzmann_machine_has_no_programs(tmp_path):

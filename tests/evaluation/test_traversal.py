@@ -26,8 +26,9 @@ def cases(n: int = 60) -> torch.Tensor:
 def test_the_most_active_latents_come_first():
     model = Signs(scale=(0.1, 1.0, 0.0, 3.0))
     found = traversal.activity(model, cases())
-    wanted = (2 * cases() - 1).numpy().var(0, ddof=1) * np.square([0.1, 1.0, 0.0, 3.0])
-    assert found.tolist() == pytest.approx(wanted.tolist())
+    expected = (2 * cases() - 1).numpy().var(0, ddof=1) * np.square([0.1, 1.0, 0.0, 3.0])
+
+    assert found.tolist() == pytest.approx(expected.tolist())
     assert traversal.most_active(found, 3) == [3, 1, 0]
     assert traversal.most_active(torch.tensor([1.0, 2.0, 2.0, 0.0]), 3) == [1, 2, 0]
 
@@ -37,11 +38,15 @@ def test_latents_of_a_deep_latent_gaussian_model_are_moved_if_they_are_one_layer
         {"name": "dlgm", "dims": [2], "hidden": [3]}, DataInfo(torch.full((4,), 0.5))
     )
     randomize(model, 0, 0.7)
+
     found = traversal.moved(model, cases(), 2, 3, 0, manifold=True, means=True)
     (layer,) = model.posterior(cases()).layers
+
     assert found.variances.tolist() == pytest.approx(layer.mean.var(0).tolist(), rel=1e-5)
+
     codes = traversal.plane(torch.zeros(2), found.latents, 3)
     torch.testing.assert_close(found.images, model.visible_mean([codes]))
+
     deep = models.build(
         {"name": "dlgm", "dims": [2, 2], "hidden": [3]}, DataInfo(torch.full((4,), 0.5))
     )
@@ -62,6 +67,7 @@ def test_a_plane_shares_out_the_prior():
     codes = traversal.plane(torch.tensor([9.0, 0.0, 0.0]), [1, 2], 4)
     assert codes.shape == (4, 4, 3)
     assert (codes[..., 0] == 9).all()
+
     normal = torch.distributions.Normal(0, 1)
     torch.testing.assert_close(normal.cdf(codes[0, :, 2]), torch.tensor([1, 3, 5, 7]) / 8)
     torch.testing.assert_close(normal.cdf(codes[:, 0, 1]), torch.tensor([7, 5, 3, 1]) / 8)
@@ -74,14 +80,17 @@ def test_pixels_follow_the_latent_that_is_moved():
     falls alike in all images."""
     x = cases()
     found = traversal.moved(Signs(scale=(0.1, 1.0, 0.0, 3.0)), x, latents=2, steps=4, seed=0)
+
     assert found.latents == [3, 1]
     assert found.images.shape == (2, 4, 4)
+
     coins = found.images[0, 0]
     for row, latent in enumerate(found.latents):
         for column in range(4):
-            wanted = coins.clone()
-            wanted[latent] = float(column >= 2)  # of -3, -1, 1, 3
-            assert found.images[row, column, latent] == wanted[latent]
+            expected = coins.clone()
+            expected[latent] = float(column >= 2)  # of -3, -1, 1, 3
+            assert found.images[row, column, latent] == expected[latent]
+
             still = [i for i in range(4) if i not in (3, 1)]
             assert (found.images[row, column, still] == coins[still]).all()
 
@@ -92,10 +101,12 @@ def test_pixels_follow_the_latent_that_is_moved():
 def test_around_a_case_the_other_pixels_are_its_own():
     x = cases()
     model = Signs(scale=(1.0, 1.0, 1.0, 3.0))
+
     found = traversal.moved(model, x, latents=1, steps=2, seed=5, around=12)
-    wanted = x[12].repeat(2, 1)
-    wanted[:, 3] = torch.tensor([0.0, 1.0])
-    assert torch.equal(found.images[0], wanted)
+    expected = x[12].repeat(2, 1)
+    expected[:, 3] = torch.tensor([0.0, 1.0])
+
+    assert torch.equal(found.images[0], expected)
 
     plane = traversal.moved(model, x, latents=2, steps=2, seed=5, around=7, manifold=True)
     assert plane.latents == [3, 0]
@@ -110,8 +121,11 @@ def test_a_refined_mean_is_that_of_its_batch():
     model = Signs(scale=(1.0, 1.0, 1.0, 1.0))
     model.refinement = Refinement(Steps(count=2, rate=0.5, clip=0.1), batch=8)
     x = cases()
+
     whole = generation.posterior_means(model, x)
+
     torch.testing.assert_close(traversal._mean_of(model, x, 13), whole[13])
+
     alone = model.posterior(x[13:14]).mean[0]
     assert not torch.allclose(alone, whole[13])
 
@@ -121,6 +135,7 @@ def test_reconstructions_from_samples_and_from_means():
     means' alone are."""
     x = cases(20)
     assert torch.equal(generation.images_again(Signs(), x, 0), x)
+
     wide = Signs(log_var=4.0)
     assert torch.equal(generation.images_again(wide, x, 0, mean=True), x)
     assert not torch.equal(generation.images_again(wide, x, 0), x)
@@ -137,6 +152,7 @@ def test_means_are_shown_where_they_are_known():
     found = traversal.moved(Means(), cases(), latents=1, steps=3, seed=0, means=True)
     means = torch.full((1, 3, 4), 0.5)
     means[0, :, found.latents[0]] = torch.sigmoid(torch.tensor([-3.0, 0.0, 3.0]))
+
     torch.testing.assert_close(found.images, means)
     assert set(traversal.moved(Means(), cases(), 1, 3, 0).images.unique().tolist()) == {0.0, 1.0}
     assert set(traversal.moved(Signs(), cases(), 1, 3, 0, means=True).images.unique().tolist()) == {
@@ -152,9 +168,11 @@ def test_what_is_refused():
         traversal.moved(Signs(), cases(), 2, 3, 0, around=60)
     with pytest.raises(UserError, match="two cases at least"):
         traversal.moved(Signs(), cases(1), 2, 3, 0)
+
     net = models.build({"name": "sbn", "dims": [4]}, DataInfo(torch.full((4,), 0.5)))
     with pytest.raises(UserError, match="model=sbn has no Gaussian latents of images"):
         traversal.moved(net, cases(), 2, 3, 0)
+
     grey = GaussianVAE(DataInfo(np.full(4, 0.5), Kind.INTENSITY), 2, [3], likelihood="gaussian")
     with pytest.raises(
         UserError, match="model=gaussian_vae has no Gaussian latents of images of zeros and ones"

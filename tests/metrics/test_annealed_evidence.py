@@ -62,11 +62,12 @@ def test_the_mean_weight_is_the_evidence_in_both_directions(linear):
     x, z = made(linear)
     exact = linear.log_evidence(x)
     how = Annealing(temperatures=10, chains=20_000, leaps=2)
-    for log_weights, wanted in (
+
+    for log_weights, expected in (
         (lower(linear, x, 0, how), exact),
         (upper(linear, x, z, 0, how), -exact),
     ):
-        away, error = mean_ratio(log_weights, wanted)
+        away, error = mean_ratio(log_weights, expected)
         assert 0 < error < 0.02
         assert abs(away) < 4.5 * error
 
@@ -78,6 +79,7 @@ def test_a_wrong_temperature_is_seen(linear, monkeypatch):
     monkeypatch.setattr(Target, "at", lambda self, beta: right(self, beta / 2))
     how = Annealing(temperatures=10, chains=20_000, leaps=2)
     away, error = mean_ratio(lower(linear, x, 0, how), linear.log_evidence(x))
+
     assert abs(away) > 20 * error
 
 
@@ -87,6 +89,7 @@ def test_the_two_directions_meet_at_the_evidence(linear):
     how = Annealing(temperatures=200, chains=50)
     low = log_mean(lower(linear, x, 0, how))
     high = -log_mean(upper(linear, x, z, 0, how))
+
     assert float((low - exact).abs().max()) < 0.1
     assert float((high - exact).abs().max()) < 0.1
 
@@ -109,6 +112,7 @@ def test_of_several_layers_it_agrees_with_importance_sampling():
     low = log_mean(lower(model, x, 0, how))
     high = -log_mean(upper(model, x, z, 0, how))
     sampled = importance(model, x, 50_000, 0)
+
     assert sampled.error < 0.01
     assert -float(low.mean()) == pytest.approx(sampled.nll, abs=0.05)
     assert -float(high.mean()) == pytest.approx(sampled.nll, abs=0.05)
@@ -130,6 +134,7 @@ def test_the_chains_begin_at_the_prior_of_all_layers():
     away, error = mean_ratio(
         lower(model, x, 0, Annealing(temperatures=4, chains=20_000, leaps=2)), exact
     )
+
     assert 0 < error < 0.02
     assert abs(away) < 4.5 * error
 
@@ -138,11 +143,14 @@ def test_any_number_of_cases_is_annealed_in_groups(linear):
     """No case depends on which others there are."""
     x, _ = made(linear, cases=CASES + 10)
     how = Annealing(temperatures=50, chains=20)
+
     whole = log_evidence(linear, x, 0, how)
+
     assert whole.log_weights.shape == (20, CASES + 10)
     torch.testing.assert_close(
         log_mean(whole.log_weights), linear.log_evidence(x), atol=0.5, rtol=0
     )
+
     part = log_evidence(linear, x[: CASES + 3], 0, how)
     torch.testing.assert_close(part.log_weights, whole.log_weights[:, : CASES + 3])
     assert float(whole.ess.min()) > 5
@@ -178,7 +186,9 @@ def measured(model, x, **ev):
 def test_as_a_measure_it_has_its_error_and_its_protocol(linear):
     x, _ = made(linear, cases=30)
     exact = -float(linear.log_evidence(x).mean())
+
     found = measured(linear, x, ais_temperatures=100)["ais_nll"]
+
     assert 0 < found.error < 0.03
     assert abs(found.value - exact) < 5 * found.error
     assert (found.samples, found.points, found.flags) == (20, 30, ())
@@ -191,6 +201,7 @@ def test_as_a_measure_it_has_its_error_and_its_protocol(linear):
         scale=1.5,
     ).requires_grad_(False)
     poor = measured(sharp, x, ais_temperatures=1, ais_chains=2)["ais_nll"]
+
     assert flags.kinds(poor.flags) == ("annealing",)
     assert "from below and from above" in poor.flags[0]
     assert "ais_nll" not in measured(linear, x, ais_chains=None)
@@ -201,6 +212,7 @@ def test_effective_chains_and_gaps_by_hand(linear):
     weights = torch.tensor([[1.0, 1.0, 1.0], [1.0, 3.0, 0.0]], dtype=torch.float64)
     collected = Annealed(weights.log(), torch.tensor([0.1, 0.2, 0.6]))
     (m,) = METRIC.measures(Job(linear, torch.zeros(3, 4), EvalSettings(), 0), collected)
+
     assert m.value == pytest.approx(-math.log(2 * 0.5) / 3)
     assert m.extra["ess"] == pytest.approx((2 + 1.6 + 1) / 3)
     assert m.extra["ess_min"] == pytest.approx(1.0)
@@ -217,6 +229,7 @@ def test_the_error_is_that_of_repeats(linear):
     ).log_weights
     values = log_mean(weights).view(10, 5).mean(1)
     variances = variance(group_sums(weights), 10).view(10, 5).mean(1) / 5
+
     assert values.std() / 2 < variances.mean().sqrt() < 2 * values.std()
 
 

@@ -37,10 +37,12 @@ NAMES = (
 def test_three_documents_by_hand():
     assert per_document(NLL, TOKENS).value == pytest.approx(math.exp((2 + 3 + 4) / 3))
     assert pooled(NLL, TOKENS).value == pytest.approx(math.exp(46 / 15))
+
     one = torch.tensor([5.0]), torch.tensor([2.0])
     for found in (per_document(*one), pooled(*one)):
         assert found.value == pytest.approx(math.exp(2.5))
         assert (found.error, found.case_error) == (None, None)
+
     same = torch.tensor([6.0, 12.0]), torch.tensor([2.0, 4.0])
     assert (
         per_document(*same).value
@@ -55,11 +57,14 @@ def test_errors_by_hand():
     variance = torch.tensor([1.0, 4.0, 9.0])
     one = per_document(NLL, TOKENS, variance)
     other = pooled(NLL, TOKENS, variance)
+
     assert one.error == pytest.approx(one.value * math.sqrt(1 / 4 + 4 / 100 + 9 / 9) / 3)
     assert other.error == pytest.approx(other.value * math.sqrt(14) / 15)
     assert one.case_error == pytest.approx(one.value * 1.0 / math.sqrt(3))
+
     rate = 46 / 15
     residual = [4 - 2 * rate, 30 - 10 * rate, 12 - 3 * rate]
+
     assert other.case_error == pytest.approx(
         other.value * math.sqrt(sum(r * r for r in residual) * 3 / 2) / 15
     )
@@ -79,14 +84,18 @@ def test_errors_are_those_of_repeats(perplexity):
     tokens = torch.randint(1, 30, (n,), generator=generator).double()
     variance = 0.02 * tokens
     nll = 3 * tokens + variance.sqrt() * normal(repeats, n)
+
     found = [perplexity(row, tokens, variance) for row in nll]
     values = torch.tensor([p.value for p in found])
+
     assert float(values.std()) == pytest.approx(sum(p.error for p in found) / repeats, rel=0.05)
 
     lengths = torch.randint(1, 30, (repeats, n), generator=generator).double()
     nll = lengths * (3 + 0.3 * normal(repeats, n))
+
     found = [perplexity(row, t) for row, t in zip(nll, lengths, strict=True)]
     values = torch.tensor([p.value for p in found])
+
     assert float(values.std()) == pytest.approx(
         sum(p.case_error for p in found) / repeats, rel=0.05
     )
@@ -103,6 +112,7 @@ def test_one_document_is_found_by_its_nats_per_token_or_by_its_nats():
     nll = 2 * tokens
     nll[0] = 60.0
     one, other = document_perplexity.measures(job, nll, None, None, ("each", "pooled"))
+
     assert one.extra["one_case"]["value"] == 60.0
     assert "one_case" not in other.extra
 
@@ -154,9 +164,10 @@ def test_measures_are_those_of_the_exact_bound_and_likelihood(model):
     x = documents()
     found = measured(model, x)
     tokens = x.sum(1).double()
-    wanted = [exact.elbo(model, x.double()), exact.log_evidence(model, x.double())]
-    wanted = [f(-v, tokens).value for v in wanted for f in (per_document, pooled)]
-    for name, value in zip(NAMES, wanted, strict=True):
+    expected = [exact.elbo(model, x.double()), exact.log_evidence(model, x.double())]
+    expected = [f(-v, tokens).value for v in expected for f in (per_document, pooled)]
+
+    for name, value in zip(NAMES, expected, strict=True):
         m = found[name]
         assert abs(m.value - value) < 4 * m.error, name
         assert m.unit == "per token"
@@ -167,6 +178,7 @@ def test_measures_are_those_of_the_exact_bound_and_likelihood(model):
         assert m.extra["tokens"] == int(tokens.sum())
         assert m.extra["tokens_per_case"] == pytest.approx(float(tokens.mean()))
         assert m.extra["spread"] > m.error
+
     assert len({found[name].signature for name in NAMES}) == 4
     assert found["document_perplexity"].value > found["iw_document_perplexity"].value
     assert found["pooled_perplexity"].value == pytest.approx(
@@ -181,7 +193,9 @@ def test_a_fair_die_has_the_perplexity_of_its_faces():
     info = DataInfo(torch.full((5,), 0.7), Kind.COUNTS, longest=15)
     # All parameters are 0.
     model = models.build({"name": "sbn", "dims": [3]}, info).requires_grad_(False)
+
     found = measured(model, documents(40))
+
     for name in NAMES:
         assert found[name].value == pytest.approx(5.0, rel=1e-6)
         assert found[name].error == pytest.approx(0.0, abs=1e-5)
@@ -219,8 +233,10 @@ def test_a_model_that_knows_its_likelihood_has_exact_ones(monkeypatch):
     mean = torch.tensor([0.1, 0.2, 0.3, 0.15, 0.25])
     model = Unigram(DataInfo(mean, Kind.COUNTS))
     x = documents(50)
+
     found = measured(model, x)
     nll = -model.log_evidence(x)
+
     assert found["document_perplexity"].value == pytest.approx(per_document(nll, x.sum(1)).value)
     assert found["pooled_perplexity"].value == pytest.approx(pooled(nll, x.sum(1)).value)
     assert found["document_perplexity"].error is None

@@ -53,9 +53,11 @@ def test_importance_weighted_nll_against_quadrature():
     model = BagOfWords(1).requires_grad_(False)
     six = documents(6, longest=7)
     x = six.repeat_interleave(50, 0)
-    wanted = exact_nll(model, six)
+    expected = exact_nll(model, six)
+
     got = importance(model, x, 200, 0)
-    assert abs(got.nll - float(wanted.mean())) < 4.5 * got.error + 0.5 / got.ess_min
+
+    assert abs(got.nll - float(expected.mean())) < 4.5 * got.error + 0.5 / got.ess_min
     assert got.error < 0.01
     assert got.curve[1] > got.nll + 0.05
 
@@ -65,8 +67,10 @@ def test_perplexity_by_hand():
     of exp(nats / tokens)."""
     x = torch.tensor([[1, 5, 6, 2, 0], [1, 2, 0, 0, 0]], dtype=torch.int16)
     assert predicted(x) == 4
+
     got = perplexity(4.0, 0.001, x)
     assert (got.value, got.tokens) == (pytest.approx(math.exp(2)), 4)
+
     slope = (perplexity(4.001, None, x).value - perplexity(3.999, None, x).value) / 0.002
     assert got.error == pytest.approx(0.001 * slope, rel=1e-6)
     assert perplexity(4.0, None, x).error is None
@@ -76,9 +80,12 @@ def test_perplexity_by_hand():
 def test_a_fair_die_has_the_perplexity_of_its_faces(model):
     for p in (model.w, model.b, model.q):
         p.zero_()
+
     model.log_var = 0.0
     x = documents(40)
+
     got = {m.name: m for m in measured(model, x)}["perplexity"]
+
     assert got.value == pytest.approx(WORDS)
     assert got.samples == 30
     assert got.extra["tokens"] == int((x > 1).sum())
@@ -93,10 +100,12 @@ def measured(model, x, seed=0, **settings):
     """As an evaluation does it: one stream for all."""
     job = Job(model, x, EvalSettings.of(SETTINGS | settings), seed)
     gathered = [(metric, metric.collect(job)) for metric in METRICS if metric.applies(job)]
+
     for part in job.stream(30):
         for _, sums in gathered:
             if part.first < sums.samples:
                 sums.add(part)
+
     return [m for metric, sums in gathered for m in metric.measures(job, sums)]
 
 
@@ -105,21 +114,25 @@ def test_every_measure_of_a_text_model(model):
     got = {m.name: m for m in measured(model, x)}
     p = posteriors(model, x, 0)
     parts = mutual_information.batches(model, x, 4)
-    wanted = mutual_information.batchwise(p, parts)
+    expected = mutual_information.batchwise(p, parts)
+
     assert (got["mi_batch"].value, got["mi_batch"].error) == pytest.approx(
-        (wanted.value, wanted.error), rel=1e-9
+        (expected.value, expected.error), rel=1e-9
     )
-    extra = {"batch": 4, "batches": len(parts), "ceiling": wanted.ceiling}
+
+    extra = {"batch": 4, "batches": len(parts), "ceiling": expected.ceiling}
     assert got["mi_batch"].extra == pytest.approx(extra)
-    assert wanted.ceiling < math.log(4)  # some batches are smaller
+    assert expected.ceiling < math.log(4)  # some batches are smaller
     assert got["mi"].value == pytest.approx(mutual_information.whole_set(p).value, rel=1e-9)
     assert got["mi"].extra["ceiling"] == pytest.approx(math.log(60))
     assert got["mi"].value + got["aggregate_kl"].value == pytest.approx(got["kl"].value, rel=1e-9)
+
     both = aggregate.aggregate_kl(p)
     assert got["aggregate_kl"].extra == pytest.approx(
         {"direct": both.direct, "direct_error": both.direct_error}
     )
     assert got["aggregate_kl"].error == pytest.approx(both.error)
+
     active = got["active_units"]
     assert active.value == int((p.mean.var(0) >= 0.01).sum()) == 2
     assert active.samples == 1
@@ -149,13 +162,16 @@ def test_the_bound_takes_the_exact_kl(model):
     x = documents(60)
     mean, log_var = model.encode(x)
     kl = 0.5 * (mean**2 + log_var.exp() - 1 - log_var).sum(1)
+
     for samples in (1, 7):
         (got,) = [bound(model, x, samples, 0)]
         data = torch.cat([part.log_p[0] for part in stream(model, x, samples, 0)], 1)
         assert got.value == pytest.approx(float((data - kl).mean()), rel=1e-10)
         assert got.kl == [pytest.approx(float(kl.mean()), rel=1e-10)]
         assert got.analytic
+
     assert got.error == pytest.approx(float((data.var(0) / 7).sum().sqrt()) / 60, rel=1e-6)
+
     measures = {m.name: m for m in measured(model, x, bound_samples=7)}
     assert measures["bound"].value == pytest.approx(-got.value)
     assert measures["kl"].extra == {"layers": got.kl, "analytic": True}
@@ -164,10 +180,13 @@ def test_the_bound_takes_the_exact_kl(model):
 def test_numbers_for_curves_are_those_of_the_measures(model):
     x = documents(60)
     measures = {m.name: m.value for m in measured(model, x)}
+
     got = latent_use(model, x, 0, "eval", parts=mutual_information.batches(model, x, 4))
+
     assert got == pytest.approx({name: measures[name] for name in got})
     assert list(got) == ["bound", "kl", "mi_batch", "mi", "aggregate_kl", "active_units"]
     assert got["mi_batch"] != latent_use(model, x, 0)["mi_batch"]  # other batches, other noise
+
     parts = mutual_information.batches(model, x, 32)
     assert latent_use(model, x, 0) == latent_use(model, x, 0, parts=parts)
 
@@ -177,14 +196,18 @@ def test_evaluation_noise(model):
     is shared between them."""
     x = documents(40)
     each = [measured(model, x, seed) for seed in repeats.repeat_seeds(4, 10)]
+
     got = {m.name: m for m in repeats.together(each)}
     alone = {m.name: m for m in measured(model, x, 4)}
+
     for name, m in got.items():
         found = m.extra["repeats"]
         assert m.value == alone[name].value == found["values"][0]
+
         values = torch.tensor(found["values"], dtype=torch.float64)
         assert found["mean"] == pytest.approx(float(values.mean()))
         assert found["variance"] == pytest.approx(float(values.var()), abs=1e-12)
+
         exact = name in ("kl", "active_units")
         assert len(values) == 10
         assert len(values.unique()) == (1 if exact else 10), name
@@ -195,7 +218,9 @@ def test_a_model_without_latents_has_none_of_it():
     """A language model: its perplexity is that of an exact NLL, known elsewhere."""
     model = TextLM(DataInfo(torch.full((WORDS,), 1 / WORDS), Kind.TOKENS), embedding=4, units=5)
     job = Job(model, documents(20), EvalSettings.of(SETTINGS | {"bound_samples": 10}), 0)
+
     assert not any(metric.applies(job) for metric in METRICS)
+
     got = perplexity_metric.measure(job, 12.0, None, None)
     assert got.value == pytest.approx(math.exp(12 * 20 / got.extra["tokens"]))
     assert (got.error, got.error_kind, got.samples, got.unit) == (None, "none", None, "per token")
@@ -208,6 +233,7 @@ def test_the_exact_nll_of_a_language_model_is_its_mean_and_its_perplexity():
     job = Job(model, x, EvalSettings.of(SETTINGS), 0)
     nll, perplexity_of = exact_nll_metric.METRIC.measures(job, model.score(x))
     each = -model.log_evidence(x)
+
     assert nll.value == pytest.approx(float(each.mean()))
     assert nll.extra["spread"] == pytest.approx(float(each.std()) / 20**0.5)
     assert perplexity_of.value == pytest.approx(math.exp(float(each.sum()) / predicted(x)))
@@ -216,6 +242,8 @@ def test_the_exact_nll_of_a_language_model_is_its_mean_and_its_perplexity():
 def test_the_models_that_do_not_encode_have_none_of_it():
     model = check.tiny({"name": "sbn", "dims": [2, 3]}).requires_grad_(False)
     job = Job(model, torch.ones(5, check.VISIBLE), EvalSettings.of(SETTINGS), 0)
+
     assert not any(file.METRIC.applies(job) for file in (information_metric, aggregate_metric))
+
     (part,) = stream(model, job.x, 5, 0)
     assert not isinstance(part.posterior, Gaussian)

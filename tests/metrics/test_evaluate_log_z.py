@@ -65,6 +65,7 @@ def test_values_are_those_of_enumeration(settings, x, boltzmann):
     model, got = measured(settings, x, boltzmann if settings is POSTERIOR else None)
     log_p = exact.log_evidence(model, x).mean()
     elbo = exact.elbo(model, x).mean()
+
     assert float(elbo) < float(log_p) - 0.02
     assert (
         abs(got["iw_nll"].value + float(log_p))
@@ -79,6 +80,7 @@ def test_values_are_those_of_enumeration(settings, x, boltzmann):
     assert got["log_z"].error == got["iw_nll"].extra["log_z_error"] == 0.0
     assert abs(got["log_z"].value) > 0.3  # or its sign would not matter
     assert list(got["iw_nll"].extra["curve"].values())[-1] == got["iw_nll"].value
+
     if settings is POSTERIOR:
         weighted = got["iw_nll_weighted"]
         assert (
@@ -102,11 +104,14 @@ def test_the_prior_s_log_z_moves_all_three_and_its_error_stays_apart(x):
     _, one = measured(DIRECTED, x, logz_method="exact")
     _, other = measured(DIRECTED, x, logz_method="ais", logz_temperatures=3, logz_chains=10)
     shift = other["log_z"].value - one["log_z"].value
+
     assert abs(shift) > 1e-3
+
     for name in ("iw_nll", "bound", "kl"):
         assert other[name].value - one[name].value == pytest.approx(shift, rel=1e-9)
         assert other[name].extra["log_z_error"] == other["log_z"].error > 0
         assert other[name].error == one[name].error
+
     assert other["nll"].value == one["nll"].value
     assert "log_z_error" not in other["active_units"].extra
     assert other["log_z"].error_kind == "log Z"
@@ -119,6 +124,7 @@ def test_what_contains_a_log_z_whose_annealing_failed_is_flagged_with_it(x):
     model = check.tiny(DIRECTED, seed=1, scale=0.6).requires_grad_(False)
     for p in model.p.prior.parameters():
         p.mul_(40.0)
+
     contain = ("iw_nll", "bound", "kl")
     for temperatures, flagged in ((2, True), (2000, False)):
         _, got = measured(DIRECTED, x, model, logz_method="ais", logz_temperatures=temperatures)
@@ -128,6 +134,7 @@ def test_what_contains_a_log_z_whose_annealing_failed_is_flagged_with_it(x):
             extra = got[name].extra
             for key in ("ess", "chains", "gap", "gap_error"):
                 assert extra[f"log_z_{key}"] == got["log_z"].extra[key]
+
         assert not flags.derived(got["active_units"])
 
     _, got = measured(DIRECTED, x, model, logz_method="exact")
@@ -139,15 +146,18 @@ def test_the_error_of_log_z_is_honest(x):
     % is 5 errors."""
     model = check.tiny(DIRECTED, seed=1, scale=0.6).requires_grad_(False)
     settings = {"logz_method": "ais", "logz_temperatures": 10, "logz_chains": 50}
+
     found = [estimate(model.prior(), EvalSettings.of(settings), seed) for seed in range(60)]
     spread = torch.stack([f.value for f in found]).std()
     stated = torch.stack([f.error for f in found]).square().mean().sqrt()
+
     assert float(spread / stated) == pytest.approx(1.0, abs=0.45)
 
 
 def test_tempering(x):
     _, one = measured(DIRECTED, x, iw_samples=None)
     _, other = measured(DIRECTED, x, iw_samples=None, logz_method="tempering", logz_chains=20)
+
     assert "iw_nll" not in other
     assert abs(other["log_z"].value - one["log_z"].value) < 5 * other["log_z"].error
     assert "logz:tempering-50x20" in other["bound"].signature
@@ -157,7 +167,9 @@ def test_tempering(x):
 def test_the_pass_size_changes_nothing(settings, x):
     _, one = measured(settings, x[:50], iw_samples=40)
     _, other = measured(settings, x[:50], iw_samples=40, chunk=20)
+
     assert list(one) == list(other)
+
     for name, m in one.items():
         assert other[name].value == pytest.approx(m.value, rel=1e-9), name
 
@@ -168,6 +180,7 @@ def test_too_large_for_enumeration():
         UserError, match=r"eval.logz_method=exact: 21 \+ 21 units .*; allowed: auto, ais, tempering"
     ):
         estimate(machine, EvalSettings(logz_method="exact"), 0)
+
     quick = {"logz_temperatures": 1, "logz_chains": 2}
     assert estimate(machine, EvalSettings.of(quick), 0).method.startswith("AIS, 1 steps")
     assert log_z.MAX_SIDE == boltzmann_exact.MAX_SIDE
@@ -217,6 +230,7 @@ def test_settings_that_an_option_does_not_have():
     parts = log_z.log_z_parts(
         {**cell({"name": "rbm_posterior", "latents": 200}), "eval": bare}, "iw_nll"
     )
+
     assert parts == ["logz:ais-10000x1024", "posterior:ais-500x400"]
 
 
@@ -227,15 +241,17 @@ OF_DATA = {"logz_base", "logz_spacing"}
 @pytest.mark.parametrize("name", ["dvae", "dvae_short", "rbm"])
 def test_options_have_every_setting(name):
     other = {"posterior_temperatures"} if name == "rbm" else OF_DATA
-    wanted = {
+    expected = {
         f.name: f.default
         for f in fields(EvalSettings)
         if f.name.startswith("logz") or f.name == "posterior_temperatures"
     }
-    wanted = {k: v for k, v in wanted.items() if k not in other}
-    assert set(wanted) <= set(catalogue.load_yaml("eval", name))
+    expected = {k: v for k, v in expected.items() if k not in other}
+
+    assert set(expected) <= set(catalogue.load_yaml("eval", name))
+
     if name == "dvae":
-        assert catalogue.load_yaml("eval", name).items() >= wanted.items()
+        assert catalogue.load_yaml("eval", name).items() >= expected.items()
 
 
 def test_every_file_in_the_registry_is_there():
@@ -262,6 +278,7 @@ def test_every_measure_is_in_the_registry_with_its_samples(x):
 def test_a_machine_that_is_fitted_to_a_known_p(x):
     model, got = measured({"name": "rbm_target", "side": 2}, x)
     kl = float(model.kl())
+
     assert got["exact_kl"].value == pytest.approx(kl, rel=1e-9)
     assert 0 <= got["kl_gap"].value < kl
     assert abs(got["bound"].value - kl) < 4.5 * got["bound"].error
@@ -278,8 +295,10 @@ def test_old_measures_load_and_new_ones_come_back(x):
         "error": 0.1,
         "error_kind": "monte carlo",
     }
+
     assert Measure.from_dict(old).error == 0.1
     assert Measure.from_dict({**old, "error": None, "error_kind": "none"}).error is None
+
     _, got = measured(DIRECTED, x[:20], iw_samples=20, logz_method="ais")
     for m in got.values():
         again = Measure.from_dict(json.loads(json.dumps(m.to_dict())))
@@ -311,16 +330,21 @@ def test_a_report_shows_both_errors(x):
         "error_kind": "monte carlo",
         "key": "k",
     }
+
     e = estimate(chosen(typed([{**one, "extra": json.dumps({"log_z_error": 0.04})}]), "iw_nll"))
+
     assert (e.own_error, e.log_z_error) == (0.03, 0.04)
     assert e.error == pytest.approx(0.05)
     assert number(e) == "84.97 [0.05]"
+
     plain = estimate(chosen(typed([one]), "iw_nll"))
     assert (plain.error, plain.log_z_error, number(plain)) == (0.03, None, "84.97 [0.03]")
+
     table = catalogue.load_table("nvil_mnist")
     from vaebench.report.summary import ReportRow
 
     said = " ".join(footnotes(table, [ReportRow("r", "c", ours=e)]))
+
     assert "log Z: estimated, with a standard error of at most 0.040 nats" in said
     assert "All cases of a run share it (of documents those of one length)" in said
     assert "log Z" not in " ".join(footnotes(table, [ReportRow("r", "c", ours=plain)]))

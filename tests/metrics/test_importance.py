@@ -35,6 +35,7 @@ def weights_of(model, x, samples, seed=0):
     out = torch.zeros(samples, len(x), dtype=torch.float64)
     for part in stream(model, x, samples, seed):
         out[part.first : part.first + part.log_w.shape[0], part.cases] = part.log_w
+
     return out
 
 
@@ -57,6 +58,7 @@ def summed(log_w, size=10):
     total = ImportanceSum(log_w.shape[1], len(log_w))
     for part in passes(log_w, size):
         total.add(part)
+
     return total.result()
 
 
@@ -65,13 +67,17 @@ def test_it_is_the_direct_formula(model, x, samples):
     log_w = weights_of(model, x, samples)
     w = log_w.exp()
     log_p = w.mean(0).log()
+
     got = importance(model, x, samples, 0)
+
     assert got.nll == pytest.approx(-float(log_p.mean()), rel=1e-12)
+
     ess = w.sum(0) ** 2 / (w**2).sum(0)
     assert got.ess == pytest.approx(float(ess.mean()), rel=1e-9)
     assert got.ess_min == pytest.approx(float(ess.min()), rel=1e-9)
     assert got.case_error == pytest.approx(float(log_p.std()) / math.sqrt(len(x)), rel=1e-9)
     assert (got.cases, got.samples) == (120, samples)
+
     if samples == 1:
         assert got.error is None  # one weight says nothing about the spread of weights
     else:  # independent between cases
@@ -80,12 +86,12 @@ def test_it_is_the_direct_formula(model, x, samples):
 
 
 def test_chunk_and_batch_do_not_change_it(model, x):
-    wanted = importance(model, x, 230, 0)
+    expected = importance(model, x, 230, 0)
     for chunk, batch in ((10, 100), (1000, 1000), (70, None)):
         got = importance(model, x, 230, 0, chunk=chunk, batch=batch)
-        assert got.nll == pytest.approx(wanted.nll, rel=1e-12)
-        assert got.error == pytest.approx(wanted.error, rel=1e-9)
-        assert got.curve == pytest.approx(wanted.curve, rel=1e-12)
+        assert got.nll == pytest.approx(expected.nll, rel=1e-12)
+        assert got.error == pytest.approx(expected.error, rel=1e-9)
+        assert got.curve == pytest.approx(expected.curve, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +112,7 @@ def test_points_of_the_curve(samples, points):
 def test_the_curve_is_the_estimate_at_every_k(model, x):
     curve = importance(model, x, 237, 3).curve
     assert list(curve) == [1, 10, 100, 237]
+
     for k, value in curve.items():
         assert importance(model, x, k, 3).nll == pytest.approx(value, rel=1e-12)
 
@@ -119,13 +126,15 @@ def test_the_curve_falls_to_the_exact_nll(model):
     """
     every = exact.states(check.VISIBLE)
     x = every.repeat(250, 1)  # each of 16 cases 250 times
-    wanted = -float(exact.log_evidence(model, every).mean())
+    expected = -float(exact.log_evidence(model, every).mean())
+
     got = importance(model, x, 1000, 0, chunk=1000, batch=1000)
     values = list(got.curve.values())
+
     assert values[0] > values[1] + 0.01 > values[2] + 0.01
-    assert values[2] > wanted - 4.5 * importance(model, x, 100, 0).error
-    assert abs(got.nll - wanted) < 4.5 * got.error + 0.5 / got.ess_min
-    assert got.error < 0.01 * (values[0] - wanted)  # so being close means something
+    assert values[2] > expected - 4.5 * importance(model, x, 100, 0).error
+    assert abs(got.nll - expected) < 4.5 * got.error + 0.5 / got.ess_min
+    assert got.error < 0.01 * (values[0] - expected)  # so being close means something
 
 
 def test_effective_samples_are_between_one_and_k(model, x):
@@ -144,9 +153,12 @@ def test_equal_weights():
 def test_one_weight_dominates():
     log_w = torch.full((40, 2), -50.0, dtype=torch.float64)
     log_w[17] = 0.0
+
     got = summed(log_w)
+
     assert got.nll == pytest.approx(math.log(40), rel=1e-12)
     assert got.ess == pytest.approx(1.0, rel=1e-9)
+
     # One group left out of 40 moves the estimate by all but log 39/40 of 50 nats;
     # the others by log 40/39.
     moved = 50 - math.log(40) - math.log(40 / 39) + math.log(39 / 39)
@@ -158,6 +170,7 @@ def test_huge_log_weights_do_not_overflow(shift):
     log_w = torch.randn(25, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     near = summed(log_w)
     far = summed(log_w + shift)
+
     assert far.nll == pytest.approx(near.nll - shift, abs=1e-8)
     assert (far.ess, far.error) == pytest.approx((near.ess, near.error), rel=1e-8)
     assert far.curve == pytest.approx({k: v - shift for k, v in near.curve.items()}, abs=1e-8)
@@ -166,6 +179,7 @@ def test_huge_log_weights_do_not_overflow(shift):
 def test_weights_thousands_of_nats_apart():
     log_w = torch.tensor([[1e4], [-1e4], [0.0]], dtype=torch.float64)
     got = summed(log_w)
+
     assert got.nll == pytest.approx(math.log(3) - 1e4, rel=1e-12)
     assert got.ess == pytest.approx(1.0)
     assert got.curve[1] == pytest.approx(-1e4)
@@ -174,14 +188,17 @@ def test_weights_thousands_of_nats_apart():
 def test_samples_beyond_k_are_left_out():
     log_w = torch.randn(40, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     total = ImportanceSum(3, 15)
+
     for part in passes(log_w):
         total.add(part)
+
     assert total.result() == summed(log_w[:15])
 
 
 def test_missing_samples_are_an_error():
     total = ImportanceSum(3, 20)
     total.add(passes(torch.zeros(10, 3, dtype=torch.float64))[0])
+
     with pytest.raises(RuntimeError, match="3 cases had fewer than 20 samples"):
         total.result()
 
@@ -189,6 +206,7 @@ def test_missing_samples_are_an_error():
 def test_a_weight_that_is_not_a_number_stays_visible():
     log_w = torch.zeros(10, 2, dtype=torch.float64)
     log_w[3, 1] = math.nan
+
     assert math.isnan(summed(log_w).nll)
 
 
@@ -198,6 +216,7 @@ def test_the_error_is_honest(model, x):
     results = [importance(model, x[:20], 60, seed, chunk=60) for seed in range(200)]
     nll = torch.tensor([r.nll for r in results])
     stated = torch.tensor([r.error for r in results]).mean()
+
     assert float(nll.std() / stated) == pytest.approx(1.0, abs=0.25)
 
 
@@ -205,4 +224,5 @@ def test_the_error_is_honest(model, x):
 def test_a_posterior_that_is_a_point_has_nothing_to_weigh(x, posterior, weighted):
     net = check.tiny({"name": "sbn", "dims": [3], "posterior": posterior}, seed=1)
     job = Job(net, x, EvalSettings(iw_samples=5), 0)
+
     assert METRIC.applies(job) is weighted

@@ -54,19 +54,24 @@ def test_the_errors_are_those_of_the_enumerated_chain(model):
     """5,000 chains, the errors after 0, 1, 2 and 5 steps: within 4.5 of their standard errors."""
     x = torch.tensor([1.0, 0.0, 0.0, 1.0], dtype=torch.float64)
     matrix = transition(model, x)
+
     torch.testing.assert_close(matrix.sum(1), torch.ones(8, dtype=torch.float64))
     assert (matrix - matrix.mean(0)).abs().max() > 0.05, "steps would not depend on one another"
+
     wrong = (fillings(x) != x)[:, HIDDEN].double().mean(1)
     law = torch.full((8,), 1 / 8, dtype=torch.float64)
     exact = [law @ wrong]
+
     for _ in range(5):
         law = law @ matrix
         exact.append(law @ wrong)
 
     found = errors(model, x.expand(CASES, -1), HIDDEN.expand(CASES, -1), 5, 50, seed=0)
     assert found.shape == (50, 6, CASES)
+
     each = found.transpose(0, 1).flatten(1)
     away = (each.mean(1) - torch.stack(exact)) / (each.std(1) / each.shape[1] ** 0.5)
+
     assert away.abs().max() < 4.5
     assert abs(exact[1] - exact[5]) > 0.005, "the curve would be flat"
 
@@ -75,6 +80,7 @@ def test_observed_pixels_stay_and_missing_ones_are_not_looked_at(model):
     x = (torch.rand(20, 4, generator=torch.Generator().manual_seed(0)) < 0.5).double()
     hidden = missing("random", 0.5, (2, 2), 20, 0)
     other = torch.where(hidden, 1 - x, x)
+
     for a, b in zip(
         states(model, x, hidden, 3, 0), states(model, other, hidden, 3, 0), strict=True
     ):
@@ -86,7 +92,9 @@ def test_observed_pixels_stay_and_missing_ones_are_not_looked_at(model):
 def test_no_case_depends_on_the_others(model):
     x = (torch.rand(CASES + 5, 4, generator=torch.Generator().manual_seed(0)) < 0.5).double()
     hidden = missing("random", 0.5, (2, 2), CASES + 5, 0)
+
     assert torch.equal(hidden[: CASES + 2], missing("random", 0.5, (2, 2), CASES + 2, 0))
+
     whole = errors(model, x, hidden, 3, 2, 0)
     assert torch.equal(
         errors(model, x[: CASES + 2], hidden[: CASES + 2], 3, 2, 0), whole[..., : CASES + 2]
@@ -102,6 +110,7 @@ def test_what_is_missing():
     assert not torch.equal(hidden[0], hidden[1])
     with pytest.raises(UserError, match="square: for images"):
         missing("square", 0.6, (784,), 2, 1)
+
     square = missing("square", 0.6, (28, 28), 2, 1).view(2, 28, 28)
     assert square.sum().item() == 2 * 14 * 14
     assert square[:, 7:21, 7:21].all()
@@ -120,18 +129,22 @@ def test_as_a_measure_it_has_its_curve_and_its_protocol(model):
         },
         "train": {"select": "last", "batch": 5},
     }
+
     found = {m.name: m for m in evaluate(model, x, config, "0" * 8, 0)}["imputation"]
     hidden = missing("random", 0.5, (4,), 30, 0)
     wrong = 100 * errors(model, x, hidden, 2, 4, 0)
     percent = wrong.mean(-1)
+
     assert found.value == pytest.approx(float(percent[:, -1].mean()))
     assert found.error == pytest.approx(float(percent[:, -1].std()) / 2)
     assert (found.unit, found.samples) == ("%", 4)
+
     each = wrong[:, -1].mean(0)
     assert found.extra["spread"] == pytest.approx(float(each.std()) / 30**0.5)
     assert list(found.extra["curve_error"].values()) == pytest.approx((percent.std(0) / 2).tolist())
     assert list(found.extra["curve"].values()) == pytest.approx(percent.mean(0).tolist())
     assert "|samples:4|missing:random-0.5|steps:2|" in found.signature
+
     config["eval"] = ev
     assert "imputation" not in {m.name for m in evaluate(model, x, config, "0" * 8, 0)}
 

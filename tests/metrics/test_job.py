@@ -37,7 +37,9 @@ def test_log_z_is_told_from_below_and_from_above():
         upper_error=torch.tensor(0.2),
         upper_exact=True,
     )
+
     (found,) = METRIC.measures(Job(model, torch.zeros(2, 4), EvalSettings(), 0), log_z)
+
     assert (found.value, found.error) == pytest.approx((5.0, 0.1))
     assert found.extra["upper"] == pytest.approx(5.5)
     assert found.extra["upper_error"] == pytest.approx(0.2)
@@ -69,6 +71,9 @@ def test_sums_of_one_stream_stop_at_their_own_numbers():
     model = check.tiny({"name": "sbn", "dims": [3]}).requires_grad_(False)
     few, many = Counted(20), Counted(60)
     job = Job(model, torch.zeros(2, check.VISIBLE), EvalSettings(), 0)
+
     job.fill([few, many], chunk=20)
+
     assert (few.seen, many.seen) == (20, 60)
+
     job.fill([])

@@ -26,6 +26,7 @@ def test_the_estimate_of_the_probability_has_no_bias(particles, case):
     p = left_to_right.log_evidence(model, many, particles, seed=0).exp()
     error = float(p.std() / len(p) ** 0.5)
     exact = np.exp(log_evidence(model, X[case]))
+
     assert 0 < error < 0.02 * exact
     assert abs(float(p.mean()) - exact) < 4 * error
 
@@ -37,6 +38,7 @@ def test_more_particles_are_nearer_from_below():
         log_evidence(model, X[0]) - float(left_to_right.log_evidence(model, many, k, seed=1).mean())
         for k in (1, 4, 16)
     ]
+
     assert gaps[0] > gaps[1] > gaps[2] > 0
     assert gaps[2] < 0.25 * gaps[0]
 
@@ -44,19 +46,23 @@ def test_more_particles_are_nearer_from_below():
 def test_a_document_without_words_and_one_topic_are_exact():
     model = built(topics=1)
     found = left_to_right.log_evidence(model, X, 2, seed=0)
+
     torch.testing.assert_close(found, (X * model.mean_topics().detach().log()).sum(-1))
 
 
 def test_the_kernel_is_the_plain_code():
     if kernels.missing():
         pytest.skip(kernels.missing())
+
     model = built(topics=3, document_prior=0.3)
     x = torch.cat([X, torch.tensor([[3, 4, 2, 5]])])
+
     for particles in (1, 3):
         found = []
-        for wanted in (True, False):
-            with kernels.use(wanted):
+        for expected in (True, False):
+            with kernels.use(expected):
                 found.append(left_to_right.log_evidence(model, x, particles, seed=3))
+
         torch.testing.assert_close(*found, rtol=0, atol=1e-9)
 
 
@@ -64,6 +70,7 @@ def test_it_does_not_depend_on_the_size_of_a_part(monkeypatch):
     model = built()
     whole = left_to_right.log_evidence(model, X, 3, seed=0)
     monkeypatch.setattr(left_to_right, "PART", 1)
+
     torch.testing.assert_close(left_to_right.log_evidence(model, X, 3, seed=0), whole)
 
 
@@ -72,9 +79,11 @@ def test_the_measures_and_their_protocol():
     found, perplexity, pooled = METRIC.measures(job, METRIC.collect(job))
     bound = evidence_bound.METRIC
     above, perplexity_above, _ = bound.measures(job, bound.collect(job))
+
     assert perplexity.name == "left_to_right_perplexity"
     assert perplexity_above.name == "document_perplexity"
     assert perplexity.value < perplexity_above.value
+
     each = -left_to_right.log_evidence(job.model, job.x, 5, 0)
     assert found.value == pytest.approx(float(each.mean()))
     assert found.extra["spread"] == pytest.approx(float(each.std()) / 3**0.5)
@@ -87,6 +96,7 @@ def test_the_measures_and_their_protocol():
         None,
     )
     assert found.value < above.value
+
     bounds = job.model.evidence_bound(job.x)
     assert above.value == pytest.approx(-float(bounds.mean()))
     assert above.extra["spread"] == pytest.approx(float(bounds.std()) / 3**0.5)
@@ -105,6 +115,7 @@ def test_the_measures_and_their_protocol():
         },
         "recipe": 1,
     }
+
     assert evaluated(config, "bound") == ["bound", "left_to_right_nll"]
     assert evaluated(config, "document_perplexity") == [
         "bound",

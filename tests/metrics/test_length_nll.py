@@ -36,18 +36,23 @@ def measured(model, **settings):
 def test_by_enumeration_it_is_exact():
     model = built()
     found = measured(model)
-    wanted = nll(model)
-    assert found["annealed_nll"].value == pytest.approx(float(wanted.mean()), abs=1e-9)
+    expected = nll(model)
+
+    assert found["annealed_nll"].value == pytest.approx(float(expected.mean()), abs=1e-9)
     assert found["annealed_nll"].extra["log_z_error"] == 0
     assert "annealed_nll_reverse" not in found
-    per_document = math.exp(float((wanted / X.sum(-1)).mean()))
+
+    per_document = math.exp(float((expected / X.sum(-1)).mean()))
     assert found["document_perplexity"].value == pytest.approx(per_document)
     assert found["pooled_perplexity"].value == pytest.approx(
-        math.exp(float(wanted.sum() / X.sum()))
+        math.exp(float(expected.sum() / X.sum()))
     )
+
     # The validation is the same number, in nats.
     given = {"temperatures": 300, "chains": 300}
-    assert validation_bound(model, X, 1, 0, given) == pytest.approx(float(wanted.mean()), abs=1e-6)
+    assert validation_bound(model, X, 1, 0, given) == pytest.approx(
+        float(expected.mean()), abs=1e-6
+    )
 
 
 def test_annealed_from_both_sides_it_is_near():
@@ -59,16 +64,19 @@ def test_annealed_from_both_sides_it_is_near():
         "logz_chains": 300,
         "logz_base": "base_rate",
     }
+
     found = measured(model, **how)
-    wanted = nll(model)
+    expected = nll(model)
+
     for name in ("annealed_nll", "annealed_nll_reverse"):
         m = found[name]
         assert 0 < m.extra["log_z_error"] < 0.1
-        assert abs(m.value - float(wanted.mean())) < 4.5 * m.extra["log_z_error"]
+        assert abs(m.value - float(expected.mean())) < 4.5 * m.extra["log_z_error"]
+
     perplexity = found["document_perplexity"]
     assert 0 < perplexity.error < 0.1 * perplexity.value
     assert (
-        abs(perplexity.value - math.exp(float((wanted / X.sum(-1)).mean())))
+        abs(perplexity.value - math.exp(float((expected / X.sum(-1)).mean())))
         < 4.5 * perplexity.error
     )
     assert perplexity.extra["lengths"] == 3
@@ -81,8 +89,11 @@ def test_documents_of_one_length_share_its_error():
         built(), X, EvalSettings(logz_method="ais", logz_temperatures=5, logz_chains=20), 0
     )
     one, three, four = collected.log_z.error.tolist()
+
     found = float(collected.variance(collected.log_z.error).sum())
+
     assert found == pytest.approx(one**2 + (2 * three) ** 2 + four**2)
+
     per_word = float((collected.variance(collected.log_z.error) / X.sum(-1) ** 2).sum())
     assert per_word == pytest.approx(one**2 + (2 * three / 3) ** 2 + (four / 4) ** 2)
 
@@ -104,7 +115,9 @@ def test_the_errors_of_both_directions_by_hand():
     energy = torch.tensor([1.0, 3.0, 5.0, 7.0], dtype=torch.float64)
     collected = length_nll.Annealed(energy, log_z, torch.tensor([1, 0, 1, 2]))
     job = Job(built(), X, EvalSettings(), 0)
+
     below, above, *_ = METRIC.measures(job, collected)
+
     assert below.value == pytest.approx((3 + 4 + 7 + 10) / 4)
     assert above.value == below.value + 0.5
     assert below.extra["log_z_error"] == pytest.approx(math.sqrt(0.01 + 0.16 + 0.09) / 4)
@@ -120,11 +133,14 @@ def test_the_gap_told_is_that_of_the_length_that_is_furthest_off():
         torch.tensor([0.03, 0.3, 0.3]),
         torch.tensor([0.04, 0.4, 0.4]),
     )
+
     assert (gap, error) == pytest.approx((-2.0, 0.5))
+
     # Only three errors count: a gap of 3 whose error is 1 is no gap.
     gap, error = length_nll._largest_gap(
         torch.tensor([3.0, 0.5]), torch.tensor([1.0, 0.0]), torch.tensor([0.0, 0.1])
     )
+
     assert (gap, error) == pytest.approx((0.5, 0.1))
 
 
@@ -133,6 +149,7 @@ def test_few_effective_chains_of_any_length_are_flagged():
     found = measured(
         model, logz_method="ais", logz_temperatures=1, logz_chains=100, logz_base="uniform"
     )
+
     assert found["document_perplexity"].extra["ess"] < 10
     assert "annealing" in flags.kinds(flags.of_measure(found["document_perplexity"]))
 
@@ -156,6 +173,7 @@ def test_the_protocol_says_how_log_z_is_found():
         },
         "recipe": 1,
     }
+
     assert "|logz:ais-1000x100|" in signature(
         config, "document_perplexity", samples_of(config, "document_perplexity")
     )

@@ -39,11 +39,14 @@ def test_the_mean_is_that_over_all_orders_within_its_error(model):
     """400 orders of a document of four words: z is above 4.5 by chance once in 150,000 seeds."""
     many = X.repeat(20, 1)
     found = orders.log_evidence(model, many, 400, seed=0)
+
     assert found.shape == (400, 60)
+
     error = orders.mean_error(found)
-    wanted = np.mean([exact(model, x) for x in X])
+    expected = np.mean([exact(model, x) for x in X])
+
     assert 0 < error < 0.01
-    assert abs(float(found.mean()) - wanted) < 4.5 * error
+    assert abs(float(found.mean()) - expected) < 4.5 * error
 
 
 def test_the_error_is_the_scatter_over_seeds(model):
@@ -52,6 +55,7 @@ def test_the_error_is_the_scatter_over_seeds(model):
     found = [orders.log_evidence(model, X, 5, seed) for seed in range(30)]
     means = torch.stack([f.mean() for f in found])
     ratio = float(means.var()) / np.mean([orders.mean_error(f) ** 2 for f in found])
+
     assert 0.4 < ratio < 2.0
 
 
@@ -59,15 +63,18 @@ def test_the_measure_and_its_protocol(model):
     job = Job(model, X, EvalSettings(orders=3), 0)
     found, perplexity, pooled = METRIC.measures(job, METRIC.collect(job))
     log_p = orders.log_evidence(model, X, 3, 0)
+
     assert found.name == "nll"
     assert found.value == pytest.approx(-float(log_p.mean()), abs=1e-12)
     assert found.error == pytest.approx(
         float(log_p.var(0).sum().sqrt()) / math.sqrt(3) / 3, abs=1e-12
     )
     assert found.extra["spread"] == pytest.approx(float(log_p.mean(0).std()) / math.sqrt(3))
+
     log_p_per_word = log_p / X.sum(-1)
     assert perplexity.name == "document_perplexity"
     assert perplexity.value == pytest.approx(float(torch.exp(-log_p_per_word.mean())))
+
     error = float(log_p_per_word.var(0).sum().sqrt()) / math.sqrt(3) / 3
     assert perplexity.error == pytest.approx(perplexity.value * error)
     assert pooled.value == pytest.approx(float(torch.exp(-log_p.mean(0).sum() / X.sum())))
@@ -83,6 +90,7 @@ def test_the_measure_and_its_protocol(model):
         "eval": {"split": "test", "points": None, "orders": 3},
         "recipe": 1,
     }
+
     assert "|orders:3|" in signature(config, "nll", None)
     assert "orders" not in signature(config, "valid_bound", 1)
     assert "orders" not in signature({**config, "model": {"name": "pixel_cnn"}}, "nll", None)

@@ -21,11 +21,14 @@ CASES = 30
 def test_one_case_is_found_by_its_distance_from_the_median():
     each = torch.tensor([100.0, 101.0] * 20)
     assert noticed(each) == {}
+
     # 19 against 0 + 20 from the others: the median is the lower of the two middle ones.
     each[7] = 100.0 - 19.0
     assert noticed(each) == {}
+
     each[7] = 100.0 - 21.0
     found = noticed(each)["one_case"]
+
     assert found == {"case": 7, "value": 79.0, "median": 100.0, "shift": pytest.approx(-21 / 40)}
 
 
@@ -39,6 +42,7 @@ def test_either_side_counts_whatever_the_size():
 def test_two_equal_outliers_are_not_one():
     each = torch.linspace(80, 120, 1000)
     each[3] = each[4] = 1e6
+
     assert noticed(each) == {}
 
 
@@ -47,12 +51,14 @@ def test_heavy_tails_are_no_outlier():
     sum of the others."""
     generator = torch.Generator().manual_seed(0)
     sets = torch.randn(200, 1000, generator=generator).exp()
+
     assert [noticed(each) for each in sets] == [{}] * 200
 
 
 def test_few_cases_or_a_shift_of_nothing_are_left_alone():
     each = torch.zeros(outlier.LEAST_CASES)
     each[0] = 1.0
+
     assert "one_case" in noticed(each)
     assert noticed(each[:-1]) == {}
     assert noticed(each * 0.09) == {}  # 0.0045 nats
@@ -61,6 +67,7 @@ def test_few_cases_or_a_shift_of_nothing_are_left_alone():
 def test_cases_that_are_not_finite_come_first():
     each = torch.ones(CASES)
     each[[4, 9]] = torch.tensor([math.nan, -math.inf])
+
     assert noticed(each) == {"not_finite": {"cases": 2, "first": 4}}
 
 
@@ -131,6 +138,7 @@ def test_one_case_marks_bound_and_nll(value, cases, config):
         assert m.extra["one_case"]["shift"] == pytest.approx(-value / CASES, rel=1e-3)
         assert [f for f in m.flags if f.startswith("one case: case 17,")]
         assert ("impossible" in m.flags[0]) == (value > 0)
+
     assert "one_case" not in found["kl"].extra
 
 
@@ -146,11 +154,14 @@ def test_a_continuous_model_may_have_a_negative_nll(cases, config):
 
     config["model"]["name"] = "linear_gaussian"
     model = LinearGaussian(DataInfo(torch.zeros(12)), [2])
+
     with torch.no_grad():
         model.p["log_sd"].fill_(-3.0)
+
     found = {m.name: m for m in evaluate(model, torch.zeros(CASES, 12), config, "8f3a12cd", 0)}
     assert found["bound"].value < 0
     assert found["bound"].flags == ()
+
     config["model"]["name"] = "sbn"
     assert {m.name: m for m in evaluate(model, torch.zeros(CASES, 12), config, "8f3a12cd", 0)}[
         "bound"

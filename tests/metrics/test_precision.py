@@ -47,9 +47,11 @@ def trained(model, rule, digits, updates=120):
     }
     pack.advance(rows, noise, None)
     found, state, _ = pack.seed(0)
+
     with torch.no_grad():
         for name, v in [*objective.named_parameters(), *objective.named_buffers()]:
             v.copy_({**found, **state}.get(name, v))
+
     return model.requires_grad_(False)
 
 
@@ -90,6 +92,7 @@ def both(model, name, digits):
 def test_the_likelihood_moves_by_less_than_its_bound_and_says_so(vae, digits):
     exact, near = both(vae, "image_vae", digits)
     assert exact["iw_nll"].value < 25  # trained
+
     for name in ("iw_nll", "bound"):
         assert 0 < abs(near[name].value - exact[name].value) < MOVED
         assert "|precision:bfloat16|" in near[name].signature
@@ -108,6 +111,7 @@ def test_a_refined_posterior_is_refined_in_float32(vae, digits):
         exact, near = both(vae, "image_vae", digits)
     finally:
         vae.refinement = None
+
     assert near["kl"].value == exact["kl"].value
     assert 0 < abs(near["iw_nll"].value - exact["iw_nll"].value) < MOVED
 
@@ -116,6 +120,7 @@ def test_likelihoods_and_weights_are_not_rounded(vae, digits):
     """log p(x | z) is float32 and no number of bfloat16; weights are sums in float64."""
     x = torch.from_numpy(digits.test[:CASES])
     exact, near = (next(stream(vae, x, 10, 0, precision=p)) for p in ("float32", "bfloat16"))
+
     assert near.log_p[0].dtype == torch.float32
     assert near.log_w.dtype == torch.float64
     assert (near.log_p[0] != near.log_p[0].bfloat16().float()).float().mean() > 0.9
@@ -128,6 +133,7 @@ def test_likelihoods_and_weights_are_not_rounded(vae, digits):
 def test_an_exact_likelihood(digits):
     model = trained(PixelCNN(digits.info, channels=16, kernels=[5, 3, 3]), "likelihood", digits)
     exact, near = both(model, "pixel_cnn", digits)
+
     assert 0 < abs(near["nll"].value - exact["nll"].value) < MOVED
     assert "|precision:bfloat16|" in near["nll"].signature
 

@@ -34,8 +34,10 @@ def rbm(seed=0, scale=1.0, bias=None):
     """A machine with random couplings; the training mean it is told is its own."""
     model = models.build({"name": "rbm", "units": UNITS}, DataInfo(torch.full((D,), 0.5).numpy()))
     drawn(model, scale, seed)
+
     if bias is not None:
         model.p["visible"].data.copy_(bias)
+
     model.double().requires_grad_(False)
     model.mean.copy_(boltzmann_exact.moments(model.machine()).mean1)
     return model
@@ -78,8 +80,9 @@ X = boltzmann_exact.states(D, torch.zeros(0))[::5]
 @pytest.mark.parametrize("base", ["base_rate", "uniform"])
 def test_it_is_the_nll_within_its_error_from_below_and_from_above(base):
     model = rbm(seed=2)
-    wanted = -float(log_p(model, X.double()).mean())
+    expected = -float(log_p(model, X.double()).mean())
     z = {"annealed_nll": [], "annealed_nll_reverse": []}
+
     for seed in range(5):
         found = measured(model, X.double(), seed, logz_base=base)
         for name, scores in z.items():
@@ -87,8 +90,11 @@ def test_it_is_the_nll_within_its_error_from_below_and_from_above(base):
             assert m.error == 0.0
             assert 1e-4 < m.extra["log_z_error"] < 0.2
             assert not m.flags
-            scores.append((m.value - wanted) / m.extra["log_z_error"])
+
+            scores.append((m.value - expected) / m.extra["log_z_error"])
+
         assert found["annealed_nll"].extra["ess"] > 20
+
     for name, scores in z.items():
         assert max(map(abs, scores)) < LIMIT, name
 
@@ -104,6 +110,7 @@ def test_annealing_begins_at_the_smoothed_base_rates(monkeypatch):
     measured(model, X.double(), logz_temperatures=2, logz_chains=3)
     visible, hidden = seen["base"]
     found = torch.sigmoid(visible[:3]).tolist()
+
     assert found == pytest.approx([0.05 / 1.05, 1.0 / 1.0, 0.25 / 1.05], abs=2e-6)
     assert not hidden.any()
 
@@ -113,10 +120,13 @@ def test_the_gap_has_the_errors_of_both_directions():
     below = found["annealed_nll"]
     above = found["annealed_nll_reverse"]
     errors = below.extra["log_z_error"], above.extra["log_z_error"]
+
     assert min(errors) > 1e-3
+
     for m in (below, found["log_z"]):
         assert m.extra["gap_error"] == pytest.approx(math.sqrt(errors[0] ** 2 + errors[1] ** 2))
         assert m.extra["gap"] == pytest.approx(above.value - below.value)
+
     assert below.extra["log_z"] == found["log_z"].value
     assert above.extra["log_z"] == found["log_z_reverse"].value != found["log_z"].value
     assert (found["log_z"].error, found["log_z_reverse"].error) == errors
@@ -126,6 +136,7 @@ def test_up_to_twenty_hidden_units_it_is_exact():
     model = rbm()
     m = measured(model, X.double(), logz_method="auto")["annealed_nll"]
     exact = log_p(model, X.double())
+
     assert m.value == pytest.approx(-float(exact.mean()), abs=1e-9)
     assert m.extra["log_z_error"] == 0.0
     assert m.extra["spread"] == pytest.approx(float(exact.std()) / math.sqrt(len(X)))
@@ -138,10 +149,11 @@ def test_a_start_far_from_the_machine_is_too_good_and_flagged():
     bias = torch.tensor([7.0, -7.0]).repeat(D // 2)
     model = rbm(seed=1, bias=bias)
     x = (model.mean > 0.5).double().repeat(4, 1)
-    wanted = -float(log_p(model, x).mean())
+    expected = -float(log_p(model, x).mean())
 
     failed = measured(model, x, logz_base="uniform", logz_temperatures=2, logz_spacing="even")
     m = failed["annealed_nll"]
+
     assert m.extra["ess"] < 0.1 * m.extra["chains"]
     assert flags.kinds(m.flags) == (flags.ANNEALING,)
     assert flags.kinds(failed["log_z"].flags) == (flags.ANNEALING,)
@@ -149,7 +161,7 @@ def test_a_start_far_from_the_machine_is_too_good_and_flagged():
 
     right = measured(model, x, logz_temperatures=2, logz_spacing="even")["annealed_nll"]
     assert not right.flags
-    assert right.value == pytest.approx(wanted, abs=LIMIT * right.extra["log_z_error"])
+    assert right.value == pytest.approx(expected, abs=LIMIT * right.extra["log_z_error"])
 
 
 def test_the_reverse_run_starts_at_samples_of_the_machine(monkeypatch):
@@ -157,18 +169,23 @@ def test_the_reverse_run_starts_at_samples_of_the_machine(monkeypatch):
     monkeypatch.setattr(rbm_nll, "BURN", 30)
     model = rbm(seed=2)
     states = rbm_nll.relaxed(model, X[:2].double(), 20_000, 0)
+
     assert states.shape == (20_000, D)
+
     mean = boltzmann_exact.moments(model.machine()).mean1
     z = (states.mean(0) - mean) / (mean * (1 - mean) / len(states)).sqrt()
+
     assert float(z.abs().max()) < LIMIT
 
 
 def test_the_flag_begins_below_a_tenth_of_the_chains():
     model = rbm()
     m = measured(model, X.double())["annealed_nll"]
+
     for ess, flagged in ((19.9, True), (20.0, False)):
         m.extra["ess"] = ess
         assert (flags.ANNEALING in flags.kinds(flags.derived(m))) is flagged
+
     m.extra["gap_error"] = 0.1
     for gap, flagged in ((0.81, True), (-0.81, True), (0.79, False)):
         m.extra["gap"] = gap
@@ -177,9 +194,11 @@ def test_the_flag_begins_below_a_tenth_of_the_chains():
 
 def test_temperatures_are_as_published():
     times = spacing.late(14_500)
-    wanted = [0.001 * i for i in range(500)] + [0.5 + 1e-4 * i for i in range(4000)]
-    wanted += [0.9 + 1e-5 * i for i in range(10_001)]
-    assert times == pytest.approx(wanted, abs=1e-12)
+    expected = [0.001 * i for i in range(500)] + [0.5 + 1e-4 * i for i in range(4000)]
+    expected += [0.9 + 1e-5 * i for i in range(10_001)]
+
+    assert times == pytest.approx(expected, abs=1e-12)
+
     coarse = spacing.late(29)
     assert coarse[0] == 0
     assert coarse[1] == 0.5
@@ -196,13 +215,17 @@ def test_annealing_over_given_temperatures_is_unbiased_both_ways():
             for s in ((6,), (6,), (6, 6))
         )
     )
+
     found = logz.ais(m, [0.0, 0.3, 0.9, 1.0], 20_000, 0, base="uniform", reverse=True)
     exact = float(logz.exact(m).value)
+
     assert abs(float(found.value) - exact) < LIMIT * float(found.error) < 0.2
     assert abs(float(found.upper) - exact) < LIMIT * float(found.upper_error) < 0.2
     assert float(found.sd) > 0.1
+
     same = logz.ais(m, spacing.evenly(7), 50, 0)
     assert torch.equal(same.value, logz.ais(m, 7, 50, 0).value)
+
     for wrong in ([0.0], [0.1, 1.0], [0.0, 0.9], [0.0, 0.6, 0.5, 1.0]):
         with pytest.raises(ValueError, match=r"rise from 0 to 1|at least 1"):
             logz.ais(m, wrong, 50, 0)
@@ -211,6 +234,7 @@ def test_annealing_over_given_temperatures_is_unbiased_both_ways():
 def test_a_validation_is_the_same_number_by_fewer_temperatures():
     model = rbm(seed=2)
     found = validation_bound(model, X.double(), 1, 0, {"temperatures": 200, "chains": 300})
+
     # Few units: exact.
     assert found == pytest.approx(-float(log_p(model, X.double()).mean()), abs=1e-9)
 
@@ -220,8 +244,10 @@ def test_the_protocol_says_how_log_z_was_found():
     assert protocol.log_z_parts(config(logz_base="uniform"), "annealed_nll") == [
         "logz:ais-150x200-late"
     ]
+
     exact = config(logz_method="auto")
     assert protocol.log_z_parts(exact, "log_z") == ["logz:exact"]
+
     large = {**exact, "model": {"name": "rbm", "units": 500}}
     assert protocol.log_z_parts(large, "log_z") == ["logz:ais-150x200-base_rate-late"]
     with pytest.raises(UserError, match="500 units"):

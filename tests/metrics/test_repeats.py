@@ -19,6 +19,7 @@ def measures(*values, **extra):
 
 def test_the_first_seed_is_the_runs_own_and_more_repeats_keep_the_others():
     assert repeat_seeds(7, 1) == [7]
+
     ten = repeat_seeds(7, 10)
     assert ten[:4] == repeat_seeds(7, 4)
     assert len(set(ten + repeat_seeds(8, 10))) == 20
@@ -33,6 +34,7 @@ def test_mean_and_variance_by_hand():
     first, second = together(
         [measures(1.0, 5.0, a=1), measures(2.0, 5.0, a=2), measures(6.0, 5.0, a=3)]
     )
+
     assert (first.name, first.value, first.error, first.extra["a"]) == ("m0", 1.0, 0.5, 1)
     assert first.extra["repeats"] == {
         "values": [1.0, 2.0, 6.0],

@@ -35,9 +35,10 @@ def test_a_coin_costs_log_two_per_pixel(x):
     """All parameters zero: p(x) = 2^-4 for every x, every weight is p(x), nothing is random."""
     model = check.tiny({"name": "sbn", "dims": [2, 3]}, scale=0.0).requires_grad_(False)
     got = measures(model, x)
-    wanted = check.VISIBLE * math.log(2)
-    assert got["iw_nll"].value == pytest.approx(wanted)
-    assert got["bound"].value == pytest.approx(wanted)
+    expected = check.VISIBLE * math.log(2)
+
+    assert got["iw_nll"].value == pytest.approx(expected)
+    assert got["bound"].value == pytest.approx(expected)
     assert got["kl"].value == pytest.approx(0.0, abs=1e-12)
     assert got["active_units"].value == 0
     assert got["iw_nll"].extra["ess"] == pytest.approx(200)
@@ -52,6 +53,7 @@ def test_bound_and_nll_are_not_confused(x):
     got = measures(model, x)
     nll = -float(exact.log_evidence(model, x).mean())
     bound = -float(exact.elbo(model, x).mean())
+
     assert bound > nll + 0.1 > 0.1
     assert abs(got["bound"].value - bound) < 4.5 * got["bound"].error
     # Half the squared relative error of a case is the bias that is left at 200 samples.
@@ -67,9 +69,10 @@ def test_kl_is_that_of_enumeration(x):
     0.0145 but once in 150,000."""
     model = check.tiny({"name": "sbn", "dims": [2, 3]}, seed=1, scale=0.6).requires_grad_(False)
     kl = measures(model, x, bound_samples=200)["kl"]
-    wanted = [float(v.mean()) for v in exact.layer_kl(model, x)]
-    assert kl.value == pytest.approx(sum(wanted), abs=0.0145)
-    assert kl.extra["layers"] == pytest.approx(wanted, abs=0.0145)
+    expected = [float(v.mean()) for v in exact.layer_kl(model, x)]
+
+    assert kl.value == pytest.approx(sum(expected), abs=0.0145)
+    assert kl.extra["layers"] == pytest.approx(expected, abs=0.0145)
     assert kl.value > 0.1
 
 
@@ -80,6 +83,7 @@ def test_active_units_are_counted_layer_by_layer(x):
     z = [h.expand(-1, len(x), -1) for h in exact.latent_states(model)]
     weight = model.log_posterior(z, x).exp().unsqueeze(-1)
     variances = [(weight * h).sum(0).var(0) for h in z]
+
     assert units.extra["layers"] == [int((v > units.extra["threshold"]).sum()) for v in variances]
     assert units.extra["layers"][0] == 2
     assert units.value == sum(units.extra["layers"])
@@ -89,6 +93,7 @@ def test_the_curve_ends_at_the_value_and_says_how_many_samples(x):
     model = check.tiny({"name": "sbn", "dims": [2, 3]}, seed=1).requires_grad_(False)
     got = measures(model, x, iw_samples=37)
     iw = got["iw_nll"]
+
     assert list(iw.extra["curve"]) == [1, 10, 37]
     assert iw.extra["curve"][37] == iw.value
     assert "samples:37" in iw.signature
@@ -101,9 +106,12 @@ def test_measures_do_not_depend_on_one_another_or_on_the_pass_size(x, chunk):
     model = check.tiny({"name": "sbn", "dims": [2, 3]}, seed=1).requires_grad_(False)
     both = measures(model, x)
     alone = measures(model, x, iw_samples=None)
+
     assert "iw_nll" not in alone
+
     for name in ("bound", "kl", "active_units"):
         assert both[name].value == pytest.approx(alone[name].value, rel=1e-12)
+
     config = {**CONFIG}
     for m in evaluate(model, x, config, "0" * 16, seed=0, chunk=chunk):
         assert m.value == pytest.approx(both[m.name].value, rel=1e-9)
@@ -112,6 +120,7 @@ def test_measures_do_not_depend_on_one_another_or_on_the_pass_size(x, chunk):
 def test_one_sample_has_no_error(x):
     model = check.tiny({"name": "sbn", "dims": [2, 3]}, seed=1).requires_grad_(False)
     got = measures(model, x, bound_samples=1, iw_samples=1)
+
     assert got["bound"].error is got["iw_nll"].error is None
     assert got["iw_nll"].error_kind == "none"
     assert "active_units" not in got

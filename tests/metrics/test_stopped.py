@@ -82,9 +82,11 @@ def documents(count: int) -> torch.Tensor:
     """Words 4 to 8 in documents of 1 to 4 words, longest first."""
     words = torch.randint(4, 9, (count, 6), generator=torch.Generator().manual_seed(0))
     words[:, 0] = START
+
     for i, row in enumerate(words):
         row[5 - i * 4 // count] = END
         row[6 - i * 4 // count :] = PAD
+
     return words
 
 
@@ -94,12 +96,15 @@ def tiny(settings):
         model = models.build(settings, DataInfo(np.full(6, 0.5), shape=(2, 3)))
         randomize(model, 1, 0.6)
         return model.requires_grad_(False)
+
     if settings in COUNTED:
         model = models.build(settings, DataInfo(np.full(5, 0.4), Kind.COUNTS)).double()
         randomize(model, 1, 0.6)
         return model.requires_grad_(False)
+
     if not settings["name"].startswith("text"):
         return check.tiny(settings, seed=1, scale=0.6).requires_grad_(False)
+
     model = models.build(settings, DataInfo(np.zeros(9))).double()
     randomize(model, 1, 0.6)
     return model.requires_grad_(False)
@@ -139,12 +144,15 @@ def make(monkeypatch):
         read = settings in (TEXT, LM)
         pixels = 6 if settings is IMAGE else check.VISIBLE
         x = documents(40) if read else exact.states(pixels).repeat(8, 1)[:120]
+
         if settings in COUNTED:
             x = torch.randint(0, 3, (40, 5), generator=torch.Generator().manual_seed(0))
             x[:, 0] += 1
+
         model = tiny(settings)
         if "refined" in name:
             model.refinement = Refinement(REFINED, batch=7)
+
         return model, x, config
 
     return make
@@ -155,6 +163,7 @@ def gone_on_with(job, partial: Partial, at: int | None):
     its ``at``-th step."""
     kept, spent = partial.read()
     stop = Stopping(at)
+
     try:
         with Work(stop, keep=partial.write, kept=kept, spent=spent):
             return job(), stop.count
@@ -170,18 +179,23 @@ def test_stopped_at_any_step_and_gone_on_with_it_is_the_same_evaluation(make, tm
         return evaluate(model, x, config, "0" * 16, seed=0)
 
     alone = job()
+
     whole, count = gone_on_with(job, Partial(tmp_path / "none", {}), None)
+
     assert whole == alone, "to be watched changes nothing"
     assert count > 4
+
     stride = max(
         1, count // (8 if name in ("tempered log Z", "documents") or "refined" in name else 25)
     )
     for at in range(1, count + 1, stride):
         partial = Partial(tmp_path, {"at": at})
         assert gone_on_with(job, partial, at)[0] is None
+
         again, left = gone_on_with(job, partial, None)
         assert again == whole, f"stopped at {at} of {count}"
         assert left <= count
+
     assert left < count / 2 + stride, "a late stop leaves little to do"
 
 
@@ -203,13 +217,17 @@ def test_stopped_inside_a_refinement_it_ends_with_equal_bits(make, tmp_path, mon
         nonlocal stop
         stop = Stopping(at)
         kept, spent = partial.read()
+
         with Work(stop, keep=partial.write, kept=kept, spent=spent):
             return job()
 
     stop = Stopping()
+
     whole = watched(Partial(tmp_path / "none", {}), None)
     batches = seen[:]
+
     assert len(batches) == -(-len(x) // 7), "each posterior is found once"
+
     for first in (batches[2], batches[-1]):
         for inside in range(1, REFINED.count + 1):
             partial = Partial(tmp_path, {"at": first + inside})
@@ -229,8 +247,10 @@ def test_stopped_again_and_again_it_gets_there(make, tmp_path, name):
     stops = itertools.count()
     # Pilot runs that place temperatures begin anew, and so does the refinement of a group of cases.
     longest = 60 if name == "tempered log Z" or "refined" in name else 12
+
     while (found := gone_on_with(job, partial, longest)[0]) is None:
         assert next(stops) < 200
+
     assert found == job()
 
 
@@ -239,6 +259,7 @@ def test_work_without_a_state_of_its_own_stops_too():
     log_p = torch.log_softmax(torch.arange(8.0, dtype=torch.float64), 0).numpy().tobytes()
     model = tiny({**TEXT, "latents": 1})
     x = documents(6)
+
     for job in (
         lambda: rbm_fit.optimum(log_p, 1, 2, starts=3),
         lambda: posterior_mean(model, x, step=0.5),
@@ -257,6 +278,7 @@ def test_a_ladder_that_is_gone_on_with_is_the_same(tmp_path):
         return float(found.value), float(found.error), found.swap_rates[0].tolist()
 
     whole, count = gone_on_with(job, Partial(tmp_path, {}), None)
+
     for at in range(1, count + 1):
         partial = Partial(tmp_path, {"at": at})
         gone_on_with(job, partial, at)

@@ -44,14 +44,17 @@ def test_log_z_is_subtracted_once(x):
     log-mean-exp of the weights."""
     model = tiny("rbm_vae", latents=4, groups=2, layers=1, units=3)
     log_w = torch.zeros(20, len(x)).double()
+
     for part in stream(model, x, 20, 3, "valid"):
         log_w[part.first : part.first + len(part.log_w), part.cases] = part.log_w
-    wanted = (
+
+    expected = (
         boltzmann_exact.log_z(model.prior())
         - (torch.logsumexp(log_w, 0) - torch.log(torch.tensor(20.0))).mean()
     )
+
     assert abs(float(boltzmann_exact.log_z(model.prior()))) > 0.5
-    assert validation_bound(model, x, 20, 3, SETTINGS) == pytest.approx(float(wanted), rel=1e-6)
+    assert validation_bound(model, x, 20, 3, SETTINGS) == pytest.approx(float(expected), rel=1e-6)
     assert (
         validation_bound(model, x, 20, 3, SETTINGS)
         > -float(exact.log_evidence(model, x).mean()) - 0.02
@@ -62,25 +65,31 @@ def test_log_z_is_annealed_where_it_must_be(x, monkeypatch):
     """As if the machine were large: the settings of the objective go to annealing."""
     seen = {}
     model = tiny("rbm_vae", latents=4, groups=1, layers=0, units=3)
-    wanted = validation_bound(model, x, 20, 3, SETTINGS)
+    expected = validation_bound(model, x, 20, 3, SETTINGS)
     monkeypatch.setattr("vaebench.protocol.log_z.MAX_SIDE", 1)
     inner = log_z.logz.ais
     monkeypatch.setattr(log_z.logz, "ais", lambda *a, **k: seen.update(a=a, k=k) or inner(*a, **k))
+
     got = validation_bound(model, x, 20, 3, SETTINGS)
     _, times, *more = seen["a"]
+
     assert (len(times) - 1, *more) == (50, 200, 3)
     assert (seen["k"]["purpose"], seen["k"]["reverse"]) == ("valid_logz", False)
-    assert got == pytest.approx(wanted, abs=0.05)
-    assert got != wanted
+    assert got == pytest.approx(expected, abs=0.05)
+    assert got != expected
 
 
 def test_boltzmann_posteriors_are_annealed(x, boltzmann):
     model = boltzmann
-    wanted = -float(exact.log_evidence(model, x).mean())
+    expected = -float(exact.log_evidence(model, x).mean())
+
     got = validation_bound(model, x, 500, 0, SETTINGS)
-    assert got == pytest.approx(wanted, abs=0.02)
+
+    assert got == pytest.approx(expected, abs=0.02)
+
     few = {**SETTINGS, "posterior_temperatures": 1, "posterior_chains": 3, "points": 4}
     other = validation_bound(model, x, 500, 0, few)
+
     assert other != pytest.approx(got, abs=1e-3)
     assert other == validation_bound(model, every_nth(x, 4), 3, 0, {**few, "points": None})
 
@@ -100,8 +109,10 @@ def test_without_settings_a_model_is_enumerated(x):
     assert validation_bound(model, x, 1, 0, {}) == pytest.approx(
         -float(exact.log_evidence(model, x).mean()), abs=1e-9
     )
+
     target = tiny("rbm_target", side=2)
     assert validation_bound(target, x, 1, 0, {"exact": True}) == pytest.approx(float(target.kl()))
+
     large = models.build(
         {"name": "rbm_vae", "latents": 18, "units": 2}, DataInfo(torch.full((4,), 0.5))
     )
@@ -119,12 +130,15 @@ def test_without_settings_a_model_is_enumerated(x):
 def test_exact_nll_is_the_enumeration_that_goes_through_the_joint(name, settings, x, monkeypatch):
     """Two implementations; and chunks of states and of cases that do not divide their numbers."""
     model = tiny(name, **settings)
-    wanted = exact.log_evidence(model, x)
-    torch.testing.assert_close(enumeration.log_evidence(model, x), wanted, rtol=0, atol=1e-10)
+    expected = exact.log_evidence(model, x)
+
+    torch.testing.assert_close(enumeration.log_evidence(model, x), expected, rtol=0, atol=1e-10)
+
     monkeypatch.setattr(enumeration, "STATES", 7)
     monkeypatch.setattr(enumeration, "CASES", 9)
+
     torch.testing.assert_close(
-        enumeration.log_evidence(model, x.byte()), wanted, rtol=0, atol=1e-10
+        enumeration.log_evidence(model, x.byte()), expected, rtol=0, atol=1e-10
     )
     assert float(
         enumeration.log_evidence(model, exact.states(check.VISIBLE)).exp().sum()
@@ -155,6 +169,7 @@ def test_what_is_watched_has_noise_of_its_own_where_it_decides_and_the_same_wher
     model = text_vae()
     settings = {"watch": True, "batch": 3}
     one, again, later = (validation(model, DOCUMENTS, 1, 0, u, settings) for u in (5, 5, 6))
+
     assert one == again
     assert {k for k in one if one[k] != later[k]} == {"valid_mi_batch"}
     assert one["valid_bound"] == -bound(model, DOCUMENTS, 1, 0, "valid").value
@@ -170,7 +185,9 @@ def test_the_batches_of_the_mutual_information_are_those_of_training():
         b: validation(model, DOCUMENTS, 1, 0, 5, {"watch": True, "batch": b})["valid_mi_batch"]
         for b in (2, 3, 4)
     }
+
     assert len(set(values.values())) == 3
+
     found = posteriors(model, DOCUMENTS, seeds.derive(0, "watch", 5), "valid")
     assert (
         values[4]
@@ -188,6 +205,7 @@ def test_a_language_model_is_validated_exactly():
         {"name": "text_lm", "embedding": 3, "units": 4}, DataInfo(np.full(5, 0.2), Kind.TOKENS)
     )
     found = validation(model, DOCUMENTS, 1, 0, 5, {"exact": True, "batch": 3})
+
     assert found == {
         "valid_bound": pytest.approx(-model.log_evidence(DOCUMENTS).double().mean().item())
     }
