@@ -35,7 +35,7 @@ from vaebench.settings.records import EvalSettings
 
 
 def made(model, cases=6, seed=0):
-    """Cases that the model made, and the latents that they were made of."""
+    """Cases that the model made, and the latents from which it made them."""
     draws = noise.fixed(model.joint_noise(cases), seed, "noise")
     return model.sample_joint({k: v.double() for k, v in draws.items()})
 
@@ -50,48 +50,49 @@ def linear():
 
 
 def mean_ratio(log_weights, exact):
-    """Mean over chains of the weights relative to what it should be, and its standard error, for
-    all cases together."""
+    """By how much the mean of the weights, relative to its exact value, differs from 1, and its
+    standard error; over the chains of all cases together."""
     ratio = torch.exp(log_weights - exact).flatten()
     return float(ratio.mean()) - 1, float(ratio.std()) / math.sqrt(len(ratio))
 
 
 def test_the_mean_weight_is_the_evidence_in_both_directions(linear):
-    """Ten temperatures, so that the weights vary; 20,000 chains for each of six cases:
-    within 4.5 errors of 1."""
+    """Ten temperatures, so that the weights vary, and 20,000 chains for each of six cases. The mean
+    is within 4.5 errors of 1."""
     x, z = made(linear)
     exact = linear.log_evidence(x)
-    how = Annealing(temperatures=10, chains=20_000, leaps=2)
+    # Backwards the chains start at the latents of the cases, exact samples of the posterior.
+    annealing = Annealing(temperatures=10, chains=20_000, leaps=2)
 
     for log_weights, expected in (
-        (lower(linear, x, 0, how), exact),
-        (upper(linear, x, z, 0, how), -exact),
+        (lower(linear, x, 0, annealing), exact),
+        (upper(linear, x, z, 0, annealing), -exact),
     ):
-        away, error = mean_ratio(log_weights, expected)
+        deviation, error = mean_ratio(log_weights, expected)
         assert 0 < error < 0.02
-        assert abs(away) < 4.5 * error
+        assert abs(deviation) < 4.5 * error
 
 
 def test_a_wrong_temperature_is_seen(linear, monkeypatch):
     """Transitions at half of every temperature: the weights are then of other densities."""
     x, _ = made(linear)
-    right = Target.at
-    monkeypatch.setattr(Target, "at", lambda self, beta: right(self, beta / 2))
-    how = Annealing(temperatures=10, chains=20_000, leaps=2)
-    away, error = mean_ratio(lower(linear, x, 0, how), linear.log_evidence(x))
+    at_beta = Target.at
+    monkeypatch.setattr(Target, "at", lambda self, beta: at_beta(self, beta / 2))
+    annealing = Annealing(temperatures=10, chains=20_000, leaps=2)
+    deviation, error = mean_ratio(lower(linear, x, 0, annealing), linear.log_evidence(x))
 
-    assert abs(away) > 20 * error
+    assert abs(deviation) > 20 * error
 
 
 def test_the_two_directions_meet_at_the_evidence(linear):
     x, z = made(linear)
     exact = linear.log_evidence(x)
-    how = Annealing(temperatures=200, chains=50)
-    low = log_mean(lower(linear, x, 0, how))
-    high = -log_mean(upper(linear, x, z, 0, how))
+    annealing = Annealing(temperatures=200, chains=50)
+    from_below = log_mean(lower(linear, x, 0, annealing))
+    from_above = -log_mean(upper(linear, x, z, 0, annealing))
 
-    assert float((low - exact).abs().max()) < 0.1
-    assert float((high - exact).abs().max()) < 0.1
+    assert float((from_below - exact).abs().max()) < 0.1
+    assert float((from_above - exact).abs().max()) < 0.1
 
 
 def test_of_several_layers_it_agrees_with_importance_sampling():
@@ -108,58 +109,59 @@ def test_of_several_layers_it_agrees_with_importance_sampling():
     randomize(model, 0, 0.3)
     model.requires_grad_(False)
     x, z = made(model)
-    how = Annealing(temperatures=200, chains=50)
-    low = log_mean(lower(model, x, 0, how))
-    high = -log_mean(upper(model, x, z, 0, how))
-    sampled = importance(model, x, 50_000, 0)
+    annealing = Annealing(temperatures=200, chains=50)
+    from_below = log_mean(lower(model, x, 0, annealing))
+    from_above = -log_mean(upper(model, x, z, 0, annealing))
+    by_importance = importance(model, x, 50_000, 0)
 
-    assert sampled.error < 0.01
-    assert -float(low.mean()) == pytest.approx(sampled.nll, abs=0.05)
-    assert -float(high.mean()) == pytest.approx(sampled.nll, abs=0.05)
+    assert by_importance.error < 0.01
+    assert -float(from_below.mean()) == pytest.approx(by_importance.nll, abs=0.05)
+    assert -float(from_above.mean()) == pytest.approx(by_importance.nll, abs=0.05)
 
 
 def test_the_chains_begin_at_the_prior_of_all_layers():
-    """z_1 given z_2 is no standard normal. Few temperatures, so that the start is not forgotten;
-    against a grid."""
+    """z_1 given z_2 is not standard normal. There are few temperatures, so that the start is not
+    forgotten. The exact value is a sum over a grid."""
     config = {"name": "hierarchical_vae", "dims": [1, 1], "hidden": [3, 3], "depth": 1}
     model = models.build(config, DataInfo(torch.full((4,), 0.4))).double()
     randomize(model, 0, 0.7)
     model.requires_grad_(False)
     x, _ = made(model)
+    # Quadrature over both latents.
     line = torch.linspace(-12, 12, 401, dtype=torch.float64)
-    at = [
+    grid = [
         v.reshape(-1, 1, 1).expand(-1, len(x), 1) for v in torch.meshgrid(line, line, indexing="ij")
     ]
-    exact = torch.logsumexp(model.log_joint(x, at), 0) + 2 * math.log(float(line[1] - line[0]))
-    away, error = mean_ratio(
+    exact = torch.logsumexp(model.log_joint(x, grid), 0) + 2 * math.log(float(line[1] - line[0]))
+    deviation, error = mean_ratio(
         lower(model, x, 0, Annealing(temperatures=4, chains=20_000, leaps=2)), exact
     )
 
     assert 0 < error < 0.02
-    assert abs(away) < 4.5 * error
+    assert abs(deviation) < 4.5 * error
 
 
 def test_any_number_of_cases_is_annealed_in_groups(linear):
     """No case depends on which others there are."""
     x, _ = made(linear, cases=CASES + 10)
-    how = Annealing(temperatures=50, chains=20)
+    annealing = Annealing(temperatures=50, chains=20)
 
-    whole = log_evidence(linear, x, 0, how)
+    whole = log_evidence(linear, x, 0, annealing)
 
     assert whole.log_weights.shape == (20, CASES + 10)
     torch.testing.assert_close(
         log_mean(whole.log_weights), linear.log_evidence(x), atol=0.5, rtol=0
     )
 
-    part = log_evidence(linear, x[: CASES + 3], 0, how)
+    part = log_evidence(linear, x[: CASES + 3], 0, annealing)
     torch.testing.assert_close(part.log_weights, whole.log_weights[:, : CASES + 3])
     assert float(whole.ess.min()) > 5
 
 
 def test_the_gap_closes_with_more_temperatures(linear):
-    apart = [gaps(linear, 0, Annealing(temperatures=t, chains=4)).mean() for t in (1, 200)]
-    assert apart[0] > 0.5
-    assert abs(apart[1]) < 0.05
+    mean_gaps = [gaps(linear, 0, Annealing(temperatures=t, chains=4)).mean() for t in (1, 200)]
+    assert mean_gaps[0] > 0.5
+    assert abs(mean_gaps[1]) < 0.05
 
 
 def measured(model, x, **ev):
@@ -187,13 +189,13 @@ def test_as_a_measure_it_has_its_error_and_its_protocol(linear):
     x, _ = made(linear, cases=30)
     exact = -float(linear.log_evidence(x).mean())
 
-    found = measured(linear, x, ais_temperatures=100)["ais_nll"]
+    measure = measured(linear, x, ais_temperatures=100)["ais_nll"]
 
-    assert 0 < found.error < 0.03
-    assert abs(found.value - exact) < 5 * found.error
-    assert (found.samples, found.points, found.flags) == (20, 30, ())
-    assert "|samples:20|temperatures:100|" in found.signature
-    assert set(found.extra) >= {"ess", "ess_min", "chains", "gap", "gap_error"}
+    assert 0 < measure.error < 0.03
+    assert abs(measure.value - exact) < 5 * measure.error
+    assert (measure.samples, measure.points, measure.flags) == (20, 30, ())
+    assert "|samples:20|temperatures:100|" in measure.signature
+    assert set(measure.extra) >= {"ess", "ess_min", "chains", "gap", "gap_error"}
 
     sharp = check.tiny(
         {"name": "linear_gaussian", "dims": [4]},
@@ -213,16 +215,18 @@ def test_effective_chains_and_gaps_by_hand(linear):
     collected = Annealed(weights.log(), torch.tensor([0.1, 0.2, 0.6]))
     (m,) = METRIC.measures(Job(linear, torch.zeros(3, 4), EvalSettings(), 0), collected)
 
+    # Mean weights of the three cases: 1, 2 and 1/2.
     assert m.value == pytest.approx(-math.log(2 * 0.5) / 3)
     assert m.extra["ess"] == pytest.approx((2 + 1.6 + 1) / 3)
     assert m.extra["ess_min"] == pytest.approx(1.0)
     assert m.extra["gap"] == pytest.approx(0.3)
+    # Squared distances from 0.3 are 0.04, 0.01 and 0.09: a variance of 0.07.
     assert m.extra["gap_error"] == pytest.approx(math.sqrt(0.07 / 3))
 
 
 def test_the_error_is_that_of_repeats(linear):
-    """The same five cases ten times: the standard deviation of their values within a
-    factor of 2 of the errors."""
+    """The same five cases ten times. The standard deviation of the ten values is within a factor of
+    2 of the errors."""
     x, _ = made(linear, cases=5)
     weights = log_evidence(
         linear, x.repeat(10, 1), 0, Annealing(temperatures=10, chains=10)

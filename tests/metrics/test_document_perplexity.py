@@ -38,15 +38,15 @@ def test_three_documents_by_hand():
     assert per_document(NLL, TOKENS).value == pytest.approx(math.exp((2 + 3 + 4) / 3))
     assert pooled(NLL, TOKENS).value == pytest.approx(math.exp(46 / 15))
 
-    one = torch.tensor([5.0]), torch.tensor([2.0])
-    for found in (per_document(*one), pooled(*one)):
-        assert found.value == pytest.approx(math.exp(2.5))
-        assert (found.error, found.case_error) == (None, None)
+    one_document = torch.tensor([5.0]), torch.tensor([2.0])
+    for perplexity in (per_document(*one_document), pooled(*one_document)):
+        assert perplexity.value == pytest.approx(math.exp(2.5))
+        assert (perplexity.error, perplexity.case_error) == (None, None)
 
-    same = torch.tensor([6.0, 12.0]), torch.tensor([2.0, 4.0])
+    equal_rates = torch.tensor([6.0, 12.0]), torch.tensor([2.0, 4.0])
     assert (
-        per_document(*same).value
-        == pytest.approx(pooled(*same).value)
+        per_document(*equal_rates).value
+        == pytest.approx(pooled(*equal_rates).value)
         == pytest.approx(math.exp(3))
     )
 
@@ -55,18 +55,20 @@ def test_errors_by_hand():
     """Of three bounds with variances 1, 4 and 9, and of three documents with 2,
     3 and 4 nats per token."""
     variance = torch.tensor([1.0, 4.0, 9.0])
-    one = per_document(NLL, TOKENS, variance)
-    other = pooled(NLL, TOKENS, variance)
+    mean = per_document(NLL, TOKENS, variance)
+    ratio = pooled(NLL, TOKENS, variance)
 
-    assert one.error == pytest.approx(one.value * math.sqrt(1 / 4 + 4 / 100 + 9 / 9) / 3)
-    assert other.error == pytest.approx(other.value * math.sqrt(14) / 15)
-    assert one.case_error == pytest.approx(one.value * 1.0 / math.sqrt(3))
+    assert mean.error == pytest.approx(mean.value * math.sqrt(1 / 4 + 4 / 100 + 9 / 9) / 3)
+    assert ratio.error == pytest.approx(ratio.value * math.sqrt(14) / 15)
+    assert mean.case_error == pytest.approx(mean.value * 1.0 / math.sqrt(3))
 
+    # A ratio of two means has the error of the mean residual; variances have 3 - 1 degrees of
+    # freedom.
     rate = 46 / 15
     residual = [4 - 2 * rate, 30 - 10 * rate, 12 - 3 * rate]
 
-    assert other.case_error == pytest.approx(
-        other.value * math.sqrt(sum(r * r for r in residual) * 3 / 2) / 15
+    assert ratio.case_error == pytest.approx(
+        ratio.value * math.sqrt(sum(r * r for r in residual) * 3 / 2) / 15
     )
 
 
@@ -81,29 +83,33 @@ def test_errors_are_those_of_repeats(perplexity):
 
     n = 50
     repeats = 4000
+    # First the Monte Carlo error: the same documents, with other noise in each NLL.
     tokens = torch.randint(1, 30, (n,), generator=generator).double()
     variance = 0.02 * tokens
     nll = 3 * tokens + variance.sqrt() * normal(repeats, n)
 
-    found = [perplexity(row, tokens, variance) for row in nll]
-    values = torch.tensor([p.value for p in found])
+    perplexities = [perplexity(row, tokens, variance) for row in nll]
+    values = torch.tensor([p.value for p in perplexities])
 
-    assert float(values.std()) == pytest.approx(sum(p.error for p in found) / repeats, rel=0.05)
+    assert float(values.std()) == pytest.approx(
+        sum(p.error for p in perplexities) / repeats, rel=0.05
+    )
 
+    # Then the error over documents: other documents in each repeat, without noise.
     lengths = torch.randint(1, 30, (repeats, n), generator=generator).double()
     nll = lengths * (3 + 0.3 * normal(repeats, n))
 
-    found = [perplexity(row, t) for row, t in zip(nll, lengths, strict=True)]
-    values = torch.tensor([p.value for p in found])
+    perplexities = [perplexity(row, t) for row, t in zip(nll, lengths, strict=True)]
+    values = torch.tensor([p.value for p in perplexities])
 
     assert float(values.std()) == pytest.approx(
-        sum(p.case_error for p in found) / repeats, rel=0.05
+        sum(p.case_error for p in perplexities) / repeats, rel=0.05
     )
 
 
 def test_one_document_is_found_by_its_nats_per_token_or_by_its_nats():
-    """Thirty documents of 2 nats per token. A short one of 60 decides the mean of nats per token;
-    beside the long ones it is nothing in a sum of nats."""
+    """Thirty documents of 2 nats per token, but the shortest, of one token, has 60. It decides the
+    mean of nats per token; in the sum of nats it does not outweigh the long ones."""
     info = DataInfo(torch.full((5,), 0.7), Kind.COUNTS, longest=60)
     tokens = torch.arange(1.0, 31.0)
     x = torch.zeros(30, 5)
@@ -111,10 +117,10 @@ def test_one_document_is_found_by_its_nats_per_token_or_by_its_nats():
     job = Job(models.build({"name": "sbn", "dims": [3]}, info), x, EvalSettings(), 0)
     nll = 2 * tokens
     nll[0] = 60.0
-    one, other = document_perplexity.measures(job, nll, None, None, ("each", "pooled"))
+    mean, ratio = document_perplexity.measures(job, nll, None, None, ("each", "pooled"))
 
-    assert one.extra["one_case"]["value"] == 60.0
-    assert "one_case" not in other.extra
+    assert mean.extra["one_case"]["value"] == 60.0
+    assert "one_case" not in ratio.extra
 
 
 def test_what_is_too_large_is_infinite():
@@ -159,16 +165,16 @@ def measured(model, x, **settings):
 
 
 def test_measures_are_those_of_the_exact_bound_and_likelihood(model):
-    """Within four of their errors, each; four such fail by chance in 2.5e-4. They are four names,
-    four protocols."""
+    """Each is within four of its errors: one of the four fails by chance in 2.5e-4 of all seeds.
+    The four names have four signatures."""
     x = documents()
-    found = measured(model, x)
+    measures = measured(model, x)
     tokens = x.sum(1).double()
     expected = [exact.elbo(model, x.double()), exact.log_evidence(model, x.double())]
     expected = [f(-v, tokens).value for v in expected for f in (per_document, pooled)]
 
     for name, value in zip(NAMES, expected, strict=True):
-        m = found[name]
+        m = measures[name]
         assert abs(m.value - value) < 4 * m.error, name
         assert m.unit == "per token"
         assert m.samples == (200 if "iw" in name else 10)
@@ -179,32 +185,32 @@ def test_measures_are_those_of_the_exact_bound_and_likelihood(model):
         assert m.extra["tokens_per_case"] == pytest.approx(float(tokens.mean()))
         assert m.extra["spread"] > m.error
 
-    assert len({found[name].signature for name in NAMES}) == 4
-    assert found["document_perplexity"].value > found["iw_document_perplexity"].value
-    assert found["pooled_perplexity"].value == pytest.approx(
-        math.exp(found["bound"].value / float(tokens.mean()))
+    assert len({measures[name].signature for name in NAMES}) == 4
+    assert measures["document_perplexity"].value > measures["iw_document_perplexity"].value
+    assert measures["pooled_perplexity"].value == pytest.approx(
+        math.exp(measures["bound"].value / float(tokens.mean()))
     )
-    assert found["document_perplexity"].value != pytest.approx(
-        found["pooled_perplexity"].value, rel=1e-3
+    assert measures["document_perplexity"].value != pytest.approx(
+        measures["pooled_perplexity"].value, rel=1e-3
     )
 
 
 def test_a_fair_die_has_the_perplexity_of_its_faces():
     info = DataInfo(torch.full((5,), 0.7), Kind.COUNTS, longest=15)
-    # All parameters are 0.
+    # All parameters are 0, so every token has the probability 1/5.
     model = models.build({"name": "sbn", "dims": [3]}, info).requires_grad_(False)
 
-    found = measured(model, documents(40))
+    measures = measured(model, documents(40))
 
     for name in NAMES:
-        assert found[name].value == pytest.approx(5.0, rel=1e-6)
-        assert found[name].error == pytest.approx(0.0, abs=1e-5)
+        assert measures[name].value == pytest.approx(5.0, rel=1e-6)
+        assert measures[name].error == pytest.approx(0.0, abs=1e-5)
 
 
 def test_samples_that_are_not_taken_have_no_measure_and_one_has_no_error(model):
-    found = measured(model, documents(20), iw_samples=None, bound_samples=1)
-    assert set(NAMES) & set(found) == set(NAMES[:2])
-    assert found["document_perplexity"].error is None
+    measures = measured(model, documents(20), iw_samples=None, bound_samples=1)
+    assert set(NAMES) & set(measures) == set(NAMES[:2])
+    assert measures["document_perplexity"].error is None
     assert measured(model, documents(20), iw_samples=1)["iw_pooled_perplexity"].error is None
 
 
@@ -234,14 +240,14 @@ def test_a_model_that_knows_its_likelihood_has_exact_ones(monkeypatch):
     model = Unigram(DataInfo(mean, Kind.COUNTS))
     x = documents(50)
 
-    found = measured(model, x)
+    measures = measured(model, x)
     nll = -model.log_evidence(x)
 
-    assert found["document_perplexity"].value == pytest.approx(per_document(nll, x.sum(1)).value)
-    assert found["pooled_perplexity"].value == pytest.approx(pooled(nll, x.sum(1)).value)
-    assert found["document_perplexity"].error is None
-    assert found["document_perplexity"].samples is None
-    assert "perplexity" not in found
+    assert measures["document_perplexity"].value == pytest.approx(per_document(nll, x.sum(1)).value)
+    assert measures["pooled_perplexity"].value == pytest.approx(pooled(nll, x.sum(1)).value)
+    assert measures["document_perplexity"].error is None
+    assert measures["document_perplexity"].samples is None
+    assert "perplexity" not in measures
 
 
 def test_they_are_registered_with_a_floor():

@@ -48,29 +48,30 @@ def exact_nll(model, x):
 
 
 def test_importance_weighted_nll_against_quadrature():
-    """One latent, six documents often. z above 4.5 by chance once in 150,000; half the squared
-    error is the bias."""
+    """One latent, and six documents repeated 50 times. z is above 4.5 by chance once in 150,000
+    seeds. Half the squared error of a document is the bias that is left."""
     model = BagOfWords(1).requires_grad_(False)
-    six = documents(6, longest=7)
-    x = six.repeat_interleave(50, 0)
-    expected = exact_nll(model, six)
+    distinct = documents(6, longest=7)
+    x = distinct.repeat_interleave(50, 0)
+    expected = exact_nll(model, distinct)
 
     got = importance(model, x, 200, 0)
 
     assert abs(got.nll - float(expected.mean())) < 4.5 * got.error + 0.5 / got.ess_min
     assert got.error < 0.01
-    assert got.curve[1] > got.nll + 0.05
+    assert got.curve[1] > got.nll + 0.05  # one sample would be seen to be too few
 
 
 def test_perplexity_by_hand():
-    """Of 3 + 1 predicted tokens, 8 nats in all: exp(8 / 4), not the mean over documents
-    of exp(nats / tokens)."""
+    """3 + 1 predicted tokens and 8 nats in all give exp(8 / 4), which is not the mean over
+    documents of exp(nats / tokens)."""
     x = torch.tensor([[1, 5, 6, 2, 0], [1, 2, 0, 0, 0]], dtype=torch.int16)
     assert predicted(x) == 4
 
     got = perplexity(4.0, 0.001, x)
     assert (got.value, got.tokens) == (pytest.approx(math.exp(2)), 4)
 
+    # The derivative in the NLL, by differences.
     slope = (perplexity(4.001, None, x).value - perplexity(3.999, None, x).value) / 0.002
     assert got.error == pytest.approx(0.001 * slope, rel=1e-6)
     assert perplexity(4.0, None, x).error is None
@@ -97,7 +98,7 @@ METRICS = [import_module(f"vaebench.metrics.{name}").METRIC for name in NAMES]
 
 
 def measured(model, x, seed=0, **settings):
-    """As an evaluation does it: one stream for all."""
+    """The measures of all metrics from one stream, as an evaluation takes them."""
     job = Job(model, x, EvalSettings.of(SETTINGS | settings), seed)
     gathered = [(metric, metric.collect(job)) for metric in METRICS if metric.applies(job)]
 
@@ -127,11 +128,11 @@ def test_every_measure_of_a_text_model(model):
     assert got["mi"].extra["ceiling"] == pytest.approx(math.log(60))
     assert got["mi"].value + got["aggregate_kl"].value == pytest.approx(got["kl"].value, rel=1e-9)
 
-    both = aggregate.aggregate_kl(p)
+    kl_of_aggregate = aggregate.aggregate_kl(p)
     assert got["aggregate_kl"].extra == pytest.approx(
-        {"direct": both.direct, "direct_error": both.direct_error}
+        {"direct": kl_of_aggregate.direct, "direct_error": kl_of_aggregate.direct_error}
     )
-    assert got["aggregate_kl"].error == pytest.approx(both.error)
+    assert got["aggregate_kl"].error == pytest.approx(kl_of_aggregate.error)
 
     active = got["active_units"]
     assert active.value == int((p.mean.var(0) >= 0.01).sum()) == 2
@@ -192,26 +193,26 @@ def test_numbers_for_curves_are_those_of_the_measures(model):
 
 
 def test_evaluation_noise(model):
-    """Of ten evaluations the first is the run's own; what is exact does not vary; nothing
-    is shared between them."""
+    """The first of ten evaluations is the run's own. Exact measures do not vary; the others never
+    repeat a value."""
     x = documents(40)
-    each = [measured(model, x, seed) for seed in repeats.repeat_seeds(4, 10)]
+    by_seed = [measured(model, x, seed) for seed in repeats.repeat_seeds(4, 10)]
 
-    got = {m.name: m for m in repeats.together(each)}
-    alone = {m.name: m for m in measured(model, x, 4)}
+    got = {m.name: m for m in repeats.together(by_seed)}
+    once = {m.name: m for m in measured(model, x, 4)}
 
     for name, m in got.items():
-        found = m.extra["repeats"]
-        assert m.value == alone[name].value == found["values"][0]
+        repeated = m.extra["repeats"]
+        assert m.value == once[name].value == repeated["values"][0]
 
-        values = torch.tensor(found["values"], dtype=torch.float64)
-        assert found["mean"] == pytest.approx(float(values.mean()))
-        assert found["variance"] == pytest.approx(float(values.var()), abs=1e-12)
+        values = torch.tensor(repeated["values"], dtype=torch.float64)
+        assert repeated["mean"] == pytest.approx(float(values.mean()))
+        assert repeated["variance"] == pytest.approx(float(values.var()), abs=1e-12)
 
         exact = name in ("kl", "active_units")
         assert len(values) == 10
         assert len(values.unique()) == (1 if exact else 10), name
-        assert {k: v for k, v in m.extra.items() if k != "repeats"} == alone[name].extra
+        assert {k: v for k, v in m.extra.items() if k != "repeats"} == once[name].extra
 
 
 def test_a_model_without_latents_has_none_of_it():
@@ -232,11 +233,11 @@ def test_the_exact_nll_of_a_language_model_is_its_mean_and_its_perplexity():
     x = documents(20)
     job = Job(model, x, EvalSettings.of(SETTINGS), 0)
     nll, perplexity_of = exact_nll_metric.METRIC.measures(job, model.score(x))
-    each = -model.log_evidence(x)
+    nlls = -model.log_evidence(x)
 
-    assert nll.value == pytest.approx(float(each.mean()))
-    assert nll.extra["spread"] == pytest.approx(float(each.std()) / 20**0.5)
-    assert perplexity_of.value == pytest.approx(math.exp(float(each.sum()) / predicted(x)))
+    assert nll.value == pytest.approx(float(nlls.mean()))
+    assert nll.extra["spread"] == pytest.approx(float(nlls.std()) / 20**0.5)
+    assert perplexity_of.value == pytest.approx(math.exp(float(nlls.sum()) / predicted(x)))
 
 
 def test_the_models_that_do_not_encode_have_none_of_it():

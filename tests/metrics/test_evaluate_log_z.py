@@ -49,8 +49,8 @@ def cell(model, **ev):
 
 def measured(settings, x, model=None, chunk=None, **ev):
     model = model or check.tiny(settings, seed=1, scale=0.6).requires_grad_(False)
-    found = evaluate(model, x, cell(settings, **ev), "0" * 16, seed=0, chunk=chunk)
-    return model, {m.name: m for m in found}
+    measures = evaluate(model, x, cell(settings, **ev), "0" * 16, seed=0, chunk=chunk)
+    return model, {m.name: m for m in measures}
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,7 @@ def test_values_are_those_of_enumeration(settings, x, boltzmann):
     log_p = exact.log_evidence(model, x).mean()
     elbo = exact.elbo(model, x).mean()
 
+    # Bound and likelihood are apart, so confusing the two would be seen.
     assert float(elbo) < float(log_p) - 0.02
     assert (
         abs(got["iw_nll"].value + float(log_p))
@@ -99,38 +100,37 @@ def test_values_are_those_of_enumeration(settings, x, boltzmann):
 
 
 def test_the_prior_s_log_z_moves_all_three_and_its_error_stays_apart(x):
-    """Annealed log Z instead of the exact one shifts NLL, bound and KL by the same
-    amount, for all cases."""
-    _, one = measured(DIRECTED, x, logz_method="exact")
-    _, other = measured(DIRECTED, x, logz_method="ais", logz_temperatures=3, logz_chains=10)
-    shift = other["log_z"].value - one["log_z"].value
+    """An annealed log Z in place of the exact one shifts NLL, bound and KL by the same amount."""
+    _, exactly = measured(DIRECTED, x, logz_method="exact")
+    _, annealed = measured(DIRECTED, x, logz_method="ais", logz_temperatures=3, logz_chains=10)
+    shift = annealed["log_z"].value - exactly["log_z"].value
 
     assert abs(shift) > 1e-3
 
     for name in ("iw_nll", "bound", "kl"):
-        assert other[name].value - one[name].value == pytest.approx(shift, rel=1e-9)
-        assert other[name].extra["log_z_error"] == other["log_z"].error > 0
-        assert other[name].error == one[name].error
+        assert annealed[name].value - exactly[name].value == pytest.approx(shift, rel=1e-9)
+        assert annealed[name].extra["log_z_error"] == annealed["log_z"].error > 0
+        assert annealed[name].error == exactly[name].error
 
-    assert other["nll"].value == one["nll"].value
-    assert "log_z_error" not in other["active_units"].extra
-    assert other["log_z"].error_kind == "log Z"
-    assert other["log_z"].extra["upper"] > other["log_z"].value - 6 * other["log_z"].error
+    assert annealed["nll"].value == exactly["nll"].value
+    assert "log_z_error" not in annealed["active_units"].extra
+    assert annealed["log_z"].error_kind == "log Z"
+    assert annealed["log_z"].extra["upper"] > annealed["log_z"].value - 6 * annealed["log_z"].error
 
 
 def test_what_contains_a_log_z_whose_annealing_failed_is_flagged_with_it(x):
-    """A prior far from the start of two temperatures: few of the chains carry log Z. With 2,000
-    they all do."""
+    """The prior is far from the base: with two temperatures few of the chains carry log Z, with
+    2,000 they all do."""
     model = check.tiny(DIRECTED, seed=1, scale=0.6).requires_grad_(False)
     for p in model.p.prior.parameters():
         p.mul_(40.0)
 
-    contain = ("iw_nll", "bound", "kl")
+    with_log_z = ("iw_nll", "bound", "kl")
     for temperatures, flagged in ((2, True), (2000, False)):
         _, got = measured(DIRECTED, x, model, logz_method="ais", logz_temperatures=temperatures)
-        for name in ("log_z", *contain):
+        for name in ("log_z", *with_log_z):
             assert (flags.ANNEALING in flags.kinds(flags.derived(got[name]))) is flagged, name
-        for name in contain:
+        for name in with_log_z:
             extra = got[name].extra
             for key in ("ess", "chains", "gap", "gap_error"):
                 assert extra[f"log_z_{key}"] == got["log_z"].extra[key]
@@ -138,51 +138,53 @@ def test_what_contains_a_log_z_whose_annealing_failed_is_flagged_with_it(x):
         assert not flags.derived(got["active_units"])
 
     _, got = measured(DIRECTED, x, model, logz_method="exact")
-    assert not any(flags.derived(got[name]) for name in ("log_z", *contain))
+    assert not any(flags.derived(got[name]) for name in ("log_z", *with_log_z))
 
 
 def test_the_error_of_log_z_is_honest(x):
-    """60 seeds: the spread of log Z over seeds is the error that the NLL carries. Known to 9 %; 45
-    % is 5 errors."""
+    """The standard deviation of log Z over 60 seeds is the error that the NLL carries.
+
+    60 seeds give it to 9 %, so the 45 % allowed are five of its errors.
+    """
     model = check.tiny(DIRECTED, seed=1, scale=0.6).requires_grad_(False)
     settings = {"logz_method": "ais", "logz_temperatures": 10, "logz_chains": 50}
 
-    found = [estimate(model.prior(), EvalSettings.of(settings), seed) for seed in range(60)]
-    spread = torch.stack([f.value for f in found]).std()
-    stated = torch.stack([f.error for f in found]).square().mean().sqrt()
+    estimates = [estimate(model.prior(), EvalSettings.of(settings), seed) for seed in range(60)]
+    true_error = torch.stack([f.value for f in estimates]).std()
+    stated = torch.stack([f.error for f in estimates]).square().mean().sqrt()
 
-    assert float(spread / stated) == pytest.approx(1.0, abs=0.45)
+    assert float(true_error / stated) == pytest.approx(1.0, abs=0.45)
 
 
 def test_tempering(x):
-    _, one = measured(DIRECTED, x, iw_samples=None)
-    _, other = measured(DIRECTED, x, iw_samples=None, logz_method="tempering", logz_chains=20)
+    _, exactly = measured(DIRECTED, x, iw_samples=None)
+    _, tempered = measured(DIRECTED, x, iw_samples=None, logz_method="tempering", logz_chains=20)
 
-    assert "iw_nll" not in other
-    assert abs(other["log_z"].value - one["log_z"].value) < 5 * other["log_z"].error
-    assert "logz:tempering-50x20" in other["bound"].signature
+    assert "iw_nll" not in tempered
+    assert abs(tempered["log_z"].value - exactly["log_z"].value) < 5 * tempered["log_z"].error
+    assert "logz:tempering-50x20" in tempered["bound"].signature
 
 
 @pytest.mark.parametrize("settings", [DIRECTED, POSTERIOR], ids=["directed", "posterior"])
 def test_the_pass_size_changes_nothing(settings, x):
-    _, one = measured(settings, x[:50], iw_samples=40)
-    _, other = measured(settings, x[:50], iw_samples=40, chunk=20)
+    _, whole = measured(settings, x[:50], iw_samples=40)
+    _, in_parts = measured(settings, x[:50], iw_samples=40, chunk=20)
 
-    assert list(one) == list(other)
+    assert list(whole) == list(in_parts)
 
-    for name, m in one.items():
-        assert other[name].value == pytest.approx(m.value, rel=1e-9), name
+    for name, m in whole.items():
+        assert in_parts[name].value == pytest.approx(m.value, rel=1e-9), name
 
 
 def test_too_large_for_enumeration():
-    machine = check.tiny({"name": "rbm_vae", "latents": 42, "units": 2}).prior()
+    rbm = check.tiny({"name": "rbm_vae", "latents": 42, "units": 2}).prior()
     with pytest.raises(
         UserError, match=r"eval.logz_method=exact: 21 \+ 21 units .*; allowed: auto, ais, tempering"
     ):
-        estimate(machine, EvalSettings(logz_method="exact"), 0)
+        estimate(rbm, EvalSettings(logz_method="exact"), 0)
 
     quick = {"logz_temperatures": 1, "logz_chains": 2}
-    assert estimate(machine, EvalSettings.of(quick), 0).method.startswith("AIS, 1 steps")
+    assert estimate(rbm, EvalSettings.of(quick), 0).method.startswith("AIS, 1 steps")
     assert log_z.MAX_SIDE == boltzmann_exact.MAX_SIDE
 
 
@@ -240,13 +242,13 @@ OF_DATA = {"logz_base", "logz_spacing"}
 
 @pytest.mark.parametrize("name", ["dvae", "dvae_short", "rbm"])
 def test_options_have_every_setting(name):
-    other = {"posterior_temperatures"} if name == "rbm" else OF_DATA
+    of_other_models = {"posterior_temperatures"} if name == "rbm" else OF_DATA
     expected = {
         f.name: f.default
         for f in fields(EvalSettings)
         if f.name.startswith("logz") or f.name == "posterior_temperatures"
     }
-    expected = {k: v for k, v in expected.items() if k not in other}
+    expected = {k: v for k, v in expected.items() if k not in of_other_models}
 
     assert set(expected) <= set(catalogue.load_yaml("eval", name))
 
@@ -321,7 +323,7 @@ def test_a_report_shows_both_errors(x):
         "status": "done",
         "metric": "iw_nll",
     }
-    one = {
+    row = {
         **base,
         "seed": 0,
         "value": 84.97,
@@ -331,20 +333,22 @@ def test_a_report_shows_both_errors(x):
         "key": "k",
     }
 
-    e = estimate(chosen(typed([{**one, "extra": json.dumps({"log_z_error": 0.04})}]), "iw_nll"))
+    with_log_z = estimate(
+        chosen(typed([{**row, "extra": json.dumps({"log_z_error": 0.04})}]), "iw_nll")
+    )
 
-    assert (e.own_error, e.log_z_error) == (0.03, 0.04)
-    assert e.error == pytest.approx(0.05)
-    assert number(e) == "84.97 [0.05]"
+    assert (with_log_z.own_error, with_log_z.log_z_error) == (0.03, 0.04)
+    assert with_log_z.error == pytest.approx(0.05)  # the root of the sum of squares
+    assert number(with_log_z) == "84.97 [0.05]"
 
-    plain = estimate(chosen(typed([one]), "iw_nll"))
+    plain = estimate(chosen(typed([row]), "iw_nll"))
     assert (plain.error, plain.log_z_error, number(plain)) == (0.03, None, "84.97 [0.03]")
 
     table = catalogue.load_table("nvil_mnist")
     from vaebench.report.summary import ReportRow
 
-    said = " ".join(footnotes(table, [ReportRow("r", "c", ours=e)]))
+    notes = " ".join(footnotes(table, [ReportRow("r", "c", ours=with_log_z)]))
 
-    assert "log Z: estimated, with a standard error of at most 0.040 nats" in said
-    assert "All cases of a run share it (of documents those of one length)" in said
+    assert "log Z: estimated, with a standard error of at most 0.040 nats" in notes
+    assert "All cases of a run share it (of documents those of one length)" in notes
     assert "log Z" not in " ".join(footnotes(table, [ReportRow("r", "c", ours=plain)]))

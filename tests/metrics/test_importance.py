@@ -32,11 +32,11 @@ def x():
 
 
 def weights_of(model, x, samples, seed=0):
-    out = torch.zeros(samples, len(x), dtype=torch.float64)
+    log_w = torch.zeros(samples, len(x), dtype=torch.float64)
     for part in stream(model, x, samples, seed):
-        out[part.first : part.first + part.log_w.shape[0], part.cases] = part.log_w
+        log_w[part.first : part.first + part.log_w.shape[0], part.cases] = part.log_w
 
-    return out
+    return log_w
 
 
 def passes(log_w, size=10):
@@ -118,8 +118,8 @@ def test_the_curve_is_the_estimate_at_every_k(model, x):
 
 
 def test_the_curve_falls_to_the_exact_nll(model):
-    """In expectation: 12,000 cases, so that the steps are many errors wide. At the
-    end within 4.5 errors.
+    """The curve falls in expectation. With 4,000 cases its steps are many errors wide, and its end
+    is within 4.5 errors of the exact NLL.
 
     The bias left at K samples is about half the squared relative error per case, 1 / (2 ESS): far
     below the error.
@@ -211,8 +211,10 @@ def test_a_weight_that_is_not_a_number_stays_visible():
 
 
 def test_the_error_is_honest(model, x):
-    """Over 200 seeds the spread of nll is the error it states. The spread itself is known to 5 %:
-    25 % is 5 errors."""
+    """The standard deviation of the NLL over 200 seeds is the error that is stated.
+
+    200 seeds give it to 5 %, so the 25 % allowed are five of its errors.
+    """
     results = [importance(model, x[:20], 60, seed, chunk=60) for seed in range(200)]
     nll = torch.tensor([r.nll for r in results])
     stated = torch.tensor([r.error for r in results]).mean()

@@ -51,42 +51,44 @@ def _one(model, z, i, dtype):
 
 
 def test_the_errors_are_those_of_the_enumerated_chain(model):
-    """5,000 chains, the errors after 0, 1, 2 and 5 steps: within 4.5 of their standard errors."""
+    """5,000 chains of one image: the errors after 0 to 5 steps are within 4.5 of their standard
+    errors."""
     x = torch.tensor([1.0, 0.0, 0.0, 1.0], dtype=torch.float64)
     matrix = transition(model, x)
 
     torch.testing.assert_close(matrix.sum(1), torch.ones(8, dtype=torch.float64))
     assert (matrix - matrix.mean(0)).abs().max() > 0.05, "steps would not depend on one another"
 
-    wrong = (fillings(x) != x)[:, HIDDEN].double().mean(1)
-    law = torch.full((8,), 1 / 8, dtype=torch.float64)
-    exact = [law @ wrong]
+    share_wrong = (fillings(x) != x)[:, HIDDEN].double().mean(1)
+    # The chain starts with its three missing pixels drawn uniformly.
+    probabilities = torch.full((8,), 1 / 8, dtype=torch.float64)
+    exact = [probabilities @ share_wrong]
 
     for _ in range(5):
-        law = law @ matrix
-        exact.append(law @ wrong)
+        probabilities = probabilities @ matrix
+        exact.append(probabilities @ share_wrong)
 
-    found = errors(model, x.expand(CASES, -1), HIDDEN.expand(CASES, -1), 5, 50, seed=0)
-    assert found.shape == (50, 6, CASES)
+    by_chain = errors(model, x.expand(CASES, -1), HIDDEN.expand(CASES, -1), 5, 50, seed=0)
+    assert by_chain.shape == (50, 6, CASES)
 
-    each = found.transpose(0, 1).flatten(1)
-    away = (each.mean(1) - torch.stack(exact)) / (each.std(1) / each.shape[1] ** 0.5)
+    by_step = by_chain.transpose(0, 1).flatten(1)
+    z = (by_step.mean(1) - torch.stack(exact)) / (by_step.std(1) / by_step.shape[1] ** 0.5)
 
-    assert away.abs().max() < 4.5
+    assert z.abs().max() < 4.5
     assert abs(exact[1] - exact[5]) > 0.005, "the curve would be flat"
 
 
 def test_observed_pixels_stay_and_missing_ones_are_not_looked_at(model):
     x = (torch.rand(20, 4, generator=torch.Generator().manual_seed(0)) < 0.5).double()
     hidden = missing("random", 0.5, (2, 2), 20, 0)
-    other = torch.where(hidden, 1 - x, x)
+    changed = torch.where(hidden, 1 - x, x)
 
-    for a, b in zip(
-        states(model, x, hidden, 3, 0), states(model, other, hidden, 3, 0), strict=True
+    for images, images_of_changed in zip(
+        states(model, x, hidden, 3, 0), states(model, changed, hidden, 3, 0), strict=True
     ):
-        assert torch.equal(a, b)
-        assert torch.equal(a[~hidden], x[~hidden])
-        assert set(a.unique().tolist()) <= {0.0, 1.0}
+        assert torch.equal(images, images_of_changed)
+        assert torch.equal(images[~hidden], x[~hidden])
+        assert set(images.unique().tolist()) <= {0.0, 1.0}
 
 
 def test_no_case_depends_on_the_others(model):
@@ -119,31 +121,39 @@ def test_what_is_missing():
 def test_as_a_measure_it_has_its_curve_and_its_protocol(model):
     x = (torch.rand(30, 4, generator=torch.Generator().manual_seed(0)) < 0.5).double()
     ev = {"bound_samples": 2, "iw_samples": None, "split": "test", "points": None}
-    asked = {"imputation": "random", "missing": 0.5, "imputation_steps": 2, "imputation_chains": 4}
+    of_imputation = {
+        "imputation": "random",
+        "missing": 0.5,
+        "imputation_steps": 2,
+        "imputation_chains": 4,
+    }
     config = {
         **{
             "data": {"name": "blank"},
             "model": {"name": "sbn"},
-            "eval": {**ev, **asked},
+            "eval": {**ev, **of_imputation},
             "recipe": 1,
         },
         "train": {"select": "last", "batch": 5},
     }
 
-    found = {m.name: m for m in evaluate(model, x, config, "0" * 8, 0)}["imputation"]
+    measure = {m.name: m for m in evaluate(model, x, config, "0" * 8, 0)}["imputation"]
     hidden = missing("random", 0.5, (4,), 30, 0)
+    # Percent of the missing pixels that are wrong, (chains, steps + 1, cases).
     wrong = 100 * errors(model, x, hidden, 2, 4, 0)
     percent = wrong.mean(-1)
 
-    assert found.value == pytest.approx(float(percent[:, -1].mean()))
-    assert found.error == pytest.approx(float(percent[:, -1].std()) / 2)
-    assert (found.unit, found.samples) == ("%", 4)
+    assert measure.value == pytest.approx(float(percent[:, -1].mean()))
+    assert measure.error == pytest.approx(float(percent[:, -1].std()) / 2)
+    assert (measure.unit, measure.samples) == ("%", 4)
 
-    each = wrong[:, -1].mean(0)
-    assert found.extra["spread"] == pytest.approx(float(each.std()) / 30**0.5)
-    assert list(found.extra["curve_error"].values()) == pytest.approx((percent.std(0) / 2).tolist())
-    assert list(found.extra["curve"].values()) == pytest.approx(percent.mean(0).tolist())
-    assert "|samples:4|missing:random-0.5|steps:2|" in found.signature
+    by_case = wrong[:, -1].mean(0)
+    assert measure.extra["spread"] == pytest.approx(float(by_case.std()) / 30**0.5)
+    assert list(measure.extra["curve_error"].values()) == pytest.approx(
+        (percent.std(0) / 2).tolist()
+    )
+    assert list(measure.extra["curve"].values()) == pytest.approx(percent.mean(0).tolist())
+    assert "|samples:4|missing:random-0.5|steps:2|" in measure.signature
 
     config["eval"] = ev
     assert "imputation" not in {m.name for m in evaluate(model, x, config, "0" * 8, 0)}

@@ -16,7 +16,7 @@ from vaebench.settings.records import EvalSettings
 
 
 def test_the_error_over_examples_is_that_of_their_mean():
-    """Variance (4 + 1 + 9) / 2 = 7, three examples."""
+    """Three examples with the squared distances 4, 1 and 9 from their mean: variance 14 / 2 = 7."""
     assert case_error(torch.tensor([1.0, 2.0, 6.0])) == pytest.approx(math.sqrt(7 / 3))
     assert case_error(torch.tensor([1.0, 2.0, 6.0]).repeat(100)) == pytest.approx(
         math.sqrt(14 / 3 * 300 / 299 / 300)
@@ -38,16 +38,16 @@ def test_log_z_is_told_from_below_and_from_above():
         upper_exact=True,
     )
 
-    (found,) = METRIC.measures(Job(model, torch.zeros(2, 4), EvalSettings(), 0), log_z)
+    (measure,) = METRIC.measures(Job(model, torch.zeros(2, 4), EvalSettings(), 0), log_z)
 
-    assert (found.value, found.error) == pytest.approx((5.0, 0.1))
-    assert found.extra["upper"] == pytest.approx(5.5)
-    assert found.extra["upper_error"] == pytest.approx(0.2)
-    assert (found.extra["ess"], found.extra["chains"]) == (7.0, 100)
-    assert found.extra["log_w_sd"] == pytest.approx(0.3)
-    assert found.extra["gap"] == pytest.approx(0.5)
-    assert found.extra["gap_error"] == pytest.approx(math.hypot(0.1, 0.2))
-    assert found.extra["method"] == "by hand"
+    assert (measure.value, measure.error) == pytest.approx((5.0, 0.1))
+    assert measure.extra["upper"] == pytest.approx(5.5)
+    assert measure.extra["upper_error"] == pytest.approx(0.2)
+    assert (measure.extra["ess"], measure.extra["chains"]) == (7.0, 100)
+    assert measure.extra["log_w_sd"] == pytest.approx(0.3)
+    assert measure.extra["gap"] == pytest.approx(0.5)
+    assert measure.extra["gap_error"] == pytest.approx(math.hypot(0.1, 0.2))
+    assert measure.extra["method"] == "by hand"
 
 
 class Counted(Sums):
@@ -69,7 +69,8 @@ class Counted(Sums):
 
 def test_sums_of_one_stream_stop_at_their_own_numbers():
     model = check.tiny({"name": "sbn", "dims": [3]}).requires_grad_(False)
-    few, many = Counted(20), Counted(60)
+    few = Counted(20)
+    many = Counted(60)
     job = Job(model, torch.zeros(2, check.VISIBLE), EvalSettings(), 0)
 
     job.fill([few, many], chunk=20)

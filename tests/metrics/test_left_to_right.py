@@ -22,8 +22,8 @@ from vaebench.settings.records import EvalSettings
 def test_the_estimate_of_the_probability_has_no_bias(particles, case):
     """20,000 estimates; z is above 4 by chance once in 16,000 seeds."""
     model = built(document_prior=0.2, sharp=4.0)
-    many = X[case : case + 1].expand(20_000, -1)
-    p = left_to_right.log_evidence(model, many, particles, seed=0).exp()
+    copies = X[case : case + 1].expand(20_000, -1)
+    p = left_to_right.log_evidence(model, copies, particles, seed=0).exp()
     error = float(p.std() / len(p) ** 0.5)
     exact = np.exp(log_evidence(model, X[case]))
 
@@ -33,9 +33,10 @@ def test_the_estimate_of_the_probability_has_no_bias(particles, case):
 
 def test_more_particles_are_nearer_from_below():
     model = built(document_prior=0.2, sharp=4.0)
-    many = X[:1].expand(4_000, -1)
+    copies = X[:1].expand(4_000, -1)
     gaps = [
-        log_evidence(model, X[0]) - float(left_to_right.log_evidence(model, many, k, seed=1).mean())
+        log_evidence(model, X[0])
+        - float(left_to_right.log_evidence(model, copies, k, seed=1).mean())
         for k in (1, 4, 16)
     ]
 
@@ -45,9 +46,9 @@ def test_more_particles_are_nearer_from_below():
 
 def test_a_document_without_words_and_one_topic_are_exact():
     model = built(topics=1)
-    found = left_to_right.log_evidence(model, X, 2, seed=0)
+    log_p = left_to_right.log_evidence(model, X, 2, seed=0)
 
-    torch.testing.assert_close(found, (X * model.mean_topics().detach().log()).sum(-1))
+    torch.testing.assert_close(log_p, (X * model.mean_topics().detach().log()).sum(-1))
 
 
 def test_the_kernel_is_the_plain_code():
@@ -58,12 +59,12 @@ def test_the_kernel_is_the_plain_code():
     x = torch.cat([X, torch.tensor([[3, 4, 2, 5]])])
 
     for particles in (1, 3):
-        found = []
-        for expected in (True, False):
-            with kernels.use(expected):
-                found.append(left_to_right.log_evidence(model, x, particles, seed=3))
+        log_p = []
+        for by_kernel in (True, False):
+            with kernels.use(by_kernel):
+                log_p.append(left_to_right.log_evidence(model, x, particles, seed=3))
 
-        torch.testing.assert_close(*found, rtol=0, atol=1e-9)
+        torch.testing.assert_close(*log_p, rtol=0, atol=1e-9)
 
 
 def test_it_does_not_depend_on_the_size_of_a_part(monkeypatch):
@@ -76,7 +77,7 @@ def test_it_does_not_depend_on_the_size_of_a_part(monkeypatch):
 
 def test_the_measures_and_their_protocol():
     job = Job(built(), X[:3], EvalSettings(particles=5), 0)
-    found, perplexity, pooled = METRIC.measures(job, METRIC.collect(job))
+    nll, perplexity, pooled = METRIC.measures(job, METRIC.collect(job))
     bound = evidence_bound.METRIC
     above, perplexity_above, _ = bound.measures(job, bound.collect(job))
 
@@ -84,18 +85,18 @@ def test_the_measures_and_their_protocol():
     assert perplexity_above.name == "document_perplexity"
     assert perplexity.value < perplexity_above.value
 
-    each = -left_to_right.log_evidence(job.model, job.x, 5, 0)
-    assert found.value == pytest.approx(float(each.mean()))
-    assert found.extra["spread"] == pytest.approx(float(each.std()) / 3**0.5)
-    assert perplexity.value == pytest.approx(float((each / job.x.sum(-1)).mean().exp()))
-    assert pooled.value == pytest.approx(float((each.sum() / job.x.sum()).exp()))
-    assert (found.name, found.samples, above.name, above.samples) == (
+    nlls = -left_to_right.log_evidence(job.model, job.x, 5, 0)
+    assert nll.value == pytest.approx(float(nlls.mean()))
+    assert nll.extra["spread"] == pytest.approx(float(nlls.std()) / 3**0.5)
+    assert perplexity.value == pytest.approx(float((nlls / job.x.sum(-1)).mean().exp()))
+    assert pooled.value == pytest.approx(float((nlls.sum() / job.x.sum()).exp()))
+    assert (nll.name, nll.samples, above.name, above.samples) == (
         "left_to_right_nll",
         5,
         "bound",
         None,
     )
-    assert found.value < above.value
+    assert nll.value < above.value
 
     bounds = job.model.evidence_bound(job.x)
     assert above.value == pytest.approx(-float(bounds.mean()))

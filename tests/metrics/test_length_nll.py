@@ -35,22 +35,22 @@ def measured(model, **settings):
 
 def test_by_enumeration_it_is_exact():
     model = built()
-    found = measured(model)
+    measures = measured(model)
     expected = nll(model)
 
-    assert found["annealed_nll"].value == pytest.approx(float(expected.mean()), abs=1e-9)
-    assert found["annealed_nll"].extra["log_z_error"] == 0
-    assert "annealed_nll_reverse" not in found
+    assert measures["annealed_nll"].value == pytest.approx(float(expected.mean()), abs=1e-9)
+    assert measures["annealed_nll"].extra["log_z_error"] == 0
+    assert "annealed_nll_reverse" not in measures
 
     per_document = math.exp(float((expected / X.sum(-1)).mean()))
-    assert found["document_perplexity"].value == pytest.approx(per_document)
-    assert found["pooled_perplexity"].value == pytest.approx(
+    assert measures["document_perplexity"].value == pytest.approx(per_document)
+    assert measures["pooled_perplexity"].value == pytest.approx(
         math.exp(float(expected.sum() / X.sum()))
     )
 
     # The validation is the same number, in nats.
-    given = {"temperatures": 300, "chains": 300}
-    assert validation_bound(model, X, 1, 0, given) == pytest.approx(
+    annealing = {"temperatures": 300, "chains": 300}
+    assert validation_bound(model, X, 1, 0, annealing) == pytest.approx(
         float(expected.mean()), abs=1e-6
     )
 
@@ -58,22 +58,22 @@ def test_by_enumeration_it_is_exact():
 def test_annealed_from_both_sides_it_is_near():
     """Three z, one of them above 4.5 by chance once in 50,000 seeds."""
     model = built()
-    how = {
+    annealing = {
         "logz_method": "ais",
         "logz_temperatures": 30,
         "logz_chains": 300,
         "logz_base": "base_rate",
     }
 
-    found = measured(model, **how)
+    measures = measured(model, **annealing)
     expected = nll(model)
 
     for name in ("annealed_nll", "annealed_nll_reverse"):
-        m = found[name]
+        m = measures[name]
         assert 0 < m.extra["log_z_error"] < 0.1
         assert abs(m.value - float(expected.mean())) < 4.5 * m.extra["log_z_error"]
 
-    perplexity = found["document_perplexity"]
+    perplexity = measures["document_perplexity"]
     assert 0 < perplexity.error < 0.1 * perplexity.value
     assert (
         abs(perplexity.value - math.exp(float((expected / X.sum(-1)).mean())))
@@ -84,15 +84,16 @@ def test_annealed_from_both_sides_it_is_near():
 
 
 def test_documents_of_one_length_share_its_error():
-    """Two of length 3, one of 1 and one of 4: the weights of the three errors are 2, 1 and 1."""
+    """Two documents have the length 3, one has 1 and one 4: the errors of the three log Z count 2,
+    1 and 1 times."""
     collected = length_nll.annealed(
         built(), X, EvalSettings(logz_method="ais", logz_temperatures=5, logz_chains=20), 0
     )
     one, three, four = collected.log_z.error.tolist()
 
-    found = float(collected.variance(collected.log_z.error).sum())
+    variance = float(collected.variance(collected.log_z.error).sum())
 
-    assert found == pytest.approx(one**2 + (2 * three) ** 2 + four**2)
+    assert variance == pytest.approx(one**2 + (2 * three) ** 2 + four**2)
 
     per_word = float((collected.variance(collected.log_z.error) / X.sum(-1) ** 2).sum())
     assert per_word == pytest.approx(one**2 + (2 * three / 3) ** 2 + (four / 4) ** 2)
@@ -112,6 +113,7 @@ def test_the_errors_of_both_directions_by_hand():
         upper_error=2 * error,
         upper_ess=torch.tensor([5.0, 4.0, 6.0]),
     )
+    # Free energies of four documents, of lengths 1, 0, 1 and 2 in the order of log Z.
     energy = torch.tensor([1.0, 3.0, 5.0, 7.0], dtype=torch.float64)
     collected = length_nll.Annealed(energy, log_z, torch.tensor([1, 0, 1, 2]))
     job = Job(built(), X, EvalSettings(), 0)
@@ -146,12 +148,12 @@ def test_the_gap_told_is_that_of_the_length_that_is_furthest_off():
 
 def test_few_effective_chains_of_any_length_are_flagged():
     model = built(scale=6.0)
-    found = measured(
+    measures = measured(
         model, logz_method="ais", logz_temperatures=1, logz_chains=100, logz_base="uniform"
     )
 
-    assert found["document_perplexity"].extra["ess"] < 10
-    assert "annealing" in flags.kinds(flags.of_measure(found["document_perplexity"]))
+    assert measures["document_perplexity"].extra["ess"] < 10
+    assert "annealing" in flags.kinds(flags.of_measure(measures["document_perplexity"]))
 
 
 def test_what_is_refused():

@@ -30,46 +30,46 @@ def model():
 def exact(model, x):
     """Mean of log p over all orders of the words of one document."""
     words = torch.arange(4).repeat_interleave(x.long())
-    every = torch.stack([words[list(p)] for p in itertools.permutations(range(len(words)))])
-    document = torch.arange(len(every)).repeat_interleave(len(words))
-    return float(model.log_sequences(every.flatten(), document, len(every)).detach().mean())
+    sequences = torch.stack([words[list(p)] for p in itertools.permutations(range(len(words)))])
+    document = torch.arange(len(sequences)).repeat_interleave(len(words))
+    return float(model.log_sequences(sequences.flatten(), document, len(sequences)).detach().mean())
 
 
 def test_the_mean_is_that_over_all_orders_within_its_error(model):
     """400 orders of a document of four words: z is above 4.5 by chance once in 150,000 seeds."""
-    many = X.repeat(20, 1)
-    found = orders.log_evidence(model, many, 400, seed=0)
+    copies = X.repeat(20, 1)
+    log_p = orders.log_evidence(model, copies, 400, seed=0)
 
-    assert found.shape == (400, 60)
+    assert log_p.shape == (400, 60)
 
-    error = orders.mean_error(found)
+    error = orders.mean_error(log_p)
     expected = np.mean([exact(model, x) for x in X])
 
     assert 0 < error < 0.01
-    assert abs(float(found.mean()) - expected) < 4.5 * error
+    assert abs(float(log_p.mean()) - expected) < 4.5 * error
 
 
 def test_the_error_is_the_scatter_over_seeds(model):
-    """z of 30 seeds about their mean: the mean square is outside these limits once in a thousand
-    sets of seeds."""
-    found = [orders.log_evidence(model, X, 5, seed) for seed in range(30)]
-    means = torch.stack([f.mean() for f in found])
-    ratio = float(means.var()) / np.mean([orders.mean_error(f) ** 2 for f in found])
+    """The variance of 30 seeds' means, over the mean of the squared errors stated: it leaves these
+    limits by chance once in a thousand sets of seeds."""
+    by_seed = [orders.log_evidence(model, X, 5, seed) for seed in range(30)]
+    means = torch.stack([f.mean() for f in by_seed])
+    ratio = float(means.var()) / np.mean([orders.mean_error(f) ** 2 for f in by_seed])
 
     assert 0.4 < ratio < 2.0
 
 
 def test_the_measure_and_its_protocol(model):
     job = Job(model, X, EvalSettings(orders=3), 0)
-    found, perplexity, pooled = METRIC.measures(job, METRIC.collect(job))
+    nll, perplexity, pooled = METRIC.measures(job, METRIC.collect(job))
     log_p = orders.log_evidence(model, X, 3, 0)
 
-    assert found.name == "nll"
-    assert found.value == pytest.approx(-float(log_p.mean()), abs=1e-12)
-    assert found.error == pytest.approx(
+    assert nll.name == "nll"
+    assert nll.value == pytest.approx(-float(log_p.mean()), abs=1e-12)
+    assert nll.error == pytest.approx(
         float(log_p.var(0).sum().sqrt()) / math.sqrt(3) / 3, abs=1e-12
     )
-    assert found.extra["spread"] == pytest.approx(float(log_p.mean(0).std()) / math.sqrt(3))
+    assert nll.extra["spread"] == pytest.approx(float(log_p.mean(0).std()) / math.sqrt(3))
 
     log_p_per_word = log_p / X.sum(-1)
     assert perplexity.name == "document_perplexity"
@@ -79,7 +79,9 @@ def test_the_measure_and_its_protocol(model):
     assert perplexity.error == pytest.approx(perplexity.value * error)
     assert pooled.value == pytest.approx(float(torch.exp(-log_p.mean(0).sum() / X.sum())))
     assert (
-        METRIC.measures(one := Job(model, X, EvalSettings(), 0), METRIC.collect(one))[0].error
+        METRIC.measures(one_order := Job(model, X, EvalSettings(), 0), METRIC.collect(one_order))[
+            0
+        ].error
         is None
     )
 

@@ -22,14 +22,15 @@ def test_one_case_is_found_by_its_distance_from_the_median():
     each = torch.tensor([100.0, 101.0] * 20)
     assert noticed(each) == {}
 
-    # 19 against 0 + 20 from the others: the median is the lower of the two middle ones.
+    # The median is the lower of the two middle values, 100. The case lies 19 from it, the others
+    # lie 0 or 1 from it, 20 in all.
     each[7] = 100.0 - 19.0
     assert noticed(each) == {}
 
     each[7] = 100.0 - 21.0
-    found = noticed(each)["one_case"]
+    noted = noticed(each)["one_case"]
 
-    assert found == {"case": 7, "value": 79.0, "median": 100.0, "shift": pytest.approx(-21 / 40)}
+    assert noted == {"case": 7, "value": 79.0, "median": 100.0, "shift": pytest.approx(-21 / 40)}
 
 
 def test_either_side_counts_whatever_the_size():
@@ -47,8 +48,8 @@ def test_two_equal_outliers_are_not_one():
 
 
 def test_heavy_tails_are_no_outlier():
-    """Log-normal with a sd of 1 of the logarithm, 200 sets of 1,000: the largest is far below the
-    sum of the others."""
+    """200 sets of 1,000 log-normal values, whose logarithm has a standard deviation of 1: the
+    largest is far below the sum of the others."""
     generator = torch.Generator().manual_seed(0)
     sets = torch.randn(200, 1000, generator=generator).exp()
 
@@ -75,7 +76,8 @@ def test_cases_that_are_not_finite_come_first():
 
 
 class Poisoned(SBN):
-    """A belief net that says ``value`` more of the likelihood of one case than is true."""
+    """A belief net that adds ``value`` to the log-likelihood of one case, or of all if none is
+    given."""
 
     def __init__(self, *args, value: float = 0.0, case: torch.Tensor | None = None) -> None:
         super().__init__(*args)
@@ -106,7 +108,7 @@ def cases():
     x = torch.randint(
         0, 2, (CASES, 12), generator=torch.Generator().manual_seed(1), dtype=torch.uint8
     )
-    # All different.
+    # The first five bits are the case's number, so all cases differ.
     x[:, :5] = torch.tensor(
         [[i >> b & 1 for b in range(5)] for i in range(CASES)], dtype=torch.uint8
     )
@@ -120,8 +122,8 @@ def evaluated(cases, config, **poison):
 
 
 def test_healthy_cases_have_no_flags(cases, config):
-    found = evaluated(cases, config)
-    assert {name: m.flags for name, m in found.items() if name != "kl"} == {
+    measures = evaluated(cases, config)
+    assert {name: m.flags for name, m in measures.items() if name != "kl"} == {
         "bound": (),
         "iw_nll": (),
         "active_units": (),
@@ -130,23 +132,23 @@ def test_healthy_cases_have_no_flags(cases, config):
 
 @pytest.mark.parametrize("value", [1e6, -1e6])
 def test_one_case_marks_bound_and_nll(value, cases, config):
-    found = evaluated(cases, config, value=value, case=cases[17])
+    measures = evaluated(cases, config, value=value, case=cases[17])
     for name in ("bound", "iw_nll"):
-        m = found[name]
+        m = measures[name]
         assert m.extra["one_case"]["case"] == 17
         # The rest of the mean is that of the model without the fault.
         assert m.extra["one_case"]["shift"] == pytest.approx(-value / CASES, rel=1e-3)
         assert [f for f in m.flags if f.startswith("one case: case 17,")]
         assert ("impossible" in m.flags[0]) == (value > 0)
 
-    assert "one_case" not in found["kl"].extra
+    assert "one_case" not in measures["kl"].extra
 
 
 def test_a_case_without_a_number_is_named(cases, config):
-    found = evaluated(cases, config, value=math.nan, case=cases[17])
+    measures = evaluated(cases, config, value=math.nan, case=cases[17])
     for name in ("bound", "iw_nll"):
-        assert math.isnan(found[name].value)
-        assert found[name].flags == ("not finite: 1 of 30 cases, case 17 the first of them",)
+        assert math.isnan(measures[name].value)
+        assert measures[name].flags == ("not finite: 1 of 30 cases, case 17 the first of them",)
 
 
 def test_a_continuous_model_may_have_a_negative_nll(cases, config):
@@ -158,9 +160,9 @@ def test_a_continuous_model_may_have_a_negative_nll(cases, config):
     with torch.no_grad():
         model.p["log_sd"].fill_(-3.0)
 
-    found = {m.name: m for m in evaluate(model, torch.zeros(CASES, 12), config, "8f3a12cd", 0)}
-    assert found["bound"].value < 0
-    assert found["bound"].flags == ()
+    measures = {m.name: m for m in evaluate(model, torch.zeros(CASES, 12), config, "8f3a12cd", 0)}
+    assert measures["bound"].value < 0
+    assert measures["bound"].flags == ()
 
     config["model"]["name"] = "sbn"
     assert {m.name: m for m in evaluate(model, torch.zeros(CASES, 12), config, "8f3a12cd", 0)}[

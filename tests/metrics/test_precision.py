@@ -40,17 +40,18 @@ def trained(model, rule, digits, updates=120):
     pack = Pack(
         objective, update, *parts, data=x, kind=digits.kind, engine="kernel", updates=updates
     )
-    g = torch.Generator().manual_seed(1)
-    rows = torch.randint(len(x), (updates, 1, 32), generator=g)
+    generator = torch.Generator().manual_seed(1)
+    rows = torch.randint(len(x), (updates, 1, 32), generator=generator)
     noise = {
-        k: torch.randn(updates, 1, *shape, generator=g) for k, (_, shape) in pack.draws(32).items()
+        k: torch.randn(updates, 1, *shape, generator=generator)
+        for k, (_, shape) in pack.draws(32).items()
     }
     pack.advance(rows, noise, None)
-    found, state, _ = pack.seed(0)
+    trained_params, state, _ = pack.seed(0)
 
     with torch.no_grad():
         for name, v in [*objective.named_parameters(), *objective.named_buffers()]:
-            v.copy_({**found, **state}.get(name, v))
+            v.copy_({**trained_params, **state}.get(name, v))
 
     return model.requires_grad_(False)
 
@@ -83,59 +84,64 @@ def config(model, **ev):
 def both(model, name, digits):
     """The measures by name, in float32 and in bfloat16."""
     x = torch.from_numpy(digits.test[:CASES])
-    found = [
+    by_precision = [
         evaluate(model, x, config(name, precision=p), "0" * 64, 0) for p in ("float32", "bfloat16")
     ]
-    return [{m.name: m for m in measures} for measures in found]
+    return [{m.name: m for m in measures} for measures in by_precision]
 
 
 def test_the_likelihood_moves_by_less_than_its_bound_and_says_so(vae, digits):
-    exact, near = both(vae, "image_vae", digits)
-    assert exact["iw_nll"].value < 25  # trained
+    in_float32, in_bfloat16 = both(vae, "image_vae", digits)
+    assert in_float32["iw_nll"].value < 25  # trained
 
     for name in ("iw_nll", "bound"):
-        assert 0 < abs(near[name].value - exact[name].value) < MOVED
-        assert "|precision:bfloat16|" in near[name].signature
-        assert near[name].signature.replace("|precision:bfloat16", "") == exact[name].signature
+        assert 0 < abs(in_bfloat16[name].value - in_float32[name].value) < MOVED
+        assert "|precision:bfloat16|" in in_bfloat16[name].signature
+        assert (
+            in_bfloat16[name].signature.replace("|precision:bfloat16", "")
+            == in_float32[name].signature
+        )
 
 
 def test_what_only_the_posterior_decides_is_the_same_number(vae, digits):
-    exact, near = both(vae, "image_vae", digits)
+    in_float32, in_bfloat16 = both(vae, "image_vae", digits)
     for name in ("kl", "active_units", "mi_batch", "mi", "aggregate_kl"):
-        assert near[name].to_dict() == exact[name].to_dict()
+        assert in_bfloat16[name].to_dict() == in_float32[name].to_dict()
 
 
 def test_a_refined_posterior_is_refined_in_float32(vae, digits):
     vae.refinement = Refinement(Steps(count=2), batch=20)
     try:
-        exact, near = both(vae, "image_vae", digits)
+        in_float32, in_bfloat16 = both(vae, "image_vae", digits)
     finally:
         vae.refinement = None
 
-    assert near["kl"].value == exact["kl"].value
-    assert 0 < abs(near["iw_nll"].value - exact["iw_nll"].value) < MOVED
+    assert in_bfloat16["kl"].value == in_float32["kl"].value
+    assert 0 < abs(in_bfloat16["iw_nll"].value - in_float32["iw_nll"].value) < MOVED
 
 
 def test_likelihoods_and_weights_are_not_rounded(vae, digits):
     """log p(x | z) is float32 and no number of bfloat16; weights are sums in float64."""
     x = torch.from_numpy(digits.test[:CASES])
-    exact, near = (next(stream(vae, x, 10, 0, precision=p)) for p in ("float32", "bfloat16"))
+    in_float32, in_bfloat16 = (
+        next(stream(vae, x, 10, 0, precision=p)) for p in ("float32", "bfloat16")
+    )
 
-    assert near.log_p[0].dtype == torch.float32
-    assert near.log_w.dtype == torch.float64
-    assert (near.log_p[0] != near.log_p[0].bfloat16().float()).float().mean() > 0.9
-    assert torch.equal(near.z[0], exact.z[0])
-    assert torch.equal(near.log_q[0], exact.log_q[0])
-    assert torch.equal(near.log_p[1], exact.log_p[1])
-    assert not torch.equal(near.log_p[0], exact.log_p[0])
+    assert in_bfloat16.log_p[0].dtype == torch.float32
+    assert in_bfloat16.log_w.dtype == torch.float64
+    assert (in_bfloat16.log_p[0] != in_bfloat16.log_p[0].bfloat16().float()).float().mean() > 0.9
+    assert torch.equal(in_bfloat16.z[0], in_float32.z[0])
+    assert torch.equal(in_bfloat16.log_q[0], in_float32.log_q[0])
+    assert torch.equal(in_bfloat16.log_p[1], in_float32.log_p[1])
+    assert not torch.equal(in_bfloat16.log_p[0], in_float32.log_p[0])
 
 
 def test_an_exact_likelihood(digits):
     model = trained(PixelCNN(digits.info, channels=16, kernels=[5, 3, 3]), "likelihood", digits)
-    exact, near = both(model, "pixel_cnn", digits)
+    in_float32, in_bfloat16 = both(model, "pixel_cnn", digits)
 
-    assert 0 < abs(near["nll"].value - exact["nll"].value) < MOVED
-    assert "|precision:bfloat16|" in near["nll"].signature
+    assert 0 < abs(in_bfloat16["nll"].value - in_float32["nll"].value) < MOVED
+    assert "|precision:bfloat16|" in in_bfloat16["nll"].signature
 
 
 @pytest.mark.parametrize("model", ["sbn", "text_vae", "linear_gaussian", "rbm_vae"])

@@ -31,7 +31,7 @@ UNITS = 5
 
 
 def rbm(seed=0, scale=1.0, bias=None):
-    """A machine with random couplings; the training mean it is told is its own."""
+    """A machine with random couplings. The training mean that it is given is its own exact mean."""
     model = models.build({"name": "rbm", "units": UNITS}, DataInfo(torch.full((D,), 0.5).numpy()))
     drawn(model, scale, seed)
 
@@ -84,52 +84,52 @@ def test_it_is_the_nll_within_its_error_from_below_and_from_above(base):
     z = {"annealed_nll": [], "annealed_nll_reverse": []}
 
     for seed in range(5):
-        found = measured(model, X.double(), seed, logz_base=base)
+        measures = measured(model, X.double(), seed, logz_base=base)
         for name, scores in z.items():
-            m = found[name]
+            m = measures[name]
             assert m.error == 0.0
             assert 1e-4 < m.extra["log_z_error"] < 0.2
             assert not m.flags
 
             scores.append((m.value - expected) / m.extra["log_z_error"])
 
-        assert found["annealed_nll"].extra["ess"] > 20
+        assert measures["annealed_nll"].extra["ess"] > 20
 
     for name, scores in z.items():
         assert max(map(abs, scores)) < LIMIT, name
 
 
 def test_annealing_begins_at_the_smoothed_base_rates(monkeypatch):
-    """0.05 pseudo-ones for each example and as many pseudo-examples: a pixel that is never on, one
-    that always is, one that is on in a fifth."""
-    seen = {}
-    real = logz.ais
-    monkeypatch.setattr(logz, "ais", lambda *a, **k: seen.update(k) or real(*a, **k))
+    """Rates are smoothed by 0.05 pseudo-examples for each example, whose pixels are on. The three
+    pixels are never on, always on, and on in a fifth of the examples."""
+    arguments = {}
+    ais = logz.ais
+    monkeypatch.setattr(logz, "ais", lambda *a, **k: arguments.update(k) or ais(*a, **k))
     model = rbm()
     model.mean[:3] = torch.tensor([0.0, 1.0, 0.2])
     measured(model, X.double(), logz_temperatures=2, logz_chains=3)
-    visible, hidden = seen["base"]
-    found = torch.sigmoid(visible[:3]).tolist()
+    visible, hidden = arguments["base"]
+    rates = torch.sigmoid(visible[:3]).tolist()
 
-    assert found == pytest.approx([0.05 / 1.05, 1.0 / 1.0, 0.25 / 1.05], abs=2e-6)
+    assert rates == pytest.approx([0.05 / 1.05, 1.0 / 1.0, 0.25 / 1.05], abs=2e-6)
     assert not hidden.any()
 
 
 def test_the_gap_has_the_errors_of_both_directions():
-    found = measured(rbm(seed=2), X.double())
-    below = found["annealed_nll"]
-    above = found["annealed_nll_reverse"]
+    measures = measured(rbm(seed=2), X.double())
+    below = measures["annealed_nll"]
+    above = measures["annealed_nll_reverse"]
     errors = below.extra["log_z_error"], above.extra["log_z_error"]
 
     assert min(errors) > 1e-3
 
-    for m in (below, found["log_z"]):
+    for m in (below, measures["log_z"]):
         assert m.extra["gap_error"] == pytest.approx(math.sqrt(errors[0] ** 2 + errors[1] ** 2))
         assert m.extra["gap"] == pytest.approx(above.value - below.value)
 
-    assert below.extra["log_z"] == found["log_z"].value
-    assert above.extra["log_z"] == found["log_z_reverse"].value != found["log_z"].value
-    assert (found["log_z"].error, found["log_z_reverse"].error) == errors
+    assert below.extra["log_z"] == measures["log_z"].value
+    assert above.extra["log_z"] == measures["log_z_reverse"].value != measures["log_z"].value
+    assert (measures["log_z"].error, measures["log_z_reverse"].error) == errors
 
 
 def test_up_to_twenty_hidden_units_it_is_exact():
@@ -144,8 +144,8 @@ def test_up_to_twenty_hidden_units_it_is_exact():
 
 
 def test_a_start_far_from_the_machine_is_too_good_and_flagged():
-    """Visible biases that a uniform start forgets: few steps, and the weights of a few chains
-    outweigh the others'."""
+    """A uniform base knows nothing of strong visible biases: with few steps, the weights of a few
+    chains outweigh all others."""
     bias = torch.tensor([7.0, -7.0]).repeat(D // 2)
     model = rbm(seed=1, bias=bias)
     x = (model.mean > 0.5).double().repeat(4, 1)
@@ -159,13 +159,16 @@ def test_a_start_far_from_the_machine_is_too_good_and_flagged():
     assert flags.kinds(failed["log_z"].flags) == (flags.ANNEALING,)
     assert flags.ANNEALING in flags.FAULTS
 
-    right = measured(model, x, logz_temperatures=2, logz_spacing="even")["annealed_nll"]
-    assert not right.flags
-    assert right.value == pytest.approx(expected, abs=LIMIT * right.extra["log_z_error"])
+    from_base_rate = measured(model, x, logz_temperatures=2, logz_spacing="even")["annealed_nll"]
+    assert not from_base_rate.flags
+    assert from_base_rate.value == pytest.approx(
+        expected, abs=LIMIT * from_base_rate.extra["log_z_error"]
+    )
 
 
 def test_the_reverse_run_starts_at_samples_of_the_machine(monkeypatch):
-    """Means of 20,000 chains after 30 sweeps, all from two cases; the machine mixes in a few."""
+    """Means of 20,000 chains after 30 sweeps, all from two cases. This machine forgets its start
+    after a few sweeps."""
     monkeypatch.setattr(rbm_nll, "BURN", 30)
     model = rbm(seed=2)
     states = rbm_nll.relaxed(model, X[:2].double(), 20_000, 0)
@@ -216,27 +219,27 @@ def test_annealing_over_given_temperatures_is_unbiased_both_ways():
         )
     )
 
-    found = logz.ais(m, [0.0, 0.3, 0.9, 1.0], 20_000, 0, base="uniform", reverse=True)
+    log_z = logz.ais(m, [0.0, 0.3, 0.9, 1.0], 20_000, 0, base="uniform", reverse=True)
     exact = float(logz.exact(m).value)
 
-    assert abs(float(found.value) - exact) < LIMIT * float(found.error) < 0.2
-    assert abs(float(found.upper) - exact) < LIMIT * float(found.upper_error) < 0.2
-    assert float(found.sd) > 0.1
+    assert abs(float(log_z.value) - exact) < LIMIT * float(log_z.error) < 0.2
+    assert abs(float(log_z.upper) - exact) < LIMIT * float(log_z.upper_error) < 0.2
+    assert float(log_z.sd) > 0.1
 
-    same = logz.ais(m, spacing.evenly(7), 50, 0)
-    assert torch.equal(same.value, logz.ais(m, 7, 50, 0).value)
+    even_steps = logz.ais(m, spacing.evenly(7), 50, 0)
+    assert torch.equal(even_steps.value, logz.ais(m, 7, 50, 0).value)
 
-    for wrong in ([0.0], [0.1, 1.0], [0.0, 0.9], [0.0, 0.6, 0.5, 1.0]):
+    for bad_times in ([0.0], [0.1, 1.0], [0.0, 0.9], [0.0, 0.6, 0.5, 1.0]):
         with pytest.raises(ValueError, match=r"rise from 0 to 1|at least 1"):
-            logz.ais(m, wrong, 50, 0)
+            logz.ais(m, bad_times, 50, 0)
 
 
 def test_a_validation_is_the_same_number_by_fewer_temperatures():
     model = rbm(seed=2)
-    found = validation_bound(model, X.double(), 1, 0, {"temperatures": 200, "chains": 300})
+    nll = validation_bound(model, X.double(), 1, 0, {"temperatures": 200, "chains": 300})
 
     # Few units: exact.
-    assert found == pytest.approx(-float(log_p(model, X.double()).mean()), abs=1e-9)
+    assert nll == pytest.approx(-float(log_p(model, X.double()).mean()), abs=1e-9)
 
 
 def test_the_protocol_says_how_log_z_was_found():

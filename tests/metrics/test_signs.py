@@ -47,7 +47,7 @@ def test_a_coin_costs_log_two_per_pixel(x):
 
 
 def test_bound_and_nll_are_not_confused(x):
-    """A poor posterior: the bound is far above the NLL. z of both, above 4.5 by
+    """With a poor posterior the bound is far above the NLL. One of their two z is above 4.5 by
     chance once in 73,000 seeds."""
     model = check.tiny({"name": "sbn", "dims": [2, 3]}, seed=1, scale=0.6).requires_grad_(False)
     got = measures(model, x)
@@ -65,8 +65,8 @@ def test_bound_and_nll_are_not_confused(x):
 
 
 def test_kl_is_that_of_enumeration(x):
-    """One sample has a standard deviation near 1, so the mean of 96,000 is within
-    0.0145 but once in 150,000."""
+    """One sample of the KL has a standard deviation near 1, so the mean of 96,000 is off by more
+    than 0.0145 only once in 150,000 seeds."""
     model = check.tiny({"name": "sbn", "dims": [2, 3]}, seed=1, scale=0.6).requires_grad_(False)
     kl = measures(model, x, bound_samples=200)["kl"]
     expected = [float(v.mean()) for v in exact.layer_kl(model, x)]

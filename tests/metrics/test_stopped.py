@@ -74,12 +74,12 @@ EVALUATIONS = {
 }
 
 REFINED = Steps(count=3, rate=0.5, momentum=0.5, clip=0.5)
-"""Of the posteriors of models whose name here says so, in batches of 7 cases: none of the groups
-ends with one."""
+"""How posteriors are refined in the evaluations whose name says so, in batches of 7 cases: no group
+of cases ends where a batch ends."""
 
 
 def documents(count: int) -> torch.Tensor:
-    """Words 4 to 8 in documents of 1 to 4 words, longest first."""
+    """Documents of 1 to 4 words, numbers 4 to 8, longest first."""
     words = torch.randint(4, 9, (count, 6), generator=torch.Generator().manual_seed(0))
     words[:, 0] = START
 
@@ -112,8 +112,8 @@ def tiny(settings):
 
 @pytest.fixture
 def make(monkeypatch):
-    """The model and the cases of one of EVALUATIONS, cut into so small parts that every loop has
-    several steps."""
+    """The model, the cases and the settings of one of EVALUATIONS, by its name. Parts are so small
+    that every loop has several steps."""
     from vaebench.estimators import (
         annealed_posterior,
         enumeration,
@@ -134,16 +134,16 @@ def make(monkeypatch):
     monkeypatch.setattr(text_decoder, "ROWS", {"cpu": 10, "cuda": 10})
 
     def make(name):
-        settings, changed = EVALUATIONS[name]
+        settings, ev = EVALUATIONS[name]
         shared = {
             "data": {"name": "tiny"},
             "train": {"select": "last", "valid_samples": 5},
             "recipe": 1,
         }
-        config = {**shared, "model": settings, "eval": {**EVAL, **changed}}
-        read = settings in (TEXT, LM)
+        config = {**shared, "model": settings, "eval": {**EVAL, **ev}}
+        reads_documents = settings in (TEXT, LM)
         pixels = 6 if settings is IMAGE else check.VISIBLE
-        x = documents(40) if read else exact.states(pixels).repeat(8, 1)[:120]
+        x = documents(40) if reads_documents else exact.states(pixels).repeat(8, 1)[:120]
 
         if settings in COUNTED:
             x = torch.randint(0, 3, (40, 5), generator=torch.Generator().manual_seed(0))
@@ -178,13 +178,14 @@ def test_stopped_at_any_step_and_gone_on_with_it_is_the_same_evaluation(make, tm
     def job():
         return evaluate(model, x, config, "0" * 16, seed=0)
 
-    alone = job()
+    unwatched = job()
 
     whole, count = gone_on_with(job, Partial(tmp_path / "none", {}), None)
 
-    assert whole == alone, "to be watched changes nothing"
+    assert whole == unwatched, "to be watched changes nothing"
     assert count > 4
 
+    # Slow evaluations are stopped at some 8 steps, the others at some 25, spread evenly.
     stride = max(
         1, count // (8 if name in ("tempered log Z", "documents") or "refined" in name else 25)
     )
@@ -192,22 +193,22 @@ def test_stopped_at_any_step_and_gone_on_with_it_is_the_same_evaluation(make, tm
         partial = Partial(tmp_path, {"at": at})
         assert gone_on_with(job, partial, at)[0] is None
 
-        again, left = gone_on_with(job, partial, None)
-        assert again == whole, f"stopped at {at} of {count}"
-        assert left <= count
+        resumed, steps_left = gone_on_with(job, partial, None)
+        assert resumed == whole, f"stopped at {at} of {count}"
+        assert steps_left <= count
 
-    assert left < count / 2 + stride, "a late stop leaves little to do"
+    assert steps_left < count / 2 + stride, "a late stop leaves little to do"
 
 
 @pytest.mark.parametrize("name", ["images, refined", "documents, refined"])
 def test_stopped_inside_a_refinement_it_ends_with_equal_bits(make, tmp_path, monkeypatch, name):
-    """At every step of the refinement of the third batch and of the last: what it has found by then
-    is thrown away."""
+    """Stopped at every step of the refinement of the third batch, and of the last. What the
+    refinement has found by then is thrown away."""
     model, x, config = make(name)
-    seen = []
-    real = refinement.refine
+    refined_at = []
+    refine = refinement.refine
     monkeypatch.setattr(
-        refinement, "refine", lambda *a, **k: seen.append(stop.count) or real(*a, **k)
+        refinement, "refine", lambda *a, **k: refined_at.append(stop.count) or refine(*a, **k)
     )
 
     def job():
@@ -224,7 +225,7 @@ def test_stopped_inside_a_refinement_it_ends_with_equal_bits(make, tmp_path, mon
     stop = Stopping()
 
     whole = watched(Partial(tmp_path / "none", {}), None)
-    batches = seen[:]
+    batches = refined_at[:]
 
     assert len(batches) == -(-len(x) // 7), "each posterior is found once"
 
@@ -248,10 +249,10 @@ def test_stopped_again_and_again_it_gets_there(make, tmp_path, name):
     # Pilot runs that place temperatures begin anew, and so does the refinement of a group of cases.
     longest = 60 if name == "tempered log Z" or "refined" in name else 12
 
-    while (found := gone_on_with(job, partial, longest)[0]) is None:
+    while (measures := gone_on_with(job, partial, longest)[0]) is None:
         assert next(stops) < 200
 
-    assert found == job()
+    assert measures == job()
 
 
 def test_work_without_a_state_of_its_own_stops_too():
@@ -271,11 +272,11 @@ def test_work_without_a_state_of_its_own_stops_too():
 
 
 def test_a_ladder_that_is_gone_on_with_is_the_same(tmp_path):
-    machine = tiny(DIRECTED).prior()
+    rbm = tiny(DIRECTED).prior()
 
     def job():
-        found = parallel_tempering(machine, 6, 4, 0, pilot=4)
-        return float(found.value), float(found.error), found.swap_rates[0].tolist()
+        log_z = parallel_tempering(rbm, 6, 4, 0, pilot=4)
+        return float(log_z.value), float(log_z.error), log_z.swap_rates[0].tolist()
 
     whole, count = gone_on_with(job, Partial(tmp_path, {}), None)
 

@@ -40,8 +40,8 @@ def test_normalised_models_keep_their_bound(x):
 
 
 def test_log_z_is_subtracted_once(x):
-    """The prior's bits of each side are few, so log Z is exact: the rest is
-    log-mean-exp of the weights."""
+    """Each side of the prior has few bits, so log Z is exact. The rest is the log-mean-exp of the
+    weights."""
     model = tiny("rbm_vae", latents=4, groups=2, layers=1, units=3)
     log_w = torch.zeros(20, len(x)).double()
 
@@ -62,19 +62,21 @@ def test_log_z_is_subtracted_once(x):
 
 
 def test_log_z_is_annealed_where_it_must_be(x, monkeypatch):
-    """As if the machine were large: the settings of the objective go to annealing."""
-    seen = {}
+    """As if the machine were too large to enumerate: annealing takes the objective's settings."""
+    arguments = {}
     model = tiny("rbm_vae", latents=4, groups=1, layers=0, units=3)
     expected = validation_bound(model, x, 20, 3, SETTINGS)
     monkeypatch.setattr("vaebench.protocol.log_z.MAX_SIDE", 1)
-    inner = log_z.logz.ais
-    monkeypatch.setattr(log_z.logz, "ais", lambda *a, **k: seen.update(a=a, k=k) or inner(*a, **k))
+    ais = log_z.logz.ais
+    monkeypatch.setattr(
+        log_z.logz, "ais", lambda *a, **k: arguments.update(a=a, k=k) or ais(*a, **k)
+    )
 
     got = validation_bound(model, x, 20, 3, SETTINGS)
-    _, times, *more = seen["a"]
+    _, times, *more = arguments["a"]
 
     assert (len(times) - 1, *more) == (50, 200, 3)
-    assert (seen["k"]["purpose"], seen["k"]["reverse"]) == ("valid_logz", False)
+    assert (arguments["k"]["purpose"], arguments["k"]["reverse"]) == ("valid_logz", False)
     assert got == pytest.approx(expected, abs=0.05)
     assert got != expected
 
@@ -88,10 +90,10 @@ def test_boltzmann_posteriors_are_annealed(x, boltzmann):
     assert got == pytest.approx(expected, abs=0.02)
 
     few = {**SETTINGS, "posterior_temperatures": 1, "posterior_chains": 3, "points": 4}
-    other = validation_bound(model, x, 500, 0, few)
+    crude = validation_bound(model, x, 500, 0, few)
 
-    assert other != pytest.approx(got, abs=1e-3)
-    assert other == validation_bound(model, every_nth(x, 4), 3, 0, {**few, "points": None})
+    assert crude != pytest.approx(got, abs=1e-3)
+    assert crude == validation_bound(model, every_nth(x, 4), 3, 0, {**few, "points": None})
 
 
 def test_points_are_spread_evenly():
@@ -168,15 +170,15 @@ def text_vae(seed=0):
 def test_what_is_watched_has_noise_of_its_own_where_it_decides_and_the_same_where_it_compares():
     model = text_vae()
     settings = {"watch": True, "batch": 3}
-    one, again, later = (validation(model, DOCUMENTS, 1, 0, u, settings) for u in (5, 5, 6))
+    first, again, later = (validation(model, DOCUMENTS, 1, 0, u, settings) for u in (5, 5, 6))
 
-    assert one == again
-    assert {k for k in one if one[k] != later[k]} == {"valid_mi_batch"}
-    assert one["valid_bound"] == -bound(model, DOCUMENTS, 1, 0, "valid").value
-    assert set(one) == {
+    assert first == again
+    assert {k for k in first if first[k] != later[k]} == {"valid_mi_batch"}
+    assert first["valid_bound"] == -bound(model, DOCUMENTS, 1, 0, "valid").value
+    assert set(first) == {
         f"valid_{k}" for k in ("bound", "kl", "mi_batch", "mi", "aggregate_kl", "active_units")
     }
-    assert one["valid_kl"] == pytest.approx(one["valid_mi"] + one["valid_aggregate_kl"])
+    assert first["valid_kl"] == pytest.approx(first["valid_mi"] + first["valid_aggregate_kl"])
 
 
 def test_the_batches_of_the_mutual_information_are_those_of_training():
@@ -188,24 +190,24 @@ def test_the_batches_of_the_mutual_information_are_those_of_training():
 
     assert len(set(values.values())) == 3
 
-    found = posteriors(model, DOCUMENTS, seeds.derive(0, "watch", 5), "valid")
+    encoded = posteriors(model, DOCUMENTS, seeds.derive(0, "watch", 5), "valid")
     assert (
         values[4]
-        == batchwise(found, [torch.arange(3), torch.arange(3, 7), torch.arange(7, 9)]).value
+        == batchwise(encoded, [torch.arange(3), torch.arange(3, 7), torch.arange(7, 9)]).value
     )
 
 
 def test_more_samples_are_for_the_bound():
-    found = validation(text_vae(), DOCUMENTS, 7, 0, 5, {"watch": True, "batch": 3})
-    assert found["valid_bound"] == -bound(text_vae(), DOCUMENTS, 7, 0, "valid").value
+    values = validation(text_vae(), DOCUMENTS, 7, 0, 5, {"watch": True, "batch": 3})
+    assert values["valid_bound"] == -bound(text_vae(), DOCUMENTS, 7, 0, "valid").value
 
 
 def test_a_language_model_is_validated_exactly():
     model = models.build(
         {"name": "text_lm", "embedding": 3, "units": 4}, DataInfo(np.full(5, 0.2), Kind.TOKENS)
     )
-    found = validation(model, DOCUMENTS, 1, 0, 5, {"exact": True, "batch": 3})
+    values = validation(model, DOCUMENTS, 1, 0, 5, {"exact": True, "batch": 3})
 
-    assert found == {
+    assert values == {
         "valid_bound": pytest.approx(-model.log_evidence(DOCUMENTS).double().mean().item())
     }
