@@ -30,19 +30,18 @@ def lines():
 
 
 def test_every_line_agrees(lines):
-    """Some 80 normal z with limit 4.5: by chance one fails in one of 1,800 sets of
-    seeds; the seeds are fixed.
-
-    Of 7,800 coordinates one exceeds 5.5 by chance in one of 3,400 sets.
+    """The seeds are fixed. Of some 80 normal z one exceeds the limit of 4.5 by chance in one of
+    1,800 sets of seeds, and of 7,800 coordinates one exceeds 5.5 in one of 3,400.
     """
     assert [f"{line.name}: z = {line.z:.1f}" for line in lines if not line.ok] == []
 
 
 def test_every_coordinate_agrees(lines):
-    """Bonferroni over all coordinates of all gradients: by chance one of them fails in one of 1,000
-    sets of seeds.
+    """The limit is Bonferroni's for all coordinates of all gradients: by chance one of them fails
+    in one of 1,000 sets of seeds.
 
-    Baselines' coordinates go together, and many are nearly constant: the limit is on the safe side.
+    The limit is on the safe side, because coordinates of a baseline vary together and many are
+    nearly constant.
     """
     z = torch.cat([line.coordinates for line in lines])
     assert len(z) > 5_000
@@ -112,18 +111,18 @@ def test_unbroken_ones_pass():
 
 
 def test_a_signal_without_its_top_term(monkeypatch):
-    whole = NVIL.signals
-    monkeypatch.setattr(NVIL, "signals", lambda self, p, q: whole(self, [*p[:-1], 0 * p[-1]], q))
+    signals = NVIL.signals
+    monkeypatch.setattr(NVIL, "signals", lambda self, p, q: signals(self, [*p[:-1], 0 * p[-1]], q))
 
     assert "g: gradient, posterior" in nvil()
 
 
 def test_a_signal_one_layer_short(monkeypatch):
-    """l_i from k > i on: its own layer's term is missing, the mistake that a
-    wrong running sum makes."""
-    whole = NVIL.signals
+    """The signal of layer i sums the terms of k > i, without its own: the mistake of a wrong
+    running sum."""
+    signals = NVIL.signals
     monkeypatch.setattr(
-        NVIL, "signals", lambda self, p, q: torch.cat([whole(self, p, q)[1:], p[-1]]).detach()
+        NVIL, "signals", lambda self, p, q: torch.cat([signals(self, p, q)[1:], p[-1]]).detach()
     )
 
     assert "g: gradient, posterior" in nvil()
@@ -131,10 +130,10 @@ def test_a_signal_one_layer_short(monkeypatch):
 
 @pytest.mark.parametrize("factor", [-1.0, 1.1])
 def test_a_signal_of_the_wrong_sign_or_size(monkeypatch, factor):
-    whole = NVIL.center
+    true_center = NVIL.center
 
     def center(self, raw, predicted, state):
-        s, new = whole(self, raw, predicted, state)
+        s, new = true_center(self, raw, predicted, state)
         return factor * s, new
 
     monkeypatch.setattr(NVIL, "center", center)
@@ -144,9 +143,9 @@ def test_a_signal_of_the_wrong_sign_or_size(monkeypatch, factor):
 
 def test_a_baseline_that_is_added(monkeypatch):
     """The posterior's gradient stays unbiased, but the baseline is driven away from the signal."""
-    whole = NVIL.center
+    center = NVIL.center
     monkeypatch.setattr(
-        NVIL, "center", lambda self, raw, predicted, state: whole(self, raw, -predicted, state)
+        NVIL, "center", lambda self, raw, predicted, state: center(self, raw, -predicted, state)
     )
 
     assert nvil() == ["g: gradient, baseline"]
@@ -167,24 +166,26 @@ def test_a_wrong_sleep_phase(monkeypatch, sleep):
         return -gain.sum(), state, {"bound": wake.detach().mean()}
 
     monkeypatch.setattr(WakeSleep, "forward", forward)
-    bad = failures(check.gradients("g", "wake_sleep", {}, check.tiny(check.MODELS["SBN 2-3"], 4)))
+    failed = failures(
+        check.gradients("g", "wake_sleep", {}, check.tiny(check.MODELS["SBN 2-3"], 4))
+    )
 
-    assert bad == ["g: gradient, posterior"]
+    assert failed == ["g: gradient, posterior"]
 
 
 def test_logits_that_look_at_the_units_after(monkeypatch):
-    """Densities upper triangular, samples lower: the probabilities still sum to one, but nothing
-    else is right."""
+    """Densities use the upper triangle of the couplings, samples the lower. The probabilities still
+    sum to one, but nothing else is right."""
     monkeypatch.setattr(
         autoregressive, "logits", lambda h, a, weight: a + h @ torch.triu(weight, 1).T
     )
-    bad = densities("DARN 4")
+    failed = densities("DARN 4")
 
-    assert "d: sum of p(x)" not in bad
-    assert "d: ancestral samples" in bad
+    assert "d: sum of p(x)" not in failed
+    assert "d: ancestral samples" in failed
 
-    bad = densities("DARN 4, autoregressive posterior")
-    assert "d: importance weight" in bad
+    failed = densities("DARN 4, autoregressive posterior")
+    assert "d: importance weight" in failed
 
 
 def test_logits_that_look_at_their_own_unit(monkeypatch):
@@ -204,16 +205,18 @@ def test_a_sampler_that_stops_after_one_round(monkeypatch):
 
 
 def test_an_estimate_without_the_logarithm_of_k(monkeypatch):
-    wrong = SimpleNamespace(**{**vars(math), "log": lambda k: 0.0})
-    monkeypatch.setattr(importance_weighted, "math", wrong)
+    math_without_log = SimpleNamespace(**{**vars(math), "log": lambda k: 0.0})
+    monkeypatch.setattr(importance_weighted, "math", math_without_log)
 
     assert densities("SBN 2-3") == ["d: IW-NLL, 1,000 samples"]
 
 
 def test_weights_without_the_posterior(monkeypatch):
-    whole = BeliefNet.log_posterior_terms
+    true_terms = BeliefNet.log_posterior_terms
     monkeypatch.setattr(
-        BeliefNet, "log_posterior_terms", lambda self, z, x: [0.9 * t for t in whole(self, z, x)]
+        BeliefNet,
+        "log_posterior_terms",
+        lambda self, z, x: [0.9 * t for t in true_terms(self, z, x)],
     )
 
     assert {"d: sum of Q(h|x)", "d: importance weight"} <= set(densities("SBN 2-3"))
@@ -225,7 +228,7 @@ def test_a_prior_whose_log_z_is_forgotten(monkeypatch):
 
 
 def test_a_kl_that_takes_the_mean_for_the_posterior_of_the_bits(monkeypatch):
-    """Given zeta the bits have other means; with one group that plays no part."""
+    """Given zeta the bits have other means. With one group of latents this plays no part."""
     assert failures([*boltzmann.smoothed_kl(1), *boltzmann.smoothed_kl(2)]) == []
 
     monkeypatch.setattr(Overlapping, "posterior_logit", lambda self, zeta, logit: logit)
@@ -234,7 +237,7 @@ def test_a_kl_that_takes_the_mean_for_the_posterior_of_the_bits(monkeypatch):
 
 
 def test_annealing_that_forgets_its_weights(monkeypatch):
-    """The states alone are those of the machine, nearly; log Z is not that of the base."""
+    """The states are nearly those of the machine even so, but log Z stays that of the base."""
     monkeypatch.setattr(annealing._Chains, "weigh", lambda self, low, high: None)
     assert "log Z, 6+6: annealed" in failures(boltzmann.log_z())
     assert "RBM posterior 2+3: IW-NLL, 4,000 samples" in failures(boltzmann.boltzmann_posterior())

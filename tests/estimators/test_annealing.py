@@ -118,6 +118,7 @@ def test_few_chains_enclose_log_z():
 
 def test_upper_bound_from_samples_given():
     m = machine(2, n1=5, n2=6, seed=4)
+
     # For each sample: one number that chooses side 1, and six that draw side 2.
     u = torch.rand(3000, 2, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     z1, z2 = boltzmann_exact.sample(m, u[..., 0], u[..., 1:])
@@ -149,12 +150,14 @@ def test_from_samples_of_one_mode_the_upper_bound_is_of_that_mode():
     of the forward chains end in it: the bound is 1.7 nats below log Z.
     """
     m = two_modes(6, 1.0, 0.17)
+
     # A is the mode of all zeros.
     z1, _, log_p = boltzmann_exact.log_probs(m)
     mass = (log_p.exp() * (z1.mean(-1) < 0.5)).sum()
     u = torch.rand(60_000, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     samples, _ = boltzmann_exact.sample(m, u[:, 0], u[:, 1:])
     samples_of_mode = samples[samples.mean(-1) < 0.5]
+
     # A base of mostly zeros sends most of the chains into A.
     base = torch.tensor(-2.5, dtype=torch.float64), torch.tensor(-2.5, dtype=torch.float64)
 
@@ -208,6 +211,7 @@ def test_results_do_not_depend_on_chunking(reverse):
     assert expected.log_w.shape == (20, 2, 3)
 
     names = ["value", "error", "ess", "z1", "z2", "log_w"] + ["upper", "upper_error"] * reverse
+
     # One machine at a time, four, and all six.
     for max_floats in (1, 20 * 7 * 4, 10**6):
         got = logz.ais(
@@ -270,6 +274,7 @@ def test_final_states_and_weights():
             if weighted
             else torch.ones(20_000, 1).double()
         )
+
         # The error of the ratio sum(w f) / sum(w) is, by the delta method, the mean of these.
         deviations = w * (f - expected) / w.mean()
         return float((deviations.mean(0) / deviations.std(0) * math.sqrt(20_000)).abs().max())

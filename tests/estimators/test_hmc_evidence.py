@@ -50,6 +50,7 @@ def test_of_a_vae_it_agrees_with_quadrature():
     randomize(model.double(), 0, 0.7)
     model.requires_grad_(False)
     x = (torch.rand(100, 4, generator=torch.Generator().manual_seed(1)) < 0.5).double()
+
     # Quadrature over the one latent, (4001, 1, 1).
     z = torch.linspace(-12, 12, 4_001, dtype=torch.float64)
     exact = torch.logsumexp(

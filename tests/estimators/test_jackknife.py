@@ -20,6 +20,7 @@ from vaebench.estimators.log_z.methods import ais
 def test_groups_are_left_out_one_by_one(samples):
     """Against a loop over the samples, sizes of groups unlike or not."""
     log_w = 2 * normal(samples, 4)
+
     # Sample k is in group k mod 50.
     g = min(50, samples)
     group_of = torch.arange(samples) % g
@@ -31,6 +32,7 @@ def test_groups_are_left_out_one_by_one(samples):
     whole = log_w.exp().mean(0).log()
     n = samples
     m = torch.bincount(group_of).double().unsqueeze(-1)
+
     # Groups may be unequal: Busing, Meijer & van der Leeden 1999, equations 5 and 6.
     pseudo = n / m * whole - (n / m - 1) * expected
     centre = g * whole - ((1 - m / n) * expected).sum(0)

@@ -177,6 +177,7 @@ def test_where_there_are_kernels(x, anyhow, monkeypatch):
 def test_noise_drawn_in_place_is_that_of_the_grains(x):
     model = made(FAMILIES["three layers"])
     got = weights.draws(model, slice(100, CASES), 20, 13, 7, "eval", x.device)
+
     # Examples 100 to 129 are in group 1 of a hundred, samples 20 to 32 in grains 2 and 3 of ten.
     shapes = model.posterior_noise(weights.SAMPLES, weights.CASES)
     grains = [noise.fixed(shapes, 7, "eval", 1, b) for b in (2, 3)]

@@ -16,6 +16,7 @@ from vaebench.estimators.log_z.partition import groups, log_mean
 def test_exact():
     m = machine(2, 2, n1=3, n2=5)
     _, _, log_p = boltzmann_exact.log_probs(m)
+
     # The state of all zeros, (z1, z2), whose energy is zero: its log-probability is -log Z.
     zero = torch.zeros(1, 2, 2, 3).double(), torch.zeros(1, 2, 2, 5).double()
     expected = -log_p[0]  # the first state is all zeros

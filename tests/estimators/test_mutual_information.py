@@ -122,6 +122,7 @@ def test_a_mixture_that_is_the_prior():
     """Means N(0, 1 - v), variances v: q(z) is nearly N(0, 1), and the KL is all information."""
     n = 1000
     v = 0.2
+
     # Means at n quantiles of N(0, 1 - v).
     mean = math.sqrt(1 - v) * torch.special.ndtri((torch.arange(n, dtype=torch.float64) + 0.5) / n)
     p = drawn(mean[:, None], torch.full((n, 1), math.log(v)))

@@ -25,6 +25,7 @@ def descent(model, theta, steps=100):
     """
     bit = torch.tensor([0.0, 1.0], dtype=torch.float64)
     z = torch.cartesian_prod(*[bit] * 8)
+
     # T(z): the eight bits, then the sixteen products of a bit of each side, (256, 24).
     features = torch.stack([*z.T, *(z[:, i] * z[:, 4 + j] for i in range(4) for j in range(4))], 1)
     log_p = model.target(z[:, :4], z[:, 4:])
@@ -38,6 +39,7 @@ def descent(model, theta, steps=100):
         if step < steps:
             centred = features - (q @ features).unsqueeze(1)
             weighted = (q.unsqueeze(-1) * centred).mT
+
             # Damped a little, so that the system can always be solved.
             fisher = weighted @ centred + 1e-3 * torch.eye(24, dtype=torch.float64)
             theta = theta - 0.3 * torch.linalg.solve(

@@ -115,6 +115,7 @@ def test_bridge_between_gaussians():
 
 def test_temperatures_share_the_barrier():
     t = torch.tensor([0.0, 0.2, 1.0], dtype=torch.float64)
+
     # Rejections of .8 and .4 sum to 1.2, which is 0.4 for each of three pairs.
     got = tempering.respaced(t, torch.tensor([0.2, 0.6], dtype=torch.float64), 0.6)
 

@@ -74,6 +74,7 @@ def test_the_first_of_many_cases_are_the_cases_of_a_shorter_set():
 def test_cases_samples_seeds_and_purposes_have_noise_of_their_own():
     """One case repeated: no two grains, cases or samples may share their draws."""
     model = check.tiny({"name": "linear_gaussian", "dims": [2]})
+
     # 230 cases and 25 samples are parts of nine grains of 100 cases and 10 samples.
     x = torch.ones(230, check.VISIBLE)
     log_w, _ = collect(model, x, 25)

@@ -58,6 +58,7 @@ def test_grey_training_cases_are_made_binary_once():
     black_or_white = cases(splits(Kind.GREY), EvalSettings(split="train", points=None))
     assert numbers(black_or_white) == list(range(1000))
 
+    # Grey levels of 128 are drawn as bits, of which 128 / 255 are ones.
     grey = splits(Kind.GREY)
     grey.train[:] = 128
     x = cases(grey, EvalSettings(split="train", points=None))
@@ -88,9 +89,9 @@ def test_unknown_words_are_counted_with_every_likelihood_of_documents(words, sha
         "train": {"select": "last"},
     }
     config["recipe"] = 1
-    found = evaluate(model, x, config, "ab", 0)
+    measures = evaluate(model, x, config, "ab", 0)
 
-    assert {m.name for m in found} == {"nll", "perplexity"}
-    assert {m.extra["unknown"] for m in found} == {share}
-    assert all(("unknown words" in flags.kinds(m.flags)) is (share > 0.2) for m in found)
+    assert {m.name for m in measures} == {"nll", "perplexity"}
+    assert {m.extra["unknown"] for m in measures} == {share}
+    assert all(("unknown words" in flags.kinds(m.flags)) is (share > 0.2) for m in measures)
     assert ("not in the vocabulary" in caplog.text) is (share > 0.2)

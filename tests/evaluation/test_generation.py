@@ -30,40 +30,41 @@ def machine(*batch):
 
 
 def states(z):
-    """Number of each state of bits (..., 5)."""
+    """Number of each state, from its bits (..., 5)."""
     return (z * 2 ** torch.arange(5)).sum(-1).long()
 
 
 def check_frequencies(one, z1, z2):
-    """Each of 32 frequencies within 4.5 standard errors and a little: false
-    alarm below 3e-4 for all."""
-    found = torch.bincount(states(torch.cat([z1, z2], -1)), minlength=32) / len(z1)
-    every = boltzmann_exact.states(5, torch.zeros(1), 0, 32)
-    exact = torch.softmax(one.negative_energy(every[:, :2], every[:, 2:]), 0)
-    order = states(every)
+    """Each of 32 frequencies is within 4.5 standard errors and 1e-3. The chance of a false alarm is
+    below 3e-4 for all together."""
+    frequencies = torch.bincount(states(torch.cat([z1, z2], -1)), minlength=32) / len(z1)
+    all_states = boltzmann_exact.states(5, torch.zeros(1), 0, 32)
+    exact = torch.softmax(one.negative_energy(all_states[:, :2], all_states[:, 2:]), 0)
+    order = states(all_states)
 
     assert (
-        (found[order] - exact).abs() < 4.5 * (exact * (1 - exact) / len(z1)).sqrt() + 1e-3
+        (frequencies[order] - exact).abs() < 4.5 * (exact * (1 - exact) / len(z1)).sqrt() + 1e-3
     ).all()
 
 
 def test_chains_settle_on_their_machine(monkeypatch):
     monkeypatch.setattr(generation, "SWEEPS", 130)
-    one = machine()
-    z1, z2 = generation._settled(one, torch.ones(1, CHAINS, 2), 0)
-    check_frequencies(one, z1[0], z2[0])
+    rbm = machine()
+    z1, z2 = generation._settled(rbm, torch.ones(1, CHAINS, 2), 0)
+    check_frequencies(rbm, z1[0], z2[0])
 
 
 @pytest.mark.parametrize("name", ["rbm_vae", "rbm_posterior"])
 def test_a_boltzmann_sample_has_all_its_sweeps(name, monkeypatch):
-    """10,000 of the prior for a drawn image, and as many of a posterior for one
-    again, in blocks of noise."""
-    made = []
-    whole = RBM.gibbs
+    """10,000 sweeps of the prior for a drawn image, and as many of the posterior for a
+    reconstruction, in blocks of noise."""
+    sweeps = []
+    gibbs_of_all = RBM.gibbs
 
+    # Counts the sweeps of a block, and makes only the first of them.
     def gibbs(self, z1, u2, u1):
-        made.append(len(u1))
-        return whole(self, z1, u2[:1], u1[:1])
+        sweeps.append(len(u1))
+        return gibbs_of_all(self, z1, u2[:1], u1[:1])
 
     monkeypatch.setattr(RBM, "gibbs", gibbs)
     model = (
@@ -73,28 +74,28 @@ def test_a_boltzmann_sample_has_all_its_sweeps(name, monkeypatch):
     )
     x = generation.drawn_images(model, 2, 0)
 
-    assert sum(made) == 10_000
+    assert sum(sweeps) == 10_000
 
-    made.clear()
+    sweeps.clear()
     generation.images_again(model, x, 0)
 
-    assert sum(made) == (10_000 if name == "rbm_posterior" else 0)
+    assert sum(sweeps) == (10_000 if name == "rbm_posterior" else 0)
 
 
 def test_chains_of_a_batch_settle_each_on_its_own(monkeypatch):
     monkeypatch.setattr(generation, "SWEEPS", 130)
-    many = machine(2)
-    z1, z2 = generation._settled(many, torch.zeros(CHAINS, 2, 2), 0)
+    rbms = machine(2)
+    z1, z2 = generation._settled(rbms, torch.zeros(CHAINS, 2, 2), 0)
 
     for i in range(2):
-        check_frequencies(RBM(many.b1[i], many.b2[i], many.w[i]), z1[:, i], z2[:, i])
+        check_frequencies(RBM(rbms.b1[i], rbms.b2[i], rbms.w[i]), z1[:, i], z2[:, i])
 
 
 @pytest.mark.parametrize(
     "name", ["sbn", "fdarn", "darn", "rbm_vae", "rbm_posterior", "rbm_generator"]
 )
 def test_images_of_every_family(name, monkeypatch):
-    """Bits, alike for the same seed alone."""
+    """Images are bits, and they are equal only if the seed is."""
     monkeypatch.setattr(generation, "SWEEPS", 5)
     settings = (
         {"dims": [3]}
@@ -105,9 +106,9 @@ def test_images_of_every_family(name, monkeypatch):
     x = generation.drawn_images(model, 40, 0)
     again = generation.images_again(model, x, 0)
 
-    for made in (x, again):
-        assert made.shape == (40, check.VISIBLE)
-        assert set(made.unique().tolist()) == {0.0, 1.0}
+    for images in (x, again):
+        assert images.shape == (40, check.VISIBLE)
+        assert set(images.unique().tolist()) == {0.0, 1.0}
 
     assert torch.equal(x, generation.drawn_images(model, 40, 0))
     assert not torch.equal(x, generation.drawn_images(model, 40, 1))
@@ -126,38 +127,38 @@ def test_images_of_models_that_draw_pixel_by_pixel():
     vae = image_model(ImageVAE, latents=2, encoder_channels=[3], features=4)
     drawn = generation.drawn_images(vae, 40, 0)
 
-    for made in (
+    for images in (
         drawn,
         generation.images_again(vae, drawn, 0),
         generation.drawn_images(image_model(PixelCNN), 40, 0),
     ):
-        assert made.shape == (40, 6)
-        assert set(made.unique().tolist()) == {0.0, 1.0}
+        assert images.shape == (40, 6)
+        assert set(images.unique().tolist()) == {0.0, 1.0}
 
     assert torch.equal(drawn, generation.drawn_images(vae, 40, 0))
     assert not torch.equal(drawn, generation.drawn_images(vae, 40, 1))
 
 
 def test_images_of_a_pixel_cnn_have_their_probabilities():
-    """Frequencies of 64 images among 4,000 against the exact likelihoods: false
-    alarm below 1e-3 for all."""
+    """Frequencies of the 64 possible images among 4,000, against the exact likelihoods. The chance
+    of a false alarm is below 1e-3 for all together."""
     model = image_model(PixelCNN)
-    found = generation.drawn_images(model, 4000, 0)
-    every = boltzmann_exact.states(6, torch.zeros(1), 0, 64)
-    p = model.score(every).double().exp()
+    images = generation.drawn_images(model, 4000, 0)
+    all_images = boltzmann_exact.states(6, torch.zeros(1), 0, 64)
+    p = model.score(all_images).double().exp()
 
     assert float(p.sum()) == pytest.approx(1, abs=1e-5)
 
     number = lambda x: (x * 2 ** torch.arange(6)).sum(-1).long()  # noqa: E731
-    share = torch.bincount(number(found), minlength=64)[number(every)].double() / 4000
+    frequencies = torch.bincount(number(images), minlength=64)[number(all_images)].double() / 4000
 
-    assert ((share - p).abs() < 4.5 * (p * (1 - p) / 4000).sqrt() + 1e-3).all()
+    assert ((frequencies - p).abs() < 4.5 * (p * (1 - p) / 4000).sqrt() + 1e-3).all()
 
 
 @pytest.mark.parametrize("name", ["sbn", "rbm_vae"])
 def test_visible_samples_have_their_probabilities(name):
-    """Means over 20,000 draws against exp of the log-likelihood's difference; 4.5 standard errors,
-    ten comparisons."""
+    """Means over 20,000 draws against the probability of a pixel, which is the logistic function of
+    the difference between two log-likelihoods. Each is within 4.5 standard errors."""
     settings = {"dims": [3]} if name == "sbn" else {"latents": 4, "units": 3, "layers": 1}
     model = check.tiny({"name": name, **settings}).float().requires_grad_(False)
     z = [torch.ones(1, 1, model.sizes[1])]
@@ -166,7 +167,7 @@ def test_visible_samples_have_their_probabilities(name):
     got = model.sample_visible([v.expand(20_000, 1, -1) for v in z], u).mean((0, 1))
     ones = torch.eye(check.VISIBLE).unsqueeze(1)
     term = lambda x: model.log_joint_terms(x, z)[0].squeeze()  # noqa: E731
-    p = torch.sigmoid(torch.stack([term(one) - term(torch.zeros_like(one)) for one in ones]))
+    p = torch.sigmoid(torch.stack([term(unit) - term(torch.zeros_like(unit)) for unit in ones]))
 
     assert ((got - p).abs() < 4.5 * (p * (1 - p) / 20_000).sqrt()).all()
 
@@ -182,20 +183,21 @@ def test_documents(how):
     model = text_model(latents=2)
     decoding = Decoding(how, 3, 6)
 
-    found = generation.drawn(model, 4, 0, decoding)
+    made = generation.drawn(model, 4, 0, decoding)
 
-    assert len(found) == 4
-    assert all(1 <= len(d.tokens) <= 6 for d in found)
-    assert found == generation.drawn(model, 4, 0, decoding)
+    assert len(made) == 4
+    assert all(1 <= len(d.tokens) <= 6 for d in made)
+    assert made == generation.drawn(model, 4, 0, decoding)
 
-    lone = generation.drawn(text_model(TextLM), 4, 0, decoding)
-    assert len(lone) == 4
-    assert (len(set(lone)) == 1) == (how != "sample")
+    of_language_model = generation.drawn(text_model(TextLM), 4, 0, decoding)
+    assert len(of_language_model) == 4
+    # Without a code, all documents are the same unless they are drawn.
+    assert (len(set(of_language_model)) == 1) == (how != "sample")
 
 
 def test_codes_are_the_posterior():
-    """The sample's distance from the mean in its standard deviations, over 2,000 documents:
-    variance 1, mean 0."""
+    """In standard deviations of the posterior, the distances of 2,000 samples of two latents from
+    their means have the mean 0 and the variance 1."""
     model = text_model(latents=2)
     x = torch.tensor([[1, 5, 6, 2], [1, 4, 2, 0]]).repeat(1000, 1)
     mean, log_var = model.encode(x)
@@ -224,7 +226,7 @@ def test_what_is_refused():
 
 @pytest.mark.parametrize("how", ["sample", "greedy", "beam"])
 def test_documents_are_made_in_parts_and_in_order(monkeypatch, how):
-    """What a code is read as does not depend on how many stand beside it."""
+    """The document of a code does not depend on how many codes are read at once."""
     model = TextVAE(
         DataInfo(torch.full((9,), 1 / 9), Kind.TOKENS),
         latents=2,
@@ -233,24 +235,26 @@ def test_documents_are_made_in_parts_and_in_order(monkeypatch, how):
         dropout_in=0,
         dropout_out=0,
     )
-    g = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
 
     for p in model.parameters():
-        torch.nn.init.normal_(p, std=2.0, generator=g)
+        torch.nn.init.normal_(p, std=2.0, generator=generator)
 
-    z = torch.randn(7, 2, generator=g)
+    z = torch.randn(7, 2, generator=generator)
     decoding = Decoding(how=how, longest=6, width=3)
 
     monkeypatch.setattr(generation, "TOGETHER", 3)
 
     with torch.no_grad():
-        parts = decoding.documents(model, z, 7, 0)
-        assert len(parts) == 7
+        in_parts = decoding.documents(model, z, 7, 0)
+        assert len(in_parts) == 7
         if how != "sample":
             monkeypatch.setattr(generation, "TOGETHER", 100)
-            assert [d.words for d in parts] == [d.words for d in decoding.documents(model, z, 7, 0)]
+            assert [d.words for d in in_parts] == [
+                d.words for d in decoding.documents(model, z, 7, 0)
+            ]
         else:
-            assert [d.words for d in parts[:3]] == [
+            assert [d.words for d in in_parts[:3]] == [
                 d.words for d in decoding.documents(model, z[:3], 3, 0)
             ]
             assert (

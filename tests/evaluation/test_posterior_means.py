@@ -59,8 +59,9 @@ def test_means_are_those_of_the_parameters_kept(tmp_path, splits, monkeypatch):
         i * len(splits.valid) // 7 for i in range(7)
     ]
 
-    found = snapshots.listed(tmp_path)[1]
-    model = load_model(config, splits.info, checkpoint.read(found.path))
+    # The second stage, update 3: its lines are those from 7 to 13.
+    snapshot = snapshots.listed(tmp_path)[1]
+    model = load_model(config, splits.info, checkpoint.read(snapshot.path))
     x = torch.from_numpy(splits.valid)[[int(line["case"]) for line in lines[:7]]]
     expected = [posterior_mean(model, x, step=0.01), encoder_mean(model, x)]
 
@@ -75,6 +76,8 @@ def test_they_are_made_once_and_anew_for_another_split(tmp_path, splits, monkeyp
     config, last = trained(tmp_path, splits)
     means.write_means(tmp_path, config, splits, last, 4)
     before = (tmp_path / "means.csv").read_text()
+
+    # From here on, computing any mean fails.
     monkeypatch.setattr(means, "posterior_mean", None)
     means.write_means(tmp_path, config, splits, last, 4)
 

@@ -138,36 +138,37 @@ def test_logits_are_those_of_the_likelihood(name):
     if name in ("sbn", "darn"):
         z = [(v > 0).float() for v in z]
 
-    given = {"x": x, "z": z[0] if z else None, **{f"z{i}": v for i, v in enumerate(z, 1)}}
-    logits = decoder.call(*(given[key] for key in decoder.inputs))
+    by_name = {"x": x, "z": z[0] if z else None, **{f"z{i}": v for i, v in enumerate(z, 1)}}
+    logits = decoder.call(*(by_name[key] for key in decoder.inputs))
 
-    found = -F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
+    log_p = -F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
     expected = (
         model.score(x) if not z else model.log_joint_terms(x, [v.unsqueeze(0) for v in z])[0][0]
     )
 
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(log_p, expected)
 
 
 @pytest.mark.parametrize("name", ["text_vae", "text_lm"])
 def test_logits_of_words_are_those_of_the_likelihood(name):
     model, x = tiny(name)
     z = torch.randn(len(x), 2)
-    more = (z,) if name == "text_vae" else ()
-    log_p = model.programs(x)["decoder"].call(x, *more).log_softmax(-1)
+    codes = (z,) if name == "text_vae" else ()
+    log_p = model.programs(x)["decoder"].call(x, *codes).log_softmax(-1)
     words = x[:, 1:]
 
-    found = (log_p.gather(-1, words.unsqueeze(-1)).squeeze(-1) * (words != 0)).sum(-1)
-    expected = model.log_likelihood(x, [z.unsqueeze(0)])[0] if more else model.log_evidence(x)
+    # Padding, word 0, does not count.
+    log_p_of_documents = (log_p.gather(-1, words.unsqueeze(-1)).squeeze(-1) * (words != 0)).sum(-1)
+    expected = model.log_likelihood(x, [z.unsqueeze(0)])[0] if codes else model.log_evidence(x)
 
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(log_p_of_documents, expected)
 
 
 @pytest.mark.parametrize("name", ["gaussian_vae", "image_vae", "text_vae"])
 def test_encoders_are_the_models(name):
     model, x = tiny(name)
-    for found, expected in zip(model.programs(x)["encoder"].call(x), model.encode(x), strict=True):
-        torch.testing.assert_close(found, expected)
+    for output, expected in zip(model.programs(x)["encoder"].call(x), model.encode(x), strict=True):
+        torch.testing.assert_close(output, expected)
 
 
 def test_a_boltzmann_machine_has_no_programs(tmp_path):

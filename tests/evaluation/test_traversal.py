@@ -19,17 +19,17 @@ from vaebench.models.refinement import Refinement, Steps
 
 
 def cases(n: int = 60) -> torch.Tensor:
-    """Of pixel i every (i + 2)th is 1: the more of them, the more its latent varies."""
+    """Pixel i is 1 in every (i + 2)th case: the more of them are 1, the more its latent varies."""
     return torch.stack([(torch.arange(n) % (i + 2) == 0).float() for i in range(4)], 1)
 
 
 def test_the_most_active_latents_come_first():
     model = Signs(scale=(0.1, 1.0, 0.0, 3.0))
-    found = traversal.activity(model, cases())
+    variances = traversal.activity(model, cases())
     expected = (2 * cases() - 1).numpy().var(0, ddof=1) * np.square([0.1, 1.0, 0.0, 3.0])
 
-    assert found.tolist() == pytest.approx(expected.tolist())
-    assert traversal.most_active(found, 3) == [3, 1, 0]
+    assert variances.tolist() == pytest.approx(expected.tolist())
+    assert traversal.most_active(variances, 3) == [3, 1, 0]
     assert traversal.most_active(torch.tensor([1.0, 2.0, 2.0, 0.0]), 3) == [1, 2, 0]
 
 
@@ -39,13 +39,13 @@ def test_latents_of_a_deep_latent_gaussian_model_are_moved_if_they_are_one_layer
     )
     randomize(model, 0, 0.7)
 
-    found = traversal.moved(model, cases(), 2, 3, 0, manifold=True, means=True)
+    moved = traversal.moved(model, cases(), 2, 3, 0, manifold=True, means=True)
     (layer,) = model.posterior(cases()).layers
 
-    assert found.variances.tolist() == pytest.approx(layer.mean.var(0).tolist(), rel=1e-5)
+    assert moved.variances.tolist() == pytest.approx(layer.mean.var(0).tolist(), rel=1e-5)
 
-    codes = traversal.plane(torch.zeros(2), found.latents, 3)
-    torch.testing.assert_close(found.images, model.visible_mean([codes]))
+    codes = traversal.plane(torch.zeros(2), moved.latents, 3)
+    torch.testing.assert_close(moved.images, model.visible_mean([codes]))
 
     deep = models.build(
         {"name": "dlgm", "dims": [2, 2], "hidden": [3]}, DataInfo(torch.full((4,), 0.5))
@@ -63,7 +63,7 @@ def test_one_latent_is_moved_and_the_others_stay():
 
 
 def test_a_plane_shares_out_the_prior():
-    """Its values are those below which 1/8, 3/8, 5/8 and 7/8 of a normal lie."""
+    """Its four values are those below which 1/8, 3/8, 5/8 and 7/8 of the prior lie."""
     codes = traversal.plane(torch.tensor([9.0, 0.0, 0.0]), [1, 2], 4)
     assert codes.shape == (4, 4, 3)
     assert (codes[..., 0] == 9).all()
@@ -76,37 +76,37 @@ def test_a_plane_shares_out_the_prior():
 
 
 def test_pixels_follow_the_latent_that_is_moved():
-    """Pixel i of the model is 1 where latent i is positive: at 0 it is a coin, which
-    falls alike in all images."""
+    """Pixel i of the model is 1 where latent i is positive. At 0 it is a coin, which falls the same
+    way in all images."""
     x = cases()
-    found = traversal.moved(Signs(scale=(0.1, 1.0, 0.0, 3.0)), x, latents=2, steps=4, seed=0)
+    moved = traversal.moved(Signs(scale=(0.1, 1.0, 0.0, 3.0)), x, latents=2, steps=4, seed=0)
 
-    assert found.latents == [3, 1]
-    assert found.images.shape == (2, 4, 4)
+    assert moved.latents == [3, 1]
+    assert moved.images.shape == (2, 4, 4)
 
-    coins = found.images[0, 0]
-    for row, latent in enumerate(found.latents):
+    coins = moved.images[0, 0]
+    for row, latent in enumerate(moved.latents):
         for column in range(4):
             expected = coins.clone()
             expected[latent] = float(column >= 2)  # of -3, -1, 1, 3
-            assert found.images[row, column, latent] == expected[latent]
+            assert moved.images[row, column, latent] == expected[latent]
 
-            still = [i for i in range(4) if i not in (3, 1)]
-            assert (found.images[row, column, still] == coins[still]).all()
+            others = [i for i in range(4) if i not in (3, 1)]
+            assert (moved.images[row, column, others] == coins[others]).all()
 
     again = traversal.moved(Signs(scale=(0.1, 1.0, 0.0, 3.0)), x, latents=2, steps=4, seed=0)
-    assert torch.equal(found.images, again.images)
+    assert torch.equal(moved.images, again.images)
 
 
 def test_around_a_case_the_other_pixels_are_its_own():
     x = cases()
     model = Signs(scale=(1.0, 1.0, 1.0, 3.0))
 
-    found = traversal.moved(model, x, latents=1, steps=2, seed=5, around=12)
+    moved = traversal.moved(model, x, latents=1, steps=2, seed=5, around=12)
     expected = x[12].repeat(2, 1)
     expected[:, 3] = torch.tensor([0.0, 1.0])
 
-    assert torch.equal(found.images[0], expected)
+    assert torch.equal(moved.images[0], expected)
 
     plane = traversal.moved(model, x, latents=2, steps=2, seed=5, around=7, manifold=True)
     assert plane.latents == [3, 0]
@@ -116,8 +116,8 @@ def test_around_a_case_the_other_pixels_are_its_own():
 
 
 def test_a_refined_mean_is_that_of_its_batch():
-    """The clip acts on a batch: the case's mean is the one that it has beside the same neighbours
-    in an evaluation."""
+    """The clip acts on a batch, so the mean of a case is the one that it has beside the same
+    neighbours in an evaluation."""
     model = Signs(scale=(1.0, 1.0, 1.0, 1.0))
     model.refinement = Refinement(Steps(count=2, rate=0.5, clip=0.1), batch=8)
     x = cases()
@@ -131,8 +131,8 @@ def test_a_refined_mean_is_that_of_its_batch():
 
 
 def test_reconstructions_from_samples_and_from_means():
-    """Of a posterior as narrow as this one both are the images themselves, and of a wide one the
-    means' alone are."""
+    """With a posterior as narrow as this one, both are the images themselves. With a wide one, only
+    those from the means are."""
     x = cases(20)
     assert torch.equal(generation.images_again(Signs(), x, 0), x)
 
@@ -142,18 +142,18 @@ def test_reconstructions_from_samples_and_from_means():
 
 
 class Means(Signs, MeanVisibles):
-    """The same with pixels whose mean is the logistic function of their latent."""
+    """The same model, with pixels whose mean is the logistic function of their latent."""
 
     def visible_mean(self, z):
         return torch.sigmoid(z[0])
 
 
 def test_means_are_shown_where_they_are_known():
-    found = traversal.moved(Means(), cases(), latents=1, steps=3, seed=0, means=True)
+    moved = traversal.moved(Means(), cases(), latents=1, steps=3, seed=0, means=True)
     means = torch.full((1, 3, 4), 0.5)
-    means[0, :, found.latents[0]] = torch.sigmoid(torch.tensor([-3.0, 0.0, 3.0]))
+    means[0, :, moved.latents[0]] = torch.sigmoid(torch.tensor([-3.0, 0.0, 3.0]))
 
-    torch.testing.assert_close(found.images, means)
+    torch.testing.assert_close(moved.images, means)
     assert set(traversal.moved(Means(), cases(), 1, 3, 0).images.unique().tolist()) == {0.0, 1.0}
     assert set(traversal.moved(Signs(), cases(), 1, 3, 0, means=True).images.unique().tolist()) == {
         0.0,

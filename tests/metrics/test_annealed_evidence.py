@@ -61,6 +61,7 @@ def test_the_mean_weight_is_the_evidence_in_both_directions(linear):
     is within 4.5 errors of 1."""
     x, z = made(linear)
     exact = linear.log_evidence(x)
+
     # Backwards the chains start at the latents of the cases, exact samples of the posterior.
     annealing = Annealing(temperatures=10, chains=20_000, leaps=2)
 
@@ -127,6 +128,7 @@ def test_the_chains_begin_at_the_prior_of_all_layers():
     randomize(model, 0, 0.7)
     model.requires_grad_(False)
     x, _ = made(model)
+
     # Quadrature over both latents.
     line = torch.linspace(-12, 12, 401, dtype=torch.float64)
     grid = [

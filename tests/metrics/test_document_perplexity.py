@@ -83,6 +83,7 @@ def test_errors_are_those_of_repeats(perplexity):
 
     n = 50
     repeats = 4000
+
     # First the Monte Carlo error: the same documents, with other noise in each NLL.
     tokens = torch.randint(1, 30, (n,), generator=generator).double()
     variance = 0.02 * tokens
@@ -197,6 +198,7 @@ def test_measures_are_those_of_the_exact_bound_and_likelihood(model):
 
 def test_a_fair_die_has_the_perplexity_of_its_faces():
     info = DataInfo(torch.full((5,), 0.7), Kind.COUNTS, longest=15)
+
     # All parameters are 0, so every token has the probability 1/5.
     model = models.build({"name": "sbn", "dims": [3]}, info).requires_grad_(False)
 

@@ -36,6 +36,7 @@ def transition(model, x):
     z = latent_states(model)
     q = model.log_posterior([h.expand(-1, 8, -1) for h in z], images).exp()  # (z, v)
     mean = torch.stack([_one(model, z, i, x.dtype) for i in range(4)], -1)
+
     # (z, w)
     p = torch.where(images.bool()[None], mean[:, None], 1 - mean[:, None])[..., HIDDEN].prod(-1)
     return q.T @ p
@@ -60,6 +61,7 @@ def test_the_errors_are_those_of_the_enumerated_chain(model):
     assert (matrix - matrix.mean(0)).abs().max() > 0.05, "steps would not depend on one another"
 
     share_wrong = (fillings(x) != x)[:, HIDDEN].double().mean(1)
+
     # The chain starts with its three missing pixels drawn uniformly.
     probabilities = torch.full((8,), 1 / 8, dtype=torch.float64)
     exact = [probabilities @ share_wrong]
@@ -139,6 +141,7 @@ def test_as_a_measure_it_has_its_curve_and_its_protocol(model):
 
     measure = {m.name: m for m in evaluate(model, x, config, "0" * 8, 0)}["imputation"]
     hidden = missing("random", 0.5, (4,), 30, 0)
+
     # Percent of the missing pixels that are wrong, (chains, steps + 1, cases).
     wrong = 100 * errors(model, x, hidden, 2, 4, 0)
     percent = wrong.mean(-1)

@@ -113,6 +113,7 @@ def test_the_errors_of_both_directions_by_hand():
         upper_error=2 * error,
         upper_ess=torch.tensor([5.0, 4.0, 6.0]),
     )
+
     # Free energies of four documents, of lengths 1, 0, 1 and 2 in the order of log Z.
     energy = torch.tensor([1.0, 3.0, 5.0, 7.0], dtype=torch.float64)
     collected = length_nll.Annealed(energy, log_z, torch.tensor([1, 0, 1, 2]))

@@ -108,6 +108,7 @@ def cases():
     x = torch.randint(
         0, 2, (CASES, 12), generator=torch.Generator().manual_seed(1), dtype=torch.uint8
     )
+
     # The first five bits are the case's number, so all cases differ.
     x[:, :5] = torch.tensor(
         [[i >> b & 1 for b in range(5)] for i in range(CASES)], dtype=torch.uint8

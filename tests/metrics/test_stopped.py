@@ -74,8 +74,8 @@ EVALUATIONS = {
 }
 
 REFINED = Steps(count=3, rate=0.5, momentum=0.5, clip=0.5)
-"""How posteriors are refined in the evaluations whose name says so, in batches of 7 cases: no group
-of cases ends where a batch ends."""
+"""How posteriors are refined in the evaluations whose name says so, in batches of 7 cases. Neither
+120 images nor 40 documents are whole batches."""
 
 
 def documents(count: int) -> torch.Tensor:
@@ -185,7 +185,7 @@ def test_stopped_at_any_step_and_gone_on_with_it_is_the_same_evaluation(make, tm
     assert whole == unwatched, "to be watched changes nothing"
     assert count > 4
 
-    # Slow evaluations are stopped at some 8 steps, the others at some 25, spread evenly.
+    # Not every step is tried, but some 25 of them, or 8, spread evenly.
     stride = max(
         1, count // (8 if name in ("tempered log Z", "documents") or "refined" in name else 25)
     )
@@ -246,6 +246,7 @@ def test_stopped_again_and_again_it_gets_there(make, tmp_path, name):
 
     partial = Partial(tmp_path, {})
     stops = itertools.count()
+
     # Pilot runs that place temperatures begin anew, and so does the refinement of a group of cases.
     longest = 60 if name == "tempered log Z" or "refined" in name else 12
 
