@@ -1,4 +1,4 @@
-"""`vaebench check`: every line agrees, and an estimator that is broken on purpose is found out."""
+"""`vaebench check`: every line agrees, and an estimator that is broken on purpose fails."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ def test_every_coordinate_agrees(lines):
 
 
 def test_the_lines_are_sharp(lines):
-    """Errors small enough that agreeing means something: gradients' lengths to 5 % at worst."""
+    """The errors are so small that agreement means something: at worst 5 % of a gradient's
+    length."""
     gradients = [line for line in lines if "gradient" in line.name]
     assert len(gradients) > 30
     assert all(0 < line.error < 0.05 * line.exact for line in gradients)
@@ -181,6 +182,7 @@ def test_logits_that_look_at_the_units_after(monkeypatch):
     )
     failed = densities("DARN 4")
 
+    # Any triangle of couplings gives normalised densities; only samples disagree with them.
     assert "d: sum of p(x)" not in failed
     assert "d: ancestral samples" in failed
 
@@ -194,6 +196,7 @@ def test_logits_that_look_at_their_own_unit(monkeypatch):
 
 
 def test_a_sampler_that_stops_after_one_round(monkeypatch):
+    # One update from independent bits in place of updates until nothing changes.
     def one_round(a, weight, uniform):
         h = (uniform < torch.sigmoid(a)).to(a.dtype)
         return (uniform < torch.sigmoid(a + h @ torch.tril(weight, -1).T)).to(a.dtype).detach()

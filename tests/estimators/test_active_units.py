@@ -1,5 +1,5 @@
-"""Active units: Var_x(E_Q[z | x]) against enumeration, with no bias for
-units that ignore the data."""
+"""Active units: Var_x(E_Q[z | x]) against enumeration, without bias for units that ignore the
+data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""log Z by annealing, both ways: unbiased, honest about its error, step by step, in any chunks."""
+"""log Z by annealing in both directions: unbiased, with an honest error, equal to the recipe step
+by step, and the same in any chunks."""
 
 from __future__ import annotations
 
@@ -25,8 +26,8 @@ BASES = {
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize(("sweeps", "dtype"), [(1, torch.float64), (2, torch.float32)])
 def test_annealing_is_unbiased_however_few_the_temperatures(base, sweeps, dtype):
-    """Three crude steps: mean w / Z is 1 within its error, in both directions; in logs the
-    error is small enough."""
+    """With three crude steps the mean of w / Z is 1 within its error, in both directions. The error
+    is small enough to compare the logs instead."""
     m = machine(3, n1=6, n2=6, scale=0.8, seed=1, dtype=dtype)
     expected = logz.exact(m).value
 
@@ -45,8 +46,8 @@ def test_annealing_is_unbiased_however_few_the_temperatures(base, sweeps, dtype)
 @pytest.mark.parametrize("sweeps", [1, 3])
 @pytest.mark.parametrize("cheap", [False, True])
 def test_annealing_step_by_step(monkeypatch, sweeps, cheap):
-    """The recipe in the plainest words, machine by machine, with the same noise; that of many
-    chains is cheap."""
+    """The recipe written out for one machine at a time, with the same noise. For many numbers this
+    comes from the cheaper ``dithered``."""
     # A sweep of a machine draws 15 x 7 = 105 numbers, which is just below the second limit.
     monkeypatch.setattr(annealing, "MANY", 0 if cheap else 106)
     machines = machine(2, n1=4, n2=3, seed=9)
@@ -91,8 +92,8 @@ def test_annealing_step_by_step(monkeypatch, sweeps, cheap):
 
 @pytest.mark.parametrize("base", ["uniform", "biases"])
 def test_the_stated_error_is_the_error(base):
-    """Over 300 machines the variance of z is 1 within 5 times sqrt(2 / 300), and its
-    mean 0, for both bounds."""
+    """Over 300 machines, z has the variance 1 within 5 times sqrt(2 / 300), and the mean 0 within 5
+    times sqrt(1 / 300), for both bounds."""
     m = machine(300, n1=4, n2=5, scale=0.7, seed=2)
     expected = logz.exact(m).value
 
@@ -105,8 +106,8 @@ def test_the_stated_error_is_the_error(base):
 
 
 def test_few_chains_enclose_log_z():
-    """Means over 1,000 copies: each bound is off by about half the squared
-    relative error of its weights."""
+    """Each bound is off by about half the squared relative error of its weights, as means over
+    1,000 copies of a machine show."""
     m = RBM(*(p.expand(1000, *p.shape) for p in machine(n1=5, n2=4, scale=1.2, seed=3)))
     expected = logz.exact(m).value[0]
 
@@ -256,8 +257,8 @@ def test_equal_bases_by_different_names():
 
 
 def test_final_states_and_weights():
-    """Weighted, they have the exact means after any number of temperatures;
-    unweighted, only after many."""
+    """Weighted final states have the exact means after any number of temperatures. Unweighted ones
+    have them only after many."""
     m = machine(n1=6, n2=6, scale=0.8, seed=7)
     exact = boltzmann_exact.moments(m)
     expected = torch.cat([exact.mean1, exact.mean2, exact.mean12.flatten()])

@@ -94,7 +94,7 @@ def test_samples_beyond_the_number_asked_for_are_left_out(model, x):
 
 
 def test_a_large_common_offset_does_not_swallow_the_error():
-    """Weights of 1e4 nats that differ by 1: sums of squares in float64 still tell."""
+    """Log-weights of 1e4 nats differ by 1: sums of squares in float64 still see the difference."""
     log_w = 1e4 + torch.arange(10.0, dtype=torch.float64).reshape(10, 1)
     total = BoundSum(1, 10)
 
@@ -105,7 +105,7 @@ def test_a_large_common_offset_does_not_swallow_the_error():
 
 
 def test_an_error_that_the_samples_of_a_case_share():
-    """It does not average out over samples, only over cases."""
+    """Such an error averages out over cases, but not over samples."""
     log_w = torch.randn(10, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     zero = torch.zeros_like(log_w)
     total = BoundSum(2, 10, log_z=1.5)

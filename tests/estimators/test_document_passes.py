@@ -1,5 +1,5 @@
-"""Passes over documents: the same weights in any, as large as the budget allows, the
-encoder's work done once."""
+"""Passes over documents: any passes give the same weights, each is as large as the budget allows,
+and the encoder's work is done once."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def text_vae(latents):
 
 
 def test_the_text_model_has_the_same_weights_in_all_passes(monkeypatch):
-    """Against one document after the other, unpadded, with what the stream drew."""
+    """Against one unpadded document at a time, with the noise of the stream."""
     model = text_vae(2)
     x = documents(110)
     expected = collect(model, x, 23)
@@ -177,7 +177,7 @@ def test_the_text_model_has_the_same_weights_in_all_passes(monkeypatch):
 
 
 def test_posterior_means_of_text():
-    """Document by document, all of the grid at once; in any passes."""
+    """Against one document at a time with the whole grid at once; passes of any size agree."""
     model = text_vae(1)
     x = documents(12)
     grid = torch.linspace(-20, 20, 401, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""The enumeration that the other tests lean on, against sums written out."""
+"""The enumeration on which other tests rely, against sums written out."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def test_gradients_hold_the_other_network_fixed(x):
 
 
 def test_everything_happens_where_the_model_is():
-    """The device 'meta' computes no values, but most operations refuse to mix it with another
-    device, as on a GPU."""
+    """The device 'meta' computes no values, but like a GPU it refuses to mix with tensors of
+    another device in most operations."""
     model = check.tiny({"name": "sbn", "dims": [1, 2]}).to("meta")
     x = exact.states(check.VISIBLE).to("meta")
 

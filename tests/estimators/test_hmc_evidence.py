@@ -1,4 +1,5 @@
-"""The marginal likelihood from posterior samples alone, where it is known; and where it fails."""
+"""The marginal likelihood from posterior samples alone: against known values, and where the
+estimate fails."""
 
 from __future__ import annotations
 
@@ -111,8 +112,8 @@ def test_step_sizes_vary_by_half_around_the_tuned_one(monkeypatch):
 
 
 def test_with_few_samples_of_many_latents_it_reads_too_high():
-    """The limit that the paper gives, below five dimensions: with 30 latents and 50
-    samples the fit is worthless."""
+    """The paper limits the estimate to fewer than five dimensions. With 30 latents and 50 samples
+    the fit is worthless."""
     model = check.tiny(
         {"name": "linear_gaussian", "dims": [30]},
         seed=0,

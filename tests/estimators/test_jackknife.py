@@ -1,5 +1,5 @@
-"""The error of a log-mean-exp: the definition, any chunks, and the spread over repeats where few
-weights count."""
+"""The error of a log-mean-exp: its definition, any chunks, and the standard deviation over repeats
+where few weights count."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vaebench.estimators.log_z.methods import ais
 
 @pytest.mark.parametrize("samples", [2, 3, 49, 50, 51, 100, 123])
 def test_groups_are_left_out_one_by_one(samples):
-    """Against a loop over the samples, sizes of groups unlike or not."""
+    """Against a loop over the groups, for groups of equal and of unequal sizes."""
     log_w = 2 * normal(samples, 4)
 
     # Sample k is in group k mod 50.
@@ -121,7 +121,7 @@ def test_the_error_of_an_annealed_log_z_is_honest_with_few_effective_chains():
 
 
 def test_states_are_tensors_and_numbers():
-    """So that an evaluation can be saved half-way."""
+    """Otherwise an evaluation could not be saved half-way."""
     sums = ImportanceSum(3, 60)
     assert {type(v) for v in vars(sums.groups).values()} == {torch.Tensor}
     assert sums.groups.groups.shape == (jackknife.GROUPS, 3)

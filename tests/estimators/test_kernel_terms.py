@@ -1,5 +1,5 @@
-"""Terms of belief nets by kernels: every family against the plain code in float64, and
-their law by enumeration."""
+"""Terms of belief nets by kernels: every family against the plain code in float64, and the mean of
+the weights against enumeration."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ def x():
 
 @pytest.fixture
 def anyhow(monkeypatch):
-    """Kernels for however few samples."""
+    """Kernels are used for any number of samples."""
     monkeypatch.setattr(weights, "WORTH_KERNELS", 0)
 
 
 def gathered(model, x, samples, wanted, **more):
-    """Terms (terms, samples, n), log-weights, and layers of a whole stream,
-    with or without kernels."""
+    """Terms (terms, samples, n), log-weights (samples, n), and layers (samples, n, units) of a
+    whole stream, with or without kernels."""
     with kernels.use(wanted):
         assert weights.by_kernel(model, x, samples) == wanted
         parts = list(weights.stream(model, x, samples, 5, **more))
@@ -141,8 +141,8 @@ def test_results_do_not_depend_on_passes(x, anyhow):
     ids=str,
 )
 def test_mean_weights_are_the_evidence(anyhow, config):
-    """E[w] = P(x), by enumeration, within 4.5 standard errors for each of eight cases (once in
-    18,000 seeds)."""
+    """E[w] = P(x), by enumeration. Each of eight cases is within 4.5 standard errors: one is
+    outside by chance once in 18,000 seeds."""
     model = made(config, 0.4, visible=check.VISIBLE)
     x = (torch.rand(8, check.VISIBLE, generator=torch.Generator().manual_seed(2)) < 0.4).float()
     w = gathered(model, x, 20_000, True)[1].exp()

@@ -1,5 +1,5 @@
-"""Mutual information and the aggregated posterior: against quadrature, their
-ceilings, errors and batches."""
+"""Mutual information and the aggregated posterior: against quadrature; their ceilings, errors and
+batches."""
 
 from __future__ import annotations
 
@@ -119,7 +119,8 @@ def test_posteriors_all_alike():
 
 
 def test_a_mixture_that_is_the_prior():
-    """Means N(0, 1 - v), variances v: q(z) is nearly N(0, 1), and the KL is all information."""
+    """With means N(0, 1 - v) and variances v, q(z) is nearly N(0, 1), so the whole KL is mutual
+    information."""
     n = 1000
     v = 0.2
 

@@ -1,5 +1,5 @@
-"""Posterior means by quadrature against conjugacy; the Gaussian measures on a model whose answers
-are closed forms."""
+"""Posterior means by quadrature against closed forms; the NLL and the bound on a model with closed
+forms."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ X = torch.randn(130, check.VISIBLE, generator=torch.Generator().manual_seed(3), 
 
 
 class Encoding(GaussianPosterior, LinearGaussian):
-    """With the interface of models that encode once."""
+    """A linear Gaussian model with the interface of models that encode once."""
 
     def encode(self, x, tape=None):
         mean, log_sd = self._posterior(x)
@@ -51,7 +51,8 @@ def conjugate(model, x):
 
 
 def test_by_conjugacy(model):
-    """The rule is exact for a Gaussian but for terms of exp(-2 (pi sd / step)^2)."""
+    """For a Gaussian posterior the sum over the grid is exact but for terms of exp(-2 (pi sd /
+    step)^2)."""
     expected, variance = conjugate(model, X)
     # The data matter: the posterior is not the prior, and the means differ.
     assert variance < 0.9
@@ -69,7 +70,7 @@ def test_chunks_do_not_change_it(model):
 
 
 def test_the_grid_has_both_ends(model):
-    """Two points: weights p(x, -1) and p(x, 1) alone."""
+    """With two points the mean is that of the weights p(x, -1) and p(x, 1) alone."""
     z = torch.tensor([-1.0, 1.0], dtype=torch.float64)[:, None, None].expand(-1, len(X), 1)
     weights = torch.softmax(model.log_joint(X, [z]), 0)
 
@@ -118,8 +119,8 @@ def wide():
 
 
 def test_importance_weighted_nll_in_closed_form(wide):
-    """z above 4.5 by chance once in 150,000 seeds; half the squared error of a case is
-    the bias that is left."""
+    """z is above 4.5 by chance once in 150,000 seeds. Half the squared error of a case is the bias
+    that is left."""
     got = importance(wide, X, 2000, 0)
     expected = -float(wide.log_evidence(X).mean())
 

@@ -1,5 +1,5 @@
-"""Annealed Boltzmann posteriors: the NLL against enumeration both ways, its errors, any batch,
-counts of modes."""
+"""Annealed Boltzmann posteriors: both estimates of the NLL against enumeration, their errors,
+batches of any size, and counts of modes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""log Z by tempering: against enumeration, honest about its error, temperatures
-where they are needed."""
+"""log Z by tempering: against enumeration, with an honest error, and temperatures only where they
+are needed."""
 
 from __future__ import annotations
 

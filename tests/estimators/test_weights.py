@@ -1,5 +1,5 @@
-"""The stream of importance weights: the same for every pass size, nested in K, any
-number of cases and samples."""
+"""The stream of importance weights: the same for every pass size, nested in K, for any number of
+cases and samples."""
 
 from __future__ import annotations
 

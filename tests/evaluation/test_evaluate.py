@@ -16,7 +16,8 @@ from vaebench.settings.records import EvalSettings
 
 
 def splits(kind=Kind.BITS):
-    """The number of a case is in its first 12 bits; grey levels where ``kind`` says so."""
+    """A case's number is written in its 12 bits. Training cases are grey levels if ``kind`` says
+    so."""
 
     def numbered(n, top):
         return (np.arange(n)[:, None] >> np.arange(12) & 1).astype(np.uint8) * top

@@ -1,5 +1,5 @@
-"""What trained models make: samples of machines against enumeration, documents by their
-codes, what is refused."""
+"""What trained models make: samples of machines against enumeration, documents from their codes,
+and what is refused."""
 
 from __future__ import annotations
 

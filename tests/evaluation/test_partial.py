@@ -1,4 +1,5 @@
-"""What is kept of a stopped evaluation: of this evaluation alone, whole, and not too large."""
+"""What is kept of a stopped evaluation: only what is of this evaluation, whole, and not too
+large."""
 
 from __future__ import annotations
 

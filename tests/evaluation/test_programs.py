@@ -1,4 +1,5 @@
-"""Programs of trained models give what the models give, in a process that has no vaebench."""
+"""Exported programs of trained models compute what the models compute, in a process that has no
+vaebench."""
 
 from __future__ import annotations
 
@@ -91,8 +92,8 @@ def tiny(name):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """Every program of every model as a file, with inputs of another batch size and what the model
-    gives for them."""
+    """Files of all programs of all models, each with inputs of another batch size and the outputs
+    of the model for them."""
     files = []
     for number, name in enumerate(TINY):
         model, x = tiny(name)
@@ -135,6 +136,7 @@ def test_logits_are_those_of_the_likelihood(name):
     decoder = model.programs(x)["decoder"]
     z = [torch.randn(len(x), n) for n in model.sizes[1:]]
 
+    # Belief nets have bits as latents.
     if name in ("sbn", "darn"):
         z = [(v > 0).float() for v in z]
 

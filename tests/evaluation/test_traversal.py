@@ -84,6 +84,7 @@ def test_pixels_follow_the_latent_that_is_moved():
     assert moved.latents == [3, 1]
     assert moved.images.shape == (2, 4, 4)
 
+    # Pixels of latents that stay at 0 are coins.
     coins = moved.images[0, 0]
     for row, latent in enumerate(moved.latents):
         for column in range(4):

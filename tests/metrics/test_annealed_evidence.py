@@ -75,7 +75,7 @@ def test_the_mean_weight_is_the_evidence_in_both_directions(linear):
 
 
 def test_a_wrong_temperature_is_seen(linear, monkeypatch):
-    """Transitions at half of every temperature: the weights are then of other densities."""
+    """If transitions are at half of every temperature, the weights belong to other densities."""
     x, _ = made(linear)
     at_beta = Target.at
     monkeypatch.setattr(Target, "at", lambda self, beta: at_beta(self, beta / 2))
@@ -144,7 +144,7 @@ def test_the_chains_begin_at_the_prior_of_all_layers():
 
 
 def test_any_number_of_cases_is_annealed_in_groups(linear):
-    """No case depends on which others there are."""
+    """A case has the same weights whichever other cases there are."""
     x, _ = made(linear, cases=CASES + 10)
     annealing = Annealing(temperatures=50, chains=20)
 
@@ -212,7 +212,8 @@ def test_as_a_measure_it_has_its_error_and_its_protocol(linear):
 
 
 def test_effective_chains_and_gaps_by_hand(linear):
-    """Weights 1 and 1, 1 and 3, 1 and 0: 2, 16 / 10 and 1 effective chains."""
+    """Two chains for each of three cases: weights 1 and 1 are 2 effective chains, 1 and 3 are 16 /
+    10, and 1 and 0 are 1."""
     weights = torch.tensor([[1.0, 1.0, 1.0], [1.0, 3.0, 0.0]], dtype=torch.float64)
     collected = Annealed(weights.log(), torch.tensor([0.1, 0.2, 0.6]))
     (m,) = METRIC.measures(Job(linear, torch.zeros(3, 4), EvalSettings(), 0), collected)

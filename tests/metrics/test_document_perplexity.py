@@ -1,5 +1,5 @@
-"""Perplexities of documents as counts: by hand on three documents, against
-enumeration, and their errors."""
+"""Perplexities of documents as counts: by hand on three documents, against enumeration, and with
+their errors."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def test_three_documents_by_hand():
 
 
 def test_errors_by_hand():
-    """Of three bounds with variances 1, 4 and 9, and of three documents with 2,
-    3 and 4 nats per token."""
+    """Errors of three bounds with variances 1, 4 and 9, and of three documents with 2, 3 and 4 nats
+    per token."""
     variance = torch.tensor([1.0, 4.0, 9.0])
     mean = per_document(NLL, TOKENS, variance)
     ratio = pooled(NLL, TOKENS, variance)
@@ -74,8 +74,8 @@ def test_errors_by_hand():
 
 @pytest.mark.parametrize("perplexity", [per_document, pooled])
 def test_errors_are_those_of_repeats(perplexity):
-    """Standard deviation of 4,000 repeats: its own error is 1.1 %, so 5 % fails
-    by chance once in 10^5."""
+    """The standard deviation of 4,000 repeats has itself an error of 1.1 %, so a limit of 5 % is
+    exceeded by chance once in 10^5 seeds."""
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape):
@@ -224,7 +224,7 @@ def test_other_examples_have_none():
 
 
 class Unigram(ExactModel):
-    """Every token from the same distribution."""
+    """A language model that draws every token from the same distribution."""
 
     facts = FAMILIES["text_lm"]
 

@@ -41,7 +41,7 @@ def model():
 
 
 def exact_nll(model, x):
-    """By quadrature over a scalar z, (n,)."""
+    """NLL by quadrature over a scalar z, (n,)."""
     z = torch.linspace(-15, 15, 6001, dtype=torch.float64)
     log_p = model.log_joint_terms(x, [z[:, None, None].expand(-1, len(x), 1)])
     return -(torch.logsumexp(sum(log_p), 0) + math.log(30 / 6000))
@@ -159,7 +159,8 @@ def test_batches_of_32_unless_told_otherwise(model):
 
 
 def test_the_bound_takes_the_exact_kl(model):
-    """log p(x | z) - KL of the first samples; the KL has no noise."""
+    """The bound is the mean of log p(x | z) over the first samples minus the KL, which has no
+    noise."""
     x = documents(60)
     mean, log_var = model.encode(x)
     kl = 0.5 * (mean**2 + log_var.exp() - 1 - log_var).sum(1)
@@ -216,7 +217,7 @@ def test_evaluation_noise(model):
 
 
 def test_a_model_without_latents_has_none_of_it():
-    """A language model: its perplexity is that of an exact NLL, known elsewhere."""
+    """A language model has none of these measures. Its perplexity is that of an exact NLL."""
     model = TextLM(DataInfo(torch.full((WORDS,), 1 / WORDS), Kind.TOKENS), embedding=4, units=5)
     job = Job(model, documents(20), EvalSettings.of(SETTINGS | {"bound_samples": 10}), 0)
 

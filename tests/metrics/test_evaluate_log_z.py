@@ -1,4 +1,4 @@
-"""Evaluation of models that lack a log Z: values against enumeration, both errors, the
+"""Evaluation of models that need an estimate of log Z: values against enumeration, both errors, the
 protocol, old results."""
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def x():
 
 @pytest.mark.parametrize("settings", [DIRECTED, POSTERIOR], ids=["directed", "posterior"])
 def test_values_are_those_of_enumeration(settings, x, boltzmann):
-    """z above 4.5 by chance once in 150,000; the bias of 400 samples is about half the squared
-    relative error."""
+    """z is above 4.5 by chance once in 150,000 seeds. The bias of 400 samples is about half the
+    squared relative error."""
     model, got = measured(settings, x, boltzmann if settings is POSTERIOR else None)
     log_p = exact.log_evidence(model, x).mean()
     elbo = exact.elbo(model, x).mean()

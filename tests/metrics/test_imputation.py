@@ -24,7 +24,7 @@ def model():
 
 
 def fillings(x):
-    """Every image that agrees with ``x`` (4,) where nothing is missing, (8, 4)."""
+    """All images that agree with ``x`` (4,) in the observed pixel, (8, 4)."""
     rows = x.repeat(8, 1)
     rows[:, HIDDEN] = torch.tensor(list(itertools.product([0.0, 1.0], repeat=3)), dtype=x.dtype)
     return rows
@@ -37,13 +37,14 @@ def transition(model, x):
     q = model.log_posterior([h.expand(-1, 8, -1) for h in z], images).exp()  # (z, v)
     mean = torch.stack([_one(model, z, i, x.dtype) for i in range(4)], -1)
 
-    # (z, w)
+    # p(w | z) of the missing pixels, (z, w).
     p = torch.where(images.bool()[None], mean[:, None], 1 - mean[:, None])[..., HIDDEN].prod(-1)
     return q.T @ p
 
 
 def _one(model, z, i, dtype):
-    """p(x_i = 1 | z) of factorial pixels: the ratio of two likelihoods that differ in one pixel."""
+    """p(x_i = 1 | z) of factorial pixels, from the ratio of two likelihoods that differ in this
+    pixel."""
     zeros = torch.zeros(1, 4, dtype=dtype)
     on = zeros.clone()
     on[0, i] = 1
@@ -97,6 +98,7 @@ def test_no_case_depends_on_the_others(model):
     x = (torch.rand(CASES + 5, 4, generator=torch.Generator().manual_seed(0)) < 0.5).double()
     hidden = missing("random", 0.5, (2, 2), CASES + 5, 0)
 
+    # Neither what is missing nor the chains of a case depend on the cases after it.
     assert torch.equal(hidden[: CASES + 2], missing("random", 0.5, (2, 2), CASES + 2, 0))
 
     whole = errors(model, x, hidden, 3, 2, 0)
@@ -164,7 +166,7 @@ def test_as_a_measure_it_has_its_curve_and_its_protocol(model):
 
 @pytest.mark.parametrize("preset", ["paper", "short"])
 def test_the_table_shares_the_runs_of_dlgm_mnist(preset):
-    """Its evaluations are of the models that dlgm_mnist trains with bit flips."""
+    """The table evaluates the models that dlgm_mnist trains with bit flips."""
 
     def keys(table, *columns):
         made = cells(catalogue.load_table(table), catalogue.load_preset(preset))

@@ -51,7 +51,7 @@ def test_log_z_is_told_from_below_and_from_above():
 
 
 class Counted(Sums):
-    """How many samples of each example it was given."""
+    """Sums that count how many samples of each example they were given."""
 
     def __init__(self, samples):
         self.samples = samples

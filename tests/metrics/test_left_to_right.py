@@ -20,7 +20,7 @@ from vaebench.settings.records import EvalSettings
 @pytest.mark.parametrize("particles", [1, 4])
 @pytest.mark.parametrize("case", [0, 1])
 def test_the_estimate_of_the_probability_has_no_bias(particles, case):
-    """20,000 estimates; z is above 4 by chance once in 16,000 seeds."""
+    """z of 20,000 estimates is above 4 by chance once in 16,000 seeds."""
     model = built(document_prior=0.2, sharp=4.0)
     copies = X[case : case + 1].expand(20_000, -1)
     p = left_to_right.log_evidence(model, copies, particles, seed=0).exp()
@@ -33,6 +33,8 @@ def test_the_estimate_of_the_probability_has_no_bias(particles, case):
 
 def test_more_particles_are_nearer_from_below():
     model = built(document_prior=0.2, sharp=4.0)
+
+    # The logarithm of an unbiased estimate is too small on average, the less the more particles.
     copies = X[:1].expand(4_000, -1)
     gaps = [
         log_evidence(model, X[0])

@@ -1,5 +1,5 @@
-"""The NLL of a Replicated Softmax, one log Z for every length: by brute force, and its errors where
-lengths share."""
+"""The NLL of a Replicated Softmax, with one log Z for every length: against brute force, and with
+the errors that documents of one length share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ X = torch.tensor([[2.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 1.0, 1.0], [0.0, 3.0, 
 
 
 def nll(model):
-    """Of every document, by all sequences and all hidden states."""
+    """NLL of every document, by enumeration of all sequences and all hidden states."""
     log_z = torch.tensor([brute_log_z(model, int(v)) for v in X.sum(-1)], dtype=torch.float64)
     return model.free_energy(X).detach() + log_z
 
@@ -56,7 +56,7 @@ def test_by_enumeration_it_is_exact():
 
 
 def test_annealed_from_both_sides_it_is_near():
-    """Three z, one of them above 4.5 by chance once in 50,000 seeds."""
+    """There are three z: one of them is above 4.5 by chance once in 50,000 seeds."""
     model = built()
     annealing = {
         "logz_method": "ais",
@@ -100,8 +100,8 @@ def test_documents_of_one_length_share_its_error():
 
 
 def test_the_errors_of_both_directions_by_hand():
-    """Three lengths, one of two documents: squares 0.1^2, (2 * 0.2)^2 and 0.3^2 from below, twice
-    these errors from above."""
+    """Three lengths, one of which two documents have. Squared errors are 0.1^2, (2 * 0.2)^2 and
+    0.3^2 from below; the errors from above are twice as large."""
     error = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)
     log_z = LogZ(
         torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64),
@@ -114,7 +114,7 @@ def test_the_errors_of_both_directions_by_hand():
         upper_ess=torch.tensor([5.0, 4.0, 6.0]),
     )
 
-    # Free energies of four documents, of lengths 1, 0, 1 and 2 in the order of log Z.
+    # Four documents, whose lengths are the entries 1, 0, 1 and 2 of log Z.
     energy = torch.tensor([1.0, 3.0, 5.0, 7.0], dtype=torch.float64)
     collected = length_nll.Annealed(energy, log_z, torch.tensor([1, 0, 1, 2]))
     job = Job(built(), X, EvalSettings(), 0)
@@ -130,7 +130,7 @@ def test_the_errors_of_both_directions_by_hand():
 
 
 def test_the_gap_told_is_that_of_the_length_that_is_furthest_off():
-    """Three lengths: 0.5 with an error of 0.05, -2 with one of 0.5, 1.5 with one of 0.5."""
+    """Three lengths have the gaps 0.5, -2 and 1.5, with errors of 0.05, 0.5 and 0.5."""
     gap, error = length_nll._largest_gap(
         torch.tensor([0.5, -2.0, 1.5]),
         torch.tensor([0.03, 0.3, 0.3]),

@@ -36,7 +36,8 @@ def exact(model, x):
 
 
 def test_the_mean_is_that_over_all_orders_within_its_error(model):
-    """400 orders of a document of four words: z is above 4.5 by chance once in 150,000 seeds."""
+    """400 orders of documents of up to four words: z is above 4.5 by chance once in 150,000
+    seeds."""
     copies = X.repeat(20, 1)
     log_p = orders.log_evidence(model, copies, 400, seed=0)
 

@@ -1,5 +1,5 @@
-"""One case that outweighs all the others, cases that are not finite: found by every mean over
-cases, and only then."""
+"""One case that outweighs all the others, and cases that are not finite, are noticed in every mean
+over cases, and nothing else is."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ def test_heavy_tails_are_no_outlier():
 
 
 def test_few_cases_or_a_shift_of_nothing_are_left_alone():
+    # One case of 20 at 1 moves the mean by 0.05 nats.
     each = torch.zeros(outlier.LEAST_CASES)
     each[0] = 1.0
 

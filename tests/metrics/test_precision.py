@@ -1,5 +1,5 @@
-"""Likelihoods by products in bfloat16: how far they are from float32, and
-that nothing else moves."""
+"""Likelihoods by products in bfloat16: how far they are from float32, and that nothing else
+changes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def digits():
 
 
 def trained(model, rule, digits, updates=120):
-    """A small model after some passes over the digits, from 40 nats down to 20 or less."""
+    """A small model after some passes over the digits, which lower its NLL from 40 nats to 20 or
+    less."""
     initialize(model, torch.Generator().manual_seed(0))
     objective = objectives.build({"name": rule}, model)
     update = optim.build({"name": "clipped_adam", "rate": 1e-2})
@@ -41,6 +42,8 @@ def trained(model, rule, digits, updates=120):
         objective, update, *parts, data=x, kind=digits.kind, engine="kernel", updates=updates
     )
     generator = torch.Generator().manual_seed(1)
+
+    # Row numbers and noise of every update, (updates, seeds, ...), for the one seed of the pack.
     rows = torch.randint(len(x), (updates, 1, 32), generator=generator)
     noise = {
         k: torch.randn(updates, 1, *shape, generator=generator)
@@ -121,7 +124,7 @@ def test_a_refined_posterior_is_refined_in_float32(vae, digits):
 
 
 def test_likelihoods_and_weights_are_not_rounded(vae, digits):
-    """log p(x | z) is float32 and no number of bfloat16; weights are sums in float64."""
+    """log p(x | z) is in float32, not rounded to bfloat16. Weights are sums in float64."""
     x = torch.from_numpy(digits.test[:CASES])
     in_float32, in_bfloat16 = (
         next(stream(vae, x, 10, 0, precision=p)) for p in ("float32", "bfloat16")
@@ -129,6 +132,7 @@ def test_likelihoods_and_weights_are_not_rounded(vae, digits):
 
     assert in_bfloat16.log_p[0].dtype == torch.float32
     assert in_bfloat16.log_w.dtype == torch.float64
+    # A number of bfloat16 would survive being rounded to it.
     assert (in_bfloat16.log_p[0] != in_bfloat16.log_p[0].bfloat16().float()).float().mean() > 0.9
     assert torch.equal(in_bfloat16.z[0], in_float32.z[0])
     assert torch.equal(in_bfloat16.log_q[0], in_float32.log_q[0])

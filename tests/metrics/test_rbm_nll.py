@@ -46,6 +46,8 @@ def rbm(seed=0, scale=1.0, bias=None):
 def log_p(model, x):
     """log p(x) of every case from the table of all joint states."""
     z1, _, joint = boltzmann_exact.log_probs(model.machine())
+
+    # Row i marks the joint states whose visible side is case i.
     same = (x.unsqueeze(1) == z1.unsqueeze(0)).all(-1)
     return torch.stack([torch.logsumexp(joint[row], 0) for row in same])
 
@@ -189,6 +191,7 @@ def test_the_flag_begins_below_a_tenth_of_the_chains():
         m.extra["ess"] = ess
         assert (flags.ANNEALING in flags.kinds(flags.derived(m))) is flagged
 
+    # A gap counts beyond 0.5 nats and three of its errors, 0.8 in all.
     m.extra["gap_error"] = 0.1
     for gap, flagged in ((0.81, True), (-0.81, True), (0.79, False)):
         m.extra["gap"] = gap

@@ -1,5 +1,5 @@
-"""What is reported, from the sign to the unit: NLL and bound positive, bound above NLL, both near
-the exact values."""
+"""Signs and units of what is reported: NLL and bound are positive, the bound is above the NLL, and
+both are near the exact values."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def x():
 
 
 def test_a_coin_costs_log_two_per_pixel(x):
-    """All parameters zero: p(x) = 2^-4 for every x, every weight is p(x), nothing is random."""
+    """With all parameters at zero, p(x) = 2^-4 for every x. Every weight is p(x), and nothing is
+    random."""
     model = check.tiny({"name": "sbn", "dims": [2, 3]}, scale=0.0).requires_grad_(False)
     got = measures(model, x)
     expected = check.VISIBLE * math.log(2)
@@ -78,7 +79,7 @@ def test_kl_is_that_of_enumeration(x):
 
 def test_active_units_are_counted_layer_by_layer(x):
     model = check.tiny({"name": "sbn", "dims": [2, 3]}, seed=1).requires_grad_(False)
-    model.q[0].weight[2].zero_()
+    model.q[0].weight[2].zero_()  # the third unit of the first layer ignores the data
     units = measures(model, x, bound_samples=100)["active_units"]
     z = [h.expand(-1, len(x), -1) for h in exact.latent_states(model)]
     weight = model.log_posterior(z, x).exp().unsqueeze(-1)
@@ -102,7 +103,7 @@ def test_the_curve_ends_at_the_value_and_says_how_many_samples(x):
 
 @pytest.mark.parametrize("chunk", [10, 40, 1000])
 def test_measures_do_not_depend_on_one_another_or_on_the_pass_size(x, chunk):
-    """They share one stream of samples: asking for one more must not move the others."""
+    """Measures share one stream of samples. Asking for one more must not change the others."""
     model = check.tiny({"name": "sbn", "dims": [2, 3]}, seed=1).requires_grad_(False)
     both = measures(model, x)
     alone = measures(model, x, iw_samples=None)
@@ -124,4 +125,6 @@ def test_one_sample_has_no_error(x):
     assert got["bound"].error is got["iw_nll"].error is None
     assert got["iw_nll"].error_kind == "none"
     assert "active_units" not in got
+
+    # With one sample both are the mean of -log w.
     torch.testing.assert_close(got["bound"].value, got["iw_nll"].value)

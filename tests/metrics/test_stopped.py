@@ -1,5 +1,5 @@
-"""Evaluations that are stopped between two steps, wherever that is, and gone on with: the same
-numbers, bit for bit."""
+"""Evaluations that are stopped between any two steps and resumed give the same numbers, bit for
+bit."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def documents(count: int) -> torch.Tensor:
 
 
 def tiny(settings):
-    """A model of check.VISIBLE pixels, or of nine words."""
+    """A model of images, of counts, of check.VISIBLE pixels, or of nine words."""
     if settings is IMAGE:
         model = models.build(settings, DataInfo(np.full(6, 0.5), shape=(2, 3)))
         randomize(model, 1, 0.6)
@@ -159,8 +159,8 @@ def make(monkeypatch):
 
 
 def gone_on_with(job, partial: Partial, at: int | None):
-    """(result, None) of a job that goes on from what is kept, or (None, where) it was stopped at
-    its ``at``-th step."""
+    """Resume a job from what is kept, and stop it at its ``at``-th step. Returns its result, or
+    None if it was stopped, and the number of steps made."""
     kept, spent = partial.read()
     stop = Stopping(at)
 
@@ -257,7 +257,7 @@ def test_stopped_again_and_again_it_gets_there(make, tmp_path, name):
 
 
 def test_work_without_a_state_of_its_own_stops_too():
-    """The search for the least KL, and the quadrature of posterior means."""
+    """Such work is the search for the least KL, and the quadrature of posterior means."""
     log_p = torch.log_softmax(torch.arange(8.0, dtype=torch.float64), 0).numpy().tobytes()
     model = tiny({**TEXT, "latents": 1})
     x = documents(6)

@@ -1,4 +1,5 @@
-"""What selects a checkpoint: the old bound for normalised models, log Z included for the others."""
+"""What selects a checkpoint: the bound for normalised models, and a value with log Z in it for the
+others."""
 
 from __future__ import annotations
 
@@ -53,6 +54,7 @@ def test_log_z_is_subtracted_once(x):
         - (torch.logsumexp(log_w, 0) - torch.log(torch.tensor(20.0))).mean()
     )
 
+    # log Z is so large that leaving it out, or taking it twice, would be seen.
     assert abs(float(boltzmann_exact.log_z(model.prior()))) > 0.5
     assert validation_bound(model, x, 20, 3, SETTINGS) == pytest.approx(float(expected), rel=1e-6)
     assert (
@@ -89,6 +91,7 @@ def test_boltzmann_posteriors_are_annealed(x, boltzmann):
 
     assert got == pytest.approx(expected, abs=0.02)
 
+    # The settings of the posterior reach its annealing, and ``points`` thins the cases.
     few = {**SETTINGS, "posterior_temperatures": 1, "posterior_chains": 3, "points": 4}
     crude = validation_bound(model, x, 500, 0, few)
 
@@ -130,7 +133,8 @@ def test_without_settings_a_model_is_enumerated(x):
     ],
 )
 def test_exact_nll_is_the_enumeration_that_goes_through_the_joint(name, settings, x, monkeypatch):
-    """Two implementations; and chunks of states and of cases that do not divide their numbers."""
+    """Two implementations agree, also in chunks of states and of cases that do not divide their
+    numbers."""
     model = tiny(name, **settings)
     expected = exact.log_evidence(model, x)
 
