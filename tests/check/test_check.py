@@ -44,7 +44,7 @@ def test_every_coordinate_agrees(lines):
     nearly constant.
     """
     z = torch.cat([line.coordinates for line in lines])
-    assert len(z) > 5_000
+    assert len(z) > 5_000  # none of the checks has lost its coordinates
 
     limit = stats.norm.isf(1e-3 / 2 / len(z))
     assert 4.5 < limit < 6
@@ -201,7 +201,7 @@ def test_a_sampler_that_stops_after_one_round(monkeypatch):
         h = (uniform < torch.sigmoid(a)).to(a.dtype)
         return (uniform < torch.sigmoid(a + h @ torch.tril(weight, -1).T)).to(a.dtype).detach()
 
-    assert failures(check.sampling()) == []
+    assert failures(check.sampling()) == []  # unbroken, it agrees
 
     monkeypatch.setattr(autoregressive, "sample", one_round)
     assert failures(check.sampling()) == ["autoregressive sampling: share of right units"]

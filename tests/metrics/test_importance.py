@@ -140,7 +140,7 @@ def test_the_curve_falls_to_the_exact_nll(model):
 def test_effective_samples_are_between_one_and_k(model, x):
     got = importance(model, x, 50, 0)
     assert 1 <= got.ess_min <= got.ess <= 50
-    assert got.ess_min < 49
+    assert got.ess_min < 49  # the weights do vary
 
 
 def test_equal_weights():

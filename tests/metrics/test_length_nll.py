@@ -95,6 +95,7 @@ def test_documents_of_one_length_share_its_error():
 
     assert variance == pytest.approx(one**2 + (2 * three) ** 2 + four**2)
 
+    # Per word, a document counts as one over its length.
     per_word = float((collected.variance(collected.log_z.error) / X.sum(-1) ** 2).sum())
     assert per_word == pytest.approx(one**2 + (2 * three / 3) ** 2 + (four / 4) ** 2)
 

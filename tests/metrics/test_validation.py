@@ -77,10 +77,11 @@ def test_log_z_is_annealed_where_it_must_be(x, monkeypatch):
     got = validation_bound(model, x, 20, 3, SETTINGS)
     _, times, *more = arguments["a"]
 
+    # Steps, chains, seed.
     assert (len(times) - 1, *more) == (50, 200, 3)
     assert (arguments["k"]["purpose"], arguments["k"]["reverse"]) == ("valid_logz", False)
     assert got == pytest.approx(expected, abs=0.05)
-    assert got != expected
+    assert got != expected  # annealed, not exact
 
 
 def test_boltzmann_posteriors_are_annealed(x, boltzmann):
@@ -177,6 +178,7 @@ def test_what_is_watched_has_noise_of_its_own_where_it_decides_and_the_same_wher
     first, again, later = (validation(model, DOCUMENTS, 1, 0, u, settings) for u in (5, 5, 6))
 
     assert first == again
+    # Another number of updates gives other batches, and nothing else changes.
     assert {k for k in first if first[k] != later[k]} == {"valid_mi_batch"}
     assert first["valid_bound"] == -bound(model, DOCUMENTS, 1, 0, "valid").value
     assert set(first) == {
