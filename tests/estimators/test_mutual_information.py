@@ -157,7 +157,6 @@ def test_errors_are_honest_where_cases_are_alike():
     mean = torch.stack([angle.cos(), angle.sin()], 1)
 
     estimates = []
-
     for seed in range(200):
         p = drawn(mean, torch.full((12, 2), -1.0), seed)
         all_alike = drawn(torch.ones(40, 2), torch.ones(40, 2), seed)

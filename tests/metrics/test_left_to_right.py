@@ -81,7 +81,7 @@ def test_the_measures_and_their_protocol():
     job = Job(built(), X[:3], EvalSettings(particles=5), 0)
     nll, perplexity, pooled = METRIC.measures(job, METRIC.collect(job))
     bound = evidence_bound.METRIC
-    above, perplexity_above, _ = bound.measures(job, bound.collect(job))
+    bound_nll, perplexity_above, _ = bound.measures(job, bound.collect(job))
 
     assert perplexity.name == "left_to_right_perplexity"
     assert perplexity_above.name == "document_perplexity"
@@ -92,17 +92,17 @@ def test_the_measures_and_their_protocol():
     assert nll.extra["spread"] == pytest.approx(float(nlls.std()) / 3**0.5)
     assert perplexity.value == pytest.approx(float((nlls / job.x.sum(-1)).mean().exp()))
     assert pooled.value == pytest.approx(float((nlls.sum() / job.x.sum()).exp()))
-    assert (nll.name, nll.samples, above.name, above.samples) == (
+    assert (nll.name, nll.samples, bound_nll.name, bound_nll.samples) == (
         "left_to_right_nll",
         5,
         "bound",
         None,
     )
-    assert nll.value < above.value
+    assert nll.value < bound_nll.value
 
     bounds = job.model.evidence_bound(job.x)
-    assert above.value == pytest.approx(-float(bounds.mean()))
-    assert above.extra["spread"] == pytest.approx(float(bounds.std()) / 3**0.5)
+    assert bound_nll.value == pytest.approx(-float(bounds.mean()))
+    assert bound_nll.extra["spread"] == pytest.approx(float(bounds.std()) / 3**0.5)
     assert not METRIC.applies(Job(built(), X, EvalSettings(particles=None), 0))
 
     config = {

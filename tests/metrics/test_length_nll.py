@@ -89,15 +89,15 @@ def test_documents_of_one_length_share_its_error():
     collected = length_nll.annealed(
         built(), X, EvalSettings(logz_method="ais", logz_temperatures=5, logz_chains=20), 0
     )
-    one, three, four = collected.log_z.error.tolist()
+    error_1, error_3, error_4 = collected.log_z.error.tolist()
 
     variance = float(collected.variance(collected.log_z.error).sum())
 
-    assert variance == pytest.approx(one**2 + (2 * three) ** 2 + four**2)
+    assert variance == pytest.approx(error_1**2 + (2 * error_3) ** 2 + error_4**2)
 
     # Per word, a document counts as one over its length.
     per_word = float((collected.variance(collected.log_z.error) / X.sum(-1) ** 2).sum())
-    assert per_word == pytest.approx(one**2 + (2 * three / 3) ** 2 + (four / 4) ** 2)
+    assert per_word == pytest.approx(error_1**2 + (2 * error_3 / 3) ** 2 + (error_4 / 4) ** 2)
 
 
 def test_the_errors_of_both_directions_by_hand():

@@ -19,32 +19,32 @@ CASES = 30
 
 
 def test_one_case_is_found_by_its_distance_from_the_median():
-    each = torch.tensor([100.0, 101.0] * 20)
-    assert noticed(each) == {}
+    nlls = torch.tensor([100.0, 101.0] * 20)
+    assert noticed(nlls) == {}
 
     # The median is the lower of the two middle values, 100. The case lies 19 from it, the others
     # lie 0 or 1 from it, 20 in all.
-    each[7] = 100.0 - 19.0
-    assert noticed(each) == {}
+    nlls[7] = 100.0 - 19.0
+    assert noticed(nlls) == {}
 
-    each[7] = 100.0 - 21.0
-    noted = noticed(each)["one_case"]
+    nlls[7] = 100.0 - 21.0
+    noted = noticed(nlls)["one_case"]
 
     assert noted == {"case": 7, "value": 79.0, "median": 100.0, "shift": pytest.approx(-21 / 40)}
 
 
 def test_either_side_counts_whatever_the_size():
     for value in (1e12, -7e6, 1e300):
-        each = torch.linspace(80, 120, 1000, dtype=torch.float64)
-        each[500] = value
-        assert noticed(each)["one_case"]["case"] == 500
+        nlls = torch.linspace(80, 120, 1000, dtype=torch.float64)
+        nlls[500] = value
+        assert noticed(nlls)["one_case"]["case"] == 500
 
 
 def test_two_equal_outliers_are_not_one():
-    each = torch.linspace(80, 120, 1000)
-    each[3] = each[4] = 1e6
+    nlls = torch.linspace(80, 120, 1000)
+    nlls[3] = nlls[4] = 1e6
 
-    assert noticed(each) == {}
+    assert noticed(nlls) == {}
 
 
 def test_heavy_tails_are_no_outlier():
@@ -58,19 +58,19 @@ def test_heavy_tails_are_no_outlier():
 
 def test_few_cases_or_a_shift_of_nothing_are_left_alone():
     # One case of 20 at 1 moves the mean by 0.05 nats.
-    each = torch.zeros(outlier.LEAST_CASES)
-    each[0] = 1.0
+    nlls = torch.zeros(outlier.LEAST_CASES)
+    nlls[0] = 1.0
 
-    assert "one_case" in noticed(each)
-    assert noticed(each[:-1]) == {}
-    assert noticed(each * 0.09) == {}  # 0.0045 nats
+    assert "one_case" in noticed(nlls)
+    assert noticed(nlls[:-1]) == {}
+    assert noticed(nlls * 0.09) == {}  # 0.0045 nats
 
 
 def test_cases_that_are_not_finite_come_first():
-    each = torch.ones(CASES)
-    each[[4, 9]] = torch.tensor([math.nan, -math.inf])
+    nlls = torch.ones(CASES)
+    nlls[[4, 9]] = torch.tensor([math.nan, -math.inf])
 
-    assert noticed(each) == {"not_finite": {"cases": 2, "first": 4}}
+    assert noticed(nlls) == {"not_finite": {"cases": 2, "first": 4}}
 
 
 # --------------------------------------------------------------------------------- in every measure

@@ -105,17 +105,17 @@ def test_the_curve_ends_at_the_value_and_says_how_many_samples(x):
 def test_measures_do_not_depend_on_one_another_or_on_the_pass_size(x, chunk):
     """Measures share one stream of samples. Asking for one more must not change the others."""
     model = check.tiny({"name": "sbn", "dims": [2, 3]}, seed=1).requires_grad_(False)
-    both = measures(model, x)
-    alone = measures(model, x, iw_samples=None)
+    with_nll = measures(model, x)
+    without_nll = measures(model, x, iw_samples=None)
 
-    assert "iw_nll" not in alone
+    assert "iw_nll" not in without_nll
 
     for name in ("bound", "kl", "active_units"):
-        assert both[name].value == pytest.approx(alone[name].value, rel=1e-12)
+        assert with_nll[name].value == pytest.approx(without_nll[name].value, rel=1e-12)
 
     config = {**CONFIG}
     for m in evaluate(model, x, config, "0" * 16, seed=0, chunk=chunk):
-        assert m.value == pytest.approx(both[m.name].value, rel=1e-9)
+        assert m.value == pytest.approx(with_nll[m.name].value, rel=1e-9)
 
 
 def test_one_sample_has_no_error(x):
