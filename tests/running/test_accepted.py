@@ -28,19 +28,23 @@ def test_what_is_recorded_can_be_built(cells):
     found = {accepted.digest(cell): cell for cell in cells}
     assert accepted.recorded() <= set(found), "run scripts/record_defaults.py"
     assert len(accepted.recorded()) > 0.8 * len(found), "run scripts/record_defaults.py"
+
     tasks.check_built(found[digest] for digest in accepted.recorded())
 
 
 def test_each_setting_that_is_built_decides_whether_it_is_recorded():
     cell = compose.cells(catalogue.load_table("nvil_mnist"), catalogue.load_preset("paper"))[0]
     assert accepted.digest(cell) in accepted.recorded()
+
     changes = [(group, name) for group in accepted.PARTS for name in cell.config[group]]
     changes += [("train", "precision"), ("train", "order"), ("data", "name")]
     digests = {accepted.digest(cell)}
+
     for group, name in changes:
         config = copy.deepcopy(cell.config)
         config[group][name] = "mnist_grey" if name == "name" and group == "data" else ["another"]
         digests.add(accepted.digest(replace(cell, config=config)))
+
     assert len(digests) == 1 + len(changes)
 
 
@@ -54,6 +58,7 @@ def test_what_does_not_decide_it_needs_no_entry():
         "data.held_out=50",
         "train.valid_every=2",
     ]
+
     assert {accepted.digest(c) for c in compose.cells(table, preset, more)} <= accepted.recorded()
 
 
@@ -62,17 +67,21 @@ def test_settings_that_are_not_recorded_are_built_and_refused(make_cell, monkeyp
     monkeypatch.setattr(tasks, "check_built", lambda cells: built.extend(cells))
     cells = compose.cells(catalogue.load_table("nvil_mnist"), catalogue.load_preset("quick"))
     tasks.check(cells)
+
     assert built == []
+
     changed = compose.cells(
         catalogue.load_table("nvil_mnist"), catalogue.load_preset("quick"), ["optim.rate=0.123"]
     )
     tasks.check([*cells, *changed])
+
     assert built == changed
 
 
 def test_without_a_record_everything_is_built(monkeypatch, tmp_path):
     monkeypatch.setattr(accepted, "RECORD", tmp_path / "nothing.txt")
     accepted.recorded.cache_clear()
+
     try:
         assert accepted.recorded() == frozenset()
     finally:
@@ -97,6 +106,7 @@ def test_a_plan_of_a_shipped_table_loads_no_torch(tmp_path, more, loads):
     )
     code = "import vaebench.running.device as d; d.DRIVERS = ()\n" + code
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
     assert done.stdout.splitlines()[-1] == str(loads)
 
 
@@ -104,9 +114,12 @@ def test_where_there_may_be_a_gpu_torch_is_asked(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(device.sys, "platform", "linux")
     monkeypatch.setattr(device, "DRIVERS", (str(tmp_path / "none"),))
+
     assert device.device_name("auto") == "cpu"
+
     monkeypatch.setattr(device, "DRIVERS", (str(tmp_path / "none"), str(tmp_path)))
     assert device.device_name("auto") == "cuda"
+
     monkeypatch.setattr(device, "DRIVERS", ())
     monkeypatch.setattr(device.sys, "platform", "win32")
     assert device.device_name("auto") == "cuda"
@@ -129,8 +142,10 @@ def test_where_there_may_be_a_gpu_torch_is_asked(monkeypatch, tmp_path):
 def test_a_device_that_is_not_here_is_refused(monkeypatch, setting, devices, found):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: devices > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
+
     if found:
         assert device.pick_device(setting) == torch.device(found)
         return
+
     with pytest.raises(UserError, match=f"{setting}: this machine has {devices} CUDA devices"):
         device.pick_device(setting)

@@ -28,10 +28,12 @@ def test_a_job_that_is_queued_again_goes_on_bit_for_bit(make_cell, load_bits, tm
     runner.work(Task(whole, (0, 1)))
     task = Task(make_cell(), (0, 1), force=True)
     turns = []
+
     # Force throws away in the first turn only.
     while not carried.carry_out(tmp_path, 0, task, stops(turns)):
         assert carried.read_outcomes(tmp_path, 0, task) is None
         turns.append(record(runner.Store(tmp_path / "runs"), task.cell, 0).status)
+
     assert turns == ["partial", "partial"]
     assert [str(o.status) for o in carried.read_outcomes(tmp_path, 0, task)] == ["done", "done"]
     assert states_of(tmp_path / "runs") == states_of(tmp_path / "whole")
@@ -47,10 +49,13 @@ def test_progress_is_counted_anew_in_every_turn(make_cell, load_bits, tmp_path, 
             turns.append(cluster.work(job, stops(turns)))
 
     launch(Listed(cluster, in_turns), [Task(cell, (0,))], said)
+
     assert turns == [False, False, True]
+
     advanced, spared = (
         sum(e.updates for e in said if isinstance(e, kind)) for kind in (Advanced, Spared)
     )
+
     assert advanced + spared == cell.train.updates
     assert {e.updates > 0 for e in said if isinstance(e, Advanced) and e.updates} == {
         True,

@@ -134,6 +134,7 @@ class Commands:
             *self.more,
             f"run.results={self.results}",
         ]
+
         with (
             (self.place / f"{self.count}.out").open("w") as out,
             (self.place / f"{self.count}.err").open("w") as err,
@@ -141,6 +142,7 @@ class Commands:
             self.started.append(
                 subprocess.Popen(command, stdout=out, stderr=err, env=self.env, cwd=self.place)
             )
+
         return self.started[-1]
 
     def end(self, process: subprocess.Popen, timeout: float = 900) -> tuple[int, str]:
@@ -157,6 +159,7 @@ class Commands:
         for line in self.log.read_text().splitlines() if self.log.exists() else []:
             word, key, seed, update = line.split()
             found.setdefault((key, seed), []).append((word, int(update)))
+
         return found
 
     def holders(self) -> list[int]:
@@ -168,6 +171,7 @@ class Commands:
                     found.append(json.loads(path.read_text())["process"])
                 except (OSError, ValueError):
                     continue
+
         return found
 
 
@@ -186,6 +190,7 @@ def check_none_twice(commands: Commands) -> None:
         words = [word for word, _ in entries]
         assert words.count("ends") == 1, (run, entries)
         assert words[-1] == "ends", (run, entries)
+
         begun = [update for word, update in entries if word == "begins"]
         assert begun == sorted(begun), (run, entries)
         assert begun.count(0) == 1, (run, entries)
@@ -236,8 +241,10 @@ def forty(commands, states_of, tmp_path):
     code, said = commands.end(commands.start(*FORTY))
     assert code == 0, said
     assert "40 jobs handed to" in said
+
     ours = states_of(commands.results)
     assert len(ours) == 40
+
     check_none_twice(commands)
     assert len(commands.trainings()) == 40
     assert ours == states_of(serial(tmp_path, FORTY))
@@ -274,7 +281,9 @@ def killed_then_interrupted(cluster, title, until):
     until(lambda: f"of an earlier command in {title}: waited for" in cluster.said(), 120)
     second.send_signal(signal.SIGINT)
     code, said = cluster.end(second)
+
     assert code == 130
+
     return said
 
 
@@ -285,6 +294,7 @@ def asked_for_otherwise(cluster, title, unmet, changed, until):
     first = cluster.start(*one, unmet)
     until(lambda: f"1 job handed to {title}" in cluster.said(), 120)
     first.send_signal(signal.SIGINT)
+
     assert cluster.end(first)[0] == 130
 
     code, said = cluster.end(cluster.start(*one))
@@ -295,6 +305,7 @@ def asked_for_otherwise(cluster, title, unmet, changed, until):
         in said
     )
     assert len(cluster.trainings()) == 1
+
     check_none_twice(cluster)
     assert not list(cluster.results.glob(".jobs/*/*/batch.json"))
 
@@ -330,6 +341,7 @@ def test_trained_on_slurm_and_evaluated_here(on_slurm, states_of, tmp_path, _):
     assert (
         "trained and not evaluated: 1 run; the same command without --no-eval evaluates it" in said
     )
+
     (folder,) = on_slurm.results.glob("*/seed-0")
     assert json.loads((folder / "result.json").read_text())["status"] == "trained"
 
@@ -343,6 +355,7 @@ def test_trained_on_slurm_and_evaluated_here(on_slurm, states_of, tmp_path, _):
         "eval.bound_samples=2",
     ]
     subprocess.run(command, env=on_slurm.env, cwd=tmp_path, check=True, capture_output=True)
+
     assert states_of(on_slurm.results) == states_of(serial(tmp_path, one))
 
 
@@ -368,6 +381,7 @@ def test_everything_that_can_go_wrong_on_slurm(on_slurm, states_of, tmp_path, un
         )
 
     said = killed_then_interrupted(on_slurm, "Slurm", until)
+
     assert re.search(
         r"6 jobs go on in Slurm; the same command watches again, scancel \d+ ends them", said
     )
@@ -394,6 +408,7 @@ def test_everything_that_can_go_wrong_on_slurm(on_slurm, states_of, tmp_path, un
     os.kill(on_slurm.holders()[0], signal.SIGKILL)
     on_slurm.slow(False)
     code, said = on_slurm.end(third)
+
     assert code == 1
     assert (
         len(re.findall(r"failed: its job ended without a result: FAILED.*; log: \S+_log.out", said))
@@ -403,6 +418,7 @@ def test_everything_that_can_go_wrong_on_slurm(on_slurm, states_of, tmp_path, un
     code, said = on_slurm.end(on_slurm.start(*SIX))
     assert code == 0, said
     assert "1 job handed to Slurm" in said
+
     check_none_twice(on_slurm)
     assert states_of(on_slurm.results) == states_of(serial(tmp_path, SIX))
 
@@ -426,6 +442,8 @@ def test_everything_that_can_go_wrong_on_ray(on_ray, two_nodes, states_of, tmp_p
     os.kill(on_ray.holders()[0], signal.SIGKILL)
     on_ray.slow(False)
     code, said = on_ray.end(third)
+
     assert code == 0, said
+
     check_none_twice(on_ray)
     assert states_of(on_ray.results) == states_of(serial(tmp_path, SIX))

@@ -58,6 +58,7 @@ def test_every_task_is_a_job_and_its_outcomes_come_back(cluster, tasks, said, st
         "before they were handed over"
     )
     assert lines(said)[0].startswith("3 jobs handed to List (batch 1); their logs are in ")
+
     updates = sum(event.updates for event in said if isinstance(event, Advanced | Spared))
     assert updates == sum(t.cell.train.updates * 2 for t in tasks)
     assert list((store.root / ".jobs" / "listed").iterdir()) == [], "what was written down is gone"
@@ -73,18 +74,22 @@ def killed(cluster, tasks, **how):
         raise Killed
 
     engine = Listed(cluster, die, **how)
+
     with pytest.raises(Killed):
         launch(engine, tasks, [])
+
     return engine
 
 
 def test_a_command_that_was_killed_finds_its_jobs_again(cluster, tasks, said):
     assert len(killed(cluster, tasks).batches) == 2
+
     first = next(iter(cluster.known))
     cluster.work(first)
     again = Listed(cluster, in_a_while())
     # The first task is finished: a command does not ask for it any more.
     launched = launch(again, tasks[1:], said)
+
     assert again.batches == []
     assert statuses(launched) == [entry for entry in DONE if entry[0] != 20]
     assert lines(said) == [
@@ -109,6 +114,7 @@ def test_what_waits_and_asks_for_something_else_is_handed_over_anew(cluster, tas
     cluster.known[first] = RUNS
 
     again = Listed(cluster, in_a_while(looks=3), gpus=2, cpus=1)
+
     assert statuses(launch(again, tasks, said)) == DONE
 
     assert [t.cell.train.updates for batch in again.batches for t in batch] == [25, 30, 35]
@@ -149,6 +155,7 @@ def test_a_job_that_begins_while_it_is_taken_back_goes_on(cluster, tasks, said):
 
     killed(cluster, tasks[:1], starts=WAITS, gpus=8)
     again = Late(cluster, in_a_while(looks=3), gpus=2)
+
     assert statuses(launch(again, tasks[:1], said)) == DONE[:2]
     assert again.batches == []
     assert lines(said) == ["1 job of an earlier command in List: waited for, not handed over again"]
@@ -176,10 +183,12 @@ def test_a_command_whose_job_another_takes_back_waits_for_the_one_in_its_place(
         if other.batches:
             go_on(cluster)
             return
+
         with pytest.raises(Left):
             launch(other, tasks[:1], [])
 
     engine = Listed(cluster, each, starts=WAITS, gpus=8)
+
     assert statuses(launch(engine, tasks[:1], said)) == DONE[:2]
 
     assert len(engine.batches) == len(other.batches) == len(other.cancelled) == 1
@@ -197,6 +206,7 @@ def test_a_note_of_an_earlier_version_says_nothing_of_what_was_asked_for(
     (note,) = store.root.glob(".jobs/listed/*/batch.json")
     note.write_text(json.dumps(json.loads(note.read_text())["jobs"]))
     again = Listed(cluster, in_a_while(), gpus=2)
+
     assert statuses(launch(again, tasks[:1], said)) == DONE[:2]
     assert again.cancelled == again.batches == []
 
@@ -205,6 +215,7 @@ def test_jobs_that_ended_with_their_command_are_handed_over_anew(cluster, tasks,
     killed(cluster, tasks[:2])
     cluster.known.clear()
     again = Listed(cluster, in_a_while())
+
     assert statuses(launch(again, tasks[:2], said)) == DONE[:4]
     assert len(again.batches) == 1
     assert list((store.root / ".jobs" / "listed").iterdir()) == []
@@ -219,6 +230,7 @@ def test_a_job_in_flight_with_another_evaluation_is_waited_for_and_then_evaluate
         cell, config={**cell.config, "eval": {**cell.config["eval"], "bound_samples": 2}}
     )
     again = Listed(cluster, in_a_while())
+
     assert statuses(launch(again, [Task(other, (0, 1))], said)) == DONE[:2]
     assert len(again.batches) == 1 or [len(b) for b in again.batches] == [1, 1]
     assert all(record(store, c, s).status == "done" for c in (cell, other) for s in (0, 1))
@@ -237,6 +249,7 @@ def test_a_job_in_flight_is_enough_for_a_command_that_only_trains(cluster, tasks
     only = [replace(tasks[0], evaluate=False)]
     killed(cluster, only)
     again = Listed(cluster, in_a_while())
+
     assert statuses(launch(again, only, said)) == [(20, 0, "trained"), (20, 1, "trained")]
     assert again.batches == []
 
@@ -247,7 +260,9 @@ def test_a_job_that_ends_without_a_result_is_told_with_its_log(cluster, tasks, s
             cluster.known[job] = State("NODE_FAIL", False, False, "None of it is left")
 
     launched = launch(Listed(cluster, lose), tasks[:1], said)
+
     assert statuses(launched) == [(20, 0, "failed"), (20, 1, "failed")]
+
     reason = launched.outcomes[0].reason
     assert "ended without a result: NODE_FAIL (None of it is left); run again to go on" in reason
     assert reason.endswith("/0.log")
@@ -268,6 +283,7 @@ def test_after_a_failure_nothing_waiting_is_begun_if_so_asked(cluster, tasks, sa
 
     engine = Listed(cluster, first_fails)
     launched = launch(engine, tasks, said, fail_fast=True)
+
     assert statuses(launched) == [(20, 0, "failed"), (20, 1, "failed")]
     assert len(engine.cancelled) == 3
 
@@ -314,6 +330,7 @@ def test_ctrl_c_begins_nothing_that_waits_in_an_engine_that_ends_with_the_comman
 
     engine = Listed(cluster, second_waits, outlives=False)
     launched = launch(engine, tasks[:2], said)
+
     assert statuses(launched) == [(20, 0, "interrupted"), (20, 1, "interrupted")]
     assert [job.number for job in engine.cancelled] == [1]
 

@@ -50,13 +50,16 @@ def test_after_a_failure_all_others_are_begun_unless_asked_not_to(works, run_all
 def test_the_first_signal_lets_the_task_save_and_begins_no_other(works, run_all, number, capfd):
     def interrupted(should_stop):
         assert not should_stop()
+
         os.kill(os.getpid(), number)
         assert should_stop()
+
         return "interrupted"
 
     before = [signal.getsignal(n) for n in stop.SIGNALS]
     tasks, begun = works("done", interrupted, "done")
     outcomes, stopped = run_all(tasks, 1)
+
     assert stopped
     assert begun == [1, 2]
     assert [o.status for o in outcomes] == ["done", "interrupted"]
@@ -72,6 +75,7 @@ def test_the_second_signal_ends_at_once(works, run_all):
 
     before = signal.getsignal(signal.SIGINT)
     tasks, _ = works(deaf, "done")
+
     with pytest.raises(KeyboardInterrupt):
         run_all(tasks, 1)
     assert signal.getsignal(signal.SIGINT) is before
@@ -85,6 +89,7 @@ def test_when_the_time_is_over_the_task_saves_and_no_other_begins(works, said, c
 
     tasks, begun = works("done", interrupted, "done")
     launched = choose(RunSettings(), 1, 3, until=time.monotonic() + 0.2).launch(tasks, said.append)
+
     assert (launched.stopped, launched.late) == (False, True)
     assert begun == [1, 2]
     assert [o.status for o in launched.outcomes] == ["done", "interrupted"]
@@ -96,6 +101,7 @@ def test_the_first_signal_after_the_time_is_over_ends_nothing_at_once():
     with halt.on_signals():
         assert halt()
         os.kill(os.getpid(), signal.SIGINT)
+
     assert (halt.late, halt.asked) == (True, True)
 
 

@@ -72,6 +72,7 @@ def meanwhile():
                 and time.monotonic() < end
             ):
                 time.sleep(0.01)
+
             function([p.pid for p in found])
 
         threads.append(threading.Thread(target=wait))
@@ -94,14 +95,17 @@ def test_a_child_that_dies_takes_nothing_with_it_but_its_task(finished, run_all,
         *((n, 0, "done") for n in (1, 2, 3, 4)),
         *((n, s, "failed") for n in (1003, 1000 + signal.SIGKILL) for s in (0, 1)),
     ]
+
     reasons = {
         o.task.cell.config["train"]["updates"]: o.reason for o in outcomes if o.status == "failed"
     }
+
     assert (
         reasons[1003]
         == "its process ended with code 3; run again to go on from the last checkpoint"
     )
     assert "was killed by signal 9 (out of memory?); run again" in reasons[1009]
+
     told = [event for event in said if isinstance(event, Outcome)]
     assert statuses(told) == statuses(outcomes)
     assert multiprocessing.active_children() == []
@@ -125,6 +129,7 @@ def test_a_child_that_is_killed_from_outside_is_reported_and_its_sibling_complet
 
     meanwhile(kill_one)
     outcomes, _ = run_all([a, b], 2)
+
     assert sorted(o.status for o in outcomes) == ["done", "failed"]
 
 
@@ -144,6 +149,7 @@ def test_fail_fast_lets_what_runs_end_and_begins_nothing_new(
 
     meanwhile(let_go)
     outcomes, stopped = run_all([first, fatal(3), *later], 2, fail_fast=True)
+
     assert statuses(outcomes) == [(1, 0, "done"), (1003, 0, "failed"), (1003, 1, "failed")]
     assert not stopped
 
@@ -153,6 +159,7 @@ def test_a_signal_stops_the_children_and_leaves_none(finished, run_all, store, m
     with store.lock(tasks[0].cell.key, 0), store.lock(tasks[1].cell.key, 0):
         meanwhile(lambda children: os.kill(os.getpid(), signal.SIGINT))
         outcomes, stopped = run_all(tasks, 2)
+
     assert stopped
     assert [
         o.task for o in sorted(outcomes, key=lambda o: o.task.cell.config["train"]["updates"])
@@ -169,6 +176,7 @@ def test_when_the_time_is_over_the_children_are_stopped(finished, said, store, c
         launched = choose(RunSettings(), 2, 3, until=time.monotonic() + 1.0).launch(
             tasks, said.append
         )
+
     assert (launched.stopped, launched.late) == (False, True)
     assert {o.status for o in launched.outcomes} <= {"busy", "interrupted"}
     assert stop.LATE in capfd.readouterr().err
@@ -189,6 +197,7 @@ def test_a_second_signal_ends_children_that_do_not_react(finished, run_all, stor
         meanwhile(insist)
         with pytest.raises(KeyboardInterrupt):
             run_all(tasks, 2)
+
     assert multiprocessing.active_children() == []
 
 
@@ -205,10 +214,12 @@ def test_a_child_ignores_the_terminals_signals_from_its_birth(finished, run_all,
                 for n in (signal.SIGINT, signal.SIGTERM):
                     os.kill(pid, n)
             time.sleep(0.01)
+
         for lock in held:
             lock.__exit__(None, None, None)
 
     meanwhile(shower)
     outcomes, stopped = run_all(tasks, 2)
+
     assert statuses(outcomes) == [(1, 0, "done"), (2, 0, "done")]
     assert not stopped

@@ -63,7 +63,9 @@ def test_the_measure_of_a_cell_has_its_name(outcome, make_cell):
         replace(outcome(s, value=v, cell=cell), measure=m)
         for s, v, m in ((0, 90.0, "iw_nll"), (1, 92.0, "iw_nll"))
     ]
+
     assert summary(told) == "done (seeds 0,1) IW-NLL 91.00 in 2.0 s"
+
     mixed = [*told, replace(outcome(2, value=500.0, cell=cell), measure="bound")]
     assert "IW-NLL 91.00" in summary(mixed), "unlike numbers have no mean"
     assert "exact NLL 90.00" in summary([replace(told[0], measure="nll")])
@@ -76,18 +78,22 @@ def test_what_validates_is_named_as_it_is():
     validation itself goes by."""
     seen = set()
     found = set()
+
     for table in map(load, options("table")):
         for cell in cells(table, load_preset("paper")) if isinstance(table, Table) else ():
             names = cell.config["model"]["name"], cell.config["objective"]["name"]
             if names in seen:
                 continue
             seen.add(names)
+
             with torch.device("meta"):
                 model = models.build(cell.config["model"], DataInfo(np.zeros(784), shape=(28, 28)))
                 rule = objectives.build(cell.config["objective"], model)
+
             model = rule.model
             settings = rule.validation
             lacking = isinstance(model, BoltzmannPrior)
+
             if isinstance(model, BoundedModel):
                 wanted = "bound"
             elif settings.get("exact") or (lacking and not settings):
@@ -96,8 +102,11 @@ def test_what_validates_is_named_as_it_is():
                 wanted = "annealed NLL"
             else:
                 wanted = "IW-NLL" if lacking else "bound"
+
             assert validated_by(cell.config) == wanted, names
+
             found.add(wanted)
+
     assert found == {"bound", "IW-NLL", "annealed NLL", "exact NLL", "exact KL"}
 
 
@@ -107,12 +116,15 @@ def test_a_cell_is_told_once_when_its_last_seed_ended(outcome, make_cell, capsys
     progress = Progress([(a, [0, 1]), (b, [0])], 100)
     progress(outcome(0, cell=a))
     progress(Advanced(50))
+
     assert capsys.readouterr().err == ""
+
     progress(outcome(0, cell=b))
     progress(outcome(1, cell=a, value=3.0))
     progress(outcome(1, cell=a))
     progress.close()
     out, err = capsys.readouterr()
+
     assert err.splitlines() == [
         "[1/2] bits_table: B / NVIL: done (seed 0) in 1.0 s",
         "[2/2] bits_table: A / NVIL: done (seeds 0,1) bound 3.00 in 2.0 s",
@@ -124,6 +136,7 @@ def test_a_busy_run_is_not_over(outcome, make_cell, capsys):
     progress = Progress([(make_cell(), [0])], 100)
     progress(outcome(0, "busy", "another process works on it"))
     assert capsys.readouterr().err == ""
+
     progress(outcome(0))
     assert capsys.readouterr().err.startswith("[1/1] ")
 
@@ -133,16 +146,19 @@ def test_cells_that_share_a_run_and_evaluate_it_in_other_ways_are_two(outcome, m
     b = make_cell({"eval": {**a.config["eval"], "iw_samples": 9}}, row="B")
     progress = Progress([(a, [0]), (b, [0])], 100)
     progress(outcome(0, cell=b))
+
     assert capsys.readouterr().err == "[1/2] bits_table: B / NVIL: done (seed 0) in 1.0 s\n"
 
 
 def test_there_is_no_bar_where_there_is_no_terminal(make_cell, capsys):
     progress = Progress([(make_cell(), [0])], 100)
     assert progress.bar is None
+
     progress(Advanced(5))
     progress(Spared(5))
     progress.line("a line")
     progress.close()
+
     assert capsys.readouterr() == ("", "a line\n")
 
 
@@ -160,6 +176,7 @@ def test_where_there_is_no_terminal_a_line_tells_of_each_cell_when_it_begins_and
     progress(Working("A", "evaluating seed 0: posterior samples 3/20, 42 s left"))
     progress(training("A", 30, 50_000, {}, 0.5))
     progress.close()
+
     assert capsys.readouterr().err.splitlines() == [
         "A: training, update 0 of 50,000",
         "B: training, update 0 of 20",
@@ -174,6 +191,7 @@ def test_an_evaluation_alone_has_a_line_that_is_replaced_and_disappears(monkeypa
     progress(Working("A seed 0", "evaluating: posterior samples 3/20"))
     progress.close()
     shown = sys.stderr.getvalue()
+
     assert "A seed 0 evaluating: posterior samples 3/20" in shown
     assert "updates" not in shown
     assert "\n" not in shown
@@ -186,12 +204,16 @@ def test_the_bar_counts_what_is_left_and_disappears(make_cell, monkeypatch):
     progress(Spared(40))
     progress(Advanced(15))
     progress(training("SBN 4 / NVIL seeds 0,1", 15, 50, {"valid_bound": 3.0}, 7.5))
+
     assert (progress.bar.n, progress.bar.total) == (15, 60)
+
     progress(Spared(45))
     assert progress.bar.total == progress.bar.n == 15
+
     progress.line("a line")
     progress.close()
     shown = sys.stderr.getvalue()
+
     assert "SBN 4 / NVIL seeds 0,1 valid_bound 3.00" in shown
     assert "7.50 updates/s" not in shown, "the bar has its own"
     assert "a line\n" in shown
@@ -202,4 +224,5 @@ def test_without_a_terminal_work_that_says_nothing_has_no_line(capsys):
     progress = Progress([], None)
     progress(Working("site", ""))
     progress(Working("site", "tables read 3/20"))
+
     assert capsys.readouterr().err == "site: tables read 3/20\n"

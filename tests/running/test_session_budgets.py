@@ -19,18 +19,23 @@ def test_a_larger_budget_goes_on_from_the_smaller_run(
     run(sizes[30], (0, 1))
     small = [files_in(store.run_dir(sizes[30].key, s)) for s in (0, 1)]
     run(sizes[90], (0, 1))
+
     assert trained_from == [0, 30]
+
     one_go = make_cell(
         {"train.updates": 90, "train.select": select, "run.results": str(tmp_path / "one go")}
     )
     run(one_go, (0, 1))
+
     for seed in (0, 1):
         longer, direct = (
             Store(root).run_dir(one_go.key, seed)
             for root in (tmp_path / "runs", tmp_path / "one go")
         )
         assert state_of(longer) == state_of(direct)
+
     assert [files_in(store.run_dir(sizes[30].key, s)) for s in (0, 1)] == small
+
     run(sizes[60])
     assert trained_from == [0, 30, 0, 30], "a run that went further is no beginning"
 
@@ -41,6 +46,7 @@ def test_a_larger_budget_goes_on_from_the_run_that_got_furthest(
     for n in (15, 45, 30):
         run(make_cell({"train.updates": n}))
     assert trained_from == [0, 15, 15]
+
     run(make_cell({"train.updates": 60}))
     assert trained_from[-1] == 45
 
@@ -52,7 +58,9 @@ def test_a_larger_budget_takes_over_the_snapshots_of_the_smaller_run(
     cells = [make_cell({"train.updates": n, "train.snapshots": [0, 15, 30]}) for n in (30, 60)]
     for cell in cells:
         run(cell)
+
     assert trained_from == [0, 30]
+
     small, large = (snapshots.listed(store.run_dir(cell.key, 0)) for cell in cells)
     assert [kept.update for kept in large] == [0, 15, 30]
     assert [kept.path.read_bytes() for kept in large] == [kept.path.read_bytes() for kept in small]
@@ -66,7 +74,9 @@ def test_another_budget_goes_on_from_a_run_that_is_not_finished(
     cell = make_cell({"train.updates": then})
     work(Task(make_cell({"train.updates": first}), (0,)), should_stop=after(3))
     run(cell)
+
     assert trained_from == [0, 40]
+
     run(make_cell({"train.updates": then, "run.results": str(tmp_path / "one go")}))
     one = Store(tmp_path / "one go").run_dir(cell.key, 0)
     assert state_of(store.run_dir(cell.key, 0)) == state_of(one)
@@ -78,6 +88,7 @@ def test_a_run_that_ended_between_validations_is_no_beginning(
     run(make_cell({"train.updates": 15}))
     run(make_cell({"train.updates": 40}))
     run(make_cell({"train.updates": 60}))
+
     assert trained_from == [0, 15, 15], "not from 40, where the longer run has no validation"
 
 
@@ -120,6 +131,7 @@ def test_where_data_are_looked_for_and_how_it_is_run_make_no_other_run(
     data = {"name": "bits", "held_out": None, "held_out_seed": 0, "mirror": "/elsewhere"}
     run(make_cell({"data": data, "run.threads": 1, "run.pack": 1, "train.updates": 30}))
     run(make_cell({"train.updates": 60}))
+
     assert trained_from == [0, 30]
 
 
@@ -160,6 +172,7 @@ def test_a_smaller_run_that_is_damaged_is_passed_over(
     run(make_cell({"train.updates": 15}))
     run(make_cell({"train.updates": 30}))
     spoil(store, make_cell({"train.updates": 30}), how)
+
     assert run(make_cell({"train.updates": 60})) == ["done"]
     assert trained_from == [0, 15, 15]
 
@@ -171,6 +184,7 @@ def test_a_smaller_run_in_somebodys_hands_is_passed_over(
     run(small)
     with store.lock(small.key, 0):
         assert run(make_cell({"train.updates": 60})) == ["done"]
+
     assert trained_from == [0, 0]
 
 
@@ -186,6 +200,7 @@ def test_what_looks_at_its_budget_never_goes_on_from_a_smaller_one(
     )
     run(make_cell({"train.updates": 30}))
     run(make_cell({"train.updates": 60}))
+
     assert trained_from == [0, 0]
 
 
@@ -225,9 +240,11 @@ def test_what_is_spared_and_what_is_done_add_up(make_cell, load_bits):
 
     cell = make_cell()
     stop = after(1)
+
     assert told(cell, (0, 1), should_stop=stop) == {"updates": 40, "spared": 0}
     assert told(cell, (0, 1)) == {"updates": 60, "spared": 40}
     assert told(cell, (0, 1)) == {"updates": 0, "spared": 100}
+
     early = make_cell(EARLY)
     total = told(early, (0,))
     assert 0 < total["updates"] < 50
@@ -240,13 +257,16 @@ def test_a_checkpoint_of_an_earlier_version_goes_on_with_what_is_new(
     """Its curve lacks the columns that were added since."""
     cell = make_cell({"train.updates": 30, "objective.decay": 0.8})
     assert run(cell) == ["done"]
+
     folder = store.run_dir(cell.key, 0)
     kept = checkpoint.read(folder / "checkpoint.safetensors")
     for point in kept.meta["curve"]:
         del point["train_baseline_outside"]
     checkpoint.write(folder / "checkpoint.safetensors", kept)
     longer = make_cell({"train.updates": 45, "objective.decay": 0.8})
+
     assert run(longer) == ["done"]
+
     header, *lines = (store.run_dir(longer.key, 0) / "curve.csv").read_text().splitlines()
     column = header.split(",").index("train_baseline_outside")
     assert [line.split(",")[column] for line in lines] == ["", "", "0.0"]

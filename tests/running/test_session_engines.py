@@ -27,6 +27,7 @@ def test_a_run_goes_on_with_the_engine_that_it_began_with(
     cell = make_cell({"run.engine": "auto"})  # which takes the plain engine for so few updates
     assert run(cell) == ["done"]
     assert result_of(store, cell)["engine"] == "kernel"
+
     run(make_cell({"run.engine": "kernel", "run.results": str(tmp_path / "whole")}))
     assert states_of(tmp_path / "runs") == states_of(tmp_path / "whole")
 
@@ -52,6 +53,7 @@ def test_settings_of_the_objective_decide_which_engines_can_train_it(
     )
     run(cell, seeds=(0, 1), evaluate=False)
     together = [(2, engine)] if gradient == "exact" else [(1, engine)] * 2
+
     assert chosen == together
 
 
@@ -66,6 +68,7 @@ def test_a_begun_run_whose_settings_cannot_be_built_any_more_fails_in_one_line(
 
     monkeypatch.setattr(session, "trio", refuse)
     (outcome,) = work(Task(cell, (0,)))
+
     assert (outcome.status, outcome.reason) == ("failed", "objective nvil: no longer known")
 
 
@@ -109,6 +112,7 @@ def test_the_plain_engine_forbids_kernels_everywhere(
     monkeypatch.setattr(session.kernels, "missing", lambda: "")
     watched(session, "train")
     watched(examination, "evaluate")
+
     assert run(make_cell({"run.engine": engine})) == ["done"]
     assert seen == dict.fromkeys(("train", "evaluate"), engine != "plain")
     assert kernels.allowed()

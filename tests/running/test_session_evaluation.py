@@ -16,13 +16,16 @@ def test_other_evaluation_settings_add_measures_without_training(make_cell, run,
     cell = make_cell()
     more = make_cell({"eval": {**make_cell().config["eval"], "iw_samples": 9}})
     assert more.key == cell.key
+
     run(cell)
     folder = store.run_dir(cell.key, 0)
     files = ["checkpoint.safetensors", "best.safetensors"]
     before = [(folder / f).stat().st_mtime_ns for f in files]
     old = result_of(store, cell)
+
     assert status(store, more, 0) == "trained"
     assert run(more) == ["done"]
+
     new = result_of(store, cell)
     assert [(folder / f).stat().st_mtime_ns for f in files] == before
     assert measures(old).items() < measures(new).items()
@@ -38,6 +41,7 @@ def test_a_later_evaluation_leaves_what_is_said_of_the_training(make_cell, run, 
     edit(path, device="cuda (another machine)", engine="compiled", peak_memory_mb=123.0)
     run(more)
     new = result_of(store, cell)
+
     assert [new[k] for k in ("pack", "device", "engine", "peak_memory_mb", "updates")] == [
         2, "cuda (another machine)", "compiled", 123.0, 50
     ]  # fmt: skip
@@ -48,7 +52,9 @@ def test_the_same_evaluation_replaces_its_measures(make_cell, run, load_bits, st
     run(cell)
     first = result_of(store, cell)
     edit(store.run_dir(cell.key, 0) / "result.json", measures=first["measures"][1:])
+
     assert status(store, cell, 0) == "trained"
+
     run(cell)
     assert measures(result_of(store, cell)) == measures(first)
     assert len(result_of(store, cell)["measures"]) == len(first["measures"])
@@ -64,7 +70,9 @@ def test_select_last_evaluates_the_last_parameters(make_cell, run, load_bits, st
         cell = make_cell({"train.select": select})
         run(cell)
         values[select] = measures(result_of(store, cell))
+
         assert result_of(store, cell)["best_update"] == 15
+
     monkeypatch.undo()
     assert all(f"select:{select}" in s for select, found in values.items() for s in found)
     assert {round(v, 6) for v in values["last"].values()} != {
@@ -78,7 +86,9 @@ def test_evaluating_a_run_in_the_middle_of_its_training_leaves_it_to_be_gone_on_
     run(make_cell({"run.results": str(tmp_path / "whole")}))
     cell = make_cell()
     stop = after(1)
+
     assert [o.status for o in work(Task(cell, (0,)), should_stop=stop)] == ["interrupted"]
+
     with store.lock(cell.key, 0):
         (result,) = Session(cell, store, [0]).evaluate_only(nobody)
     assert (result["status"], result["updates"], len(measures(result))) == ("partial", 20, 5)
@@ -99,6 +109,7 @@ def test_evaluating_a_diverged_run_leaves_it_diverged(make_cell, run, load_bits,
         cell.key, 0, {**result, "status": "diverged", "reason": "nan", "measures": []}
     )
     (again,) = Session(cell, store, [0]).evaluate_only(nobody)
+
     assert again["status"] == "diverged"
     assert again["measures"]
 
@@ -112,6 +123,7 @@ def test_the_validation_bound_is_that_of_the_evaluated_parameters(
     cell = make_cell({"train.select": select, "train.updates": 45})
     run(cell)
     measures = store.read_result(cell.key, 0)["measures"]
+
     assert next(m["value"] for m in measures if m["name"] == "valid_bound") == expected
 
 
@@ -127,6 +139,7 @@ def test_a_stop_after_the_training_leaves_the_evaluation_for_later(
 
     outcomes = work(Task(cell, (0, 1)), say, lambda: bool(stop))
     reason = "the evaluation of seed 0 stopped at its beginning; what it has found is kept"
+
     assert [(o.status, o.reason) for o in outcomes] == [("interrupted", reason)] * 2
     assert run(cell, (0, 1)) == ["done", "done"]
     assert trained_from == [0]
@@ -139,6 +152,7 @@ def test_a_run_that_is_not_to_be_evaluated_is_trained_and_told_with_its_validati
     (outcome,) = work(Task(cell, (0,), evaluate=False))
     found = result_of(store, cell)
     validation = {m["name"]: m["value"] for m in found["measures"]}["valid_bound"]
+
     assert (outcome.status, outcome.measure, outcome.value) == (
         "trained",
         "valid_bound",
@@ -147,6 +161,7 @@ def test_a_run_that_is_not_to_be_evaluated_is_trained_and_told_with_its_validati
     assert found["status"] == "trained"
     assert {m["name"] for m in found["measures"]} <= {"valid_bound", "ms_per_update", "hours"}
     assert status(store, cell, 0) == "trained"
+
     written = (store.run_dir(cell.key, 0) / "result.json").read_bytes()
     assert [o.status for o in work(Task(cell, (0,), evaluate=False))] == ["trained"]
     assert (store.run_dir(cell.key, 0) / "result.json").read_bytes() == written, (
@@ -160,6 +175,7 @@ def test_an_evaluation_some_other_time_ends_in_the_same_bits(
     whole = make_cell({"run.results": str(tmp_path / "whole")})
     assert run(whole, (0, 1)) == ["done", "done"]
     assert run(make_cell(), (0, 1), evaluate=False) == ["trained", "trained"]
+
     trained_from.clear()
     assert run(make_cell(), (0, 1)) == ["done", "done"]
     assert trained_from == []
@@ -174,5 +190,6 @@ def test_a_run_with_another_evaluation_needs_none(make_cell, run, load_bits, sto
     run(make_cell())
     folder = store.run_dir(make_cell().key, 0)
     before = state_of(folder)
+
     assert run(make_cell({"eval.bound_samples": 7}), evaluate=False) == ["trained"]
     assert state_of(folder) == before

@@ -20,6 +20,7 @@ def test_a_run_of_other_data_is_refused_in_one_line_and_left_alone(
     before = files_in(store.run_dir(cell.key, 0))
     load_bits(grey)
     (outcome,) = work(Task(cell, (0,)))
+
     assert outcome.status == "failed"
     assert outcome.reason.startswith(f"{store.run_dir(cell.key, 0)}: trained on other data (")
     assert grey.hash[:8] in outcome.reason
@@ -40,6 +41,7 @@ def test_a_damaged_seed_is_refused_alone_and_force_starts_it_anew(
     work(Task(cell, (0, 1)), should_stop=stop)
     (store.run_dir(cell.key, 0) / name).write_bytes(b"{")
     bad, good = work(Task(cell, (0, 1)))
+
     assert (bad.status, good.status) == ("failed", "done")
     assert name in bad.reason
     assert "--force" in bad.reason
@@ -60,6 +62,7 @@ def test_a_damaged_result_is_made_again_from_the_checkpoint(
     folder = store.run_dir(cell.key, 0)
     before = state_of(folder)
     (folder / "result.json").write_bytes(content)
+
     assert status(store, cell, 0) in ("partial", "trained")
     assert run(cell) == ["done"]
     assert state_of(folder) == before
@@ -73,6 +76,7 @@ def test_a_best_that_is_gone_fails_its_seed_and_no_other(make_cell, run, load_bi
         (store.run_dir(cell.key, seed) / "result.json").unlink()
     (store.run_dir(cell.key, 0) / "best.safetensors").unlink()
     bad, good = work(Task(cell, (0, 1)))
+
     assert (bad.status, good.status) == ("failed", "done")
     assert "best.safetensors: not a usable checkpoint (it is missing)" in bad.reason
     assert result_of(store, cell)["status"] == "failed"
@@ -100,9 +104,11 @@ def test_an_evaluation_that_fails_is_recorded_and_made_up_for(
     cell = make_cell()
     evaluation_fails({1})
     outcomes = work(Task(cell, (0, 1, 2)))
+
     assert [o.status for o in outcomes] == ["done", "failed", "done"]
     assert outcomes[1].reason == result_of(store, cell, 1)["reason"] == "RuntimeError: no such luck"
     assert result_of(store, cell, 1)["status"] == "failed"
+
     evaluation_fails(set())
     assert run(cell, (0, 1, 2)) == ["done", "done", "done"]
     assert trained_from == [0]
@@ -116,6 +122,7 @@ def test_a_new_evaluation_that_fails_leaves_the_finished_result(
     run(cell)
     before = result_of(store, cell)
     evaluation_fails({0})
+
     assert run(more) == ["failed"]
     assert result_of(store, cell) == before
 
@@ -133,6 +140,7 @@ def test_training_that_fails_leaves_the_seeds_beside_it(
     with monkeypatch.context() as m:
         m.setattr(session, "train", broken)
         done, *bad = work(Task(cell, (0, 1, 2)))
+
     assert done.status == "done", "trained before: it is evaluated"
     assert [(o.status, o.reason) for o in bad] == [("failed", "MemoryError: MemoryError")] * 2
     assert run(cell, (1, 2)) == ["done", "done"]
@@ -150,6 +158,7 @@ def test_a_compiler_that_is_stopped_with_the_rest_is_no_failure(
     with monkeypatch.context() as m:
         m.setattr(session, "train", broken)
         (outcome,) = work(Task(make_cell(), (0,)), should_stop=lambda: stop)
+
     assert outcome.status == status
     assert run(make_cell(), (0,)) == ["done"]
 

@@ -19,10 +19,12 @@ def astray(monkeypatch):
 def test_a_baseline_that_went_astray_marks_the_run(make_cell, run, load_bits, store, astray):
     cell = make_cell()
     assert run(cell) == ["done"]
+
     result = result_of(store, cell)
     (flag,) = result["flags"]
     assert flag.startswith("baseline: predictions far outside the range of the learning signal")
     assert "validation of update 15," in flag
+
     frame = store.frame([cell], [0])
     assert all("baseline" in marks for marks in frame["flags"])
     # As it is told when it is met again.
@@ -33,6 +35,7 @@ def test_a_healthy_run_has_no_flags(make_cell, run, load_bits, store):
     cell = make_cell()
     run(cell)
     assert result_of(store, cell)["flags"] == []
+
     lines = (store.run_dir(cell.key, 0) / "curve.csv").read_text().splitlines()
     place = lines[0].split(",").index("train_baseline_outside")
     assert {line.split(",")[place] for line in lines[1:]} == {"0.0"}
@@ -48,6 +51,7 @@ def test_an_impossible_validation_is_flagged_where_it_is_stored(
     cell = make_cell()
     run(cell)
     stored = {m["name"]: m["flags"] for m in result_of(store, cell)["measures"]}
+
     assert stored["bound"] == []
     assert stored["valid_bound"] == ["impossible: -5.00, and of discrete data it is never below 0"]
     assert [o.flags for o in work(Task(cell, (0,)))] == ["kl dead layer, valid_bound impossible"]

@@ -53,16 +53,20 @@ def test_a_run_killed_before_any_of_its_writes_ends_as_if_nothing_had_been(
     whole = make_cell({"run.results": str(tmp_path / "whole"), **changes})
     seeds = (0,) if variant in ("grey", "wake-sleep, shuffled") else (0, 1)
     written = dying()
+
     assert set(run(whole, seeds)) == {"done"}
+
     expected = states_of(tmp_path / "whole")
     files = written.count
     assert len(expected) == len(seeds)
     assert files > 6 * len(seeds)
+
     for n in range(1, files + 1):
         cell = make_cell({"run.results": str(tmp_path / str(n)), **changes})
         dying(n)
         with pytest.raises(Died):
             run(cell, seeds)
+
         dying()
         assert set(run(cell, seeds)) == {"done"}
         assert states_of(tmp_path / str(n)) == expected
@@ -82,6 +86,7 @@ def test_a_run_that_is_killed_again_and_again_gets_there(
     dying(5)  # time for a first validation of one seed
     deaths = 0
     ended = False
+
     while not ended:
         try:
             ended = run(make_cell(), (0, 1)) == ["done", "done"]
@@ -89,6 +94,7 @@ def test_a_run_that_is_killed_again_and_again_gets_there(
             deaths += 1
             assert deaths < 40
             dying(5)
+
     assert deaths > 4
     assert states_of(tmp_path / "runs") == states_of(tmp_path / "whole")
 
@@ -99,6 +105,7 @@ def test_temporary_files_of_a_killed_process_are_swept(make_cell, run, load_bits
     folder.mkdir(parents=True)
     (folder / ".checkpoint.safetensors.1-abcdef01.tmp").write_bytes(b"half")
     run(cell)
+
     assert sorted(p.name for p in folder.iterdir()) == [
         "best.safetensors", "checkpoint.safetensors", "config.json", "curve.csv", "result.json"
     ]  # fmt: skip
@@ -112,4 +119,5 @@ def test_a_curve_that_a_kill_left_behind_is_mended(make_cell, run, load_bits, st
     (folder / "curve.csv").write_text("".join(whole.splitlines(True)[:-1]))
     (folder / "result.json").unlink()
     run(cell)
+
     assert (folder / "curve.csv").read_text() == whole

@@ -33,10 +33,12 @@ def test_shares_are_disjoint_and_complete_and_none_is_much_larger(store, cells, 
     wanted = [(cells, [0, 1, 2])]
     whole = runs(plan(store, wanted))
     shares = [runs(plan(store, wanted, shard=Shard(k + 1, of))) for k in range(of)]
+
     assert sorted(run for share in shares for run in share) == sorted(whole)
     assert all(share == [run for run in whole if run in share] for share in shares), (
         "in the order of the command"
     )
+
     trained = [{(c, s) for c, s in share if c != id(cells[-1])} for share in shares]
     assert max(map(len, trained)) - min(map(len, trained)) <= 1
 
@@ -47,6 +49,7 @@ def test_a_share_is_the_same_whatever_is_done_already(store, cells):
     for seed in range(3):
         store.write_result(cells[1].key, seed, {"status": "diverged", "measures": []})
     after = plan(store, wanted, shard=Shard(2, 4))
+
     assert runs(after) == before
     assert any(a.known.status is Status.DIVERGED for a in after.asked)
 
@@ -65,6 +68,7 @@ def test_the_shares_of_a_command_make_the_table(tmp_path, capsys):
     for k in (1, 2):
         assert main(["run", *here, "--shard", f"{k}/2"]) == 0
         assert len(list(tmp_path.glob("*/seed-*/result.json"))) == (2, 3)[k - 1]
+
     capsys.readouterr()
     assert main(["run", *here, "--dry-run"]) == 0
     assert re.search(r"3 done", capsys.readouterr().out)

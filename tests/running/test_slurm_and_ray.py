@@ -29,6 +29,7 @@ def test_a_cluster_of_ray_at_which_nobody_listens_is_known_at_once(scheme):
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"{scheme}127.0.0.1:{server.getsockname()[1]}"
         ray._knock(address)
+
     with pytest.raises(OSError, match="refused"):
         ray._knock(address)
 
@@ -53,6 +54,7 @@ def test_a_cluster_of_its_own_ends_with_the_command(address, connects, outlives,
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
     monkeypatch.setattr(ray, "_knock", lambda address: None)
     engine = ray.Ray(RunSettings(launcher="ray", address=address))
+
     assert engine.outlives is outlives
     assert connected == connects
 
@@ -77,6 +79,7 @@ def test_what_no_node_of_ray_has_is_said(asked, lack, monkeypatch):
         {"Alive": True, "Resources": {"CPU": 8.0, "memory": 16.0 * ray.GIB}},
     ]
     engine._ray = SimpleNamespace(nodes=lambda: there)
+
     assert engine._lack() == lack
 
     engine._own = True
@@ -95,6 +98,7 @@ def test_what_slurm_is_asked_for(monkeypatch, tmp_path):
     from submitit.slurm.slurm import _make_sbatch_string
 
     text = _make_sbatch_string("x", tmp_path, map_count=20, **Slurm(settings)._parameters("b", 20))
+
     for line in (
         *(
             "job-name=vaebench-b",
@@ -107,5 +111,6 @@ def test_what_slurm_is_asked_for(monkeypatch, tmp_path):
         *("mem=8GB", "array=0-19%5", "account=ml", "exclusive", "requeue"),
     ):
         assert f"#SBATCH --{line}\n" in text
+
     with pytest.raises(UserError, match=r"run.grace=60: allowed: fewer seconds than the 1 minutes"):
         Slurm(replace(settings, time_limit=1))

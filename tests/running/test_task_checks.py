@@ -34,6 +34,7 @@ def test_a_device_or_data_that_are_not_there_stop_everything_before_it_runs(
         raise DataError("nothing there")
 
     monkeypatch.setattr(data, "load", load)
+
     with pytest.raises(DataError, match="nothing there"):
         preflight([make_cell()])
 
@@ -90,10 +91,12 @@ def test_data_that_the_model_cannot_read_stop_everything_before_it_runs(make_cel
         UserError, match=r"data=bits has no documents, which model=text_vae needs; allowed.*: sbn"
     ):
         preflight([make_cell(), make_cell({"model": {"name": "text_vae"}})])
+
     with pytest.raises(
         UserError, match=r"train.order=lengths: for documents only, and data=bits has none"
     ):
         preflight([make_cell({"train.order": "lengths"})])
+
     with pytest.raises(
         UserError,
         match=r"data=text has documents, which model=sbn cannot read; allowed.*: text_vae",
@@ -125,6 +128,7 @@ def test_a_cell_that_cannot_be_built_is_named_without_any_data(
     good = make_cell(row="good")
     bad = make_cell({setting: value}, row="bad")
     check([good])
+
     with pytest.raises(UserError) as caught:
         check([good, bad])
     assert str(caught.value).startswith("bad / NVIL: ")
@@ -147,6 +151,7 @@ def test_checking_builds_what_is_distinct_once_and_as_wide_as_the_data(make_cell
         make_cell({"data.name": "digits"}),
     ]
     check(cells)
+
     assert built == [([4], 100), ([5], 100), ([4], 64)]
 
 
@@ -156,6 +161,7 @@ def test_checking_takes_no_memory(make_cell):
         match=r"a model of 200,002,070,000,414 parameters .*; allowed: at most 1,000,000,000",
     ):
         check([make_cell({"model.dims": [10**7, 10**7]})])  # 400 terabytes
+
     with torch.device("meta"):
         model = models.build({"name": "rbm_vae"}, DataInfo(np.full(3, 0.5)))
     assert {p.device.type for p in model.parameters()} == {"meta"}
@@ -187,5 +193,6 @@ def test_a_cell_is_checked_on_its_own_kind_of_data(first):
 
     check_built([on("digits")])
     asked = [on("digits"), on("digits_grey")]
+
     with pytest.raises(UserError, match="row / digits_grey: "):
         check_built(asked if first else reversed(asked))

@@ -31,6 +31,7 @@ def test_what_somebody_finished_since_it_was_planned_is_not_run_again(make_cell,
         Task(cell, (0, 1, 2)),
         lambda event: said.append(event) if isinstance(event, Outcome) else None,
     )
+
     assert [(o.seed, o.status) for o in outcomes] == [(0, "done"), (1, "diverged"), (2, "done")]
     assert (outcomes[0].value, outcomes[1].reason) == (1.0, "why")
     assert said == outcomes
@@ -42,11 +43,14 @@ def test_a_run_is_told_with_the_measure_of_its_table_taken_as_it_asks(make_cell,
     done = work(Task(cell, (0,)))
     again = work(Task(cell, (0,)))
     value = {m["name"]: m["value"] for m in store.read_result(cell.key, 0)["measures"]}["iw_nll"]
+
     assert [(o.value, o.measure) for o in done + again] == [(value, "iw_nll")] * 2
+
     other = replace(make_cell({"eval": {**cell.config["eval"], "iw_samples": 9}}), measure="iw_nll")
     (second,) = work(Task(other, (0,)))
     assert (second.measure, second.value == value) == ("iw_nll", False)
     assert work(Task(cell, (0,)))[0].value == value, "both are in the result"
+
     (lacks,) = work(Task(replace(cell, measure="log_z"), (0,)))
     assert lacks.measure == "bound"
     assert lacks.value is not None
@@ -56,6 +60,7 @@ def test_a_run_in_another_hand_is_busy_and_its_neighbours_run(make_cell, load_bi
     cell = make_cell()
     with store.lock(cell.key, 1):
         outcomes = work(Task(cell, (0, 1, 2)))
+
     assert {o.seed: o.status for o in outcomes} == {0: "done", 1: "busy", 2: "done"}
     assert not (store.run_dir(cell.key, 1) / "config.json").exists()
 
@@ -86,10 +91,13 @@ def test_a_task_that_waits_takes_what_the_other_left(make_cell, load_bits, store
     waiting = threading.Thread(target=lambda: outcomes.extend(work(Task(cell, (0,), wait=True))))
     waiting.start()
     time.sleep(0.1)
+
     assert outcomes == []
+
     let_go.set()
     waiting.join(20)
     thread.join(20)
+
     assert [(o.status, o.value) for o in outcomes] == [("done", 1.0)]
     assert not (store.run_dir(cell.key, 0) / "checkpoint.safetensors").exists(), (
         "the other had finished it"
@@ -102,6 +110,7 @@ def test_a_task_that_waits_can_be_stopped(make_cell, load_bits, store, monkeypat
     asked = iter([False, False, False, True])
     with store.lock(cell.key, 0):
         (outcome,) = work(Task(cell, (0,), wait=True), should_stop=lambda: next(asked))
+
     assert outcome.status == "busy"
 
 
@@ -119,8 +128,10 @@ def test_a_task_whose_lock_was_taken_stops_and_leaves_its_runs_to_the_other(
         return False
 
     outcomes = work(Task(cell, (0, 1)), should_stop=should_stop)
+
     assert [o.status for o in outcomes] == ["busy", "busy"]
     assert path.read_text() == "of another"
+
     path.unlink()
     assert [o.status for o in work(Task(cell, (0, 1)))] == ["done", "done"]
 
@@ -139,6 +150,7 @@ def test_a_folder_that_cannot_be_made_fails_its_run_alone(make_cell, load_bits, 
     folder.parent.mkdir(parents=True)
     folder.write_text("a file in its place")
     outcomes = {o.seed: o for o in work(Task(cell, (0, 1)))}
+
     assert (outcomes[0].status, outcomes[1].status) == ("done", "failed")
     assert outcomes[1].reason == f"{folder}: not a folder"
 
@@ -149,6 +161,7 @@ def test_data_that_cannot_be_had_fail_the_task_in_one_line(make_cell, monkeypatc
 
     monkeypatch.setattr(data, "load", load)
     outcomes = work(Task(make_cell(), (0, 1)))
+
     assert [(o.status, o.reason) for o in outcomes] == [("failed", "bits: nothing there")] * 2
 
 
@@ -179,10 +192,13 @@ def test_a_full_disk_fails_in_one_line_and_a_rerun_completes(
         m.setattr(os, "fsync", fsync)
         work(Task(make_cell({"run.results": str(tmp_path / "whole")}), (0,)))
         written = 1000 - left[0]
+
         assert written > 10
+
         left[0] = full_after if full_after >= 0 else written - 1
         cell = make_cell()
         (outcome,) = work(Task(cell, (0,)))
+
     folder = Store(tmp_path / "runs").run_dir(cell.key, 0)
     assert (outcome.status, outcome.reason) == ("failed", f"No space left on device: {folder}")
     assert list(folder.glob("*.tmp")) == list(folder.glob(".*.tmp")) == []
@@ -203,6 +219,7 @@ def test_a_full_disk_leaves_finished_results_whole(
     monkeypatch.setattr(os, "fsync", fsync)
     more = make_cell({"eval": {**cell.config["eval"], "iw_samples": 9}})
     (outcome,) = work(Task(more, (0,)))
+
     assert outcome.status == "failed"
     assert state_of(store.run_dir(cell.key, 0)) == before
 
@@ -217,10 +234,13 @@ def test_a_diverged_run_is_recorded_and_its_neighbour_trained(
         return {k: v * v.new_tensor([1.0, math.nan]) for k, v in sums.items()}
 
     cell = make_cell()
+
     with monkeypatch.context() as m:
         m.setattr(Pack, "advance", advance)
         good, bad = work(Task(cell, (0, 1)))
+
     assert (good.status, bad.status) == ("done", "diverged")
+
     result = store.read_result(cell.key, 1)
     assert (result["status"], result["measures"]) == ("diverged", [])
     assert (result["updates"], result["stopped_early"]) == (0, False)

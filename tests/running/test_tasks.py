@@ -15,6 +15,7 @@ def test_pending_skips_what_ended_and_keeps_the_order(make_cell, store):
     put_result(store, a, 1, "diverged")
     put_result(store, b, 0, "failed")
     put_result(store, b, 1)
+
     assert pending(store, [c, a, b], [1, 0]) == [(c, [1, 0]), (b, [0])]
     assert pending(store, [a, b], [0, 1], force=True) == [(a, [0, 1]), (b, [0, 1])]
 
@@ -23,6 +24,7 @@ def test_cells_that_share_a_run_come_once_unless_they_evaluate_it_in_other_ways(
     a = make_cell(row="A")
     same = make_cell(row="B")
     other = make_cell({"eval": {**a.config["eval"], "iw_samples": 9}}, row="C")
+
     assert a.key == same.key == other.key
     assert unit(a) == unit(same) != unit(other)
     assert [c.row for c, _ in pending(store, [a, same, other], [0])] == ["A", "C"]
@@ -37,6 +39,7 @@ def test_what_is_behind_a_partial_run_is_read_from_its_curve(
     cell = make_cell({"train.updates": updates, "train.unit": unit, "train.valid_every": 3})
     folder = store.run_dir(cell.key, 0)
     assert runner.share_done(store, cell, 0) == 0
+
     folder.mkdir(parents=True)
     for text, expected in (
         ("", 0),

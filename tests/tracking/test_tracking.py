@@ -94,6 +94,7 @@ def test_every_point_is_told_once_and_the_result_last(tracked, listener, store):
         curve = [json.loads(json.dumps(t[3])) for t in told if t[1] == "point"]
         lines = (store.run_dir(cell.key, seed) / "curve.csv").read_text().splitlines()
         names = lines[0].split(",")
+
         for values, line in zip(curve, lines[1:], strict=True):
             row = dict(zip(names, line.split(","), strict=True))
             assert values == {k: float(v) for k, v in row.items() if k not in ("update", "unit")}
@@ -115,6 +116,7 @@ def test_a_run_that_goes_on_tells_the_new_points_alone(tracked, listener):
         return seen >= 2
 
     work(Task(cell, (0,)), should_stop=stop)
+
     assert points(listener) == VALIDATED[:2]
     assert [t[1] for t in listener.told][-1] == "close"
 
@@ -154,6 +156,7 @@ def test_a_tracker_that_fails_is_dropped_and_the_run_is_the_same(
 
     assert [o.status for o in outcome] == ["done"]
     assert states_of(tmp_path / "runs") == wanted
+
     said = [r.getMessage() for r in caplog.records if "run.track" in r.getMessage()]
     assert len(said) == 1
     assert said[0].endswith("run.track=jsonl failed and is dropped: no connection")
@@ -173,6 +176,7 @@ def test_pictures_are_of_the_model_and_of_test_cases(tracked, listener, splits):
 
     images = {t[3]: t[4] for t in listener.told if t[1] == "image"}
     assert set(images) == {"samples", "originals", "reconstructions"}
+
     wanted = grid(torch.from_numpy(splits.test[:16]), (3, 4))
     np.testing.assert_array_equal(images["originals"], wanted)
     assert {*np.unique(images["reconstructions"])} <= {0.0, 1.0}
@@ -203,6 +207,7 @@ def test_jsonl_writes_one_object_a_line(tracked, store):
 
     assert [line["update"] for line in lines if line["event"] == "point"] == VALIDATED
     assert lines[0]["config"] == cell.config
+
     final = store.read_result(cell.key, 0)
     assert lines[-1]["event"] == "end"
     assert lines[-1]["measures"] == final["measures"]
@@ -220,6 +225,7 @@ def test_tensorboard_reads_the_curve_back(tracked, store, tmp_path):
         str(tmp_path / "tensorboard" / "bits_table" / "SBN-4" / "NVIL" / "seed-0")
     )
     events.Reload()
+
     assert [e.step for e in events.Scalars("curve/valid_bound")] == VALIDATED
     assert "samples" in events.Tags()["images"]
     assert "final/bound" in events.Tags()["scalars"]
@@ -244,8 +250,10 @@ def test_mlflow_keeps_a_run_that_goes_on_in_one_place(tracked, tmp_path, monkeyp
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("vaebench/bits_table")
     (run,) = client.search_runs([experiment.experiment_id])
+
     assert run.info.status == "FINISHED"
     assert run.data.params["model.dims"] == "[4]"
+
     history = client.get_metric_history(run.info.run_id, "valid_bound")
     assert [m.step for m in history] == VALIDATED
 
@@ -278,6 +286,7 @@ def test_a_package_that_is_not_here_is_named_before_anything_is_written(
         match=r"run.track=wandb: no_such_package is not installed; pip install 'vaebench\[wandb\]'",
     ):
         tasks.check([tracked({"run.track": ["jsonl", "wandb"]})])
+
     assert not (tmp_path / "runs").exists()
 
 
@@ -287,6 +296,7 @@ def test_the_setting_names_each_tracker_once():
     assert kind.check("run.track", "jsonl") == ["jsonl"]
     assert kind.check("run.track", ["wandb", "jsonl"]) == ["wandb", "jsonl"]
     assert set(kind.words.partition("[")[2].partition("]")[0].split(",")) == set(tracking.TRACKERS)
+
     for wrong in ("neptune", ["jsonl", "jsonl"], None, [["jsonl"]], 3):
         with pytest.raises(UserError, match="allowed: some of"):
             kind.check("run.track", wrong)
@@ -329,6 +339,7 @@ def test_pictures_that_cannot_be_made_harm_neither_run_nor_result(
 
     monkeypatch.setattr(session, "pictures", pictures)
     (outcome,) = work(Task(tracked(), (0,)))
+
     assert outcome.status == "done"
     assert [t[1] for t in listener.told[-3:]] == ["point", "finish", "close"]
     assert [m.rpartition("run.track gets no pictures: ")[2] for m in caplog.messages] == said
@@ -346,6 +357,7 @@ def test_a_line_that_was_cut_is_dropped_from_jsonl(tmp_path, cut):
     Jsonl(subject).point(10, {"valid_bound": 0.9})
     events = [json.loads(line) for line in path.read_text().splitlines()]
     kept = [] if cut > len(whole) else ["begin"]
+
     assert [e["event"] for e in events] == [*kept, "begin", "point"]
     assert events[-1]["update"] == 10
 
@@ -360,5 +372,6 @@ def test_a_point_that_was_sent_but_not_noted_is_sent_again(tracked, listener, mo
         killed.setattr(Follower, "_note", die)
         with pytest.raises(Died):
             work(Task(tracked(), (0,)))
+
     work(Task(tracked(), (0,)))
     assert points(listener) == [VALIDATED[0], *VALIDATED]

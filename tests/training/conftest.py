@@ -71,6 +71,7 @@ def poison(monkeypatch):
             if done >= after and seed_row < self.size:
                 for v in self.params.values():
                     v[seed_row] = math.nan
+
             done += len(index)
             return real(self, index, noise, binarize, first, only)
 

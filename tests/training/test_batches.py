@@ -37,9 +37,11 @@ def test_a_pass_has_every_fixed_batch_once_in_an_order_of_its_own(order):
     b = Batches(10, 2, order, LENGTHS)
     fixed = {tuple(t) for t in b.fixed.tolist()}
     assert b.per_epoch == len(fixed) == {"lengths": 6, "buckets": 5}[order]
+
     # Blocks do not meet the ends of passes.
     seen = torch.cat([b.block([3, 4], i, 4) for i in range(6)])
     assert seen.shape == (24, 2, 2)
+
     for r in range(2):
         passes = [
             [tuple(t) for t in seen[e * b.per_epoch : (e + 1) * b.per_epoch, r].tolist()]
@@ -47,6 +49,7 @@ def test_a_pass_has_every_fixed_batch_once_in_an_order_of_its_own(order):
         ]
         assert all(set(p) == fixed and len(p) == b.per_epoch for p in passes)
         assert len({tuple(p) for p in passes}) > 1
+
     assert not torch.equal(seen[:, 0], seen[:, 1])
     # Alone as beside others.
     assert torch.equal(seen[:, 1:], torch.cat([b.block([4], i, 4) for i in range(6)]))
@@ -67,14 +70,17 @@ def test_other_orders_are_as_before(order):
 def test_extra_batches_are_uniform_and_a_function_of_their_place(order, kinds):
     b = Batches(10, 2, order, LENGTHS)
     assert torch.equal(b.any(1, 2, 3), b.any(1, 2, 3))
+
     drawn = [tuple(b.any(0, u, n).tolist()) for u in range(30) for n in range(20)]
     assert len(set(drawn)) > 3
+
     if kinds:
         counts = torch.tensor([drawn.count(k) for k in {tuple(t) for t in b.fixed.tolist()}])
         expected = 600 / kinds
         # chi-square with at most 5 degrees of freedom: above 30 with probability below 2e-5
         assert int(counts.sum()) == 600
         assert float(((counts - expected) ** 2 / expected).sum()) < 30
+
     assert len({tuple(b.any(s, 0, 0).tolist()) for s in range(40)}) > 3
 
 

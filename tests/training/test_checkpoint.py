@@ -53,10 +53,12 @@ def test_what_is_read_is_what_was_written_bit_for_bit(path):
         ours = getattr(STATE, part)
         theirs = getattr(back, part)
         assert ours.keys() == theirs.keys()
+
         for name, tensor in ours.items():
             assert theirs[name].dtype == tensor.dtype
             assert theirs[name].shape == tensor.shape
             assert theirs[name].numpy().tobytes() == tensor.numpy().tobytes()
+
     assert back.meta == STATE.meta
 
 
@@ -64,6 +66,7 @@ def test_a_tensor_on_the_way_through_autograd_can_be_saved(tmp_path):
     live = torch.ones(3, 4, requires_grad=True)
     checkpoint.write(tmp_path / "c", Checkpoint({"w": live, "t": (live * 2).T}))
     back = checkpoint.read(tmp_path / "c").params
+
     assert back["t"].shape == (4, 3)
     assert not back["w"].requires_grad
 
@@ -76,6 +79,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(path, monkeypat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, call, full)
+
     with pytest.raises(OSError, match="No space left"):
         checkpoint.write(path, Checkpoint({"other": torch.zeros(2)}))
     assert path.read_bytes() == before
@@ -121,6 +125,7 @@ def test_a_damaged_file_is_one_clear_line_and_runs_nothing(path, kind):
     damage(path, kind)
     with pytest.raises(UserError) as caught:
         checkpoint.read(path)
+
     line = str(caught.value)
     assert line.startswith(f"{path}: not a usable checkpoint (")
     assert "--force" in line
@@ -143,10 +148,13 @@ def test_a_checkpoint_without_a_part_of_its_progress_is_damaged(tmp_path, lackin
     }  # fmt: skip
     path = tmp_path / "checkpoint.safetensors"
     checkpoint.write(path, Checkpoint({}, meta=meta))
+
     assert progress_of(tmp_path, 0).update == 7
+
     checkpoint.write(path, Checkpoint({}, meta={k: v for k, v in meta.items() if k != lacking}))
     with pytest.raises(UserError, match=rf"not a usable checkpoint \(no {lacking} in it\)"):
         progress_of(tmp_path, 0)
+
     checkpoint.write(path, Checkpoint({}, meta={**meta, "status": "paused"}))
     with pytest.raises(UserError, match=r"not a usable checkpoint .*'paused' is not a valid"):
         progress_of(tmp_path, 0)
@@ -165,14 +173,17 @@ def test_a_flipped_bit_of_any_byte_is_noticed(tmp_path):
     checkpoint.write(path, Checkpoint(*tensors, {"update": 7, "best_bound": -1 / 3}))
     whole = path.read_bytes()
     unnoticed = []
+
     for place in range(len(whole)):
         for bit in {5, place % 8}:  # 5: the case of a letter
             flipped = bytearray(whole)
             flipped[place] ^= 1 << bit
             path.write_bytes(flipped)
+
             with contextlib.suppress(UserError):
                 checkpoint.read(path)
                 unnoticed.append((place, bit))
+
     assert unnoticed == []
 
 
@@ -181,6 +192,7 @@ def test_a_file_without_a_checksum_is_of_an_earlier_version_and_is_read(path):
     tensors = {f"params/{k}": v for k, v in whole.params.items()}
     save_file(tensors, path, {"vaebench": json.dumps(whole.meta)})
     back = checkpoint.read(path)
+
     assert back.meta == STATE.meta
     assert torch.equal(back.params["model.p.w"], STATE.params["model.p.w"])
 
@@ -193,10 +205,12 @@ def test_the_checksum_knows_every_type_and_shape(tmp_path, dtype):
         path = tmp_path / f"{n}.safetensors"
         checkpoint.write(path, Checkpoint({"w": torch.ones(shape, dtype=dtype)}))
         assert checkpoint.read(path).params["w"].shape == shape
+
     ones = torch.ones(4, dtype=dtype)
     digests = {checkpoint.checksum({name: v}, m) for name, v, m in [
         ("w", ones, "{}"), ("v", ones, "{}"), ("w", ones.reshape(2, 2), "{}"), ("w", ones, "{} "),
     ]}  # fmt: skip
+
     assert len(digests) == 4
 
 

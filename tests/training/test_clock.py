@@ -60,11 +60,13 @@ def go(make_config, splits, tmp_path):
     def go(seeds=(0,), stop=None):
         stand = [progress_of(tmp_path / f"seed-{s}", s) for s in seeds]
         left = iter(range(1, 1000))
+
         with contextlib.suppress(Interrupted):
             train.train(
                 *(make_config(), splits, stand, torch.device("cpu"), "plain"),
                 should_stop=lambda: next(left) == stop,
             )
+
         return stand
 
     return go
@@ -86,6 +88,7 @@ def test_the_clock_goes_on_with_the_run(go, clock, tmp_path):
     go(stop=2)  # 15 updates, then 5 to the end of the block
     found = checkpoint.read(tmp_path / "seed-0/checkpoint.safetensors").meta
     assert (found["timed"], found["update_seconds"]) == (20, 20 * UPDATE + NOISE)
+
     (seed,) = go()
     assert (seed.timed, seed.update_seconds) == (50, 50 * UPDATE + 3 * NOISE)
 
@@ -98,7 +101,9 @@ def test_a_checkpoint_without_a_clock_is_gone_on_with(go, clock, tmp_path):
     old = checkpoint.read(path)
     old.meta = {k: v for k, v in old.meta.items() if k not in ("update_seconds", "timed")}
     checkpoint.write(path, old)
+
     assert progress_of(tmp_path / "seed-0", 0).ms_per_update is None
+
     (seed,) = go()
     assert (seed.update, seed.timed, seed.update_seconds) == (50, 30, 30 * UPDATE + 2 * NOISE)
     assert seed.ms_per_update == 1000 * (30 * UPDATE + 2 * NOISE) / 30
@@ -117,6 +122,7 @@ def test_a_result_has_the_time_and_evaluating_again_keeps_it(make_cell, store, l
     cell = make_cell()
     work(Task(cell, (0,)))
     (m,) = measures(store, cell, "ms_per_update")
+
     assert (m["value"], m["unit"], m["extra"]) == (
         1000 + 1000 * 3 * NOISE / 50,
         "ms",
@@ -124,6 +130,7 @@ def test_a_result_has_the_time_and_evaluating_again_keeps_it(make_cell, store, l
     )
     assert m["signature"].startswith("ms_per_update|data:bits@")
     assert m["error"] is None
+
     work(Task(make_cell({"eval": {**cell.config["eval"], "split": "train"}}), (0,)))
     assert measures(store, cell, "ms_per_update") == [m]
 
@@ -152,10 +159,12 @@ def test_the_first_column_trains_and_the_second_only_evaluates(
     columns, store, load_bits, monkeypatch
 ):
     assert len({c.key for c in columns}) == 1
+
     test, other, time = columns
     assert [len(pending(store, some, [0])) for some in ([test, time], columns)] == [1, 2]
     assert work(Task(test, (0,)))[0].status == "done"
     assert [status(store, c, 0) for c in columns] == ["done", "trained", "done"]
+
     note = (store.run_dir(test.key, 0) / "config.json").read_text()
     monkeypatch.setattr(session, "train", None)  # nothing is trained any more
     assert work(Task(other, (0,)))[0].status == "done"
@@ -172,17 +181,21 @@ def test_each_column_has_its_own_measures(columns, store, load_bits):
     frame = store.frame(columns, [0])
     found = {c: set(frame[frame["column"] == c]["metric"]) for c in ("test", "train", "time")}
     usual = {"bound", "kl", "active_units", "iw_nll", "valid_bound"}
+
     assert found == {"test": usual, "train": usual, "time": {"ms_per_update"}}
     assert not frame["extra"].str.contains("current").any()
+
     splits = {
         (r.column, r.signature.split("|split:")[1].split("|")[0])
         for r in frame.itertuples()
         if r.unit == "nats"
     }
+
     assert splits == {("test", "test"), ("train", "train"), ("test", "valid"), ("train", "valid")}
     assert frame[frame["metric"] == "bound"]["value"].nunique() == 2
     assert frame[frame["metric"] == "bound"]["points"].tolist() == [9, 30]
     assert frame[frame["column"] == "time"]["published"].tolist() == [22.0]
+
     # The other evaluation is nobody's: it is shown, and not current.
     alone = store.frame(columns[:1], [0])
     assert alone[alone["metric"] == "bound"]["extra"].str.contains("current").tolist() == [
@@ -197,6 +210,7 @@ def test_a_column_of_times_without_one_has_a_row_that_says_so(
     monkeypatch.setattr(RunState, "ms_per_update", None)
     work(Task(columns[0], (0,)))
     frame = store.frame(columns[2:], [0])
+
     assert (frame["status"].tolist(), frame["metric"].tolist()) == (["done"], [""])
 
 
@@ -225,9 +239,11 @@ def test_one_thread_is_timed_by_what_it_works(threads):
     threads(1)
     cpu = torch.device("cpu")
     assert timing.clock(cpu) == "processor"
+
     began = timing.seconds(cpu)
     passed = time.monotonic()
     time.sleep(0.2)
+
     assert timing.seconds(cpu) - began < 0.1 < time.monotonic() - passed, "sleep is no work"
 
 
@@ -235,6 +251,7 @@ def test_one_thread_is_timed_by_what_it_works(threads):
 def test_else_what_passes_is_timed(threads, device, number):
     threads(number)
     assert timing.clock(torch.device(device)) == ""
+
     began = timing.seconds(torch.device(device))
     time.sleep(0.1)
     assert timing.seconds(torch.device(device)) - began >= 0.1
@@ -244,6 +261,7 @@ def test_the_seconds_of_a_block_of_work_are_by_its_clock():
     now = types.SimpleNamespace(at=5.0)
     with Work(spent=2.0, clock=lambda: now.at) as block:
         now.at = 8.0
+
     assert block.seconds == 5.0
 
 
@@ -257,6 +275,7 @@ def test_seconds_of_several_clocks_have_none(go, clock, threads, began, goes_on,
     threads(began or 1)
     (seed,) = go(stop=1)
     assert seed.clock == ("processor" if began != 2 else "")
+
     if began is None:
         old = checkpoint.read(seed.last)
         old.meta = {k: v for k, v in old.meta.items() if k != "clock"}

@@ -56,6 +56,7 @@ def test_in_bfloat16_what_is_not_finite_is_found_and_not_saved(
     with monkeypatch.context() as m:
         m.setattr(Pack, "advance", advance)
         (seed,) = go(changes)
+
     assert seed.status == "diverged"
     assert re.fullmatch(
         r"the training bound is not finite at update \d+; the checkpoint is of update 8",
@@ -63,6 +64,7 @@ def test_in_bfloat16_what_is_not_finite_is_found_and_not_saved(
     )
     assert progress_of(tmp_path / "run/seed-0", 0).update == 8
     assert all(bool(torch.isfinite(v).all()) for v in params_of("run").values())
+
     (seed,) = go(changes)
     assert seed.status == "trained"
     assert equal(params_of("run"), params_of("whole"))
@@ -90,6 +92,7 @@ def test_a_parameter_that_is_not_finite_is_found_where_the_bound_hides_it(
     calls = [False, True]
     monkeypatch.setattr(Pack, "seed", seed_of)
     (seed,) = go()
+
     assert (seed.status, seed.reason) == (
         "diverged", "model.p.0.bias is not finite at update 30; the checkpoint is of update 15"
     )  # fmt: skip
@@ -115,8 +118,10 @@ def test_a_state_that_is_not_finite_is_not_saved_between_validations(
     monkeypatch.setattr(bookkeeping, "SAVE_SECONDS", 0.0)
     monkeypatch.setattr("vaebench.rng.noise.BLOCK", 5)
     (seed,) = go()
+
     assert seed.status == "diverged"
     assert seed.reason.endswith("is not finite at update 10; the checkpoint is of update 5")
+
     kept = checkpoint.read(tmp_path / "run/seed-0/checkpoint.safetensors")
     assert kept.meta["update"] == 5
     assert all(torch.isfinite(v).all() for v in (*kept.params.values(), *kept.state.values()))
@@ -139,6 +144,7 @@ def test_a_seed_that_diverges_does_not_touch_its_neighbours(go, poison, state_of
     poison(1, after=17)
     first, bad, last = go(seeds=(0, 1, 2), folder="pack")
     assert [s.status for s in (first, bad, last)] == ["trained", "diverged", "trained"]
+
     for seed in (0, 2):
         go(seeds=(seed,), folder="solo")
         assert state_of(tmp_path / f"pack/seed-{seed}") == state_of(tmp_path / f"solo/seed-{seed}")
@@ -155,6 +161,7 @@ def test_a_diverged_seed_diverges_again_from_its_checkpoint(go, monkeypatch):
 
     at = [0]
     monkeypatch.setattr(Pack, "advance", advance)
+
     for _ in range(2):
         (seed,) = go(report=lambda update, shown: at.__setitem__(0, update))
         assert (
@@ -167,6 +174,7 @@ def test_sums_are_kept_over_updates_until_the_validation(tmp_path):
     s = RunState(0, tmp_path)
     _account(s, {"bound": -8.0, "other": 1.0}, 4, 4, 0.5)
     _account(s, {"bound": -2.0, "other": 3.0}, 2, 6, 0.25)
+
     assert (s.update, s.count, s.seconds, s.sums) == (6, 6, 0.75, {"bound": -10.0, "other": 4.0})
 
 
@@ -175,8 +183,10 @@ def test_sums_of_a_block_that_diverged_are_not_booked(tmp_path, bad):
     s = RunState(0, tmp_path)
     _account(s, {"bound": -8.0, "other": 1.0}, 4, 4, 0.5)
     _account(s, {"bound": -2.0, "other": bad}, 2, 6, 0.25)
+
     assert (s.status, s.update, s.count, s.seconds) == ("diverged", 4, 4, 0.5)
     assert s.sums == {"bound": -8.0, "other": 1.0}
+
     _account(s, {"bound": -1.0, "other": 1.0}, 2, 8, 0.25)
     assert (s.status, s.update, s.sums["bound"]) == ("diverged", 4, -8.0), (
         "and nothing is booked afterwards"
@@ -196,5 +206,6 @@ def test_the_mean_of_the_training_bound_is_over_the_interval_alone(go, monkeypat
     at = [0]
     monkeypatch.setattr(Pack, "advance", advance)
     (seed,) = go({"train.updates": 45}, report=lambda update, shown: at.__setitem__(0, update))
+
     # Means of 1..15, 16..30, 31..45.
     assert [p["train_bound"] for p in seed.curve] == [8.0, 23.0, 38.0]

@@ -17,9 +17,11 @@ def test_training_stops_after_so_many_validations_without_improvement(go, script
     assert (seed.status, seed.update, seed.best_update, seed.best_bound) == ("trained", 75, 30, 7.0)
     assert seed.reason == "no improvement in 3 validations"
     assert [p["valid_bound"] for p in seed.curve] == [9.0, 7.0, 8.0, 7.0, 7.5]
+
     for updates in (30, 75):
         scripted({0: [0.0]})
         go({"train.updates": updates}, folder=f"to {updates}")
+
     best, last = (evaluated_checkpoint(seed, select).params for select in ("valid_bound", "last"))
     assert equal(best, params_of("to 30"))
     assert equal(last, params_of("to 75"))
@@ -45,8 +47,10 @@ def test_a_seed_that_stopped_stays_as_it_is_while_its_pack_goes_on(
     script = {0: [5.0, 6.0], 1: [9.0, 8.0, 7.0, 6.0, 5.0, 4.0]}
     scripted(script)
     early, late = go(changes, seeds=(0, 1), folder="pack")
+
     assert (early.update, late.update) == (30, 90)
     assert (early.status, late.status) == ("trained", "trained")
+
     scripted(script)
     go(changes, seeds=(0,), folder="solo")
     assert state_of(tmp_path / "pack/seed-0") == state_of(tmp_path / "solo/seed-0")
@@ -56,6 +60,7 @@ def test_a_run_that_stopped_early_is_not_gone_on_with(go, scripted, tmp_path):
     scripted({0: [5.0, 6.0]})
     go({"train.patience": 1})
     assert progress_of(tmp_path / "run/seed-0", 0).status == "trained"
+
     before = (tmp_path / "run/seed-0/checkpoint.safetensors").read_bytes()
     (seed,) = go({"train.patience": 1})
     assert seed.update == 30
@@ -70,6 +75,7 @@ def test_a_pack_ends_with_its_last_seed(go, scripted):
         seeds=(0, 1),
         report=lambda update, shown: seen.append(update),
     )
+
     assert seen[-1] == 30
 
 
@@ -79,8 +85,10 @@ def test_a_best_of_another_update_than_the_checkpoint_says_is_not_evaluated(go, 
     best = checkpoint.read(path)
     checkpoint.write(path, checkpoint.Checkpoint(best.params, meta={**best.meta, "update": 1}))
     seed = progress_of(tmp_path / "run/seed-0", 0)
+
     with pytest.raises(UserError, match="of update 1, but the best by the checkpoint is"):
         evaluated_checkpoint(seed, "valid_bound")
+
     path.unlink()
     with pytest.raises(UserError, match="it is missing"):
         evaluated_checkpoint(seed, "valid_bound")
@@ -91,6 +99,7 @@ def test_a_checkpoint_that_lacks_a_parameter_is_not_evaluated(make_config, split
     go()
     params = params_of("run")
     assert load_model(make_config(), splits.info, checkpoint.Checkpoint(params))
+
     gone = next(k for k in params if k.startswith("model.p"))
     with pytest.raises(
         UserError, match=f"does not fit its settings: it lacks {gone.removeprefix('model.')}"

@@ -138,6 +138,7 @@ def test_the_engines_that_a_run_can_go_on_with(equipped):
         True,
         False,
     ]
+
     equipped(False, "no numba")
     assert [choice.usable(e, CPU, True) for e in ("compiled", "kernel")] == [False, False]
     assert not choice.usable("kernel", CPU, False)
@@ -180,6 +181,7 @@ def test_a_step_without_noise_is_captured_where_the_parameters_are(monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "Stream", stream)
     index = torch.zeros(2, 1, 4, dtype=torch.int64)
+
     with pytest.raises(Reached):
         Captured(None, index, {}, None, torch.arange(2), [{"p": torch.zeros(1)}, {}])
 
@@ -192,6 +194,7 @@ def test_every_update_gets_its_own_cases_and_noise_and_metrics_are_summed(engine
     index = torch.tensor([[[0, 1], [2, 3]], [[4, 4], [5, 1]], [[0, 0], [5, 5]]])
     noise = {"e": torch.tensor([[[0.5], [1.0]], [[0.25], [0.0]], [[0.0], [2.0]]])}
     sums = pack.advance(index, noise, None)
+
     assert sums["bound"].tolist() == [0.5 + 4 + 0 + 0.75, 2.5 + 3 + 5 + 3.0]
     assert sums["rows"].tolist() == [1 + 8 + 0, 5 + 6 + 10]
     assert sums["bound"].dtype == torch.float64
@@ -207,6 +210,7 @@ def test_grey_cases_are_binarized_anew_by_their_noise(engine):
     index = torch.zeros(2, 1, 1, dtype=torch.int64)
     noise = {"e": torch.zeros(2, 1, 1)}
     grey = torch.tensor([[[[0.0, 0.9999999, 0.501, 0.503]]], [[[0.5, 0.0, 0.99, 0.99]]]])
+
     assert 4 * float(pack.advance(index, noise, grey)["bound"]) == (1 + 1) + 1
 
 
@@ -242,6 +246,7 @@ def test_the_objective_in_the_pack_keeps_its_values():
         rule, SGD(0.5), [{"p": torch.ones(())}], [{"last": torch.zeros(())}], [{}], torch.ones(1, 1)
     )
     pack.advance(torch.zeros(2, 1, 1, dtype=torch.int64), {"e": torch.zeros(2, 1, 1)}, None)
+
     assert float(rule.p.detach()) == 0.0
     assert float(pack.seed(0)[0]["p"]) == 2.0
 
@@ -264,6 +269,7 @@ class Diary(Objective):
 
     def forward(self, state, batch, noise):
         assert state["visits"].shape == (2, 2), "a step sees the rows of its batch alone"
+
         when = batch.update.to(torch.uint8).expand(2, 1)
         visits = torch.cat([state["visits"][:, :1] + 1, when], 1)
         clocks = {"progress": batch.progress, "passes": batch.passes}
@@ -281,6 +287,7 @@ def test_rows_of_cases_follow_their_cases_and_the_clock_tells_the_update(engine)
     index = torch.tensor([[[0, 1], [3, 2]], [[1, 2], [3, 0]]])  # (updates, seeds, batch)
     pack.advance(index, {}, None, first=9)
     one, other = (pack.seed(r)[1] for r in range(2))
+
     assert one["visits"].tolist() == [[1, 9], [2, 10], [1, 10], [0, 0]]
     assert other["visits"].tolist() == [[1, 10], [0, 0], [1, 9], [2, 10]]
     assert one["progress"] == other["progress"] == 10 / 40
@@ -293,6 +300,7 @@ def test_a_plain_step_leaves_the_objective_its_own_parameters(seeds):
     pack = pack_of(torch.ones(4, 2), "plain", seeds)
     own = pack.objective.p
     pack.advance(torch.zeros(2, seeds, 4, dtype=torch.int64), {"e": torch.zeros(2, seeds, 1)}, None)
+
     assert pack.objective.p is own
     assert float(own.detach()) == 0
     assert (pack.params["p"] != 0).all()
@@ -311,8 +319,10 @@ def test_a_parameter_of_two_names_is_refused():
     tied.one = nn.Linear(2, 2)
     tied.two = nn.Linear(2, 2)
     tied.two.weight = tied.one.weight
+
     with pytest.raises(ValueError, match="two names"):
         places_of(tied)
+
     tied.two = nn.Linear(2, 2, bias=False)
     assert set(places_of(tied)) == {"one.weight", "one.bias", "two.weight"}
 
@@ -334,6 +344,7 @@ def test_keeping_freed_memory_is_asked_of_glibc_alone(monkeypatch, platform):
     trim = -1
     threshold = -3
     wanted = [("mallopt", threshold, 2**25), ("mallopt", trim, 2**31 - 1)]
+
     assert asked == (wanted if platform == "linux" else [])
 
 
@@ -349,7 +360,9 @@ def test_a_kernel_refuses_what_would_be_trained_otherwise():
         {"name": "wake_sleep", "weight_decay": 0.1},
         models.build({"name": "sbn", "dims": [3]}, DataInfo(torch.full((4,), 0.5))),
     )
+
     assert not choice.has_kernel(rule, SGD(0.1))
+
     params = {k: v.unsqueeze(0) for k, v in rule.state_dict().items()}
     with pytest.raises(ValueError, match="no kernel with weight decay"):
         kernel_engine.Engine(rule, SGD(0.1), params, torch.zeros(2, 4))

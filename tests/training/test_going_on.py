@@ -25,6 +25,7 @@ VARIANTS = {
 def test_a_run_stopped_anywhere_goes_on_bit_for_bit(go, state_of, tmp_path, variant):
     changes = VARIANTS[variant]
     go(changes, seeds=(0, 1), folder="whole")
+
     for stop_at in (1, 3, 4, 6):
         folder = f"stopped {stop_at}"
         calls = iter(range(1, 100))
@@ -37,9 +38,11 @@ def test_a_run_stopped_anywhere_goes_on_bit_for_bit(go, state_of, tmp_path, vari
                 folder=folder,
                 should_stop=lambda calls=calls, n=stop_at: next(calls) >= n,
             )
+
         for seed in (0, 1):
             saved = progress_of(tmp_path / folder / f"seed-{seed}", seed).update
             assert f"stopped at update {saved};" in str(caught.value)
+
         go(changes, seeds=(0, 1), folder=folder)
         for seed in ("seed-0", "seed-1"):
             assert state_of(tmp_path / folder / seed) == state_of(tmp_path / "whole" / seed)
@@ -50,9 +53,11 @@ def test_in_bfloat16_a_stopped_run_goes_on_bit_for_bit(go, state_of, tmp_path, o
     changes = {**HALF, "objective": objective}
     go(changes, folder="whole")
     calls = iter(range(1, 100))
+
     with pytest.raises(Interrupted):
         go(changes, should_stop=lambda: next(calls) >= 12)
     assert 0 < progress_of(tmp_path / "run/seed-0", 0).update < 20
+
     go(changes)
     assert state_of(tmp_path / "run/seed-0") == state_of(tmp_path / "whole/seed-0")
 
@@ -62,6 +67,7 @@ def test_grey_data_are_binarized_alike_after_a_stop(go, state_of, tmp_path, grey
     calls = iter(range(100))
     with pytest.raises(Interrupted):
         go(data=grey, should_stop=lambda: next(calls) == 2)
+
     go(data=grey)
     assert state_of(tmp_path / "run/seed-0") == state_of(tmp_path / "whole/seed-0")
 
@@ -71,6 +77,7 @@ def test_what_is_compared_depends_on_the_noise(go, state_of, tmp_path):
     go({"train.order": "shuffle"}, folder="shuffled")
     states = [state_of(tmp_path / p) for p in ("run/seed-0", "run/seed-1", "shuffled/seed-0")]
     key = next(k for k in states[0] if k.startswith("checkpoint/params/model.q"))
+
     assert len({s[key] for s in states}) == 3
 
 
@@ -90,11 +97,13 @@ def test_between_validations_the_state_is_saved_and_goes_on_bit_for_bit(
     with pytest.raises(Died):
         go(changes, report=die)
     assert at == [20, 40, 45, 60]
+
     saved = progress_of(tmp_path / "run/seed-0", 0)
     assert (saved.update, saved.count) == (60, 15), (
         "saved within an interval, with what is being averaged"
     )
     assert saved.sums["bound"] < 0
+
     go(changes)
     assert state_of(tmp_path / "run/seed-0") == state_of(tmp_path / "whole/seed-0")
 
@@ -119,6 +128,7 @@ def test_the_best_is_written_before_the_checkpoint_that_speaks_of_it(go, monkeyp
 
     monkeypatch.setattr(checkpoint, "write", write)
     go({"train.updates": 15}, seeds=(0, 1))
+
     assert order == [
         (f"seed-{s}", f"{kind}.safetensors") for s in (0, 1) for kind in ("best", "checkpoint")
     ]
@@ -150,6 +160,7 @@ def test_the_curve_is_a_view_of_the_checkpoint(go, tmp_path):
     (seed,) = go()
     lines = (tmp_path / "run/seed-0/curve.csv").read_text().splitlines()
     assert lines[0] == "update,seconds,train_bound,train_baseline_outside,valid_bound,unit"
+
     *numbers, unit = lines[-1].split(",")
     assert [float(v) for v in numbers] == list(seed.curve[-1].values())
     assert unit == "nats"
@@ -176,13 +187,17 @@ def test_a_run_of_an_older_version_goes_on_bit_for_bit(go, state_of, tmp_path, s
     calls = iter(range(1, 100))
     with pytest.raises(Interrupted):
         go({"train.patience": 2}, folder="stopped", should_stop=lambda: next(calls) > stop_at)
+
     folder = tmp_path / "stopped" / "seed-0"
     old(folder / "checkpoint.safetensors")
     old(folder / "best.safetensors")
+
     assert progress_of(folder, 0).best_bound > 0
+
     go({"train.patience": 2}, folder="stopped")
     ours = state_of(folder)
     whole = state_of(tmp_path / "whole" / "seed-0")
+
     for state in (ours, whole):
         # Written before the stop, and of it the update alone is read.
         assert state.pop("best meta")["update"] == 15

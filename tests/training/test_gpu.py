@@ -69,11 +69,13 @@ def pack_of(config, device, engine, kind=Kind.BITS):
     rule = objective_of(*config)
     update = SGD(0.003)
     parts = []
+
     for seed in SEEDS:
         randomize(rule, 10 + seed, 0.3)
         params = {k: v.detach().clone().to(device) for k, v in rule.named_parameters()}
         state = {k: v.to(device) for k, v in rule.state().items()}
         parts.append((params, state, update.state(params)))
+
     grey = torch.randint(
         0, 256, (50, VISIBLE), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
     )
@@ -121,13 +123,16 @@ def test_the_same_noise_gives_the_same_training(config, engine):
     gpu = pack_of(config, "cuda", engine)
     cpu = pack_of(config, "cpu", "plain")
     start = gpu.seed(0)[0]
+
     for rows in (slice(0, 20), slice(20, 40), slice(40, 50)):
         sums = advance(gpu, rows)
         wanted = advance(cpu, rows)
         assert sums.keys() == wanted.keys()
+
         for name, v in sums.items():
             assert v.shape == (len(SEEDS),)
             torch.testing.assert_close(v.cpu(), wanted[name], rtol=1e-3, atol=1e-2)
+
     assert_same(gpu, cpu)
     assert any(not torch.equal(v, start[name]) for name, v in gpu.seed(0)[0].items())
     assert (gpu._graph is None) == (engine == "plain")
@@ -139,9 +144,11 @@ def test_the_same_noise_gives_the_same_training(config, engine):
 def test_the_compiled_step_too(config):
     gpu = pack_of(config, "cuda", "compiled")
     cpu = pack_of(config, "cpu", "plain")
+
     for rows in (slice(0, 20), slice(20, 30)):
         advance(gpu, rows)
         advance(cpu, rows)
+
     assert_same(gpu, cpu)
 
 
@@ -152,6 +159,7 @@ def test_cases_binarized_at_each_visit():
     for rows in (slice(0, 20), slice(20, 25)):
         advance(gpu, rows)
         advance(cpu, rows)
+
     assert_same(gpu, cpu)
 
 
@@ -168,12 +176,15 @@ def test_a_captured_step_is_kept_for_shorter_blocks_and_made_anew_for_longer_one
     pack = pack_of(CASES[0], "cuda", "packed")
     reference = pack_of(CASES[0], "cpu", "plain")
     graphs = []
+
     for rows in (slice(0, 10), slice(10, 13), slice(13, 23), slice(23, 60)):
         advance(pack, rows)
         advance(reference, rows)
         graphs.append(pack._graph)
+
     assert graphs[0] is graphs[1] is graphs[2]
     assert graphs[3] is not graphs[0]
+
     assert_same(pack, reference)
 
 
@@ -181,7 +192,9 @@ def test_replays_are_repeatable_and_a_resumed_pack_goes_on_exactly():
     one, other = (pack_of(CASES[0], "cuda", "packed") for _ in range(2))
     first = advance(one, slice(0, 20))
     second = advance(other, slice(0, 20))
+
     assert torch.equal(first["bound"], second["bound"])
+
     assert_same(one, other, exactly=True)
     parts = [other.seed(r) for r in range(len(SEEDS))]
     resumed = fast.Pack(
@@ -203,6 +216,7 @@ def test_copies_of_a_seed_outlive_the_next_replay():
     kept = sums["bound"].clone()
     copies = {k: v.clone() for k, v in params.items()}
     advance(pack, slice(10, 20))
+
     assert all(torch.equal(v, copies[k]) for k, v in params.items())
     assert torch.equal(sums["bound"], kept)
 
@@ -216,6 +230,7 @@ def test_autoregressive_sampling_is_that_of_the_cpu(n):
     weight = 3 * torch.randn(n, n, generator=generator, dtype=torch.float64)
     uniform = torch.rand(4, 20, n, generator=generator, dtype=torch.float64)
     wanted = check.autoregressive_sample_by_units(a, weight, uniform)
+
     assert torch.equal(autoregressive.sample(a, weight, uniform), wanted)
     assert torch.equal(autoregressive.sample(a.cuda(), weight.cuda(), uniform.cuda()).cpu(), wanted)
 
@@ -227,8 +242,10 @@ def test_passes_of_any_size_give_the_same_nll():
         importance(model, x, 230, 0, chunk=c, batch=b)
         for c, b in ((None, None), (10, 100), (70, 300))
     ]
+
     for r in results[1:]:
         assert r.nll == pytest.approx(results[0].nll, rel=1e-10)
+
     wanted = -float(check.exact.log_evidence(model, x).mean())
     assert abs(results[0].nll - wanted) < 4.5 * results[0].error + 0.5 / results[0].ess_min
 

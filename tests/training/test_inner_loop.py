@@ -31,6 +31,7 @@ class Trace:
     def advance(self, index, noise, binarize, first, only):
         assert index.shape[:2] == (1, 1)
         assert binarize is None
+
         self.calls.append((index[0, 0].tolist(), noise["q1"][0, 0], first, only))
         return {"loss": torch.tensor([next(self.losses)], dtype=torch.float64)}
 
@@ -56,7 +57,9 @@ def go():
         pack = Trace(losses, aggressive)
         objective = rule(**settings)
         made = inner_updates(pack, objective, batches, seed, update, torch.tensor([0, 1]), stop)
+
         assert made == len(pack.calls)
+
         return pack.calls, batches
 
     return run
@@ -72,6 +75,7 @@ def test_the_first_update_is_on_the_batch_in_hand_and_the_others_on_random_ones(
 def test_every_inner_update_has_noise_of_its_own_that_only_its_place_decides(go):
     first, again, other = (go([1.0] * 4, update=u, inner_fixed=4)[0] for u in (7, 7, 8))
     assert all(torch.equal(a[1], b[1]) for a, b in zip(first, again, strict=True))
+
     every = [c[1] for c in first + other]
     assert not any(torch.equal(every[i], every[j]) for i in range(8) for j in range(i))
 
@@ -82,8 +86,10 @@ def test_losses_are_summed_over_documents_and_compared_by_word(go):
     _, batches = go([1.0], inner_fixed=1)
     rows = [torch.tensor([0, 1]), *(batches.any(3, 7, n) for n in range(1, 12))]
     words = [float((TOKENS[r[r >= 0]] != 0).sum(1)[0] - 1) for r in rows]
+
     assert len(set(words)) > 1
     assert len(go(words, inner_window=1, inner_most=12)[0]) == 12  # 1 nat a word throughout
+
     worse = [w * (1.0 + 0.01 * (i >= 5)) for i, w in enumerate(words)]
     assert len(go(worse, inner_window=1, inner_most=12)[0]) == 6
 
@@ -109,9 +115,11 @@ def phases(found, **settings):
     objective = rule(**settings)
     state = objective.state()
     out = []
+
     for mi in found:
         state = objective.validated(state, {"valid_mi_batch": mi})
         out.append(bool(state["aggressive"] > 0))
+
     return out
 
 

@@ -35,6 +35,7 @@ def call(programs, size=3, grey=None):
 def test_two_packs_of_one_class_keep_their_own_programs():
     first = Programs(Scale(2.0, 1.0).step, {})
     assert call(first) == 8
+
     second = Programs(Scale(10.0, 1.0).step, {})
     assert [call(second), call(first), call(second)] == [16, 8, 16]
 
@@ -44,6 +45,7 @@ def test_values_of_tensors_are_read_anew():
     programs = Programs(scale.step, {})
     call(programs)
     scale.value.add_(1)
+
     assert call(programs) == 10
 
 
@@ -62,6 +64,7 @@ def test_nothing_is_looked_at():
     programs = Programs(scale.step, {})
     call(programs)
     scale.factor = 50.0
+
     assert call(programs) == 8
 
 

@@ -23,19 +23,23 @@ PLANS = st.tuples(
 def test_every_update_is_made_once_and_whatever_is_due_ends_a_stretch(plan):
     first, updates, block, every, wanted = plan
     made = []
+
     for s in schedule(first, updates, block, every, wanted):
         made += range(s.first, s.end)
         assert s.length > 0
         assert s.block * block + s.offset == s.first
         assert s.offset + s.length <= block
+
         due = {
             n
             for n in range(s.first + 1, s.end + 1)
             if n % every == 0 or n == updates or n in wanted
         }
+
         assert due <= {s.end}
         assert s.validate == (s.end % every == 0 or s.end == updates)
         assert s.snapshot == (s.end in wanted)
+
     assert made == list(range(first, updates))
 
 

@@ -57,10 +57,13 @@ def test_a_killed_run_goes_on_bit_for_bit(go, objective, tmp_path):
     left = iter([False] + [True] * 1000)
     with pytest.raises(Interrupted):
         go("killed", objective=objective, stop=lambda: next(left))
+
     stopped = progress_of(tmp_path / "killed" / "0", 0).last
     assert 0 < checkpoint.read(stopped).meta["update"] < 30
+
     (again,) = go("killed", objective=objective)
     assert whole.update == again.update == 30
+
     mine = parameters(whole)
     theirs = parameters(again)
     assert all(torch.equal(mine[k], theirs[k]) for k in mine)
@@ -73,7 +76,9 @@ def test_a_pack_is_its_seeds_and_the_packed_engine_the_plain_one(go, objective):
     (alone,) = go("alone", (1,), objective)
     mine = parameters(together[1])
     theirs = parameters(alone)
+
     assert all(torch.equal(mine[k], theirs[k]) for k in mine)
+
     packed = go("packed", (0, 1), objective, "packed")
     for one, other in zip(together, packed, strict=True):
         for key, value in parameters(one).items():
@@ -119,7 +124,9 @@ def test_bad_counts_are_one_line_and_nothing_is_written(
     with open(files["test"], "a", encoding="utf-8") as f:
         f.write(f"{line}\n")
     own = [f"data.{k}={path}" for k, path in files.items()]
+
     assert main(["run", *TABLE, "data=word_counts", *own, f"run.results={tmp_path}/runs"]) == 2
+
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert says in err
@@ -134,8 +141,10 @@ def test_a_run_draws_no_images_of_counts(tmp_path, capsys):
         "eval.iw_samples=5",
         f"run.results={tmp_path}/runs",
     ]
+
     assert main(["run", *TABLE, *few]) == 0
     assert "perplexity per document" in capsys.readouterr().out
+
     (folder,) = (tmp_path / "runs").glob("toy_counts-*/seed-0")
     for words in (["sample"], ["reconstruct", "--test", "2"], ["reconstruct"]):
         assert main([words[0], str(folder), *words[1:]]) == 2

@@ -47,6 +47,7 @@ def go(splits, tmp_path):
         for key, value in changes.items():
             group, _, name = key.partition("__")
             config[group][name] = value
+
         where = tmp_path / folder
         where.mkdir(exist_ok=True)
         (seed,) = train.train(
@@ -65,6 +66,7 @@ def same(a: RunState, b: RunState) -> None:
             theirs = getattr(other, part)
             assert mine.keys() == theirs.keys()
             assert all(torch.equal(mine[k], theirs[k]) for k in mine), (path, part)
+
     curves = [[{k: v for k, v in p.items() if k != "seconds"} for p in s.curve] for s in (a, b)]
     assert curves[0] == curves[1]
     assert (a.update, a.status, a.reason, a.best_update) == (
@@ -88,6 +90,7 @@ def test_a_pass_is_the_unit(go, splits):
 def test_the_aggressive_phase_has_inner_updates_and_ends(go):
     whole = go("on", objective__mi_start=-9.0, train__updates=2)
     assert 4 <= whole.curve[0]["train_inner"] <= 7  # two windows of two at least
+
     # The first mutual information is a fall.
     never = go("off", objective__mi_start=1e9, train__updates=2)
     assert never.curve[0]["train_inner"] == whole.curve[0]["train_inner"]
@@ -108,6 +111,7 @@ def test_an_update_proper_of_the_phase_moves_the_generator_alone(go, monkeypatch
 
     monkeypatch.setattr(train.Pack, "advance", advance)
     go(train__updates=1, objective__inner_fixed=2)
+
     assert [s[1:] for s in seen[:3]] == [(("posterior",), {"posterior"})] * 2 + [
         (("model",), {"model"})
     ]
@@ -123,6 +127,7 @@ def test_a_run_stopped_anywhere_goes_on_as_if_it_had_not_been(go, monkeypatch):
         left = iter([False] * calls + [True] * 9)
         with pytest.raises(Interrupted):
             go(f"{calls} {save}", stop=lambda left=left: next(left), train__updates=2)
+
         same(whole, go(f"{calls} {save}", train__updates=2))
 
 
@@ -137,6 +142,7 @@ def test_after_a_fall_of_the_rates_training_goes_on_from_the_best(go, monkeypatc
     seed = go(objective__name="aggressive")
     best = checkpoint.read(seed.best)
     last = checkpoint.read(seed.last)
+
     assert seed.best_update == seed.curve[0]["update"]
     assert float(last.opt["falls"]) == 2.0
     assert float(last.opt["factor"]) == 0.25
@@ -149,6 +155,7 @@ def test_the_last_fall_is_the_end(go, monkeypatch):
         bookkeeping, "validation", lambda *a: {"valid_bound": next(script), "valid_mi_batch": 0.0}
     )
     seed = go(optim__decays=1)
+
     assert (seed.status, seed.reason) == (
         "trained",
         "the rates have fallen as often as they may (1)",
@@ -164,6 +171,7 @@ def test_a_fall_at_the_best_itself_needs_no_reading(go, monkeypatch):
         bookkeeping, "validation", lambda *a: {"valid_bound": -1.0 - a[4], "valid_mi_batch": 0.0}
     )
     whole = go()
+
     assert whole.best_update == whole.update
 
 
@@ -181,10 +189,13 @@ def test_snapshots_are_the_parameters_that_training_passes_through(go):
         (n, kind): checkpoint.read(path).params
         for n, kind, path in snapshots_of(go("long", train__snapshots=[0, 2, 5]))
     }
+
     assert list(kept) == [(0, ""), (0, "inner"), (2, ""), (2, "inner"), (5, ""), (5, "inner")]
+
     short = go("short", train__unit="updates", train__updates=2, train__valid_every=2)
     passed = checkpoint.read(short.last).params
     assert all(torch.equal(kept[2, ""][k], v) for k, v in passed.items())
+
     moved = {k for k, v in kept[2, ""].items() if not torch.equal(v, kept[2, "inner"][k])}
     assert moved
     assert all(k.startswith("model.q.") for k in moved)
@@ -194,8 +205,10 @@ def test_snapshots_change_nothing_and_survive_a_kill(go, monkeypatch):
     monkeypatch.setattr(bookkeeping, "SAVE_SECONDS", 0.0)
     whole = go("whole")
     left = iter([False] * 40 + [True] * 9)
+
     with pytest.raises(Interrupted):
         go("kept", stop=lambda: next(left), train__snapshots=[0, 1, 4])
+
     kept = go("kept", train__snapshots=[0, 1, 4])
     same(whole, kept)
     unbroken = go("unbroken", train__snapshots=[0, 1, 4])
@@ -203,6 +216,7 @@ def test_snapshots_change_nothing_and_survive_a_kill(go, monkeypatch):
         [(n, kind, path.read_bytes()) for n, kind, path in snapshots_of(s)]
         for s in (kept, unbroken)
     )
+
     assert len(one) == 6
     assert one == other
 
@@ -213,17 +227,21 @@ def test_a_snapshot_is_what_the_update_left_even_if_the_best_came_back(go):
     usual = {"train__unit": "updates", "train__updates": 6, "train__valid_every": 1}
     usual |= {"train__snapshots": list(range(6)), "optim__decays": 99, "optim__rate": 40.0}
     whole = go("whole", **usual)
+
     assert float(checkpoint.read(whole.last).opt["falls"]) > 0
+
     for calls in range(5):
         left = iter([False] * calls + [True] * 99)
         with pytest.raises(Interrupted):
             go(f"part{calls}", stop=lambda left=left: next(left), **usual)
+
         part = go(f"part{calls}", **usual)
         same(whole, part)
         kept = [
             [(n, kind, path.read_bytes()) for n, kind, path in snapshots_of(s)]
             for s in (whole, part)
         ]
+
         assert kept[0] == kept[1]
 
 
@@ -243,10 +261,12 @@ def test_a_resumed_run_sums_in_the_order_of_a_fresh_one(go, monkeypatch):
     monkeypatch.setattr(train.Pack, "__init__", noted)
     whole = go("whole", optim__clip=1e-2)
     parts = None
+
     while parts is None:  # each time as far as the next validation and a little further
         calls = itertools.count()
         with contextlib.suppress(Interrupted):
             parts = go("parts", lambda calls=calls: next(calls) > 60, optim__clip=1e-2)
+
     same(whole, parts)
     assert len(orders) > 3
     assert all(order == orders[0] for order in orders)
@@ -258,10 +278,12 @@ def test_the_phase_may_end_by_the_mutual_information_of_the_whole_set(go):
         seed = go(of, objective__mi_of=of, train__updates=3)
         on = True
         before = -9.0
+
         for point in seed.curve:
             assert (point["train_inner"] > 0) == on
             on = on and point[key] >= before
             before = point[key]
+
     with pytest.raises(UserError, match=r"objective\.mi_of='all': .*batches, whole"):
         go("bad", objective__mi_of="all")
 
@@ -270,5 +292,6 @@ def test_a_checkpoint_of_another_size_is_one_line(go, splits):
     seed = go(train__updates=1)
     config = copy.deepcopy(CONFIG)
     config["model"]["units"] += 1
+
     with pytest.raises(UserError, match="does not fit its settings: other sizes of"):
         build.load_model(config, splits.info, checkpoint.read(seed.best))

@@ -37,6 +37,7 @@ def test_a_belief_net_learns_more_than_the_mean_image(column, tmp_path):
     (seed,) = train.train(
         cell.config, splits, [RunState(0, tmp_path)], torch.device("cpu"), "plain"
     )
+
     assert seed.status == "trained"
 
     model = load_model(cell.config, splits.info, evaluated_checkpoint(seed, "valid_bound"))
