@@ -1,4 +1,4 @@
-"""Sessions that train tiny cells, and a cluster of jobs that are answered for at once."""
+"""Sessions that train tiny cells, and a cluster whose jobs need no waiting."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vaebench.settings.records import RunSettings
 
 @pytest.fixture
 def run(store):
-    """Run seeds of a cell; the results' statuses."""
+    """Function that runs seeds of a cell and returns the statuses of the outcomes."""
 
     def run(cell, seeds=(0,), **task):
         return [o.status for o in work(Task(cell, tuple(seeds), **task))]
@@ -24,24 +24,25 @@ def run(store):
 
 @pytest.fixture
 def trained_from(monkeypatch):
-    """The update at which each call of ``train`` begins."""
-    began = []
-    real = session.train
+    """List of updates: where each call of ``train`` in the test began."""
+    first_updates = []
+    real_train = session.train
 
     def spy(config, splits, seeds, *rest):
-        began.append(seeds[0].update)
-        return real(config, splits, seeds, *rest)
+        first_updates.append(seeds[0].update)
+        return real_train(config, splits, seeds, *rest)
 
     monkeypatch.setattr(session, "train", spy)
-    return began
+    return first_updates
 
 
 @pytest.fixture
 def cluster(monkeypatch):
-    """A cluster that nobody waits for."""
+    """A simulated cluster, without the waiting times between two looks at it."""
     for name in ("POLL_SECONDS", "ASK_SECONDS", "GONE_SECONDS"):
         monkeypatch.setattr(elsewhere, name, 0.0)
     monkeypatch.setattr(runner, "WAIT_SECONDS", 0.01)
+
     return Cluster()
 
 
@@ -53,7 +54,10 @@ def said():
 
 @pytest.fixture
 def run_all(said):
-    """Launch tasks over so many processes: (outcomes, whether it was stopped)."""
+    """Function that launches tasks over ``jobs`` processes.
+
+    It returns the outcomes, and whether it was stopped.
+    """
 
     def run_all(tasks, jobs, fail_fast=False):
         return choose(RunSettings(), jobs, len(tasks)).launch(tasks, said.append, fail_fast)[:2]

@@ -1,5 +1,7 @@
-"""What is recorded of the shipped tables as accepted: it is, all else is built,
-and plans need no torch."""
+"""The record of accepted settings: it fits the shipped tables, and only other settings are built.
+
+So plans of shipped tables need no torch.
+"""
 
 from __future__ import annotations
 
@@ -19,29 +21,32 @@ from vaebench.running import accepted, device, tasks
 
 @pytest.fixture(scope="module")
 def cells():
-    """Of all tables and presets."""
+    """The cells of all tables and presets."""
     return load_script("record_defaults").every_cell()
 
 
 def test_what_is_recorded_can_be_built(cells):
-    """Each entry is of a cell there is, and all of these are built."""
-    found = {accepted.digest(cell): cell for cell in cells}
-    assert accepted.recorded() <= set(found), "run scripts/record_defaults.py"
-    assert len(accepted.recorded()) > 0.8 * len(found), "run scripts/record_defaults.py"
+    """Each entry belongs to a cell of a shipped table, and all of these cells can be built."""
+    by_digest = {accepted.digest(cell): cell for cell in cells}
+    assert accepted.recorded() <= set(by_digest), "run scripts/record_defaults.py"
+    assert len(accepted.recorded()) > 0.8 * len(by_digest), "run scripts/record_defaults.py"
 
-    tasks.check_built(found[digest] for digest in accepted.recorded())
+    tasks.check_built(by_digest[digest] for digest in accepted.recorded())
 
 
 def test_each_setting_that_is_built_decides_whether_it_is_recorded():
     cell = compose.cells(catalogue.load_table("nvil_mnist"), catalogue.load_preset("paper"))[0]
     assert accepted.digest(cell) in accepted.recorded()
 
+    # Everything that a digest is made of, one value changed at a time.
     changes = [(group, name) for group in accepted.PARTS for name in cell.config[group]]
     changes += [("train", "precision"), ("train", "order"), ("data", "name")]
     digests = {accepted.digest(cell)}
 
     for group, name in changes:
         config = copy.deepcopy(cell.config)
+        # The digest needs a data set that exists; every other value may be nonsense, as nothing is
+        # built.
         config[group][name] = "mnist_grey" if name == "name" and group == "data" else ["another"]
         digests.add(accepted.digest(replace(cell, config=config)))
 
@@ -51,7 +56,7 @@ def test_each_setting_that_is_built_decides_whether_it_is_recorded():
 def test_what_does_not_decide_it_needs_no_entry():
     table = catalogue.load_table("nvil_mnist")
     preset = catalogue.load_preset("paper")
-    more = [
+    unbuilt_settings = [
         "train.updates=7",
         "eval.iw_samples=3",
         "run.jobs=1",
@@ -59,27 +64,30 @@ def test_what_does_not_decide_it_needs_no_entry():
         "train.valid_every=2",
     ]
 
-    assert {accepted.digest(c) for c in compose.cells(table, preset, more)} <= accepted.recorded()
+    assert {
+        accepted.digest(c) for c in compose.cells(table, preset, unbuilt_settings)
+    } <= accepted.recorded()
 
 
 def test_settings_that_are_not_recorded_are_built_and_refused(make_cell, monkeypatch):
     built = []
     monkeypatch.setattr(tasks, "check_built", lambda cells: built.extend(cells))
-    cells = compose.cells(catalogue.load_table("nvil_mnist"), catalogue.load_preset("quick"))
-    tasks.check(cells)
+    shipped = compose.cells(catalogue.load_table("nvil_mnist"), catalogue.load_preset("quick"))
+    tasks.check(shipped)
 
     assert built == []
 
-    changed = compose.cells(
+    unrecorded = compose.cells(
         catalogue.load_table("nvil_mnist"), catalogue.load_preset("quick"), ["optim.rate=0.123"]
     )
-    tasks.check([*cells, *changed])
+    tasks.check([*shipped, *unrecorded])
 
-    assert built == changed
+    assert built == unrecorded
 
 
 def test_without_a_record_everything_is_built(monkeypatch, tmp_path):
     monkeypatch.setattr(accepted, "RECORD", tmp_path / "nothing.txt")
+    # The record is read once a process: forget it before the test, and what the test read after.
     accepted.recorded.cache_clear()
 
     try:
@@ -104,15 +112,21 @@ def test_a_plan_of_a_shipped_table_loads_no_torch(tmp_path, more, loads):
         f"import sys; from vaebench.cli import main; assert main({args!r}) == 0; "
         "print('torch' in sys.modules)"
     )
-    code = "import vaebench.running.device as d; d.DRIVERS = ()\n" + code
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    assert done.stdout.splitlines()[-1] == str(loads)
+    # Even with a GPU driver here: for the device ``auto`` torch would then be asked.
+    code = "import vaebench.running.device as d; d.DRIVERS = ()\n" + code
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert process.stdout.splitlines()[-1] == str(loads)
 
 
 def test_where_there_may_be_a_gpu_torch_is_asked(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(device.sys, "platform", "linux")
+
+    # On Linux the files of a driver decide; without one torch is not asked.
     monkeypatch.setattr(device, "DRIVERS", (str(tmp_path / "none"),))
 
     assert device.device_name("auto") == "cpu"
@@ -120,6 +134,7 @@ def test_where_there_may_be_a_gpu_torch_is_asked(monkeypatch, tmp_path):
     monkeypatch.setattr(device, "DRIVERS", (str(tmp_path / "none"), str(tmp_path)))
     assert device.device_name("auto") == "cuda"
 
+    # On Windows torch is asked, without a look for files.
     monkeypatch.setattr(device, "DRIVERS", ())
     monkeypatch.setattr(device.sys, "platform", "win32")
     assert device.device_name("auto") == "cuda"

@@ -1,9 +1,8 @@
-"""Tables on the real thing, Slurm and Ray, with everything going wrong that can: no run lost, none
-trained twice.
+"""Tables on real clusters, Slurm and Ray: whatever goes wrong, no run is lost, none trained twice.
 
-For Slurm: submitit installed, and SLURM_CONF naming the configuration of a Slurm in which this user
-may submit jobs and set nodes down (two nodes of one core are enough). For Ray: ray installed; the
-tests start a cluster of two nodes.
+The tests of Slurm need submitit. SLURM_CONF must name the configuration of a Slurm in which this
+user may submit jobs and set nodes down; two nodes of one core are enough. The tests of Ray need
+ray, and start a cluster of two nodes themselves.
 """
 
 from __future__ import annotations
@@ -94,20 +93,31 @@ if os.environ.get("TRAININGS") and ("submitit" in words or "default_worker" in w
 
     sys.meta_path.insert(0, Hook())
 """
-"""In every job: each training writes a line when it begins and when it ends, and is slow while a
-file is there."""
+"""A sitecustomize.py for every job.
+
+Each training then writes a line when it begins and one when it ends: the word, the run's key, its
+seed and its update. It is slow as long as the file ``trainings.slow`` exists.
+"""
 
 
 class Commands:
-    """Commands with one results folder, and what their jobs have trained."""
+    """Commands with one results folder, and what their jobs have trained.
+
+    Args:
+        place: Folder for the results, the logs and the hook of the jobs.
+        launcher: ``slurm`` or ``ray``.
+    """
 
     def __init__(self, place: Path, launcher: str):
         self.place = place
         self.launcher = launcher
         self.results = place / "runs"
         self.log = place / "trainings"
+
+        # Python imports sitecustomize from PYTHONPATH when a job starts.
         (place / "hook").mkdir(parents=True)
         (place / "hook" / "sitecustomize.py").write_text(HOOK)
+
         self.more = [f"run.launcher={launcher}", "run.time_limit=30", "run.grace=60"]
         self.env = {k: v for k, v in os.environ.items() if k != "VAEBENCH_DEBUG"}
         self.env |= {
@@ -115,15 +125,17 @@ class Commands:
             "OMP_NUM_THREADS": "1",
             "TRAININGS": str(self.log),
         }
+
         self.started: list[subprocess.Popen] = []
         self.count = 0
 
     def slow(self, yes: bool) -> None:
-        """Whether the jobs are to be slow."""
-        place = self.place / "trainings.slow"
-        place.touch() if yes else place.unlink()
+        """Make the jobs slow, or no longer."""
+        switch = self.place / "trainings.slow"
+        switch.touch() if yes else switch.unlink()
 
     def start(self, *args: str) -> subprocess.Popen:
+        """Start ``vaebench run`` in the background; its output goes to numbered files."""
         self.count += 1
         command = [
             sys.executable,
@@ -146,51 +158,54 @@ class Commands:
         return self.started[-1]
 
     def end(self, process: subprocess.Popen, timeout: float = 900) -> tuple[int, str]:
-        """The exit code and what the last command has said."""
+        """Wait for a command; return its exit code, and what the last command has said."""
         code = process.wait(timeout)
         return code, self.said()
 
     def said(self) -> str:
+        """Return the stderr of the last command."""
         return (self.place / f"{self.count}.err").read_text()
 
     def trainings(self) -> dict[tuple[str, str], list[tuple[str, int]]]:
-        """Of each run the trainings that began and ended, with the update at which they did."""
-        found: dict[tuple[str, str], list[tuple[str, int]]] = {}
+        """Return (key, seed) -> the words ``begins`` and ``ends``, each with its update."""
+        by_run: dict[tuple[str, str], list[tuple[str, int]]] = {}
         for line in self.log.read_text().splitlines() if self.log.exists() else []:
             word, key, seed, update = line.split()
-            found.setdefault((key, seed), []).append((word, int(update)))
+            by_run.setdefault((key, seed), []).append((word, int(update)))
 
-        return found
+        return by_run
 
     def holders(self) -> list[int]:
-        """The processes that hold a run and have a checkpoint of it."""
-        found = []
+        """Return the ids of the processes that hold a run which has a checkpoint."""
+        processes = []
         for path in self.results.glob("*/seed-*/.lock"):
             if (path.parent / "checkpoint.safetensors").exists():
                 try:
-                    found.append(json.loads(path.read_text())["process"])
+                    processes.append(json.loads(path.read_text())["process"])
                 except (OSError, ValueError):
+                    # The lock was given back, or is being written, at this moment.
                     continue
 
-        return found
+        return processes
 
 
 def serial(place: Path, args: list[str]) -> Path:
-    """The same runs by one process here."""
+    """Make the same runs in one process here; return their results folder."""
     command = [sys.executable, "-m", "vaebench", "run", *args, f"run.results={place / 'serial'}"]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     subprocess.run(command, env=env, cwd=place, check=True, capture_output=True)
+
     return place / "serial"
 
 
 def check_none_twice(commands: Commands) -> None:
-    """Whatever was trained to its end was not begun again; whatever went on
-    did so where it stood."""
+    """Assert that no run was begun after its end, and that each went on from where it stood."""
     for run, entries in commands.trainings().items():
         words = [word for word, _ in entries]
         assert words.count("ends") == 1, (run, entries)
         assert words[-1] == "ends", (run, entries)
 
+        # It began at update 0 once, and never behind the update of an earlier beginning.
         begun = [update for word, update in entries if word == "begins"]
         assert begun == sorted(begun), (run, entries)
         assert begun.count(0) == 1, (run, entries)
@@ -204,6 +219,8 @@ def sh(*command: str) -> str:
 def on_slurm(tmp_path):
     commands = Commands(tmp_path, "slurm")
     yield commands
+
+    # The commands may have gone and left their jobs behind.
     for process in commands.started:
         process.kill()
     for name in {p.name for p in (commands.results / ".jobs" / "slurm").glob("*")}:
@@ -219,8 +236,10 @@ def two_nodes(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     from ray.cluster_utils import Cluster
 
+    # The head has no CPU, so every job runs on one of the nodes, which a test can take away.
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     cluster.nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+
     yield cluster
     cluster.shutdown()
 
@@ -238,6 +257,7 @@ def on_ray(tmp_path, two_nodes):
 
 
 def forty(commands, states_of, tmp_path):
+    """Make forty runs on a cluster: none twice, and each equal to that of one process here."""
     code, said = commands.end(commands.start(*FORTY))
     assert code == 0, said
     assert "40 jobs handed to" in said
@@ -247,17 +267,21 @@ def forty(commands, states_of, tmp_path):
 
     check_none_twice(commands)
     assert len(commands.trainings()) == 40
+
+    # Bit for bit.
     assert ours == states_of(serial(tmp_path, FORTY))
 
 
 @pytest.mark.parametrize("_", [pytest.param("slurm", marks=[*slurm, *slow])])
 def test_forty_runs_on_slurm_equal_the_serial_ones_bit_for_bit(on_slurm, states_of, tmp_path, _):
     forty(on_slurm, states_of, tmp_path)
-    hosts = {
+
+    # No job was begun a second time.
+    starts_per_log = {
         p.read_text().count("Starting with")
         for p in on_slurm.results.glob(".jobs/slurm/*/*_log.out")
     }
-    assert hosts == {1}
+    assert starts_per_log == {1}
 
 
 @pytest.mark.parametrize("_", [pytest.param("ray", marks=[*ray, *slow])])
@@ -269,8 +293,10 @@ def test_forty_runs_on_ray_equal_the_serial_ones_bit_for_bit(on_ray, states_of, 
 
 
 def killed_then_interrupted(cluster, title, until):
-    """The command is killed; started again, it finds its jobs. Ctrl-C: they go
-    on. What it says then."""
+    """Kill a command, start it again, which finds its jobs, and interrupt it: the jobs go on.
+
+    Returns what the second command has said.
+    """
     cluster.slow(True)
     first = cluster.start(*SIX)
     until(lambda: len(cluster.holders()) >= 2, 240)
@@ -288,16 +314,23 @@ def killed_then_interrupted(cluster, title, until):
 
 
 def asked_for_otherwise(cluster, title, unmet, changed, until):
-    """A job waits for what there is not; the command that asks for something
-    else hands it over anew."""
-    one = [*SMALL, "--only", "SBN 200", "--only", "column=NVIL", "--seeds", "0"]
-    first = cluster.start(*one, unmet)
+    """Let a job wait for what no node has; a command that asks for less hands it over anew.
+
+    Args:
+        cluster: The commands.
+        title: Name of the engine in messages.
+        unmet: The setting that cannot be met.
+        changed: How the message names it.
+        until: Waits for a condition.
+    """
+    one_run = [*SMALL, "--only", "SBN 200", "--only", "column=NVIL", "--seeds", "0"]
+    first = cluster.start(*one_run, unmet)
     until(lambda: f"1 job handed to {title}" in cluster.said(), 120)
     first.send_signal(signal.SIGINT)
 
     assert cluster.end(first)[0] == 130
 
-    code, said = cluster.end(cluster.start(*one))
+    code, said = cluster.end(cluster.start(*one_run))
 
     assert code == 0, said
     assert (
@@ -307,6 +340,8 @@ def asked_for_otherwise(cluster, title, unmet, changed, until):
     assert len(cluster.trainings()) == 1
 
     check_none_twice(cluster)
+
+    # Nothing is noted any more as handed over.
     assert not list(cluster.results.glob(".jobs/*/*/batch.json"))
 
 
@@ -326,17 +361,19 @@ def test_a_job_of_ray_that_was_asked_for_otherwise(on_ray, until, _):
 
 @pytest.mark.parametrize("_", [pytest.param("slurm", marks=slurm)])
 def test_a_run_on_slurm(on_slurm, states_of, tmp_path, _):
-    one = [*SMALL, "--only", "SBN 200", "--only", "column=NVIL", "--seeds", "0"]
-    code, said = on_slurm.end(on_slurm.start(*one))
+    one_run = [*SMALL, "--only", "SBN 200", "--only", "column=NVIL", "--seeds", "0"]
+
+    code, said = on_slurm.end(on_slurm.start(*one_run))
     assert code == 0, said
     assert re.search(r"1 job handed to Slurm \(job \d+\)", said)
-    assert states_of(on_slurm.results) == states_of(serial(tmp_path, one))
+    assert states_of(on_slurm.results) == states_of(serial(tmp_path, one_run))
 
 
 @pytest.mark.parametrize("_", [pytest.param("slurm", marks=slurm)])
 def test_trained_on_slurm_and_evaluated_here(on_slurm, states_of, tmp_path, _):
-    one = [*SMALL, "--only", "SBN 200", "--only", "column=NVIL", "--seeds", "0"]
-    code, said = on_slurm.end(on_slurm.start(*one, "--no-eval"))
+    one_run = [*SMALL, "--only", "SBN 200", "--only", "column=NVIL", "--seeds", "0"]
+
+    code, said = on_slurm.end(on_slurm.start(*one_run, "--no-eval"))
     assert code == 0, said
     assert (
         "trained and not evaluated: 1 run; the same command without --no-eval evaluates it" in said
@@ -356,7 +393,8 @@ def test_trained_on_slurm_and_evaluated_here(on_slurm, states_of, tmp_path, _):
     ]
     subprocess.run(command, env=on_slurm.env, cwd=tmp_path, check=True, capture_output=True)
 
-    assert states_of(on_slurm.results) == states_of(serial(tmp_path, one))
+    # As if one process had trained and evaluated.
+    assert states_of(on_slurm.results) == states_of(serial(tmp_path, one_run))
 
 
 @pytest.mark.parametrize("_", [pytest.param("slurm", marks=slurm)])
@@ -390,10 +428,10 @@ def test_everything_that_can_go_wrong_on_slurm(on_slurm, states_of, tmp_path, un
     # A job is told to save, as before its limit, and queued again.
     third = on_slurm.start(*SIX)
     until(lambda: len(on_slurm.holders()) >= 2, 240)
-    telling = subprocess.Popen(["scancel", "--signal=USR2", running()[0].split()[0]])
+    signalling = subprocess.Popen(["scancel", "--signal=USR2", running()[0].split()[0]])
     until(requeued, 120)
-    telling.kill()  # it insists, though the job has long been queued again
-    telling.wait()
+    signalling.kill()  # scancel tries again, though the job has long been queued anew
+    signalling.wait()
 
     # A node is taken away: its job goes on when it is back, or on the other one.
     until(lambda: len(on_slurm.holders()) >= 1 and running(), 240)
@@ -432,7 +470,7 @@ def test_everything_that_can_go_wrong_on_ray(on_ray, two_nodes, states_of, tmp_p
     assert "go on in Ray; the same command watches again" in said
     assert len(on_ray.holders()) >= 1
 
-    # A node is taken away and another one comes; a job's process is killed: both go on.
+    # A node is taken away and another one comes; then a job's process is killed: both jobs go on.
     third = on_ray.start(*SIX)
     until(lambda: len(on_ray.holders()) >= 2, 240)
     two_nodes.remove_node(two_nodes.nodes[1], allow_graceful=False)

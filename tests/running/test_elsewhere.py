@@ -1,5 +1,7 @@
-"""Tasks as jobs of an engine, here one that keeps them in a list: handed over once, found again,
-watched, collected."""
+"""Tasks as jobs of an engine: handed over once, found again, watched, and their outcomes collected.
+
+The engine of these tests keeps its jobs in a list (``kit.cluster``).
+"""
 
 from __future__ import annotations
 
@@ -25,19 +27,24 @@ def tasks(make_cell, load_bits):
 
 
 def one_after_the_other(cluster):
-    """Carry out the first job that has not ended."""
-    left = [job for job, state in cluster.known.items() if state.live]
-    if left:
-        cluster.work(left[0])
+    """Carry out the first job that has not ended; what the cluster does whenever it is asked."""
+    live_jobs = [job for job, state in cluster.known.items() if state.live]
+
+    if live_jobs:
+        cluster.work(live_jobs[0])
 
 
 def in_a_while(looks=1):
-    """The same, but not the first times, when a command looks what is in flight."""
-    asked = []
+    """Do the same, but not at the first ``looks`` questions.
+
+    With those a command finds out which jobs are in flight.
+    """
+    questions = []
 
     def each(cluster):
-        asked.append(1)
-        if len(asked) > looks:
+        questions.append(1)
+
+        if len(questions) > looks:
             one_after_the_other(cluster)
 
     return each
@@ -59,13 +66,14 @@ def test_every_task_is_a_job_and_its_outcomes_come_back(cluster, tasks, said, st
     )
     assert lines(said)[0].startswith("3 jobs handed to List (batch 1); their logs are in ")
 
+    # Whatever is made or need not be made is told, for two seeds a task.
     updates = sum(event.updates for event in said if isinstance(event, Advanced | Spared))
     assert updates == sum(t.cell.train.updates * 2 for t in tasks)
     assert list((store.root / ".jobs" / "listed").iterdir()) == [], "what was written down is gone"
 
 
 def killed(cluster, tasks, **how):
-    """A command that hands tasks over and is killed when it first asks for them."""
+    """Let a command hand tasks over, and kill it when it first asks for them; return its engine."""
 
     class Killed(BaseException):
         pass
@@ -74,7 +82,6 @@ def killed(cluster, tasks, **how):
         raise Killed
 
     engine = Listed(cluster, die, **how)
-
     with pytest.raises(Killed):
         launch(engine, tasks, [])
 
@@ -84,10 +91,11 @@ def killed(cluster, tasks, **how):
 def test_a_command_that_was_killed_finds_its_jobs_again(cluster, tasks, said):
     assert len(killed(cluster, tasks).batches) == 2
 
+    # The first task is finished meanwhile, so the next command does not ask for it.
     first = next(iter(cluster.known))
     cluster.work(first)
     again = Listed(cluster, in_a_while())
-    # The first task is finished: a command does not ask for it any more.
+
     launched = launch(again, tasks[1:], said)
 
     assert again.batches == []
@@ -100,7 +108,10 @@ def test_a_command_that_was_killed_finds_its_jobs_again(cluster, tasks, said):
 def test_only_what_is_not_in_flight_is_handed_over(cluster, tasks, said):
     killed(cluster, [replace(tasks[0], seeds=(0,)), tasks[1]])
     again = Listed(cluster, in_a_while())
+
     assert statuses(launch(again, tasks[:3], said)) == [entry for entry in DONE if entry[0] != 35]
+
+    # Of the first task only the seed that no job has; the second task is in flight whole.
     assert [(t.cell.train.updates, t.seeds) for batch in again.batches for t in batch] == [
         (20, (1,)),
         (30, (0, 1)),
@@ -113,8 +124,9 @@ def test_what_waits_and_asks_for_something_else_is_handed_over_anew(cluster, tas
     first = next(iter(cluster.known))
     cluster.known[first] = RUNS
 
+    # It looks what is in flight, whether the cancelled jobs are gone, and what is in flight now:
+    # three questions before it waits.
     again = Listed(cluster, in_a_while(looks=3), gpus=2, cpus=1)
-
     assert statuses(launch(again, tasks, said)) == DONE
 
     assert [t.cell.train.updates for batch in again.batches for t in batch] == [25, 30, 35]
@@ -139,6 +151,8 @@ def test_what_waits_and_asks_for_the_same_is_waited_for(cluster, tasks, said):
 
 def test_a_job_with_other_runs_than_those_wanted_now_is_not_taken_back(cluster, tasks, said):
     killed(cluster, tasks[:1], starts=WAITS, gpus=8)
+
+    # It waits and asks for something else, but one of its two seeds is not wanted now.
     again = Listed(cluster, in_a_while(), gpus=2)
     assert statuses(launch(again, [replace(tasks[0], seeds=(0,))], said)) == [(20, 0, "done")]
     assert again.cancelled == again.batches == []
@@ -155,7 +169,6 @@ def test_a_job_that_begins_while_it_is_taken_back_goes_on(cluster, tasks, said):
 
     killed(cluster, tasks[:1], starts=WAITS, gpus=8)
     again = Late(cluster, in_a_while(looks=3), gpus=2)
-
     assert statuses(launch(again, tasks[:1], said)) == DONE[:2]
     assert again.batches == []
     assert lines(said) == ["1 job of an earlier command in List: waited for, not handed over again"]
@@ -167,31 +180,33 @@ def test_a_command_whose_job_another_takes_back_waits_for_the_one_in_its_place(
     class Left(BaseException):
         pass
 
-    looks = []
+    questions = []
 
     def leave(cluster):
-        """The other command looks what is in flight, cancels, looks again,
-        hands over, and is gone."""
-        looks.append(1)
-        if len(looks) > 3:
+        """Let the other command go away after its third question.
+
+        By then it has seen what is in flight, cancelled, looked again, and handed over.
+        """
+        questions.append(1)
+        if len(questions) > 3:
             raise Left
 
-    other = Listed(cluster, leave, starts=WAITS, gpus=2)
+    other_engine = Listed(cluster, leave, starts=WAITS, gpus=2)
     go_on = in_a_while()
 
-    def each(cluster):
-        if other.batches:
+    def hand_over_then_work(cluster):
+        if other_engine.batches:
             go_on(cluster)
             return
 
+        # Before the command sees its job again, the other command takes it back.
         with pytest.raises(Left):
-            launch(other, tasks[:1], [])
+            launch(other_engine, tasks[:1], [])
 
-    engine = Listed(cluster, each, starts=WAITS, gpus=8)
-
+    engine = Listed(cluster, hand_over_then_work, starts=WAITS, gpus=8)
     assert statuses(launch(engine, tasks[:1], said)) == DONE[:2]
 
-    assert len(engine.batches) == len(other.batches) == len(other.cancelled) == 1
+    assert len(engine.batches) == len(other_engine.batches) == len(other_engine.cancelled) == 1
     assert engine.cancelled == []
     assert lines(said)[1:] == [
         "1 job of an earlier command in List: waited for, not handed over again"
@@ -203,8 +218,11 @@ def test_a_note_of_an_earlier_version_says_nothing_of_what_was_asked_for(
     cluster, tasks, said, store
 ):
     killed(cluster, tasks[:1], starts=WAITS, gpus=8)
+
+    # Earlier versions wrote the list of jobs alone.
     (note,) = store.root.glob(".jobs/listed/*/batch.json")
     note.write_text(json.dumps(json.loads(note.read_text())["jobs"]))
+
     again = Listed(cluster, in_a_while(), gpus=2)
 
     assert statuses(launch(again, tasks[:1], said)) == DONE[:2]
@@ -215,7 +233,6 @@ def test_jobs_that_ended_with_their_command_are_handed_over_anew(cluster, tasks,
     killed(cluster, tasks[:2])
     cluster.known.clear()
     again = Listed(cluster, in_a_while())
-
     assert statuses(launch(again, tasks[:2], said)) == DONE[:4]
     assert len(again.batches) == 1
     assert list((store.root / ".jobs" / "listed").iterdir()) == []
@@ -226,14 +243,16 @@ def test_a_job_in_flight_with_another_evaluation_is_waited_for_and_then_evaluate
 ):
     killed(cluster, tasks[:1])
     cell = tasks[0].cell
-    other = replace(
+    other_evaluation = replace(
         cell, config={**cell.config, "eval": {**cell.config["eval"], "bound_samples": 2}}
     )
     again = Listed(cluster, in_a_while())
 
-    assert statuses(launch(again, [Task(other, (0, 1))], said)) == DONE[:2]
+    assert statuses(launch(again, [Task(other_evaluation, (0, 1))], said)) == DONE[:2]
     assert len(again.batches) == 1 or [len(b) for b in again.batches] == [1, 1]
-    assert all(record(store, c, s).status == "done" for c in (cell, other) for s in (0, 1))
+    assert all(
+        record(store, c, s).status == "done" for c in (cell, other_evaluation) for s in (0, 1)
+    )
 
 
 def test_a_job_in_flight_that_only_trains_is_waited_for_and_then_evaluated(
@@ -246,11 +265,11 @@ def test_a_job_in_flight_that_only_trains_is_waited_for_and_then_evaluated(
 
 
 def test_a_job_in_flight_is_enough_for_a_command_that_only_trains(cluster, tasks, said):
-    only = [replace(tasks[0], evaluate=False)]
-    killed(cluster, only)
+    training = [replace(tasks[0], evaluate=False)]
+    killed(cluster, training)
     again = Listed(cluster, in_a_while())
 
-    assert statuses(launch(again, only, said)) == [(20, 0, "trained"), (20, 1, "trained")]
+    assert statuses(launch(again, training, said)) == [(20, 0, "trained"), (20, 1, "trained")]
     assert again.batches == []
 
 
@@ -289,11 +308,12 @@ def test_after_a_failure_nothing_waiting_is_begun_if_so_asked(cluster, tasks, sa
 
 
 def ctrl_c():
-    asked = []
+    """Return what a cluster does when it is asked: at the first time it interrupts the command."""
+    sent = []
 
     def each(cluster):
-        if not asked:
-            asked.append(1)
+        if not sent:
+            sent.append(1)
             os.kill(os.getpid(), signal.SIGINT)
 
     return each
@@ -319,14 +339,16 @@ def test_ctrl_c_stops_the_jobs_of_an_engine_that_ends_with_the_command(cluster, 
 def test_ctrl_c_begins_nothing_that_waits_in_an_engine_that_ends_with_the_command(
     cluster, tasks, said, monkeypatch
 ):
-    monkeypatch.setattr(elsewhere, "GONE_SECONDS", 1000.0)  # nor is a job waited for that is gone
-    stop = ctrl_c()
+    # A job that is gone is not waited for: with this wait the test would take too long.
+    monkeypatch.setattr(elsewhere, "GONE_SECONDS", 1000.0)
+    interrupt = ctrl_c()
 
     def second_waits(cluster):
-        stop(cluster)
-        second = list(cluster.known)[1]
-        if cluster.known[second].live:
-            cluster.known[second] = WAITS
+        interrupt(cluster)
+        second_job = list(cluster.known)[1]
+
+        if cluster.known[second_job].live:
+            cluster.known[second_job] = WAITS
 
     engine = Listed(cluster, second_waits, outlives=False)
     launched = launch(engine, tasks[:2], said)
@@ -336,12 +358,13 @@ def test_ctrl_c_begins_nothing_that_waits_in_an_engine_that_ends_with_the_comman
 
 
 def test_an_engine_that_does_not_answer_is_waited_for(cluster, tasks, said):
-    asked = []
+    questions = []
 
     class Silent(Listed):
         def states(self, home, batches):
-            asked.append(1)
-            return super().states(home, batches) if len(asked) > 3 else None
+            questions.append(1)
+
+            return super().states(home, batches) if len(questions) > 3 else None
 
     assert statuses(launch(Silent(cluster, one_after_the_other), tasks[:1], said)) == DONE[:2]
 

@@ -1,4 +1,4 @@
-"""What the numbers of a stopped evaluation depend on: all of it must fit, or it begins anew."""
+"""A stopped evaluation goes on only if everything that its numbers depend on is the same."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ LOOPS = [Kept("/0:numbers", 3, 9, {"a": torch.arange(3)})]
 
 def examination(folder, cell, data="a" * 16, seed=0, bias=0.0):
     model = check.tiny({"name": "sbn", "dims": [3]})
-    found = Checkpoint({"p.0.bias": torch.full((4,), bias)}, meta={"update": 7})
+    parameters = Checkpoint({"p.0.bias": torch.full((4,), bias)}, meta={"update": 7})
     state = SimpleNamespace(folder=folder, seed=seed)
-    on = SimpleNamespace(splits=SimpleNamespace(hash=data), own=True, config=cell.config)
-    return Examination(cell, on, on.splits, state, model, found)
+    examined = SimpleNamespace(splits=SimpleNamespace(hash=data), own=True, config=cell.config)
+
+    return Examination(cell, examined, examined.splits, state, model, parameters)
 
 
 def test_what_a_stopped_evaluation_has_left_is_gone_on_with(tmp_path, make_cell):
     examination(tmp_path, make_cell())._begun.write(LOOPS, 1.5)
-    found, seconds = examination(tmp_path, make_cell())._begun.read()
-    assert [loop.path for loop in found] == ["/0:numbers"]
+
+    loops, seconds = examination(tmp_path, make_cell())._begun.read()
+    assert [loop.path for loop in loops] == ["/0:numbers"]
     assert seconds == 1.5
 
 
@@ -46,7 +48,8 @@ def test_what_a_stopped_evaluation_has_left_is_gone_on_with(tmp_path, make_cell)
 )
 def test_that_of_another_evaluation_begins_anew(tmp_path, make_cell, other):
     examination(tmp_path, make_cell())._begun.write(LOOPS, 1.5)
+
     cell = make_cell(other.get("settings", {}))
-    given = {k: v for k, v in other.items() if k in ("data", "seed", "bias")}
+    arguments = {k: v for k, v in other.items() if k in ("data", "seed", "bias")}
     with kernels.use(other.get("kernels", True)):
-        assert examination(tmp_path, cell, **given)._begun.read() == ([], 0.0)
+        assert examination(tmp_path, cell, **arguments)._begun.read() == ([], 0.0)

@@ -17,8 +17,11 @@ from vaebench.settings.records import RunSettings
 
 @pytest.fixture
 def works(monkeypatch, make_cell):
-    """Tasks that do what their number of updates is mapped to, without working; and
-    those that were begun."""
+    """Function that makes a task of each action: (tasks, numbers of those that were begun).
+
+    An action is the status with which its task ends, or a function of ``should_stop`` that returns
+    it. Tasks are told apart by their number of updates: 1 for the first.
+    """
 
     def make(*actions):
         begun = []
@@ -26,10 +29,12 @@ def works(monkeypatch, make_cell):
         def work(task, say, should_stop):
             number = task.cell.config["train"]["updates"]
             begun.append(number)
-            result = actions[number - 1]
-            status = result(should_stop) if callable(result) else result
+            action = actions[number - 1]
+            status = action(should_stop) if callable(action) else action
+
             return [Outcome(task, s, Status(status)) for s in task.seeds]
 
+        # Nothing is trained: the launcher calls this in the place of ``work``.
         monkeypatch.setattr(inline, "work", work)
         return [Task(make_cell({"train.updates": n + 1}), (0,)) for n in range(len(actions))], begun
 
@@ -88,6 +93,8 @@ def test_when_the_time_is_over_the_task_saves_and_no_other_begins(works, said, c
         return "interrupted"
 
     tasks, begun = works("done", interrupted, "done")
+
+    # Long enough for the first task, which is done at once.
     launched = choose(RunSettings(), 1, 3, until=time.monotonic() + 0.2).launch(tasks, said.append)
 
     assert (launched.stopped, launched.late) == (False, True)
@@ -97,12 +104,14 @@ def test_when_the_time_is_over_the_task_saves_and_no_other_begins(works, said, c
 
 
 def test_the_first_signal_after_the_time_is_over_ends_nothing_at_once():
-    halt = stop.Stop(until=time.monotonic() - 1)
-    with halt.on_signals():
-        assert halt()
+    should_stop = stop.Stop(until=time.monotonic() - 1)
+    with should_stop.on_signals():
+        assert should_stop()
         os.kill(os.getpid(), signal.SIGINT)
 
-    assert (halt.late, halt.asked) == (True, True)
+    # A second signal would raise KeyboardInterrupt. This one is the first, whatever stopped the
+    # work.
+    assert (should_stop.late, should_stop.asked) == (True, True)
 
 
 @pytest.mark.parametrize(("launcher", "word"), [("slurm", "run.time_limit"), ("ray", "to its end")])

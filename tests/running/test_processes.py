@@ -1,5 +1,7 @@
-"""Tasks over processes: dying children, signals, the end of the time, failing fast. Most have
-nothing to train."""
+"""Tasks over processes: dying children, signals, the end of the time, failing fast.
+
+Most of these tasks have nothing to train, so that their processes end at once.
+"""
 
 from __future__ import annotations
 
@@ -30,18 +32,23 @@ class Fatal:
 
 @pytest.fixture
 def finished(make_cell, store):
-    """A task whose run is done already, so that a child needs no torch for it."""
+    """Function that makes a task whose run is done already: a child needs no torch for it.
+
+    The tasks are told apart by their number of updates.
+    """
 
     def make(updates, **task):
         cell = make_cell(
             {"train.updates": updates, "eval": {**make_cell().config["eval"], "iw_samples": None}}
         )
         cell.config["eval"]["bound_samples"] = 1
-        found = [
+
+        stored_measures = [
             Measure(n, 1.0, "nats", signature=signature(cell.config, n, 1)).to_dict()
             for n in ("bound", "kl")
         ]
-        store.write_result(cell.key, 0, {"status": "done", "measures": found})
+
+        store.write_result(cell.key, 0, {"status": "done", "measures": stored_measures})
         return Task(cell, (0,), **task)
 
     return make
@@ -49,7 +56,11 @@ def finished(make_cell, store):
 
 @pytest.fixture
 def fatal(make_cell):
-    """A task that kills the child it is given to."""
+    """Function that makes a task of two seeds that kills the child to which it is given.
+
+    ``how`` is the exit code, or minus the number of a signal. The task has 1000 updates, plus that
+    code or number.
+    """
 
     def make(how):
         task = Task(make_cell({"train.updates": 1000 + abs(how)}), (0, 1))
@@ -61,21 +72,24 @@ def fatal(make_cell):
 
 @pytest.fixture
 def meanwhile():
-    """Run a function beside the main thread once some children run; it gets their ids."""
+    """Function that starts another function in a thread, once some children run.
+
+    The other function gets their process ids.
+    """
     threads = []
 
     def start(function, children=2):
-        def wait():
-            end = time.monotonic() + 60
+        def call_once_they_run():
+            deadline = time.monotonic() + 60
             while (
-                len(found := multiprocessing.active_children()) < children
-                and time.monotonic() < end
+                len(running := multiprocessing.active_children()) < children
+                and time.monotonic() < deadline
             ):
                 time.sleep(0.01)
 
-            function([p.pid for p in found])
+            function([p.pid for p in running])
 
-        threads.append(threading.Thread(target=wait))
+        threads.append(threading.Thread(target=call_once_they_run))
         threads[-1].start()
 
     yield start
@@ -84,6 +98,7 @@ def meanwhile():
 
 
 def statuses(outcomes):
+    """Return (updates of the cell, seed, status) of every outcome, sorted."""
     return sorted((o.task.cell.config["train"]["updates"], o.seed, o.status) for o in outcomes)
 
 
@@ -96,16 +111,17 @@ def test_a_child_that_dies_takes_nothing_with_it_but_its_task(finished, run_all,
         *((n, s, "failed") for n in (1003, 1000 + signal.SIGKILL) for s in (0, 1)),
     ]
 
-    reasons = {
+    reason_by_updates = {
         o.task.cell.config["train"]["updates"]: o.reason for o in outcomes if o.status == "failed"
     }
 
     assert (
-        reasons[1003]
+        reason_by_updates[1003]
         == "its process ended with code 3; run again to go on from the last checkpoint"
     )
-    assert "was killed by signal 9 (out of memory?); run again" in reasons[1009]
+    assert "was killed by signal 9 (out of memory?); run again" in reason_by_updates[1009]
 
+    # The events tell the same as what is returned.
     told = [event for event in said if isinstance(event, Outcome)]
     assert statuses(told) == statuses(outcomes)
     assert multiprocessing.active_children() == []
@@ -116,15 +132,18 @@ def test_a_child_that_is_killed_from_outside_is_reported_and_its_sibling_complet
 ):
     a = finished(1, wait=True)
     b = finished(2, wait=True)
-    held = [store.lock(t.cell.key, 0) for t in (a, b)]
-    for lock in held:
+
+    # Both children wait for the lock of their run, so they live until it is given back.
+    locks = [store.lock(t.cell.key, 0) for t in (a, b)]
+    for lock in locks:
         lock.__enter__()
 
     def kill_one(children):
+        # Before and after the kill there is time to begin to wait, and for the parent to notice.
         time.sleep(0.5)
         os.kill(children[0], signal.SIGKILL)
         time.sleep(0.5)
-        for lock in held:
+        for lock in locks:
             lock.__exit__(None, None, None)
 
     meanwhile(kill_one)
@@ -138,14 +157,16 @@ def test_fail_fast_lets_what_runs_end_and_begins_nothing_new(
 ):
     first = finished(1, wait=True)
     later = [finished(n) for n in (2, 3, 4)]
-    held = store.lock(first.cell.key, 0)
-    held.__enter__()
+
+    # The first task runs until its lock is given back, which is after the other child has died.
+    lock = store.lock(first.cell.key, 0)
+    lock.__enter__()
 
     def let_go(children):
-        end = time.monotonic() + 60
-        while len(multiprocessing.active_children()) > 1 and time.monotonic() < end:
+        deadline = time.monotonic() + 60
+        while len(multiprocessing.active_children()) > 1 and time.monotonic() < deadline:
             time.sleep(0.01)
-        held.__exit__(None, None, None)
+        lock.__exit__(None, None, None)
 
     meanwhile(let_go)
     outcomes, stopped = run_all([first, fatal(3), *later], 2, fail_fast=True)
@@ -161,6 +182,8 @@ def test_a_signal_stops_the_children_and_leaves_none(finished, run_all, store, m
         outcomes, stopped = run_all(tasks, 2)
 
     assert stopped
+
+    # The third task was not begun.
     assert [
         o.task for o in sorted(outcomes, key=lambda o: o.task.cell.config["train"]["updates"])
     ] == tasks[:2]
@@ -204,21 +227,23 @@ def test_a_second_signal_ends_children_that_do_not_react(finished, run_all, stor
 def test_a_child_ignores_the_terminals_signals_from_its_birth(finished, run_all, store, meanwhile):
     """A Ctrl-C in a terminal reaches children too, also in the seconds when they still import."""
     tasks = [finished(n, wait=True) for n in (1, 2)]
-    held = [store.lock(t.cell.key, 0) for t in tasks]
-    for lock in held:
+    locks = [store.lock(t.cell.key, 0) for t in tasks]
+
+    for lock in locks:
         lock.__enter__()
 
-    def shower(children):
+    def send_signals(children):
+        # For about a second from their birth, while they import.
         for _ in range(100):
             for pid in children:
                 for n in (signal.SIGINT, signal.SIGTERM):
                     os.kill(pid, n)
             time.sleep(0.01)
 
-        for lock in held:
+        for lock in locks:
             lock.__exit__(None, None, None)
 
-    meanwhile(shower)
+    meanwhile(send_signals)
     outcomes, stopped = run_all(tasks, 2)
 
     assert statuses(outcomes) == [(1, 0, "done"), (2, 0, "done")]

@@ -27,6 +27,8 @@ from vaebench.work.events import Advanced, Spared, Working, training
 
 @pytest.fixture
 def outcome(make_cell):
+    """Function that makes an outcome of a tiny cell; one second long, without a value."""
+
     def make(seed, status="done", reason="", seconds=1.0, value=None, cell=None):
         return Outcome(
             Task(cell or make_cell(), (seed,)), seed, Status(status), reason, seconds, value
@@ -36,6 +38,8 @@ def outcome(make_cell):
 
 
 class Terminal(io.StringIO):
+    """A stderr that is a terminal."""
+
     def isatty(self):
         return True
 
@@ -46,6 +50,8 @@ def test_a_cell_in_a_line(outcome):
         outcome(1, "diverged", "at update 3"),
         outcome(3, "failed", "no room"), outcome(4, "failed", "no room"),
     ]  # fmt: skip
+
+    # The mean is over the seeds that are done; the time is that of all five, 103 s.
     assert summary(mixed) == (
         "done (seeds 0,2) bound 99.75; diverged (seed 1): at update 3; failed (seeds "
         "3,4): no room (1.7 min)"
@@ -53,61 +59,68 @@ def test_a_cell_in_a_line(outcome):
 
 
 def test_a_flagged_run_is_told_with_its_flags(outcome):
-    told = [outcome(0, value=99.0), replace(outcome(1, value=101.0), flags="iw_nll impossible")]
-    assert summary(told) == "done (seeds 0,1) bound 100.00 (flagged: iw_nll impossible) in 2.0 s"
+    outcomes = [outcome(0, value=99.0), replace(outcome(1, value=101.0), flags="iw_nll impossible")]
+    assert (
+        summary(outcomes) == "done (seeds 0,1) bound 100.00 (flagged: iw_nll impossible) in 2.0 s"
+    )
 
 
 def test_the_measure_of_a_cell_has_its_name(outcome, make_cell):
     cell = make_cell()
-    told = [
+    outcomes = [
         replace(outcome(s, value=v, cell=cell), measure=m)
         for s, v, m in ((0, 90.0, "iw_nll"), (1, 92.0, "iw_nll"))
     ]
 
-    assert summary(told) == "done (seeds 0,1) IW-NLL 91.00 in 2.0 s"
+    assert summary(outcomes) == "done (seeds 0,1) IW-NLL 91.00 in 2.0 s"
 
-    mixed = [*told, replace(outcome(2, value=500.0, cell=cell), measure="bound")]
+    mixed = [*outcomes, replace(outcome(2, value=500.0, cell=cell), measure="bound")]
+
     assert "IW-NLL 91.00" in summary(mixed), "unlike numbers have no mean"
-    assert "exact NLL 90.00" in summary([replace(told[0], measure="nll")])
-    assert "validation bound 90.00" in summary([replace(told[0], measure="valid_bound")])
-    assert "ms_per_update 90.00" in summary([replace(told[0], measure="ms_per_update")])
+    assert "exact NLL 90.00" in summary([replace(outcomes[0], measure="nll")])
+    assert "validation bound 90.00" in summary([replace(outcomes[0], measure="valid_bound")])
+    assert "ms_per_update 90.00" in summary([replace(outcomes[0], measure="ms_per_update")])
 
 
 def test_what_validates_is_named_as_it_is():
-    """For every model and rule of the shipped tables, against what the
-    validation itself goes by."""
+    """For every model and objective of the shipped tables, against what a validation looks at."""
     seen = set()
-    found = set()
+    expected_names = set()
 
     for table in map(load, options("table")):
         for cell in cells(table, load_preset("paper")) if isinstance(table, Table) else ():
-            names = cell.config["model"]["name"], cell.config["objective"]["name"]
-            if names in seen:
+            pair = cell.config["model"]["name"], cell.config["objective"]["name"]
+            if pair in seen:
                 continue
-            seen.add(names)
+            seen.add(pair)
 
+            # On the device meta a model of any size takes no memory. An objective may wrap the
+            # model.
             with torch.device("meta"):
                 model = models.build(cell.config["model"], DataInfo(np.zeros(784), shape=(28, 28)))
-                rule = objectives.build(cell.config["objective"], model)
+                objective = objectives.build(cell.config["objective"], model)
 
-            model = rule.model
-            settings = rule.validation
-            lacking = isinstance(model, BoltzmannPrior)
+            model = objective.model
+            settings = objective.validation
+
+            # A Boltzmann prior: its log Z is unknown, unless it is computed exactly.
+            without_log_z = isinstance(model, BoltzmannPrior)
 
             if isinstance(model, BoundedModel):
-                wanted = "bound"
-            elif settings.get("exact") or (lacking and not settings):
-                wanted = "exact KL" if isinstance(model, RBMTarget) else "exact NLL"
+                expected = "bound"
+            elif settings.get("exact") or (without_log_z and not settings):
+                expected = "exact KL" if isinstance(model, RBMTarget) else "exact NLL"
             elif isinstance(model, EnergyModel):
-                wanted = "annealed NLL"
+                expected = "annealed NLL"
             else:
-                wanted = "IW-NLL" if lacking else "bound"
+                expected = "IW-NLL" if without_log_z else "bound"
 
-            assert validated_by(cell.config) == wanted, names
+            assert validated_by(cell.config) == expected, pair
 
-            found.add(wanted)
+            expected_names.add(expected)
 
-    assert found == {"bound", "IW-NLL", "annealed NLL", "exact NLL", "exact KL"}
+    # All of the five kinds have occurred.
+    assert expected_names == {"bound", "IW-NLL", "annealed NLL", "exact NLL", "exact KL"}
 
 
 def test_a_cell_is_told_once_when_its_last_seed_ended(outcome, make_cell, capsys):
@@ -121,6 +134,8 @@ def test_a_cell_is_told_once_when_its_last_seed_ended(outcome, make_cell, capsys
 
     progress(outcome(0, cell=b))
     progress(outcome(1, cell=a, value=3.0))
+
+    # Told again, when the cell is finished already.
     progress(outcome(1, cell=a))
     progress.close()
     out, err = capsys.readouterr()
@@ -167,9 +182,12 @@ def test_where_there_is_no_terminal_a_line_tells_of_each_cell_when_it_begins_and
 ):
     now = [100.0]
     monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
+
     progress = Progress([(make_cell(), [0])], 100)
     progress(training("A", 0, 50_000, {}, None))
     progress(training("B", 0, 20, {}, None))
+
+    # A was told at 100, so its next line is at 160, 60 s later, and then one at 220.
     for now[0], update in ((130.0, 1000), (159.0, 2000), (160.0, 3000), (200.0, 4000)):
         progress(training("A", update, 50_000, {"valid": 97.123}, 100.0))
     now[0] = 220.0
@@ -207,11 +225,14 @@ def test_the_bar_counts_what_is_left_and_disappears(make_cell, monkeypatch):
 
     assert (progress.bar.n, progress.bar.total) == (15, 60)
 
+    # Of 100 updates 15 were made and 85 need not be.
     progress(Spared(45))
     assert progress.bar.total == progress.bar.n == 15
 
     progress.line("a line")
     progress.close()
+
+    # What is left on the line behind the last carriage return is blank.
     shown = sys.stderr.getvalue()
 
     assert "SBN 4 / NVIL seeds 0,1 valid_bound 3.00" in shown

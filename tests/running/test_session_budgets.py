@@ -15,10 +15,12 @@ from vaebench.work.events import Advanced, Spared
 def test_a_larger_budget_goes_on_from_the_smaller_run(
     make_cell, run, load_bits, store, state_of, states_of, trained_from, tmp_path, select
 ):
-    sizes = {n: make_cell({"train.updates": n, "train.select": select}) for n in (30, 60, 90)}
-    run(sizes[30], (0, 1))
-    small = [files_in(store.run_dir(sizes[30].key, s)) for s in (0, 1)]
-    run(sizes[90], (0, 1))
+    cell_by_updates = {
+        n: make_cell({"train.updates": n, "train.select": select}) for n in (30, 60, 90)
+    }
+    run(cell_by_updates[30], (0, 1))
+    small_files = [files_in(store.run_dir(cell_by_updates[30].key, s)) for s in (0, 1)]
+    run(cell_by_updates[90], (0, 1))
 
     assert trained_from == [0, 30]
 
@@ -28,15 +30,16 @@ def test_a_larger_budget_goes_on_from_the_smaller_run(
     run(one_go, (0, 1))
 
     for seed in (0, 1):
-        longer, direct = (
+        extended, direct = (
             Store(root).run_dir(one_go.key, seed)
             for root in (tmp_path / "runs", tmp_path / "one go")
         )
-        assert state_of(longer) == state_of(direct)
+        assert state_of(extended) == state_of(direct)
 
-    assert [files_in(store.run_dir(sizes[30].key, s)) for s in (0, 1)] == small
+    # The smaller run was only read.
+    assert [files_in(store.run_dir(cell_by_updates[30].key, s)) for s in (0, 1)] == small_files
 
-    run(sizes[60])
+    run(cell_by_updates[60])
     assert trained_from == [0, 30, 0, 30], "a run that went further is no beginning"
 
 
@@ -45,6 +48,8 @@ def test_a_larger_budget_goes_on_from_the_run_that_got_furthest(
 ):
     for n in (15, 45, 30):
         run(make_cell({"train.updates": n}))
+
+    # The last one goes on from 15, as 45 is beyond its budget.
     assert trained_from == [0, 15, 15]
 
     run(make_cell({"train.updates": 60}))
@@ -61,9 +66,13 @@ def test_a_larger_budget_takes_over_the_snapshots_of_the_smaller_run(
 
     assert trained_from == [0, 30]
 
-    small, large = (snapshots.listed(store.run_dir(cell.key, 0)) for cell in cells)
-    assert [kept.update for kept in large] == [0, 15, 30]
-    assert [kept.path.read_bytes() for kept in large] == [kept.path.read_bytes() for kept in small]
+    small_snapshots, large_snapshots = (
+        snapshots.listed(store.run_dir(cell.key, 0)) for cell in cells
+    )
+    assert [kept.update for kept in large_snapshots] == [0, 15, 30]
+    assert [kept.path.read_bytes() for kept in large_snapshots] == [
+        kept.path.read_bytes() for kept in small_snapshots
+    ]
 
 
 @pytest.mark.parametrize(("first", "then"), [(50, 60), (90, 50)])
@@ -75,11 +84,13 @@ def test_another_budget_goes_on_from_a_run_that_is_not_finished(
     work(Task(make_cell({"train.updates": first}), (0,)), should_stop=after(3))
     run(cell)
 
+    # Stopped at the fourth report. Reports are at validations (15, 30) and at ends of blocks (20,
+    # 40).
     assert trained_from == [0, 40]
 
     run(make_cell({"train.updates": then, "run.results": str(tmp_path / "one go")}))
-    one = Store(tmp_path / "one go").run_dir(cell.key, 0)
-    assert state_of(store.run_dir(cell.key, 0)) == state_of(one)
+    one_go = Store(tmp_path / "one go").run_dir(cell.key, 0)
+    assert state_of(store.run_dir(cell.key, 0)) == state_of(one_go)
 
 
 def test_a_run_that_ended_between_validations_is_no_beginning(
@@ -142,10 +153,14 @@ def test_other_seeds_are_no_beginning(make_cell, run, load_bits, trained_from):
 
 
 def spoil(store, cell, how):
+    """Damage the run of seed 0 of a cell; ``how`` is a kind of damage or the name of a file."""
     folder = store.run_dir(cell.key, 0)
+
     if how == "other data":
+        # As if it were trained on other data.
         edit(folder / "config.json", data_hash="0" * 64)
     elif how == "best of another update":
+        # As if the process was killed between the two files.
         best = checkpoint.read(folder / "best.safetensors")
         best.meta["update"] = 1
         checkpoint.write(folder / "best.safetensors", best)
@@ -174,6 +189,7 @@ def test_a_smaller_run_that_is_damaged_is_passed_over(
     spoil(store, make_cell({"train.updates": 30}), how)
 
     assert run(make_cell({"train.updates": 60})) == ["done"]
+    # The second run went on from the first, and so did the third, past the damaged one.
     assert trained_from == [0, 15, 15]
 
 
@@ -223,30 +239,31 @@ def test_force_does_not_go_on_from_a_smaller_run(make_cell, run, load_bits, trai
 
 
 def test_what_is_spared_and_what_is_done_add_up(make_cell, load_bits):
-    """So that a progress bar ends where it should: after a resume, an early end and
-    for runs that are there."""
+    """So that a progress bar ends at its end: after a resume, an early stop, for finished runs."""
 
-    def told(cell, seeds, **hooks):
+    def counted(cell, seeds, **hooks):
         total = {"updates": 0, "spared": 0}
 
-        def say(event):
+        def count(event):
             if isinstance(event, Advanced):
                 total["updates"] += event.updates
             if isinstance(event, Spared):
                 total["spared"] += event.updates
 
-        work(Task(cell, seeds), say, **hooks)
+        work(Task(cell, seeds), count, **hooks)
         return total
 
     cell = make_cell()
+
+    # Stopped at the second report: at update 20 of 50, in a pack of two seeds.
     stop = after(1)
 
-    assert told(cell, (0, 1), should_stop=stop) == {"updates": 40, "spared": 0}
-    assert told(cell, (0, 1)) == {"updates": 60, "spared": 40}
-    assert told(cell, (0, 1)) == {"updates": 0, "spared": 100}
+    assert counted(cell, (0, 1), should_stop=stop) == {"updates": 40, "spared": 0}
+    assert counted(cell, (0, 1)) == {"updates": 60, "spared": 40}
+    assert counted(cell, (0, 1)) == {"updates": 0, "spared": 100}
 
     early = make_cell(EARLY)
-    total = told(early, (0,))
+    total = counted(early, (0,))
     assert 0 < total["updates"] < 50
     assert sum(total.values()) == 50
 
@@ -259,14 +276,18 @@ def test_a_checkpoint_of_an_earlier_version_goes_on_with_what_is_new(
     assert run(cell) == ["done"]
 
     folder = store.run_dir(cell.key, 0)
-    kept = checkpoint.read(folder / "checkpoint.safetensors")
-    for point in kept.meta["curve"]:
+    old_checkpoint = checkpoint.read(folder / "checkpoint.safetensors")
+
+    # As an earlier version wrote it, without a column.
+    for point in old_checkpoint.meta["curve"]:
         del point["train_baseline_outside"]
-    checkpoint.write(folder / "checkpoint.safetensors", kept)
+    checkpoint.write(folder / "checkpoint.safetensors", old_checkpoint)
+
     longer = make_cell({"train.updates": 45, "objective.decay": 0.8})
 
     assert run(longer) == ["done"]
 
     header, *lines = (store.run_dir(longer.key, 0) / "curve.csv").read_text().splitlines()
-    column = header.split(",").index("train_baseline_outside")
-    assert [line.split(",")[column] for line in lines] == ["", "", "0.0"]
+    place = header.split(",").index("train_baseline_outside")
+    # Of the three validations the first two are from the old checkpoint.
+    assert [line.split(",")[place] for line in lines] == ["", "", "0.0"]

@@ -15,7 +15,7 @@ needs_numba = pytest.mark.skipif(bool(kernels.missing()), reason="no Numba")
 
 
 def stopped_once(make_cell, changes):
-    """A run of one seed, begun with these settings and stopped on its way."""
+    """Begin a run of one seed with these settings, and stop it on its way."""
     work(Task(make_cell(changes), (0,)), should_stop=after(2))
 
 
@@ -24,7 +24,8 @@ def test_a_run_goes_on_with_the_engine_that_it_began_with(
     make_cell, run, load_bits, store, states_of, tmp_path
 ):
     stopped_once(make_cell, {"run.engine": "kernel"})
-    cell = make_cell({"run.engine": "auto"})  # which takes the plain engine for so few updates
+    # A new run of so few updates would take the plain engine.
+    cell = make_cell({"run.engine": "auto"})
     assert run(cell) == ["done"]
     assert result_of(store, cell)["engine"] == "kernel"
 
@@ -38,8 +39,9 @@ def test_a_run_goes_on_with_the_engine_that_it_began_with(
 def test_settings_of_the_objective_decide_which_engines_can_train_it(
     make_cell, run, load_bits, store, monkeypatch, gradient, engine
 ):
-    """Without a compiler: which engine is chosen is all that matters."""
+    """No compiler is needed: nothing is trained, only the choice of the engine is looked at."""
     chosen = []
+    # (number of seeds, engine) of each call.
     monkeypatch.setattr(session, "train", lambda *args: chosen.append((len(args[2]), args[4])))
     cell = make_cell(
         {
@@ -51,7 +53,10 @@ def test_settings_of_the_objective_decide_which_engines_can_train_it(
             "run.engine": "compiled",
         }
     )
+
     run(cell, seeds=(0, 1), evaluate=False)
+
+    # The plain engine alone can train by finite differences, seed after seed.
     together = [(2, engine)] if gradient == "exact" else [(1, engine)] * 2
 
     assert chosen == together
@@ -98,21 +103,24 @@ def test_a_machine_without_numba_says_so_and_goes_on(
 def test_the_plain_engine_forbids_kernels_everywhere(
     make_cell, run, load_bits, monkeypatch, engine
 ):
-    seen = {}
+    allowed_in = {}
 
-    def watched(module, name):
-        work = getattr(module, name)
+    def watch(module, name):
+        real = getattr(module, name)
 
-        def wrapped(*args, **more):
-            seen[name] = kernels.allowed()
-            return work(*args, **more)
+        def watching(*args, **more):
+            allowed_in[name] = kernels.allowed()
+            return real(*args, **more)
 
-        monkeypatch.setattr(module, name, wrapped)
+        monkeypatch.setattr(module, name, watching)
 
     monkeypatch.setattr(session.kernels, "missing", lambda: "")
-    watched(session, "train")
-    watched(examination, "evaluate")
+
+    watch(session, "train")
+    watch(examination, "evaluate")
 
     assert run(make_cell({"run.engine": engine})) == ["done"]
-    assert seen == dict.fromkeys(("train", "evaluate"), engine != "plain")
+
+    # Outside of the session they are allowed as before.
+    assert allowed_in == dict.fromkeys(("train", "evaluate"), engine != "plain")
     assert kernels.allowed()

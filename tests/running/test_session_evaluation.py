@@ -14,35 +14,39 @@ from vaebench.work.events import nobody
 
 def test_other_evaluation_settings_add_measures_without_training(make_cell, run, load_bits, store):
     cell = make_cell()
-    more = make_cell({"eval": {**make_cell().config["eval"], "iw_samples": 9}})
-    assert more.key == cell.key
+    more_samples = make_cell({"eval": {**make_cell().config["eval"], "iw_samples": 9}})
+    assert more_samples.key == cell.key
 
     run(cell)
     folder = store.run_dir(cell.key, 0)
     files = ["checkpoint.safetensors", "best.safetensors"]
-    before = [(folder / f).stat().st_mtime_ns for f in files]
-    old = result_of(store, cell)
+    times_before = [(folder / f).stat().st_mtime_ns for f in files]
+    old_result = result_of(store, cell)
 
-    assert status(store, more, 0) == "trained"
-    assert run(more) == ["done"]
+    assert status(store, more_samples, 0) == "trained"
+    assert run(more_samples) == ["done"]
 
-    new = result_of(store, cell)
-    assert [(folder / f).stat().st_mtime_ns for f in files] == before
-    assert measures(old).items() < measures(new).items()
-    assert {m["samples"] for m in new["measures"] if m["name"] == "iw_nll"} == {5, 9}
-    assert [status(store, c, 0) for c in (cell, more)] == ["done", "done"]
+    new_result = result_of(store, cell)
+    assert [(folder / f).stat().st_mtime_ns for f in files] == times_before
+    assert measures(old_result).items() < measures(new_result).items()
+    assert {m["samples"] for m in new_result["measures"] if m["name"] == "iw_nll"} == {5, 9}
+    assert [status(store, c, 0) for c in (cell, more_samples)] == ["done", "done"]
 
 
 def test_a_later_evaluation_leaves_what_is_said_of_the_training(make_cell, run, load_bits, store):
     cell = make_cell()
-    more = make_cell({"eval": {**make_cell().config["eval"], "points": 4}})
+    fewer_points = make_cell({"eval": {**make_cell().config["eval"], "points": 4}})
     run(cell, (0, 1))
-    path = store.run_dir(cell.key, 0) / "result.json"
-    edit(path, device="cuda (another machine)", engine="compiled", peak_memory_mb=123.0)
-    run(more)
-    new = result_of(store, cell)
 
-    assert [new[k] for k in ("pack", "device", "engine", "peak_memory_mb", "updates")] == [
+    path = store.run_dir(cell.key, 0) / "result.json"
+
+    # As if it had been trained elsewhere; the second evaluation is of one seed, not of a pack of
+    # two.
+    edit(path, device="cuda (another machine)", engine="compiled", peak_memory_mb=123.0)
+    run(fewer_points)
+    new_result = result_of(store, cell)
+
+    assert [new_result[k] for k in ("pack", "device", "engine", "peak_memory_mb", "updates")] == [
         2, "cuda (another machine)", "compiled", 123.0, 50
     ]  # fmt: skip
 
@@ -50,33 +54,39 @@ def test_a_later_evaluation_leaves_what_is_said_of_the_training(make_cell, run, 
 def test_the_same_evaluation_replaces_its_measures(make_cell, run, load_bits, store):
     cell = make_cell()
     run(cell)
-    first = result_of(store, cell)
-    edit(store.run_dir(cell.key, 0) / "result.json", measures=first["measures"][1:])
+    first_result = result_of(store, cell)
+
+    # As if its first measure had not been taken.
+    edit(store.run_dir(cell.key, 0) / "result.json", measures=first_result["measures"][1:])
 
     assert status(store, cell, 0) == "trained"
 
     run(cell)
-    assert measures(result_of(store, cell)) == measures(first)
-    assert len(result_of(store, cell)["measures"]) == len(first["measures"])
+    assert measures(result_of(store, cell)) == measures(first_result)
+    assert len(result_of(store, cell)["measures"]) == len(first_result["measures"])
 
 
 def test_select_last_evaluates_the_last_parameters(make_cell, run, load_bits, store, monkeypatch):
-    values = {"valid_bound": None, "last": None}
-    for select in values:
+    values_by_select = {"valid_bound": None, "last": None}
+    for select in values_by_select:
+        # Every validation is worse than the one before, so the best one is the first, at update 15.
         script = iter([5.0, 6.0, 7.0, 8.0])
         monkeypatch.setattr(
             bookkeeping, "validation", lambda *a, script=script: {"valid_bound": next(script)}
         )
+
         cell = make_cell({"train.select": select})
         run(cell)
-        values[select] = measures(result_of(store, cell))
+        values_by_select[select] = measures(result_of(store, cell))
 
         assert result_of(store, cell)["best_update"] == 15
 
     monkeypatch.undo()
-    assert all(f"select:{select}" in s for select, found in values.items() for s in found)
-    assert {round(v, 6) for v in values["last"].values()} != {
-        round(v, 6) for v in values["valid_bound"].values()
+
+    # A measure says which parameters it is of.
+    assert all(f"select:{select}" in s for select, found in values_by_select.items() for s in found)
+    assert {round(v, 6) for v in values_by_select["last"].values()} != {
+        round(v, 6) for v in values_by_select["valid_bound"].values()
     }
 
 
@@ -85,9 +95,11 @@ def test_evaluating_a_run_in_the_middle_of_its_training_leaves_it_to_be_gone_on_
 ):
     run(make_cell({"run.results": str(tmp_path / "whole")}))
     cell = make_cell()
-    stop = after(1)
+    stop_at_the_second_report = after(1)
 
-    assert [o.status for o in work(Task(cell, (0,)), should_stop=stop)] == ["interrupted"]
+    assert [o.status for o in work(Task(cell, (0,)), should_stop=stop_at_the_second_report)] == [
+        "interrupted"
+    ]
 
     with store.lock(cell.key, 0):
         (result,) = Session(cell, store, [0]).evaluate_only(nobody)
@@ -101,6 +113,8 @@ def test_evaluating_a_diverged_run_leaves_it_diverged(make_cell, run, load_bits,
     cell = make_cell()
     run(cell)
     result = store.read_result(cell.key, 0)
+
+    # As if it had diverged at its last update: the checkpoint is of the one before.
     path = store.run_dir(cell.key, 0) / "checkpoint.safetensors"
     state = checkpoint.read(path)
     state.meta.update(update=state.meta["update"] - 1, status="running")
@@ -108,6 +122,7 @@ def test_evaluating_a_diverged_run_leaves_it_diverged(make_cell, run, load_bits,
     store.write_result(
         cell.key, 0, {**result, "status": "diverged", "reason": "nan", "measures": []}
     )
+
     (again,) = Session(cell, store, [0]).evaluate_only(nobody)
 
     assert again["status"] == "diverged"
@@ -120,28 +135,34 @@ def test_the_validation_bound_is_that_of_the_evaluated_parameters(
 ):
     values = iter([6.0, 5.0, 7.0, 7.0, 7.0])
     monkeypatch.setattr(bookkeeping, "validation", lambda *args: {"valid_bound": next(values)})
+
     cell = make_cell({"train.select": select, "train.updates": 45})
     run(cell)
-    measures = store.read_result(cell.key, 0)["measures"]
 
-    assert next(m["value"] for m in measures if m["name"] == "valid_bound") == expected
+    # Validations at 15, 30 and 45: the second is the best, 5, and the third the last one, 7.
+    stored_measures = store.read_result(cell.key, 0)["measures"]
+
+    assert next(m["value"] for m in stored_measures if m["name"] == "valid_bound") == expected
 
 
 def test_a_stop_after_the_training_leaves_the_evaluation_for_later(
     make_cell, run, load_bits, store, trained_from
 ):
     cell = make_cell()
-    stop = []
+    evaluating = []
 
-    def say(event):
+    def note_evaluation(event):
         if "evaluating seed 0" in getattr(event, "line", ""):
-            stop.append(1)
+            evaluating.append(1)
 
-    outcomes = work(Task(cell, (0, 1)), say, lambda: bool(stop))
+    outcomes = work(Task(cell, (0, 1)), note_evaluation, lambda: bool(evaluating))
     reason = "the evaluation of seed 0 stopped at its beginning; what it has found is kept"
 
     assert [(o.status, o.reason) for o in outcomes] == [("interrupted", reason)] * 2
+
     assert run(cell, (0, 1)) == ["done", "done"]
+
+    # Trained once, in the first session.
     assert trained_from == [0]
 
 
@@ -150,21 +171,22 @@ def test_a_run_that_is_not_to_be_evaluated_is_trained_and_told_with_its_validati
 ):
     cell = make_cell()
     (outcome,) = work(Task(cell, (0,), evaluate=False))
-    found = result_of(store, cell)
-    validation = {m["name"]: m["value"] for m in found["measures"]}["valid_bound"]
+
+    result = result_of(store, cell)
+    validation = {m["name"]: m["value"] for m in result["measures"]}["valid_bound"]
 
     assert (outcome.status, outcome.measure, outcome.value) == (
         "trained",
         "valid_bound",
         validation,
     )
-    assert found["status"] == "trained"
-    assert {m["name"] for m in found["measures"]} <= {"valid_bound", "ms_per_update", "hours"}
+    assert result["status"] == "trained"
+    assert {m["name"] for m in result["measures"]} <= {"valid_bound", "ms_per_update", "hours"}
     assert status(store, cell, 0) == "trained"
 
-    written = (store.run_dir(cell.key, 0) / "result.json").read_bytes()
+    result_bytes = (store.run_dir(cell.key, 0) / "result.json").read_bytes()
     assert [o.status for o in work(Task(cell, (0,), evaluate=False))] == ["trained"]
-    assert (store.run_dir(cell.key, 0) / "result.json").read_bytes() == written, (
+    assert (store.run_dir(cell.key, 0) / "result.json").read_bytes() == result_bytes, (
         "there was nothing to do"
     )
 
@@ -178,6 +200,7 @@ def test_an_evaluation_some_other_time_ends_in_the_same_bits(
 
     trained_from.clear()
     assert run(make_cell(), (0, 1)) == ["done", "done"]
+
     assert trained_from == []
     assert states_of(store.root) == states_of(tmp_path / "whole")
 

@@ -17,7 +17,9 @@ def test_a_run_of_other_data_is_refused_in_one_line_and_left_alone(
     cell = make_cell()
     work(Task(cell, (0,)))
     (store.run_dir(cell.key, 0) / "result.json").unlink()
-    before = files_in(store.run_dir(cell.key, 0))
+    files_before = files_in(store.run_dir(cell.key, 0))
+
+    # Other data under the same name.
     load_bits(grey)
     (outcome,) = work(Task(cell, (0,)))
 
@@ -26,7 +28,9 @@ def test_a_run_of_other_data_is_refused_in_one_line_and_left_alone(
     assert grey.hash[:8] in outcome.reason
     assert "--force" in outcome.reason
     assert "\n" not in outcome.reason
-    assert files_in(store.run_dir(cell.key, 0)) == before
+    assert files_in(store.run_dir(cell.key, 0)) == files_before
+
+    # With force it starts anew, on the data that are there now.
     assert [o.status for o in work(Task(cell, (0,), force=True))] == ["done"]
     assert result_of(store, cell)["data"]["hash"] == grey.hash
 
@@ -36,15 +40,17 @@ def test_a_damaged_seed_is_refused_alone_and_force_starts_it_anew(
     make_cell, run, load_bits, store, states_of, tmp_path, name
 ):
     run(make_cell({"run.results": str(tmp_path / "whole")}), (0, 1))
-    cell = make_cell()
-    stop = after(1)
-    work(Task(cell, (0, 1)), should_stop=stop)
-    (store.run_dir(cell.key, 0) / name).write_bytes(b"{")
-    bad, good = work(Task(cell, (0, 1)))
 
-    assert (bad.status, good.status) == ("failed", "done")
-    assert name in bad.reason
-    assert "--force" in bad.reason
+    cell = make_cell()
+    stop_at_the_second_report = after(1)
+    work(Task(cell, (0, 1)), should_stop=stop_at_the_second_report)
+
+    (store.run_dir(cell.key, 0) / name).write_bytes(b"{")
+    damaged, intact = work(Task(cell, (0, 1)))
+
+    assert (damaged.status, intact.status) == ("failed", "done")
+    assert name in damaged.reason
+    assert "--force" in damaged.reason
     assert not (store.run_dir(cell.key, 0) / "result.json").exists()
     assert run(cell, (0,), force=True) == ["done"]
     assert states_of(tmp_path / "runs") == states_of(tmp_path / "whole")
@@ -60,12 +66,12 @@ def test_a_damaged_result_is_made_again_from_the_checkpoint(
     cell = make_cell()
     run(cell)
     folder = store.run_dir(cell.key, 0)
-    before = state_of(folder)
+    state_before = state_of(folder)
     (folder / "result.json").write_bytes(content)
 
     assert status(store, cell, 0) in ("partial", "trained")
     assert run(cell) == ["done"]
-    assert state_of(folder) == before
+    assert state_of(folder) == state_before
     assert trained_from == [0], "evaluated, not trained again"
 
 
@@ -73,25 +79,28 @@ def test_a_best_that_is_gone_fails_its_seed_and_no_other(make_cell, run, load_bi
     cell = make_cell()
     run(cell, (0, 1))
     for seed in (0, 1):
+        # Both are trained, and to be evaluated again.
         (store.run_dir(cell.key, seed) / "result.json").unlink()
     (store.run_dir(cell.key, 0) / "best.safetensors").unlink()
-    bad, good = work(Task(cell, (0, 1)))
+    without_best, intact = work(Task(cell, (0, 1)))
 
-    assert (bad.status, good.status) == ("failed", "done")
-    assert "best.safetensors: not a usable checkpoint (it is missing)" in bad.reason
+    assert (without_best.status, intact.status) == ("failed", "done")
+    assert "best.safetensors: not a usable checkpoint (it is missing)" in without_best.reason
     assert result_of(store, cell)["status"] == "failed"
-    assert result_of(store, cell)["reason"] == bad.reason
+    assert result_of(store, cell)["reason"] == without_best.reason
 
 
 @pytest.fixture
 def evaluation_fails(monkeypatch):
-    real = examination.evaluate
+    """Function that lets the evaluation of these seeds fail from now on, and of no others."""
+    real_evaluate = examination.evaluate
 
     def put(bad_seeds):
         def evaluate(model, x, config, data_hash, seed):
             if seed in bad_seeds:
                 raise RuntimeError("no\nsuch luck")
-            return real(model, x, config, data_hash, seed)
+
+            return real_evaluate(model, x, config, data_hash, seed)
 
         monkeypatch.setattr(examination, "evaluate", evaluate)
 
@@ -103,6 +112,7 @@ def test_an_evaluation_that_fails_is_recorded_and_made_up_for(
 ):
     cell = make_cell()
     evaluation_fails({1})
+
     outcomes = work(Task(cell, (0, 1, 2)))
 
     assert [o.status for o in outcomes] == ["done", "failed", "done"]
@@ -111,6 +121,7 @@ def test_an_evaluation_that_fails_is_recorded_and_made_up_for(
 
     evaluation_fails(set())
     assert run(cell, (0, 1, 2)) == ["done", "done", "done"]
+    # Only the evaluation was made up for.
     assert trained_from == [0]
 
 
@@ -118,13 +129,13 @@ def test_a_new_evaluation_that_fails_leaves_the_finished_result(
     make_cell, run, load_bits, store, evaluation_fails
 ):
     cell = make_cell()
-    more = make_cell({"eval": {**make_cell().config["eval"], "iw_samples": 9}})
+    more_samples = make_cell({"eval": {**make_cell().config["eval"], "iw_samples": 9}})
     run(cell)
-    before = result_of(store, cell)
+    result_before = result_of(store, cell)
     evaluation_fails({0})
 
-    assert run(more) == ["failed"]
-    assert result_of(store, cell) == before
+    assert run(more_samples) == ["failed"]
+    assert result_of(store, cell) == result_before
 
 
 def test_training_that_fails_leaves_the_seeds_beside_it(
@@ -132,17 +143,19 @@ def test_training_that_fails_leaves_the_seeds_beside_it(
 ):
     cell = make_cell()
     run(cell, (0,))
+
+    # Trained, and to be evaluated again.
     (store.run_dir(cell.key, 0) / "result.json").unlink()
 
     def broken(*args):
         raise MemoryError
 
-    with monkeypatch.context() as m:
-        m.setattr(session, "train", broken)
-        done, *bad = work(Task(cell, (0, 1, 2)))
+    with monkeypatch.context() as during_failure:
+        during_failure.setattr(session, "train", broken)
+        done, *failed = work(Task(cell, (0, 1, 2)))
 
     assert done.status == "done", "trained before: it is evaluated"
-    assert [(o.status, o.reason) for o in bad] == [("failed", "MemoryError: MemoryError")] * 2
+    assert [(o.status, o.reason) for o in failed] == [("failed", "MemoryError: MemoryError")] * 2
     assert run(cell, (1, 2)) == ["done", "done"]
 
 
@@ -155,11 +168,13 @@ def test_a_compiler_that_is_stopped_with_the_rest_is_no_failure(
     def broken(*args):
         raise NotCompiled("g++ ended")
 
-    with monkeypatch.context() as m:
-        m.setattr(session, "train", broken)
+    with monkeypatch.context() as during_failure:
+        during_failure.setattr(session, "train", broken)
         (outcome,) = work(Task(make_cell(), (0,)), should_stop=lambda: stop)
 
     assert outcome.status == status
+
+    # The next try has a compiler that works.
     assert run(make_cell(), (0,)) == ["done"]
 
 

@@ -12,7 +12,7 @@ from vaebench.training import bookkeeping
 
 @pytest.fixture
 def astray(monkeypatch):
-    """In every update a baseline is said to be far outside the range of its signal."""
+    """Say in every update that a baseline is far outside the range of its signal."""
     monkeypatch.setattr(nvil, "outside", lambda raw, predicted: raw.new_ones(()))
 
 
@@ -27,7 +27,7 @@ def test_a_baseline_that_went_astray_marks_the_run(make_cell, run, load_bits, st
 
     frame = store.frame([cell], [0])
     assert all("baseline" in marks for marks in frame["flags"])
-    # As it is told when it is met again.
+    # The same flag, in short, is told of a run that had ended before.
     assert [o.flags for o in work(Task(cell, (0,)))] == ["baseline"]
 
 
@@ -36,9 +36,10 @@ def test_a_healthy_run_has_no_flags(make_cell, run, load_bits, store):
     run(cell)
     assert result_of(store, cell)["flags"] == []
 
+    # What would be flagged is a column of the curve.
     lines = (store.run_dir(cell.key, 0) / "curve.csv").read_text().splitlines()
-    place = lines[0].split(",").index("train_baseline_outside")
-    assert {line.split(",")[place] for line in lines[1:]} == {"0.0"}
+    column = lines[0].split(",").index("train_baseline_outside")
+    assert {line.split(",")[column] for line in lines[1:]} == {"0.0"}
 
 
 def test_an_impossible_validation_is_flagged_where_it_is_stored(
@@ -46,7 +47,8 @@ def test_an_impossible_validation_is_flagged_where_it_is_stored(
 ):
     from vaebench.data import DATA, Digits
 
-    monkeypatch.setitem(DATA, "bits", Digits)  # a name under which binary images are known
+    # Under this name the data are known to be binary images, so no bound can be below 0.
+    monkeypatch.setitem(DATA, "bits", Digits)
     monkeypatch.setattr(bookkeeping, "validation", lambda *args: {"valid_bound": -5.0})
     cell = make_cell()
     run(cell)

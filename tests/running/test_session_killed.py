@@ -22,26 +22,29 @@ VARIANTS = {
 
 @pytest.fixture
 def dying(monkeypatch):
-    """Die before the n-th file is written, whatever it is; how many were written is
-    returned by ``count``."""
-    real = checkpoint.write_atomic
+    """Function that lets the process die before the n-th file from now on is written, or never.
+
+    Every kind of file counts. What it returns counts the files in ``count``.
+    """
+    real_write = checkpoint.write_atomic
     state = types.SimpleNamespace(at=None, count=0)
 
     def write(path, content):
         state.count += 1
         if state.count == state.at:
             raise Died
-        real(path, content)
+
+        real_write(path, content)
 
     for module in (checkpoint, resume, result_file, bookkeeping):
         monkeypatch.setattr(module, "write_atomic", write)
 
-    def before(n=None):
+    def die_before(n=None):
         state.at = n
         state.count = 0
         return state
 
-    return before
+    return die_before
 
 
 @pytest.mark.parametrize("variant", [v for v in VARIANTS if v != "kernel" or not kernels.missing()])
@@ -50,26 +53,31 @@ def test_a_run_killed_before_any_of_its_writes_ends_as_if_nothing_had_been(
 ):
     load_bits(grey if variant == "grey" else splits)
     changes = {"train.updates": 26, "train.valid_every": 12, **VARIANTS[variant]}
+
+    # Validations at 12, 24 and 26, so that a kill meets some between the checkpoints as well.
     whole = make_cell({"run.results": str(tmp_path / "whole"), **changes})
     seeds = (0,) if variant in ("grey", "wake-sleep, shuffled") else (0, 1)
-    written = dying()
+
+    # Count the writes of a run that nobody kills.
+    counter = dying()
 
     assert set(run(whole, seeds)) == {"done"}
 
     expected = states_of(tmp_path / "whole")
-    files = written.count
+    number_of_writes = counter.count
     assert len(expected) == len(seeds)
-    assert files > 6 * len(seeds)
+    assert number_of_writes > 6 * len(seeds)
 
-    for n in range(1, files + 1):
-        cell = make_cell({"run.results": str(tmp_path / str(n)), **changes})
-        dying(n)
+    # Kill the same run before each of them, and start it again.
+    for nth in range(1, number_of_writes + 1):
+        cell = make_cell({"run.results": str(tmp_path / str(nth)), **changes})
+        dying(nth)
         with pytest.raises(Died):
             run(cell, seeds)
 
         dying()
         assert set(run(cell, seeds)) == {"done"}
-        assert states_of(tmp_path / str(n)) == expected
+        assert states_of(tmp_path / str(nth)) == expected
 
 
 def test_the_variant_that_stops_early_does_so(make_cell, run, load_bits, store):
@@ -83,6 +91,7 @@ def test_a_run_that_is_killed_again_and_again_gets_there(
 ):
     whole = make_cell({"run.results": str(tmp_path / "whole")})
     run(whole, (0, 1))
+
     dying(5)  # time for a first validation of one seed
     deaths = 0
     ended = False
@@ -104,6 +113,7 @@ def test_temporary_files_of_a_killed_process_are_swept(make_cell, run, load_bits
     folder = store.run_dir(cell.key, 0)
     folder.mkdir(parents=True)
     (folder / ".checkpoint.safetensors.1-abcdef01.tmp").write_bytes(b"half")
+
     run(cell)
 
     assert sorted(p.name for p in folder.iterdir()) == [
@@ -115,9 +125,12 @@ def test_a_curve_that_a_kill_left_behind_is_mended(make_cell, run, load_bits, st
     cell = make_cell()
     run(cell)
     folder = store.run_dir(cell.key, 0)
-    whole = (folder / "curve.csv").read_text()
-    (folder / "curve.csv").write_text("".join(whole.splitlines(True)[:-1]))
+    whole_curve = (folder / "curve.csv").read_text()
+
+    # As after a kill between a checkpoint and its curve: the last line is missing.
+    (folder / "curve.csv").write_text("".join(whole_curve.splitlines(True)[:-1]))
     (folder / "result.json").unlink()
+
     run(cell)
 
-    assert (folder / "curve.csv").read_text() == whole
+    assert (folder / "curve.csv").read_text() == whole_curve

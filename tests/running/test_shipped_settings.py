@@ -12,7 +12,7 @@ from vaebench.running.shipped_settings import with_settings
 
 def record(cell, **changes):
     """A run of ``cell`` as a results CSV tells of it."""
-    known = {
+    finished_run = {
         "key": cell.key,
         "seed": 0,
         "status": "done",
@@ -20,13 +20,15 @@ def record(cell, **changes):
         "eval_seconds": 60.0,
         "updates": 2995,
     }
-    return {**known, "device": "cpu", "table": cell.table, "preset": cell.preset, **changes}
+
+    return {**finished_run, "device": "cpu", "table": cell.table, "preset": cell.preset, **changes}
 
 
 @pytest.fixture(scope="module")
 def chosen():
     """The first cell of darn_mnist at 5 and at 100 passes."""
     table = load_table("darn_mnist")
+
     return [
         cells(table, load_preset(name), only=["row=fDARN 400"])[0] for name in ("short", "paper")
     ]
@@ -34,18 +36,20 @@ def chosen():
 
 def test_passes_are_scaled_by_passes(chosen):
     short, paper = chosen
-    made = with_settings([record(short)], [paper])
-    assert [(r["budget"], r["unit"]) for r in made] == [(5, "epochs")]
-    assert estimate(made, paper) == pytest.approx(600 * 100 / 5 + 60)
+    records = with_settings([record(short)], [paper])
+    assert [(r["budget"], r["unit"]) for r in records] == [(5, "epochs")]
+
+    # 600 s of training at 5 passes, and 60 s of evaluation, which is the same at 100.
+    assert estimate(records, paper) == pytest.approx(600 * 100 / 5 + 60)
 
 
 def test_sizes_are_known_again(chosen):
     """Another batch is another size, though a key does not show it."""
     short, _ = chosen
-    other = cells(
+    other_batch = cells(
         load_table("darn_mnist"), load_preset("paper"), ["train.batch=50"], ["row=fDARN 400"]
     )[0]
-    assert estimate(with_settings([record(short)], [other]), other) is None
+    assert estimate(with_settings([record(short)], [other_batch]), other_batch) is None
 
 
 @pytest.mark.parametrize(
@@ -59,8 +63,8 @@ def test_what_no_preset_makes_stays_as_it_is(chosen, changes):
 
 def test_other_models_are_not_looked_at(chosen):
     short, _ = chosen
-    other = cells(load_table("darn_mnist"), load_preset("paper"), only=["row=DARN 400"])
-    assert with_settings([record(short)], other) == [record(short)]
+    other_model = cells(load_table("darn_mnist"), load_preset("paper"), only=["row=DARN 400"])
+    assert with_settings([record(short)], other_model) == [record(short)]
 
 
 @pytest.mark.parametrize(("name", "row"), [("darn_mnist", "DARN 400"), ("nvil_mnist", "SBN 200")])

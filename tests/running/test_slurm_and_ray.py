@@ -26,6 +26,7 @@ def test_an_engine_that_is_not_installed_is_one_line(name, monkeypatch):
 
 @pytest.mark.parametrize("scheme", ["", "ray://"])
 def test_a_cluster_of_ray_at_which_nobody_listens_is_known_at_once(scheme):
+    # While the server listens, the address is good; afterwards its port is closed.
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"{scheme}127.0.0.1:{server.getsockname()[1]}"
         ray._knock(address)
@@ -45,6 +46,7 @@ def test_a_cluster_of_ray_at_which_nobody_listens_is_known_at_once(scheme):
 def test_a_cluster_of_its_own_ends_with_the_command(address, connects, outlives, monkeypatch):
     connected = []
 
+    # A Ray that finds no running cluster.
     def init(address, **how):
         connected.append(address)
         if address == "auto":
@@ -73,15 +75,18 @@ def test_a_cluster_of_its_own_ends_with_the_command(address, connects, outlives,
 def test_what_no_node_of_ray_has_is_said(asked, lack, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     engine = ray.Ray(RunSettings(launcher="ray", threads=1, **asked))
-    there = [
+
+    # The second node is dead, so the best one has 8 CPUs, 1 GPU and 16 GiB.
+    nodes = [
         {"Alive": True, "Resources": {"CPU": 8.0, "GPU": 1.0, "memory": 16.0 * ray.GIB}},
         {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0, "memory": 512.0 * ray.GIB}},
         {"Alive": True, "Resources": {"CPU": 8.0, "memory": 16.0 * ray.GIB}},
     ]
-    engine._ray = SimpleNamespace(nodes=lambda: there)
+    engine._ray = SimpleNamespace(nodes=lambda: nodes)
 
     assert engine._lack() == lack
 
+    # Of a cluster that the command started itself nobody will add a node: it is refused.
     engine._own = True
     if lack:
         with pytest.raises(UserError, match=f"^Ray: {lack} on this machine"):
@@ -97,7 +102,9 @@ def test_what_slurm_is_asked_for(monkeypatch, tmp_path):
     )  # fmt: skip
     from submitit.slurm.slurm import _make_sbatch_string
 
-    text = _make_sbatch_string("x", tmp_path, map_count=20, **Slurm(settings)._parameters("b", 20))
+    batch_script = _make_sbatch_string(
+        "x", tmp_path, map_count=20, **Slurm(settings)._parameters("b", 20)
+    )
 
     for line in (
         *(
@@ -110,7 +117,7 @@ def test_what_slurm_is_asked_for(monkeypatch, tmp_path):
         ),
         *("mem=8GB", "array=0-19%5", "account=ml", "exclusive", "requeue"),
     ):
-        assert f"#SBATCH --{line}\n" in text
+        assert f"#SBATCH --{line}\n" in batch_script
 
     with pytest.raises(UserError, match=r"run.grace=60: allowed: fewer seconds than the 1 minutes"):
         Slurm(replace(settings, time_limit=1))

@@ -1,5 +1,7 @@
-"""Before anything runs: cells that cannot be built, data that do not fit,
-budgets that end too early."""
+"""What is refused or told before anything runs.
+
+These are cells that cannot be built, data that do not fit, and budgets that end too early.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,7 @@ EONADE = {
 def test_a_budget_that_ends_before_the_last_part_is_told(
     make_cell, load_bits, caplog, settings, updates, unit, said
 ):
-    """Passes are of 30 cases by 10: three updates."""
+    """A pass has three updates: 30 cases in batches of 10."""
     cell = make_cell({**settings, "train.updates": updates, "train.unit": unit, "train.batch": 10})
     preflight([make_cell(), cell])
     assert re.search(said, caplog.text) if said else not caplog.text
@@ -81,6 +83,8 @@ def test_a_budget_that_ends_before_the_last_part_is_told(
 @pytest.mark.parametrize("name", ["rbm_mnist", "nade_orders"])
 def test_shipped_budgets_end_after_the_last_part_has_begun(name):
     table = load_table(name)
+
+    # Number of training cases of each preset's data: MNIST, and the embedded digits.
     for preset, cases in {"paper": 59_900, "short": 59_900, "quick": 1_400}.items():
         for cell in cells(table, load_preset(preset)):
             assert not too_short(cell.config, Batches(cases, 100, "shuffle"))
@@ -138,19 +142,22 @@ def test_a_cell_that_cannot_be_built_is_named_without_any_data(
 
 def test_checking_builds_what_is_distinct_once_and_as_wide_as_the_data(make_cell, monkeypatch):
     built = []
-    build = models.build
+    real_build = models.build
     monkeypatch.setattr(
         models,
         "build",
-        lambda config, info: built.append((config["dims"], info.size)) or build(config, info),
+        lambda config, info: built.append((config["dims"], info.size)) or real_build(config, info),
     )
-    cells = [
+    asked_cells = [
         make_cell(),
         make_cell({"train.updates": 9}),
         make_cell({"model.dims": [5]}),
         make_cell({"data.name": "digits"}),
     ]
-    check(cells)
+
+    # Another budget is no other model. The data set ``bits`` is unknown here and taken to have 100
+    # pixels.
+    check(asked_cells)
 
     assert built == [([4], 100), ([5], 100), ([4], 64)]
 
@@ -175,8 +182,10 @@ def test_nothing_to_check_is_known_without_torch():
         "import sys; from vaebench.running import tasks as runner; runner.check([]); "
         "print('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert process.stdout == "False\n"
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -192,7 +201,7 @@ def test_a_cell_is_checked_on_its_own_kind_of_data(first):
         return Cell("nvil_mnist", "row", data, "quick", config)
 
     check_built([on("digits")])
-    asked = [on("digits"), on("digits_grey")]
+    both = [on("digits"), on("digits_grey")]
 
     with pytest.raises(UserError, match="row / digits_grey: "):
-        check_built(asked if first else reversed(asked))
+        check_built(both if first else reversed(both))

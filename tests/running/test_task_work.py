@@ -35,25 +35,32 @@ def test_what_somebody_finished_since_it_was_planned_is_not_run_again(make_cell,
     assert [(o.seed, o.status) for o in outcomes] == [(0, "done"), (1, "diverged"), (2, "done")]
     assert (outcomes[0].value, outcomes[1].reason) == (1.0, "why")
     assert said == outcomes
+
+    # No seed that had ended was trained.
     assert not (store.run_dir(cell.key, 0) / "checkpoint.safetensors").exists()
 
 
 def test_a_run_is_told_with_the_measure_of_its_table_taken_as_it_asks(make_cell, load_bits, store):
     cell = replace(make_cell(), measure="iw_nll")
-    done = work(Task(cell, (0,)))
-    again = work(Task(cell, (0,)))
+    first_outcomes = work(Task(cell, (0,)))
+    second_outcomes = work(Task(cell, (0,)))
     value = {m["name"]: m["value"] for m in store.read_result(cell.key, 0)["measures"]}["iw_nll"]
 
-    assert [(o.value, o.measure) for o in done + again] == [(value, "iw_nll")] * 2
+    assert [(o.value, o.measure) for o in first_outcomes + second_outcomes] == [
+        (value, "iw_nll")
+    ] * 2
 
-    other = replace(make_cell({"eval": {**cell.config["eval"], "iw_samples": 9}}), measure="iw_nll")
-    (second,) = work(Task(other, (0,)))
-    assert (second.measure, second.value == value) == ("iw_nll", False)
+    more_samples = replace(
+        make_cell({"eval": {**cell.config["eval"], "iw_samples": 9}}), measure="iw_nll"
+    )
+    (with_more_samples,) = work(Task(more_samples, (0,)))
+    assert (with_more_samples.measure, with_more_samples.value == value) == ("iw_nll", False)
     assert work(Task(cell, (0,)))[0].value == value, "both are in the result"
 
-    (lacks,) = work(Task(replace(cell, measure="log_z"), (0,)))
-    assert lacks.measure == "bound"
-    assert lacks.value is not None
+    # This run has no log Z, so its bound is told.
+    (without_measure,) = work(Task(replace(cell, measure="log_z"), (0,)))
+    assert without_measure.measure == "bound"
+    assert without_measure.value is not None
 
 
 def test_a_run_in_another_hand_is_busy_and_its_neighbours_run(make_cell, load_bits, store):
@@ -75,28 +82,34 @@ def test_locks_are_given_back(make_cell, load_bits, store):
 def test_a_task_that_waits_takes_what_the_other_left(make_cell, load_bits, store, monkeypatch):
     monkeypatch.setattr(runner, "WAIT_SECONDS", 0.01)
     cell = make_cell()
-    held = threading.Event()
-    let_go = threading.Event()
+    lock_is_held = threading.Event()
+    lock_may_go = threading.Event()
 
-    def other():
+    def finish_meanwhile():
         with store.lock(cell.key, 0):
-            held.set()
-            let_go.wait(20)
+            lock_is_held.set()
+            lock_may_go.wait(20)
             put_result(store, cell, 0)
 
-    thread = threading.Thread(target=other)
-    thread.start()
-    held.wait(20)
+    # Another process, in a thread: it holds the run, and writes its result before it lets it go.
+    other_process = threading.Thread(target=finish_meanwhile)
+    other_process.start()
+    lock_is_held.wait(20)
+
     outcomes = []
-    waiting = threading.Thread(target=lambda: outcomes.extend(work(Task(cell, (0,), wait=True))))
-    waiting.start()
+    waiting_task = threading.Thread(
+        target=lambda: outcomes.extend(work(Task(cell, (0,), wait=True)))
+    )
+    waiting_task.start()
+
+    # Time in which a task that does not wait would have ended.
     time.sleep(0.1)
 
     assert outcomes == []
 
-    let_go.set()
-    waiting.join(20)
-    thread.join(20)
+    lock_may_go.set()
+    waiting_task.join(20)
+    other_process.join(20)
 
     assert [(o.status, o.value) for o in outcomes] == [("done", 1.0)]
     assert not (store.run_dir(cell.key, 0) / "checkpoint.safetensors").exists(), (
@@ -107,9 +120,10 @@ def test_a_task_that_waits_takes_what_the_other_left(make_cell, load_bits, store
 def test_a_task_that_waits_can_be_stopped(make_cell, load_bits, store, monkeypatch):
     monkeypatch.setattr(runner, "WAIT_SECONDS", 0.01)
     cell = make_cell()
-    asked = iter([False, False, False, True])
+    answers = iter([False, False, False, True])
+
     with store.lock(cell.key, 0):
-        (outcome,) = work(Task(cell, (0,), wait=True), should_stop=lambda: next(asked))
+        (outcome,) = work(Task(cell, (0,), wait=True), should_stop=lambda: next(answers))
 
     assert outcome.status == "busy"
 
@@ -121,10 +135,12 @@ def test_a_task_whose_lock_was_taken_stops_and_leaves_its_runs_to_the_other(
     path = store.run_dir(cell.key, 1) / ".lock"
 
     def should_stop():
+        # Another process takes the lock of the second seed; the heartbeat notices it.
         if path.exists():
             path.write_text("of another")
             for held in lock._heart._held:
                 held.beat()
+
         return False
 
     outcomes = work(Task(cell, (0, 1)), should_stop=should_stop)
@@ -132,6 +148,7 @@ def test_a_task_whose_lock_was_taken_stops_and_leaves_its_runs_to_the_other(
     assert [o.status for o in outcomes] == ["busy", "busy"]
     assert path.read_text() == "of another"
 
+    # The other process is done with it.
     path.unlink()
     assert [o.status for o in work(Task(cell, (0, 1)))] == ["done", "done"]
 
@@ -149,10 +166,10 @@ def test_a_folder_that_cannot_be_made_fails_its_run_alone(make_cell, load_bits, 
     folder = store.run_dir(cell.key, 1)
     folder.parent.mkdir(parents=True)
     folder.write_text("a file in its place")
-    outcomes = {o.seed: o for o in work(Task(cell, (0, 1)))}
+    by_seed = {o.seed: o for o in work(Task(cell, (0, 1)))}
 
-    assert (outcomes[0].status, outcomes[1].status) == ("done", "failed")
-    assert outcomes[1].reason == f"{folder}: not a folder"
+    assert (by_seed[0].status, by_seed[1].status) == ("done", "failed")
+    assert by_seed[1].reason == f"{folder}: not a folder"
 
 
 def test_data_that_cannot_be_had_fail_the_task_in_one_line(make_cell, monkeypatch, store):
@@ -175,27 +192,33 @@ def test_a_device_that_is_not_there_fails_the_task(make_cell, load_bits):
 def test_a_full_disk_fails_in_one_line_and_a_rerun_completes(
     make_cell, load_bits, states_of, tmp_path, monkeypatch, full_after
 ):
-    """Wherever the room ends: at the first note, a checkpoint, a result. What was
-    written before stays whole."""
-    real = os.fsync
-    left = [1000]
+    """Wherever the room ends: at the first note, a checkpoint, a result.
+
+    What was written before stays whole. ``full_after`` is the number of files for which there is
+    room; -1: for all but the last.
+    """
+    real_fsync = os.fsync
+    room = [1000]
 
     def fsync(handle):
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             return  # a folder needs no room
-        left[0] -= 1
-        if left[0] < 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        real(handle)
 
-    with monkeypatch.context() as m:
-        m.setattr(os, "fsync", fsync)
+        room[0] -= 1
+        if room[0] < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real_fsync(handle)
+
+    with monkeypatch.context() as with_full_disk:
+        with_full_disk.setattr(os, "fsync", fsync)
+
+        # With room for everything, count the files that a run writes.
         work(Task(make_cell({"run.results": str(tmp_path / "whole")}), (0,)))
-        written = 1000 - left[0]
+        written = 1000 - room[0]
 
         assert written > 10
 
-        left[0] = full_after if full_after >= 0 else written - 1
+        room[0] = full_after if full_after >= 0 else written - 1
         cell = make_cell()
         (outcome,) = work(Task(cell, (0,)))
 
@@ -211,32 +234,33 @@ def test_a_full_disk_leaves_finished_results_whole(
 ):
     cell = make_cell()
     work(Task(cell, (0,)))
-    before = state_of(store.run_dir(cell.key, 0))
+    state_before = state_of(store.run_dir(cell.key, 0))
 
     def fsync(handle):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", fsync)
-    more = make_cell({"eval": {**cell.config["eval"], "iw_samples": 9}})
-    (outcome,) = work(Task(more, (0,)))
+    more_samples = make_cell({"eval": {**cell.config["eval"], "iw_samples": 9}})
+    (outcome,) = work(Task(more_samples, (0,)))
 
     assert outcome.status == "failed"
-    assert state_of(store.run_dir(cell.key, 0)) == before
+    assert state_of(store.run_dir(cell.key, 0)) == state_before
 
 
 def test_a_diverged_run_is_recorded_and_its_neighbour_trained(
     make_cell, load_bits, store, monkeypatch
 ):
-    real = Pack.advance
+    real_advance = Pack.advance
 
     def advance(self, *args):
-        sums = real(self, *args)
+        sums = real_advance(self, *args)
+        # The metrics of the second seed of the pack are NaN.
         return {k: v * v.new_tensor([1.0, math.nan]) for k, v in sums.items()}
 
     cell = make_cell()
 
-    with monkeypatch.context() as m:
-        m.setattr(Pack, "advance", advance)
+    with monkeypatch.context() as during_divergence:
+        during_divergence.setattr(Pack, "advance", advance)
         good, bad = work(Task(cell, (0, 1)))
 
     assert (good.status, bad.status) == ("done", "diverged")

@@ -17,17 +17,20 @@ def test_pending_skips_what_ended_and_keeps_the_order(make_cell, store):
     put_result(store, b, 1)
 
     assert pending(store, [c, a, b], [1, 0]) == [(c, [1, 0]), (b, [0])]
+
+    # The first cell has ended in both seeds, done and diverged; of the second a seed failed; the
+    # third is new.
     assert pending(store, [a, b], [0, 1], force=True) == [(a, [0, 1]), (b, [0, 1])]
 
 
 def test_cells_that_share_a_run_come_once_unless_they_evaluate_it_in_other_ways(make_cell, store):
     a = make_cell(row="A")
     same = make_cell(row="B")
-    other = make_cell({"eval": {**a.config["eval"], "iw_samples": 9}}, row="C")
+    more_samples = make_cell({"eval": {**a.config["eval"], "iw_samples": 9}}, row="C")
 
-    assert a.key == same.key == other.key
-    assert unit(a) == unit(same) != unit(other)
-    assert [c.row for c, _ in pending(store, [a, same, other], [0])] == ["A", "C"]
+    assert a.key == same.key == more_samples.key
+    assert unit(a) == unit(same) != unit(more_samples)
+    assert [c.row for c, _ in pending(store, [a, same, more_samples], [0])] == ["A", "C"]
 
 
 @pytest.mark.parametrize(
@@ -41,13 +44,16 @@ def test_what_is_behind_a_partial_run_is_read_from_its_curve(
     assert runner.share_done(store, cell, 0) == 0
 
     folder.mkdir(parents=True)
-    for text, expected in (
+
+    # No line yet, a header alone, two validations, and a damaged file.
+    for curve, expected in (
         ("", 0),
         ("update,seconds\n", 0),
         ("update,seconds\n15,0.1\n30,0.2\n", share),
         ("\0\n", 0),
     ):
-        (folder / "curve.csv").write_text(text)
+        (folder / "curve.csv").write_text(curve)
+
         assert runner.share_done(store, cell, 0) == expected
 
 
@@ -65,11 +71,13 @@ def test_what_is_behind_a_partial_run_is_read_from_its_curve(
 )
 def test_seeds_are_packed_so_that_every_job_has_work(make_cell, cells, seeds, jobs, pack, sizes):
     todo = [(make_cell({"train.updates": 30 + n}), list(range(seeds))) for n in range(cells)]
-    made = tasks(todo, jobs, pack, force=True)
-    assert [len(t.seeds) for t in made] == sizes
-    assert all(t.force and not t.wait for t in made)
+    packs = tasks(todo, jobs, pack, force=True)
+    assert [len(t.seeds) for t in packs] == sizes
+    assert all(t.force and not t.wait for t in packs)
+
+    # No seed is lost, and each cell's seeds stay in their order.
     for cell, _ in todo:
-        assert [s for t in made if t.cell is cell for s in t.seeds] == list(range(seeds))
+        assert [s for t in packs if t.cell is cell for s in t.seeds] == list(range(seeds))
 
 
 def test_the_number_of_jobs():

@@ -1,5 +1,7 @@
-"""Trainings of tiny cells whose validations follow a script and whose
-parameters can be made NaN."""
+"""Trainings of tiny cells.
+
+Their validations can follow a script, and their parameters can be made NaN.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +20,25 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def go(make_config, splits, tmp_path):
-    """Train ``seeds`` in a folder as a session would: each from its checkpoint, those
-    at one update together."""
+    """Function that trains seeds in a folder as a session does; it returns where they stand.
+
+    Each goes on from its checkpoint. Those at the same update train together.
+    """
 
     def go(changes=None, seeds=(0,), folder="run", data=splits, engine="plain", **hooks):
         config = make_config(changes)
-        stand = [progress_of(tmp_path / folder / f"seed-{s}", s) for s in seeds]
-        able = [s for s in stand if s.status == "running" and s.update < config["train"]["updates"]]
-        for start in sorted({s.update for s in able}):
-            train.train(config, data, [s for s in able if s.update == start], CPU, engine, **hooks)
-        return stand
+        states = [progress_of(tmp_path / folder / f"seed-{s}", s) for s in seeds]
+
+        unfinished = [
+            s for s in states if s.status == "running" and s.update < config["train"]["updates"]
+        ]
+
+        for start in sorted({s.update for s in unfinished}):
+            train.train(
+                config, data, [s for s in unfinished if s.update == start], CPU, engine, **hooks
+            )
+
+        return states
 
     return go
 
@@ -49,11 +60,11 @@ def scripted(monkeypatch):
     def put(script):
         left = {seed: list(values) for seed, values in script.items()}
 
-        def found(model, x, samples, seed, update, settings):
+        def validation(model, x, samples, seed, update, settings):
             values = left[seed]
             return {"valid_bound": values.pop(0) if len(values) > 1 else values[0]}
 
-        monkeypatch.setattr(bookkeeping, "validation", found)
+        monkeypatch.setattr(bookkeeping, "validation", validation)
 
     return put
 
@@ -63,7 +74,7 @@ def poison(monkeypatch):
     """Make one seed's parameters NaN when its pack has made so many updates."""
 
     def put(seed_row, after):
-        real = Pack.advance
+        real_advance = Pack.advance
         done = 0
 
         def advance(self, index, noise, binarize, first, only):
@@ -73,7 +84,7 @@ def poison(monkeypatch):
                     v[seed_row] = math.nan
 
             done += len(index)
-            return real(self, index, noise, binarize, first, only)
+            return real_advance(self, index, noise, binarize, first, only)
 
         monkeypatch.setattr(Pack, "advance", advance)
 

@@ -34,25 +34,31 @@ def test_lengths():
 
 @pytest.mark.parametrize("order", ["lengths", "buckets"])
 def test_a_pass_has_every_fixed_batch_once_in_an_order_of_its_own(order):
-    b = Batches(10, 2, order, LENGTHS)
-    fixed = {tuple(t) for t in b.fixed.tolist()}
-    assert b.per_epoch == len(fixed) == {"lengths": 6, "buckets": 5}[order]
+    batches = Batches(10, 2, order, LENGTHS)
+    fixed = {tuple(t) for t in batches.fixed.tolist()}
+    assert batches.per_epoch == len(fixed) == {"lengths": 6, "buckets": 5}[order]
 
-    # Blocks do not meet the ends of passes.
-    seen = torch.cat([b.block([3, 4], i, 4) for i in range(6)])
+    # Blocks of 4 do not meet the ends of passes, which have 5 or 6 batches.
+    seen = torch.cat([batches.block([3, 4], i, 4) for i in range(6)])
     assert seen.shape == (24, 2, 2)
 
-    for r in range(2):
+    for row in range(2):
         passes = [
-            [tuple(t) for t in seen[e * b.per_epoch : (e + 1) * b.per_epoch, r].tolist()]
-            for e in range(4)
+            [
+                tuple(t)
+                for t in seen[
+                    epoch * batches.per_epoch : (epoch + 1) * batches.per_epoch, row
+                ].tolist()
+            ]
+            for epoch in range(4)
         ]
-        assert all(set(p) == fixed and len(p) == b.per_epoch for p in passes)
+        assert all(set(p) == fixed and len(p) == batches.per_epoch for p in passes)
         assert len({tuple(p) for p in passes}) > 1
 
+    # The two seeds have different orders.
     assert not torch.equal(seen[:, 0], seen[:, 1])
-    # Alone as beside others.
-    assert torch.equal(seen[:, 1:], torch.cat([b.block([4], i, 4) for i in range(6)]))
+    # A seed alone has the same order as beside others.
+    assert torch.equal(seen[:, 1:], torch.cat([batches.block([4], i, 4) for i in range(6)]))
 
 
 @pytest.mark.parametrize("order", ["replacement", "shuffle"])

@@ -48,41 +48,43 @@ def path(tmp_path):
 
 
 def test_what_is_read_is_what_was_written_bit_for_bit(path):
-    back = checkpoint.read(path)
+    restored = checkpoint.read(path)
     for part in ("params", "state", "opt"):
-        ours = getattr(STATE, part)
-        theirs = getattr(back, part)
-        assert ours.keys() == theirs.keys()
+        written = getattr(STATE, part)
+        read = getattr(restored, part)
+        assert written.keys() == read.keys()
 
-        for name, tensor in ours.items():
-            assert theirs[name].dtype == tensor.dtype
-            assert theirs[name].shape == tensor.shape
-            assert theirs[name].numpy().tobytes() == tensor.numpy().tobytes()
+        for name, tensor in written.items():
+            assert read[name].dtype == tensor.dtype
+            assert read[name].shape == tensor.shape
+            assert read[name].numpy().tobytes() == tensor.numpy().tobytes()
 
-    assert back.meta == STATE.meta
+    assert restored.meta == STATE.meta
 
 
 def test_a_tensor_on_the_way_through_autograd_can_be_saved(tmp_path):
+    # A parameter, and a result of it that is also not contiguous.
     live = torch.ones(3, 4, requires_grad=True)
     checkpoint.write(tmp_path / "c", Checkpoint({"w": live, "t": (live * 2).T}))
-    back = checkpoint.read(tmp_path / "c").params
 
-    assert back["t"].shape == (4, 3)
-    assert not back["w"].requires_grad
+    restored = checkpoint.read(tmp_path / "c").params
+
+    assert restored["t"].shape == (4, 3)
+    assert not restored["w"].requires_grad
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(path, monkeypatch, call):
-    before = path.read_bytes()
+    bytes_before = path.read_bytes()
 
-    def full(*args):
+    def raise_disk_full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, call, full)
+    monkeypatch.setattr(os, call, raise_disk_full)
 
     with pytest.raises(OSError, match="No space left"):
         checkpoint.write(path, Checkpoint({"other": torch.zeros(2)}))
-    assert path.read_bytes() == before
+    assert path.read_bytes() == bytes_before
     assert os.listdir(path.parent) == [path.name]
 
 
@@ -136,6 +138,7 @@ def test_a_damaged_file_is_one_clear_line_and_runs_nothing(path, kind):
 def test_the_traps_would_run_if_they_were_unpickled(path):
     damage(path, "pickle")
     pickle.loads(path.read_bytes()).close()
+
     assert (path.parent / "executed").exists()
 
 
@@ -149,6 +152,7 @@ def test_a_checkpoint_without_a_part_of_its_progress_is_damaged(tmp_path, lackin
     path = tmp_path / "checkpoint.safetensors"
     checkpoint.write(path, Checkpoint({}, meta=meta))
 
+    # Whole, it is read.
     assert progress_of(tmp_path, 0).update == 7
 
     checkpoint.write(path, Checkpoint({}, meta={k: v for k, v in meta.items() if k != lacking}))
@@ -161,40 +165,45 @@ def test_a_checkpoint_without_a_part_of_its_progress_is_damaged(tmp_path, lackin
 
 
 def test_equal_states_are_equal_files(path):
-    whole = path.read_bytes()
+    file_bytes = path.read_bytes()
     for _ in range(20):
         checkpoint.write(path, STATE)
-        assert path.read_bytes() == whole
+        assert path.read_bytes() == file_bytes
 
 
 def test_a_flipped_bit_of_any_byte_is_noticed(tmp_path):
     path = tmp_path / "c.safetensors"
     tensors = {"w": torch.tensor([1.5, -2.0])}, {"n": torch.tensor(3)}, {"m": torch.zeros(2, 1)}
     checkpoint.write(path, Checkpoint(*tensors, {"update": 7, "best_bound": -1 / 3}))
-    whole = path.read_bytes()
+    file_bytes = path.read_bytes()
+
+    # (position of the byte, number of the bit) of every change with which the file is still read.
     unnoticed = []
 
-    for place in range(len(whole)):
-        for bit in {5, place % 8}:  # 5: the case of a letter
-            flipped = bytearray(whole)
-            flipped[place] ^= 1 << bit
+    for position in range(len(file_bytes)):
+        for bit in {5, position % 8}:  # bit 5 is the case of a letter
+            flipped = bytearray(file_bytes)
+            flipped[position] ^= 1 << bit
             path.write_bytes(flipped)
 
             with contextlib.suppress(UserError):
                 checkpoint.read(path)
-                unnoticed.append((place, bit))
+                unnoticed.append((position, bit))
 
     assert unnoticed == []
 
 
 def test_a_file_without_a_checksum_is_of_an_earlier_version_and_is_read(path):
-    whole = checkpoint.read(path)
-    tensors = {f"params/{k}": v for k, v in whole.params.items()}
-    save_file(tensors, path, {"vaebench": json.dumps(whole.meta)})
-    back = checkpoint.read(path)
+    current = checkpoint.read(path)
 
-    assert back.meta == STATE.meta
-    assert torch.equal(back.params["model.p.w"], STATE.params["model.p.w"])
+    # As an earlier version wrote it.
+    tensors = {f"params/{k}": v for k, v in current.params.items()}
+    save_file(tensors, path, {"vaebench": json.dumps(current.meta)})
+
+    restored = checkpoint.read(path)
+
+    assert restored.meta == STATE.meta
+    assert torch.equal(restored.params["model.p.w"], STATE.params["model.p.w"])
 
 
 @pytest.mark.parametrize(
@@ -206,6 +215,7 @@ def test_the_checksum_knows_every_type_and_shape(tmp_path, dtype):
         checkpoint.write(path, Checkpoint({"w": torch.ones(shape, dtype=dtype)}))
         assert checkpoint.read(path).params["w"].shape == shape
 
+    # Another name, another shape or another text gives another checksum.
     ones = torch.ones(4, dtype=dtype)
     digests = {checkpoint.checksum({name: v}, m) for name, v, m in [
         ("w", ones, "{}"), ("v", ones, "{}"), ("w", ones.reshape(2, 2), "{}"), ("w", ones, "{} "),
