@@ -1,4 +1,4 @@
-"""Trackers: told every point once, whatever happens to the run; never able to change it."""
+"""Trackers are told every point once, whatever happens to the run, and can never change it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ VALIDATED = [15, 30, 45, 50]
 
 
 class Listening(Tracker):
-    """Keeps all that it is told in ``told``; raises at the event ``fail``."""
+    """Keeps all that it is told in ``told``, and raises an error at the event ``fail``.
+
+    An entry is (seed, event, update, further facts of the event).
+    """
 
     told: list
     fail = ""
@@ -62,21 +65,25 @@ class Listening(Tracker):
 
 @pytest.fixture
 def listener(monkeypatch):
-    """A tracker in the place of ``jsonl`` that only listens."""
+    """The class of a tracker that only listens, in the place of ``jsonl``."""
     module = ModuleType("listener")
+
+    # A new class for each test, with a list of its own.
     module.Listener = type("Listener", (Listening,), {"told": []})
     monkeypatch.setitem(sys.modules, "listener", module)
     monkeypatch.setitem(tracking.TRACKERS, "jsonl", ("listener", "Listener", "json"))
+
     return module.Listener
 
 
 @pytest.fixture
 def tracked(make_cell, load_bits):
-    """A tiny cell that is followed by ``jsonl``."""
+    """Function that makes a tiny cell followed by ``jsonl``."""
     return lambda changes=None: make_cell({"run.track": ["jsonl"], **(changes or {})})
 
 
 def points(listener, seed=0):
+    """Return the updates of the points that were told of a seed, in order."""
     return [t[2] for t in listener.told if t[:2] == (seed, "point")]
 
 
@@ -91,6 +98,7 @@ def test_every_point_is_told_once_and_the_result_last(tracked, listener, store):
         assert [t[1] for t in told[-2:]] == ["finish", "close"]
         assert points(listener, seed) == VALIDATED
 
+        # The values are those of the curve's file, without its columns for the update and the unit.
         curve = [json.loads(json.dumps(t[3])) for t in told if t[1] == "point"]
         lines = (store.run_dir(cell.key, seed) / "curve.csv").read_text().splitlines()
         names = lines[0].split(",")
@@ -101,6 +109,7 @@ def test_every_point_is_told_once_and_the_result_last(tracked, listener, store):
 
         final = store.read_result(cell.key, seed)
         assert told[-2][3] == "done"
+
         assert {m.name: m.value for m in told[-2][4]} == {
             m["name"]: m["value"] for m in final["measures"]
         }
@@ -110,18 +119,20 @@ def test_a_run_that_goes_on_tells_the_new_points_alone(tracked, listener):
     cell = tracked()
     seen = 0
 
-    def stop():
+    def stop_after_two_points():
         nonlocal seen
         seen = len(points(listener))
         return seen >= 2
 
-    work(Task(cell, (0,)), should_stop=stop)
+    work(Task(cell, (0,)), should_stop=stop_after_two_points)
 
     assert points(listener) == VALIDATED[:2]
     assert [t[1] for t in listener.told][-1] == "close"
 
     work(Task(cell, (0,)))
     assert points(listener) == VALIDATED
+
+    # The second session began at update 30, where the first was stopped.
     assert [t[2] for t in listener.told if t[1] == "begin"] == [0, 30]
 
 
@@ -147,7 +158,7 @@ def test_a_tracker_that_fails_is_dropped_and_the_run_is_the_same(
 ):
     plain = make_cell({"run.results": str(tmp_path / "plain")})
     work(Task(plain, (0,)))
-    wanted = states_of(tmp_path / "plain")
+    untracked_states = states_of(tmp_path / "plain")
 
     monkeypatch.setattr(listener, "fail", event)
     cell = tracked()
@@ -155,11 +166,13 @@ def test_a_tracker_that_fails_is_dropped_and_the_run_is_the_same(
         outcome = work(Task(cell, (0,)))
 
     assert [o.status for o in outcome] == ["done"]
-    assert states_of(tmp_path / "runs") == wanted
+    assert states_of(tmp_path / "runs") == untracked_states
 
-    said = [r.getMessage() for r in caplog.records if "run.track" in r.getMessage()]
-    assert len(said) == 1
-    assert said[0].endswith("run.track=jsonl failed and is dropped: no connection")
+    warnings = [r.getMessage() for r in caplog.records if "run.track" in r.getMessage()]
+
+    # One warning of one line, though the text of the error has two.
+    assert len(warnings) == 1
+    assert warnings[0].endswith("run.track=jsonl failed and is dropped: no connection")
 
 
 def test_a_diverged_run_is_told_as_such(tracked, listener, store):
@@ -177,17 +190,21 @@ def test_pictures_are_of_the_model_and_of_test_cases(tracked, listener, splits):
     images = {t[3]: t[4] for t in listener.told if t[1] == "image"}
     assert set(images) == {"samples", "originals", "reconstructions"}
 
-    wanted = grid(torch.from_numpy(splits.test[:16]), (3, 4))
-    np.testing.assert_array_equal(images["originals"], wanted)
+    originals = grid(torch.from_numpy(splits.test[:16]), (3, 4))
+    np.testing.assert_array_equal(images["originals"], originals)
+
+    # Reconstructions of binary images are binary too.
     assert {*np.unique(images["reconstructions"])} <= {0.0, 1.0}
 
 
 def test_grid_puts_four_images_a_line():
+    # Five images of 2 by 1 pixels: four in the first line, one in the second, zeros between and
+    # after them.
     x = torch.arange(1, 6).repeat_interleave(2).reshape(5, 2)
 
-    found = grid(x, (2, 1))
+    image = grid(x, (2, 1))
 
-    assert found.tolist() == [
+    assert image.tolist() == [
         [1, 0, 2, 0, 3, 0, 4],
         [1, 0, 2, 0, 3, 0, 4],
         [0] * 7,
@@ -242,9 +259,10 @@ def test_mlflow_keeps_a_run_that_goes_on_in_one_place(tracked, tmp_path, monkeyp
     )
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     cell = tracked({"run.track": ["mlflow"]})
-    asked = iter(range(1000))
+    questions = iter(range(1000))
 
-    work(Task(cell, (0,)), should_stop=lambda: next(asked) > 3)
+    # Stopped on its way, and gone on with.
+    work(Task(cell, (0,)), should_stop=lambda: next(questions) > 3)
     work(Task(cell, (0,)))
 
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
@@ -295,6 +313,8 @@ def test_the_setting_names_each_tracker_once():
 
     assert kind.check("run.track", "jsonl") == ["jsonl"]
     assert kind.check("run.track", ["wandb", "jsonl"]) == ["wandb", "jsonl"]
+
+    # The words of the setting list exactly the trackers that exist.
     assert set(kind.words.partition("[")[2].partition("]")[0].split(",")) == set(tracking.TRACKERS)
 
     for wrong in ("neptune", ["jsonl", "jsonl"], None, [["jsonl"]], 3):
@@ -347,7 +367,10 @@ def test_pictures_that_cannot_be_made_harm_neither_run_nor_result(
 
 @pytest.mark.parametrize("cut", [1, 20, 10_000])
 def test_a_line_that_was_cut_is_dropped_from_jsonl(tmp_path, cut):
-    """By a kill or a full disk: what comes next has a line of its own."""
+    """A kill or a full disk may cut a line; what comes next has a line of its own.
+
+    ``cut`` bytes are missing at the end of the file: a part of its last line, or all of it.
+    """
     subject = Subject("t", "r", "c", 0, "k", tmp_path, tmp_path, {"a": 1})
     path = tmp_path / "track.jsonl"
     Jsonl(subject).point(5, {"valid_bound": 1.0})
@@ -356,20 +379,22 @@ def test_a_line_that_was_cut_is_dropped_from_jsonl(tmp_path, cut):
 
     Jsonl(subject).point(10, {"valid_bound": 0.9})
     events = [json.loads(line) for line in path.read_text().splitlines()]
-    kept = [] if cut > len(whole) else ["begin"]
 
-    assert [e["event"] for e in events] == [*kept, "begin", "point"]
+    # The cut point of the first tracker is dropped; its beginning is left, unless all was cut.
+    kept_events = [] if cut > len(whole) else ["begin"]
+
+    assert [e["event"] for e in events] == [*kept_events, "begin", "point"]
     assert events[-1]["update"] == 10
 
 
 def test_a_point_that_was_sent_but_not_noted_is_sent_again(tracked, listener, monkeypatch):
-    """As docs/trackers.md says: none is lost."""
+    """No point is lost, as docs/trackers.md says."""
 
-    def die(*args):
+    def die_before_the_note(*args):
         raise Died
 
     with monkeypatch.context() as killed:
-        killed.setattr(Follower, "_note", die)
+        killed.setattr(Follower, "_note", die_before_the_note)
         with pytest.raises(Died):
             work(Task(tracked(), (0,)))
 

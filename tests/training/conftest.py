@@ -45,7 +45,7 @@ def go(make_config, splits, tmp_path):
 
 @pytest.fixture
 def params_of(tmp_path):
-    """The tensors of a checkpoint, by folder, seed and file."""
+    """Function that reads the parameters of a checkpoint, by folder, seed and file."""
 
     def read(folder, seed=0, file="checkpoint"):
         return checkpoint.read(tmp_path / folder / f"seed-{seed}" / f"{file}.safetensors").params
@@ -55,7 +55,10 @@ def params_of(tmp_path):
 
 @pytest.fixture
 def scripted(monkeypatch):
-    """Validation bounds that follow a script per seed; its last value is repeated."""
+    """Function that makes validation bounds follow a script for each seed.
+
+    The last value of a script is repeated.
+    """
 
     def put(script):
         left = {seed: list(values) for seed, values in script.items()}
@@ -71,7 +74,7 @@ def scripted(monkeypatch):
 
 @pytest.fixture
 def poison(monkeypatch):
-    """Make one seed's parameters NaN when its pack has made so many updates."""
+    """Function that makes one seed's parameters NaN once its pack has made ``after`` updates."""
 
     def put(seed_row, after):
         real_advance = Pack.advance

@@ -42,15 +42,13 @@ def test_a_pass_has_every_fixed_batch_once_in_an_order_of_its_own(order):
     seen = torch.cat([batches.block([3, 4], i, 4) for i in range(6)])
     assert seen.shape == (24, 2, 2)
 
-    for row in range(2):
+    for r in range(2):
         passes = [
             [
                 tuple(t)
-                for t in seen[
-                    epoch * batches.per_epoch : (epoch + 1) * batches.per_epoch, row
-                ].tolist()
+                for t in seen[e * batches.per_epoch : (e + 1) * batches.per_epoch, r].tolist()
             ]
-            for epoch in range(4)
+            for e in range(4)
         ]
         assert all(set(p) == fixed and len(p) == batches.per_epoch for p in passes)
         assert len({tuple(p) for p in passes}) > 1
@@ -65,29 +63,34 @@ def test_a_pass_has_every_fixed_batch_once_in_an_order_of_its_own(order):
 def test_other_orders_are_as_before(order):
     from vaebench.rng import noise
 
-    b = Batches(10, 3, order)
-    assert torch.equal(b.block([1, 2], 5, 7), noise.order_block(10, 3, order, [1, 2], 5, 7))
-    assert b.per_epoch == 4
+    batches = Batches(10, 3, order)
+
+    # Without fixed batches a block is what the noise of its seeds says.
+    assert torch.equal(batches.block([1, 2], 5, 7), noise.order_block(10, 3, order, [1, 2], 5, 7))
+    assert batches.per_epoch == 4
 
 
 @pytest.mark.parametrize(
     ("order", "kinds"), [("lengths", 6), ("buckets", 5), ("replacement", None)]
 )
 def test_extra_batches_are_uniform_and_a_function_of_their_place(order, kinds):
-    b = Batches(10, 2, order, LENGTHS)
-    assert torch.equal(b.any(1, 2, 3), b.any(1, 2, 3))
+    batches = Batches(10, 2, order, LENGTHS)
+    assert torch.equal(batches.any(1, 2, 3), batches.any(1, 2, 3))
 
-    drawn = [tuple(b.any(0, u, n).tolist()) for u in range(30) for n in range(20)]
+    # 600 draws: 30 updates with 20 places each.
+    drawn = [tuple(batches.any(0, u, n).tolist()) for u in range(30) for n in range(20)]
     assert len(set(drawn)) > 3
 
+    # Only fixed batches are few enough to be counted.
     if kinds:
-        counts = torch.tensor([drawn.count(k) for k in {tuple(t) for t in b.fixed.tolist()}])
+        counts = torch.tensor([drawn.count(k) for k in {tuple(t) for t in batches.fixed.tolist()}])
         expected = 600 / kinds
-        # chi-square with at most 5 degrees of freedom: above 30 with probability below 2e-5
+        # Chi-square with at most 5 degrees of freedom: above 30 with probability below 2e-5.
         assert int(counts.sum()) == 600
         assert float(((counts - expected) ** 2 / expected).sum()) < 30
 
-    assert len({tuple(b.any(s, 0, 0).tolist()) for s in range(40)}) > 3
+    # Another seed draws another batch at the same place.
+    assert len({tuple(batches.any(s, 0, 0).tolist()) for s in range(40)}) > 3
 
 
 def test_fixed_batches_need_lengths():

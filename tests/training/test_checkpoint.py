@@ -31,7 +31,7 @@ STATE = Checkpoint(
 
 
 class Trap:
-    """Unpickled, it leaves a file behind."""
+    """When it is unpickled, it leaves a file behind."""
 
     def __init__(self, path):
         self.path = path
@@ -92,7 +92,9 @@ CONTENT = {"empty": b"", "garbage": b"\xff\n\0" * 999, "text": b"update: 7\n"}
 
 
 def damage(path, kind):
+    """Damage a checkpoint; a number is where it is cut off, as the end of a slice."""
     whole = path.read_bytes()
+
     if kind == "pickle":
         path.write_bytes(pickle.dumps(Trap(path.parent / "executed")))
     elif kind == "torch pickle":

@@ -225,10 +225,8 @@ def test_each_column_has_its_own_measures(columns, store, load_bits):
     assert frame[frame["column"] == "time"]["published"].tolist() == [22.0]
 
     # The other evaluation is that of no cell here: it is shown, and marked as not current.
-    frame_of_test = store.frame(columns[:1], [0])
-    assert frame_of_test[frame_of_test["metric"] == "bound"]["extra"].str.contains(
-        "current"
-    ).tolist() == [
+    shown = store.frame(columns[:1], [0])
+    assert shown[shown["metric"] == "bound"]["extra"].str.contains("current").tolist() == [
         True,
         False,
     ]

@@ -1,5 +1,7 @@
-"""Bounds and parameters that are not finite end a run, are booked nowhere, and keep
-its last good checkpoint."""
+"""Bounds and parameters that are not finite end a run.
+
+They are recorded nowhere, and the last good checkpoint is kept.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +22,7 @@ from vaebench.training.run_state import RunState, progress_of
 def test_a_training_bound_that_is_not_finite_is_the_end_and_keeps_the_last_checkpoint(
     go, poison, params_of, tmp_path
 ):
+    # Stretches end at 15, 20, 30, 40, 45 and 50: the first that begins at 35 or later ends at 45.
     poison(0, after=35)
     (seed,) = go()
     assert seed.status == "diverged"
@@ -39,22 +42,23 @@ def test_a_training_bound_that_is_not_finite_is_the_end_and_keeps_the_last_check
 def test_in_bfloat16_what_is_not_finite_is_found_and_not_saved(
     go, monkeypatch, params_of, tmp_path, objective, value
 ):
-    """A parameter that is none, or whose products overflow: found in the block, and
-    nothing of it is saved.
+    """A parameter that is NaN, or whose products overflow, is found within its block.
 
-    Another try from the checkpoint, without the fault, ends as if there had been none.
+    Nothing of that block is saved. Another try from the checkpoint, without the fault, ends as if
+    there had been none.
     """
     changes = {**HALF, "objective": objective}
     go(changes, folder="whole")
-    real = Pack.advance
+    real_advance = Pack.advance
 
     def advance(self, index, noise, binarize, first, only):
         if first >= 12:
             self.params["model.p.blocks.0.narrow.weight"].fill_(value)
-        return real(self, index, noise, binarize, first, only)
 
-    with monkeypatch.context() as m:
-        m.setattr(Pack, "advance", advance)
+        return real_advance(self, index, noise, binarize, first, only)
+
+    with monkeypatch.context() as during_fault:
+        during_fault.setattr(Pack, "advance", advance)
         (seed,) = go(changes)
 
     assert seed.status == "diverged"
@@ -81,15 +85,17 @@ def test_an_absurd_rate_diverges_before_there_is_a_checkpoint(go, tmp_path):
 def test_a_parameter_that_is_not_finite_is_found_where_the_bound_hides_it(
     go, monkeypatch, tmp_path
 ):
-    real = Pack.seed
+    real_seed = Pack.seed
 
     def seed_of(self, r):
-        params, state, opt = real(self, r)
-        if calls.pop(0):
+        params, state, opt = real_seed(self, r)
+        if spoil.pop(0):
             params["model.p.0.bias"][0] = math.inf
+
         return params, state, opt
 
-    calls = [False, True]
+    # Each validation reads the seed once: the second, at update 30, finds the damage.
+    spoil = [False, True]
     monkeypatch.setattr(Pack, "seed", seed_of)
     (seed,) = go()
 
@@ -103,28 +109,31 @@ def test_a_parameter_that_is_not_finite_is_found_where_the_bound_hides_it(
 def test_a_state_that_is_not_finite_is_not_saved_between_validations(
     go, monkeypatch, tmp_path, part
 ):
-    """The last good checkpoint stays, in the parameters' case and in the running statistics'."""
-    real = Pack.seed
+    """The last good checkpoint stays, whether a parameter or a running statistic is NaN."""
+    real_seed = Pack.seed
     calls = []
 
     def seed_of(self, r):
-        parts = real(self, r)
+        parts = real_seed(self, r)
         calls.append(r)
         if len(calls) == 2:
             next(iter(parts[part].values())).view(-1)[0] = math.nan
+
         return parts
 
     monkeypatch.setattr(Pack, "seed", seed_of)
+    # Save after every stretch: at 5, 10 and so on.
     monkeypatch.setattr(bookkeeping, "SAVE_SECONDS", 0.0)
     monkeypatch.setattr("vaebench.rng.noise.BLOCK", 5)
+
     (seed,) = go()
 
     assert seed.status == "diverged"
     assert seed.reason.endswith("is not finite at update 10; the checkpoint is of update 5")
 
-    kept = checkpoint.read(tmp_path / "run/seed-0/checkpoint.safetensors")
-    assert kept.meta["update"] == 5
-    assert all(torch.isfinite(v).all() for v in (*kept.params.values(), *kept.state.values()))
+    saved = checkpoint.read(tmp_path / "run/seed-0/checkpoint.safetensors")
+    assert saved.meta["update"] == 5
+    assert all(torch.isfinite(v).all() for v in (*saved.params.values(), *saved.state.values()))
 
 
 @pytest.mark.parametrize("value", [math.nan, -math.inf, math.inf])
@@ -136,6 +145,7 @@ def test_a_validation_bound_that_is_not_finite_is_the_end(go, scripted, value, t
         seed.reason
         == "the validation bound is not finite at update 30; the checkpoint is of update 15"
     )
+
     assert progress_of(tmp_path / "run/seed-0", 0).curve == seed.curve
     assert len(seed.curve) == 1
 
@@ -151,19 +161,19 @@ def test_a_seed_that_diverges_does_not_touch_its_neighbours(go, poison, state_of
 
 
 def test_a_diverged_seed_diverges_again_from_its_checkpoint(go, monkeypatch):
-    """What a kill after the divergence and before its result leaves: the same
-    end at the same update."""
-    real = Pack.advance
+    """After a kill between the divergence and its result, the run ends again at the same update."""
+    real_advance = Pack.advance
 
     def advance(self, index, noise, binarize, first, only):
-        sums = real(self, index, noise, binarize, first, only)
-        return {k: v * (math.nan if at[0] >= 30 else 1.0) for k, v in sums.items()}
+        sums = real_advance(self, index, noise, binarize, first, only)
 
-    at = [0]
+        return {k: v * (math.nan if done[0] >= 30 else 1.0) for k, v in sums.items()}
+
+    done = [0]
     monkeypatch.setattr(Pack, "advance", advance)
 
     for _ in range(2):
-        (seed,) = go(report=lambda update, shown: at.__setitem__(0, update))
+        (seed,) = go(report=lambda update, shown: done.__setitem__(0, update))
         assert (
             seed.reason
             == "the training bound is not finite at update 40; the checkpoint is of update 30"
@@ -171,41 +181,48 @@ def test_a_diverged_seed_diverges_again_from_its_checkpoint(go, monkeypatch):
 
 
 def test_sums_are_kept_over_updates_until_the_validation(tmp_path):
-    s = RunState(0, tmp_path)
-    _account(s, {"bound": -8.0, "other": 1.0}, 4, 4, 0.5)
-    _account(s, {"bound": -2.0, "other": 3.0}, 2, 6, 0.25)
+    state = RunState(0, tmp_path)
+    _account(state, {"bound": -8.0, "other": 1.0}, 4, 4, 0.5)
+    _account(state, {"bound": -2.0, "other": 3.0}, 2, 6, 0.25)
 
-    assert (s.update, s.count, s.seconds, s.sums) == (6, 6, 0.75, {"bound": -10.0, "other": 4.0})
+    assert (state.update, state.count, state.seconds, state.sums) == (
+        6,
+        6,
+        0.75,
+        {"bound": -10.0, "other": 4.0},
+    )
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_sums_of_a_block_that_diverged_are_not_booked(tmp_path, bad):
-    s = RunState(0, tmp_path)
-    _account(s, {"bound": -8.0, "other": 1.0}, 4, 4, 0.5)
-    _account(s, {"bound": -2.0, "other": bad}, 2, 6, 0.25)
+    state = RunState(0, tmp_path)
+    _account(state, {"bound": -8.0, "other": 1.0}, 4, 4, 0.5)
+    _account(state, {"bound": -2.0, "other": bad}, 2, 6, 0.25)
 
-    assert (s.status, s.update, s.count, s.seconds) == ("diverged", 4, 4, 0.5)
-    assert s.sums == {"bound": -8.0, "other": 1.0}
+    assert (state.status, state.update, state.count, state.seconds) == ("diverged", 4, 4, 0.5)
+    assert state.sums == {"bound": -8.0, "other": 1.0}
 
-    _account(s, {"bound": -1.0, "other": 1.0}, 2, 8, 0.25)
-    assert (s.status, s.update, s.sums["bound"]) == ("diverged", 4, -8.0), (
+    _account(state, {"bound": -1.0, "other": 1.0}, 2, 8, 0.25)
+    assert (state.status, state.update, state.sums["bound"]) == ("diverged", 4, -8.0), (
         "and nothing is booked afterwards"
     )
 
 
 def test_the_mean_of_the_training_bound_is_over_the_interval_alone(go, monkeypatch):
-    real = Pack.advance
+    real_advance = Pack.advance
 
     def advance(self, index, noise, binarize, first, only):
-        sums = real(self, index, noise, binarize, first, only)
+        sums = real_advance(self, index, noise, binarize, first, only)
+
+        # Update n of the run has the bound -n, whatever it trains.
         return {
-            k: torch.full_like(v, -float(sum(range(at[0] + 1, at[0] + len(index) + 1))))
+            k: torch.full_like(v, -float(sum(range(done[0] + 1, done[0] + len(index) + 1))))
             for k, v in sums.items()
         }
 
-    at = [0]
+    done = [0]
     monkeypatch.setattr(Pack, "advance", advance)
-    (seed,) = go({"train.updates": 45}, report=lambda update, shown: at.__setitem__(0, update))
+    (seed,) = go({"train.updates": 45}, report=lambda update, shown: done.__setitem__(0, update))
 
     # Means of 1..15, 16..30, 31..45.
     assert [p["train_bound"] for p in seed.curve] == [8.0, 23.0, 38.0]

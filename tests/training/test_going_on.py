@@ -73,8 +73,10 @@ def test_grey_data_are_binarized_alike_after_a_stop(go, state_of, tmp_path, grey
 
 
 def test_what_is_compared_depends_on_the_noise(go, state_of, tmp_path):
+    """Equal bits mean something: another seed or another order gives other parameters."""
     go(seeds=(0, 1))
     go({"train.order": "shuffle"}, folder="shuffled")
+
     states = [state_of(tmp_path / p) for p in ("run/seed-0", "run/seed-1", "shuffled/seed-0")]
     key = next(k for k in states[0] if k.startswith("checkpoint/params/model.q"))
 
@@ -86,23 +88,25 @@ def test_between_validations_the_state_is_saved_and_goes_on_bit_for_bit(
 ):
     changes = {"train.updates": 90, "train.valid_every": 45}
     go(changes, folder="whole")
+
+    # Save after every stretch.
     monkeypatch.setattr(bookkeeping, "SAVE_SECONDS", -1.0)
-    at = []
+    reported_updates = []
 
     def die(update, shown):
-        at.append(update)
+        reported_updates.append(update)
         if update == 60:
             raise Died
 
     with pytest.raises(Died):
         go(changes, report=die)
-    assert at == [20, 40, 45, 60]
+    assert reported_updates == [20, 40, 45, 60]
 
-    saved = progress_of(tmp_path / "run/seed-0", 0)
-    assert (saved.update, saved.count) == (60, 15), (
+    state = progress_of(tmp_path / "run/seed-0", 0)
+    assert (state.update, state.count) == (60, 15), (
         "saved within an interval, with what is being averaged"
     )
-    assert saved.sums["bound"] < 0
+    assert state.sums["bound"] < 0
 
     go(changes)
     assert state_of(tmp_path / "run/seed-0") == state_of(tmp_path / "whole/seed-0")
@@ -119,17 +123,18 @@ def test_between_validations_nothing_is_saved_before_its_time(go, tmp_path):
 
 
 def test_the_best_is_written_before_the_checkpoint_that_speaks_of_it(go, monkeypatch, tmp_path):
-    order = []
-    real = checkpoint.write
+    written = []
+    real_write = checkpoint.write
 
     def write(path, content):
-        order.append((path.parent.name, path.name))
-        real(path, content)
+        written.append((path.parent.name, path.name))
+        real_write(path, content)
 
     monkeypatch.setattr(checkpoint, "write", write)
+
     go({"train.updates": 15}, seeds=(0, 1))
 
-    assert order == [
+    assert written == [
         (f"seed-{s}", f"{kind}.safetensors") for s in (0, 1) for kind in ("best", "checkpoint")
     ]
 
@@ -141,9 +146,11 @@ def test_stopping_does_not_wait_for_the_end_of_a_block(go, tmp_path):
 
 
 def test_progress_is_reported_as_updates_done(go):
-    seen = []
-    go({"train.updates": 33}, report=lambda update, shown: seen.append((update, sorted(shown))))
-    assert seen == [(n, ["valid_bound"]) for n in (15, 20, 30, 33)]
+    reports = []
+    go({"train.updates": 33}, report=lambda update, shown: reports.append((update, sorted(shown))))
+
+    # Validations at 15, 30 and 33, and the end of a block at 20.
+    assert reports == [(n, ["valid_bound"]) for n in (15, 20, 30, 33)]
 
 
 @pytest.mark.parametrize("engine", ["plain", "packed"])
@@ -151,9 +158,11 @@ def test_a_seed_does_not_depend_on_its_pack(go, params_of, engine):
     go(seeds=(0, 1, 2), folder="pack", engine=engine)
     for seed in (0, 1, 2):
         go(seeds=(seed,), folder="solo")
-        ours, theirs = (params_of(f, seed) for f in ("pack", "solo"))
-        for name in ours:
-            torch.testing.assert_close(ours[name], theirs[name], rtol=1e-4, atol=1e-6)
+        in_pack, alone = (params_of(f, seed) for f in ("pack", "solo"))
+
+        # The packed engine rounds otherwise than the plain one, which trains the seeds alone.
+        for name in in_pack:
+            torch.testing.assert_close(in_pack[name], alone[name], rtol=1e-4, atol=1e-6)
 
 
 def test_the_curve_is_a_view_of_the_checkpoint(go, tmp_path):
@@ -169,20 +178,19 @@ def test_the_curve_is_a_view_of_the_checkpoint(go, tmp_path):
 
 
 def old(path):
-    """The checkpoint as version 1 wrote it: bounds of the other sign, and no version."""
-    found = checkpoint.read(path)
-    del found.meta["version"]
-    found.meta["best_bound"] = -found.meta["best_bound"]
-    found.meta["curve"] = [
-        {k: -v if k in BOUNDS else v for k, v in p.items()} for p in found.meta["curve"]
+    """Rewrite a checkpoint as version 1 wrote it: bounds of the other sign, and no version."""
+    current = checkpoint.read(path)
+    del current.meta["version"]
+    current.meta["best_bound"] = -current.meta["best_bound"]
+    current.meta["curve"] = [
+        {k: -v if k in BOUNDS else v for k, v in p.items()} for p in current.meta["curve"]
     ]
-    checkpoint.write(path, found)
+    checkpoint.write(path, current)
 
 
 @pytest.mark.parametrize("stop_at", [1, 3])
 def test_a_run_of_an_older_version_goes_on_bit_for_bit(go, state_of, tmp_path, stop_at):
-    """Stopped with something summed up since the last validation as well: what is summed has the
-    objective's sign."""
+    """Also if metrics were summed since the last validation: sums have the objective's sign."""
     go({"train.patience": 2}, folder="whole")
     calls = iter(range(1, 100))
     with pytest.raises(Interrupted):
@@ -195,17 +203,17 @@ def test_a_run_of_an_older_version_goes_on_bit_for_bit(go, state_of, tmp_path, s
     assert progress_of(folder, 0).best_bound > 0
 
     go({"train.patience": 2}, folder="stopped")
-    ours = state_of(folder)
+    continued = state_of(folder)
     whole = state_of(tmp_path / "whole" / "seed-0")
 
-    for state in (ours, whole):
-        # Written before the stop, and of it the update alone is read.
+    for state in (continued, whole):
+        # The best was written before the stop, by the older version; only its update is read.
         assert state.pop("best meta")["update"] == 15
-    assert ours == whole
+    assert continued == whole
 
 
 def test_bfloat16_trains_otherwise(go, params_of):
-    """What is stopped and gone on with above is rounded, and stays so: no run of float32."""
+    """The runs in bfloat16 above do round: they differ from those in float32."""
     go(HALF)
     go(IMAGES, folder="exact")
     assert not equal(params_of("run"), params_of("exact"))

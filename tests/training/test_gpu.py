@@ -1,5 +1,4 @@
-"""What only a GPU can show: the captured step is the plain one, and the
-estimators are right there too.
+"""What only a GPU can show: the captured step is the plain one, and the estimators agree there too.
 
 Deselected by default (see pyproject.toml); run with ``pytest -m gpu`` on a machine with CUDA.
 """
@@ -51,7 +50,7 @@ IDS = [
 
 @pytest.fixture(autouse=True)
 def exact_products():
-    """Products of float32 in float32: with TF32 nothing could be compared."""
+    """Multiply float32 in float32: products in TF32 are too coarse to be compared."""
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = False
     yield
@@ -59,6 +58,7 @@ def exact_products():
 
 
 def objective_of(model, objective):
+    """Build an objective around a model of VISIBLE units."""
     return objectives.build(
         objective, models.build(model, DataInfo(torch.linspace(0.2, 0.7, VISIBLE)))
     )
@@ -66,22 +66,29 @@ def objective_of(model, objective):
 
 def pack_of(config, device, engine, kind=Kind.BITS):
     """Three seeds with different parameters, drawn on the CPU."""
-    rule = objective_of(*config)
-    update = SGD(0.003)
-    parts = []
+    objective = objective_of(*config)
+    optimiser = SGD(0.003)
+    parts_by_seed = []
 
     for seed in SEEDS:
-        randomize(rule, 10 + seed, 0.3)
-        params = {k: v.detach().clone().to(device) for k, v in rule.named_parameters()}
-        state = {k: v.to(device) for k, v in rule.state().items()}
-        parts.append((params, state, update.state(params)))
+        randomize(objective, 10 + seed, 0.3)
+        params = {k: v.detach().clone().to(device) for k, v in objective.named_parameters()}
+        state = {k: v.to(device) for k, v in objective.state().items()}
+        parts_by_seed.append((params, state, optimiser.state(params)))
 
+    # 50 examples, the same on each device; the bits are the grey values above the middle.
     grey = torch.randint(
         0, 256, (50, VISIBLE), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
     )
     data = grey if kind is Kind.GREY else (grey > 127).to(torch.uint8)
+
     return fast.Pack(
-        rule.to(device), update, *map(list, zip(*parts, strict=True)), data.to(device), kind, engine
+        objective.to(device),
+        optimiser,
+        *map(list, zip(*parts_by_seed, strict=True)),
+        data.to(device),
+        kind,
+        engine,
     )
 
 
@@ -89,27 +96,33 @@ def advance(pack, rows):
     """The updates ``rows`` of block 0, with noise that is drawn on the CPU and moved."""
     device = pack.data.device
     draws = noise.update_block(pack.objective.noise(BATCH), SEEDS, 0, CPU)
+
     order = noise.order_block(len(pack.data), BATCH, "replacement", SEEDS, 0)
+
     grey = (
         noise.binarize_block((BATCH, VISIBLE), SEEDS, 0, CPU)[rows].to(device)
         if pack.kind is Kind.GREY
         else None
     )
+
     return pack.advance(
         order[rows].to(device), {k: v[rows].to(device) for k, v in draws.items()}, grey
     )
 
 
 def assert_same(pack, reference, exactly=False):
-    """All seeds' parameters, states and optimiser states."""
+    """Assert that all seeds have the same parameters, states and optimiser states in both packs.
+
+    If not exactly, they may differ by rounding, which 50 updates add up.
+    """
     limits = {"rtol": 0, "atol": 0} if exactly else {"rtol": 1e-3, "atol": 1e-4}
     for r in range(len(SEEDS)):
-        for part, other in zip(pack.seed(r), reference.seed(r), strict=True):
-            assert part.keys() == other.keys()
+        for part, other_part in zip(pack.seed(r), reference.seed(r), strict=True):
+            assert part.keys() == other_part.keys()
             for name, v in part.items():
                 torch.testing.assert_close(
                     v.cpu(),
-                    other[name].cpu(),
+                    other_part[name].cpu(),
                     msg=lambda m, name=name, r=r: f"seed {r}, {name}: {m}",
                     **limits,
                 )
@@ -118,23 +131,24 @@ def assert_same(pack, reference, exactly=False):
 @pytest.mark.parametrize("engine", ["plain", "packed"])
 @pytest.mark.parametrize("config", CASES, ids=IDS)
 def test_the_same_noise_gives_the_same_training(config, engine):
-    """Fifty updates in blocks of 20, 20 and 10: the last is a shorter replay of
-    the same captured step."""
+    """50 updates in blocks of 20, 20 and 10: the last one is a shorter replay of the same step."""
     gpu = pack_of(config, "cuda", engine)
     cpu = pack_of(config, "cpu", "plain")
-    start = gpu.seed(0)[0]
+    params_at_start = gpu.seed(0)[0]
 
     for rows in (slice(0, 20), slice(20, 40), slice(40, 50)):
         sums = advance(gpu, rows)
-        wanted = advance(cpu, rows)
-        assert sums.keys() == wanted.keys()
+        expected_sums = advance(cpu, rows)
+        assert sums.keys() == expected_sums.keys()
 
         for name, v in sums.items():
             assert v.shape == (len(SEEDS),)
-            torch.testing.assert_close(v.cpu(), wanted[name], rtol=1e-3, atol=1e-2)
+            torch.testing.assert_close(v.cpu(), expected_sums[name], rtol=1e-3, atol=1e-2)
 
     assert_same(gpu, cpu)
-    assert any(not torch.equal(v, start[name]) for name, v in gpu.seed(0)[0].items())
+
+    # Something was trained, and only the packed engine captures its step.
+    assert any(not torch.equal(v, params_at_start[name]) for name, v in gpu.seed(0)[0].items())
     assert (gpu._graph is None) == (engine == "plain")
 
 
@@ -156,6 +170,7 @@ def test_cases_binarized_at_each_visit():
     gpu, cpu = (
         pack_of(CASES[0], d, e, Kind.GREY) for d, e in (("cuda", "packed"), ("cpu", "plain"))
     )
+
     for rows in (slice(0, 20), slice(20, 25)):
         advance(gpu, rows)
         advance(cpu, rows)
@@ -175,6 +190,7 @@ def test_capturing_does_not_train():
 def test_a_captured_step_is_kept_for_shorter_blocks_and_made_anew_for_longer_ones():
     pack = pack_of(CASES[0], "cuda", "packed")
     reference = pack_of(CASES[0], "cpu", "plain")
+
     graphs = []
 
     for rows in (slice(0, 10), slice(10, 13), slice(13, 23), slice(23, 60)):
@@ -182,6 +198,7 @@ def test_a_captured_step_is_kept_for_shorter_blocks_and_made_anew_for_longer_one
         advance(reference, rows)
         graphs.append(pack._graph)
 
+    # Blocks of 10, 3, 10 and 37 updates: only the last one is longer than the first.
     assert graphs[0] is graphs[1] is graphs[2]
     assert graphs[3] is not graphs[0]
 
@@ -189,70 +206,77 @@ def test_a_captured_step_is_kept_for_shorter_blocks_and_made_anew_for_longer_one
 
 
 def test_replays_are_repeatable_and_a_resumed_pack_goes_on_exactly():
-    one, other = (pack_of(CASES[0], "cuda", "packed") for _ in range(2))
-    first = advance(one, slice(0, 20))
-    second = advance(other, slice(0, 20))
+    pack, twin = (pack_of(CASES[0], "cuda", "packed") for _ in range(2))
+    first = advance(pack, slice(0, 20))
+    second = advance(twin, slice(0, 20))
 
     assert torch.equal(first["bound"], second["bound"])
 
-    assert_same(one, other, exactly=True)
-    parts = [other.seed(r) for r in range(len(SEEDS))]
+    assert_same(pack, twin, exactly=True)
+
+    state_of_twin = [twin.seed(r) for r in range(len(SEEDS))]
     resumed = fast.Pack(
-        other.objective,
-        other.optim,
-        *map(list, zip(*parts, strict=True)),
-        other.data,
+        twin.objective,
+        twin.optim,
+        *map(list, zip(*state_of_twin, strict=True)),
+        twin.data,
         engine="packed",
     )
-    advance(one, slice(20, 40))
+
+    advance(pack, slice(20, 40))
     advance(resumed, slice(20, 40))
-    assert_same(one, resumed, exactly=True)
+    assert_same(pack, resumed, exactly=True)
 
 
 def test_copies_of_a_seed_outlive_the_next_replay():
     pack = pack_of(CASES[0], "cuda", "packed")
     sums = advance(pack, slice(0, 10))
     params = pack.seed(0)[0]
-    kept = sums["bound"].clone()
-    copies = {k: v.clone() for k, v in params.items()}
+    sums_before = sums["bound"].clone()
+    params_before = {k: v.clone() for k, v in params.items()}
+
     advance(pack, slice(10, 20))
 
-    assert all(torch.equal(v, copies[k]) for k, v in params.items())
-    assert torch.equal(sums["bound"], kept)
+    assert all(torch.equal(v, params_before[k]) for k, v in params.items())
+    assert torch.equal(sums["bound"], sums_before)
 
 
 @pytest.mark.parametrize("n", [1, 5, 64, 65, 130])
 def test_autoregressive_sampling_is_that_of_the_cpu(n):
-    """In float64, where no comparison of a product with its noise is close enough to
-    fall on the other side."""
+    """In float64: there no logit is so close to its noise that rounding would turn a bit over."""
     generator = torch.Generator().manual_seed(0)
-    a = torch.randn(20, n, generator=generator, dtype=torch.float64)
+    logits = torch.randn(20, n, generator=generator, dtype=torch.float64)
     weight = 3 * torch.randn(n, n, generator=generator, dtype=torch.float64)
     uniform = torch.rand(4, 20, n, generator=generator, dtype=torch.float64)
-    wanted = check.autoregressive_sample_by_units(a, weight, uniform)
+    expected = check.autoregressive_sample_by_units(logits, weight, uniform)
 
-    assert torch.equal(autoregressive.sample(a, weight, uniform), wanted)
-    assert torch.equal(autoregressive.sample(a.cuda(), weight.cuda(), uniform.cuda()).cpu(), wanted)
+    assert torch.equal(autoregressive.sample(logits, weight, uniform), expected)
+    assert torch.equal(
+        autoregressive.sample(logits.cuda(), weight.cuda(), uniform.cuda()).cpu(), expected
+    )
 
 
 def test_passes_of_any_size_give_the_same_nll():
     model = check.tiny(check.MODELS["SBN 2-3"], 1, "cuda").requires_grad_(False)
     x = check.exact.states(check.VISIBLE).repeat(20, 1).cuda()
+
     results = [
         importance(model, x, 230, 0, chunk=c, batch=b)
         for c, b in ((None, None), (10, 100), (70, 300))
     ]
 
+    # Sums in another order differ by rounding only.
     for r in results[1:]:
         assert r.nll == pytest.approx(results[0].nll, rel=1e-10)
 
-    wanted = -float(check.exact.log_evidence(model, x).mean())
-    assert abs(results[0].nll - wanted) < 4.5 * results[0].error + 0.5 / results[0].ess_min
+    # Against enumeration: within 4.5 standard errors, plus the bias of the estimator, which is
+    # about 1 / (2 ESS) and no part of its error.
+    exact_nll = -float(check.exact.log_evidence(model, x).mean())
+    assert abs(results[0].nll - exact_nll) < 4.5 * results[0].error + 0.5 / results[0].ess_min
 
 
 def test_every_line_of_the_check_agrees():
-    """The same lines as on the CPU; a GPU's generator draws other numbers, so
-    these are other seeds."""
+    """The same lines as on the CPU. A GPU draws other numbers, as if the seeds were others."""
     lines = list(check.run(device="cuda"))
     assert len(lines) > 70
     assert [

@@ -16,7 +16,10 @@ TOKENS = torch.tensor([[1, 5, 2, 0], [1, 6, 2, 0], [1, 7, 2, 0], [1, 5, 5, 2], [
 
 
 class Trace:
-    """A pack that makes no updates: it notes what it is asked for, and gives scripted losses."""
+    """A pack that makes no updates: it notes each call, and returns scripted losses.
+
+    A call is (rows of the batch, its noise, number of the outer update, groups that move).
+    """
 
     def __init__(self, losses, aggressive=1.0):
         self.data = TOKENS
@@ -37,7 +40,7 @@ class Trace:
 
 
 class Coded(torch.nn.Module):
-    """What the rule asks of a model before any step."""
+    """A model with only what the objective asks of it before any step."""
 
     def posterior_noise(self, k, batch):
         return {"q1": ("normal", (k, batch, 2))}
@@ -47,15 +50,19 @@ class Coded(torch.nn.Module):
 
 
 def rule(**settings):
+    """Build the objective around a model that is never evaluated."""
     return Aggressive(Coded(), **settings)
 
 
 @pytest.fixture
 def go():
+    """Function that makes one inner loop: (the calls of its pack, the batches)."""
+
     def run(losses, update=7, seed=3, aggressive=1.0, stop=lambda: False, **settings):
         batches = Batches(5, 2, "lengths", LENGTHS)
         pack = Trace(losses, aggressive)
         objective = rule(**settings)
+
         made = inner_updates(pack, objective, batches, seed, update, torch.tensor([0, 1]), stop)
 
         assert made == len(pack.calls)
@@ -68,30 +75,38 @@ def go():
 def test_the_first_update_is_on_the_batch_in_hand_and_the_others_on_random_ones(go):
     calls, batches = go([1.0] * 4, inner_fixed=4)
     assert [c[0] for c in calls] == [[0, 1], *(batches.any(3, 7, n).tolist() for n in (1, 2, 3))]
-    # The clock, and so the weight of the KL, stands still.
+    # The clock stands still at the outer update, and with it the weight of the KL.
     assert all(c[2:] == (7, INNER) for c in calls)
 
 
 def test_every_inner_update_has_noise_of_its_own_that_only_its_place_decides(go):
-    first, again, other = (go([1.0] * 4, update=u, inner_fixed=4)[0] for u in (7, 7, 8))
+    first, again, next_update = (go([1.0] * 4, update=u, inner_fixed=4)[0] for u in (7, 7, 8))
     assert all(torch.equal(a[1], b[1]) for a, b in zip(first, again, strict=True))
 
-    every = [c[1] for c in first + other]
-    assert not any(torch.equal(every[i], every[j]) for i in range(8) for j in range(i))
+    noises = [c[1] for c in first + next_update]
+
+    assert not any(torch.equal(noises[i], noises[j]) for i in range(8) for j in range(i))
 
 
 def test_losses_are_summed_over_documents_and_compared_by_word(go):
-    """Batches of 2, 1 or 2 documents of 2 or 3 predicted words: a mean loss of the same worth a
-    word never ends it."""
+    """Batches have 1 or 2 documents of 2 or 3 predicted words each.
+
+    As long as the loss per word stays the same, the loop does not end, whatever the batches are.
+    """
     _, batches = go([1.0], inner_fixed=1)
     rows = [torch.tensor([0, 1]), *(batches.any(3, 7, n) for n in range(1, 12))]
+
+    # Predicted words of one document: its tokens without the first. All documents of a batch are as
+    # long.
     words = [float((TOKENS[r[r >= 0]] != 0).sum(1)[0] - 1) for r in rows]
 
     assert len(set(words)) > 1
-    assert len(go(words, inner_window=1, inner_most=12)[0]) == 12  # 1 nat a word throughout
+    # The scripted loss is the mean over documents, here 1 nat a word throughout.
+    assert len(go(words, inner_window=1, inner_most=12)[0]) == 12
 
-    worse = [w * (1.0 + 0.01 * (i >= 5)) for i, w in enumerate(words)]
-    assert len(go(worse, inner_window=1, inner_most=12)[0]) == 6
+    # From the sixth update on 1.01 nats a word: the loop ends with that update.
+    rising_losses = [w * (1.0 + 0.01 * (i >= 5)) for i, w in enumerate(words)]
+    assert len(go(rising_losses, inner_window=1, inner_most=12)[0]) == 6
 
 
 def test_there_is_no_loop_once_the_phase_is_over(go):
@@ -111,16 +126,19 @@ def test_which_groups_an_update_proper_moves():
 
 
 def phases(found, **settings):
-    """Whether training is aggressive after each validation with this mutual information."""
+    """Return whether training is aggressive after each validation.
+
+    ``found`` has the mutual information at each.
+    """
     objective = rule(**settings)
     state = objective.state()
-    out = []
+    aggressive = []
 
     for mi in found:
         state = objective.validated(state, {"valid_mi_batch": mi})
-        out.append(bool(state["aggressive"] > 0))
+        aggressive.append(bool(state["aggressive"] > 0))
 
-    return out
+    return aggressive
 
 
 def test_the_first_fall_of_the_mutual_information_ends_the_phase_for_good():
@@ -130,7 +148,16 @@ def test_the_first_fall_of_the_mutual_information_ends_the_phase_for_good():
 
 
 def test_falls_below_the_best_need_not_follow_each_other():
-    found = [1.0, 0.9, 0.95, 1.1, 1.0, 1.2]
-    assert phases(found, mi_falls=3, mi_best=True) == [True, True, True, True, False, False]
-    assert phases(found, mi_falls=3) == [True] * 6  # below the last one only twice
-    assert phases(found, mi_falls=2) == [True, True, True, True, False, False]
+    mutual_informations = [1.0, 0.9, 0.95, 1.1, 1.0, 1.2]
+
+    # Below the best so far are the second, the third and the fifth.
+    assert phases(mutual_informations, mi_falls=3, mi_best=True) == [
+        True,
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert phases(mutual_informations, mi_falls=3) == [True] * 6  # below the last one only twice
+    assert phases(mutual_informations, mi_falls=2) == [True, True, True, True, False, False]

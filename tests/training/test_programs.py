@@ -1,4 +1,4 @@
-"""Compiled steps without looks: which program takes which input."""
+"""Compiled steps that check shapes alone: which program takes which input."""
 
 from functools import partial
 
@@ -23,11 +23,12 @@ class Scale:
 
 @pytest.fixture(autouse=True)
 def traced(monkeypatch):
-    """All that the compiler does but the C++."""
+    """Do everything that the compiler does except the C++."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
 
 
 def call(programs, size=3, grey=None):
+    """Make one step: factor * value + 2 * size + the sum of ``grey``."""
     index = torch.ones(size, dtype=torch.long)
     return programs(index, {"a": torch.ones(size)}, grey, torch.tensor(0))["out"].item()
 
@@ -37,6 +38,8 @@ def test_two_packs_of_one_class_keep_their_own_programs():
     assert call(first) == 8
 
     second = Programs(Scale(10.0, 1.0).step, {})
+
+    # The second would give the number of the first if it took its program.
     assert [call(second), call(first), call(second)] == [16, 8, 16]
 
 
@@ -55,11 +58,13 @@ def test_inputs_of_other_shapes_get_another_program():
     assert call(programs, 3, torch.ones(2)) == 10
     assert call(programs, 3, torch.ones(5)) == 13
     assert call(programs, 3) == 8
+
+    # For sizes 3 and 4, and for each of two shapes of ``grey``.
     assert len(programs.found) == 4
 
 
 def test_nothing_is_looked_at():
-    """What makes a program cheap: a setting that changes after all is not seen."""
+    """This makes a program cheap: if a setting changes after all, that is not noticed."""
     scale = Scale(2.0, 1.0)
     programs = Programs(scale.step, {})
     call(programs)
@@ -69,23 +74,27 @@ def test_nothing_is_looked_at():
 
 
 def test_an_error_of_the_compiler_is_one_line(monkeypatch):
-    """That of the step itself stays what it is."""
-    broken = type("CppError", (RuntimeError,), {"__module__": "torch._inductor.exc"})
+    """An error of the step itself stays what it is."""
+    CompilerError = type("CppError", (RuntimeError,), {"__module__": "torch._inductor.exc"})
 
     def fails(step, error, **how):
+        """Compile to a program that raises ``error``."""
+
         def call(*args):
             raise error
 
         return call
 
     for error, kind in (
-        (broken("C++ compile error\n" + "int x;" * 999), NotCompiled),
+        (CompilerError("C++ compile error\n" + "int x;" * 999), NotCompiled),
         (KeyError("w"), KeyError),
     ):
         monkeypatch.setattr(torch, "compile", partial(fails, error=error))
         programs = Programs(Scale(2.0, 1.0).step, {})
+
         with pytest.raises(kind) as told:
             call(programs)
+
         assert len(str(told.value)) < 300
         assert "\n" not in str(told.value)
         assert not programs.found

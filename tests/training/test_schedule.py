@@ -1,5 +1,7 @@
-"""The plan of a training: every update once, nothing due within a stretch, and the
-same plan from anywhere."""
+"""The plan of a training.
+
+Every update is made once, nothing is due within a stretch, and the plan is the same from anywhere.
+"""
 
 from __future__ import annotations
 
@@ -21,44 +23,49 @@ PLANS = st.tuples(
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(PLANS)
 def test_every_update_is_made_once_and_whatever_is_due_ends_a_stretch(plan):
-    first, updates, block, every, wanted = plan
-    made = []
+    first, updates, block, valid_every, snapshots = plan
+    updates_made = []
 
-    for s in schedule(first, updates, block, every, wanted):
-        made += range(s.first, s.end)
-        assert s.length > 0
-        assert s.block * block + s.offset == s.first
-        assert s.offset + s.length <= block
+    for stretch in schedule(first, updates, block, valid_every, snapshots):
+        updates_made += range(stretch.first, stretch.end)
+        assert stretch.length > 0
 
+        # A stretch is within one block.
+        assert stretch.block * block + stretch.offset == stretch.first
+        assert stretch.offset + stretch.length <= block
+
+        # Updates after which there is a validation, a snapshot or the end of the budget.
         due = {
             n
-            for n in range(s.first + 1, s.end + 1)
-            if n % every == 0 or n == updates or n in wanted
+            for n in range(stretch.first + 1, stretch.end + 1)
+            if n % valid_every == 0 or n == updates or n in snapshots
         }
 
-        assert due <= {s.end}
-        assert s.validate == (s.end % every == 0 or s.end == updates)
-        assert s.snapshot == (s.end in wanted)
+        assert due <= {stretch.end}
+        assert stretch.validate == (stretch.end % valid_every == 0 or stretch.end == updates)
+        assert stretch.snapshot == (stretch.end in snapshots)
 
-    assert made == list(range(first, updates))
+    assert updates_made == list(range(first, updates))
 
 
 @settings(max_examples=50, deadline=None, derandomize=True, database=None)
 @given(PLANS, st.integers(0, 10))
 def test_a_plan_goes_on_from_the_end_of_any_stretch(plan, number):
     first, *rest = plan
-    whole = list(schedule(first, *rest))
-    later = whole[number:]
-    if later:
-        assert list(schedule(later[0].first, *rest)) == later
+    whole_plan = list(schedule(first, *rest))
+    rest_of_plan = whole_plan[number:]
+
+    if rest_of_plan:
+        assert list(schedule(rest_of_plan[0].first, *rest)) == rest_of_plan
 
 
 def test_an_example():
-    found = [
+    # Blocks of 10, validations every 12, a snapshot after 4: (first, length, block, offset, ...).
+    stretches = [
         (s.first, s.length, s.block, s.offset, s.snapshot, s.validate)
         for s in schedule(0, 25, 10, 12, [4])
     ]
-    assert found == [
+    assert stretches == [
         (0, 4, 0, 0, True, False),
         (4, 6, 0, 4, False, False),
         (10, 2, 1, 0, False, True),
@@ -70,7 +77,8 @@ def test_an_example():
 
 @pytest.mark.parametrize("first", [0, 3])
 def test_one_by_one_every_update_is_a_stretch(first):
-    found = list(schedule(first, 7, 5, 2, one_by_one=True))
-    assert [s.first for s in found] == list(range(first, 7))
-    assert {s.length for s in found} == {1}
-    assert [s.end for s in found if s.validate] == [n for n in (2, 4, 6, 7) if n > first]
+    stretches = list(schedule(first, 7, 5, 2, one_by_one=True))
+
+    assert [s.first for s in stretches] == list(range(first, 7))
+    assert {s.length for s in stretches} == {1}
+    assert [s.end for s in stretches if s.validate] == [n for n in (2, 4, 6, 7) if n > first]

@@ -1,5 +1,7 @@
-"""Belief nets trained on documents as counts: killed anywhere they go on alike, packs are their
-seeds, verbs refuse."""
+"""Belief nets trained on documents as counts.
+
+Stopped runs go on bit for bit, packs are their seeds, and verbs for images refuse.
+"""
 
 from __future__ import annotations
 
@@ -33,15 +35,21 @@ CONFIG = {
 
 @pytest.fixture
 def go(tmp_path):
+    """Function that trains seeds in a folder from where they stand; it returns their states."""
     splits = data.load(CONFIG["data"])
 
     def run(folder, seeds=(0,), objective="wake_sleep", engine="plain", stop=lambda: False):
         config = copy.deepcopy(CONFIG)
         config["objective"] = {"name": objective}
-        places = [tmp_path / folder / str(seed) for seed in seeds]
-        for place in places:
-            place.mkdir(exist_ok=True, parents=True)
-        states = [progress_of(place, seed) for place, seed in zip(places, seeds, strict=True)]
+        folders = [tmp_path / folder / str(seed) for seed in seeds]
+        for folder_of_seed in folders:
+            folder_of_seed.mkdir(exist_ok=True, parents=True)
+
+        states = [
+            progress_of(folder_of_seed, seed)
+            for folder_of_seed, seed in zip(folders, seeds, strict=True)
+        ]
+
         return train.train(config, splits, states, CPU, engine, should_stop=stop)
 
     return run
@@ -54,35 +62,36 @@ def parameters(state):
 @pytest.mark.parametrize("objective", ["nvil", "wake_sleep"])
 def test_a_killed_run_goes_on_bit_for_bit(go, objective, tmp_path):
     (whole,) = go("whole", objective=objective)
-    left = iter([False] + [True] * 1000)
+    answers = iter([False] + [True] * 1000)
     with pytest.raises(Interrupted):
-        go("killed", objective=objective, stop=lambda: next(left))
+        go("killed", objective=objective, stop=lambda: next(answers))
 
-    stopped = progress_of(tmp_path / "killed" / "0", 0).last
-    assert 0 < checkpoint.read(stopped).meta["update"] < 30
+    stopped_checkpoint = progress_of(tmp_path / "killed" / "0", 0).last
+    assert 0 < checkpoint.read(stopped_checkpoint).meta["update"] < 30
 
-    (again,) = go("killed", objective=objective)
-    assert whole.update == again.update == 30
+    (continued,) = go("killed", objective=objective)
+    assert whole.update == continued.update == 30
 
-    mine = parameters(whole)
-    theirs = parameters(again)
-    assert all(torch.equal(mine[k], theirs[k]) for k in mine)
-    assert [p["valid_bound"] for p in whole.curve] == [p["valid_bound"] for p in again.curve]
+    params = parameters(whole)
+    other_params = parameters(continued)
+    assert all(torch.equal(params[k], other_params[k]) for k in params)
+    assert [p["valid_bound"] for p in whole.curve] == [p["valid_bound"] for p in continued.curve]
 
 
 @pytest.mark.parametrize("objective", ["nvil", "wake_sleep"])
 def test_a_pack_is_its_seeds_and_the_packed_engine_the_plain_one(go, objective):
     together = go("pack", (0, 1), objective)
     (alone,) = go("alone", (1,), objective)
-    mine = parameters(together[1])
-    theirs = parameters(alone)
+    params_in_pack = parameters(together[1])
+    params_alone = parameters(alone)
 
-    assert all(torch.equal(mine[k], theirs[k]) for k in mine)
+    assert all(torch.equal(params_in_pack[k], params_alone[k]) for k in params_in_pack)
 
+    # The packed engine rounds otherwise.
     packed = go("packed", (0, 1), objective, "packed")
-    for one, other in zip(together, packed, strict=True):
-        for key, value in parameters(one).items():
-            torch.testing.assert_close(parameters(other)[key], value, rtol=1e-4, atol=1e-6)
+    for plain_state, packed_state in zip(together, packed, strict=True):
+        for key, value in parameters(plain_state).items():
+            torch.testing.assert_close(parameters(packed_state)[key], value, rtol=1e-4, atol=1e-6)
 
 
 TABLE = [
@@ -99,9 +108,11 @@ TABLE = [
 
 @pytest.fixture
 def files(tmp_path):
+    """Files of documents as a user has them: 200 for training, 2 for testing, 3 words."""
     (tmp_path / "train.feat").write_text("1 1:2 3:1\n" * 200)
     (tmp_path / "test.feat").write_text("1 1:2\n2 3:1 2:4\n")
     (tmp_path / "words.txt").write_text("a 1\nb 1\nc 1\n")
+
     return {
         k: tmp_path / f
         for k, f in (("train", "train.feat"), ("test", "test.feat"), ("vocabulary", "words.txt"))
@@ -123,26 +134,27 @@ def test_bad_counts_are_one_line_and_nothing_is_written(
     monkeypatch.setenv("VAEBENCH_DATA", str(tmp_path / "data"))
     with open(files["test"], "a", encoding="utf-8") as f:
         f.write(f"{line}\n")
-    own = [f"data.{k}={path}" for k, path in files.items()]
+    settings = [f"data.{k}={path}" for k, path in files.items()]
 
-    assert main(["run", *TABLE, "data=word_counts", *own, f"run.results={tmp_path}/runs"]) == 2
+    assert main(["run", *TABLE, "data=word_counts", *settings, f"run.results={tmp_path}/runs"]) == 2
 
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
+
     assert says in err
     assert not (tmp_path / "runs").exists()
     assert not list((tmp_path / "data").glob("prepared/*.h5"))
 
 
 def test_a_run_draws_no_images_of_counts(tmp_path, capsys):
-    few = [
+    short = [
         "train.updates=20",
         "train.valid_every=20",
         "eval.iw_samples=5",
         f"run.results={tmp_path}/runs",
     ]
 
-    assert main(["run", *TABLE, *few]) == 0
+    assert main(["run", *TABLE, *short]) == 0
     assert "perplexity per document" in capsys.readouterr().out
 
     (folder,) = (tmp_path / "runs").glob("toy_counts-*/seed-0")

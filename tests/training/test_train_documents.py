@@ -1,5 +1,7 @@
-"""Training on documents: passes as the unit, an aggressive phase, rates that fall; killed anywhere
-it goes on alike."""
+"""Training on documents: passes as the unit, an aggressive phase, rates that fall.
+
+A run that was stopped anywhere goes on as if it had not been.
+"""
 
 from __future__ import annotations
 
@@ -42,30 +44,37 @@ def splits():
 
 @pytest.fixture
 def go(splits, tmp_path):
+    """Function that trains seed 0 from where it stands, with changes such as ``train__updates``."""
+
     def run(folder="run", stop=lambda: False, **changes):
         config = copy.deepcopy(CONFIG)
         for key, value in changes.items():
             group, _, name = key.partition("__")
             config[group][name] = value
 
-        where = tmp_path / folder
-        where.mkdir(exist_ok=True)
+        seed_folder = tmp_path / folder
+        seed_folder.mkdir(exist_ok=True)
         (seed,) = train.train(
-            config, splits, [progress_of(where, 0)], CPU, "plain", should_stop=stop
+            config, splits, [progress_of(seed_folder, 0)], CPU, "plain", should_stop=stop
         )
+
         return seed
 
     return run
 
 
 def same(a: RunState, b: RunState) -> None:
+    """Assert that two runs are the same bit for bit, but for times."""
     for path in ("last", "best"):
-        one, other = (checkpoint.read(getattr(s, path)) for s in (a, b))
+        ours, theirs = (checkpoint.read(getattr(s, path)) for s in (a, b))
         for part in ("params", "state", "opt"):
-            mine = getattr(one, part)
-            theirs = getattr(other, part)
-            assert mine.keys() == theirs.keys()
-            assert all(torch.equal(mine[k], theirs[k]) for k in mine), (path, part)
+            our_tensors = getattr(ours, part)
+            their_tensors = getattr(theirs, part)
+            assert our_tensors.keys() == their_tensors.keys()
+            assert all(torch.equal(our_tensors[k], their_tensors[k]) for k in our_tensors), (
+                path,
+                part,
+            )
 
     curves = [[{k: v for k, v in p.items() if k != "seconds"} for p in s.curve] for s in (a, b)]
     assert curves[0] == curves[1]
@@ -78,9 +87,14 @@ def same(a: RunState, b: RunState) -> None:
 
 
 def test_a_pass_is_the_unit(go, splits):
-    per = build.batches_of(CONFIG, splits).per_epoch
+    updates_per_pass = build.batches_of(CONFIG, splits).per_epoch
     seed = go()
-    assert [p["update"] for p in seed.curve] == [per, 2 * per, 3 * per]
+
+    assert [p["update"] for p in seed.curve] == [
+        updates_per_pass,
+        2 * updates_per_pass,
+        3 * updates_per_pass,
+    ]
     assert seed.status == "trained"
     assert {"valid_mi_batch", "valid_mi", "valid_kl", "train_inner", "train_kl"} <= set(
         seed.curve[0]
@@ -88,63 +102,81 @@ def test_a_pass_is_the_unit(go, splits):
 
 
 def test_the_aggressive_phase_has_inner_updates_and_ends(go):
-    whole = go("on", objective__mi_start=-9.0, train__updates=2)
-    assert 4 <= whole.curve[0]["train_inner"] <= 7  # two windows of two at least
+    aggressive = go("on", objective__mi_start=-9.0, train__updates=2)
 
-    # The first mutual information is a fall.
-    never = go("off", objective__mi_start=1e9, train__updates=2)
-    assert never.curve[0]["train_inner"] == whole.curve[0]["train_inner"]
-    assert never.curve[1]["train_inner"] == 0
-    assert float(checkpoint.read(never.last).state["aggressive"]) == 0.0
+    # At least two windows of two updates, so that two can be compared; at most ``inner_most``.
+    assert 4 <= aggressive.curve[0]["train_inner"] <= 7
+
+    # The first mutual information is below mi_start, a fall, and one fall ends the phase.
+    ended = go("off", objective__mi_start=1e9, train__updates=2)
+
+    # The first pass comes before the first validation.
+    assert ended.curve[0]["train_inner"] == aggressive.curve[0]["train_inner"]
+    assert ended.curve[1]["train_inner"] == 0
+    assert float(checkpoint.read(ended.last).state["aggressive"]) == 0.0
 
 
 def test_an_update_proper_of_the_phase_moves_the_generator_alone(go, monkeypatch):
-    seen = []
-    real = train.Pack.advance
+    calls = []
+    real_advance = train.Pack.advance
 
     def advance(self, index, noise, binarize, first, only=None):
-        before = {k: v.clone() for k, v in self.params.items()}
-        out = real(self, index, noise, binarize, first, only)
-        moved = {self.group_of[k] for k, v in self.params.items() if not torch.equal(v, before[k])}
-        seen.append((first, only, moved))
-        return out
+        params_before = {k: v.clone() for k, v in self.params.items()}
+        sums = real_advance(self, index, noise, binarize, first, only)
+        moved = {
+            self.group_of[k] for k, v in self.params.items() if not torch.equal(v, params_before[k])
+        }
+
+        calls.append((first, only, moved))
+        return sums
 
     monkeypatch.setattr(train.Pack, "advance", advance)
     go(train__updates=1, objective__inner_fixed=2)
 
-    assert [s[1:] for s in seen[:3]] == [(("posterior",), {"posterior"})] * 2 + [
+    # Two inner updates move the inference network, and the outer one the generative model.
+    assert [s[1:] for s in calls[:3]] == [(("posterior",), {"posterior"})] * 2 + [
         (("model",), {"model"})
     ]
-    assert [s[0] for s in seen[:6]] == [0, 0, 0, 1, 1, 1]
+
+    assert [s[0] for s in calls[:6]] == [0, 0, 0, 1, 1, 1]
 
 
 def test_a_run_stopped_anywhere_goes_on_as_if_it_had_not_been(go, monkeypatch):
-    """The stop is asked for within inner loops and after every update; with and without a
-    checkpoint at hand."""
+    """Stopped within an inner loop or after an update, with a recent checkpoint or without.
+
+    ``calls`` is how often the training may ask before it is stopped.
+    """
     whole = go("whole", train__updates=2)
     for calls, save in ((1, 60.0), (3, 0.0), (9, 60.0), (40, 0.0), (60, 60.0)):
         monkeypatch.setattr(bookkeeping, "SAVE_SECONDS", save)
-        left = iter([False] * calls + [True] * 9)
+        answers = iter([False] * calls + [True] * 9)
+
         with pytest.raises(Interrupted):
-            go(f"{calls} {save}", stop=lambda left=left: next(left), train__updates=2)
+            go(f"{calls} {save}", stop=lambda answers=answers: next(answers), train__updates=2)
 
         same(whole, go(f"{calls} {save}", train__updates=2))
 
 
 def test_after_a_fall_of_the_rates_training_goes_on_from_the_best(go, monkeypatch):
-    """Scripted validations: the second and third are worse than the first, so the parameters of the
-    first come back."""
+    """The second and third validations of the script are worse than the first.
+
+    So the parameters of the first come back.
+    """
     script = iter([5.0, 6.0, 7.0])
-    found = {"valid_mi_batch": 0.0}
+    mutual_information = {"valid_mi_batch": 0.0}
     monkeypatch.setattr(
-        bookkeeping, "validation", lambda *a: {"valid_bound": next(script), **found}
+        bookkeeping, "validation", lambda *a: {"valid_bound": next(script), **mutual_information}
     )
+
     seed = go(objective__name="aggressive")
+
     best = checkpoint.read(seed.best)
     last = checkpoint.read(seed.last)
 
     assert seed.best_update == seed.curve[0]["update"]
     assert float(last.opt["falls"]) == 2.0
+
+    # Halved at each fall.
     assert float(last.opt["factor"]) == 0.25
     assert all(torch.equal(best.params[k], last.params[k]) for k in best.params)
 
@@ -154,6 +186,7 @@ def test_the_last_fall_is_the_end(go, monkeypatch):
     monkeypatch.setattr(
         bookkeeping, "validation", lambda *a: {"valid_bound": next(script), "valid_mi_batch": 0.0}
     )
+
     seed = go(optim__decays=1)
 
     assert (seed.status, seed.reason) == (
@@ -164,15 +197,17 @@ def test_the_last_fall_is_the_end(go, monkeypatch):
 
 
 def test_a_fall_at_the_best_itself_needs_no_reading(go, monkeypatch):
+    """Every validation is the best so far, and yet the optimiser asks for the best to come back."""
     monkeypatch.setattr(
         "vaebench.optim.ClippedSGD.validated", lambda self, s, loss, n: (s, Verdict(reload=True))
     )
     monkeypatch.setattr(
         bookkeeping, "validation", lambda *a: {"valid_bound": -1.0 - a[4], "valid_mi_batch": 0.0}
     )
-    whole = go()
 
-    assert whole.best_update == whole.update
+    seed = go()
+
+    assert seed.best_update == seed.update
 
 
 def test_images_have_no_lengths(tmp_path):
@@ -184,90 +219,113 @@ def test_images_have_no_lengths(tmp_path):
 
 
 def test_snapshots_are_the_parameters_that_training_passes_through(go):
-    """Of the update before which the inner loop stands too: there only the posterior has moved."""
-    kept = {
+    """A second snapshot is taken after the inner loop, where only the posterior has moved."""
+    params_by_snapshot = {
         (n, kind): checkpoint.read(path).params
         for n, kind, path in snapshots_of(go("long", train__snapshots=[0, 2, 5]))
     }
 
-    assert list(kept) == [(0, ""), (0, "inner"), (2, ""), (2, "inner"), (5, ""), (5, "inner")]
+    assert list(params_by_snapshot) == [
+        (0, ""),
+        (0, "inner"),
+        (2, ""),
+        (2, "inner"),
+        (5, ""),
+        (5, "inner"),
+    ]
 
     short = go("short", train__unit="updates", train__updates=2, train__valid_every=2)
-    passed = checkpoint.read(short.last).params
-    assert all(torch.equal(kept[2, ""][k], v) for k, v in passed.items())
+    last_params = checkpoint.read(short.last).params
+    assert all(torch.equal(params_by_snapshot[2, ""][k], v) for k, v in last_params.items())
 
-    moved = {k for k, v in kept[2, ""].items() if not torch.equal(v, kept[2, "inner"][k])}
+    moved = {
+        k
+        for k, v in params_by_snapshot[2, ""].items()
+        if not torch.equal(v, params_by_snapshot[2, "inner"][k])
+    }
     assert moved
     assert all(k.startswith("model.q.") for k in moved)
 
 
 def test_snapshots_change_nothing_and_survive_a_kill(go, monkeypatch):
     monkeypatch.setattr(bookkeeping, "SAVE_SECONDS", 0.0)
-    whole = go("whole")
-    left = iter([False] * 40 + [True] * 9)
+    without_snapshots = go("whole")
+    answers = iter([False] * 40 + [True] * 9)
 
     with pytest.raises(Interrupted):
-        go("kept", stop=lambda: next(left), train__snapshots=[0, 1, 4])
+        go("kept", stop=lambda: next(answers), train__snapshots=[0, 1, 4])
 
-    kept = go("kept", train__snapshots=[0, 1, 4])
-    same(whole, kept)
+    resumed = go("kept", train__snapshots=[0, 1, 4])
+    same(without_snapshots, resumed)
     unbroken = go("unbroken", train__snapshots=[0, 1, 4])
-    one, other = (
+    resumed_snapshots, unbroken_snapshots = (
         [(n, kind, path.read_bytes()) for n, kind, path in snapshots_of(s)]
-        for s in (kept, unbroken)
+        for s in (resumed, unbroken)
     )
 
-    assert len(one) == 6
-    assert one == other
+    assert len(resumed_snapshots) == 6
+    assert resumed_snapshots == unbroken_snapshots
 
 
 def test_a_snapshot_is_what_the_update_left_even_if_the_best_came_back(go):
-    """A validation after every update, and at every worse one the best parameters again; stopped
-    after each update."""
-    usual = {"train__unit": "updates", "train__updates": 6, "train__valid_every": 1}
-    usual |= {"train__snapshots": list(range(6)), "optim__decays": 99, "optim__rate": 40.0}
-    whole = go("whole", **usual)
+    """There is a validation after every update; after every worse one the best parameters return.
 
+    The run is stopped after each update in turn.
+    """
+    settings = {"train__unit": "updates", "train__updates": 6, "train__valid_every": 1}
+    settings |= {"train__snapshots": list(range(6)), "optim__decays": 99, "optim__rate": 40.0}
+    whole = go("whole", **settings)
+
+    # The rate is so large that some validation is worse than the best.
     assert float(checkpoint.read(whole.last).opt["falls"]) > 0
 
     for calls in range(5):
-        left = iter([False] * calls + [True] * 99)
+        answers = iter([False] * calls + [True] * 99)
         with pytest.raises(Interrupted):
-            go(f"part{calls}", stop=lambda left=left: next(left), **usual)
+            go(f"part{calls}", stop=lambda answers=answers: next(answers), **settings)
 
-        part = go(f"part{calls}", **usual)
+        part = go(f"part{calls}", **settings)
+
         same(whole, part)
-        kept = [
+        snapshots_of_both = [
             [(n, kind, path.read_bytes()) for n, kind, path in snapshots_of(s)]
             for s in (whole, part)
         ]
 
-        assert kept[0] == kept[1]
+        assert snapshots_of_both[0] == snapshots_of_both[1]
 
 
 def snapshots_of(seed: RunState):
+    """Return (update, kind, path) of every snapshot of a run."""
     return snapshots.listed(seed.folder)
 
 
 def test_a_resumed_run_sums_in_the_order_of_a_fresh_one(go, monkeypatch):
-    """The norm that clips is a sum over parameters, and another order would round it otherwise."""
+    """The norm that clips the gradient is a sum over parameters, which another order would round
+    otherwise."""
     orders = []
-    real = train.Pack.__init__
+    real_init = train.Pack.__init__
 
     def noted(pack, objective, optim, params, *rest):
         orders.append(list(params[0]))
-        real(pack, objective, optim, params, *rest)
+        real_init(pack, objective, optim, params, *rest)
 
     monkeypatch.setattr(train.Pack, "__init__", noted)
+
     whole = go("whole", optim__clip=1e-2)
-    parts = None
+    resumed = None
 
-    while parts is None:  # each time as far as the next validation and a little further
-        calls = itertools.count()
+    # Each try gets as far as the next validation, which saves, and a little further.
+    while resumed is None:
+        questions = itertools.count()
         with contextlib.suppress(Interrupted):
-            parts = go("parts", lambda calls=calls: next(calls) > 60, optim__clip=1e-2)
+            resumed = go(
+                "parts", lambda questions=questions: next(questions) > 60, optim__clip=1e-2
+            )
 
-    same(whole, parts)
+    same(whole, resumed)
+
+    # The whole run made one pack, the other one a pack for every try.
     assert len(orders) > 3
     assert all(order == orders[0] for order in orders)
 
@@ -276,13 +334,13 @@ def test_the_phase_may_end_by_the_mutual_information_of_the_whole_set(go):
     """Both are in the curve; a fall of the one that is watched ends the phase."""
     for of, key in (("batches", "valid_mi_batch"), ("whole", "valid_mi")):
         seed = go(of, objective__mi_of=of, train__updates=3)
-        on = True
-        before = -9.0
+        aggressive = True
+        previous = -9.0
 
         for point in seed.curve:
-            assert (point["train_inner"] > 0) == on
-            on = on and point[key] >= before
-            before = point[key]
+            assert (point["train_inner"] > 0) == aggressive
+            aggressive = aggressive and point[key] >= previous
+            previous = point[key]
 
     with pytest.raises(UserError, match=r"objective\.mi_of='all': .*batches, whole"):
         go("bad", objective__mi_of="all")
