@@ -45,8 +45,7 @@ def test_each_setting_that_is_built_decides_whether_it_is_recorded():
 
     for group, name in changes:
         config = copy.deepcopy(cell.config)
-        # The digest needs a data set that exists; every other value may be nonsense, as nothing is
-        # built.
+        # The data set is looked up, so it must exist. The rest may be nonsense: nothing is built.
         config[group][name] = "mnist_grey" if name == "name" and group == "data" else ["another"]
         digests.add(accepted.digest(replace(cell, config=config)))
 
@@ -87,7 +86,7 @@ def test_settings_that_are_not_recorded_are_built_and_refused(make_cell, monkeyp
 
 def test_without_a_record_everything_is_built(monkeypatch, tmp_path):
     monkeypatch.setattr(accepted, "RECORD", tmp_path / "nothing.txt")
-    # The record is read once a process: forget it before the test, and what the test read after.
+    # The record is read once a process. Forget it before, and the empty one afterwards.
     accepted.recorded.cache_clear()
 
     try:
@@ -113,7 +112,7 @@ def test_a_plan_of_a_shipped_table_loads_no_torch(tmp_path, more, loads):
         "print('torch' in sys.modules)"
     )
 
-    # Even with a GPU driver here: for the device ``auto`` torch would then be asked.
+    # As if there were no driver of a GPU: with one, torch is asked what the device ``auto`` is.
     code = "import vaebench.running.device as d; d.DRIVERS = ()\n" + code
     process = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

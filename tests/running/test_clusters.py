@@ -268,7 +268,6 @@ def forty(commands, states_of, tmp_path):
     check_none_twice(commands)
     assert len(commands.trainings()) == 40
 
-    # Bit for bit.
     assert ours == states_of(serial(tmp_path, FORTY))
 
 
@@ -314,7 +313,7 @@ def killed_then_interrupted(cluster, title, until):
 
 
 def asked_for_otherwise(cluster, title, unmet, changed, until):
-    """Let a job wait for what no node has; a command that asks for less hands it over anew.
+    """Let a job wait for what does not come; a command that asks for less hands it over anew.
 
     Args:
         cluster: The commands.

@@ -308,7 +308,7 @@ def test_after_a_failure_nothing_waiting_is_begun_if_so_asked(cluster, tasks, sa
 
 
 def ctrl_c():
-    """Return what a cluster does when it is asked: at the first time it interrupts the command."""
+    """Return what a cluster does when it is asked: the first time it interrupts the command."""
     sent = []
 
     def each(cluster):

@@ -1,6 +1,6 @@
 """Tasks over processes: dying children, signals, the end of the time, failing fast.
 
-Most of these tasks have nothing to train, so that their processes end at once.
+Most of these tasks have nothing to train, so their children need no torch.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def test_a_child_that_is_killed_from_outside_is_reported_and_its_sibling_complet
         lock.__enter__()
 
     def kill_one(children):
-        # Before and after the kill there is time to begin to wait, and for the parent to notice.
+        # Time for the children to begin to wait; after the kill, for the parent to notice it.
         time.sleep(0.5)
         os.kill(children[0], signal.SIGKILL)
         time.sleep(0.5)

@@ -94,8 +94,7 @@ def test_what_validates_is_named_as_it_is():
                 continue
             seen.add(pair)
 
-            # On the device meta a model of any size takes no memory. An objective may wrap the
-            # model.
+            # On the device meta a model of any size takes no memory.
             with torch.device("meta"):
                 model = models.build(cell.config["model"], DataInfo(np.zeros(784), shape=(28, 28)))
                 objective = objectives.build(cell.config["objective"], model)

@@ -121,6 +121,6 @@ def test_the_plain_engine_forbids_kernels_everywhere(
 
     assert run(make_cell({"run.engine": engine})) == ["done"]
 
-    # Outside of the session they are allowed as before.
     assert allowed_in == dict.fromkeys(("train", "evaluate"), engine != "plain")
+    # Outside of the session they are allowed as before.
     assert kernels.allowed()

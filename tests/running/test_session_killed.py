@@ -54,7 +54,7 @@ def test_a_run_killed_before_any_of_its_writes_ends_as_if_nothing_had_been(
     load_bits(grey if variant == "grey" else splits)
     changes = {"train.updates": 26, "train.valid_every": 12, **VARIANTS[variant]}
 
-    # Validations at 12, 24 and 26, so that a kill meets some between the checkpoints as well.
+    # Validations are at 12, 24 and 26 updates.
     whole = make_cell({"run.results": str(tmp_path / "whole"), **changes})
     seeds = (0,) if variant in ("grey", "wake-sleep, shuffled") else (0, 1)
 

@@ -65,7 +65,7 @@ def test_other_orders_are_as_before(order):
 
     batches = Batches(10, 3, order)
 
-    # Without fixed batches a block is what the noise of its seeds says.
+    # Without fixed batches the rows are those of ``noise.order_block``.
     assert torch.equal(batches.block([1, 2], 5, 7), noise.order_block(10, 3, order, [1, 2], 5, 7))
     assert batches.per_epoch == 4
 
@@ -89,7 +89,7 @@ def test_extra_batches_are_uniform_and_a_function_of_their_place(order, kinds):
         assert int(counts.sum()) == 600
         assert float(((counts - expected) ** 2 / expected).sum()) < 30
 
-    # Another seed draws another batch at the same place.
+    # Seeds draw different batches at the same place.
     assert len({tuple(batches.any(s, 0, 0).tolist()) for s in range(40)}) > 3
 
 

@@ -148,16 +148,9 @@ def test_the_first_fall_of_the_mutual_information_ends_the_phase_for_good():
 
 
 def test_falls_below_the_best_need_not_follow_each_other():
-    mutual_informations = [1.0, 0.9, 0.95, 1.1, 1.0, 1.2]
+    mi = [1.0, 0.9, 0.95, 1.1, 1.0, 1.2]
 
-    # Below the best so far are the second, the third and the fifth.
-    assert phases(mutual_informations, mi_falls=3, mi_best=True) == [
-        True,
-        True,
-        True,
-        True,
-        False,
-        False,
-    ]
-    assert phases(mutual_informations, mi_falls=3) == [True] * 6  # below the last one only twice
-    assert phases(mutual_informations, mi_falls=2) == [True, True, True, True, False, False]
+    # The second, the third and the fifth are below the best so far.
+    assert phases(mi, mi_falls=3, mi_best=True) == [True, True, True, True, False, False]
+    assert phases(mi, mi_falls=3) == [True] * 6  # below the last one only twice
+    assert phases(mi, mi_falls=2) == [True, True, True, True, False, False]

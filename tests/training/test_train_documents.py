@@ -87,14 +87,10 @@ def same(a: RunState, b: RunState) -> None:
 
 
 def test_a_pass_is_the_unit(go, splits):
-    updates_per_pass = build.batches_of(CONFIG, splits).per_epoch
+    per_pass = build.batches_of(CONFIG, splits).per_epoch
     seed = go()
 
-    assert [p["update"] for p in seed.curve] == [
-        updates_per_pass,
-        2 * updates_per_pass,
-        3 * updates_per_pass,
-    ]
+    assert [p["update"] for p in seed.curve] == [per_pass, 2 * per_pass, 3 * per_pass]
     assert seed.status == "trained"
     assert {"valid_mi_batch", "valid_mi", "valid_kl", "train_inner", "train_kl"} <= set(
         seed.curve[0]
@@ -220,29 +216,18 @@ def test_images_have_no_lengths(tmp_path):
 
 def test_snapshots_are_the_parameters_that_training_passes_through(go):
     """A second snapshot is taken after the inner loop, where only the posterior has moved."""
-    params_by_snapshot = {
+    params = {
         (n, kind): checkpoint.read(path).params
         for n, kind, path in snapshots_of(go("long", train__snapshots=[0, 2, 5]))
     }
 
-    assert list(params_by_snapshot) == [
-        (0, ""),
-        (0, "inner"),
-        (2, ""),
-        (2, "inner"),
-        (5, ""),
-        (5, "inner"),
-    ]
+    assert list(params) == [(0, ""), (0, "inner"), (2, ""), (2, "inner"), (5, ""), (5, "inner")]
 
     short = go("short", train__unit="updates", train__updates=2, train__valid_every=2)
     last_params = checkpoint.read(short.last).params
-    assert all(torch.equal(params_by_snapshot[2, ""][k], v) for k, v in last_params.items())
+    assert all(torch.equal(params[2, ""][k], v) for k, v in last_params.items())
 
-    moved = {
-        k
-        for k, v in params_by_snapshot[2, ""].items()
-        if not torch.equal(v, params_by_snapshot[2, "inner"][k])
-    }
+    moved = {k for k, v in params[2, ""].items() if not torch.equal(v, params[2, "inner"][k])}
     assert moved
     assert all(k.startswith("model.q.") for k in moved)
 
@@ -270,7 +255,7 @@ def test_snapshots_change_nothing_and_survive_a_kill(go, monkeypatch):
 def test_a_snapshot_is_what_the_update_left_even_if_the_best_came_back(go):
     """There is a validation after every update; after every worse one the best parameters return.
 
-    The run is stopped after each update in turn.
+    The run is stopped at each of its first five questions whether to stop.
     """
     settings = {"train__unit": "updates", "train__updates": 6, "train__valid_every": 1}
     settings |= {"train__snapshots": list(range(6)), "optim__decays": 99, "optim__rate": 40.0}
