@@ -115,10 +115,9 @@ def test_what_validates_is_named_as_it_is():
                 expected = "IW-NLL" if without_log_z else "bound"
 
             assert validated_by(cell.config) == expected, pair
-
             expected_names.add(expected)
 
-    # All of the five kinds have occurred.
+    # Each of the five kinds has occurred.
     assert expected_names == {"bound", "IW-NLL", "annealed NLL", "exact NLL", "exact KL"}
 
 
@@ -189,6 +188,7 @@ def test_where_there_is_no_terminal_a_line_tells_of_each_cell_when_it_begins_and
     # A was told at 100, so its next line is at 160, 60 s later, and then one at 220.
     for now[0], update in ((130.0, 1000), (159.0, 2000), (160.0, 3000), (200.0, 4000)):
         progress(training("A", update, 50_000, {"valid": 97.123}, 100.0))
+
     now[0] = 220.0
     progress(Working("A", "evaluating seed 0: posterior samples 3/20, 42 s left"))
     progress(training("A", 30, 50_000, {}, 0.5))

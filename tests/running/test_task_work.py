@@ -218,6 +218,7 @@ def test_a_full_disk_fails_in_one_line_and_a_rerun_completes(
 
         assert written > 10
 
+        # Then let the disk be full during the same run in another folder.
         room[0] = full_after if full_after >= 0 else written - 1
         cell = make_cell()
         (outcome,) = work(Task(cell, (0,)))

@@ -16,10 +16,9 @@ def test_pending_skips_what_ended_and_keeps_the_order(make_cell, store):
     put_result(store, b, 0, "failed")
     put_result(store, b, 1)
 
+    # ``a`` has ended in both seeds, done and diverged; a seed of ``b`` failed; ``c`` is new.
     assert pending(store, [c, a, b], [1, 0]) == [(c, [1, 0]), (b, [0])]
 
-    # The first cell has ended in both seeds, done and diverged; of the second a seed failed; the
-    # third is new.
     assert pending(store, [a, b], [0, 1], force=True) == [(a, [0, 1]), (b, [0, 1])]
 
 

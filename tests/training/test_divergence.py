@@ -111,12 +111,14 @@ def test_a_state_that_is_not_finite_is_not_saved_between_validations(
 ):
     """The last good checkpoint stays, whether a parameter or a running statistic is NaN."""
     real_seed = Pack.seed
-    calls = []
+    reads = []
 
     def seed_of(self, r):
         parts = real_seed(self, r)
-        calls.append(r)
-        if len(calls) == 2:
+        reads.append(r)
+
+        # The second save, at update 10.
+        if len(reads) == 2:
             next(iter(parts[part].values())).view(-1)[0] = math.nan
 
         return parts

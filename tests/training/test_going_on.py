@@ -26,6 +26,7 @@ def test_a_run_stopped_anywhere_goes_on_bit_for_bit(go, state_of, tmp_path, vari
     changes = VARIANTS[variant]
     go(changes, seeds=(0, 1), folder="whole")
 
+    # The training asks after each stretch of updates: at 15, 20, 30, 40, 45 and 50.
     for stop_at in (1, 3, 4, 6):
         folder = f"stopped {stop_at}"
         calls = iter(range(1, 100))
@@ -39,6 +40,7 @@ def test_a_run_stopped_anywhere_goes_on_bit_for_bit(go, state_of, tmp_path, vari
                 should_stop=lambda calls=calls, n=stop_at: next(calls) >= n,
             )
 
+        # The message tells the update of the checkpoints.
         for seed in (0, 1):
             saved = progress_of(tmp_path / folder / f"seed-{seed}", seed).update
             assert f"stopped at update {saved};" in str(caught.value)
