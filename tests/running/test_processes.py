@@ -21,7 +21,7 @@ from vaebench.settings.records import RunSettings
 
 
 class Fatal:
-    """Unpickled, it kills the process that reads it."""
+    """When it is unpickled, it kills the process that reads it."""
 
     def __init__(self, how):
         self.how = how

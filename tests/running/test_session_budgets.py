@@ -59,7 +59,7 @@ def test_a_larger_budget_goes_on_from_the_run_that_got_furthest(
 def test_a_larger_budget_takes_over_the_snapshots_of_the_smaller_run(
     make_cell, run, load_bits, store, trained_from
 ):
-    """Also the one at the very update from which it goes on."""
+    """This includes the snapshot at the very update from which the larger run goes on."""
     cells = [make_cell({"train.updates": n, "train.snapshots": [0, 15, 30]}) for n in (30, 60)]
     for cell in cells:
         run(cell)
@@ -79,7 +79,7 @@ def test_a_larger_budget_takes_over_the_snapshots_of_the_smaller_run(
 def test_another_budget_goes_on_from_a_run_that_is_not_finished(
     make_cell, run, load_bits, store, trained_from, state_of, tmp_path, first, then
 ):
-    """A larger one, and a smaller one that the first run did not reach."""
+    """The other budget is larger, or smaller but not yet reached by the first run."""
     cell = make_cell({"train.updates": then})
     work(Task(make_cell({"train.updates": first}), (0,)), should_stop=after(3))
     run(cell)

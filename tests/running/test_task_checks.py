@@ -190,7 +190,7 @@ def test_nothing_to_check_is_known_without_torch():
 
 @pytest.mark.parametrize("first", [True, False])
 def test_a_cell_is_checked_on_its_own_kind_of_data(first):
-    """The same settings on data of the same shape, of which one model reads only the first."""
+    """Settings and shapes are the same on both data sets, but the model can read only the first."""
 
     def on(data):
         config = copy.deepcopy(cells(load_table("nvil_mnist"), load_preset("quick"))[0].config)
