@@ -67,11 +67,13 @@ class Case:
             pytest.fail(f"{self.missing} has no tiny settings of its own: give the class ``tiny``")
         shape = () if self.kind is Kind.TOKENS else (1, VISIBLE)  # an image of one row
         mean = torch.linspace(0.1, 0.9, VISIBLE)
+
         longest = 0
         if self.kind is Kind.COUNTS:
             shape = ()
             mean = torch.tensor(COUNTED).float().mean(0)
             longest = max(map(sum, COUNTED))
+
         info = DataInfo(mean, self.kind, shape, longest)
         return perturb(models.build(self.model, info), seed, scale)
 
@@ -101,10 +103,12 @@ def model_cases() -> list[Case]:
         if "tiny" not in vars(cls):
             out.append(Case(missing=f"model {cls.__name__}"))
             continue
-        own = [Case({"name": name, **settings}) for settings in cls.tiny.values()]
-        out += own
+
+        of_family = [Case({"name": name, **settings}) for settings in cls.tiny.values()]
+        out += of_family
         if Kind.COUNTS in facts.takes[1:]:
-            on_counts.append(replace(own[-1], other_kind=Kind.COUNTS))
+            on_counts.append(replace(of_family[-1], other_kind=Kind.COUNTS))
+
     return out + on_counts
 
 
@@ -112,6 +116,7 @@ def objective_cases() -> list[Case]:
     """Every objective with every model that it trains."""
     cases = [*model_cases(), *_with_fixed_codes()]
     built = [(case, None if case.missing else case.build()) for case in cases]
+
     out = []
     for name, cls in objectives.OBJECTIVES.items():
         if "tiny" not in vars(cls):
@@ -120,18 +125,20 @@ def objective_cases() -> list[Case]:
         for case, model in built:
             if case.missing or cls.trains(model):
                 out += [_able(replace(case, objective={"name": name, **s})) for s in cls.tiny]
+
     return out
 
 
 def _with_fixed_codes() -> list[Case]:
-    """The case without what is refused: noise on the input of which a rule draws none,
-    kept chains of counts."""
-    nets = [
+    """Every autoregressive belief net once more, with codes that are a function of the data."""
+    autoregressive = [
         case
         for case in model_cases()
         if not case.missing and case.model.get("posterior") == "autoregressive"
     ]
-    return [replace(case, model={**case.model, "posterior": "deterministic"}) for case in nets]
+    return [
+        replace(case, model={**case.model, "posterior": "deterministic"}) for case in autoregressive
+    ]
 
 
 def _able(case: Case) -> Case:
@@ -139,6 +146,8 @@ def _able(case: Case) -> Case:
     chains of counts."""
     if case.missing:
         return case
+
+    # Ask the objective itself what it refuses, by building it.
     try:
         objectives.build(case.objective, case.build())
     except UserError:
@@ -146,30 +155,38 @@ def _able(case: Case) -> Case:
             return replace(
                 case, objective={k: v for k, v in case.objective.items() if k != "chains"}
             )
-        off = (
+
+        # The input noise of documents is dropout of words, of images it is a kind of noise.
+        no_noise = (
             {"dropout_in": 0.0, "dropout_out": 0.0}
             if case.kind is Kind.TOKENS
             else {"input_noise": "none"}
         )
-        return replace(case, model={**case.model, **off})
+        return replace(case, model={**case.model, **no_noise})
+
     return case
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "model_case" in metafunc.fixturenames:
-        coded = [
+        with_latents = [
             c for c in model_cases() if c.missing or FAMILIES[c.model["name"]].latent != "none"
         ]
-        metafunc.parametrize("model_case", coded, ids=str)
-    if "any_case" in metafunc.fixturenames:  # models without latents too, and those of fixed codes
+        metafunc.parametrize("model_case", with_latents, ids=str)
+
+    # Models without latents too, and those of fixed codes.
+    if "any_case" in metafunc.fixturenames:
         metafunc.parametrize("any_case", [*model_cases(), *_with_fixed_codes()], ids=str)
     # The scope brings the tests of one case together, so that they find each other's trained packs.
     if "objective_case" in metafunc.fixturenames:
         metafunc.parametrize("objective_case", _objective_cases(), ids=str, scope="module")
+
     if "case_of_objective" in metafunc.fixturenames:
         images_last = sorted(_objective_cases(), key=lambda case: not case.tokens)
-        last = {case.objective.get("name", case.missing): case for case in images_last}
-        metafunc.parametrize("case_of_objective", last.values(), ids=str)
+
+        # One case for each objective, its last one; not of documents if it has another.
+        by_objective = {case.objective.get("name", case.missing): case for case in images_last}
+        metafunc.parametrize("case_of_objective", by_objective.values(), ids=str)
 
 
 @lru_cache(maxsize=1)
@@ -181,13 +198,16 @@ def _objective_cases() -> list[Case]:
 @pytest.fixture
 def x(request) -> Tensor:
     """Six cases, no two alike: binary, documents of the words 3 and 4, or counts of five words."""
+    # Which kind of examples: that of the case with which the test is parametrised.
     params = getattr(getattr(request.node, "callspec", None), "params", {})
     if any(isinstance(v, Case) and v.kind is Kind.COUNTS for v in params.values()):
         return torch.tensor(COUNTED, dtype=torch.float32)
+
     if any(isinstance(v, Case) and v.tokens for v in params.values()):
         return torch.tensor(
             [[1, *(3 + int(c) for c in word), 2, 0, 0, 0][:VISIBLE] for word in DOCUMENTS]
         )
+
     return torch.tensor(
         [[c >> i & 1 for i in range(VISIBLE)] for c in (0, 5, 9, 14, 22, 31)], dtype=torch.float32
     )

@@ -53,10 +53,11 @@ def discrete(case):
 
 
 def test_measures_are_known_by_name_and_finite(model_case, x):
-    found = evaluated(model_case, x)
-    assert found
-    assert set(found) <= set(METRICS)
-    for name, m in found.items():
+    measures = evaluated(model_case, x)
+    assert measures
+    assert set(measures) <= set(METRICS)
+
+    for name, m in measures.items():
         assert math.isfinite(m.value), name
         assert m.points == len(x)
         assert m.signature.startswith(f"{name}|data:tiny@00000000|split:test|points:all")
@@ -90,19 +91,23 @@ def test_a_run_is_evaluated_once_all_that_was_asked_for_is_measured(any_case, x,
         "model": any_case.model,
         "eval": {**CONFIG["eval"], **ev},
     }
+
     if any_case.model["name"] == "rbm_posterior" and ev.get("bound_samples") == 1:
         with pytest.raises(UserError, match=r"bound_samples=1: .* allowed here: .* at least 2"):
             check_log_z(config)
         return
-    wanted = signature.evaluated(config, "ms_per_update")
-    assert set(wanted) <= set(evaluated(any_case, x, **ev))
-    assert wanted
+
+    required = signature.evaluated(config, "ms_per_update")
+
+    assert set(required) <= set(evaluated(any_case, x, **ev))
+    assert required
 
 
 def test_the_facts_of_a_configuration_are_those_of_the_built_model(any_case):
     data = {"name": "toy_counts"} if any_case.kind is Kind.COUNTS else CONFIG["data"]
     config = {"data": data, "model": any_case.model}
     model = any_case.build()
+
     assert families.draws_bits(config) == model.draws_bits
     assert families.deterministic(config) == getattr(model, "deterministic", False)
 
@@ -110,25 +115,27 @@ def test_the_facts_of_a_configuration_are_those_of_the_built_model(any_case):
 def test_likelihoods_and_bounds_of_discrete_data_are_positive(model_case, x):
     if not discrete(model_case):
         pytest.skip("densities may exceed 1")
-    found = evaluated(model_case, x)
+    measures = evaluated(model_case, x)
     for name in POSITIVE:
-        assert name not in found or found[name].value >= 0, name
-    for name in (n for n in found if n.endswith("perplexity")):
-        assert found[name].value >= 1, name
+        assert name not in measures or measures[name].value >= 0, name
+    for name in (n for n in measures if n.endswith("perplexity")):
+        assert measures[name].value >= 1, name
+
     # Burda et al. 2016: more samples, a tighter bound; five errors.
-    if "iw_nll" in found and "bound" in found:
-        slack = 5 * math.hypot(found["bound"].error, found["iw_nll"].error)
-        assert found["iw_nll"].value <= found["bound"].value + slack
+    if "iw_nll" in measures and "bound" in measures:
+        slack = 5 * math.hypot(measures["bound"].error, measures["iw_nll"].error)
+        assert measures["iw_nll"].value <= measures["bound"].value + slack
 
 
 def test_measures_do_not_depend_on_the_size_of_a_pass(model_case, x):
     """Grains of ten samples: 20 in one pass or in two."""
-    small, large = (evaluated(model_case, x, chunk=k) for k in (10, 1000))
-    assert list(small) == list(large)
-    for name, m in small.items():
-        assert m.value == pytest.approx(large[name].value, rel=1e-5, abs=1e-5), name
+    small_passes, large_passes = (evaluated(model_case, x, chunk=k) for k in (10, 1000))
+    assert list(small_passes) == list(large_passes)
+
+    for name, m in small_passes.items():
+        assert m.value == pytest.approx(large_passes[name].value, rel=1e-5, abs=1e-5), name
         if m.error is not None:
-            assert m.error == pytest.approx(large[name].error, rel=1e-4, abs=1e-6), name
+            assert m.error == pytest.approx(large_passes[name].error, rel=1e-4, abs=1e-6), name
 
 
 def test_the_error_of_the_bound_falls_with_the_root_of_the_samples(model_case, x):
@@ -143,12 +150,15 @@ def test_the_error_of_the_bound_falls_with_the_root_of_the_samples(model_case, x
         or model_case.model["name"] == "rbm_posterior"
     ):
         pytest.skip("no bound from samples alone")
-    many = x.repeat(10, 1)
+
+    repeated_x = x.repeat(10, 1)
     few, more = (
-        evaluated(model_case, many, bound_samples=k, iw_samples=None)["bound"] for k in (20, 320)
+        evaluated(model_case, repeated_x, bound_samples=k, iw_samples=None)["bound"]
+        for k in (20, 320)
     )
     if few.error < 1e-9:
         pytest.skip("nothing is random")
+
     assert 2.7 < few.error / more.error < 5.5
 
 
@@ -160,17 +170,20 @@ def test_the_bound_of_other_seeds_scatters_by_its_error(model_case, x):
         or model_case.model["name"] == "rbm_posterior"
     ):
         pytest.skip("no bound from samples alone")
-    many = x.repeat(10, 1)
-    found = [
-        evaluated(model_case, many, seed=s, bound_samples=20, iw_samples=None)["bound"]
+
+    repeated_x = x.repeat(10, 1)
+    bounds = [
+        evaluated(model_case, repeated_x, seed=s, bound_samples=20, iw_samples=None)["bound"]
         for s in range(8)
     ]
-    values = torch.tensor([m.value for m in found], dtype=torch.float64)
-    if found[0].error < 1e-9:
+    values = torch.tensor([m.value for m in bounds], dtype=torch.float64)
+    if bounds[0].error < 1e-9:
         pytest.skip("nothing is random")
+
+    # The variance of the values over the mean of the squared errors.
     assert (
         0.15
-        < float(values.var()) / float(torch.tensor([m.error for m in found]).pow(2).mean())
+        < float(values.var()) / float(torch.tensor([m.error for m in bounds]).pow(2).mean())
         < 3.3
     )
 
@@ -183,20 +196,23 @@ def test_measures_come_back_from_a_csv(model_case, x, tmp_path):
         "objective": {"name": "some"},
         "optim": {"name": "sgd"},
     }
-    found = evaluated(model_case, x)
+    measures = evaluated(model_case, x)
+
     cell = Cell("tiny", "row", "column", "paper", config)
     runs = store.Store(tmp_path)
     runs.write_result(
         cell.key,
         3,
-        {"schema": 1, "status": "done", "measures": [m.to_dict() for m in found.values()]},
+        {"schema": 1, "status": "done", "measures": [m.to_dict() for m in measures.values()]},
     )
-    frame = runs.frame([cell], [3])
-    long_frame.write_csv(frame, tmp_path / "measures.csv")
-    back = long_frame.read_csv(tmp_path / "measures.csv")
-    pd.testing.assert_frame_equal(back, frame)
+    written = runs.frame([cell], [3])
+    long_frame.write_csv(written, tmp_path / "measures.csv")
+    read_back = long_frame.read_csv(tmp_path / "measures.csv")
 
-    assert list(back["metric"]) == list(found)
-    for m, (_, line) in zip(found.values(), back.iterrows(), strict=True):
+    pd.testing.assert_frame_equal(read_back, written)
+
+    assert list(read_back["metric"]) == list(measures)
+
+    for m, (_, line) in zip(measures.values(), read_back.iterrows(), strict=True):
         assert (line["value"], line["unit"], line["signature"]) == (m.value, m.unit, m.signature)
         assert (None if pd.isna(line["error"]) else line["error"]) == m.error

@@ -50,6 +50,7 @@ def test_an_objective_without_tiny_settings_of_its_own_fails(request, monkeypatc
     assert {case.objective["name"] for case in cases.objective_cases()} == set(
         objectives.OBJECTIVES
     )
+
     # Those of the class that it derives from do not count.
     monkeypatch.delattr(objectives.Aggressive, "tiny")
     (case,) = [case for case in cases.objective_cases() if case.missing]
@@ -63,12 +64,16 @@ def test_the_step_is_pure(objective_case, x, draw):
     copies = copy.deepcopy(inputs)
     buffers = {k: v.clone() for k, v in rule.state_dict().items()}
     loss, state, metrics = rule(*inputs)
-    again = rule(*inputs)
-    for a, b in zip(
-        ({"loss": loss}, state, metrics), ({"loss": again[0]}, *again[1:]), strict=True
+    repeated = rule(*inputs)
+
+    # Twice the same step: the same bits.
+    for first, second in zip(
+        ({"loss": loss}, state, metrics), ({"loss": repeated[0]}, *repeated[1:]), strict=True
     ):
-        assert a.keys() == b.keys()
-        assert all(torch.equal(a[k], b[k]) for k in a)
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[k], second[k]) for k in first)
+
+    # Neither the inputs nor the buffers of the objective were changed.
     torch.testing.assert_close(inputs, copies, rtol=0, atol=0)
     assert all(torch.equal(v, buffers[k]) for k, v in rule.state_dict().items())
 
@@ -76,13 +81,14 @@ def test_the_step_is_pure(objective_case, x, draw):
 def test_what_a_step_returns(objective_case, x, draw):
     rule = objective_case.rule()
     state, batch, draws = step_inputs(rule, x, draw)
-    loss, new, metrics = rule(state, batch, draws)
+    loss, new_state, metrics = rule(state, batch, draws)
+
     assert loss.shape == ()
     assert torch.isfinite(loss)
-    assert {k: (v.shape, v.dtype) for k, v in new.items()} == {
+    assert {k: (v.shape, v.dtype) for k, v in new_state.items()} == {
         k: (v.shape, v.dtype) for k, v in state.items()
     }
-    assert not any(v.requires_grad for v in [*new.values(), *metrics.values()])
+    assert not any(v.requires_grad for v in [*new_state.values(), *metrics.values()])
     assert metrics["bound"].shape == ()
     assert {name: tuple(v.shape) for name, v in draws.items()} == {
         n: s for n, (_, s) in rule.draws(*x.shape).items()
@@ -93,16 +99,22 @@ def test_every_parameter_has_one_group_and_every_group_a_rate(objective_case):
     rule = objective_case.rule()
     groups = fast.group_of(rule)  # raises when one has none or several
     assert set(groups) == {name for name, _ in rule.named_parameters()}
+
+    # The model learns by the group of p, the posterior by that of q.
     halves = {
         {"p": "model", "q": "posterior"}[name.split(".")[0]]
         for name, _ in rule.model.named_parameters()
     }
     assert halves <= set(groups.values()) <= set(rule.groups())
+
     for settings in OPTIMS.values():
         assert set(rule.groups()) <= set(optim.build(settings).rates)
+
+    # A part in no group, then a part in two.
     rule.groups = lambda: {"model": "elsewhere."}
     with pytest.raises(ValueError, match="belongs to 0 groups"):
         fast.group_of(rule)
+
     rule.groups = lambda: {"model": "model.", "posterior": "model", "baseline": "baseline."}
     with pytest.raises(ValueError, match="belongs to 2 groups"):
         fast.group_of(rule)
@@ -112,26 +124,31 @@ def test_state_is_a_function_of_the_seed_and_its_rows_are_cases(objective_case):
     """State by the name of a buffer is that buffer's value; what is in ``per_case``
     has a row for each case."""
     rule = objective_case.rule()
-    one, again, other = (rule.state(seed, 7) for seed in (0, 0, 1))
-    assert all(torch.equal(v, again[k]) for k, v in one.items())
-    chains = [k for k, v in one.items() if set(v.unique().tolist()) == {0.0, 1.0}]
-    assert not any(torch.equal(one[k], other[k]) for k in chains)
-    assert set(rule.per_case) <= set(one)
-    assert all(len(one[k]) == 7 for k in rule.per_case)
+    state, repeated, other_seed = (rule.state(seed, 7) for seed in (0, 0, 1))
+    assert all(torch.equal(v, repeated[k]) for k, v in state.items())
+
+    # Chains, which are bits, start from the seed.
+    chains = [k for k, v in state.items() if set(v.unique().tolist()) == {0.0, 1.0}]
+    assert not any(torch.equal(state[k], other_seed[k]) for k in chains)
+    assert set(rule.per_case) <= set(state)
+    assert all(len(state[k]) == 7 for k in rule.per_case)
+
     for name, buffer in rule.named_buffers():
-        assert name not in one or one[name].shape == buffer.shape, name
+        assert name not in state or state[name].shape == buffer.shape, name
 
 
 def test_functional_gradient_is_that_of_autograd(objective_case, x, draw):
+    """The values in the module do not matter, only those handed over."""
     if objective_case.objective.get("gradient", "exact") != "exact":
         pytest.skip("it finds its gradient by itself")
-    """The values in the module do not matter, only those handed over."""
+
     rule = objective_case.rule(seed=0)
-    other = objective_case.rule(seed=1)
+    other_rule = objective_case.rule(seed=1)
     inputs = step_inputs(rule, x, draw)
     params = {k: v.detach().clone() for k, v in rule.named_parameters()}
-    functional = grad(lambda p: functional_call(other, p, inputs)[0])(params)
+    functional = grad(lambda p: functional_call(other_rule, p, inputs)[0])(params)
     rule(*inputs)[0].backward()
+
     for name, p in rule.named_parameters():
         torch.testing.assert_close(
             functional[name], p.grad, msg=lambda m, name=name: f"{name}: {m}"
@@ -156,7 +173,9 @@ def test_a_sum_is_the_batch_times_the_mean(objective_case, x, draw):
     total, mean = (objective_case.rule(reduce=r) for r in ("sum", "mean"))
     inputs = step_inputs(total, x, draw)
     losses = [rule(*inputs)[0] for rule in (total, mean)]
+
     torch.testing.assert_close(losses[0], len(x) * losses[1])
+
     for p, q in zip(total.parameters(), mean.parameters(), strict=True):
         (a,) = torch.autograd.grad(losses[0], p, retain_graph=True)
         (b,) = torch.autograd.grad(losses[1], q, retain_graph=True)
@@ -171,7 +190,8 @@ def make_pack(case, seeds, engine, x, parts=None, descent="sgd"):
     rule = case.rule()
     update = optim.build(OPTIMS[descent])
     if parts is None:
-        # Dreams of real numbers far from what the posterior expects: plain descent would diverge.
+        # Wake-sleep dreams real numbers far from what the posterior expects; with larger
+        # parameters plain descent would diverge.
         dreams = case.objective["name"] == "wake_sleep" and rule.model.facts.density
         scale = 0.2 if dreams else 0.8
         params = [
@@ -180,6 +200,8 @@ def make_pack(case, seeds, engine, x, parts=None, descent="sgd"):
         parts = [
             (p, rule.state(s, len(x)), update.state(p)) for s, p in zip(seeds, params, strict=True)
         ]
+
+    # Skip what the engine cannot run.
     layers = rule.model.kernel_layers
     plain_only = choice.only_plain(rule, case.kind) or layers
     if engine != "plain" and plain_only and not (layers and engine == "kernel"):
@@ -188,24 +210,31 @@ def make_pack(case, seeds, engine, x, parts=None, descent="sgd"):
         pytest.skip("no kernel")
     if engine == "kernel" and kernels.missing():
         pytest.skip(kernels.missing())
+
+    # From a triple for each seed to three lists: parameters, states, optimiser states.
     parts = map(list, zip(*parts, strict=True))
     return fast.Pack(rule, update, *parts, data=x, engine=engine, updates=UPDATES, kind=case.kind)
 
 
 def advance(pack, seeds, rows=slice(0, UPDATES)):
     """The updates ``rows``, block by block as the rule wants it; the metrics' sums."""
-    length = pack.objective.block or UPDATES
-    total = {}
-    for block in range(rows.start // length, -(-rows.stop // length)):
-        first = block * length
-        own = slice(max(rows.start - first, 0), min(rows.stop - first, length))
-        draws = noise.update_block(pack.draws(BATCH), seeds, block, torch.device("cpu"), length)
-        order = noise.order_block(len(pack.data), BATCH, "replacement", seeds, block, length)
-        sums = pack.advance(
-            order[own], {k: v[own] for k, v in draws.items()}, None, first + own.start
+    block_length = pack.objective.block or UPDATES
+    totals = {}
+    for block in range(rows.start // block_length, -(-rows.stop // block_length)):
+        first = block * block_length
+
+        # The steps of this block that are among the rows.
+        steps = slice(max(rows.start - first, 0), min(rows.stop - first, block_length))
+        draws = noise.update_block(
+            pack.draws(BATCH), seeds, block, torch.device("cpu"), block_length
         )
-        total = {k: v + total.get(k, 0.0) for k, v in sums.items()}
-    return total
+        order = noise.order_block(len(pack.data), BATCH, "replacement", seeds, block, block_length)
+        sums = pack.advance(
+            order[steps], {k: v[steps] for k, v in draws.items()}, None, first + steps.start
+        )
+        totals = {k: v + totals.get(k, 0.0) for k, v in sums.items()}
+
+    return totals
 
 
 TRAINED = {}
@@ -222,38 +251,44 @@ def trained(case, seeds, engine, x, descent="sgd"):
 
 def _trained(case, seeds, engine, x, descent):
     pack = make_pack(case, seeds, engine, x, descent=descent)
-    start = pack.seed(0)[0]
+    start_parameters = pack.seed(0)[0]
     sums = advance(pack, seeds)
     # Batch normalisation takes away the biases of the layer before it.
-    moving = [name for name in start if not (".dense." in name and name.endswith("bias"))]
-    assert all(not torch.equal(pack.seed(0)[0][name], start[name]) for name in moving)
+    moving = [
+        name for name in start_parameters if not (".dense." in name and name.endswith("bias"))
+    ]
+
+    assert all(not torch.equal(pack.seed(0)[0][name], start_parameters[name]) for name in moving)
+
     return pack, sums
 
 
 def assert_same(a, b, exactly=False, rtol=1e-4):
     """Parameters, state and optimiser state of a seed; a few updates of float32
     rounding stay below ``rtol``."""
-    for part, other in zip(a, b, strict=True):
-        assert part.keys() == other.keys()
-        for name, v in part.items():
+    for part, other_part in zip(a, b, strict=True):
+        assert part.keys() == other_part.keys()
+        for name, value in part.items():
             tolerance = {"rtol": 0, "atol": 0} if exactly else {"rtol": rtol, "atol": 1e-5}
             torch.testing.assert_close(
-                v, other[name], msg=lambda m, name=name: f"{name}: {m}", **tolerance
+                value, other_part[name], msg=lambda m, name=name: f"{name}: {m}", **tolerance
             )
 
 
 def assert_equals_plain(engine, case, x, descent="sgd", rtol=1e-4):
     """Sums of the metrics, and all that belongs to each seed, are those of the plain engine."""
-    (plain, sums), (other, others) = (
+    (plain, sums), (tested, tested_sums) = (
         trained(case, SEEDS, e, x, descent) for e in ("plain", engine)
     )
-    assert sums.keys() == others.keys()
-    for name, v in sums.items():
-        assert v.shape == (len(SEEDS),)
-        assert v.dtype == torch.float64
-        torch.testing.assert_close(v, others[name], rtol=1e-5, atol=1e-3)
+    assert sums.keys() == tested_sums.keys()
+
+    for name, total in sums.items():
+        assert total.shape == (len(SEEDS),)
+        assert total.dtype == torch.float64
+        torch.testing.assert_close(total, tested_sums[name], rtol=1e-5, atol=1e-3)
+
     for r in range(len(SEEDS)):
-        assert_same(plain.seed(r), other.seed(r), rtol=rtol)
+        assert_same(plain.seed(r), tested.seed(r), rtol=rtol)
 
 
 def test_packed_equals_plain(objective_case, x):
@@ -282,23 +317,29 @@ def test_a_seed_does_not_see_the_seeds_beside_it(objective_case, x, engine):
 
 @pytest.mark.parametrize("engine", ["plain", "packed", "kernel"])
 def test_a_resumed_pack_goes_on_exactly(objective_case, x, engine):
-    whole = make_pack(objective_case, SEEDS, engine, x)
-    first = advance(whole, SEEDS, slice(0, 4))
-    copies = [whole.seed(r) for r in range(len(SEEDS))]
-    second = advance(whole, SEEDS, slice(4, UPDATES))
+    uninterrupted = make_pack(objective_case, SEEDS, engine, x)
+    first_sums = advance(uninterrupted, SEEDS, slice(0, 4))
+
+    # Copies after four updates, then the last two updates with the first pack and a resumed one.
+    copies = [uninterrupted.seed(r) for r in range(len(SEEDS))]
+    last_sums = advance(uninterrupted, SEEDS, slice(4, UPDATES))
     resumed = make_pack(objective_case, SEEDS, engine, x, copies)
-    again = advance(resumed, SEEDS, slice(4, UPDATES))
-    assert all(torch.equal(second[k], again[k]) for k in first)
+    resumed_sums = advance(resumed, SEEDS, slice(4, UPDATES))
+
+    # The sums have the same names in both parts.
+    assert all(torch.equal(last_sums[k], resumed_sums[k]) for k in first_sums)
+
     for r in range(len(SEEDS)):
-        assert_same(whole.seed(r), resumed.seed(r), exactly=True)
+        assert_same(uninterrupted.seed(r), resumed.seed(r), exactly=True)
 
 
 def test_copies_of_a_seed_are_copies(objective_case, x):
     pack = make_pack(objective_case, SEEDS, "plain", x)
-    before = pack.seed(1)
-    kept = [{k: v.clone() for k, v in part.items()} for part in before]
+    copies = pack.seed(1)
+    values_before = [{k: v.clone() for k, v in part.items()} for part in copies]
     advance(pack, SEEDS, slice(0, 3))
-    assert_same(before, kept, exactly=True)
+
+    assert_same(copies, values_before, exactly=True)
 
 
 COMPILED = [
@@ -320,13 +361,14 @@ COMPILED = [
 
 
 def assert_compiled_equals_plain(request, x, model, objective):
-    table = next(p for p in request.config.pluginmanager.get_plugins() if hasattr(p, "model_cases"))
-    case = table.Case(model, objective)
-    (plain, sums), (compiled, others) = (
+    cases = next(p for p in request.config.pluginmanager.get_plugins() if hasattr(p, "model_cases"))
+    case = cases.Case(model, objective)
+    (plain, sums), (compiled, compiled_sums) = (
         trained(case, SEEDS, engine, x) for engine in ("plain", "compiled")
     )
-    for name, v in sums.items():
-        torch.testing.assert_close(v, others[name], rtol=1e-5, atol=1e-3)
+
+    for name, total in sums.items():
+        torch.testing.assert_close(total, compiled_sums[name], rtol=1e-5, atol=1e-3)
     for r in range(len(SEEDS)):
         assert_same(plain.seed(r), compiled.seed(r))
 
@@ -362,6 +404,8 @@ def test_the_optimiser_takes_the_step(objective_case, x):
     pack = fast.Pack(
         rule, update, [params], [start], [update.state(params)], data=x, kind=objective_case.kind
     )
+
+    # Three examples, one of them twice; and the noise of one update.
     order = torch.tensor([[[1, 4, 4]]])
     draws = {
         k: v[:1]
@@ -369,10 +413,13 @@ def test_the_optimiser_takes_the_step(objective_case, x):
             rule.draws(3, x.shape[1]), [7], 0, torch.device("cpu")
         ).items()
     }
-    seen = {k: v[[1, 4, 4]] if k in rule.per_case else v for k, v in start.items()}
+
+    # The same step by autograd: per-example state is reduced to the rows of the batch.
+    batch_state = {k: v[[1, 4, 4]] if k in rule.per_case else v for k, v in start.items()}
     batch = Batch(x[[1, 4, 4]], rows=order[0, 0], **clock(0))
-    rule(seen, batch, {k: v[0, 0] for k, v in draws.items()})[0].backward()
+    rule(batch_state, batch, {k: v[0, 0] for k, v in draws.items()})[0].backward()
     pack.advance(order, draws, None)
+
     for name, p in rule.named_parameters():
-        wanted = params[name] - rates[fast.group_of(rule)[name]] * p.grad
-        torch.testing.assert_close(pack.seed(0)[0][name], wanted)
+        stepped = params[name] - rates[fast.group_of(rule)[name]] * p.grad
+        torch.testing.assert_close(pack.seed(0)[0][name], stepped)

@@ -46,12 +46,13 @@ def loss(params):
 def states(rule, params):
     """The states of all seeds, each made for its own parameters, with the leading axis."""
     seeds = len(params["a"])
-    each = [rule.state({k: v[r] for k, v in params.items()}) for r in range(seeds)]
-    return {k: torch.stack([s[k] for s in each]) for k in each[0]}
+    of_each_seed = [rule.state({k: v[r] for k, v in params.items()}) for r in range(seeds)]
+    return {k: torch.stack([state[k] for state in of_each_seed]) for k in of_each_seed[0]}
 
 
 def descend(rule, params, state, steps, done=0, budget=100):
     for step in range(done, done + steps):
+        # The gradient of ``loss`` at the parameters is the parameters.
         grads = {k: v.clone() for k, v in params.items()}
         rule.apply_(params, grads, state, GROUPS, torch.full((len(params["a"]),), step / budget))
 
@@ -60,6 +61,7 @@ def test_it_descends(rule):
     params = start(2)
     before = loss(params)
     descend(rule, params, states(rule, params), 20)
+
     assert (loss(params) < 0.9 * before).all()
 
 
@@ -74,36 +76,42 @@ def test_seeds_of_a_pack_do_not_know_of_each_other(rule):
 
 
 def test_it_goes_on_from_a_saved_state_bit_for_bit(rule):
-    whole = start(2)
-    descend(rule, whole, states(rule, whole), 7)
+    uninterrupted = start(2)
+    descend(rule, uninterrupted, states(rule, uninterrupted), 7)
 
     params = start(2)
     state = states(rule, params)
     descend(rule, params, state, 3)
+
+    # Saved and read back: copies of every tensor.
     params, state = ({k: v.clone() for k, v in part.items()} for part in (params, state))
     descend(rule, params, state, 4, done=3)
-    assert all(torch.equal(params[k], whole[k]) for k in whole)
+
+    assert all(torch.equal(params[k], uninterrupted[k]) for k in uninterrupted)
 
 
 def test_without_a_gradient_nothing_moves(rule):
     params = start(2)
     zeros = {k: torch.zeros_like(v) for k, v in params.items()}
     rule.apply_(params, zeros, states(rule, params), GROUPS, torch.zeros(2))
+
     assert all(torch.equal(params[k], v) for k, v in start(2).items())
 
 
 def test_groups_have_rates_of_their_own(settings):
     """An inference network at a tenth of the rate moves a tenth as far, in
     the first step at least."""
-    moved = {}
+    moves = {}
     for label, rate in (("default", 0.05), ("slow", 0.005)):
-        own = optim.build({**settings, "posterior_rate": rate})
+        rule = optim.build({**settings, "posterior_rate": rate})
         params = start(1)
-        descend(own, params, states(own, params), 1)
-        moved[label] = {k: params[k] - start(1)[k] for k in params}
-    torch.testing.assert_close(moved["slow"]["a"], moved["default"]["a"])
+        descend(rule, params, states(rule, params), 1)
+        moves[label] = {k: params[k] - start(1)[k] for k in params}
+
+    # The group without a rate of its own takes the same step.
+    torch.testing.assert_close(moves["slow"]["a"], moves["default"]["a"])
     torch.testing.assert_close(
-        moved["slow"]["b"], 0.1 * moved["default"]["b"], rtol=1e-4, atol=1e-6
+        moves["slow"]["b"], 0.1 * moves["default"]["b"], rtol=1e-4, atol=1e-6
     )
 
 
@@ -111,6 +119,7 @@ def test_a_limit_never_raises_a_rate(rule):
     before = dict(rule.rates)
     rule.limit({"model": 1e9, "posterior": 1e9})
     assert rule.rates == before
+
     rule.limit({"posterior": 1e-4})
     assert all(rule.rates[k] <= v for k, v in before.items())
     assert rule.rates["model"] == before["model"]

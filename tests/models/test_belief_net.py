@@ -33,10 +33,13 @@ def layer(units, h, parent):
     for j, value in enumerate(h):
         logit = float(units.bias[j])
         if units.weight is not None:
-            logit += sum(float(w) * v for w, v in zip(units.weight[j], parent, strict=True))
+            logit += sum(
+                float(weight) * v for weight, v in zip(units.weight[j], parent, strict=True)
+            )
         if units.autoregressive is not None:
             logit += sum(float(units.autoregressive[j, k]) * h[k] for k in range(j))
         total += bernoulli(value, logit)
+
     return total
 
 
@@ -53,13 +56,20 @@ def layer(units, h, parent):
 def test_log_densities_are_the_equations(config):
     model = net(**config).requires_grad_(False)
     generator = torch.Generator().manual_seed(1)
+
+    # x and each latent layer, from the data upwards, random bits.
     x, *z = [(torch.rand(1, n, generator=generator) < 0.5).double() for n in model.sizes]
-    layers = [v[0].tolist() for v in (x, *z)]
+    layers = [layer_values[0].tolist() for layer_values in (x, *z)]
     log_p = [layer(model.p[i], layers[i], layers[i + 1]) for i in range(len(z))]
+
+    # The top layer has no parent.
     log_p.append(layer(model.p[-1], layers[-1], None))
-    inputs = [(x[0] - model.mean).tolist(), *layers[1:-1]]  # data are centred, latents are not
+
+    # The posterior sees centred data, but latents as they are.
+    inputs = [(x[0] - model.mean).tolist(), *layers[1:-1]]
     log_q = [layer(model.q[i], layers[i + 1], inputs[i]) for i in range(len(z))]
     z = [v.unsqueeze(0) for v in z]
+
     assert [float(v) for v in model.log_joint_terms(x, z)] == pytest.approx(log_p, rel=1e-9)
     assert [float(v) for v in model.log_posterior_terms(z, x)] == pytest.approx(log_q, rel=1e-9)
 
@@ -86,12 +96,13 @@ def test_dims_list_the_deepest_layer_first():
 )
 def test_which_layers_are_autoregressive(config, chained):
     model = models.build(config, DataInfo(MEAN))
-    found = {
+    autoregressive = {
         name.removesuffix(".autoregressive")
         for name, _ in model.named_parameters()
         if "autoregressive" in name
     }
-    assert sorted(found) == chained
+
+    assert sorted(autoregressive) == chained
 
 
 def test_posterior_samples_have_the_posterior_frequencies():
@@ -100,13 +111,17 @@ def test_posterior_samples_have_the_posterior_frequencies():
     model = net(dims=[2, 3], posterior="autoregressive")
     draws = 40_000
     x = torch.tensor([[1.0, 0.0, 1.0, 1.0]], dtype=torch.float64)
+
     with torch.no_grad():
         z = model.sample_posterior(
             x, draws, noise.fixed(model.posterior_noise(draws, 1), 0, "noise")
         )
         p = model.log_posterior(exact.latent_states(model), x).exp().squeeze(1)
+
+    # Each state as a number, its first bit the least significant, as latent_states counts.
     codes = (torch.cat(z, -1).squeeze(1).long() << torch.arange(5)).sum(-1)
     z_score = (torch.bincount(codes, minlength=32) / draws - p) / (p * (1 - p) / draws).sqrt()
+
     assert z_score.abs().max() < 4.5
 
 
@@ -118,9 +133,13 @@ def test_ancestral_samples_have_the_joint_frequencies():
         x, (h,) = model.sample_joint(noise.fixed(model.joint_noise(draws), 0, "noise"))
         states = torch.tensor(list(itertools.product([0.0, 1.0], repeat=7)), dtype=torch.float64)
         p = model.log_joint(states[:, :4], [states[None, :, 4:]]).exp()[0]
+
     assert float(p.sum()) == pytest.approx(1.0, abs=1e-9)
+
+    # Each state as a number, its first bit the most significant, as product counts.
     codes = (torch.cat([x, h[0]], -1).long() << torch.arange(6, -1, -1)).sum(-1)
     z_score = (torch.bincount(codes, minlength=128) / draws - p) / (p * (1 - p) / draws).sqrt()
+    # Only states that are expected more than ten times.
     assert z_score[p * draws > 10].abs().max() < 5
 
 

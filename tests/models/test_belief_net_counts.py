@@ -58,9 +58,9 @@ def test_the_probability_is_that_of_the_tokens_one_after_the_other():
     p = [math.exp(a) / sum(math.exp(b) for b in logits.tolist()) for a in logits.tolist()]
     for tokens in (1, 2, 3):
         sequences, x = documents(tokens)
-        wanted = [math.log(math.prod(p[w] for w in s)) for s in sequences]
-        assert multinomial.log_prob(x, logits).tolist() == pytest.approx(wanted, abs=1e-12)
-        assert sum(math.exp(v) for v in wanted) == pytest.approx(1.0)
+        log_p = [math.log(math.prod(p[w] for w in s)) for s in sequences]
+        assert multinomial.log_prob(x, logits).tolist() == pytest.approx(log_p, abs=1e-12)
+        assert sum(math.exp(v) for v in log_p) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("config", EVERY_NET, ids=str)
@@ -76,19 +76,23 @@ def test_only_the_likelihood_differs_from_that_of_bits():
     of the same net on bits."""
     model = net(name="sbn", dims=[2, 3])
     assert isinstance(model.p[0], Words)
-    other = models.build({"name": "sbn", "dims": [2, 3]}, DataInfo(MEAN)).double()
-    other.load_state_dict(model.state_dict())
-    assert type(other.p[0]) is Units
-    assert (model.draws_bits, other.draws_bits) == (False, True)
+
+    on_bits = models.build({"name": "sbn", "dims": [2, 3]}, DataInfo(MEAN)).double()
+    on_bits.load_state_dict(model.state_dict())
+    assert type(on_bits.p[0]) is Units
+    assert (model.draws_bits, on_bits.draws_bits) == (False, True)
+
     x = torch.tensor([[2.0, 0.0, 1.0], [0.0, 4.0, 0.0]], dtype=torch.float64)
     z = model.sample_posterior(x, 5, noise.fixed(model.posterior_noise(5, 2), 0, "noise"))
+
     with torch.no_grad():
-        ours = model.log_joint_terms(x, z)
-        theirs = other.log_joint_terms(x, z)
+        with_counts = model.log_joint_terms(x, z)
+        with_bits = on_bits.log_joint_terms(x, z)
         logits = z[0] @ model.p[0].weight.T + model.p[0].bias
-    torch.testing.assert_close(ours[0], (x * torch.log_softmax(logits, -1)).sum(-1))
-    torch.testing.assert_close(ours[1:], theirs[1:])
-    torch.testing.assert_close(model.log_posterior_terms(z, x), other.log_posterior_terms(z, x))
+
+    torch.testing.assert_close(with_counts[0], (x * torch.log_softmax(logits, -1)).sum(-1))
+    torch.testing.assert_close(with_counts[1:], with_bits[1:])
+    torch.testing.assert_close(model.log_posterior_terms(z, x), on_bits.log_posterior_terms(z, x))
     torch.testing.assert_close(model.posterior_inputs(x, z)[0], x - MEAN.double())
 
 
@@ -98,25 +102,28 @@ def test_bound_and_importance_weights_against_enumeration(config):
     chance in 6e-5."""
     model = net(**config).requires_grad_(False)
     x = torch.tensor([[2.0, 1.0, 1.0]], dtype=torch.float64).expand(2000, -1)
-    found = bound(model, x, 10, 0)
-    assert abs(found.value - float(exact.elbo(model, x[:1]))) < 4 * found.error
+    sampled_bound = bound(model, x, 10, 0)
+
+    assert abs(sampled_bound.value - float(exact.elbo(model, x[:1]))) < 4 * sampled_bound.error
+
     iw = importance(model, x[:200], 1000, 0)
     assert abs(iw.nll + float(exact.log_evidence(model, x[:1]))) < 4 * iw.error + 1e-3
-    assert -found.value > iw.nll
+    assert -sampled_bound.value > iw.nll
 
 
 # ---------------------------------------------------------------------------------------- gradients
 
 
 def uniforms_of(layers):
-    """Noise that makes the units what they are, whatever their probabilities: (1, 1, n) for each
-    layer (1, 1, n)."""
+    """Noise that puts the units into the given states, whatever their probabilities: (1, 1, n) for
+    each layer (1, 1, n)."""
     return [torch.where(h > 0, 1e-12, 1 - 1e-12) for h in layers]
 
 
 def gradients(rule, x, draws, state):
     loss, _, _ = rule(state, Batch(x, rows=torch.arange(len(x))), draws)
     grads = torch.autograd.grad(loss, list(rule.parameters()))
+    # A rule has losses; the tests want the gradients of bounds.
     return {name: -g for (name, _), g in zip(rule.named_parameters(), grads, strict=True)}
 
 
@@ -132,25 +139,35 @@ def test_the_expectation_of_nvil_is_the_gradient_of_the_bound(config):
 
     states = exact.latent_states(model)
     weight = model.log_posterior(states, x).exp().detach().squeeze(1)
-    assert float(weight.sum()) == pytest.approx(1.0)
-    found: dict[str, torch.Tensor] = {}
-    for s in range(len(weight)):
-        draws = {f"q{i + 1}": u for i, u in enumerate(uniforms_of([h[s : s + 1] for h in states]))}
-        for name, g in gradients(rule, x, draws, state).items():
-            found[name] = found.get(name, 0) + weight[s] * g
 
+    assert float(weight.sum()) == pytest.approx(1.0)
+
+    # The gradient of each state of the latents, weighted by the posterior's probability of it.
+    expected: dict[str, torch.Tensor] = {}
+
+    for s in range(len(weight)):
+        draws = {
+            f"q{i + 1}": uniform
+            for i, uniform in enumerate(uniforms_of([h[s : s + 1] for h in states]))
+        }
+        for name, g in gradients(rule, x, draws, state).items():
+            expected[name] = expected.get(name, 0) + weight[s] * g
+
+    # The exact gradients: of E_q[log p(x, h)] for the model, of the bound for the posterior.
     named = dict(model.named_parameters())
-    wake = torch.autograd.grad(
+    of_model = torch.autograd.grad(
         exact.expected_log_joint(model, x).sum(), [v for n, v in named.items() if n[0] == "p"]
     )
-    sleep = torch.autograd.grad(
+    of_posterior = torch.autograd.grad(
         exact.elbo(model, x).sum(), [v for n, v in named.items() if n[0] == "q"]
     )
-    for name, g in zip([n for n in named if n[0] == "p"], wake, strict=True):
-        torch.testing.assert_close(found[f"model.{name}"], g, rtol=1e-9, atol=1e-9)
-    for name, g in zip([n for n in named if n[0] == "q"], sleep, strict=True):
+    for name, g in zip([n for n in named if n[0] == "p"], of_model, strict=True):
+        torch.testing.assert_close(expected[f"model.{name}"], g, rtol=1e-9, atol=1e-9)
+
+    # NVIL divides the signal of a layer by its running deviation.
+    for name, g in zip([n for n in named if n[0] == "q"], of_posterior, strict=True):
         deviation = state["variance"][int(name.split(".")[1])].sqrt()
-        torch.testing.assert_close(found[f"model.{name}"] * deviation, g, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(expected[f"model.{name}"] * deviation, g, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("config", EVERY_NET[:3], ids=str)
@@ -161,38 +178,47 @@ def test_the_expectation_of_wake_sleep(config):
     rule = objectives.build({"name": "wake_sleep"}, model).double()
     x = torch.tensor([[1.0, 0.0, 1.0]], dtype=torch.float64)
     states = exact.latent_states(model)
-    sequences, every = documents(2)
+    sequences, all_x = documents(2)
 
     def drawn(sampled, dreamt, tokens):
+        """Gradients with the latents number ``sampled``, the dreamt latents number ``dreamt`` and
+        the dreamt words ``tokens``."""
         q, p = ([h[s : s + 1] for h in states] for s in (sampled, dreamt))
         draws = {f"q{i + 1}": u for i, u in enumerate(uniforms_of(q))}
         draws |= {f"p{i + 1}": u[0] for i, u in enumerate(uniforms_of(p))}
+
+        # Noise in the middle of each word's share of [0, 1); what is left of it does not matter.
         mass = torch.softmax(model.p[0].logits(p[0][0, 0]).detach(), 0).cumsum(0)
-        middle = [(mass[w] + (mass[w - 1] if w else 0)) / 2 for w in tokens]  # of the word's share
+        middle = [(mass[w] + (mass[w - 1] if w else 0)) / 2 for w in tokens]
         rest = [torch.tensor(0.5)] * (LONGEST - len(tokens))
         return gradients(rule, x, {**draws, "p0": torch.stack([*middle, *rest]).unsqueeze(0)}, {})
 
-    found: dict[str, torch.Tensor] = {}
+    expected: dict[str, torch.Tensor] = {}
     weight = model.log_posterior(states, x).exp().detach().squeeze(1)
+
+    # Wake: the model's gradients, over the posterior. The dream does not matter.
     for s in range(len(weight)):
         for name, g in drawn(s, 0, (0, 0)).items():
             if name.startswith("model.p."):
-                found[name] = found.get(name, 0) + weight[s] * g
+                expected[name] = expected.get(name, 0) + weight[s] * g
 
-    z = [h.expand(-1, len(every), -1) for h in states]
-    joint = model.log_joint(every, z).exp().detach()
+    # Sleep: the posterior's gradients, over the joint law of latents and sequences.
+    z = [h.expand(-1, len(all_x), -1) for h in states]
+    joint = model.log_joint(all_x, z).exp().detach()
+
     assert float(joint.sum()) == pytest.approx(1.0)
+
     for s, (d, tokens) in itertools.product(range(len(joint)), enumerate(sequences)):
         for name, g in drawn(0, s, tokens).items():
             if name.startswith("model.q."):
-                found[name] = found.get(name, 0) + joint[s, d] * g
+                expected[name] = expected.get(name, 0) + joint[s, d] * g
 
-    wanted = (
-        exact.expected_log_joint(model, x).sum() + (joint * model.log_posterior(z, every)).sum()
+    objective = (
+        exact.expected_log_joint(model, x).sum() + (joint * model.log_posterior(z, all_x)).sum()
     )
-    grads = torch.autograd.grad(wanted, list(model.parameters()))
+    grads = torch.autograd.grad(objective, list(model.parameters()))
     for (name, _), g in zip(model.named_parameters(), grads, strict=True):
-        torch.testing.assert_close(found[f"model.{name}"], g, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(expected[f"model.{name}"], g, rtol=1e-9, atol=1e-9)
 
 
 # ------------------------------------------------------------------------------------------ samples
@@ -202,25 +228,32 @@ def test_dreams_have_the_lengths_and_the_words_they_should():
     """Mean counts of each word in dreams of each length, by enumeration; 12 normal z exceed 4.5
     once in 12,000 sets."""
     model = net(name="fdarn", dims=[3]).requires_grad_(False)
-    each = 10_000
-    lengths = torch.arange(1, LONGEST + 1).repeat_interleave(each)
+    dreams_of_length = 10_000
+    lengths = torch.arange(1, LONGEST + 1).repeat_interleave(dreams_of_length)
     x = torch.zeros(len(lengths), WORDS, dtype=torch.float64)
     x[:, 1] = lengths
     draws = {k: v.double() for k, v in noise.fixed(model.dream_noise(len(x)), 0, "noise").items()}
     dream, (h,) = model.dream(x, draws)
+
     assert torch.equal(dream.sum(-1), x.sum(-1))
 
+    # Expected counts: the words' probabilities, averaged over the latents.
     (states,) = exact.latent_states(model)
     prior = model.p[1].log_prob(states, None).exp()[:, 0]
-    word = (prior[:, None] * torch.softmax(model.p[0].logits(states), -1)[:, 0]).sum(0)
-    for n, part in zip(range(1, LONGEST + 1), dream.split(each), strict=True):
-        z = (part.mean(0) - n * word) / (part.std(0) / math.sqrt(each))
+    word_probabilities = (prior[:, None] * torch.softmax(model.p[0].logits(states), -1)[:, 0]).sum(
+        0
+    )
+
+    for n, part in zip(range(1, LONGEST + 1), dream.split(dreams_of_length), strict=True):
+        z = (part.mean(0) - n * word_probabilities) / (part.std(0) / math.sqrt(dreams_of_length))
         assert z.abs().max() < 4.5
 
+    # The latents of all dreams have their prior; states are numbered as exact has them.
     code = (h[0].long() << torch.arange(3)).sum(-1)
     frequency = torch.bincount(code, minlength=8) / len(code)
-    own = (states[:, 0].long() << torch.arange(3)).sum(-1)
-    z = (frequency[own] - prior) / (prior * (1 - prior) / len(code)).sqrt()
+    numbers = (states[:, 0].long() << torch.arange(3)).sum(-1)
+    z = (frequency[numbers] - prior) / (prior * (1 - prior) / len(code)).sqrt()
+
     assert z.abs().max() < 4.5
 
 
@@ -239,11 +272,13 @@ def test_samples_of_a_large_vocabulary_stay_in_it():
     logits = torch.randn(2000, generator=torch.Generator().manual_seed(0))
     logits[[0, 7, 1999]] = -1e4
     uniform = torch.tensor([0.0, 1 - 2**-24]).repeat(3, 50)
-    found = multinomial.sample(logits, uniform)
-    assert (found.shape, found.dtype) == ((3, 2000), torch.float32)
-    assert found.sum(-1).tolist() == [100.0] * 3
-    assert not found[:, [0, 7, 1999]].any()
-    assert found[:, [1, 1998]].tolist() == [[50.0, 50.0]] * 3
+    counts = multinomial.sample(logits, uniform)
+
+    assert (counts.shape, counts.dtype) == ((3, 2000), torch.float32)
+    assert counts.sum(-1).tolist() == [100.0] * 3
+    assert not counts[:, [0, 7, 1999]].any()
+    # Their neighbours take the noise at both ends, 0 and almost 1.
+    assert counts[:, [1, 1998]].tolist() == [[50.0, 50.0]] * 3
 
 
 def test_dreams_need_to_know_how_long_documents_are():

@@ -25,14 +25,15 @@ def test_it_is_its_definition_and_sums_to_one():
     means = 1 / (1 + np.exp(-model.p["logits"].detach().numpy()))
     weights = np.exp(model.p["log_weights"].detach().numpy())
     weights = weights / weights.sum()
-    every = exact.states(6)
-    wanted = [
+    all_x = exact.states(6)
+    by_definition = [
         sum(w * np.prod(np.where(x, m, 1 - m)) for w, m in zip(weights, means, strict=True))
-        for x in every.numpy()
+        for x in all_x.numpy()
     ]
-    found = model.score(every).exp()
-    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-12)
-    assert float(found.sum()) == pytest.approx(1.0, abs=1e-12)
+    probabilities = model.score(all_x).exp()
+
+    np.testing.assert_allclose(probabilities.numpy(), by_definition, rtol=1e-12)
+    assert float(probabilities.sum()) == pytest.approx(1.0, abs=1e-12)
 
 
 def test_gradients_are_slopes():

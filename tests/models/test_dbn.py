@@ -45,10 +45,13 @@ def joint(model):
     lower weights."""
     h1, _, log_p = boltzmann_exact.log_probs(model.prior().detach())
     states = boltzmann_exact.states(N1, X)
+
+    # log p(h1): the upper machine's states with this h1, h2 summed out.
     marginal = torch.stack([torch.logsumexp(log_p[(h1 == h).all(-1)], 0) for h in states])
+
     logits = states @ model.p["weight"].detach().mT + model.p["visible"].detach()
-    each = torch.distributions.Bernoulli(logits=logits).log_prob(X.unsqueeze(1)).sum(-1)
-    return each + marginal, states
+    likelihood = torch.distributions.Bernoulli(logits=logits).log_prob(X.unsqueeze(1)).sum(-1)
+    return likelihood + marginal, states
 
 
 def test_the_bound_is_its_definition_and_below_the_evidence():
@@ -66,16 +69,18 @@ def test_the_bound_is_its_definition_and_below_the_evidence():
 
 
 def test_the_bound_is_the_evidence_where_the_posterior_is_exact():
-    """An upper machine that is the lower one upside down: the net is the lower machine, of which q
-    is the posterior."""
+    """The upper machine is the lower one upside down. Then the net is the lower machine, whose
+    posterior is q."""
     model = dbn(dims=(N1, D))
     with torch.no_grad():
         model.p["prior1"].copy_(model.q["hidden"])
         model.p["prior2"].copy_(model.p["visible"])
         model.p["couplings"].copy_(model.p["weight"].mT)
-    wanted = -model.lower().free_energy1(X) - boltzmann_exact.log_z(model.lower())
-    torch.testing.assert_close(exact.elbo(model, X), wanted)
-    torch.testing.assert_close(exact.log_evidence(model, X), wanted)
+
+    log_p = -model.lower().free_energy1(X) - boltzmann_exact.log_z(model.lower())
+
+    torch.testing.assert_close(exact.elbo(model, X), log_p)
+    torch.testing.assert_close(exact.log_evidence(model, X), log_p)
 
 
 def test_annealing_from_the_base_rates_finds_log_z():
@@ -88,26 +93,31 @@ def test_annealing_from_the_base_rates_finds_log_z():
         "logz_base": "base_rate",
         "logz_spacing": "late",
     }
-    wanted = float(boltzmann_exact.log_z(model.prior().detach()))
+    log_z_exact = float(boltzmann_exact.log_z(model.prior().detach()))
+
     for seed in range(5):
-        found = Job(model.requires_grad_(False), X, EvalSettings.of(settings), seed).normaliser
-        assert "given base" in found.method
-        assert abs(float(found.value) - wanted) < 4.75 * float(found.error) < 0.5
+        estimate = Job(model.requires_grad_(False), X, EvalSettings.of(settings), seed).normaliser
+        assert "given base" in estimate.method
+        assert abs(float(estimate.value) - log_z_exact) < 4.75 * float(estimate.error) < 0.5
+
     uniform = log_z.of_prior(model, X, EvalSettings.of({**settings, "logz_base": "uniform"}), 0)
+
     assert "uniform base" in uniform.method
 
 
 def test_the_base_rates_are_those_of_the_posterior_over_the_examples(monkeypatch):
     """The mean of q(h1 = 1 | x), with 0.05 pseudo-ones; with parts of three examples."""
-    seen = {}
-    real = logz.ais
-    monkeypatch.setattr(logz, "ais", lambda *a, **k: seen.update(k) or real(*a, **k))
+    arguments = {}
+    ais = logz.ais
+    monkeypatch.setattr(logz, "ais", lambda *a, **k: arguments.update(k) or ais(*a, **k))
     monkeypatch.setattr(log_z, "CASES", 3)
     model = dbn().requires_grad_(False)
     settings = {"logz_method": "ais", "logz_temperatures": 2, "logz_chains": 3}
+
     log_z.of_prior(model, X, EvalSettings.of({**settings, "logz_base": "base_rate"}), 0)
-    layer1, layer2 = seen["base"]
+    layer1, layer2 = arguments["base"]
     mean = torch.sigmoid(model.encode(X)).mean(0)
+
     torch.testing.assert_close(torch.sigmoid(layer1), (mean + 0.05) / 1.05)
     assert not layer2.any()
 
@@ -122,35 +132,44 @@ def test_each_machine_learns_by_contrastive_divergence_in_its_turn(passes, k):
     draws = noise.fixed(rule.draws(*X.shape), 0, "noise")
     loss, _, metrics = rule({}, Batch(X, passes=torch.tensor(passes)), draws)
     names = [name for name, _ in rule.named_parameters()]
-    found = dict(zip(names, torch.autograd.grad(loss, list(rule.parameters())), strict=True))
+    gradients = dict(zip(names, torch.autograd.grad(loss, list(rule.parameters())), strict=True))
 
+    # A plain RBM with the parameters of the machine whose turn it is.
     lower = passes <= 2
     d, n = (D, N1) if lower else (N1, N2)
     alone = models.build({"name": "rbm", "units": n}, info(d)).double()
     names = {"visible": "p.visible", "hidden": "q.hidden", "weight": "p.weight"}
     if not lower:
         names = {"visible": "p.prior1", "hidden": "p.prior2", "weight": "p.couplings"}
-    own = dict(model.named_parameters())
+    parameters = dict(model.named_parameters())
+
     with torch.no_grad():
-        for name, there in names.items():
-            alone.p[name].copy_(own[there])
+        for name, parameter_name in names.items():
+            alone.p[name].copy_(parameters[parameter_name])
+
+    # It is trained on the data or, for the upper machine, on samples of h1, by the same noise.
     h1 = (draws["shown"] > 1 - torch.sigmoid(model.encode(X))).double()
     shown = X if lower else h1
     chain = {
         "hidden": draws["h1" if lower else "h2"][:k],
         "visible": draws["x" if lower else "h1"][:k],
     }
-    plain = objectives.build(
+    cd = objectives.build(
         {"name": "contrastive_divergence", "steps": k, "weight_decay": 0.3}, alone
     )
-    wanted, _, other = plain({}, Batch(shown), chain)
-    torch.testing.assert_close(loss.detach(), wanted.detach() / k)
-    torch.testing.assert_close(metrics["bound"], other["bound"])
-    parts = torch.autograd.grad(wanted / k, [alone.p[name] for name in names])
-    grads = dict(zip(names.values(), parts, strict=True))
-    for name, g in found.items():
-        there = name.removeprefix("model.")
-        torch.testing.assert_close(g, grads.get(there, torch.zeros_like(g)))
+    cd_loss, _, cd_metrics = cd({}, Batch(shown), chain)
+
+    # A chain of k steps counts with 1 / k.
+    torch.testing.assert_close(loss.detach(), cd_loss.detach() / k)
+    torch.testing.assert_close(metrics["bound"], cd_metrics["bound"])
+
+    cd_gradients = torch.autograd.grad(cd_loss / k, [alone.p[name] for name in names])
+    expected = dict(zip(names.values(), cd_gradients, strict=True))
+
+    # Only the machine whose turn it is has a gradient.
+    for name, g in gradients.items():
+        parameter_name = name.removeprefix("model.")
+        torch.testing.assert_close(g, expected.get(parameter_name, torch.zeros_like(g)))
 
 
 def test_its_protocol_and_its_settings():
@@ -165,9 +184,11 @@ def test_its_protocol_and_its_settings():
     }
     assert protocol.side_of(config) == 500
     assert protocol.log_z_parts(config, "bound") == ["logz:ais-14500x100-base_rate-late"]
+
     protocol.check_log_z(config)
     with pytest.raises(UserError, match="two numbers of units"):
         dbn(dims=(3,))
+
     for wrong in ({"lower": 0}, {"grow": 0.0}, {"steps": 0}, {"weight_decay": -1.0}):
         with pytest.raises(UserError, match=f"objective.{next(iter(wrong))}="):
             objectives.build({"name": "greedy", **wrong}, dbn())
@@ -191,14 +212,18 @@ def test_samples_follow_the_posterior_that_is_scored():
     z = model.sample_posterior(x, k, draws)
     log_w = (model.log_joint(x, z) - model.log_posterior(z, x)).detach()[:, 0]
     log_w = log_w - boltzmann_exact.log_z(model.prior().detach())
-    for found, wanted in (
+
+    for samples, exact_mean in (
         (log_w, exact.elbo(model, x)),
         (log_w.exp(), exact.log_evidence(model, x).exp()),
     ):
-        assert abs(float(found.mean() - wanted.detach())) < 4.75 * float(found.std()) / k**0.5
+        assert (
+            abs(float(samples.mean() - exact_mean.detach())) < 4.75 * float(samples.std()) / k**0.5
+        )
 
     # The weight does not depend on h2, of which p(h2 | h1) is exact: its samples
     # are held to their means.
     p = torch.sigmoid(model.prior().logits2(z[0])).detach()
     score = (z[1] - p).sum((0, 1)) / (p * (1 - p)).sum((0, 1)).sqrt()
+
     assert float(score.abs().max()) < 4.75

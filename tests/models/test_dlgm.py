@@ -41,19 +41,23 @@ def test_the_generator_is_that_of_the_paper():
     xi1, xi2 = (
         torch.randn(3, 5, generator=torch.Generator().manual_seed(2)).double().split([3, 2], 1)
     )
-    dense = lambda layer, v: v @ layer.weight.T + layer.bias  # noqa: E731
+    linear = lambda layer, v: v @ layer.weight.T + layer.bias  # noqa: E731
     g1, g2 = (layer.weight for layer in model.p.noise)
+
     assert g1.shape == (3, 3)
     assert g2.shape == (2, 2)
+
     between = model.p.between[0]
     visible = model.p.visible
+
     h2 = xi2 @ g2.T
-    h1 = dense(between.heads["h"], torch.tanh(dense(between.hidden[0], h2))) + xi1 @ g1.T
+    h1 = linear(between.heads["h"], torch.tanh(linear(between.hidden[0], h2))) + xi1 @ g1.T
     top = h1
     for layer in visible.hidden:
-        top = torch.tanh(dense(layer, top))
-    wanted = dense(visible.heads["logits"], top)
-    torch.testing.assert_close(model.logits([xi1[None], xi2[None]])[0], wanted)
+        top = torch.tanh(linear(layer, top))
+    logits = linear(visible.heads["logits"], top)
+
+    torch.testing.assert_close(model.logits([xi1[None], xi2[None]])[0], logits)
 
 
 @torch.no_grad()
@@ -61,7 +65,9 @@ def test_the_posterior_falls_into_layers_of_the_right_moments():
     model = build(dims=[2, 3], covariance="rank_one")
     x = bits()
     q = model.posterior(x)
+
     assert [tuple(layer.mean.shape) for layer in q.layers] == [(3, 3), (3, 2)]
+
     for i, layer in enumerate(q.layers, 1):
         hidden = torch.tanh(x @ model.q.hidden[0].weight.T + model.q.hidden[0].bias)
         for name, value in zip(("mean", "log_d", "u"), layer, strict=True):
@@ -77,15 +83,21 @@ def test_samples_have_the_moments_of_the_posterior(covariance):
     x = bits(1)
     draws = noise.fixed(model.posterior_noise(200_000, 1), 0, "noise")
     z = model.sample_posterior(x, 200_000, {k: v.double() for k, v in draws.items()})[0][:, 0]
+
+    # The posterior is parametrised by its precision, D or D + u u'.
     (layer,) = model.posterior(x).layers
     precision = torch.diag(layer.log_d[0].exp())
     if covariance == "rank_one":
         precision += torch.outer(layer.u[0], layer.u[0])
-    wanted = torch.linalg.inv(precision)
-    away = z - layer.mean[0]
-    products = away.unsqueeze(-1) * away.unsqueeze(-2)
-    assert ((away.mean(0) / (away.std(0) / math.sqrt(len(z)))).abs() < 5).all()
-    assert (((products.mean(0) - wanted) / (products.std(0) / math.sqrt(len(z)))).abs() < 5).all()
+    exact_covariance = torch.linalg.inv(precision)
+
+    deviations = z - layer.mean[0]
+    products = deviations.unsqueeze(-1) * deviations.unsqueeze(-2)
+
+    assert ((deviations.mean(0) / (deviations.std(0) / math.sqrt(len(z)))).abs() < 5).all()
+    assert (
+        ((products.mean(0) - exact_covariance) / (products.std(0) / math.sqrt(len(z)))).abs() < 5
+    ).all()
 
 
 @pytest.fixture(scope="module")
@@ -101,22 +113,28 @@ def test_evidence_and_bound_are_those_of_quadrature(covariance, grid):
     z, width = grid
     model = build(dims=[1], covariance=covariance, scale=0.4)
     x = bits()
-    at = [z.expand(-1, len(x), 1)]
-    exact = torch.logsumexp(model.log_joint(x, at), 0) + math.log(width)
+    nodes = [z.expand(-1, len(x), 1)]
+    exact = torch.logsumexp(model.log_joint(x, nodes), 0) + math.log(width)
+
+    # All images together have probability 1.
     every = torch.tensor([[c >> i & 1 for i in range(D)] for c in range(2**D)], dtype=torch.float64)
     total = torch.logsumexp(model.log_joint(every, [z.expand(-1, 2**D, 1)]), 0) + math.log(width)
+
     assert float(total.exp().sum()) == pytest.approx(1, abs=1e-9)
 
-    found = importance(model, x, 20_000, 0)
-    assert found.error < 0.01
-    assert abs(found.nll + float(exact.mean())) < 5 * found.error
+    estimate = importance(model, x, 20_000, 0)
+    assert estimate.error < 0.01
+    assert abs(estimate.nll + float(exact.mean())) < 5 * estimate.error
 
+    # Weights of an integral over the posterior.
     q = model.posterior(x)
-    weight = q.log_prob(at).exp() * width
+    weight = q.log_prob(nodes).exp() * width
     torch.testing.assert_close(weight.sum(0), torch.ones(len(x), dtype=torch.float64))
-    kl = (weight * (q.log_prob(at) - model.log_joint_terms(x, at)[1])).sum(0)
+
+    kl = (weight * (q.log_prob(nodes) - model.log_joint_terms(x, nodes)[1])).sum(0)
     torch.testing.assert_close(q.kl_terms()[0], kl)
-    elbo = (weight * model.log_likelihood(x, at)).sum(0) - kl
+
+    elbo = (weight * model.log_likelihood(x, nodes)).sum(0) - kl
     sampled = bound(model, x, 20_000, 0)
     assert sampled.analytic
     assert sampled.error < 0.01
@@ -128,9 +146,10 @@ def test_the_bound_of_several_layers_has_the_exact_kl_of_each():
     model = build(dims=[2, 3], covariance="rank_one")
     x = bits()
     exact = [float(term.mean()) for term in model.posterior(x).kl_terms()]
-    found = bound(model, x, 10, 0)
-    assert found.analytic
-    assert found.kl == pytest.approx(exact)
+    sampled = bound(model, x, 10, 0)
+
+    assert sampled.analytic
+    assert sampled.kl == pytest.approx(exact)
 
 
 # -------------------------------------------------------------------------------------- free energy
@@ -148,6 +167,7 @@ def test_gradients_are_finite_differences(covariance, input_noise):
     model = build(dims=[2, 3], between=[3], covariance=covariance, input_noise=input_noise)
     rule = objectives.build({"name": "free_energy", "samples": 2, "weight_decay": 0.1}, model)
     x = bits()
+
     assert_finite_differences(rule, lambda rule: loss_of(rule, x))
 
 
@@ -162,10 +182,14 @@ def test_gradients_are_those_of_equations_21_and_22(grid):
     model = build(dims=[1], covariance="diagonal")
     x = bits(1)
     (layer,) = model.posterior(x).layers
+
+    # Weights of an integral over the posterior, and the derivatives of f at the nodes.
     weight = model.posterior(x).log_prob([z]).exp()[:, 0].detach() * width
     leaf = z.clone().requires_grad_()
     (first,) = torch.autograd.grad(model.log_likelihood(x, [leaf]).sum(), leaf, create_graph=True)
     (second,) = torch.autograd.grad(first.sum(), leaf)
+
+    # Equations 21 and 22.
     mean = float(layer.mean.detach())
     variance = math.exp(-float(layer.log_d.detach()))
     to_mean = mean - float((weight * first[:, 0, 0].detach()).sum())
@@ -175,17 +199,24 @@ def test_gradients_are_those_of_equations_21_and_22(grid):
     normal = torch.randn(
         40_000, 1, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
-    each = []
+
+    # The gradients of mu and log d by 100 batches of 400 samples.
+    gradients = []
     for part in normal.split(400):
         xi = moments[0] + torch.exp(-0.5 * moments[1]) * part
         kl = 0.5 * (moments[0].square() + torch.exp(-moments[1]) + moments[1] - 1).sum()
         free_energy = kl - model.log_likelihood(x, [xi]).mean()
-        each.append(torch.cat([g.flatten() for g in torch.autograd.grad(free_energy, moments)]))
-    found = torch.stack(each)
-    error = found.std(0) / math.sqrt(len(each))
-    wanted = torch.tensor([to_mean, -variance * to_variance], dtype=torch.float64)
+        gradients.append(
+            torch.cat([g.flatten() for g in torch.autograd.grad(free_energy, moments)])
+        )
+
+    by_batch = torch.stack(gradients)
+    error = by_batch.std(0) / math.sqrt(len(gradients))
+    # C = exp(-log d), so dF/d log d = -C dF/dC.
+    exact = torch.tensor([to_mean, -variance * to_variance], dtype=torch.float64)
+
     assert (error < 0.02).all()
-    assert ((found.mean(0) - wanted).abs() < 4.5 * error).all()
+    assert ((by_batch.mean(0) - exact).abs() < 4.5 * error).all()
 
 
 def test_the_rule_is_equation_20():
@@ -197,6 +228,8 @@ def test_the_rule_is_equation_20():
     draws = {k: v.double() for k, v in noise.fixed(rule.draws(*x.shape), 0, "noise").items()}
     q = model.posterior(x)
     z = q.sample(1, draws)
+
+    # The prior of the generator's parameters only, half of 0.3 |theta|^2.
     norm = sum(
         float(p.detach().square().sum())
         for name, p in model.named_parameters()
@@ -204,9 +237,10 @@ def test_the_rule_is_equation_20():
     )
     kl = q.kl_terms()[0].mean()
     free_energy = kl - model.log_likelihood(x, z)[0].mean()
-    loss, _, told = rule({}, Batch(x), draws)
+    loss, _, metrics = rule({}, Batch(x), draws)
+
     torch.testing.assert_close(loss, free_energy + 0.15 * norm)
-    torch.testing.assert_close(told, {"bound": -free_energy.detach(), "kl": kl.detach()})
+    torch.testing.assert_close(metrics, {"bound": -free_energy.detach(), "kl": kl.detach()})
 
 
 @pytest.mark.parametrize(("kind", "on"), [("bit_flip", 0.5), ("dropout", 0.0)])
@@ -216,12 +250,15 @@ def test_input_noise_is_of_the_recognition_network_alone(kind, on):
     model = build(dims=[2], input_noise=kind, noise_rate=0.3)
     x = bits()
     shapes = model.dropout_noise(*x.shape)
+    # Noise on either side of the rate 0.3.
     never, always = (
         {k: torch.full(s, v, dtype=torch.float64) for k, (_, s) in shapes.items()}
         for v in (0.31, 0.29)
     )
     clean = model.posterior(x).layers[0].mean
+
     assert torch.equal(model.posterior(x, never).layers[0].mean, clean)
+
     changed = 1 - x if kind == "bit_flip" else torch.zeros_like(x)
     torch.testing.assert_close(
         model.posterior(x, always).layers[0].mean, model.posterior(changed).layers[0].mean

@@ -40,9 +40,11 @@ def literal(model, words):
     total = 0.0
     a = model.p["words"]["bias"].clone()
     for word in words:
+        # The next word given those before, then the state with this word added.
         h = {"sigmoid": torch.sigmoid, "tanh": torch.tanh}[model.activation](a)
         out = model.p["output"]
         if hasattr(out, "path"):
+            # The tree: a walk from the root, halving the words first to end - 1.
             first = 0
             end = VOCABULARY
             while end - first > 1:
@@ -52,7 +54,9 @@ def literal(model, words):
                 first, end = (middle, end) if word >= middle else (first, middle)
         else:
             total = total + torch.log_softmax(out.weight @ h + out.bias, 0)[word]
+
         a = a + model.p["words"]["embedding"][word]
+
     return total
 
 
@@ -71,21 +75,23 @@ X = torch.tensor([[2, 0, 1, 3], [0, 0, 0, 0], [0, 1, 0, 0], [5, 2, 0, 1]]).doubl
 def test_values_are_those_of_a_literal_implementation(output, activation, drawn):
     model = built(output, activation)
     order = noise.fixed(model.order_noise(len(X)), 3, "noise") if drawn else None
-    wanted = torch.stack(
+    log_p = torch.stack(
         [torch.as_tensor(literal(model, w), dtype=torch.float64) for w in order_of(X, order)]
     )
-    torch.testing.assert_close(model.log_evidence(X, order), wanted, rtol=0, atol=1e-12)
-    torch.testing.assert_close(model.score(X, order), wanted.detach(), rtol=0, atol=1e-12)
+
+    torch.testing.assert_close(model.log_evidence(X, order), log_p, rtol=0, atol=1e-12)
+    torch.testing.assert_close(model.score(X, order), log_p.detach(), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(("output", "activation"), VARIANTS)
 @pytest.mark.parametrize("length", [1, 2, 3])
 def test_probabilities_of_all_sequences_of_a_length_sum_to_one(output, activation, length):
     model = built(output, activation)
-    every = torch.tensor(list(itertools.product(range(VOCABULARY), repeat=length)))
-    document = torch.arange(len(every)).repeat_interleave(length)
-    found = model.log_sequences(every.flatten(), document, len(every)).detach()
-    assert float(found.exp().sum()) == pytest.approx(1.0, abs=1e-12)
+    sequences = torch.tensor(list(itertools.product(range(VOCABULARY), repeat=length)))
+    document = torch.arange(len(sequences)).repeat_interleave(length)
+    log_p = model.log_sequences(sequences.flatten(), document, len(sequences)).detach()
+
+    assert float(log_p.exp().sum()) == pytest.approx(1.0, abs=1e-12)
 
 
 @pytest.mark.parametrize("per", ["word", "example"])
@@ -94,17 +100,20 @@ def test_the_gradient_is_that_of_the_mean_over_words(per):
     rule = OrderedLikelihood(model, per)
     x = X[[0, 2, 3]]
     draws = noise.fixed(rule.noise(len(x)), 1, "noise")
+
     assert_finite_differences(model, lambda _: rule({}, Batch(x), draws)[0])
 
     log_p = [literal(model, w).item() for w in order_of(x, draws)]
-    wanted = np.mean(
+    loss_by_hand = np.mean(
         [-v / (n if per == "word" else 1) for v, n in zip(log_p, x.sum(-1).tolist(), strict=True)]
     )
-    loss, _, found = rule({}, Batch(x), draws)
-    assert float(loss.detach()) == pytest.approx(wanted, abs=1e-12)
-    assert float(found["bound"]) == pytest.approx(np.mean(log_p), abs=1e-12)
+    loss, _, metrics = rule({}, Batch(x), draws)
+
+    assert float(loss.detach()) == pytest.approx(loss_by_hand, abs=1e-12)
+    assert float(metrics["bound"]) == pytest.approx(np.mean(log_p), abs=1e-12)
+
     each_word = np.mean([-v / n for v, n in zip(log_p, x.sum(-1).tolist(), strict=True)])
-    assert float(found["nll_per_word"]) == pytest.approx(each_word, abs=1e-12)
+    assert float(metrics["nll_per_word"]) == pytest.approx(each_word, abs=1e-12)
 
 
 def test_another_order_is_another_probability_and_the_fixed_one_stays():
@@ -112,6 +121,7 @@ def test_another_order_is_another_probability_and_the_fixed_one_stays():
     drawn = [model.score(X, noise.fixed(model.order_noise(4), s, "noise")) for s in range(3)]
     assert not torch.equal(drawn[0], drawn[1])
     assert torch.equal(model.score(X), model.score(X))
+
     # Words that are all alike have one order.
     assert all(float(v[2]) == float(drawn[0][2]) for v in drawn)
 
@@ -119,10 +129,13 @@ def test_another_order_is_another_probability_and_the_fixed_one_stays():
 def test_an_empty_document_has_probability_one_and_long_ones_are_split(monkeypatch):
     model = built()
     assert float(model.score(X)[1]) == 0.0
+
     order = noise.fixed(model.order_noise(4), 0, "noise")
-    whole = model.score(X, order)
+    in_one_part = model.score(X, order)
+    # Parts of at most seven words: three documents, then the longest alone.
     monkeypatch.setattr(DocNADE, "WORDS", 7)
-    torch.testing.assert_close(model.score(X, order), whole)
+
+    torch.testing.assert_close(model.score(X, order), in_one_part)
     assert [len(p) for p in counts.parts(X, 7)] == [3, 1]
 
 
@@ -131,8 +144,10 @@ def test_it_starts_as_the_unigram():
     config = {"name": "doc_nade", "dims": [UNITS], "init": "positive", "init_scale": 1e-5}
     model = models.build(config, DataInfo(np.array([0.4, 0.3, 0.2, 0.1]), Kind.COUNTS))
     models.start(torch.nn.ModuleDict({"model": model}), config, 0)
-    found = model.score(torch.eye(4))
-    np.testing.assert_allclose(found, np.log([0.4, 0.3, 0.2, 0.1]), atol=1e-3)
+    log_p = model.score(torch.eye(4))
+
+    np.testing.assert_allclose(log_p, np.log([0.4, 0.3, 0.2, 0.1]), atol=1e-3)
+
     embedding = model.p["words"]["embedding"].detach()
     assert float(embedding.min()) > 0
     assert float(embedding.max()) <= 1e-5
@@ -145,10 +160,12 @@ def test_it_learns_an_order_free_dependence():
     rule = OrderedLikelihood(model)
     x = 6.0 * torch.eye(VOCABULARY).double()
     descent = torch.optim.Adam(model.parameters(), lr=0.05)
+
     for update in range(300):
         descent.zero_grad()
         rule({}, Batch(x), noise.fixed(rule.noise(len(x)), update, "noise"))[0].backward()
         descent.step()
+
     # The first word costs log 4, the other five nothing.
     assert float(-model.score(x).mean()) == pytest.approx(math.log(4), abs=0.2)
 

@@ -39,12 +39,17 @@ def built(d=5, seed=0, **settings):
 
 def conditional(model, x, seen, pixel):
     """p(x_pixel = 1 | pixels in ``seen``), unit by unit from the equations."""
-    p = {k: v.detach() for k, v in model.p.items()}
-    hidden = p["hidden0"] + sum(x[e] * p["weight0"][e] + p["mask"][e] for e in seen)
+    parameters = {k: v.detach() for k, v in model.p.items()}
+    hidden = parameters["hidden0"] + sum(
+        x[position] * parameters["weight0"][position] + parameters["mask"][position]
+        for position in seen
+    )
     hidden = hidden.clamp(min=0)
     for layer in range(1, model.layers):
-        hidden = (p[f"hidden{layer}"] + hidden @ p[f"weight{layer}"]).clamp(min=0)
-    on = torch.sigmoid(p["bias"][pixel] + p["output"][pixel] @ hidden)
+        hidden = (parameters[f"hidden{layer}"] + hidden @ parameters[f"weight{layer}"]).clamp(min=0)
+
+    # Squeezed away from 0 and 1.
+    on = torch.sigmoid(parameters["bias"][pixel] + parameters["output"][pixel] @ hidden)
     return (1 - model.squeeze) * on + model.squeeze / 2
 
 
@@ -63,22 +68,24 @@ def test_every_order_is_its_definition_and_sums_to_one(settings, pixels, monkeyp
     """With blocks of 2 of the 5 pixels, and with all of them in one block."""
     monkeypatch.setattr(EoNADE, "PIXELS", pixels)
     model = built(**settings)
-    every = exact.states(5).double()
+    all_x = exact.states(5).double()
+
     for member in (0, 1, 7):
-        found = model.log_member(every, member).detach()
-        wanted = [literal(model, x, model.order(member).tolist()) for x in every]
+        log_p = model.log_member(all_x, member).detach()
+        by_definition = [literal(model, x, model.order(member).tolist()) for x in all_x]
         torch.testing.assert_close(
-            found, torch.tensor(wanted, dtype=torch.float64), rtol=0, atol=1e-12
+            log_p, torch.tensor(by_definition, dtype=torch.float64), rtol=0, atol=1e-12
         )
-        assert float(found.exp().sum()) == pytest.approx(1.0, abs=1e-12)
+        assert float(log_p.exp().sum()) == pytest.approx(1.0, abs=1e-12)
 
 
 def test_orders_differ_and_are_the_same_for_every_model():
-    first = built(12)
-    other = built(12, seed=5)
-    orders = torch.stack([first.order(k) for k in range(20)])
+    model = built(12)
+    other_model = built(12, seed=5)
+    orders = torch.stack([model.order(k) for k in range(20)])
+
     assert len({tuple(order.tolist()) for order in orders}) == 20
-    assert torch.equal(orders, torch.stack([other.order(k) for k in range(20)]))
+    assert torch.equal(orders, torch.stack([other_model.order(k) for k in range(20)]))
 
 
 @pytest.mark.parametrize("settings", KINDS, ids=str)
@@ -87,24 +94,32 @@ def test_the_order_agnostic_loss_is_the_mean_over_orders(settings):
     pixels times 24 rankings."""
     model = built(4, **settings)
     x = exact.states(4).double()[[3, 5, 10]]
-    wanted = [
-        sum(literal(model, one, o) for o in itertools.permutations(range(4))) / 24 for one in x
+    mean_over_orders = [
+        sum(literal(model, example, order) for order in itertools.permutations(range(4))) / 24
+        for example in x
     ]
 
     rule = OrderAgnostic(model)
-    found = torch.zeros(3, dtype=torch.float64)
+    expected_bound = torch.zeros(3, dtype=torch.float64)
+
+    # The ranking of the noise is the order; the position says how many pixels are observed.
     for ranking in itertools.permutations([0.1, 0.3, 0.6, 0.8]):
         for number in range(4):
             draws = {
                 "order": torch.tensor([ranking]).double(),
                 "position": torch.tensor([[(number + 0.5) / 4]]).double(),
             }
-            for i, one in enumerate(x):
-                loss, state, told = rule({}, Batch(one.unsqueeze(0)), draws)
+            for i, example in enumerate(x):
+                loss, state, metrics = rule({}, Batch(example.unsqueeze(0)), draws)
                 assert state == {}
-                assert float(told["bound"]) == pytest.approx(-float(loss.detach()))
-                found[i] -= float(loss.detach()) / (24 * 4)
-    torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float64), rtol=0, atol=1e-12)
+                assert float(metrics["bound"]) == pytest.approx(-float(loss.detach()))
+
+                # Every ranking and number has the probability 1 / (24 * 4).
+                expected_bound[i] -= float(loss.detach()) / (24 * 4)
+
+    torch.testing.assert_close(
+        expected_bound, torch.tensor(mean_over_orders, dtype=torch.float64), rtol=0, atol=1e-12
+    )
 
 
 def test_masks_have_all_numbers_of_pixels_alike():
@@ -115,12 +130,17 @@ def test_masks_have_all_numbers_of_pixels_alike():
     seen = observed(
         noise.fixed({"order": ("uniform", (n, d)), "position": ("uniform", (n, 1))}, 0, "noise")
     )
+
     assert set(seen.unique().tolist()) == {0.0, 1.0}
+    # Each number of observed pixels has probability 1/d, with variance 5/36 of one draw.
+
     share = torch.bincount(seen.sum(-1).long(), minlength=d) / n
     assert len(share) == d
     assert float(((share - 1 / d) / math.sqrt(5 / 36 / n)).abs().max()) < 4.5
-    pixels = seen.mean(0)
-    assert float(((pixels - 2.5 / 6) / math.sqrt(0.25 / n)).abs().max()) < 4.5
+
+    # A pixel is observed with probability 2.5/6; the variance is at most 1/4.
+    pixel_shares = seen.mean(0)
+    assert float(((pixel_shares - 2.5 / 6) / math.sqrt(0.25 / n)).abs().max()) < 4.5
 
 
 @pytest.mark.parametrize("settings", KINDS, ids=str)
@@ -128,26 +148,31 @@ def test_gradients_are_slopes(settings):
     model = built(**settings)
     x = exact.states(5).double()[::5]
     draws = noise.fixed(OrderAgnostic(model).noise(len(x)), 0, "noise")
-    draws = {k: v.double() for k, v in draws.items()}
+    draws = {name: values.double() for name, values in draws.items()}
     rule = OrderAgnostic(model, reduce="sum")
+
     assert_finite_differences(rule, lambda r: r({}, Batch(x), draws)[0])
     assert_finite_differences(model, lambda m: m.log_member(x, 2).sum())
 
 
 def test_an_ensemble_is_the_mean_of_probabilities(monkeypatch):
     model = built()
+    # Seven examples at a time.
     monkeypatch.setattr(type(model), "SCORED", 7)
-    every = exact.states(5)
-    members = torch.stack([model.log_member(every.double(), k) for k in range(3)]).detach()
-    found = ensemble.log_evidence(model, every, 3)
-    torch.testing.assert_close(found, torch.log(members.exp().mean(0)), rtol=0, atol=1e-12)
-    assert float(found.exp().sum()) == pytest.approx(1.0, abs=1e-12)
-    assert (found >= members.mean(0) - 1e-12).all()
+    all_x = exact.states(5)
+    members = torch.stack([model.log_member(all_x.double(), k) for k in range(3)]).detach()
+    log_p = ensemble.log_evidence(model, all_x, 3)
 
-    job = Job(model, every, EvalSettings(members=3), 0)
+    torch.testing.assert_close(log_p, torch.log(members.exp().mean(0)), rtol=0, atol=1e-12)
+    assert float(log_p.exp().sum()) == pytest.approx(1.0, abs=1e-12)
+
+    # By Jensen's inequality: the log of the mean is at least the mean of the logs.
+    assert (log_p >= members.mean(0) - 1e-12).all()
+
+    job = Job(model, all_x, EvalSettings(members=3), 0)
     (measure,) = METRIC.measures(job, METRIC.collect(job))
-    assert measure.value == pytest.approx(-float(found.mean()))
-    assert measure.extra["spread"] == pytest.approx(float(found.std()) / 32**0.5)
+    assert measure.value == pytest.approx(-float(log_p.mean()))
+    assert measure.extra["spread"] == pytest.approx(float(log_p.std()) / 32**0.5)
 
 
 def test_the_bound_of_a_validation_is_the_mean_over_orders():
@@ -155,13 +180,16 @@ def test_the_bound_of_a_validation_is_the_mean_over_orders():
     beyond 4.5 once in 150,000."""
     model = built(4)
     x = exact.states(4)[::2]
-    wanted = -sum(
-        literal(model, one.double(), o) for one in x for o in itertools.permutations(range(4))
+    nll = -sum(
+        literal(model, example.double(), order)
+        for example in x
+        for order in itertools.permutations(range(4))
     ) / (24 * 8)
-    values = torch.tensor(
+    estimates = torch.tensor(
         [masked.masked_nll(model, x, 20, seed, "valid") for seed in range(100)]
     ).double()
-    assert float((values.mean() - wanted) / values.std() * 10) == pytest.approx(0, abs=4.5)
+
+    assert float((estimates.mean() - nll) / estimates.std() * 10) == pytest.approx(0, abs=4.5)
     assert masked.masked_nll(model, x, 3, 0, "valid") == masked.masked_nll(model, x, 3, 0, "valid")
     with pytest.raises(TypeError, match="no likelihood of masked examples"):
         masked.masked_nll(
@@ -183,7 +211,9 @@ def test_initial_values():
     models.start(
         torch.nn.ModuleDict({"model": model}), {"init": "normal_all", "init_scale": 0.01}, 0
     )
+
     torch.testing.assert_close(torch.sigmoid(model.p["bias"].detach()), mean)
+
     for name in ("weight0", "mask", "weight1", "hidden0", "output"):
         assert float(model.p[name].detach().std()) == pytest.approx(0.01, rel=0.4)
 
@@ -212,16 +242,22 @@ def in_turns(updates=2):
     with torch.no_grad():
         for p in rule.shallower:
             p.normal_(0.0, 0.8, generator=generator)
+
     return rule
 
 
 def step(rule, update):
-    """Loss and gradients, by name, of that update; and the examples and
-    what is observed of them."""
+    """Loss and gradients, by name, of that update; the examples and which of their pixels are
+    observed."""
     x = exact.states(5).double()[::3]
-    draws = {k: v.double() for k, v in noise.fixed(rule.noise(len(x)), 0, "noise").items()}
-    loss, _, told = rule({}, Batch(x, update=torch.tensor(update)), draws)
-    assert float(told["bound"]) == pytest.approx(-float(loss.detach()))
+    draws = {
+        name: values.double()
+        for name, values in noise.fixed(rule.noise(len(x)), 0, "noise").items()
+    }
+    loss, _, metrics = rule({}, Batch(x, update=torch.tensor(update)), draws)
+
+    assert float(metrics["bound"]) == pytest.approx(-float(loss.detach()))
+
     gradients = torch.autograd.grad(loss, list(rule.parameters()))
     named = dict(zip((n for n, _ in rule.named_parameters()), gradients, strict=True))
     return loss.detach(), named, (x, observed(draws).double())
@@ -235,19 +271,32 @@ def test_layers_are_added_in_turn(update, layers):
     loss, gradients, (x, seen) = step(rule, update)
 
     alone = built(layers=layers)
+
+    # The output weights of each number of layers; the last are the model's own.
     outputs = [*rule.shallower, rule.model.p["output"]]
+
     with torch.no_grad():
         for name, p in alone.p.items():
             p.copy_(outputs[layers - 1] if name == "output" else rule.model.p[name])
-    wanted = -alone.order_agnostic(x, seen).mean()
-    torch.testing.assert_close(loss, wanted.detach())
 
-    own = dict(zip(alone.p, torch.autograd.grad(wanted, list(alone.p.values())), strict=True))
-    names = {**{f"model.p.{n}": n for n in alone.p}, f"shallower.{layers - 1}": "output"}
+    loss_alone = -alone.order_agnostic(x, seen).mean()
+
+    torch.testing.assert_close(loss, loss_alone.detach())
+
+    gradients_alone = dict(
+        zip(alone.p, torch.autograd.grad(loss_alone, list(alone.p.values())), strict=True)
+    )
+
+    # From the names of the parameters that learn to their names in the net alone.
+    name_alone = {**{f"model.p.{n}": n for n in alone.p}, f"shallower.{layers - 1}": "output"}
+    # Fewer layers have output weights of their own; those of the model do not learn yet.
     if layers < 3:
-        del names["model.p.output"]
+        del name_alone["model.p.output"]
+
     for name, gradient in gradients.items():
-        expected = own[names[name]] if name in names else torch.zeros_like(gradient)
+        expected = (
+            gradients_alone[name_alone[name]] if name in name_alone else torch.zeros_like(gradient)
+        )
         torch.testing.assert_close(gradient, expected, msg=name)
 
 
@@ -264,10 +313,11 @@ def test_updates_that_cannot_be_read_train_the_same_nets():
 
     params = {k: p.detach() for k, p in rule.named_parameters()}
     gradients, losses = torch.func.vmap(torch.func.grad_and_value(loss), (None, 0))(params, updates)
+
     for row, update in enumerate(updates.tolist()):
-        wanted, alone, _ = step(rule, update)
-        torch.testing.assert_close(losses[row], wanted)
-        torch.testing.assert_close({k: v[row] for k, v in gradients.items()}, alone)
+        loss_alone, gradients_alone, _ = step(rule, update)
+        torch.testing.assert_close(losses[row], loss_alone)
+        torch.testing.assert_close({k: v[row] for k, v in gradients.items()}, gradients_alone)
 
 
 def test_a_net_that_learns_too_early_is_seen(monkeypatch):
@@ -282,14 +332,16 @@ def test_a_net_that_learns_too_early_is_seen(monkeypatch):
 def test_pretraining_leaves_the_start_of_the_model_alone():
     """A run with it begins where one without begins, and one of one layer
     has nothing to pretrain."""
-    started = []
+    rules = []
     for pretraining in (0, 5):
         rule = OrderAgnostic(built(layers=3), pretraining=pretraining)
         models.start(rule, {"init": "normal_all", "init_scale": 0.01}, 0)
-        started.append(rule)
-    for p, q in zip(started[0].model.parameters(), started[1].model.parameters(), strict=True):
+        rules.append(rule)
+
+    for p, q in zip(rules[0].model.parameters(), rules[1].model.parameters(), strict=True):
         assert torch.equal(p, q)
-    assert all(float(p.detach().std()) > 0 for p in started[1].shallower)
+
+    assert all(float(p.detach().std()) > 0 for p in rules[1].shallower)
     assert len(OrderAgnostic(built(layers=1), pretraining=5).shallower) == 0
 
 

@@ -61,10 +61,14 @@ def by_hand(model, x, z):
     h = z
     for layer in model.p.hidden:
         h = torch.tanh(h @ layer.weight.T + layer.bias)
+
+    # The heads: logits of the mean, and of a Gaussian its log-variance.
     first, *rest = [h @ head.weight.T + head.bias for head in model.p.heads.values()]
+
     if model.likelihood == "gaussian":
         y = torch.sigmoid(first)
         return distributions.Normal(y, torch.exp(0.5 * rest[0])).log_prob(x).sum(-1)
+
     y = torch.sigmoid(first)
     return (x * y.log() + (1 - x) * (1 - y).log()).sum(-1)
 
@@ -75,12 +79,15 @@ def test_densities_are_those_of_the_paper(likelihood):
     model = build(likelihood, latents=2)
     x = data(likelihood)
     z = torch.randn(5, len(x), 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
     torch.testing.assert_close(model.log_likelihood(x, [z]), by_hand(model, x, z))
 
+    # The encoder has two hidden layers.
     h = torch.tanh(torch.tanh(x @ model.q.hidden[0].weight.T + model.q.hidden[0].bias)
                    @ model.q.hidden[1].weight.T + model.q.hidden[1].bias)  # fmt: skip
     mean, log_var = (h @ head.weight.T + head.bias for head in model.q.heads.values())
     q = distributions.Normal(mean, torch.exp(0.5 * log_var))
+
     torch.testing.assert_close(model.log_posterior([z], x), q.log_prob(z).sum(-1))
     torch.testing.assert_close(model.posterior(x).kl(), distributions.kl_divergence(
         q, distributions.Normal(torch.zeros_like(mean),
@@ -95,10 +102,15 @@ def test_the_kl_the_entropy_and_the_density_are_those_of_quadrature(grid):
     x = data()
     q = model.posterior(x)
     log_q = q.log_prob([z.expand(-1, len(x), 1)])
+
+    # The density of q at each node times the width of a node: weights of an integral over z.
     weight = log_q.exp() * width
+
     torch.testing.assert_close(weight.sum(0), torch.ones(len(x), dtype=torch.float64))
+
     log_p = distributions.Normal(0.0, 1.0).log_prob(z)[..., 0]
     torch.testing.assert_close((weight * (log_q - log_p)).sum(0), q.kl())
+
     entropy = 0.5 * (math.log(2 * math.pi) + 1 + q.log_var[:, 0])
     torch.testing.assert_close(-(weight * log_q).sum(0), entropy)
 
@@ -112,28 +124,32 @@ def evidence(model, x, grid):
 @torch.no_grad()
 def test_probabilities_of_bits_sum_to_one(grid):
     model = build()
-    every = torch.tensor([[c >> i & 1 for i in range(D)] for c in range(2**D)], dtype=torch.float64)
-    assert float(evidence(model, every, grid).exp().sum()) == pytest.approx(1, abs=1e-9)
+    all_x = torch.tensor([[c >> i & 1 for i in range(D)] for c in range(2**D)], dtype=torch.float64)
+    assert float(evidence(model, all_x, grid).exp().sum()) == pytest.approx(1, abs=1e-9)
 
 
 @LIKELIHOODS
 @torch.no_grad()
 def test_importance_sampling_finds_the_evidence_and_the_bound_the_elbo(likelihood, grid):
     """Both within five of their errors; the seeds are fixed."""
-    # milder: the weights vary less
+    # With small parameters the importance weights vary less.
     model = build(likelihood, scale=0.4)
     x = data(likelihood)
     exact = evidence(model, x, grid)
-    found = importance(model, x, 20_000, 0)
-    assert found.error < 0.01
-    assert abs(found.nll + float(exact.mean())) < 5 * found.error
+    estimate = importance(model, x, 20_000, 0)
 
+    assert estimate.error < 0.01
+    assert abs(estimate.nll + float(exact.mean())) < 5 * estimate.error
+
+    # The exact bound by quadrature.
     z, width = grid
     q = model.posterior(x)
     all_z = [z.expand(-1, len(x), 1)]
     weight = q.log_prob(all_z).exp() * width
     elbo = (weight * model.log_likelihood(x, all_z)).sum(0) - q.kl()
+
     assert (elbo < exact).all()
+
     sampled = bound(model, x, 20_000, 0)
     assert sampled.analytic
     assert sampled.error < 0.02
@@ -178,6 +194,8 @@ def test_both_estimators_have_the_mean_of_quadrature(grid):
     q = model.posterior(x)
     all_z = [z.expand(-1, len(x), 1)]
     weight = q.log_prob(all_z).exp() * width
+
+    # The bound and its gradient by quadrature.
     elbo = ((weight * model.log_likelihood(x, all_z)).sum(0) - q.kl()).mean()
     exact = torch.cat([g.flatten() for g in torch.autograd.grad(elbo, list(model.parameters()))])
 
@@ -193,25 +211,34 @@ def test_both_estimators_have_the_mean_of_quadrature(grid):
                 )
             )
             losses.append(-float(loss.detach()))
+
         error = np.std(losses) / math.sqrt(len(losses))
+
         assert abs(np.mean(losses) - float(elbo.detach())) < 4 * error
         assert error < 0.02
-        found = torch.stack(grads)
-        error = found.std(0) / math.sqrt(len(grads))
+
+        # Each row is the gradient of one loss, of 100 samples.
+        gradients = torch.stack(grads)
+        error = gradients.std(0) / math.sqrt(len(grads))
         assert (error < 0.05).all()
-        assert ((found.mean(0) - exact).abs() <= 5 * error + 1e-9).all()
+        assert ((gradients.mean(0) - exact).abs() <= 5 * error + 1e-9).all()
 
 
 def test_with_a_sampled_kl_one_sample_is_the_importance_weighted_bound():
     x = data()
-    one = objectives.build({"name": "vae", "kl": "sampled"}, build(latents=2))
-    other = objectives.build({"name": "iw_bound", "samples": 1}, build(latents=2))
-    a = loss_of(one, x)
-    b = loss_of(other, x)
-    torch.testing.assert_close(a, b)
-    for p, q in zip(torch.autograd.grad(a, list(one.parameters())),
-                    torch.autograd.grad(b, list(other.parameters())), strict=True):  # fmt: skip
-        torch.testing.assert_close(p, q)
+    sampled_kl = objectives.build({"name": "vae", "kl": "sampled"}, build(latents=2))
+    importance_weighted = objectives.build({"name": "iw_bound", "samples": 1}, build(latents=2))
+    loss = loss_of(sampled_kl, x)
+    importance_weighted_loss = loss_of(importance_weighted, x)
+
+    torch.testing.assert_close(loss, importance_weighted_loss)
+
+    for gradient, importance_weighted_gradient in zip(
+        torch.autograd.grad(loss, list(sampled_kl.parameters())),
+        torch.autograd.grad(importance_weighted_loss, list(importance_weighted.parameters())),
+        strict=True,
+    ):
+        torch.testing.assert_close(gradient, importance_weighted_gradient)
 
 
 def test_weight_decay_is_a_normal_prior_of_all_parameters():
@@ -222,6 +249,7 @@ def test_weight_decay_is_a_normal_prior_of_all_parameters():
     prior = objectives.build({"name": "vae", "weight_decay": 1 / 50}, build())
     log_prior = sum(distributions.Normal(0.0, 1.0).log_prob(p).sum() for p in prior.parameters())
     constant = sum(p.numel() for p in prior.parameters()) * 0.5 * math.log(2 * math.pi)
+
     torch.testing.assert_close(loss_of(prior, x), loss_of(plain, x) - (log_prior + constant) / 50)
     with pytest.raises(UserError, match=r"objective\.weight_decay=-1"):
         objectives.build({"name": "vae", "weight_decay": -1}, build())
@@ -265,14 +293,18 @@ def test_initial_values():
             {"name": "vae"}, models.build({**config, "visible_bias": visible_bias}, info)
         )
         models.start(rule, config, 0)
+
         for name, p in rule.named_parameters():
             if p.numel() > 100 and not (visible_bias == "mean" and "logits.bias" in name):
                 assert 0.007 < float(p.detach().std()) < 0.013, name
                 assert abs(float(p.detach().mean())) < 0.01 / math.sqrt(p.numel()) * 5, name
+
         bias = rule.model.p.heads["logits"].bias
+
         if visible_bias == "mean":
-            wanted = torch.logit(torch.tensor([0.001, 0.3, 0.5, 0.999]))
-            torch.testing.assert_close(bias[:4].detach(), wanted)
+            # Rates are kept 0.001 away from 0 and 1.
+            logits = torch.logit(torch.tensor([0.001, 0.3, 0.5, 0.999]))
+            torch.testing.assert_close(bias[:4].detach(), logits)
 
 
 def test_what_it_draws():
@@ -283,14 +315,20 @@ def test_what_it_draws():
         drawn_images(model, 2, 0)
     with pytest.raises(UserError, match="has no codes of images of zeros and ones"):
         images_again(model, data("gaussian"), 0)
+
     with torch.no_grad():
         draws = {
-            k: v.double() for k, v in noise.fixed(model.joint_noise(200_000), 0, "noise").items()
+            name: values.double()
+            for name, values in noise.fixed(model.joint_noise(200_000), 0, "noise").items()
         }
         x, (z,) = model.sample_joint(draws)
+
+        # What is left of x after its mean, over its deviation, is the noise itself.
         logit, log_var = model.p(z[0])
-        left = (x - torch.sigmoid(logit)) / torch.exp(0.5 * log_var)
-    torch.testing.assert_close(left, draws["p0"])
+        residual = (x - torch.sigmoid(logit)) / torch.exp(0.5 * log_var)
+
+    torch.testing.assert_close(residual, draws["p0"])
+
     images = drawn_images(build(latents=2).float(), 7, 0)
     assert images.shape == (7, D)
     assert set(images.unique().tolist()) <= {0.0, 1.0}

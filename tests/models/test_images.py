@@ -34,6 +34,7 @@ def started(model):
         for name, v in model.named_buffers():
             if name.endswith(".variance"):
                 v.uniform_(0.5, 2.0, generator=generator)
+
     return model
 
 
@@ -63,13 +64,15 @@ def test_scores_are_the_likelihoods(decoder):
     x = images(7)
     z = [torch.randn(9, 7, 3, generator=torch.Generator().manual_seed(2))]
     with torch.no_grad(), kernels.use(False):
-        wanted = model.log_likelihood(x, z)
-    torch.testing.assert_close(model.score(x, z), wanted, rtol=1e-5, atol=1e-4)
+        by_pytorch = model.log_likelihood(x, z)
+
+    torch.testing.assert_close(model.score(x, z), by_pytorch, rtol=1e-5, atol=1e-4)
 
     alone = started(PixelCNN(info(6, 5), decoder=decoder, channels=16, kernels=[5, 3]))
     with torch.no_grad(), kernels.use(False):
-        wanted = alone.log_evidence(images(40))
-    torch.testing.assert_close(alone.score(images(40)), wanted, rtol=1e-5, atol=1e-4)
+        by_pytorch = alone.log_evidence(images(40))
+
+    torch.testing.assert_close(alone.score(images(40)), by_pytorch, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -79,14 +82,20 @@ def test_samples_have_the_probabilities_of_the_model(decoder):
     model = vae(2, 2, decoder)
     n = 20_000
     z = torch.full((1, 1, 3), 0.5)
-    every = torch.tensor(list(itertools.product([0.0, 1.0], repeat=4)))
-    p = model.score(every, [z.expand(1, 16, 3)])[0].exp()
+    all_x = torch.tensor(list(itertools.product([0.0, 1.0], repeat=4)))
+
+    # The probability of each image, given the code.
+    p = model.score(all_x, [z.expand(1, 16, 3)])[0].exp()
+
     assert float(p.sum()) == pytest.approx(1, abs=1e-5)
 
     uniform = torch.rand(1, n, 4, generator=torch.Generator().manual_seed(3))
     drawn = model.sample_visible([z.expand(1, n, 3)], uniform)[0]
+
+    # Each sample's image as a number, its first pixel the most significant, as in all_x.
     numbers = (drawn @ torch.tensor([8.0, 4.0, 2.0, 1.0])).long()
     share = torch.bincount(numbers, minlength=16) / n
+
     assert ((share - p).abs() < 5 * (p * (1 - p) / n).sqrt() + 1e-9).all()
 
 
@@ -98,16 +107,22 @@ def test_every_pixel_is_drawn_given_all_before_it(decoder, kernel, monkeypatch):
     model = vae(decoder=decoder)
     z = [torch.randn(2, 7, 3, generator=torch.Generator().manual_seed(2))]
     uniform = torch.rand(2, 7, 30, generator=torch.Generator().manual_seed(3))
+
+    # Four rows of five pixels at a time.
     monkeypatch.setitem(image_models.PIXELS, "cpu", 4 * 5)
     with kernels.use(kernel):
         drawn = model.sample_visible(z, uniform)
 
+    # Logits of every pixel from the whole images that were drawn.
     with torch.no_grad(), kernels.use(False):
         logits = torch.stack(
             [model.p(x, code.unsqueeze(0))[0] for x, code in zip(drawn, z[0], strict=True)]
         )
+
     p = torch.sigmoid(logits)
+    # Where the noise is within rounding of p, either value is right.
     sure = (p - uniform).abs() > 1e-5
+
     assert sure.float().mean() > 0.99
     assert torch.equal((uniform < p)[sure], drawn[sure] == 1)
 
@@ -139,20 +154,27 @@ def test_kernels_train_as_plain_pytorch(rule, decoder, monkeypatch):
     pytest.importorskip("numba")
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     data = images(40)
-    found = {}
+
+    results = {}
     for engine in ("plain", "kernel"):
         if rule == "vae":
             model = vae(decoder=decoder)
         else:
             model = started(PixelCNN(info(6, 5), decoder=decoder, channels=16, kernels=[5, 3, 3]))
-        made = pack(engine, rule, model, data)
+
+        seed_pack = pack(engine, rule, model, data)
         rows = torch.arange(40).view(5, 1, 8)
-        sums = made.advance(rows, noise_of(made, 5, 8), None)
-        params, state, _ = made.seed(0)
-        found[engine] = {**params, **state, "bound": sums["bound"].float()}
-    for name, v in found["plain"].items():
+        sums = seed_pack.advance(rows, noise_of(seed_pack, 5, 8), None)
+        params, state, _ = seed_pack.seed(0)
+        results[engine] = {**params, **state, "bound": sums["bound"].float()}
+
+    for name, plain_value in results["plain"].items():
         torch.testing.assert_close(
-            found["kernel"][name], v, rtol=1e-3, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}"
+            results["kernel"][name],
+            plain_value,
+            rtol=1e-3,
+            atol=1e-4,
+            msg=lambda m, n=name: f"{n}: {m}",
         )
 
 
@@ -162,22 +184,25 @@ def test_half_precision_leaves_the_likelihood_where_it_is():
     model = started(ImageVAE(info(28, 28)))
     x = images(4, 784)
     z = [torch.randn(1, 4, 32, generator=torch.Generator().manual_seed(2))]
+
     with torch.no_grad():
-        wanted = model.log_likelihood(x, z, None, {})
+        log_p = model.log_likelihood(x, z, None, {})
         moments = torch.stack(model.encode(x, {}))
         with torch.autocast("cpu", torch.bfloat16):
-            found = model.log_likelihood(x, z, None, {})
-            near = torch.stack(model.encode(x, {}))
-    assert found.dtype == near.dtype == torch.float32
-    assert ((found - wanted).abs() < 1e-3 * wanted.abs()).all()
-    assert abs(float((found - wanted).mean())) < 2e-4 * abs(float(wanted.mean()))
-    assert (near - moments).norm() < 0.05 * moments.norm()
+            half_log_p = model.log_likelihood(x, z, None, {})
+            half_moments = torch.stack(model.encode(x, {}))
+
+    assert half_log_p.dtype == half_moments.dtype == torch.float32
+    assert ((half_log_p - log_p).abs() < 1e-3 * log_p.abs()).all()
+    assert abs(float((half_log_p - log_p).mean())) < 2e-4 * abs(float(log_p.mean()))
+    assert (half_moments - moments).norm() < 0.05 * moments.norm()
 
 
 def test_half_precision_is_refused_for_other_models():
     model = objectives.build({"name": "nvil"}, _belief_net())
     update = optim.build({"name": "sgd", "rate": 0.1})
     params = {k: v.detach().clone() for k, v in model.named_parameters()}
+
     with pytest.raises(UserError, match=r"train\.precision=bfloat16"):
         Pack(model, update, [params], [model.state()], [{}], data=images(4), precision="bfloat16")
 
@@ -185,7 +210,7 @@ def test_half_precision_is_refused_for_other_models():
 def test_half_precision_is_refused_where_it_spoils_the_gradient():
     """A central difference over 1e-3 in bfloat16 has hardly anything of the
     derivative (cosine below 0.2)."""
-    made = {}
+    gradients = {}
     for half in (False, True):
         model = started(
             ImageVAE(info(8, 8), latents=4, kernels=(5, 3, 3), encoder_channels=(16,), features=16)
@@ -194,20 +219,24 @@ def test_half_precision_is_refused_where_it_spoils_the_gradient():
             {"name": "semi_amortised", "svi_steps": 5, "gradient": "finite_difference"}, model
         )
         generator = torch.Generator().manual_seed(2)
-        noise = {
+        draws = {
             k: torch.randn(shape, generator=generator)
             for k, (_, shape) in rule.draws(32, 64).items()
         }
         batch = Batch(images(32, 64), update=torch.tensor(0), passes=torch.tensor(1.0))
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            loss, _, _ = rule(rule.state(), batch, noise)
+            loss, _, _ = rule(rule.state(), batch, draws)
         parts = torch.autograd.grad(loss, list(rule.parameters()))
-        made[half] = torch.cat([g.flatten() for g in parts])
-    assert torch.nn.functional.cosine_similarity(made[False], made[True], dim=0) < 0.2
+        gradients[half] = torch.cat([g.flatten() for g in parts])
+
+    # The parameters' gradients of the two precisions have hardly a direction in common.
+    assert torch.nn.functional.cosine_similarity(gradients[False], gradients[True], dim=0) < 0.2
     with pytest.raises(
         UserError, match=r"train\.precision=bfloat16: objective\.gradient=finite_difference"
     ):
         check_precision(rule, "bfloat16")
+
+    # Without finite differences it is allowed.
     check_precision(objectives.build({"name": "semi_amortised"}, model), "bfloat16")
 
 
@@ -220,24 +249,29 @@ def _belief_net():
 def test_inner_batches_of_grey_images_are_binarized_anew():
     """An image of half grey has another likelihood at every inner update; one of black and white
     the same bits."""
-    seen = []
+    inner_batches = []
     model = vae()
     data = torch.full((40, 30), 127.5)
-    made = pack("plain", "aggressive", model, data, kind=Kind.GREY, inner_fixed=3)
-    original = made.objective.forward
+    aggressive_pack = pack("plain", "aggressive", model, data, kind=Kind.GREY, inner_fixed=3)
+    original = aggressive_pack.objective.forward
 
     def watched(state, batch, noise):
-        seen.append(batch.x.clone())
+        inner_batches.append(batch.x.clone())
         return original(state, batch, noise)
 
-    made.objective.forward = watched
+    aggressive_pack.objective.forward = watched
     batches = Batches(40, 8, "shuffle")
-    number = inner_updates(made, made.objective, batches, seed=0, update=5, rows=torch.arange(8))
-    assert number == len(seen) == 3
-    for x in seen:
+    number = inner_updates(
+        aggressive_pack, aggressive_pack.objective, batches, seed=0, update=5, rows=torch.arange(8)
+    )
+
+    assert number == len(inner_batches) == 3
+
+    for x in inner_batches:
         assert set(x.unique().tolist()) == {0.0, 1.0}
         assert 0.3 < float(x.mean()) < 0.7
-    assert not torch.equal(seen[0], seen[1])
+
+    assert not torch.equal(inner_batches[0], inner_batches[1])
 
 
 def test_a_shuffled_inner_batch_has_no_example_twice():

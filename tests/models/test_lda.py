@@ -29,6 +29,7 @@ def built(topics=3, seed=0, sharp=1.0, **settings):
         model.p.counts.copy_(
             1 + 9 * torch.rand(topics, VOCABULARY, generator=generator).double() ** sharp
         )
+
     return model
 
 
@@ -39,31 +40,40 @@ def log_evidence(model, x):
     alpha = model.alpha
     k = model.topics
     words = torch.arange(VOCABULARY).repeat_interleave(x.long()).tolist()
+
     total = 0.0
+
+    # z: one topic for each word of the document, all topics^length of them.
     for z in itertools.product(range(k), repeat=len(words)):
         counts = np.bincount(z, minlength=k) if z else np.zeros(k, dtype=int)
         log_p = math.lgamma(k * alpha) - math.lgamma(k * alpha + len(words))
+
+        # With theta integrated out, the topics follow a Dirichlet-multinomial law,
         log_p += sum(math.lgamma(alpha + c) - math.lgamma(alpha) for c in counts)
+        # and each word is drawn from its topic.
         log_p += sum(math.log(topics[t, w]) for t, w in zip(z, words, strict=True))
         total += math.exp(log_p)
+
     return math.log(total)
 
 
 @pytest.mark.parametrize("prior", [0.1, 1.0, 5.0])
 def test_the_bound_is_below_the_evidence_and_near_it(prior):
     model = built(document_prior=prior, sharp=4.0)
-    found = model.evidence_bound(X)
+    bound = model.evidence_bound(X)
     exact = torch.tensor([log_evidence(model, x) for x in X], dtype=torch.float64)
-    gap = exact - found
+    gap = exact - bound
+
     assert float(gap.min()) > -1e-9
     assert 1e-6 < float(gap.max()) < 1.5
-    assert float(gap[3]) == pytest.approx(0.0, abs=1e-6)  # no words: the posterior is the prior
+    # Without words the posterior is the prior, so the bound is exact.
+    assert float(gap[3]) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_with_one_topic_it_is_the_unigram():
     model = built(topics=1)
-    wanted = (X * model.mean_topics().log()).sum(-1).detach()
-    torch.testing.assert_close(model.evidence_bound(X), wanted, rtol=0, atol=1e-9)
+    unigram_log_p = (X * model.mean_topics().log()).sum(-1).detach()
+    torch.testing.assert_close(model.evidence_bound(X), unigram_log_p, rtol=0, atol=1e-9)
 
 
 def test_the_fitted_posterior_is_a_maximum():
@@ -71,25 +81,33 @@ def test_the_fitted_posterior_is_a_maximum():
     model = built()
     topics = model.mean_topics().detach()
     gamma = model.fitted(X, topics)
-    for _ in range(300):  # to convergence, beyond the tolerance of the model
+
+    # The model stops at its tolerance, but only the converged gamma is the maximum.
+    for _ in range(300):
         gamma = model.alpha + lda.shares(X, gamma, topics)
     best = lda.bound_given(X, gamma, topics, model.alpha)
+
+    # Random steps of about 5 % away from gamma do not raise the bound.
     generator = torch.Generator().manual_seed(1)
     for _ in range(20):
-        other = gamma * (0.05 * torch.randn(gamma.shape, generator=generator).double()).exp()
-        assert bool((lda.bound_given(X, other, topics, model.alpha) <= best + 1e-12).all())
+        nearby_gamma = gamma * (0.05 * torch.randn(gamma.shape, generator=generator).double()).exp()
+        assert bool((lda.bound_given(X, nearby_gamma, topics, model.alpha) <= best + 1e-12).all())
+
+    # The gradient with respect to gamma vanishes.
     variable = gamma.clone().requires_grad_()
     (slope,) = torch.autograd.grad(
         lda.bound_given(X, variable, topics, model.alpha).sum(), variable
     )
+
     assert float(slope.abs().max()) < 1e-6
 
 
 def test_the_bound_does_not_depend_on_what_is_beside_a_document(monkeypatch):
     model = built()
-    whole = model.evidence_bound(X)
+    all_at_once = model.evidence_bound(X)
     monkeypatch.setattr(LDA, "CHUNK", 1)
-    torch.testing.assert_close(model.evidence_bound(X), whole, rtol=0, atol=1e-6)
+
+    torch.testing.assert_close(model.evidence_bound(X), all_at_once, rtol=0, atol=1e-6)
 
 
 def test_it_starts_at_counts_of_mean_one():
@@ -97,6 +115,7 @@ def test_it_starts_at_counts_of_mean_one():
     model = models.build(config, DataInfo(np.ones(500), Kind.COUNTS))
     models.start(torch.nn.ModuleDict({"model": model}), config, 0)
     counts = model.p.counts.detach()
+
     assert float(counts.mean()) == pytest.approx(1.0, abs=0.005)
     assert float(counts.std()) == pytest.approx(0.1, abs=0.005)
     assert model.alpha == model.eta == 1 / 20

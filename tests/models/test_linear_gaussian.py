@@ -31,8 +31,9 @@ def x():
 def test_evidence_is_that_of_the_marginal(model, x):
     w = model.p["weight"]
     cov = w @ w.T + torch.exp(2 * model.p["log_sd"]) * torch.eye(D)
-    wanted = distributions.MultivariateNormal(model.p["bias"], cov).log_prob(x)
-    torch.testing.assert_close(model.log_evidence(x), wanted)
+    log_p = distributions.MultivariateNormal(model.p["bias"], cov).log_prob(x)
+
+    torch.testing.assert_close(model.log_evidence(x), log_p)
 
 
 def test_elbo_and_kl_are_those_of_torch(model, x):
@@ -43,7 +44,9 @@ def test_elbo_and_kl_are_those_of_torch(model, x):
     e = torch.randn(200_000, 1, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     data = model.log_joint_terms(x, [posterior.loc + posterior.scale * e])[0]
     z = (model.elbo(x) + kl - data.mean(0)) / (data.std(0) / math.sqrt(len(e)))
-    assert z.abs().max() < 4.5  # three normal z: exceeded by chance once in 49,000 seeds
+
+    # Three normal z: exceeded by chance once in 49,000 seeds.
+    assert z.abs().max() < 4.5
 
 
 def test_elbo_is_below_the_evidence_and_touches_it_at_the_exact_posterior(x):
@@ -51,6 +54,8 @@ def test_elbo_is_below_the_evidence_and_touches_it_at_the_exact_posterior(x):
     weight is p(x) itself."""
     model = check.tiny({"name": "linear_gaussian", "dims": [1]}, seed=1).requires_grad_(False)
     assert (model.elbo(x) < model.log_evidence(x) - 1e-3).all()
+
+    # The exact posterior of one latent: precision 1 + w'w / s^2, mean a (x - b).
     w = model.p["weight"]
     s2 = torch.exp(2 * model.p["log_sd"])
     precision = 1 + (w * w).sum() / s2
@@ -58,7 +63,9 @@ def test_elbo_is_below_the_evidence_and_touches_it_at_the_exact_posterior(x):
     model.q["weight"].copy_(a)
     model.q["bias"].copy_(a @ (model.mean - model.p["bias"]))
     model.q["log_sd"].copy_(-0.5 * precision.log())
+
     torch.testing.assert_close(model.elbo(x), model.log_evidence(x))
+
     for part in stream(model, x, 20, 0):
         torch.testing.assert_close(part.log_w, model.log_evidence(x).expand(part.log_w.shape))
 
@@ -73,18 +80,25 @@ def test_ancestral_samples_have_the_marginal_moments(model):
         for k, (_, shape) in model.joint_noise(n).items()
     }
     x, _ = model.sample_joint(draws)
+
+    # Each visible is normal with mean b and variance |w|^2 + s^2.
     variance = model.p["weight"].square().sum(1) + torch.exp(2 * model.p["log_sd"])
     z = (x.mean(0) - model.p["bias"]) / (variance / n).sqrt()
+
     assert z.abs().max() < 4.5
+
+    # The variance of a normal sample has the relative error sqrt(2 / n).
     z = (x.var(0) / variance - 1) / math.sqrt(2 / n)
     assert z.abs().max() < 4.5
 
 
 def test_programs_give_the_moments_of_the_posterior_and_the_mean_of_the_data(model, x):
-    found = model.programs(x)
-    mean, log_var = found["encoder"].call(x)
+    programs = model.programs(x)
+    mean, log_var = programs["encoder"].call(x)
     moments = distributions.Normal(mean, torch.exp(0.5 * log_var))
     z = torch.randn(3, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
     torch.testing.assert_close(moments.log_prob(z).sum(-1), model.log_posterior([z[None]], x)[0])
-    data = distributions.Normal(found["decoder"].call(z), torch.exp(model.p["log_sd"]))
+
+    data = distributions.Normal(programs["decoder"].call(z), torch.exp(model.p["log_sd"]))
     torch.testing.assert_close(data.log_prob(x).sum(-1), model.log_joint_terms(x, [z[None]])[0][0])

@@ -37,7 +37,8 @@ def test_a_logit_depends_on_earlier_pixels_alone(settings):
     for member in range(model.members):
         position = model.positions[member]
         earlier = position.unsqueeze(-1) > position
-        seen = torch.zeros_like(earlier)
+        depends = torch.zeros_like(earlier)
+
         for seed in range(5):
             x = torch.randn(
                 1, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
@@ -45,34 +46,38 @@ def test_a_logit_depends_on_earlier_pixels_alone(settings):
             jacobian = torch.autograd.functional.jacobian(
                 lambda v, m=member: model.logits(v, m)[0], x
             )[:, 0]
-            seen |= jacobian != 0
-        assert torch.equal(seen, earlier)
+            depends |= jacobian != 0
+
+        assert torch.equal(depends, earlier)
 
 
 @pytest.mark.parametrize("settings", KINDS, ids=str)
 def test_every_member_sums_to_one(settings):
     model = built(**settings)
-    every = exact.states(6).double()
+    all_x = exact.states(6).double()
     for member in range(model.members):
-        assert float(model.log_member(every, member).exp().sum().detach()) == pytest.approx(
+        assert float(model.log_member(all_x, member).exp().sum().detach()) == pytest.approx(
             1.0, abs=1e-12
         )
 
 
 def literal(model, x, member):
     """Logits of one example, unit by unit: a weight counts if the degrees allow it."""
-    p = {k: v.detach() for k, v in model.p.items()}
+    parameters = {k: v.detach() for k, v in model.p.items()}
     position = model.positions[member].tolist()
+
+    # Degrees of the layer below; those of the pixels are their positions in the order.
     below = position
     values = x.tolist()
+
     for layer in range(model.layers):
         degree = model.degrees[member, layer].tolist()
         values = [
             max(
                 0.0,
-                float(p[f"hidden{layer}"][k])
+                float(parameters[f"hidden{layer}"][k])
                 + sum(
-                    float(p[f"weight{layer}"][k, j]) * v
+                    float(parameters[f"weight{layer}"][k, j]) * v
                     for j, v in enumerate(values)
                     if degree[k] >= below[j]
                 ),
@@ -80,20 +85,27 @@ def literal(model, x, member):
             for k in range(len(degree))
         ]
         below = degree
-    out = []
+
+    # A pixel's logit sees units of a smaller degree than its position only.
+    logits = []
     for i in range(len(position)):
-        logit = float(p["bias"][i])
+        logit = float(parameters["bias"][i])
         logit += sum(
-            float(p["output"][i, k]) * v for k, v in enumerate(values) if position[i] > below[k]
+            float(parameters["output"][i, k]) * v
+            for k, v in enumerate(values)
+            if position[i] > below[k]
         )
-        if "direct" in p:
+
+        if "direct" in parameters:
             logit += sum(
-                float(p["direct"][i, j]) * float(x[j])
+                float(parameters["direct"][i, j]) * float(x[j])
                 for j in range(len(x))
                 if position[i] > position[j]
             )
-        out.append(logit)
-    return out
+
+        logits.append(logit)
+
+    return logits
 
 
 @pytest.mark.parametrize("settings", KINDS, ids=str)
@@ -101,8 +113,12 @@ def test_it_is_its_definition(settings):
     model = built(**settings)
     x = exact.states(6).double()[[5, 22, 63]]
     for member in range(model.members):
-        wanted = torch.tensor([literal(model, one, member) for one in x], dtype=torch.float64)
-        torch.testing.assert_close(model.logits(x, member).detach(), wanted, rtol=0, atol=1e-12)
+        by_definition = torch.tensor(
+            [literal(model, example, member) for example in x], dtype=torch.float64
+        )
+        torch.testing.assert_close(
+            model.logits(x, member).detach(), by_definition, rtol=0, atol=1e-12
+        )
 
 
 def test_gradients_are_slopes():
@@ -115,24 +131,32 @@ def test_training_takes_the_masks_in_turn():
     model = built(layers=2, masks=3)
     x = exact.states(6).double()[::7]
     rule = Likelihood(model)
+
     for update in range(7):
         loss, _, _ = rule({}, Batch(x, update=torch.tensor(update)), {})
         torch.testing.assert_close(loss, -model.log_member(x, update % 3).mean())
+
+    # The masks differ, or any of them would have passed.
     losses = {round(float(-model.log_member(x, m).mean().detach()), 9) for m in range(3)}
+
     assert len(losses) == 3
 
 
 def test_an_ensemble_has_no_more_members_than_masks():
     model = built(masks=3)
-    every = exact.states(6)
-    members = torch.stack([model.log_member(every.double(), m) for m in range(3)]).detach()
-    wanted = torch.log(members.exp().mean(0))
-    torch.testing.assert_close(ensemble.log_evidence(model, every, 50), wanted, rtol=0, atol=1e-12)
+    all_x = exact.states(6)
+    members = torch.stack([model.log_member(all_x.double(), m) for m in range(3)]).detach()
+    log_mean = torch.log(members.exp().mean(0))
+
     torch.testing.assert_close(
-        METRIC.collect(Job(model, every, EvalSettings(members=3), 0)), wanted, rtol=0, atol=1e-12
+        ensemble.log_evidence(model, all_x, 50), log_mean, rtol=0, atol=1e-12
     )
     torch.testing.assert_close(
-        METRIC.collect(Job(model, every, EvalSettings(), 0)), members[0], rtol=0, atol=1e-12
+        METRIC.collect(Job(model, all_x, EvalSettings(members=3), 0)), log_mean, rtol=0, atol=1e-12
+    )
+    # Without a number of members only the first counts.
+    torch.testing.assert_close(
+        METRIC.collect(Job(model, all_x, EvalSettings(), 0)), members[0], rtol=0, atol=1e-12
     )
 
 
@@ -148,7 +172,9 @@ def test_the_protocol_names_how_many(model, members, named):
         "recipe": 1,
     }
     parts = signature(config, "nll", None).parts
+
     assert (parts["members"], parts["points"]) == (named, "100")
+
     config["model"] = {"name": "nade"}
     assert "members" not in signature(config, "nll", None).parts
 

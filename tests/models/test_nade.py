@@ -31,11 +31,14 @@ def literal(model, x):
     p = model.p
     v = p["output"] if "output" in p else p["weight"]
     order = model.order.tolist()
+
     total = 0.0
     for i, pixel in enumerate(order):
-        drive = p["hidden"] + sum(x[order[e]] * p["weight"][e] for e in range(i))
-        on = torch.sigmoid(p["bias"][i] + v[i] @ torch.sigmoid(drive))
+        # The conditional of this pixel given those before it in the order.
+        logits = p["hidden"] + sum(x[order[e]] * p["weight"][e] for e in range(i))
+        on = torch.sigmoid(p["bias"][i] + v[i] @ torch.sigmoid(logits))
         total = total + torch.log(on if x[pixel] else 1 - on)
+
     return total
 
 
@@ -49,9 +52,10 @@ def test_probabilities_sum_to_one(settings):
 @pytest.mark.parametrize("settings", KINDS, ids=str)
 def test_it_is_its_definition(settings):
     model = built(**settings)
-    every = exact.states(9).double()[::37]
-    wanted = torch.stack([literal(model, x) for x in every])
-    torch.testing.assert_close(model.log_evidence(every), wanted, rtol=0, atol=1e-12)
+    all_x = exact.states(9).double()[::37]
+    by_definition = torch.stack([literal(model, x) for x in all_x])
+
+    torch.testing.assert_close(model.log_evidence(all_x), by_definition, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("settings", KINDS, ids=str)
@@ -61,6 +65,7 @@ def test_gradients_are_slopes(settings, pixels, monkeypatch):
     monkeypatch.setattr(running_sum, "PIXELS", pixels)
     model = built(**settings)
     x = exact.states(9).double()[::61]
+
     assert_finite_differences(model, lambda m: m.log_evidence(x).sum())
 
 
@@ -71,11 +76,13 @@ def test_samples_have_their_probabilities():
     n = 40_000
     draws = {k: v.double() for k, v in noise.fixed(model.joint_noise(n), 0, "noise").items()}
     x, layers = model.sample_joint(draws)
+    # Samples counted by the number of their state, its first bit the least significant.
     every = exact.states(4).double()
     p = model.score(every).exp()
-    seen = torch.bincount((x.long() << torch.arange(4)).sum(-1), minlength=16) / n
+    shares = torch.bincount((x.long() << torch.arange(4)).sum(-1), minlength=16) / n
     code = (every.long() << torch.arange(4)).sum(-1)
-    z = (seen[code] - p) / (p * (1 - p) / n).sqrt()
+    z = (shares[code] - p) / (p * (1 - p) / n).sqrt()
+
     assert layers == []
     assert float(z.abs().max()) < 4.5
 
@@ -87,15 +94,17 @@ def test_the_kernel_is_the_plain_code(d, units, batch, tied):
     model = built(d, units=units, tied=tied).float()
     x = (torch.rand(batch, d, generator=torch.Generator().manual_seed(1)) < 0.4).float()
     weights = torch.linspace(0.5, 1.5, batch)
-    found = []
+
+    results = []
     for by_kernel in (True, False):
         with kernels.use(by_kernel):
             log_p = model.log_evidence(x)
             scored = model.score(x)
         grads = torch.autograd.grad((weights * log_p).sum(), list(model.parameters()))
-        found.append([log_p.detach(), scored, *grads])
-    for a, b in zip(*found, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+        results.append([log_p.detach(), scored, *grads])
+
+    for kernel_value, plain_value in zip(*results, strict=True):
+        torch.testing.assert_close(kernel_value, plain_value, rtol=1e-5, atol=1e-5)
 
 
 def test_numbers_that_are_no_bits_count_as_they_are():
@@ -106,11 +115,13 @@ def test_numbers_that_are_no_bits_count_as_they_are():
         torch.randn(shape, generator=generator) for shape in ((3, 11), (11, 18), (11, 18))
     )
     hidden = torch.randn(18, generator=generator)
-    found = []
+
+    logits = []
     for by_kernel in (True, False):
         with kernels.use(by_kernel):
-            found.append(running_sum.logits(x, weight, hidden, output))
-    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)
+            logits.append(running_sum.logits(x, weight, hidden, output))
+
+    torch.testing.assert_close(*logits, rtol=1e-5, atol=1e-5)
 
 
 def test_a_second_batch_of_any_size_scores_the_same():
@@ -126,15 +137,17 @@ def test_initial_values_are_the_authors():
     models.start(torch.nn.ModuleDict({"model": model}), {"init": "normal", "init_scale": 0.1}, 0)
     for name in ("weight", "output"):
         assert float(model.p[name].detach().abs().max()) == pytest.approx(1 / 50, rel=0.02)
+
     assert not model.p["bias"].any()
 
 
 def test_orders():
     assert torch.equal(pixel_order(6, "raster"), torch.arange(6))
-    first, again, other = (pixel_order(50, "random", seed) for seed in (0, 0, 1))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-    assert torch.equal(first.sort().values, torch.arange(50))
+
+    order, repeated, other_seed = (pixel_order(50, "random", seed) for seed in (0, 0, 1))
+    assert torch.equal(order, repeated)
+    assert not torch.equal(order, other_seed)
+    assert torch.equal(order.sort().values, torch.arange(50))
 
 
 @pytest.mark.parametrize(

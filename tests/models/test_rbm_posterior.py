@@ -31,12 +31,14 @@ def built(seed=0, **settings):
         {"name": "rbm_posterior", **settings}, DataInfo(torch.linspace(0.2, 0.7, VISIBLE))
     ).double()
     generator = torch.Generator().manual_seed(seed)
+
     with torch.no_grad():
         for _, p in sorted(model.named_parameters()):
             p.normal_(0.0, 0.6, generator=generator)
         for name, b in sorted(model.named_buffers()):
             if name.endswith((".mean", ".variance")):
                 b.uniform_(0.5, 1.5, generator=generator)
+
     return model.requires_grad_(False)
 
 
@@ -51,48 +53,61 @@ def sides(n1, n2):
 
 @pytest.mark.parametrize(("n1", "n2"), [(1, 1), (3, 2), (2, 3)])
 def test_the_machine_over_bits_is_that_over_spins(n1, n2):
-    """-E of bits and that of spins, term by term, differ by the same constant in every state."""
+    """-E of bits and -E of spins, term by term, differ by the same constant in every state."""
     generator = torch.Generator().manual_seed(1)
     shapes = ((n1,), (n2,), (n1, n2))
-    h1, h2, j = (torch.randn(2, *s, generator=generator, dtype=torch.float64) for s in shapes)
-    machine = from_spins(h1, h2, j)
+    h1, h2, couplings = (
+        torch.randn(2, *s, generator=generator, dtype=torch.float64) for s in shapes
+    )
+    rbms = from_spins(h1, h2, couplings)
+
     for b in range(2):
         differences = []
         for z1, z2 in sides(n1, n2):
+            # Spins are -1 and 1. The energy over them, by loops.
             s1 = [2 * v - 1 for v in z1]
             s2 = [2 * v - 1 for v in z2]
-            spins = sum(float(h1[b, i]) * s1[i] for i in range(n1)) + sum(
+            spin_energy = sum(float(h1[b, i]) * s1[i] for i in range(n1)) + sum(
                 float(h2[b, i]) * s2[i] for i in range(n2)
             )
-            spins += sum(float(j[b, i, k]) * s1[i] * s2[k] for i in range(n1) for k in range(n2))
-            one = RBM(*(p[b] for p in machine))
-            bits = one.negative_energy(*(torch.tensor([v], dtype=torch.float64) for v in (z1, z2)))
-            differences.append(float(bits) - spins)
+            spin_energy += sum(
+                float(couplings[b, i, k]) * s1[i] * s2[k] for i in range(n1) for k in range(n2)
+            )
+
+            # The same state by the machine over bits.
+            rbm = RBM(*(p[b] for p in rbms))
+            bit_energy = rbm.negative_energy(
+                *(torch.tensor([v], dtype=torch.float64) for v in (z1, z2))
+            )
+            differences.append(float(bit_energy) - spin_energy)
+
         assert max(differences) - min(differences) < 1e-12
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_the_encoder_by_hand(training):
-    """Case by case and number by number; in training by the statistics of the batch."""
+    """Example by example and number by number; in training by the statistics of the batch."""
     model = built()
     x = data()
     n1 = 2
     n2 = 3
-    tape = {} if training else None
-    machine = model.posterior(x, tape)
+    batch_statistics = {} if training else None
+    rbm = model.posterior(x, batch_statistics)
 
     def normalised(rows, norm):
+        """Batch normalisation of lists of numbers, (examples, units), by loops."""
         columns = list(zip(*rows, strict=True))
         mean = [
             math.fsum(c) / len(c) if training else float(m)
             for c, m in zip(columns, norm.mean, strict=True)
         ]
-        spread = [
+        batch_variance = [
             math.fsum((v - m) ** 2 for v in c) / len(c) for c, m in zip(columns, mean, strict=True)
         ]
-        variance = spread if training else norm.variance.tolist()
+        variance = batch_variance if training else norm.variance.tolist()
         scale = norm.scale.tolist()
         shift = norm.shift.tolist()
+        # 0.01 is what batch normalisation adds to the variance.
         return [
             [
                 (v - m) / math.sqrt(s + 0.01) * a + b
@@ -102,25 +117,31 @@ def test_the_encoder_by_hand(training):
         ]
 
     q = model.q
+    # The hidden layer sees centred data.
     hidden = [(q.net.dense[0].weight @ (c - model.mean) + q.net.dense[0].bias).tolist() for c in x]
     hidden = [[math.tanh(v) for v in r] for r in normalised(hidden, q.net.norms[0])]
     out = [
         (q.output.weight @ torch.tensor(r, dtype=torch.float64) + q.output.bias).tolist()
         for r in hidden
     ]
+    # The output: n1 and n2 biases over spins, then the couplings, which are normalised.
     couplings = normalised([r[n1 + n2 :] for r in out], q.couplings)
+
+    # From spins to bits: w = 4 j, and each bias is twice what is left after its couplings.
     for b in range(CASES):
         j = [[1.5 / math.sqrt(n1) * couplings[b][i * n2 + k] for k in range(n2)] for i in range(n1)]
         for i in range(n1):
-            assert float(machine.b1[b, i]) == pytest.approx(2 * (out[b][i] - sum(j[i])), abs=1e-10)
-            assert machine.w[b, i].tolist() == pytest.approx([4 * v for v in j[i]], abs=1e-10)
+            assert float(rbm.b1[b, i]) == pytest.approx(2 * (out[b][i] - sum(j[i])), abs=1e-10)
+            assert rbm.w[b, i].tolist() == pytest.approx([4 * v for v in j[i]], abs=1e-10)
+
         for k in range(n2):
-            wanted = 2 * (out[b][n1 + k] - sum(j[i][k] for i in range(n1)))
-            assert float(machine.b2[b, k]) == pytest.approx(wanted, abs=1e-10)
+            bias = 2 * (out[b][n1 + k] - sum(j[i][k] for i in range(n1)))
+            assert float(rbm.b2[b, k]) == pytest.approx(bias, abs=1e-10)
+
     if training:
-        assert set(tape) == {"q.net.norms.0", "q.couplings"}
+        assert set(batch_statistics) == {"q.net.norms.0", "q.couplings"}
         assert set(batch_norm.initial(model, "")) >= {
-            f"{k}.{v}" for k in tape for v in ("mean", "variance")
+            f"{k}.{v}" for k in batch_statistics for v in ("mean", "variance")
         }
 
 
@@ -131,31 +152,42 @@ def test_couplings_start_with_the_size_that_the_normalisation_sets():
     )
     models.start(model, {"init": "fan_in", "init_scale": 0.1}, 0)
     x = (torch.rand(500, 30, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    # Couplings over spins; over bits they are four times as large.
     j = model.posterior(x, {}).w.detach() / 4
+
     assert j.mean(0).abs().max() < 1e-5
     # 0.01 added to the variance takes a little.
     assert float(j.std()) == pytest.approx(1.5 / math.sqrt(9), rel=0.03)
 
 
 def test_log_densities_are_the_energies_of_the_two_machines():
-    """Bits of all states beside every case; by log Z of the machines they sum to 1."""
+    """Every state beside every example. Less the machine's log Z, its probabilities sum to 1."""
     model = built()
     x = data()
-    both = torch.tensor([a + b for a, b in sides(2, 3)], dtype=torch.float64)
-    z = both.unsqueeze(1).expand(-1, CASES, -1)
-    machine = model.posterior(x)
+    states = torch.tensor([a + b for a, b in sides(2, 3)], dtype=torch.float64)
+    z = states.unsqueeze(1).expand(-1, CASES, -1)
+    posterior = model.posterior(x)
     log_q = model.log_posterior([z], x)
     log_p = model.log_joint_terms(x, [z])[1]
-    rows = [(log_q[:, b], RBM(*(v[b] for v in machine))) for b in range(CASES)]
-    for values, m in (*rows, *((log_p[:, b], model.prior()) for b in range(CASES))):
-        b1, b2, w = (v.tolist() for v in m)
+
+    # The posterior has a machine for each example, the prior one for all.
+    posteriors = [(log_q[:, b], RBM(*(v[b] for v in posterior))) for b in range(CASES)]
+
+    for values, rbm in (*posteriors, *((log_p[:, b], model.prior()) for b in range(CASES))):
+        b1, b2, w = (v.tolist() for v in rbm)
         for value, (z1, z2) in zip(values.tolist(), sides(2, 3), strict=True):
-            wanted = sum(b1[i] * z1[i] for i in range(2)) + sum(b2[k] * z2[k] for k in range(3))
-            wanted += sum(w[i][k] * z1[i] * z2[k] for i in range(2) for k in range(3))
-            assert value == pytest.approx(wanted, abs=1e-11)
-    ones = (log_q - boltzmann_exact.log_z(machine)).exp().sum(0)
-    torch.testing.assert_close(ones, torch.ones_like(ones))
+            negative_energy = sum(b1[i] * z1[i] for i in range(2)) + sum(
+                b2[k] * z2[k] for k in range(3)
+            )
+            negative_energy += sum(w[i][k] * z1[i] * z2[k] for i in range(2) for k in range(3))
+            assert value == pytest.approx(negative_energy, abs=1e-11)
+
+    sums = (log_q - boltzmann_exact.log_z(posterior)).exp().sum(0)
+
+    torch.testing.assert_close(sums, torch.ones_like(sums))
     assert torch.equal(log_q, sum(model.log_posterior_terms([z], x)))
+
+    # Samples may also come as the two sides of the machine.
     by_sides = [z[..., :2], z[..., 2:]]
     assert torch.equal(model.log_posterior(by_sides, x), log_q)
     assert torch.equal(model.log_joint(x, by_sides), model.log_joint(x, [z]))
@@ -189,15 +221,18 @@ def test_weight_decay_spares_the_scale_of_the_couplings():
 def test_cases_are_independent_and_batches_of_models_are_too():
     model = built()
     x = data()
-    whole = model.posterior(x)
-    for part, all_ in zip(model.posterior(x[2:4]), whole, strict=True):
-        torch.testing.assert_close(part, all_[2:4])
-    model.forward = model.posterior  # what functional_call calls
+    together = model.posterior(x)
+    for part, parameter in zip(model.posterior(x[2:4]), together, strict=True):
+        torch.testing.assert_close(part, parameter[2:4])
+    # Two models in one batch, the second with doubled parameters. functional_call calls forward.
+    model.forward = model.posterior
     params = {k: torch.stack([v, 2 * v]) for k, v in model.named_parameters()}
     packed = vmap(lambda p: torch.func.functional_call(model, p, (x,)))(params)
-    for a, b in zip(packed, whole, strict=True):
-        torch.testing.assert_close(a[0], b)
-        assert not torch.allclose(a[1], b)
+
+    # The first is the model itself; the second differs, so both parameters were used.
+    for of_both, of_first in zip(packed, together, strict=True):
+        torch.testing.assert_close(of_both[0], of_first)
+        assert not torch.allclose(of_both[1], of_first)
 
 
 @pytest.mark.parametrize("latents", [1, 2.0, True])

@@ -39,21 +39,36 @@ def model(request):
 
 def test_every_group_has_logits_shifts_and_widths(model, x):
     size = model.sizes[1]
-    seen = model.encode(x)
-    before = []
+    encoded = model.encode(x)
+
+    groups_before = []
     for i in range(len(model.sizes) - 1):
-        mixture = model.group_mixture(i, seen, before)
+        mixture = model.group_mixture(i, encoded, groups_before)
+
+        # The first group has no groups before it, so it needs no samples.
         lead = (K, len(x)) if i else (len(x),)
         assert mixture.shape == (3, *lead, size)
+
         logit, delta, sigma = mixture
-        torch.testing.assert_close(logit, model.group_logits(i, seen, before))
-        inputs = torch.cat([seen.expand(K, *seen.shape), *before], -1) if i else seen
+        torch.testing.assert_close(logit, model.group_logits(i, encoded, groups_before))
+
+        # delta = (sigmoid(a) - 1/2) / 2, by a linear layer of the group's own.
+        inputs = (
+            torch.cat([encoded.expand(K, *encoded.shape), *groups_before], -1) if i else encoded
+        )
         a = model.q.shifts[i](model.q.nets[i](inputs))
         torch.testing.assert_close(delta, (torch.sigmoid(a) - 0.5) / 2)
         assert delta.std() > 0.01
+
+        # sigma = 0.2 |v| + 0.05, the same for every example.
         v = model.q.widths[i].v
         torch.testing.assert_close(sigma, (0.2 * v.abs() + 0.05).expand(*lead, size))
-        before.append(torch.randn(K, len(x), size, generator=torch.Generator().manual_seed(i)))
+
+        groups_before.append(
+            torch.randn(K, len(x), size, generator=torch.Generator().manual_seed(i))
+        )
+
+    # Some v are negative, so the absolute value matters.
     assert any((widths.v < 0).any() for widths in model.q.widths)
 
 
@@ -67,15 +82,19 @@ def test_no_parameter_is_shared_between_logits_shifts_and_widths_of_the_groups(m
             f"q.widths.{i}.v",
             f"q.outputs.{i}.weight",
         } <= names
+
     assert all(n.startswith(("p.", "q.")) for n in names)
 
 
 def test_batch_statistics_are_noted(x):
     model = build(groups=2, layers=1, context="none")
     randomize(model, 1, 0.7)
-    tape = {}
-    model.group_mixture(1, model.encode(x, tape), [torch.zeros(K, len(x), 4)], tape)
-    assert list(tape) == ["q.nets.1.norms.0"]
+    batch_statistics = {}
+    model.group_mixture(
+        1, model.encode(x, batch_statistics), [torch.zeros(K, len(x), 4)], batch_statistics
+    )
+
+    assert list(batch_statistics) == ["q.nets.1.norms.0"]
 
 
 def test_with_hard_bits_it_is_the_model_without_shifts_and_widths(model, x):
@@ -84,8 +103,11 @@ def test_with_hard_bits_it_is_the_model_without_shifts_and_widths(model, x):
     )
     plain = build("rbm_vae", **settings).requires_grad_(False)
     missing, unexpected = plain.load_state_dict(model.state_dict(), strict=False)
+
     assert not missing
     assert all(n.startswith(("q.shifts.", "q.widths.")) for n in unexpected)
+
+    # With the shared parameters and the same noise: the same samples and densities.
     draws = noise.fixed(model.posterior_noise(K, len(x)), 0, "noise")
     z = model.sample_posterior(x, K, draws)
     assert all(
@@ -107,10 +129,12 @@ def test_widths_start_at_a_quarter_whatever_they_were():
     model = models.build(config, DataInfo(MEAN))
     randomize(model, 1)
     models.start(model, config, 0)
+
     for widths, shifts in zip(model.q.widths, model.q.shifts, strict=True):
         torch.testing.assert_close(widths(), torch.full((4,), 0.25))
         assert shifts.weight.any()
         assert not shifts.bias.any()
+
     assert not model.prior().w.any()
 
 

@@ -35,8 +35,8 @@ def built(vocabulary=VOCABULARY, units=UNITS, seed=0, scale=1.0):
 
 def sequences(length):
     """The counts of all sequences of so many words, (V^length, V)."""
-    every = torch.tensor(list(itertools.product(range(VOCABULARY), repeat=length)))
-    return torch.nn.functional.one_hot(every, VOCABULARY).sum(1).double()
+    words = torch.tensor(list(itertools.product(range(VOCABULARY), repeat=length)))
+    return torch.nn.functional.one_hot(words, VOCABULARY).sum(1).double()
 
 
 def brute_log_z(model, length):
@@ -47,16 +47,20 @@ def brute_log_z(model, length):
         for h in itertools.product((0.0, 1.0), repeat=UNITS):
             state = torch.tensor(h).double()
             total += math.exp(float(b @ n + length * (a @ state) + n @ w @ state))
+
     return math.log(total)
 
 
 @pytest.mark.parametrize("length", [1, 2, 5])
 def test_log_z_of_a_length_is_that_of_all_sequences_and_hidden_states(length):
     model = built()
-    wanted = brute_log_z(model, length)
-    (found,) = by_length.exact(model, torch.tensor([length]))
-    assert float(found) == pytest.approx(wanted, abs=1e-10)
-    log_p = -model.free_energy(sequences(length)).detach() - wanted
+    log_z = brute_log_z(model, length)
+    (exact,) = by_length.exact(model, torch.tensor([length]))
+
+    assert float(exact) == pytest.approx(log_z, abs=1e-10)
+
+    # With this log Z the probabilities of all sequences sum to one.
+    log_p = -model.free_energy(sequences(length)).detach() - log_z
     assert float(log_p.exp().sum()) == pytest.approx(1.0, abs=1e-10)
 
 
@@ -66,22 +70,29 @@ def test_annealing_encloses_log_z_within_its_errors(base):
     model = built(vocabulary=5, units=4)
     lengths = torch.tensor([1, 7, 40])
     exact = by_length.exact(model, lengths)
-    found = by_length.ais(model, lengths, Annealing(evenly(100), 400, base), seed=0, reverse=True)
-    assert found.upper_exact
-    for value, error in ((found.value, found.error), (found.upper, found.upper_error)):
+    annealed = by_length.ais(
+        model, lengths, Annealing(evenly(100), 400, base), seed=0, reverse=True
+    )
+
+    assert annealed.upper_exact
+
+    # The first pair estimates log Z from below, the second from above.
+    for value, error in ((annealed.value, annealed.error), (annealed.upper, annealed.upper_error)):
         assert float(error.max()) < 0.2
         assert bool(((value - exact).abs() < 4.5 * error + 1e-9).all()), (value, exact, error)
-    assert bool((found.ess > 40).all())
-    assert "100 steps" in found.method
+
+    assert bool((annealed.ess > 40).all())
+    assert "100 steps" in annealed.method
 
 
 def test_few_temperatures_have_few_effective_chains_and_read_too_low():
     model = built(vocabulary=5, units=6, scale=2.0)
     lengths = torch.tensor([60])
     exact = by_length.exact(model, lengths)
-    few = by_length.ais(model, lengths, Annealing(evenly(2), 100), seed=0, reverse=True)
-    assert float(few.ess) < 20
-    assert float(few.value) < float(exact) < float(few.upper)
+    annealed = by_length.ais(model, lengths, Annealing(evenly(2), 100), seed=0, reverse=True)
+
+    assert float(annealed.ess) < 20
+    assert float(annealed.value) < float(exact) < float(annealed.upper)
 
 
 def test_a_length_does_not_see_the_lengths_beside_it():
@@ -90,6 +101,7 @@ def test_a_length_does_not_see_the_lengths_beside_it():
         model, torch.tensor([3, 9]), Annealing(evenly(10), 5), seed=1, reverse=True
     )
     alone = by_length.ais(model, torch.tensor([9]), Annealing(evenly(10), 5), seed=1, reverse=True)
+
     assert float(together.value[1]) == float(alone.value[0])
     assert float(together.upper[1]) == float(alone.upper[0])
 
@@ -99,7 +111,9 @@ def test_without_couplings_annealing_is_exact():
     with torch.no_grad():
         model.p.weight.zero_()
         model.p.hidden.zero_()
+
     found = by_length.ais(model, torch.tensor([4]), Annealing(evenly(1), 2), seed=0)
+
     assert float(found.value) == pytest.approx(brute_log_z(model, 4), abs=1e-10)
     assert float(found.error) == pytest.approx(0.0, abs=1e-12)
 
@@ -117,29 +131,38 @@ def test_too_many_units_cannot_be_enumerated():
 def step_matrix(model, length):
     """Probabilities of one Gibbs step between the counts of documents, and these
     counts, by enumeration."""
-    every = torch.unique(sequences(length), dim=0)
+    all_counts = torch.unique(sequences(length), dim=0)
+
+    # How many sequences of words have these counts, the multinomial coefficient.
     ways = torch.tensor(
-        [math.factorial(length) / math.prod(math.factorial(int(v)) for v in n) for n in every]
+        [math.factorial(length) / math.prod(math.factorial(int(v)) for v in n) for n in all_counts]
     )
-    out = torch.zeros(len(every), len(every)).double()
+    out = torch.zeros(len(all_counts), len(all_counts)).double()
+
+    # A step draws h given the counts, then the counts given h. Summing over h gives
+    # p(counts after | counts before).
     for h in itertools.product((0.0, 1.0), repeat=UNITS):
         state = torch.tensor(h).double()
-        on = torch.sigmoid(model.hidden_logits(every).detach())
+        on = torch.sigmoid(model.hidden_logits(all_counts).detach())
         p_h = torch.where(state > 0, on, 1 - on).prod(-1)
         log_words = torch.log_softmax(model.word_logits(state).detach(), -1)
-        p_n = ways * (every @ log_words).exp()
+        p_n = ways * (all_counts @ log_words).exp()
         out += p_h.unsqueeze(1) * p_n
-    return out, every
+
+    return out, all_counts
 
 
 def test_the_chain_keeps_the_law_of_its_model():
     model = built()
-    step, every = step_matrix(model, 3)
-    torch.testing.assert_close(step.sum(1), torch.ones(len(every)).double())
+    step, all_counts = step_matrix(model, 3)
+    torch.testing.assert_close(step.sum(1), torch.ones(len(all_counts)).double())
+
+    # p(counts): all sequences with these counts together. A step leaves it as it is.
     ways = torch.tensor(
-        [math.factorial(3) / math.prod(math.factorial(int(v)) for v in n) for n in every]
+        [math.factorial(3) / math.prod(math.factorial(int(v)) for v in n) for n in all_counts]
     )
-    p = ways * (-model.free_energy(every).detach() - brute_log_z(model, 3)).exp()
+    p = ways * (-model.free_energy(all_counts).detach() - brute_log_z(model, 3)).exp()
+
     torch.testing.assert_close(p @ step, p.double())
 
 
@@ -147,14 +170,18 @@ def test_samples_of_the_chain_are_those_of_the_step_matrix():
     """40,000 chains of two steps; the worst of ten frequencies has z above
     4.5 once in 15,000 seeds."""
     model = built()
-    step, every = step_matrix(model, 3)
-    start = torch.tensor([2.0, 0.0, 1.0]).double()
-    p = (step @ step)[int((every == start).all(-1).nonzero())]
-    many = start.expand(40_000, -1)
-    ends = model.gibbs(many, noise.fixed(model.gibbs_noise(2, len(many)), 0, "noise"))
+    step, all_counts = step_matrix(model, 3)
+    start_counts = torch.tensor([2.0, 0.0, 1.0]).double()
+
+    # The law after two steps, and the ends of 40,000 chains.
+    probabilities = (step @ step)[int((all_counts == start_counts).all(-1).nonzero())]
+    starts = start_counts.expand(40_000, -1)
+    ends = model.gibbs(starts, noise.fixed(model.gibbs_noise(2, len(starts)), 0, "noise"))
+
     assert bool((ends.sum(-1) == 3).all())
-    share = torch.stack([(ends == n).all(-1).double().mean() for n in every])
-    z = (share - p) / (p * (1 - p) / len(many)).sqrt()
+
+    frequencies = torch.stack([(ends == n).all(-1).double().mean() for n in all_counts])
+    z = (frequencies - probabilities) / (probabilities * (1 - probabilities) / len(starts)).sqrt()
     assert float(z.abs().max()) < 4.5
 
 
@@ -165,49 +192,68 @@ def test_the_gradient_of_cd_is_its_definition(steps):
     model = built()
     rule = ContrastiveDivergence(model, steps=steps, weight_decay=0.0)
     data = torch.tensor([[2.0, 0.0, 1.0]]).double()
-    step, every = step_matrix(model, 3)
-    p = torch.linalg.matrix_power(step, steps)[int((every == data[0]).all(-1).nonzero())]
+    step, all_counts = step_matrix(model, 3)
+    end_probabilities = torch.linalg.matrix_power(step, steps)[
+        int((all_counts == data[0]).all(-1).nonzero())
+    ]
     params = list(model.parameters())
 
     def gradient(loss):
         return torch.cat([g.flatten() for g in torch.autograd.grad(loss, params)])
 
-    each_end = torch.stack([gradient(model.free_energy(n.unsqueeze(0)).sum()) for n in every])
-    exact = gradient(model.free_energy(data).sum()) - p @ each_end
-    deviation = (p @ each_end**2 - (p @ each_end) ** 2).clamp(min=0).sqrt()
+    # Exact mean of the gradient over the ends, and the deviation of one chain's.
+    gradient_at_ends = torch.stack(
+        [gradient(model.free_energy(n.unsqueeze(0)).sum()) for n in all_counts]
+    )
+    exact = gradient(model.free_energy(data).sum()) - end_probabilities @ gradient_at_ends
+    deviation = (
+        (end_probabilities @ gradient_at_ends**2 - (end_probabilities @ gradient_at_ends) ** 2)
+        .clamp(min=0)
+        .sqrt()
+    )
 
-    many = 20_000
-    draws = noise.fixed(rule.noise(many), 1, "noise")
-    loss, _, _ = rule(rule.state(0, many), Batch(data.expand(many, -1)), draws)
-    found = gradient(loss)
-    assert bool(((found - exact).abs() <= 4.5 * deviation / many**0.5 + 1e-9).all())
+    chains = 20_000
+    draws = noise.fixed(rule.noise(chains), 1, "noise")
+    loss, _, _ = rule(rule.state(0, chains), Batch(data.expand(chains, -1)), draws)
+    sampled = gradient(loss)
+
+    assert bool(((sampled - exact).abs() <= 4.5 * deviation / chains**0.5 + 1e-9).all())
+    # The gradient must vary, or its agreement would say nothing of the ends.
     assert float(deviation.max()) > 0.1
 
 
 def test_documents_of_several_lengths_keep_them():
     model = built()
     x = torch.tensor([[2.0, 0.0, 1.0], [0.0, 1.0, 0.0], [4.0, 5.0, 1.0]]).double()
-    ends = model.gibbs(x, noise.fixed(model.gibbs_noise(3, 3), 0, "noise"))
-    assert torch.equal(ends.sum(-1), x.sum(-1))
+    together = model.gibbs(x, noise.fixed(model.gibbs_noise(3, 3), 0, "noise"))
+
+    assert torch.equal(together.sum(-1), x.sum(-1))
+
     alone = model.gibbs(
-        x[1:2], {k: v[:, 1:2] for k, v in noise.fixed(model.gibbs_noise(3, 3), 0, "noise").items()}
+        x[1:2],
+        {
+            name: draws[:, 1:2]
+            for name, draws in noise.fixed(model.gibbs_noise(3, 3), 0, "noise").items()
+        },
     )
-    assert torch.equal(alone, ends[1:2])
+    assert torch.equal(alone, together[1:2])
 
 
 def test_it_starts_at_the_unigram_and_takes_good_settings_alone():
     config = {"name": "replicated_softmax", "units": 2, "init": "normal", "init_scale": 0.01}
     model = models.build(config, DataInfo(np.array([3.0, 1.0, 0.0]), Kind.COUNTS))
     models.start(torch.nn.ModuleDict({"model": model}), config, 0)
-    found = torch.softmax(model.p.visible.detach(), 0)
-    np.testing.assert_allclose(found, [0.75, 0.25, 0.0], atol=1e-5)
+    word_shares = torch.softmax(model.p.visible.detach(), 0)
+
+    np.testing.assert_allclose(word_shares, [0.75, 0.25, 0.0], atol=1e-5)
     assert [v is model.p.weight for v in model.decayed()] == [True]
+
     for units in (0, 2.5):
         with pytest.raises(UserError, match=r"model\.units"):
             ReplicatedSoftmax(DataInfo(np.ones(3), Kind.COUNTS), units)
 
 
 def test_words_that_never_occur_start_with_a_share_of_a_millionth():
-    found = log_shares(torch.tensor([3.0, 0.0, 1.0])).exp()
-    torch.testing.assert_close(found, torch.tensor([0.75, 1e-6, 0.25]))
+    shares = log_shares(torch.tensor([3.0, 0.0, 1.0])).exp()
+    torch.testing.assert_close(shares, torch.tensor([0.75, 1e-6, 0.25]))
     assert torch.isfinite(log_shares(torch.zeros(3))).all()

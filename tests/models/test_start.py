@@ -25,11 +25,14 @@ def started(seed=0, init="normal", init_scale=0.1, **model):
 
 
 def test_a_seed_gives_the_same_start_always_and_another_seed_another():
-    one = started(0)
-    again = started(0)
-    other = started(1)
-    assert all(torch.equal(one[k], again[k]) for k in one)
-    assert all(not torch.equal(one[k], other[k]) for k in one if k.endswith("weight"))
+    parameters = started(0)
+    repeated = started(0)
+    other_seed = started(1)
+
+    assert all(torch.equal(parameters[k], repeated[k]) for k in parameters)
+    assert all(
+        not torch.equal(parameters[k], other_seed[k]) for k in parameters if k.endswith("weight")
+    )
 
 
 def test_the_start_does_not_depend_on_the_values_before():
@@ -37,6 +40,7 @@ def test_the_start_does_not_depend_on_the_values_before():
     net = models.build(config, DataInfo(MEAN))
     models.start(net, config, 5)
     models.start(net, config, 0)
+
     assert all(torch.equal(p, started(0)[name]) for name, p in net.named_parameters())
 
 
@@ -64,15 +68,16 @@ def test_the_scale_is_that_of_the_matrices():
 
 def test_autoregressive_matrices_start_at_zero():
     params = started(name="darn", posterior="autoregressive")
-    found = [name for name in params if name.endswith("autoregressive")]
-    assert len(found) == 3
-    assert not any(params[name].any() for name in found)
+    autoregressive = [name for name in params if name.endswith("autoregressive")]
+    assert len(autoregressive) == 3
+    assert not any(params[name].any() for name in autoregressive)
 
 
 def test_an_objective_starts_with_its_baselines():
     config = {"name": "sbn", "dims": [50], "init": "normal", "init_scale": 0.1}
     rule = objectives.build({"name": "nvil"}, models.build(config, DataInfo(MEAN)))
     models.start(rule, config, 0)
+
     assert float(rule.baseline[0].hidden.weight.detach().std()) == pytest.approx(0.1, rel=0.1)
     assert not rule.baseline[0].output.bias.detach().any()
 
@@ -103,10 +108,14 @@ def test_fan_in_is_a_cut_normal_and_parts_with_a_start_of_their_own_have_it():
         "init_scale": 0.1,
     }
     net = models.build(config, DataInfo(MEAN))
+
     with torch.no_grad():
         for p in net.parameters():
             p.fill_(7.0)
+
     models.start(net, config, 0)
+
+    # Priors start at zero, scales at one; everything else by fan-in or, biases, at zero.
     for name, p in net.named_parameters():
         if ".prior." in name:
             assert not p.any(), name
@@ -124,7 +133,8 @@ def test_fan_in_is_a_cut_normal_and_parts_with_a_start_of_their_own_have_it():
 def test_means_of_0_and_1_are_kept_a_thousandth_away():
     """Of visible biases, and of the constant offset of the decoders of binary latents."""
     mean = torch.tensor([0.0, 0.0005, 0.3, 1.0])
-    wanted = torch.tensor([0.001, 0.001, 0.3, 0.999])
-    torch.testing.assert_close(torch.sigmoid(logit_of_mean(mean)), wanted)
+    kept_means = torch.tensor([0.001, 0.001, 0.3, 0.999])
+    torch.testing.assert_close(torch.sigmoid(logit_of_mean(mean)), kept_means)
+
     net = models.build({"name": "rbm_vae", "latents": 2, "units": 2}, DataInfo(mean.numpy()))
-    torch.testing.assert_close(torch.sigmoid(net.p.decoder.offset), wanted)
+    torch.testing.assert_close(torch.sigmoid(net.p.decoder.offset), kept_means)

@@ -33,7 +33,12 @@ def documents(count: int, seed: int = 0) -> torch.Tensor:
             words.append(
                 follows if rng.random() < 0.7 else int(rng.zipf(1.3) % (VOCABULARY - 4)) + 4
             )
-        row[0], row[1 : n + 1], row[n + 1] = 1, words, 2
+
+        # <s> is 1 and </s> is 2.
+        row[0] = 1
+        row[1 : n + 1] = words
+        row[n + 1] = 2
+
     return torch.from_numpy(rows)
 
 
@@ -58,7 +63,8 @@ def step(name: str, half: bool):
     """Loss and gradient of one batch, by the step of training."""
     rule = objective(name)
     with torch.no_grad():
-        rule.model.p.output.mul_(8)  # logits of some size, and probabilities that differ
+        # Logits of some size, and probabilities that differ.
+        rule.model.p.output.mul_(8)
     x = documents(BATCH)
     g = torch.Generator().manual_seed(3)
     noise = {
@@ -77,19 +83,24 @@ def test_a_gradient_is_that_of_float32(name, blocks, monkeypatch):
     """Of every parameter by its cosine; by blocks of words, as large vocabularies
     are taken, and at once."""
     monkeypatch.setattr(word_softmax, "SMALL", 512 if blocks else 10**6)
-    loss, wanted = step(name, half=False)
-    near, found = step(name, half=True)
-    assert near.dtype == torch.float32
-    assert abs(float(near - loss)) < 1e-3 * float(loss)
-    assert any(not torch.equal(found[key], v) for key, v in wanted.items())
-    for key, v in wanted.items():
-        assert found[key].dtype == torch.float32
+    loss, gradients = step(name, half=False)
+    half_loss, half_gradients = step(name, half=True)
+
+    assert half_loss.dtype == torch.float32
+    assert abs(float(half_loss - loss)) < 1e-3 * float(loss)
+    # Otherwise nothing was computed in half precision.
+    assert any(not torch.equal(half_gradients[key], v) for key, v in gradients.items())
+
+    for key, v in gradients.items():
+        assert half_gradients[key].dtype == torch.float32
         if float(v.norm()) > 0:
             assert (
-                torch.nn.functional.cosine_similarity(found[key].flatten(), v.flatten(), dim=0)
+                torch.nn.functional.cosine_similarity(
+                    half_gradients[key].flatten(), v.flatten(), dim=0
+                )
                 > 0.999
             ), key
-            assert float(found[key].norm() / v.norm()) == pytest.approx(1, abs=0.02), key
+            assert float(half_gradients[key].norm() / v.norm()) == pytest.approx(1, abs=0.02), key
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -114,16 +125,19 @@ def test_a_training_ends_where_that_of_float32_does(name):
         }
         pack.advance(rows, noise, None)
         params, _, _ = pack.seed(0)
+
         assert all(v.dtype == torch.float32 for v in params.values())
+
         return nll(name, params, held_out)
 
     start = nll(name, dict(objective(name).named_parameters()), held_out)
-    exact, near = (
+    single, half = (
         np.array([trained(p, seed) for seed in range(3)]) for p in ("float32", "bfloat16")
     )
-    assert (exact < start - 20).all()
-    assert (exact != near).all()
-    assert abs(float((near - exact).mean())) < 1
+
+    assert (single < start - 20).all()
+    assert (single != half).all()
+    assert abs(float((half - single).mean())) < 1
 
 
 @torch.no_grad()
@@ -134,13 +148,13 @@ def nll(name: str, params: dict[str, torch.Tensor], x: torch.Tensor) -> float:
         v.copy_(params[key])
     if name == "text_lm":
         return -float(rule.model.score(x).mean())
-    q = rule.model.posterior(x)
-    return float((q.kl() - rule.model.score(x, [q.mean.unsqueeze(0)])[0]).mean())
+    posterior = rule.model.posterior(x)
+    return float((posterior.kl() - rule.model.score(x, [posterior.mean.unsqueeze(0)])[0]).mean())
 
 
 def test_semi_amortised_training_takes_it_too():
     """Three steps of refinement, through which second derivatives pass."""
-    losses = []
+    results = []
     for half in (False, True):
         rule = objectives.build(
             {"name": "semi_amortised", "svi_steps": 3}, objective("text_vae").model
@@ -156,8 +170,10 @@ def test_semi_amortised_training_takes_it_too():
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             loss, _, _ = rule(rule.state(), batch, noise)
         grads = torch.autograd.grad(loss, list(rule.parameters()))
-        losses.append((float(loss.detach()), torch.cat([v.flatten() for v in grads])))
-    (exact, wanted), (near, found) = losses
-    assert abs(near - exact) < 1e-3 * exact
-    assert not torch.equal(found, wanted)
-    assert torch.nn.functional.cosine_similarity(found, wanted, dim=0) > 0.999
+        results.append((float(loss.detach()), torch.cat([v.flatten() for v in grads])))
+
+    (single_loss, single_gradient), (half_loss, half_gradient) = results
+
+    assert abs(half_loss - single_loss) < 1e-3 * single_loss
+    assert not torch.equal(half_gradient, single_gradient)
+    assert torch.nn.functional.cosine_similarity(half_gradient, single_gradient, dim=0) > 0.999

@@ -22,12 +22,15 @@ def test_the_operator_is_the_product(count, turned):
     a, b = draw(count, 40, 30, 50)
     a = a.mT.contiguous().mT if turned[0] else a
     b = b.mT.contiguous().mT if turned[1] else b
-    found = torch.ops.vaebench.products(a, b)
-    torch.testing.assert_close(found, torch.bmm(a, b), rtol=1e-4, atol=1e-4)
-    assert found.is_contiguous()
-    shape = torch.ops.vaebench.products(a.to("meta"), b.to("meta"))
-    assert shape.shape == found.shape
-    assert shape.stride() == found.stride()
+    product = torch.ops.vaebench.products(a, b)
+
+    torch.testing.assert_close(product, torch.bmm(a, b), rtol=1e-4, atol=1e-4)
+    assert product.is_contiguous()
+
+    # What the compiler is told of the result, without computing it.
+    meta = torch.ops.vaebench.products(a.to("meta"), b.to("meta"))
+    assert meta.shape == product.shape
+    assert meta.stride() == product.stride()
 
 
 def targets(graph):
@@ -44,6 +47,7 @@ def test_large_products_alone_are_handed_over():
     double = traced(*(v.double() for v in draw(2, 64, 256, 300)))
     for graph in (large, small, double):
         compiled_products.ToOneDNN()(graph)
+
     assert targets(large) == ["vaebench.products.default", "aten.add.Tensor"]
     assert targets(small) == targets(double) == ["aten.bmm.default", "aten.add.Tensor"]
 
@@ -53,6 +57,7 @@ def test_a_graph_that_was_changed_gives_the_same():
     module = make_fx(lambda a, b: torch.bmm(a, b) + 1)(a, b)
     compiled_products.ToOneDNN()(module.graph)
     module.recompile()
+
     torch.testing.assert_close(module(a, b), torch.bmm(a, b) + 1, rtol=1e-4, atol=1e-3)
 
 

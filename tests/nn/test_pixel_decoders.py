@@ -26,12 +26,14 @@ def started(module: nn.Module, seed: int = 0) -> nn.Module:
     name_norms(module)
     generator = torch.Generator().manual_seed(seed)
     initialize(module, generator)
+
     with torch.no_grad():
         for name, v in module.named_buffers():
             if name.endswith(".variance"):
                 v.uniform_(0.5, 2.0, generator=generator)
             elif name.endswith(".mean"):
                 v.normal_(generator=generator)
+
     return module
 
 
@@ -53,11 +55,13 @@ def test_published_sizes():
     assert parameters(decoder) == 894_400
     assert parameters(PixelDecoder((28, 28), 0)) == 778_368
 
+    # Taps that the mask sets to zero, of the inputs that are masked at all.
     masked = 0
     for layer in decoder.modules():
         if isinstance(layer, MaskedConv):
             size = layer.weight.shape[-1]
             masked += layer.weight.shape[0] * layer.inputs * (size**2 - int(layer.mask.sum()))
+
     assert masked == 325_184
 
 
@@ -65,12 +69,13 @@ def test_published_sizes():
 @pytest.mark.parametrize("net", NETS)
 def test_no_pixel_depends_on_itself_or_on_later_ones(net, latents):
     """By the derivative, for every pixel of a 6x5 image; in float64, so that a zero is one."""
-    made = started(net((6, 5), latents, **SMALL)).double()
+    decoder = started(net((6, 5), latents, **SMALL)).double()
     x = torch.rand(
         1, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
     ).requires_grad_()
     z = codes(latents, 1)
-    out = made(x, None if z is None else z.double())[0, 0]
+    out = decoder(x, None if z is None else z.double())[0, 0]
+
     for pixel in range(30):
         (grad,) = torch.autograd.grad(out[pixel], x, retain_graph=True)
         assert (grad[0, pixel:] == 0).all(), pixel
@@ -82,12 +87,14 @@ def test_no_pixel_depends_on_itself_or_on_later_ones(net, latents):
 def test_sums_to_one(net, shape, latents):
     """Over all images, and given any code."""
     pixels = shape[0] * shape[1]
-    made = started(net(shape, latents, **SMALL)).double()
+    decoder = started(net(shape, latents, **SMALL)).double()
     x = torch.tensor(list(itertools.product([0.0, 1.0], repeat=pixels)), dtype=torch.float64)
     z = codes(latents, 1)
+
     with torch.no_grad():
-        logits = made(x, None if z is None else z.double().expand(1, len(x), latents))
+        logits = decoder(x, None if z is None else z.double().expand(1, len(x), latents))
         total = torch.logsumexp(bernoulli.log_prob(x, logits)[0], 0)
+
     assert abs(float(total)) < 1e-12
 
 
@@ -108,30 +115,41 @@ def test_blind_spot():
 
 
 def test_skips_of_the_published_net():
-    """Before block 3 the trunk gets a skip of block 0, ..., after the last one of
-    the block two before it."""
+    """Before block 3 the trunk gets a skip of block 0, and so on. After the last block it gets a
+    skip of the block two before it."""
     net = started(PixelDecoder((4, 4), 0, channels=4, kernels=(3,) * 6))
     trunks = []
     skipped = []
     net.first_norm.register_forward_hook(lambda *_: None)
-    for i, block in enumerate(net.blocks):
-        block.register_forward_hook(
-            lambda _, given, out, i=i: trunks.append((i + 1, given[0], out))
+
+    # Every module notes its input and its output while one batch passes through.
+    for i, module in enumerate(net.blocks):
+        module.register_forward_hook(
+            lambda _, block_input, out, i=i: trunks.append((i + 1, block_input[0], out))
         )
-    for i, block in enumerate(net.skips):
-        block.register_forward_hook(lambda _, given, out, i=i: skipped.append((i, given[0], out)))
+
+    for i, module in enumerate(net.skips):
+        module.register_forward_hook(
+            lambda _, block_input, out, i=i: skipped.append((i, block_input[0], out))
+        )
     with torch.no_grad():
         net(torch.rand(2, 16))
 
     outputs = {number: out for number, _, out in trunks}
-    inputs = {number: given for number, given, _ in trunks}
+    inputs = {number: block_input for number, block_input, _ in trunks}
+
     assert len(skipped) == len(net.blocks) - 1 == 4
-    for i, given, out in skipped[:-1]:
-        if i > 0:  # of block 0 the input of block 1 is the output
-            torch.testing.assert_close(given, outputs[i])
+
+    # Skip i reads what block i put out, and is added to the trunk before block i + 3.
+    for i, block_input, out in skipped[:-1]:
+        # Of block 0 the input of block 1 is the output.
+        if i > 0:
+            torch.testing.assert_close(block_input, outputs[i])
         else:
-            torch.testing.assert_close(given, inputs[1])
+            torch.testing.assert_close(block_input, inputs[1])
         torch.testing.assert_close(inputs[i + 3], outputs[i + 2] + out)
+
+    # The last skip is added after the last block.
     torch.testing.assert_close(skipped[-1][1], outputs[3])
 
 
@@ -146,20 +164,25 @@ def test_masked_convolution_as_by_a_whole_filter(kernel, centre):
         layer.weight.normal_(generator=generator)
     x = torch.randn(2, 5, 6, 6, dtype=torch.float64, generator=generator)
 
+    # Pixels above and to the left are seen, and the centre if asked for.
     mask = torch.ones(kernel, kernel)
     middle = kernel // 2
     mask[middle, middle + centre :] = 0
     mask[middle + 1 :] = 0
-    whole = torch.ones_like(layer.weight)
-    whole[:, :3] = mask
-    wanted = nn.functional.conv2d(x, layer.weight * whole, padding=middle)
-    torch.testing.assert_close(layer(x), wanted)
 
-    weights = torch.randn(wanted.shape, dtype=torch.float64, generator=generator)
-    (found,) = torch.autograd.grad((layer(x) * weights).sum(), layer.weight)
-    (exact,) = torch.autograd.grad((wanted * weights).sum(), layer.weight)
-    torch.testing.assert_close(found, exact)
-    assert (found[whole == 0] == 0).all()
+    # The first three inputs are masked, the other two are free.
+    full_mask = torch.ones_like(layer.weight)
+    full_mask[:, :3] = mask
+    by_whole_filter = nn.functional.conv2d(x, layer.weight * full_mask, padding=middle)
+
+    torch.testing.assert_close(layer(x), by_whole_filter)
+
+    weights = torch.randn(by_whole_filter.shape, dtype=torch.float64, generator=generator)
+    (gradient,) = torch.autograd.grad((layer(x) * weights).sum(), layer.weight)
+    (exact_gradient,) = torch.autograd.grad((by_whole_filter * weights).sum(), layer.weight)
+
+    torch.testing.assert_close(gradient, exact_gradient)
+    assert (gradient[full_mask == 0] == 0).all()
 
 
 def test_filters_of_even_size_have_no_centre():
@@ -172,14 +195,15 @@ def test_filters_of_even_size_have_no_centre():
 def test_codes_and_examples_keep_apart(net):
     """Logits (k, batch, d) of k codes are those of each code alone: nothing
     is mixed between rows."""
-    made = started(net((3, 4), 2, **SMALL)).double()
+    decoder = started(net((3, 4), 2, **SMALL)).double()
     generator = torch.Generator().manual_seed(6)
     x = torch.rand(5, 12, dtype=torch.float64, generator=generator)
     z = torch.randn(3, 5, 2, dtype=torch.float64, generator=generator)
+
     with torch.no_grad():
-        together = made(x, z)
+        together = decoder(x, z)
         for k, row in itertools.product(range(3), range(5)):
-            alone = made(x[row : row + 1], z[k : k + 1, row : row + 1])
+            alone = decoder(x[row : row + 1], z[k : k + 1, row : row + 1])
             torch.testing.assert_close(together[k, row], alone[0, 0])
 
 
@@ -189,6 +213,8 @@ def test_filters_start_by_their_taps_and_outputs():
     masked = MaskedConv(16, 64, 5, centre=True)
     gated = GatedLayer(16, 32, 5)
     net = ResNet((8, 8), 4, (64,), 64)
+
+    # Taps that are not masked, and the number of outputs.
     taps = {
         masked.weight: (25, 64),
         gated.vertical: (3 * 5, 64),
@@ -199,6 +225,7 @@ def test_filters_start_by_their_taps_and_outputs():
     }
     for part in (masked, gated, net):
         initialize(nn.ModuleDict({"part": part}), torch.Generator().manual_seed(0))
+
     for weight, (size, outputs) in taps.items():
         scaled = weight.detach() * (size * outputs / 2) ** 0.5
         assert float(scaled.std()) == pytest.approx(1.0, abs=4.2 / (2 * scaled.numel()) ** 0.5), (
@@ -206,6 +233,6 @@ def test_filters_start_by_their_taps_and_outputs():
         )
 
     # Glorot's uniform: none of 256 weights is in the outer tenth once in 10^11 seeds.
-    half = (6 / (64 + 4)) ** 0.5
-    assert 0.9 * half < float(net.output.weight.detach().abs().max()) <= half
+    half_width = (6 / (64 + 4)) ** 0.5
+    assert 0.9 * half_width < float(net.output.weight.detach().abs().max()) <= half_width
     assert not net.output.bias.detach().any()

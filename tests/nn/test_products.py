@@ -26,7 +26,7 @@ def library(request, monkeypatch):
 
 @pytest.fixture
 def asked_anew(monkeypatch):
-    """``one_dnn`` forgets what it found, before and after."""
+    """Clear the answer that ``one_dnn`` keeps, before and after."""
     products.one_dnn.cache_clear()
     yield
     monkeypatch.undo()
@@ -43,25 +43,32 @@ def test_product_is_that_of_the_matrices(library, sizes, turned):
     if turned:
         a = a.mT.contiguous().mT
         b = b.mT.contiguous().mT
+
+    # n terms, each with the rounding 2^-23 of float32 at the size of the largest sum.
     bound = 1.2e-7 * sizes[1] * float((a.abs().double() @ b.abs().double().mT).max())
+
     torch.testing.assert_close(products.product(a, b).double(), exact, rtol=0, atol=bound)
 
 
 def test_with_a_bias(library):
     a, b = draw(256, 64, 300)
     bias = torch.linspace(-3, 3, 300)
-    found = products.product(a, b, bias)
+    result = products.product(a, b, bias)
+
     torch.testing.assert_close(
-        found.double(), a.double() @ b.double().mT + bias.double(), rtol=0, atol=1e-4
+        result.double(), a.double() @ b.double().mT + bias.double(), rtol=0, atol=1e-4
     )
 
 
 @pytest.mark.parametrize("sizes", [(3, 4, 5), (256, 64, 300)])
 def test_products_of_pairs(library, sizes):
     pairs = [tuple(draw(*sizes)) for _ in range(3)]
+
+    # Three pairs that differ, so that a mixed-up pair shows.
     a, b = (torch.stack([scale * p[i] for scale, p in enumerate(pairs, start=1)]) for i in range(2))
     out = torch.empty(3, sizes[0], sizes[2])
     products.products(a, b.mT, out)
+
     torch.testing.assert_close(out.double(), a.double() @ b.double().mT, rtol=0, atol=1e-3)
 
 
@@ -84,27 +91,35 @@ def test_traced_products_are_pytorchs_own(monkeypatch, which):
     """vmap and the compiler know nothing of the other operator."""
     monkeypatch.setattr(products, "by_one_dnn", lambda *args: pytest.fail("not here"))
     monkeypatch.setattr(products, "one_dnn", lambda: True)
-    given = [*draw(256, 64, 300), torch.linspace(-3, 3, 300)]
-    pairs = [torch.stack([v, 2 * v]) if i in which else v for i, v in enumerate(given)]
-    found = torch.vmap(
+    inputs = [*draw(256, 64, 300), torch.linspace(-3, 3, 300)]
+
+    # The inputs named by ``which`` are mapped over: as they are, and doubled.
+    stacked = [torch.stack([v, 2 * v]) if i in which else v for i, v in enumerate(inputs)]
+    mapped = torch.vmap(
         products.product, in_dims=tuple(0 if i in which else None for i in range(3))
-    )(*pairs)
-    wanted = [
-        given[0] @ given[1].mT * c ** len({0, 1} & set(which)) + given[2] * c ** (2 in which)
+    )(*stacked)
+    # A factor of 2 for each doubled matrix in the product, and for a doubled bias.
+    one_by_one = [
+        inputs[0] @ inputs[1].mT * c ** len({0, 1} & set(which)) + inputs[2] * c ** (2 in which)
         for c in (1, 2)
     ]
-    torch.testing.assert_close(found, torch.stack(wanted), rtol=0, atol=1e-3)
+
+    torch.testing.assert_close(mapped, torch.stack(one_by_one), rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
 def test_gradients_pass_where_they_are_asked_for(library, which):
-    given = [*draw(256, 64, 300), torch.linspace(-3, 3, 300)]
-    given[which].requires_grad_()
-    found = torch.autograd.grad(products.product(*given).sin().sum(), given[which])[0]
-    wanted = torch.autograd.grad((given[0] @ given[1].mT + given[2]).sin().sum(), given[which])[0]
-    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-2)
+    inputs = [*draw(256, 64, 300), torch.linspace(-3, 3, 300)]
+    inputs[which].requires_grad_()
+    gradient = torch.autograd.grad(products.product(*inputs).sin().sum(), inputs[which])[0]
+    exact = torch.autograd.grad((inputs[0] @ inputs[1].mT + inputs[2]).sin().sum(), inputs[which])[
+        0
+    ]
+
+    torch.testing.assert_close(gradient, exact, rtol=1e-3, atol=1e-2)
+
     with torch.no_grad():
-        assert not products.product(*given).requires_grad
+        assert not products.product(*inputs).requires_grad
 
 
 def test_other_types_are_left_to_pytorch(library):
@@ -113,20 +128,24 @@ def test_other_types_are_left_to_pytorch(library):
 
 
 def test_large_products_go_to_the_library_that_was_chosen(monkeypatch):
-    seen = []
+    large_shapes = []
     monkeypatch.setattr(
-        products, "by_one_dnn", lambda a, b, bias: seen.append(a.shape) or torch.mm(a, b.mT)
+        products, "by_one_dnn", lambda a, b, bias: large_shapes.append(a.shape) or torch.mm(a, b.mT)
     )
     monkeypatch.setattr(products, "one_dnn", lambda: True)
     products.product(*draw(256, 64, 300))
+    # Too small for another library.
     products.product(*draw(2, 64, 300))
+
     monkeypatch.setattr(products, "one_dnn", lambda: False)
     products.product(*draw(256, 64, 300))
-    assert seen == [(256, 64)]
+
+    assert large_shapes == [(256, 64)]
 
 
 @pytest.mark.parametrize("broken", [RuntimeError("no such operator"), AttributeError("gone"), None])
 def test_an_operator_that_is_missing_or_wrong_is_not_used(monkeypatch, asked_anew, broken):
+    # It raises, or its product is wrong by one.
     def operator(a, b, bias=None):
         if broken:
             raise broken
@@ -135,6 +154,7 @@ def test_an_operator_that_is_missing_or_wrong_is_not_used(monkeypatch, asked_ane
     monkeypatch.setattr(products, "_made_by", lambda vendor: True)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     monkeypatch.setattr(products, "by_one_dnn", operator)
+
     assert not products.one_dnn()
 
 
@@ -153,16 +173,20 @@ def test_linear_and_its_gradients(library, sizes, lead):
     bias = torch.linspace(-3, 3, sizes[2])
     leaves = [v.clone().requires_grad_() for v in (x, weight, bias)]
     doubles = [v.double().requires_grad_() for v in (x, weight, bias)]
-    found = products.linear(*leaves)
+    result = products.linear(*leaves)
     exact = torch.nn.functional.linear(*doubles)
-    torch.testing.assert_close(found.double(), exact, rtol=0, atol=1e-4)
-    with torch.no_grad():
-        assert torch.equal(products.linear(*leaves), found)
 
-    g = torch.randn(found.shape, generator=torch.Generator().manual_seed(1))
-    ours = torch.autograd.grad((found * g).sum(), leaves)
-    for a, b in zip(ours, torch.autograd.grad((exact * g.double()).sum(), doubles), strict=True):
-        torch.testing.assert_close(a.double(), b, rtol=0, atol=1e-3)
+    torch.testing.assert_close(result.double(), exact, rtol=0, atol=1e-4)
+
+    with torch.no_grad():
+        assert torch.equal(products.linear(*leaves), result)
+
+    g = torch.randn(result.shape, generator=torch.Generator().manual_seed(1))
+    gradients = torch.autograd.grad((result * g).sum(), leaves)
+    for gradient, exact_gradient in zip(
+        gradients, torch.autograd.grad((exact * g.double()).sum(), doubles), strict=True
+    ):
+        torch.testing.assert_close(gradient.double(), exact_gradient, rtol=0, atol=1e-3)
 
 
 def test_linear_has_second_derivatives_where_they_are_wanted(library):
@@ -173,15 +197,19 @@ def test_linear_has_second_derivatives_where_they_are_wanted(library):
             products.linear(x, weight, torch.zeros(300)).square().sum(), weight, create_graph=True
         )
         (second,) = torch.autograd.grad(g.sum(), weight)
+
+    # The second derivative of |x w|^2 is 2 x'x, summed over its rows.
     torch.testing.assert_close(second, (2 * x.T @ x).sum(0).expand(300, -1), rtol=1e-3, atol=1e-2)
 
 
 def test_linear_without_a_bias(library):
     x, weight = draw(256, 64, 300)
     weight.requires_grad_()
-    found = products.linear(x, weight)
-    torch.testing.assert_close(found, x @ weight.T, rtol=1e-4, atol=1e-4)
-    (g,) = torch.autograd.grad(found.sum(), weight)
+    result = products.linear(x, weight)
+
+    torch.testing.assert_close(result, x @ weight.T, rtol=1e-4, atol=1e-4)
+
+    (g,) = torch.autograd.grad(result.sum(), weight)
     torch.testing.assert_close(g, x.sum(0).expand(300, -1), rtol=1e-4, atol=1e-4)
 
 
@@ -189,7 +217,8 @@ def test_linear_under_a_map_over_seeds(library):
     x, weight = draw(256, 64, 300)
     stacked = torch.stack([weight, 2 * weight])
     bias = torch.zeros(2, 300)
-    found = torch.func.vmap(products.linear, (None, 0, 0))(x, stacked, bias)
+    mapped = torch.func.vmap(products.linear, (None, 0, 0))(x, stacked, bias)
+
     torch.testing.assert_close(
-        found, torch.stack([x @ weight.T, 2 * (x @ weight.T)]), rtol=1e-4, atol=1e-4
+        mapped, torch.stack([x @ weight.T, 2 * (x @ weight.T)]), rtol=1e-4, atol=1e-4
     )

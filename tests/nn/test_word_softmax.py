@@ -39,14 +39,18 @@ def plain(h, weight, words):
 def test_values_and_gradients_are_those_of_the_plain_softmax(blocks):
     h, weight, words = draw()
     upstream = torch.linspace(-1, 2, ROWS, dtype=torch.float64)
-    found = word_softmax.log_probs(h, weight, words)
-    wanted = plain(h, weight, words)
-    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-13)
-    loss = (found * upstream).sum()
-    wanted = torch.autograd.grad((wanted * upstream).sum(), (h, weight))
-    for _ in range(2):  # nothing that is kept is used up
-        found = torch.autograd.grad(loss, (h, weight), retain_graph=True)
-        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-13)
+    ours = word_softmax.log_probs(h, weight, words)
+    by_softmax = plain(h, weight, words)
+
+    torch.testing.assert_close(ours, by_softmax, rtol=0, atol=1e-13)
+
+    loss = (ours * upstream).sum()
+    by_softmax = torch.autograd.grad((by_softmax * upstream).sum(), (h, weight))
+
+    # Twice: the backward pass must leave what the forward pass kept as it is.
+    for _ in range(2):
+        ours = torch.autograd.grad(loss, (h, weight), retain_graph=True)
+        torch.testing.assert_close(ours, by_softmax, rtol=0, atol=1e-13)
 
 
 def test_a_confident_gradient_keeps_its_digits_in_half_precision(blocks):
@@ -54,20 +58,32 @@ def test_a_confident_gradient_keeps_its_digits_in_half_precision(blocks):
     rounded numbers."""
     h, weight, words = draw(1.0, torch.float32)
     with torch.no_grad():
+        # Hidden units along the weights of the right word make it nearly certain.
         h += 2.5 * weight[words]
-    found = torch.autograd.grad(
+    gradients = torch.autograd.grad(
         word_softmax.log_probs(h, weight, words, half=True).sum(), (h, weight)
     )
     log_p = plain(h, weight, words)
+
     assert float(log_p.detach().max()) > -1e-3
-    wanted = torch.autograd.grad(log_p.sum(), (h, weight))
-    for a, b in zip(found, wanted, strict=True):
-        assert a.dtype == torch.float32
-        torch.testing.assert_close(a, b, rtol=0.03, atol=0.01 * float(b.abs().max()))
+
+    exact_gradients = torch.autograd.grad(log_p.sum(), (h, weight))
+
+    for gradient, exact_gradient in zip(gradients, exact_gradients, strict=True):
+        assert gradient.dtype == torch.float32
+        torch.testing.assert_close(
+            gradient, exact_gradient, rtol=0.03, atol=0.01 * float(exact_gradient.abs().max())
+        )
+
+    # Of the words that are nearly certain alone: the others would hide a loss of digits.
     sure = log_p > -0.01
+
     assert sure.any()
     torch.testing.assert_close(
-        found[0][sure], wanted[0][sure], rtol=0.05, atol=0.02 * float(wanted[0][sure].abs().max())
+        gradients[0][sure],
+        exact_gradients[0][sure],
+        rtol=0.05,
+        atol=0.02 * float(exact_gradients[0][sure].abs().max()),
     )
 
 
@@ -76,28 +92,39 @@ def test_blocks_of_very_different_weight(blocks, scale):
     """Logits of hundreds and thousands in float32: whole blocks without
     probability, and no overflow."""
     h, weight, words = draw(scale, torch.float32)
-    found = word_softmax.log_probs(h, weight, words)
-    exact = (h.detach().double().requires_grad_(), weight.detach().double().requires_grad_())
-    wanted = plain(*exact, words)
-    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-4)
-    one = torch.autograd.grad(found.sum(), (h, weight))
-    two = torch.autograd.grad(wanted.sum(), exact)
-    for a, b in zip(one, two, strict=True):
-        assert torch.isfinite(a).all()
-        torch.testing.assert_close(a.double(), b, rtol=1e-3, atol=1e-3 * float(b.abs().max()))
+    log_p = word_softmax.log_probs(h, weight, words)
+    exact_inputs = (h.detach().double().requires_grad_(), weight.detach().double().requires_grad_())
+    exact_log_p = plain(*exact_inputs, words)
+
+    torch.testing.assert_close(log_p.double(), exact_log_p, rtol=1e-5, atol=1e-4)
+
+    gradients = torch.autograd.grad(log_p.sum(), (h, weight))
+    exact_gradients = torch.autograd.grad(exact_log_p.sum(), exact_inputs)
+
+    for gradient, exact_gradient in zip(gradients, exact_gradients, strict=True):
+        assert torch.isfinite(gradient).all()
+        torch.testing.assert_close(
+            gradient.double(),
+            exact_gradient,
+            rtol=1e-3,
+            atol=1e-3 * float(exact_gradient.abs().max()),
+        )
 
 
 @pytest.mark.parametrize("size", [1, 4, 23])
 @torch.no_grad()
 def test_sums_of_blocks(size):
     h, weight, _ = draw()
-    wanted = torch.stack([torch.logsumexp(part, 1) for part in (h @ weight.mT).split(size, 1)])
-    torch.testing.assert_close(word_softmax.log_sums(h, weight, size), wanted, rtol=0, atol=1e-13)
+    block_sums = torch.stack([torch.logsumexp(part, 1) for part in (h @ weight.mT).split(size, 1)])
+    torch.testing.assert_close(
+        word_softmax.log_sums(h, weight, size), block_sums, rtol=0, atol=1e-13
+    )
 
 
 def test_small_vocabularies_are_left_to_pytorch_and_as_good():
     h, weight, words = draw()
-    found = word_softmax.log_probs(h, weight, words)
-    wanted = plain(h, weight, words)
-    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-13)
-    assert "LogProbs" not in type(found.grad_fn).__name__
+    log_p = word_softmax.log_probs(h, weight, words)
+    plain_log_p = plain(h, weight, words)
+
+    torch.testing.assert_close(log_p, plain_log_p, rtol=0, atol=1e-13)
+    assert "LogProbs" not in type(log_p.grad_fn).__name__
