@@ -34,8 +34,11 @@ COUNTED = (
 
 @dataclass(frozen=True)
 class Case:
-    """A model of the registry, and for objectives one that trains it; ``missing``: the class
-    without settings."""
+    """A model of the registry, and in tests of objectives one that trains it.
+
+    ``missing`` names a class that has no ``tiny`` settings. ``other_kind`` is a kind of examples
+    other than the model's first.
+    """
 
     model: dict[str, Any] = field(default_factory=dict)
     objective: dict[str, Any] = field(default_factory=dict)
@@ -51,14 +54,14 @@ class Case:
 
     @property
     def kind(self) -> Kind:
-        """Of its examples."""
+        """The kind of its examples."""
         if self.other_kind:
             return self.other_kind
         return FAMILIES[self.model["name"]].takes[0] if self.model else Kind.BITS
 
     @property
     def tokens(self) -> bool:
-        """Whether they are documents."""
+        """Whether its examples are documents."""
         return self.kind is Kind.TOKENS
 
     def build(self, seed: int = 0, scale: float = 0.8) -> nn.Module:
@@ -94,8 +97,8 @@ def perturb(module: nn.Module, seed: int, scale: float) -> nn.Module:
 
 
 def model_cases() -> list[Case]:
-    """Every tiny model; on documents as counts the last of a family that
-    takes other examples first."""
+    """Every tiny model. If a family takes other examples first and counts as well, its last tiny
+    model comes once more, on counts."""
     out = []
     on_counts = []
     for name, facts in FAMILIES.items():
@@ -142,8 +145,8 @@ def _with_fixed_codes() -> list[Case]:
 
 
 def _able(case: Case) -> Case:
-    """The case without what is refused: noise on the model's input of which none is drawn, kept
-    chains of counts."""
+    """The case without what the objective refuses: noise on the input, for which it draws nothing,
+    or chains that are kept, for counts."""
     if case.missing:
         return case
 
@@ -197,7 +200,7 @@ def _objective_cases() -> list[Case]:
 
 @pytest.fixture
 def x(request) -> Tensor:
-    """Six cases, no two alike: binary, documents of the words 3 and 4, or counts of five words."""
+    """Six examples, no two alike: bits, documents of the words 3 and 4, or counts of five words."""
     # Which kind of examples: that of the case with which the test is parametrised.
     params = getattr(getattr(request.node, "callspec", None), "params", {})
     if any(isinstance(v, Case) and v.kind is Kind.COUNTS for v in params.values()):

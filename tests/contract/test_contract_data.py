@@ -33,7 +33,7 @@ VECTORS = [name for name in DATA if name not in DOCUMENTS]
 
 
 def made(cls):
-    """Canonical arrays of random cases, no two alike."""
+    """Canonical arrays of random examples, no two alike."""
     rng = np.random.default_rng(0)
     if issubclass(cls, CountsLoader):
         tokens = {part: rng.integers(0, 40, (n, 50)) for part, n in ROWS.items()}
@@ -55,6 +55,7 @@ def made(cls):
             part: rng.integers(0, cls.top + 1, (n, d), dtype=np.uint8) for part, n in ROWS.items()
         }
 
+    # Grey images for training, binary ones for validation and test.
     if issubclass(cls, Chardata):
         grey = {part: rng.random((n, d), dtype=np.float32) for part, n in ROWS.items()}
     else:
@@ -90,6 +91,7 @@ def test_what_the_splits_of_vectors_say_of_themselves(name):
         assert examples.shape[1] == math.prod(splits.shape) == len(splits.mean)
         assert splits.hashes[part] == array_hash(examples)
 
+        # Only the training images of grey data are grey.
         grey = splits.kind is Kind.GREY and part == "train"
 
         if splits.kind is Kind.COUNTS:
@@ -108,12 +110,12 @@ def test_what_the_splits_of_vectors_say_of_themselves(name):
 def test_held_out_cases_are_those_of_their_seed_and_no_others(name):
     without_held_out = splits_of(name)
     held_out = splits_of(name, 7)
-    again = splits_of(name, 7)
+    same_seed = splits_of(name, 7)
     other_seed = splits_of(name, 7, seed=1)
 
     assert len(held_out.valid) == 7
     assert len(held_out.train) + 7 == len(without_held_out.train) + len(without_held_out.valid)
-    assert held_out.hash == again.hash
+    assert held_out.hash == same_seed.hash
     assert held_out.hashes["valid"] != other_seed.hashes["valid"]
     assert held_out.hashes["test"] == other_seed.hashes["test"] == without_held_out.hashes["test"]
 

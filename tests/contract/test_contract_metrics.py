@@ -44,7 +44,7 @@ def evaluated(case, x, chunk=None, seed=0, **ev):
 
 
 def discrete(case):
-    """Whether the cases are binary or documents, so that no likelihood is above 1. (The toy's
+    """Whether the examples are binary or documents, so that no likelihood is above 1. (The toy's
     target has no data.)"""
     return (
         case.model["name"] not in ("linear_gaussian", "rbm_target")
@@ -82,8 +82,8 @@ ASKED = {
 
 @pytest.mark.parametrize("ev", ASKED.values(), ids=ASKED)
 def test_a_run_is_evaluated_once_all_that_was_asked_for_is_measured(any_case, x, ev):
-    """What a run must have to count as evaluated is among what its evaluation finds. Otherwise it
-    would be evaluated again by every command."""
+    """An evaluation measures everything that a run needs to count as evaluated. Otherwise every
+    command would evaluate it again."""
     data = {"name": "toy_counts"} if any_case.kind is Kind.COUNTS else CONFIG["data"]
     config = {
         **CONFIG,
@@ -128,7 +128,7 @@ def test_likelihoods_and_bounds_of_discrete_data_are_positive(model_case, x):
 
 
 def test_measures_do_not_depend_on_the_size_of_a_pass(model_case, x):
-    """Grains of ten samples: 20 in one pass or in two."""
+    """20 samples in one pass, or in two of ten."""
     small_passes, large_passes = (evaluated(model_case, x, chunk=k) for k in (10, 1000))
     assert list(small_passes) == list(large_passes)
 
@@ -139,11 +139,11 @@ def test_measures_do_not_depend_on_the_size_of_a_pass(model_case, x):
 
 
 def test_the_error_of_the_bound_falls_with_the_root_of_the_samples(model_case, x):
-    """A sixteenth of the variance with sixteen times the samples: a quarter of the
-    error, within a third.
+    """Sixteen times the samples have a sixteenth of the variance: a quarter of the error, within a
+    third.
 
-    Over six cases the variance from 20 samples each is itself uncertain by some 15 percent. Where
-    log q rests on annealing for each case that part of the error stays.
+    Over six examples the variance from 20 samples each is itself uncertain by some 15 percent. If
+    log q rests on annealing for each example, that part of the error stays.
     """
     if (
         not isinstance(model_case.build(), LatentModel)
@@ -152,14 +152,14 @@ def test_the_error_of_the_bound_falls_with_the_root_of_the_samples(model_case, x
         pytest.skip("no bound from samples alone")
 
     repeated_x = x.repeat(10, 1)
-    few, more = (
+    of_20_samples, of_320_samples = (
         evaluated(model_case, repeated_x, bound_samples=k, iw_samples=None)["bound"]
         for k in (20, 320)
     )
-    if few.error < 1e-9:
+    if of_20_samples.error < 1e-9:
         pytest.skip("nothing is random")
 
-    assert 2.7 < few.error / more.error < 5.5
+    assert 2.7 < of_20_samples.error / of_320_samples.error < 5.5
 
 
 def test_the_bound_of_other_seeds_scatters_by_its_error(model_case, x):

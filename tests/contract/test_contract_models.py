@@ -49,13 +49,13 @@ def binary(case):
 
 
 def sequences(model, tokens):
-    """The counts of every sequence of so many tokens, one row for each."""
+    """The counts of every sequence of ``tokens`` words, one row for each sequence."""
     words = torch.eye(model.sizes[0], dtype=torch.float64)
     return torch.stack([sum(chosen) for chosen in itertools.product(words, repeat=tokens)])
 
 
 def sees(model, x, z):
-    """Whether the data have a part in the model's density: not where a known p(z) stands for it."""
+    """Whether the model's density depends on the data: not if the model is a known p(z)."""
     return bool(model.log_joint_terms(x, z)[0].any())
 
 
@@ -73,8 +73,8 @@ def test_a_model_without_tiny_settings_of_its_own_fails(monkeypatch, request):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_family_says_of_its_class_what_the_class_is(name):
-    """What is known without torch, and is part of the protocol, fits the kinds that
-    the class derives from."""
+    """The facts of a family, which are known without torch and are part of the protocol, agree with
+    the kinds that its class derives from."""
     facts = FAMILIES[name]
     cls = models.model_class(name)
     assert cls.facts is facts
@@ -137,6 +137,7 @@ def test_shapes_of_dreams(model_case, x, draw):
         assert torch.equal(dream, dream.round())
         assert len(set(dream.sum(-1).tolist())) == 1
 
+        # A dream of given documents is as long as they are.
         as_long, _ = model.dream(x, draw(model.dream_noise(len(x))))
         assert torch.equal(as_long.sum(-1), x.sum(-1))
 
@@ -161,7 +162,7 @@ def test_log_densities_are_the_sums_of_their_terms(model_case, x, draw):
 
 @pytest.mark.parametrize("which", ["posterior", "joint"])
 def test_the_noise_that_is_declared_is_the_noise_that_is_used(model_case, x, draw, which):
-    """Every declared tensor matters, every undeclared one would be a KeyError."""
+    """Every declared tensor matters. One that is used but not declared would be a KeyError."""
     model = model_case.build()
     needs(model, SampledPosterior if which == "posterior" else Ancestral)
     shapes = model.posterior_noise(K, len(x)) if which == "posterior" else model.joint_noise(len(x))
@@ -320,7 +321,7 @@ def test_units_above_do_not_touch_the_terms_below(model_case, x, draw):
 
 
 def test_means_of_pixels_are_those_of_its_likelihood(model_case, x, draw):
-    """Of bits they give the likelihood itself; a Gaussian is symmetric about its mean."""
+    """The means of bits give the likelihood itself. A Gaussian is symmetric about its mean."""
     model = model_case.build().double()
     needs(model, MeanVisibles)
     x = x.double()
@@ -331,6 +332,7 @@ def test_means_of_pixels_are_those_of_its_likelihood(model_case, x, draw):
         log_p = x * mean.log() + (1 - x) * torch.log1p(-mean)
         torch.testing.assert_close(model.log_joint_terms(x, z)[0], log_p.sum(-1))
     else:
+        # As far above the mean as below it: equal densities, lower than at the mean.
         offset = 0.3 * torch.linspace(-1, 2, model.sizes[0], dtype=mean.dtype)
         up, down = (
             model.log_joint_terms(v[0], [z[0][:1]])[0] for v in (mean + offset, mean - offset)

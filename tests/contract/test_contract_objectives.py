@@ -38,7 +38,7 @@ def step_inputs(rule, x, draw):
 
 
 def clock(update):
-    """What a step is told of the time, of six updates and six cases."""
+    """What a step is told of the time, with six updates and six examples."""
     times = {"progress": update / UPDATES, "passes": (update + 1) * BATCH / 6}
     return {"update": torch.tensor(update), **{k: torch.tensor(v) for k, v in times.items()}}
 
@@ -121,8 +121,8 @@ def test_every_parameter_has_one_group_and_every_group_a_rate(objective_case):
 
 
 def test_state_is_a_function_of_the_seed_and_its_rows_are_cases(objective_case):
-    """State by the name of a buffer is that buffer's value; what is in ``per_case``
-    has a row for each case."""
+    """State with the name of a buffer is that buffer's value. State named in ``per_case`` has a row
+    for each example."""
     rule = objective_case.rule()
     state, repeated, other_seed = (rule.state(seed, 7) for seed in (0, 0, 1))
     assert all(torch.equal(v, repeated[k]) for k, v in state.items())
@@ -186,7 +186,7 @@ def test_a_sum_is_the_batch_times_the_mean(objective_case, x, draw):
 
 
 def make_pack(case, seeds, engine, x, parts=None, descent="sgd"):
-    """A pack whose seeds start from different parameters; ``parts`` to go on from."""
+    """A pack whose seeds start from different parameters, or that goes on from ``parts``."""
     rule = case.rule()
     update = optim.build(OPTIMS[descent])
     if parts is None:
@@ -217,7 +217,7 @@ def make_pack(case, seeds, engine, x, parts=None, descent="sgd"):
 
 
 def advance(pack, seeds, rows=slice(0, UPDATES)):
-    """The updates ``rows``, block by block as the rule wants it; the metrics' sums."""
+    """Do the updates ``rows``, in blocks as the objective wants it; return the metrics' sums."""
     block_length = pack.objective.block or UPDATES
     totals = {}
     for block in range(rows.start // block_length, -(-rows.stop // block_length)):
@@ -241,8 +241,8 @@ TRAINED = {}
 
 
 def trained(case, seeds, engine, x, descent="sgd"):
-    """A pack after all updates, to be looked at only, and the metrics' sums; the same one each time
-    it is asked for."""
+    """A pack after all updates, and the metrics' sums. It is trained once and shared by the tests,
+    which must not change it."""
     key = (repr(case), tuple(seeds), engine, descent)
     if key not in TRAINED:
         TRAINED[key] = _trained(case, seeds, engine, x, descent)
@@ -253,7 +253,9 @@ def _trained(case, seeds, engine, x, descent):
     pack = make_pack(case, seeds, engine, x, descent=descent)
     start_parameters = pack.seed(0)[0]
     sums = advance(pack, seeds)
-    # Batch normalisation takes away the biases of the layer before it.
+
+    # Batch normalisation takes away the biases of the layer before it. All other parameters must
+    # move, or a comparison of engines would say nothing.
     moving = [
         name for name in start_parameters if not (".dense." in name and name.endswith("bias"))
     ]
@@ -264,8 +266,8 @@ def _trained(case, seeds, engine, x, descent):
 
 
 def assert_same(a, b, exactly=False, rtol=1e-4):
-    """Parameters, state and optimiser state of a seed; a few updates of float32
-    rounding stay below ``rtol``."""
+    """Compare parameters, state and optimiser state of a seed. The rounding of a few updates in
+    float32 stays below ``rtol``."""
     for part, other_part in zip(a, b, strict=True):
         assert part.keys() == other_part.keys()
         for name, value in part.items():
@@ -296,8 +298,8 @@ def test_packed_equals_plain(objective_case, x):
 
 
 def test_packed_equals_plain_by_adam(case_of_objective, x):
-    """Its moments lie beside the parameters in the pack, whatever their shapes: one
-    model of each objective."""
+    """A pack holds Adam's moments beside the parameters, whatever their shapes. One model of each
+    objective."""
     # Adam divides by the root of the second moment, so a gradient near 0 passes
     # on its rounding in full.
     assert_equals_plain("packed", case_of_objective, x, "adam", rtol=5e-4)
@@ -311,7 +313,8 @@ def test_kernels_equal_plain(objective_case, x):
 def test_a_seed_does_not_see_the_seeds_beside_it(objective_case, x, engine):
     """Nor does it matter how many they are, nor which place it has among them."""
     (together, _), (alone, _) = (trained(objective_case, s, engine, x) for s in (SEEDS, [2]))
-    exactly = engine != "packed"  # a packed product may be summed in another order
+    # A packed product may be summed in another order.
+    exactly = engine != "packed"
     assert_same(together.seed(1), alone.seed(0), exactly)
 
 

@@ -43,7 +43,7 @@ def net(mean=MEAN, **config):
 
 
 def documents(tokens: int, words: int = WORDS):
-    """Every sequence of so many tokens: the words, and the counts of each, (n, words)."""
+    """Every sequence of ``tokens`` words, and the counts of each sequence, (n, words)."""
     sequences = list(itertools.product(range(words), repeat=tokens))
     return sequences, torch.stack(
         [torch.bincount(torch.tensor(s), minlength=words) for s in sequences]
@@ -72,11 +72,12 @@ def test_probabilities_of_all_sequences_sum_to_one(config, tokens):
 
 
 def test_only_the_likelihood_differs_from_that_of_bits():
-    """The first term is the words' own; the others, and those of Q, are those
-    of the same net on bits."""
+    """The first term is a likelihood of words. The other terms, and those of Q, equal those of the
+    same net on bits."""
     model = net(name="sbn", dims=[2, 3])
     assert isinstance(model.p[0], Words)
 
+    # The same parameters in a net on bits.
     on_bits = models.build({"name": "sbn", "dims": [2, 3]}, DataInfo(MEAN)).double()
     on_bits.load_state_dict(model.state_dict())
     assert type(on_bits.p[0]) is Units
@@ -115,8 +116,10 @@ def test_bound_and_importance_weights_against_enumeration(config):
 
 
 def uniforms_of(layers):
-    """Noise that puts the units into the given states, whatever their probabilities: (1, 1, n) for
-    each layer (1, 1, n)."""
+    """Uniform noise that puts the units into these states, whatever their probabilities.
+
+    Both are (1, 1, n) for each layer.
+    """
     return [torch.where(h > 0, 1e-12, 1 - 1e-12) for h in layers]
 
 
@@ -129,8 +132,8 @@ def gradients(rule, x, draws, state):
 
 @pytest.mark.parametrize("config", EVERY_NET, ids=str)
 def test_the_expectation_of_nvil_is_the_gradient_of_the_bound(config):
-    """Over all states of the latents, exactly: the model's part as it is, the posterior's by its
-    layer's deviation."""
+    """The expectation is a sum over all states of the latents. The model's gradient is that of the
+    bound; the posterior's is that of the bound over the running deviation of its layer."""
     model = net(**config)
     rule = objectives.build({"name": "nvil", "baseline_units": 4}, model).double()
     randomize(rule.baseline, 6, 0.5)
@@ -172,8 +175,8 @@ def test_the_expectation_of_nvil_is_the_gradient_of_the_bound(config):
 
 @pytest.mark.parametrize("config", EVERY_NET[:3], ids=str)
 def test_the_expectation_of_wake_sleep(config):
-    """Wake: over all latents. Sleep: over all latents and all documents of as many tokens as the
-    one in their place."""
+    """Wake: a sum over all latents. Sleep: a sum over all latents and all dreams. A dream has as
+    many tokens as the document of the batch whose place it takes."""
     model = net(**config)
     rule = objectives.build({"name": "wake_sleep"}, model).double()
     x = torch.tensor([[1.0, 0.0, 1.0]], dtype=torch.float64)

@@ -95,6 +95,7 @@ def test_annealing_from_the_base_rates_finds_log_z():
     }
     log_z_exact = float(boltzmann_exact.log_z(model.prior().detach()))
 
+    # ``job.normaliser`` is the estimate of log Z; it must also be precise, within 0.5.
     for seed in range(5):
         estimate = Job(model.requires_grad_(False), X, EvalSettings.of(settings), seed).normaliser
         assert "given base" in estimate.method
@@ -106,7 +107,8 @@ def test_annealing_from_the_base_rates_finds_log_z():
 
 
 def test_the_base_rates_are_those_of_the_posterior_over_the_examples(monkeypatch):
-    """The mean of q(h1 = 1 | x), with 0.05 pseudo-ones; with parts of three examples."""
+    """The mean of q(h1 = 1 | x) over the examples with 0.05 pseudo-ones, taken in parts of three
+    examples."""
     arguments = {}
     ais = logz.ais
     monkeypatch.setattr(logz, "ais", lambda *a, **k: arguments.update(k) or ais(*a, **k))
@@ -124,8 +126,8 @@ def test_the_base_rates_are_those_of_the_posterior_over_the_examples(monkeypatch
 
 @pytest.mark.parametrize(("passes", "k"), [(1.5, 2), (2.0, 2), (2.5, 1), (4.5, 3)])
 def test_each_machine_learns_by_contrastive_divergence_in_its_turn(passes, k):
-    """Two passes of the lower machine; then the upper one, on samples of h1, with
-    chains that grow anew."""
+    """The lower machine learns for two passes. Then the upper one learns on samples of h1, and its
+    chains grow from one step again."""
     model = dbn()
     settings = {"steps": 3, "grow": 1, "weight_decay": 0.3}
     rule = objectives.build({"name": "greedy", "lower": 2, **settings}, model)

@@ -117,8 +117,8 @@ def test_evidence_and_bound_are_those_of_quadrature(covariance, grid):
     exact = torch.logsumexp(model.log_joint(x, nodes), 0) + math.log(width)
 
     # All images together have probability 1.
-    every = torch.tensor([[c >> i & 1 for i in range(D)] for c in range(2**D)], dtype=torch.float64)
-    total = torch.logsumexp(model.log_joint(every, [z.expand(-1, 2**D, 1)]), 0) + math.log(width)
+    all_x = torch.tensor([[c >> i & 1 for i in range(D)] for c in range(2**D)], dtype=torch.float64)
+    total = torch.logsumexp(model.log_joint(all_x, [z.expand(-1, 2**D, 1)]), 0) + math.log(width)
 
     assert float(total.exp().sum()) == pytest.approx(1, abs=1e-9)
 

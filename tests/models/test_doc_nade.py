@@ -103,6 +103,7 @@ def test_the_gradient_is_that_of_the_mean_over_words(per):
 
     assert_finite_differences(model, lambda _: rule({}, Batch(x), draws)[0])
 
+    # By hand: log p of each document, over its number of words if the loss is per word.
     log_p = [literal(model, w).item() for w in order_of(x, draws)]
     loss_by_hand = np.mean(
         [-v / (n if per == "word" else 1) for v, n in zip(log_p, x.sum(-1).tolist(), strict=True)]
@@ -112,6 +113,7 @@ def test_the_gradient_is_that_of_the_mean_over_words(per):
     assert float(loss.detach()) == pytest.approx(loss_by_hand, abs=1e-12)
     assert float(metrics["bound"]) == pytest.approx(np.mean(log_p), abs=1e-12)
 
+    # The metric is per word whatever the loss is.
     each_word = np.mean([-v / n for v, n in zip(log_p, x.sum(-1).tolist(), strict=True)])
     assert float(metrics["nll_per_word"]) == pytest.approx(each_word, abs=1e-12)
 

@@ -123,23 +123,23 @@ def test_the_order_agnostic_loss_is_the_mean_over_orders(settings):
 
 
 def test_masks_have_all_numbers_of_pixels_alike():
-    """From 0 to d - 1, and every pixel alike: one of 12 z exceeds 4.5 by chance in one of 12,000
-    sets of seeds."""
+    """All numbers from 0 to d - 1 are equally frequent, and so are all pixels. One of 12 z exceeds
+    4.5 by chance in one of 12,000 sets of seeds."""
     n = 20_000
     d = 6
-    seen = observed(
+    are_observed = observed(
         noise.fixed({"order": ("uniform", (n, d)), "position": ("uniform", (n, 1))}, 0, "noise")
     )
 
-    assert set(seen.unique().tolist()) == {0.0, 1.0}
+    assert set(are_observed.unique().tolist()) == {0.0, 1.0}
     # Each number of observed pixels has probability 1/d, with variance 5/36 of one draw.
 
-    share = torch.bincount(seen.sum(-1).long(), minlength=d) / n
-    assert len(share) == d
-    assert float(((share - 1 / d) / math.sqrt(5 / 36 / n)).abs().max()) < 4.5
+    number_shares = torch.bincount(are_observed.sum(-1).long(), minlength=d) / n
+    assert len(number_shares) == d
+    assert float(((number_shares - 1 / d) / math.sqrt(5 / 36 / n)).abs().max()) < 4.5
 
     # A pixel is observed with probability 2.5/6; the variance is at most 1/4.
-    pixel_shares = seen.mean(0)
+    pixel_shares = are_observed.mean(0)
     assert float(((pixel_shares - 2.5 / 6) / math.sqrt(0.25 / n)).abs().max()) < 4.5
 
 
@@ -176,15 +176,17 @@ def test_an_ensemble_is_the_mean_of_probabilities(monkeypatch):
 
 
 def test_the_bound_of_a_validation_is_the_mean_over_orders():
-    """2,000 masks of 8 examples; its own error from repeats with other noise: z
-    beyond 4.5 once in 150,000."""
+    """2,000 masks of 8 examples; the error is taken from repeats with other noise. z is beyond 4.5
+    by chance once in 150,000 seeds."""
     model = built(4)
     x = exact.states(4)[::2]
+    # Over all 24 orders of 4 pixels and the 8 examples.
     nll = -sum(
         literal(model, example.double(), order)
         for example in x
         for order in itertools.permutations(range(4))
     ) / (24 * 8)
+    # 100 repeats of 20 masks for each example; the root of 100 is the 10 below.
     estimates = torch.tensor(
         [masked.masked_nll(model, x, 20, seed, "valid") for seed in range(100)]
     ).double()
@@ -235,8 +237,8 @@ def test_bad_settings(settings, message):
 
 
 def in_turns(updates=2):
-    """A net of three layers whose first two nets are trained for so many updates each, every
-    parameter N(0, 0.8^2)."""
+    """A net of three layers. The nets of one and of two layers are trained first, for ``updates``
+    updates each. Every parameter is N(0, 0.8^2)."""
     rule = OrderAgnostic(built(layers=3), pretraining=updates).double()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -301,8 +303,8 @@ def test_layers_are_added_in_turn(update, layers):
 
 
 def test_updates_that_cannot_be_read_train_the_same_nets():
-    """Under vmap, as in a pack of seeds, the net is chosen by values: the loss and the gradient of
-    every update are those of the update alone."""
+    """Under vmap, as in a pack of seeds, the number of the update is a tensor that Python cannot
+    read. The loss and the gradient of every update are still those of the update alone."""
     rule = in_turns()
     updates = torch.arange(7)
     _, _, (x, _) = step(rule, 0)
@@ -321,7 +323,7 @@ def test_updates_that_cannot_be_read_train_the_same_nets():
 
 
 def test_a_net_that_learns_too_early_is_seen(monkeypatch):
-    """Planted: the second layer has a part from the first update on."""
+    """A planted fault: the second layer learns from the first update on."""
     monkeypatch.setattr(
         OrderAgnostic, "_by_net", lambda self, place, x, seen: self.model.order_agnostic(x, seen)
     )
@@ -330,8 +332,8 @@ def test_a_net_that_learns_too_early_is_seen(monkeypatch):
 
 
 def test_pretraining_leaves_the_start_of_the_model_alone():
-    """A run with it begins where one without begins, and one of one layer
-    has nothing to pretrain."""
+    """A model starts at the same parameters with and without it. A net of one layer has nothing to
+    pretrain."""
     rules = []
     for pretraining in (0, 5):
         rule = OrderAgnostic(built(layers=3), pretraining=pretraining)

@@ -167,7 +167,7 @@ RULES = {
 
 
 def loss_of(rule, x, seed=0):
-    """The loss, and the inputs of a step with one and the same noise."""
+    """The loss of one step, with the noise of this seed."""
     batch = Batch(x, passes=torch.tensor(1.0))
     draws = {k: v.double() for k, v in noise.fixed(rule.draws(*x.shape), seed, "noise").items()}
     return rule(rule.state(), batch, draws)[0]
@@ -242,8 +242,8 @@ def test_with_a_sampled_kl_one_sample_is_the_importance_weighted_bound():
 
 
 def test_weight_decay_is_a_normal_prior_of_all_parameters():
-    """On the mean of N cases lambda = 1 / N: minus the log-density of N(0, I),
-    over N, up to a constant."""
+    """With a mean over N examples lambda = 1 / N adds minus the log-density of N(0, I), over N, up
+    to a constant."""
     x = data()
     plain = objectives.build({"name": "vae"}, build())
     prior = objectives.build({"name": "vae", "weight_decay": 1 / 50}, build())
@@ -285,7 +285,8 @@ def test_the_decoder_mirrors_the_encoder_unless_told_otherwise():
 
 
 def test_initial_values():
-    """All parameters N(0, 0.01^2), biases too; the visible bias by the data where asked for."""
+    """All parameters are N(0, 0.01^2), biases too; with ``mean`` the visible bias is set from the
+    data."""
     info = DataInfo(torch.tensor([0.0, 0.3, 0.5, 1.0] * 100))
     config = {"name": "gaussian_vae", "encoder": [200], "init": "normal_all", "init_scale": 0.01}
     for visible_bias in ("init", "mean"):
@@ -308,8 +309,8 @@ def test_initial_values():
 
 
 def test_what_it_draws():
-    """Bits by their probabilities; of a Gaussian likelihood means and
-    standard deviations as given."""
+    """A Gaussian likelihood is drawn with its mean and standard deviation and makes no images; bits
+    are drawn as zeros and ones."""
     model = build("gaussian", latents=2)
     with pytest.raises(UserError, match="makes no images of zeros and ones"):
         drawn_images(model, 2, 0)

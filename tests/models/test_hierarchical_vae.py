@@ -34,7 +34,7 @@ def every_x():
 
 
 def by_hand(net, v):
-    """The heads of a network, layer after layer, its log-variance turned into a deviation."""
+    """What a network puts out, layer by layer: logits, or mean and standard deviation."""
     for layer in net.hidden:
         v = torch.tanh(v @ layer.weight.T + layer.bias)
     heads = {name: v @ head.weight.T + head.bias for name, head in net.heads._modules.items()}
@@ -124,8 +124,8 @@ def test_evidence_and_bound_are_those_of_quadrature(grid):
 
 @torch.no_grad()
 def test_the_importance_weighted_bound_of_a_linear_model_reaches_its_evidence():
-    """All maps linear, log-variances constant: z_1 is N(b, w^2 + s^2), and log
-    p(x) one integral over it."""
+    """If all maps are linear and the log-variances constant, z_1 is N(b, w^2 + s^2), and p(x) is an
+    integral over z_1 alone."""
     model = build(depth=0, dims=[1, 1], hidden=[1, 1])
     for net in (*model.q.layers, *model.p.between):
         net.heads["log_var"].weight.zero_()

@@ -43,6 +43,7 @@ def test_a_logit_depends_on_earlier_pixels_alone(settings):
             x = torch.randn(
                 1, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
             )
+            # (output pixels, input pixels); a sum over several x, as one may hide a path.
             jacobian = torch.autograd.functional.jacobian(
                 lambda v, m=member: model.logits(v, m)[0], x
             )[:, 0]

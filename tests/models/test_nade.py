@@ -77,10 +77,10 @@ def test_samples_have_their_probabilities():
     draws = {k: v.double() for k, v in noise.fixed(model.joint_noise(n), 0, "noise").items()}
     x, layers = model.sample_joint(draws)
     # Samples counted by the number of their state, its first bit the least significant.
-    every = exact.states(4).double()
-    p = model.score(every).exp()
+    all_x = exact.states(4).double()
+    p = model.score(all_x).exp()
     shares = torch.bincount((x.long() << torch.arange(4)).sum(-1), minlength=16) / n
-    code = (every.long() << torch.arange(4)).sum(-1)
+    code = (all_x.long() << torch.arange(4)).sum(-1)
     z = (shares[code] - p) / (p * (1 - p) / n).sqrt()
 
     assert layers == []

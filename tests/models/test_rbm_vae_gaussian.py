@@ -127,6 +127,8 @@ def test_widths_start_at_a_quarter_whatever_they_were():
         "init_scale": 0.1,
     }
     model = models.build(config, DataInfo(MEAN))
+
+    # Values of before must not matter.
     randomize(model, 1)
     models.start(model, config, 0)
 

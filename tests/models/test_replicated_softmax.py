@@ -34,13 +34,13 @@ def built(vocabulary=VOCABULARY, units=UNITS, seed=0, scale=1.0):
 
 
 def sequences(length):
-    """The counts of all sequences of so many words, (V^length, V)."""
+    """The counts of all sequences of ``length`` words, (V^length, V)."""
     words = torch.tensor(list(itertools.product(range(VOCABULARY), repeat=length)))
     return torch.nn.functional.one_hot(words, VOCABULARY).sum(1).double()
 
 
 def brute_log_z(model, length):
-    """The sum over all sequences and all hidden states, by the energy itself."""
+    """log Z: the sum of exp(-energy) over all sequences and all hidden states."""
     b, a, w = (getattr(model.p, name).detach() for name in ("visible", "hidden", "weight"))
     total = 0.0
     for n in sequences(length):
@@ -66,7 +66,7 @@ def test_log_z_of_a_length_is_that_of_all_sequences_and_hidden_states(length):
 
 @pytest.mark.parametrize("base", [None, torch.linspace(-1, 1, 5)])
 def test_annealing_encloses_log_z_within_its_errors(base):
-    """z of both directions at three lengths, above 4.5 by chance once in 25,000 seeds."""
+    """z of both directions at three lengths: one is above 4.5 by chance once in 25,000 seeds."""
     model = built(vocabulary=5, units=4)
     lengths = torch.tensor([1, 7, 40])
     exact = by_length.exact(model, lengths)
@@ -112,10 +112,10 @@ def test_without_couplings_annealing_is_exact():
         model.p.weight.zero_()
         model.p.hidden.zero_()
 
-    found = by_length.ais(model, torch.tensor([4]), Annealing(evenly(1), 2), seed=0)
+    annealed = by_length.ais(model, torch.tensor([4]), Annealing(evenly(1), 2), seed=0)
 
-    assert float(found.value) == pytest.approx(brute_log_z(model, 4), abs=1e-10)
-    assert float(found.error) == pytest.approx(0.0, abs=1e-12)
+    assert float(annealed.value) == pytest.approx(brute_log_z(model, 4), abs=1e-10)
+    assert float(annealed.error) == pytest.approx(0.0, abs=1e-12)
 
 
 def test_too_many_units_cannot_be_enumerated():
@@ -129,8 +129,8 @@ def test_too_many_units_cannot_be_enumerated():
 
 
 def step_matrix(model, length):
-    """Probabilities of one Gibbs step between the counts of documents, and these
-    counts, by enumeration."""
+    """The transition matrix of one Gibbs step between the counts of documents, by enumeration; and
+    these counts."""
     all_counts = torch.unique(sequences(length), dim=0)
 
     # How many sequences of words have these counts, the multinomial coefficient.
@@ -187,8 +187,8 @@ def test_samples_of_the_chain_are_those_of_the_step_matrix():
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_the_gradient_of_cd_is_its_definition(steps):
-    """Mean over many chains of dF(data) - dF(end), against the exact law of the ends; worst of 11 z
-    once in 13,000."""
+    """The mean over many chains of dF(data) - dF(end), against its exact expectation. The worst of
+    11 z is above 4.5 once in 13,000 seeds."""
     model = built()
     rule = ContrastiveDivergence(model, steps=steps, weight_decay=0.0)
     data = torch.tensor([[2.0, 0.0, 1.0]]).double()

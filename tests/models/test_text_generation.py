@@ -21,8 +21,8 @@ LONGEST = 4
 
 
 def built(kind=TextVAE, seed=0, scale=1.0, against=0.0):
-    """A model whose words follow their predecessors clearly; ``against``: off the logits of
-    ``<pad>``, ``</s>``."""
+    """A model with random parameters. ``against`` is taken off the logits of ``<pad>`` and
+    ``</s>``, so that documents are long."""
     latents = {"latents": LATENTS} if kind is TextVAE else {}
     model = kind(
         DataInfo(torch.full((VOCABULARY,), 0.2), Kind.TOKENS), embedding=4, units=6, **latents
@@ -46,16 +46,16 @@ def codes(rows, seed=0):
 
 
 def score(model, document, z):
-    """log p of the tokens of a document without ``<pad>``, by the model's
-    likelihood, which knows no steps."""
+    """log p of the tokens of a document without ``<pad>``, by the model's likelihood of whole
+    documents."""
     tokens = torch.tensor([[1, *document.tokens]])
     return float(model.score(tokens) if z is None else model.score(tokens, [z[None, None]]))
 
 
 @torch.no_grad()
 def everything(model, z):
-    """All documents of at most LONGEST tokens, by step-wise probabilities: {tokens: probability};
-    cut ones included."""
+    """All documents of at most LONGEST tokens, those cut off included: {tokens: probability}, by
+    the probabilities of single steps."""
     ended = {}
     # Beginnings that have not ended: their probability and the decoder's state after them.
     begun = {(): (1.0, model.p.first_state(1, z))}
@@ -159,8 +159,8 @@ def test_a_beam_that_nothing_falls_out_of_finds_the_most_probable_document():
 
 @torch.no_grad()
 def by_hand(model, z, width):
-    """What a beam of ``width`` finds: continuations in a table, every state from
-    the document's beginning."""
+    """What a beam of ``width`` finds, written plainly: continuations are in a table, and every
+    state is computed from the document's beginning."""
     beginnings = {(): 0.0}
     ended = {}
     for _ in range(LONGEST):
@@ -174,6 +174,7 @@ def by_hand(model, z, width):
                 for w, word_log_p in enumerate(log_p[0].tolist())
             }
 
+        # The best of all continuations; those that end leave the beam.
         kept = dict(sorted(continuations.items(), key=lambda item: -item[1])[:width])
         ended |= {tokens: p for tokens, p in kept.items() if tokens[-1] == 2}
         beginnings = {tokens: p for tokens, p in kept.items() if tokens[-1] != 2}
@@ -201,8 +202,8 @@ def test_a_beam_keeps_the_best_beginnings_of_every_step(width):
 
 @pytest.mark.parametrize("kind", [TextVAE, TextLM])
 def test_samples_have_the_frequencies_of_all_documents(kind):
-    """z of each of some 70 documents expected 20 times and more; one exceeds 5 by chance in 10,000
-    seeds, if normal."""
+    """z of each of some 70 documents, those that are expected 20 times or more. If they are normal,
+    one exceeds 5 by chance once in 10,000 seeds."""
     draws = 20_000
     model = built(kind, seed=1, scale=0.7)
     z = codes(1, 1) if kind is TextVAE else None

@@ -105,11 +105,11 @@ def test_a_gradient_is_that_of_float32(name, blocks, monkeypatch):
 
 @pytest.mark.parametrize("name", RULES)
 def test_a_training_ends_where_that_of_float32_does(name):
-    """After 100 updates the NLL has fallen by tens of nats; over three seeds its mean is within a
+    """After 100 updates the NLL has fallen by tens of nats. Its mean over three seeds is within a
     nat of float32's.
 
-    The difference of a seed has a standard deviation of half a nat, which is also what
-    other noise makes of it.
+    The difference of one seed has a standard deviation of half a nat, as much as other noise would
+    make.
     """
     data = documents(320)
     held_out = documents(64, seed=1)
@@ -135,6 +135,7 @@ def test_a_training_ends_where_that_of_float32_does(name):
         np.array([trained(p, seed) for seed in range(3)]) for p in ("float32", "bfloat16")
     )
 
+    # Both learn, they are not the same runs, and they end alike.
     assert (single < start - 20).all()
     assert (single != half).all()
     assert abs(float((half - single).mean())) < 1

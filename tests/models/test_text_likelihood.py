@@ -97,8 +97,8 @@ def test_a_large_vocabulary_in_float32():
 def test_terms_are_causal():
     """A changed word changes its own term and those after it, and no other.
 
-    Dropping all outputs of a step makes its term -log V, and so tells the term apart within the
-    whole document.
+    If all outputs of a step are dropped, its term is -log V. The difference to the whole document
+    so gives the term itself.
     """
     model = built(dropout_in=0.0)
     z = codes(1, 1)
@@ -140,8 +140,8 @@ def test_terms_are_causal():
 
 @pytest.mark.parametrize("gradient", [True, False])
 def test_the_probabilities_of_all_documents_sum_to_one(gradient):
-    """Documents of up to three words, plus beginnings of four that go on; ``<pad>`` within one from
-    its own formula."""
+    """Documents of up to three words, beginnings of four words however they go on, and beginnings
+    that ``<pad>`` follows, which have a formula of their own."""
     model = built(seed=2, vocabulary=5)
     (z,) = codes(1, 1, seed=5)
     words = (1, 3, 4)

@@ -37,8 +37,10 @@ def built(seed=0, vocabulary=VOCABULARY, **settings):
 
 
 def literal(model, documents, drop=None):
-    """log p of every document, (batch,), word by word with torch's own cell, rates of
-    dropout 1/2; and the cell."""
+    """log p of every document, (batch,), word by word with torch's own cell; and the cell.
+
+    Both rates of dropout are 1/2.
+    """
     cell = nn.LSTMCell(EMBEDDING, UNITS).double()
     lstm = model.p.lstm
     log_p = []
@@ -49,6 +51,8 @@ def literal(model, documents, drop=None):
     for i, words in enumerate(documents):
         state = (torch.zeros(UNITS).double(), torch.zeros(UNITS).double())
         total = 0.0
+
+        # What is kept is scaled by 2, one over the rate of keeping.
         for t in range(len(words) - 1):
             x = model.p.embedding[words[t]]
             state = cell(x if drop is None else 2 * x * (drop["drop_in"][i, t] >= 0.5), state)
@@ -106,8 +110,8 @@ def test_a_document_sees_neither_its_batch_nor_the_padding(method):
 
 @torch.no_grad()
 def test_the_probabilities_of_all_documents_sum_to_one():
-    """Of up to three words, beginnings of four that go on, and beginnings that ``<pad>`` follows, a
-    step at a time."""
+    """Documents of up to three words, beginnings of four words however they go on, and beginnings
+    that ``<pad>`` follows, which are scored a step at a time."""
     model = built(seed=2, vocabulary=5)
     words = (1, 3, 4)
     longest = 3
@@ -134,8 +138,8 @@ def test_the_probabilities_of_all_documents_sum_to_one():
 
 
 def test_it_is_the_decoder_of_the_vae_without_a_code():
-    """With weights of zero on the code the two agree, and for every code;
-    parameters are fewer by these."""
+    """If the VAE's weights on the code are zero, the two agree for every code. The language model
+    has fewer parameters, by just these."""
     lm = built()
     x = rows(DOCUMENTS)
     vae = TextVAE(

@@ -22,8 +22,8 @@ from vaebench.rng import noise
 
 
 class Literal(nn.Module):
-    """The model of torch's own modules, one document and one sample after the
-    other, without padding."""
+    """The model by torch's own modules: one document and one sample after the other, without
+    padding."""
 
     def __init__(self, model):
         super().__init__()
@@ -155,6 +155,7 @@ def test_the_encoder_is_that_of_a_literal_implementation():
     names = [n for n, _ in model.named_parameters() if n.startswith("q.")]
     params = [dict(model.named_parameters())[n] for n in names]
 
+    # With padding, and two documents of the same length without.
     for documents in (DOCUMENTS, DOCUMENTS[:1] + DOCUMENTS[4:]):
         x = rows(documents)
         moments = model.encode(x)
@@ -300,8 +301,8 @@ def started(seed=0, **settings):
     ],
 )
 def test_the_start_is_uniform_biases_included(settings, others, words):
-    """Within the interval and filling it: 120 values and more fall short of both its last tenths
-    once in 300,000."""
+    """Values stay within the interval and fill it: 120 values and more miss its outer tenths once
+    in 300,000 times."""
     for name, p in started(**settings).items():
         low, high = words if name.endswith("embedding") else others
         span = high - low

@@ -16,7 +16,7 @@ def draw(rows, n, m, dtype=torch.float32):
 
 @pytest.fixture(params=["as here", "oneDNN", "MKL"])
 def library(request, monkeypatch):
-    """Large products by either library, whatever this processor's better one is."""
+    """Large products by either library, whichever is faster on this processor."""
     if request.param == "oneDNN" and not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         pytest.skip("this PyTorch is built without oneDNN")
     if request.param != "as here":
@@ -88,7 +88,7 @@ def test_no_pairs():
 
 @pytest.mark.parametrize("which", [(0,), (1,), (0, 1), (2,)])
 def test_traced_products_are_pytorchs_own(monkeypatch, which):
-    """vmap and the compiler know nothing of the other operator."""
+    """vmap and the compiler do not know oneDNN's operator, so it must not be called."""
     monkeypatch.setattr(products, "by_one_dnn", lambda *args: pytest.fail("not here"))
     monkeypatch.setattr(products, "one_dnn", lambda: True)
     inputs = [*draw(256, 64, 300), torch.linspace(-3, 3, 300)]

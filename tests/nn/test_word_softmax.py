@@ -15,7 +15,7 @@ WORDS = 23
 
 @pytest.fixture(params=[(512, 1), (4, 5), (1, 23), (9, 22), (512, 512)])
 def blocks(request, monkeypatch):
-    """Vocabularies of all sizes go by blocks of so many rows and words."""
+    """Blocks of so many rows and words, also for small vocabularies."""
     monkeypatch.setattr(word_softmax, "ROWS", request.param[0])
     monkeypatch.setattr(word_softmax, "WORDS", request.param[1])
     monkeypatch.setattr(word_softmax, "SMALL", 0)
@@ -54,8 +54,8 @@ def test_values_and_gradients_are_those_of_the_plain_softmax(blocks):
 
 
 def test_a_confident_gradient_keeps_its_digits_in_half_precision(blocks):
-    """Of words with probabilities up to 0.9999: the gradient is p - 1, not the difference of two
-    rounded numbers."""
+    """For words with probabilities up to 0.9999 the gradient is p - 1 itself, not the difference of
+    two rounded numbers."""
     h, weight, words = draw(1.0, torch.float32)
     with torch.no_grad():
         # Hidden units along the weights of the right word make it nearly certain.
