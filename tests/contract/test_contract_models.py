@@ -313,7 +313,8 @@ def test_units_above_do_not_touch_the_terms_below(model_case, x, draw):
         changed = [1 - v if j == i else v for j, v in enumerate(z)]
         after = model.log_joint_terms(x, changed), model.log_posterior_terms(changed, x)
         for terms, new_terms in zip(before, after, strict=True):
-            # Layer i is in its own term and in that of the layer below.
+            # Besides its own term layer i is in one more: of the model that of the layer below, of
+            # the posterior that of the layer above.
             changed_terms = [
                 not torch.allclose(a, b) for a, b in zip(terms, new_terms, strict=True)
             ]

@@ -84,7 +84,7 @@ def test_the_bound_is_the_evidence_where_the_posterior_is_exact():
 
 
 def test_annealing_from_the_base_rates_finds_log_z():
-    """|z| of five seeds is above 4.75 by chance once in 98,000 times."""
+    """One |z| of five seeds is above 4.75 by chance once in 98,000 times."""
     model = dbn(seed=3)
     settings = {
         "logz_method": "ais",
@@ -203,8 +203,8 @@ def test_weights_and_couplings_decay_and_no_bias():
 
 
 def test_samples_follow_the_posterior_that_is_scored():
-    """Of one case: the mean weight is p(x), the mean of its logarithm the bound. |z| above 4.75:
-    once in 490,000."""
+    """For one example the mean weight is p(x), and the mean of its logarithm the bound. A |z| is
+    above 4.75 by chance once in 490,000."""
     model = dbn(seed=4)
     x = X[6:7]
     k = 40_000

@@ -250,6 +250,7 @@ def test_input_noise_is_of_the_recognition_network_alone(kind, on):
     model = build(dims=[2], input_noise=kind, noise_rate=0.3)
     x = bits()
     shapes = model.dropout_noise(*x.shape)
+
     # Noise on either side of the rate 0.3.
     never, always = (
         {k: torch.full(s, v, dtype=torch.float64) for k, (_, s) in shapes.items()}

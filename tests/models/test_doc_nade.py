@@ -61,7 +61,7 @@ def literal(model, words):
 
 
 def order_of(x, order):
-    """The words of one document in the order that the noise makes, by the model's own shuffle."""
+    """The words of every document in the order that the noise makes, by the model's own shuffle."""
     word, document = counts.words_of(x)
     seed = shuffles.seeds_of(order["order"]) if order else torch.zeros(len(x), dtype=torch.int64)
     return word[shuffles.shuffled(document, seed)].split(x.sum(-1).int().tolist())

@@ -108,7 +108,7 @@ def test_every_pixel_is_drawn_given_all_before_it(decoder, kernel, monkeypatch):
     z = [torch.randn(2, 7, 3, generator=torch.Generator().manual_seed(2))]
     uniform = torch.rand(2, 7, 30, generator=torch.Generator().manual_seed(3))
 
-    # Four rows of five pixels at a time.
+    # Four images at a time: a part has 20 pixels in a row of the images, which are 5 wide.
     monkeypatch.setitem(image_models.PIXELS, "cpu", 4 * 5)
     with kernels.use(kernel):
         drawn = model.sample_visible(z, uniform)
@@ -119,8 +119,8 @@ def test_every_pixel_is_drawn_given_all_before_it(decoder, kernel, monkeypatch):
             [model.p(x, code.unsqueeze(0))[0] for x, code in zip(drawn, z[0], strict=True)]
         )
 
-    p = torch.sigmoid(logits)
     # Where the noise is within rounding of p, either value is right.
+    p = torch.sigmoid(logits)
     sure = (p - uniform).abs() > 1e-5
 
     assert sure.float().mean() > 0.99
@@ -141,8 +141,8 @@ def noise_of(made: Pack, updates: int, batch: int) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(4)
     make = {"normal": torch.randn, "uniform": torch.rand}
     return {
-        k: make[law](updates, 1, *shape, generator=generator)
-        for k, (law, shape) in made.draws(batch).items()
+        name: make[law](updates, 1, *shape, generator=generator)
+        for name, (law, shape) in made.draws(batch).items()
     }
 
 

@@ -58,22 +58,22 @@ def everything(model, z):
     the probabilities of single steps."""
     ended = {}
     # Beginnings that have not ended: their probability and the decoder's state after them.
-    begun = {(): (1.0, model.p.first_state(1, z))}
+    beginnings = {(): (1.0, model.p.first_state(1, z))}
     for _ in range(LONGEST):
         longer = {}
-        for tokens, (before, state) in begun.items():
+        for tokens, (p_before, state) in beginnings.items():
             log_p, next_state = model.p.next_word(
                 torch.tensor([tokens[-1] if tokens else 1]), z, state
             )
             for word, p in enumerate(log_p[0].exp().tolist()):
                 if word == 2:
-                    ended[(*tokens, word)] = before * p
+                    ended[(*tokens, word)] = p_before * p
                 else:
-                    longer[(*tokens, word)] = (before * p, next_state)
+                    longer[(*tokens, word)] = (p_before * p, next_state)
 
-        begun = longer
+        beginnings = longer
 
-    return ended | {tokens: p for tokens, (p, _) in begun.items()}
+    return ended | {tokens: p for tokens, (p, _) in beginnings.items()}
 
 
 def test_steps_give_the_probabilities_of_the_likelihood():
@@ -101,14 +101,15 @@ def test_greedy_takes_the_best_word_of_every_step(kind):
         written = text_generation.greedy(model, z, LONGEST)
 
         assert len(written) == (1 if z is None else 3)
+
         # Each document by hand: the most probable word after word, from <s> (1) to </s> (2).
         for i, document in enumerate(written):
             code = None if z is None else z[i : i + 1]
             tokens = []
             state = model.p.first_state(1, code)
             word = 1
-
             total = 0.0
+
             while word != 2 and len(tokens) < LONGEST:
                 after, state = model.p.next_word(torch.tensor([word]), code, state)
                 word = int(after.argmax())
@@ -217,6 +218,7 @@ def test_samples_have_the_frequencies_of_all_documents(kind):
         counts[document.tokens] = counts.get(document.tokens, 0) + 1
 
     assert set(counts) <= set(table)
+
     common = [t for t, p in table.items() if p * draws > 20]
     assert len(common) > 30
 

@@ -65,6 +65,7 @@ def step(name: str, half: bool):
     with torch.no_grad():
         # Logits of some size, and probabilities that differ.
         rule.model.p.output.mul_(8)
+
     x = documents(BATCH)
     g = torch.Generator().manual_seed(3)
     noise = {
@@ -80,14 +81,15 @@ def step(name: str, half: bool):
 @pytest.mark.parametrize("blocks", [True, False])
 @pytest.mark.parametrize("name", RULES)
 def test_a_gradient_is_that_of_float32(name, blocks, monkeypatch):
-    """Of every parameter by its cosine; by blocks of words, as large vocabularies
-    are taken, and at once."""
+    """The gradient of every parameter has the direction and the length of float32's: with the
+    vocabulary in blocks, as if it were large, and at once."""
     monkeypatch.setattr(word_softmax, "SMALL", 512 if blocks else 10**6)
     loss, gradients = step(name, half=False)
     half_loss, half_gradients = step(name, half=True)
 
     assert half_loss.dtype == torch.float32
     assert abs(float(half_loss - loss)) < 1e-3 * float(loss)
+
     # Otherwise nothing was computed in half precision.
     assert any(not torch.equal(half_gradients[key], v) for key, v in gradients.items())
 
@@ -143,7 +145,7 @@ def test_a_training_ends_where_that_of_float32_does(name):
 
 @torch.no_grad()
 def nll(name: str, params: dict[str, torch.Tensor], x: torch.Tensor) -> float:
-    """Of documents, nats: exact, or the bound at the posterior's means."""
+    """The NLL of documents, nats: exact, or minus the bound at the posterior's means."""
     rule = objective(name)
     for key, v in rule.named_parameters():
         v.copy_(params[key])

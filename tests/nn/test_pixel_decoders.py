@@ -48,8 +48,8 @@ def codes(latents: int, rows: int, seed: int = 1) -> torch.Tensor | None:
 
 
 def test_published_sizes():
-    """He et al.'s networks for 28x28, 32 latents: parameters, and of the decoder how
-    many the masks switch off."""
+    """He et al.'s networks for 28x28 and 32 latents: the number of parameters, and how many of the
+    decoder's the masks switch off."""
     decoder = PixelDecoder((28, 28), 32)
     assert parameters(ResNet((28, 28), 64, (64, 64, 64), 512)) == 752_448
     assert parameters(decoder) == 894_400
@@ -132,6 +132,7 @@ def test_skips_of_the_published_net():
         module.register_forward_hook(
             lambda _, block_input, out, i=i: skipped.append((i, block_input[0], out))
         )
+
     with torch.no_grad():
         net(torch.rand(2, 16))
 
@@ -149,15 +150,15 @@ def test_skips_of_the_published_net():
             torch.testing.assert_close(block_input, inputs[1])
         torch.testing.assert_close(inputs[i + 3], outputs[i + 2] + out)
 
-    # The last skip is added after the last block.
+    # The last skip reads the block two before the last one.
     torch.testing.assert_close(skipped[-1][1], outputs[3])
 
 
 @pytest.mark.parametrize("kernel", [3, 5, 7])
 @pytest.mark.parametrize("centre", [False, True])
 def test_masked_convolution_as_by_a_whole_filter(kernel, centre):
-    """Values and gradients as by the whole filter times its mask; taps without
-    effect have no gradient."""
+    """Values and gradients equal those of the whole filter times its mask. Masked taps have no
+    gradient."""
     generator = torch.Generator().manual_seed(4)
     layer = MaskedConv(3, 2, kernel, centre, free=2).double()
     with torch.no_grad():
@@ -214,7 +215,7 @@ def test_filters_start_by_their_taps_and_outputs():
     gated = GatedLayer(16, 32, 5)
     net = ResNet((8, 8), 4, (64,), 64)
 
-    # Taps that are not masked, and the number of outputs.
+    # The taps of each filter, masked ones included, and its outputs.
     taps = {
         masked.weight: (25, 64),
         gated.vertical: (3 * 5, 64),
