@@ -55,15 +55,17 @@ def x():
 
 def literal_joint(model, x, z):
     """log p(x, z) + log Z of one example and one state, from torch's Bernoulli
-    and an energy by loops."""
+    and an negative_energy by loops."""
     prior = model.prior()
     half = len(z) // 2
-    energy = (model.p.prior.b1 * z[:half]).sum() + (model.p.prior.b2 * z[half:]).sum()
+
     # -E(z) = b1 z1 + b2 z2 + z1 W z2, over the two halves of the bits.
+    negative_energy = (model.p.prior.b1 * z[:half]).sum() + (model.p.prior.b2 * z[half:]).sum()
     for i, j in itertools.product(range(half), range(len(z) - half)):
-        energy = energy + z[i] * prior.w[i, j] * z[half + j]
+        negative_energy = negative_energy + z[i] * prior.w[i, j] * z[half + j]
+
     logits = model.p.decoder(z.reshape(1, 1, -1))[0, 0]
-    return energy + distributions.Bernoulli(logits=logits).log_prob(x).sum()
+    return negative_energy + distributions.Bernoulli(logits=logits).log_prob(x).sum()
 
 
 def literal_table(model, x):

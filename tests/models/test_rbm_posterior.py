@@ -64,22 +64,22 @@ def test_the_machine_over_bits_is_that_over_spins(n1, n2):
     for b in range(2):
         differences = []
         for z1, z2 in sides(n1, n2):
-            # Spins are -1 and 1. The energy over them, by loops.
+            # -E over spins, which are -1 and 1, by loops.
             s1 = [2 * v - 1 for v in z1]
             s2 = [2 * v - 1 for v in z2]
-            spin_energy = sum(float(h1[b, i]) * s1[i] for i in range(n1)) + sum(
+            over_spins = sum(float(h1[b, i]) * s1[i] for i in range(n1)) + sum(
                 float(h2[b, i]) * s2[i] for i in range(n2)
             )
-            spin_energy += sum(
+            over_spins += sum(
                 float(couplings[b, i, k]) * s1[i] * s2[k] for i in range(n1) for k in range(n2)
             )
 
-            # The same state by the machine over bits.
+            # -E of the same state over bits.
             rbm = RBM(*(p[b] for p in rbms))
-            bit_energy = rbm.negative_energy(
+            over_bits = rbm.negative_energy(
                 *(torch.tensor([v], dtype=torch.float64) for v in (z1, z2))
             )
-            differences.append(float(bit_energy) - spin_energy)
+            differences.append(float(over_bits) - over_spins)
 
         assert max(differences) - min(differences) < 1e-12
 
@@ -107,6 +107,7 @@ def test_the_encoder_by_hand(training):
         variance = batch_variance if training else norm.variance.tolist()
         scale = norm.scale.tolist()
         shift = norm.shift.tolist()
+
         # 0.01 is what batch normalisation adds to the variance.
         return [
             [
@@ -116,14 +117,15 @@ def test_the_encoder_by_hand(training):
             for r in rows
         ]
 
-    q = model.q
     # The hidden layer sees centred data.
+    q = model.q
     hidden = [(q.net.dense[0].weight @ (c - model.mean) + q.net.dense[0].bias).tolist() for c in x]
     hidden = [[math.tanh(v) for v in r] for r in normalised(hidden, q.net.norms[0])]
     out = [
         (q.output.weight @ torch.tensor(r, dtype=torch.float64) + q.output.bias).tolist()
         for r in hidden
     ]
+
     # The output: n1 and n2 biases over spins, then the couplings, which are normalised.
     couplings = normalised([r[n1 + n2 :] for r in out], q.couplings)
 

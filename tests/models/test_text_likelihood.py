@@ -23,6 +23,7 @@ def test_scores_without_gradient_are_the_same_for_all_sizes_of_pieces(
     x = rows(DOCUMENTS)
     z = codes(K, len(DOCUMENTS))
     log_likelihood = model.log_likelihood(x, z).detach()
+
     # Pieces by rows, by logits and by inputs at once.
     for name, value in (("ROWS", at_once), ("LOGITS", logits), ("INPUTS", inputs)):
         monkeypatch.setattr(text_decoder, name, {"cpu": value})
@@ -97,8 +98,8 @@ def test_a_large_vocabulary_in_float32():
 def test_terms_are_causal():
     """A changed word changes its own term and those after it, and no other.
 
-    If all outputs of a step are dropped, its term is -log V. The difference to the whole document
-    so gives the term itself.
+    If all outputs of a step are dropped, its term is -log V. The difference from the whole
+    document therefore gives the term itself.
     """
     model = built(dropout_in=0.0)
     z = codes(1, 1)

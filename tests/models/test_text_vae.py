@@ -60,8 +60,9 @@ class Literal(nn.Module):
         for k, i in itertools.product(range(len(z)), range(len(documents))):
             words = documents[i]
             code = z[k, i]
-            c = self.start(code)
+
             # The code gives the cell's first state; its tanh is the hidden state.
+            c = self.start(code)
             state = (torch.tanh(c)[None, None], c[None, None])
 
             total = 0.0

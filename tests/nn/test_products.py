@@ -44,7 +44,7 @@ def test_product_is_that_of_the_matrices(library, sizes, turned):
         a = a.mT.contiguous().mT
         b = b.mT.contiguous().mT
 
-    # n terms, each with the rounding 2^-23 of float32 at the size of the largest sum.
+    # The worst case of a sum of n products in float32, n 2^-23 sum |a||b|, at the largest such sum.
     bound = 1.2e-7 * sizes[1] * float((a.abs().double() @ b.abs().double().mT).max())
 
     torch.testing.assert_close(products.product(a, b).double(), exact, rtol=0, atol=bound)
@@ -98,6 +98,7 @@ def test_traced_products_are_pytorchs_own(monkeypatch, which):
     mapped = torch.vmap(
         products.product, in_dims=tuple(0 if i in which else None for i in range(3))
     )(*stacked)
+
     # A factor of 2 for each doubled matrix in the product, and for a doubled bias.
     one_by_one = [
         inputs[0] @ inputs[1].mT * c ** len({0, 1} & set(which)) + inputs[2] * c ** (2 in which)
@@ -145,7 +146,7 @@ def test_large_products_go_to_the_library_that_was_chosen(monkeypatch):
 
 @pytest.mark.parametrize("broken", [RuntimeError("no such operator"), AttributeError("gone"), None])
 def test_an_operator_that_is_missing_or_wrong_is_not_used(monkeypatch, asked_anew, broken):
-    # It raises, or its product is wrong by one.
+    # The operator raises, or its product is wrong by one.
     def operator(a, b, bias=None):
         if broken:
             raise broken
