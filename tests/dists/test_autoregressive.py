@@ -48,6 +48,7 @@ def test_the_longest_chain_of_dependence_is_followed_to_its_end():
     weight = torch.zeros(n, n)
     weight[range(1, n), range(n - 1)] = -100.0
     wanted = torch.tensor([[1.0, 0.0] * (n // 2)])
+
     assert torch.equal(autoregressive.sample(a, weight, torch.full((1, n), 0.5)), wanted)
 
 
@@ -55,9 +56,11 @@ def test_logits_broadcast_to_the_noise():
     a, weight, _ = inputs(6)
     uniform = torch.rand(3, 20, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     samples = autoregressive.sample(a, weight, uniform)
+
     assert all(
         torch.equal(samples[k], autoregressive.sample(a, weight, uniform[k])) for k in range(3)
     )
+
     bias = a[0]
     assert torch.equal(
         autoregressive.sample(bias, weight, uniform[0])[4],
@@ -70,13 +73,18 @@ def test_batched_through_vmap():
         torch.stack(v) for v in zip(*(inputs(9, seed=s) for s in range(3)), strict=True)
     )
     wanted = [autoregressive_sample_by_units(*v) for v in zip(a, weight, uniform, strict=True)]
+
     assert torch.equal(vmap(autoregressive.sample)(a, weight, uniform), torch.stack(wanted))
+
     shared = vmap(autoregressive.sample, in_dims=(None, None, 0))(a[0], weight[0], uniform)
     wanted = [autoregressive_sample_by_units(a[0], weight[0], u) for u in uniform]
+
     assert torch.equal(shared, torch.stack(wanted))
+
     moved = vmap(autoregressive.sample, in_dims=(1, 2, 0))(
         a.movedim(0, 1), weight.movedim(0, 2), uniform
     )
+
     assert torch.equal(moved, vmap(autoregressive.sample)(a, weight, uniform))
 
 
@@ -90,6 +98,7 @@ def test_the_batched_dimension_may_stand_anywhere():
     moved = vmap(autoregressive._solve, in_dims=(1, 2, 0))(
         a.movedim(0, 1), weight.movedim(0, 2), uniform
     )
+
     assert torch.equal(moved, autoregressive._solve(a, weight, uniform))
 
 
@@ -118,6 +127,7 @@ def test_noise_of_zero_makes_no_impossible_bit():
     a = torch.tensor([[-50.0, 50.0, 0.0]])
     weight = torch.zeros(3, 3)
     weight[1, 0] = weight[2, 1] = -100.0
+
     assert autoregressive.sample(a, weight, torch.zeros(1, 3)).tolist() == [[0.0, 1.0, 0.0]]
     assert autoregressive.sample(a, weight, torch.tensor([[0.0, 0.5, 0.5]])).tolist() == [
         [0.0, 1.0, 0.0]
@@ -130,11 +140,13 @@ def test_logits_are_causal():
     a, weight, uniform = inputs(n, cases=4)
     h = (uniform < 0.5).double()
     before = autoregressive.logits(h, a, weight)
+
     for j in range(n):
         changed = h.clone()
         changed[:, j] = 1 - changed[:, j]
         moved = (autoregressive.logits(changed, a, weight) != before).all(0)
         still = (autoregressive.logits(changed, a, weight) == before).all(0)
+
         assert moved.tolist() == [i > j for i in range(n)]
         assert still.tolist() == [i <= j for i in range(n)]
 
@@ -147,6 +159,7 @@ def test_log_prob_is_the_product_of_conditionals():
     weight[1, 0], weight[2, 0], weight[2, 1], weight[0, 2] = 1.5, -2.0, 9.0, 99.0
     p = [1 / (1 + math.exp(-s)) for s in (0.2, -0.4 + 1.5, 0.7 - 2.0)]
     wanted = math.log(p[0] * (1 - p[1]) * p[2])
+
     assert float(autoregressive.log_prob(h, a, weight)) == pytest.approx(wanted, rel=1e-6)
 
 
@@ -159,8 +172,11 @@ def test_frequencies_are_the_probabilities():
     uniform = torch.rand(draws, n, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     states = exact.states(n)
     p = autoregressive.log_prob(states, a, weight).exp()
+
     assert float(p.sum()) == pytest.approx(1.0, abs=1e-12)
+
     h = autoregressive.sample(a, weight, uniform)
     counts = torch.bincount((h.long() << torch.arange(n)).sum(-1), minlength=2**n)
     z = (counts / draws - p) / (p * (1 - p) / draws).sqrt()
+
     assert z.abs().max() < 4.5

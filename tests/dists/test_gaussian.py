@@ -14,6 +14,7 @@ def test_log_prob_is_that_of_torch():
     mean = torch.randn(7, 4, generator=generator).double()
     log_sd = torch.randn(4, generator=generator).double()
     wanted = distributions.Normal(mean, log_sd.exp()).log_prob(x).sum(-1)
+
     torch.testing.assert_close(gaussian.log_prob(x, mean, log_sd), wanted)
 
 
@@ -28,7 +29,9 @@ def test_a_sample_is_mean_plus_sd_times_noise_and_carries_gradients():
     log_sd = torch.tensor([0.0, 1.0], requires_grad=True)
     noise = torch.tensor([0.5, -1.0])
     z = gaussian.sample(mean, log_sd, noise)
+
     torch.testing.assert_close(z, torch.tensor([1.5, -2.0 - 2.7182817]))
+
     z.sum().backward()
     torch.testing.assert_close(mean.grad, torch.ones(2))
     torch.testing.assert_close(log_sd.grad, torch.tensor([0.5, -2.7182817]))

@@ -41,13 +41,18 @@ def test_the_density_is_invariant(target, step):
     torch.manual_seed(0)
     z = target.sample((CHAINS,))
     accepted = []
+
     for t in range(10):
         z, probability = hmc.transition(target.log_prob, z, step, 5, *draws(t))
         accepted.append(float(probability.mean()))
+
     assert all(p < 0.9 for p in accepted) or step < 0.9
+
     away = z - target.mean
     products = away.unsqueeze(-1) * away.unsqueeze(-2)
+
     assert (away.mean(0) / (away.std(0) / math.sqrt(CHAINS))).abs().max() < 4.5
+
     errors = products.std(0) / math.sqrt(CHAINS)
     assert ((products.mean(0) - target.covariance_matrix) / errors).abs().max() < 4.5
 
@@ -60,9 +65,11 @@ def test_without_refusals_it_is_not(target):
         z, _ = hmc.transition(
             target.log_prob, z, 0.9, 5, momentum, torch.zeros(CHAINS, dtype=torch.float64)
         )
+
     away = z - target.mean
     products = away.unsqueeze(-1) * away.unsqueeze(-2)
     errors = products.std(0) / math.sqrt(CHAINS)
+
     assert ((products.mean(0) - target.covariance_matrix) / errors).abs().max() > 20
 
 
@@ -70,6 +77,7 @@ def test_chains_get_there_from_elsewhere(target):
     z = torch.full((CHAINS, N), 4.0, dtype=torch.float64)
     for t in range(60):
         z, _ = hmc.transition(target.log_prob, z, 0.4, 5, *draws(t))
+
     away = z - target.mean
     assert (away.mean(0) / (away.std(0) / math.sqrt(CHAINS))).abs().max() < 4.5
 
@@ -80,10 +88,12 @@ def test_the_step_is_tuned(target, acceptance):
     z = target.sample((CHAINS,))
     step = torch.tensor(0.3, dtype=torch.float64)
     found = []
+
     for t in range(200):
         z, probability = hmc.transition(target.log_prob, z, step, 5, *draws(t))
         step = hmc.tuned(step, probability.mean(), acceptance, 0.1)
         found.append(float(probability.mean()))
+
     assert sum(found[-50:]) / 50 == pytest.approx(acceptance, abs=0.01)
 
 
@@ -95,13 +105,17 @@ def test_the_leapfrog_is_that_of_the_textbook():
     density = lambda v: -0.25 * (v**4).sum(-1)  # noqa: E731
     position = 0.7
     momentum = -0.4
+
     for _ in range(3):
         momentum -= 0.05 * position**3
         position += 0.1 * momentum
         momentum -= 0.05 * position**3
+
     energy = lambda q, m: 0.25 * q**4 + 0.5 * m**2  # noqa: E731
     moved = hmc.transition(density, z, 0.1, 3, p, torch.zeros(1, dtype=torch.float64))
+
     assert float(moved.state) == pytest.approx(position, rel=1e-12)
+
     wanted = min(1.0, math.exp(energy(0.7, -0.4) - energy(position, momentum)))
     assert float(moved.probability) == pytest.approx(wanted, rel=1e-9)
 
@@ -111,5 +125,6 @@ def test_a_trajectory_that_leaves_all_bounds_is_refused():
     moved = hmc.transition(
         lambda v: -(v**4).sum(-1), z, 1e20, 3, torch.ones(1, 1), torch.full((1,), 1e-30)
     )
+
     assert torch.equal(moved.state, z)
     assert float(moved.probability) == 0

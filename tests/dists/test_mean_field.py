@@ -39,6 +39,7 @@ def exact(machine, e1, e2):
         z1 = z[:N1]
         z2 = z[N1:]
         total.append(z1 @ machine.b1 + z2 @ machine.b2 + z1 @ machine.w @ z2 + e1 @ z1 + e2 @ z2)
+
     return torch.logsumexp(torch.stack(total), 0)
 
 
@@ -47,8 +48,10 @@ def test_it_is_a_lower_bound_and_near(beta, gap):
     machine = machine_of()
     evidence = evidence_of(beta)
     miss = exact(machine, *evidence) - mean_field.log_partition(machine, *evidence)
+
     assert miss.min() > -1e-12
     assert 1e-6 < miss.mean() < gap
+
     five = mean_field.log_partition(machine, *evidence, iterations=5)
     assert torch.equal(mean_field.log_partition(machine, *evidence), five)
 
@@ -63,18 +66,22 @@ def test_value_and_gradient_by_loops(iterations):
     b1, b2, w, a1, a2 = (v.detach().squeeze().tolist() for v in (*machine, e1, e2))
     m1 = [0.5] * N1
     m2 = [0.5] * N2
+
     for _ in range(iterations):
         for j in range(N2):
             m2[j] = 1 / (1 + math.exp(-b2[j] - a2[j] - sum(w[i][j] * m1[i] for i in range(N1))))
         for i in range(N1):
             m1[i] = 1 / (1 + math.exp(-b1[i] - a1[i] - sum(w[i][j] * m2[j] for j in range(N2))))
+
     value = sum(m1[i] * w[i][j] * m2[j] for i in range(N1) for j in range(N2))
     for m, b, a in ((m1, b1, a1), (m2, b2, a2)):
         value += sum(
             p * (x + y) - p * math.log(p) - (1 - p) * math.log(1 - p)
             for p, x, y in zip(m, b, a, strict=True)
         )
+
     assert got.item() == pytest.approx(value, rel=1e-12)
+
     m1, m2 = (torch.tensor(m, dtype=torch.float64) for m in (m1, m2))
     for have, want in zip(gradient, (m1, m2, torch.outer(m1, m2), m1, m2), strict=True):
         torch.testing.assert_close(have.squeeze(), want)
@@ -89,9 +96,11 @@ def test_gradients_near_those_of_the_exact_one(scale, value, slope):
         evidence = [e.detach().requires_grad_() for e in evidence_of(3.0)]
         log_p = f(machine, *evidence)
         out.append([log_p.detach(), *torch.autograd.grad(log_p.mean(), [*machine, *evidence])])
+
     torch.testing.assert_close(out[0][0], out[1][0], rtol=0, atol=10 * value)
     for have, want in zip(out[0][1:4], out[1][1:4], strict=True):
         torch.testing.assert_close(have, want, rtol=0, atol=slope)
+
     for have, want in zip(out[0][4:], out[1][4:], strict=True):  # a case's share of the mean
         torch.testing.assert_close(have * 1000, want * 1000, rtol=0, atol=3 * slope)
 
@@ -105,6 +114,7 @@ def test_strong_evidence_in_single_precision():
     z2 = (e2 > 0).float()
     e1.requires_grad_()
     got = mean_field.log_partition(machine, e1, e2)
+
     torch.testing.assert_close(got, machine.negative_energy(z1, z2) + 3e4)
     torch.testing.assert_close(torch.autograd.grad(got.sum(), e1)[0], z1)
 

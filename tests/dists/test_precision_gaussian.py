@@ -30,6 +30,7 @@ def case(request):
     scale = SCALES[request.param]
     u = torch.eye(N, dtype=torch.float64)[2] * 3 if scale is None else scale * u
     precision = torch.diag(log_d.exp()) + torch.outer(u, u)
+
     return log_d, u, torch.linalg.inv(precision), precision
 
 
@@ -58,11 +59,14 @@ def test_density_and_kl_are_those_of_torch(case):
     mean, *x = torch.randn(9, N, generator=generator, dtype=torch.float64)
     x = torch.stack(x)
     q = distributions.MultivariateNormal(mean, precision_matrix=precision)
+
     torch.testing.assert_close(pg.log_prob(x, mean, log_d, u), q.log_prob(x), rtol=1e-7, atol=1e-7)
+
     standard = distributions.MultivariateNormal(
         torch.zeros_like(mean), torch.eye(N, dtype=torch.float64)
     )
     wanted = distributions.kl_divergence(q, standard)
+
     torch.testing.assert_close(pg.kl_standard(mean, log_d, u), wanted, rtol=1e-7, atol=1e-7)
 
 
@@ -70,6 +74,7 @@ def test_without_a_vector_it_is_diagonal(case):
     log_d, _, _, _ = case
     zero = torch.zeros(N, dtype=torch.float64)
     normal = torch.linspace(-2, 2, N, dtype=torch.float64)
+
     torch.testing.assert_close(pg.transform(log_d, None, normal), pg.transform(log_d, zero, normal))
     torch.testing.assert_close(
         pg.log_prob(normal, zero, log_d, None), pg.log_prob(normal, zero, log_d, zero)
@@ -77,6 +82,7 @@ def test_without_a_vector_it_is_diagonal(case):
     torch.testing.assert_close(
         pg.kl_standard(normal, log_d, None), pg.kl_standard(normal, log_d, zero)
     )
+
     q = distributions.Normal(zero, torch.exp(-0.5 * log_d))
     torch.testing.assert_close(pg.log_prob(normal, zero, log_d, None), q.log_prob(normal).sum())
 
@@ -86,6 +92,7 @@ def test_gradients_are_finite_where_u_is_0():
     mean, log_d, u = leaves
     z = mean + pg.transform(log_d, u, torch.ones(N))
     value = z.sum() + pg.log_prob(z, mean, log_d, u) + pg.kl_standard(mean, log_d, u)
+
     assert all(torch.isfinite(g).all() for g in torch.autograd.grad(value, leaves))
 
 
@@ -99,8 +106,11 @@ def test_float32_is_good_to_its_digits_whatever_the_length_of_u():
             torch.diag(log_d.double().exp()) + torch.outer(u.double(), u.double())
         )
         r = root(log_d, u).double()
+
         assert float((r @ r.T - exact).abs().max() / exact.max()) < 1e-5
         assert float((pg.trace(log_d, u).double() - exact.trace()).abs() / exact.trace()) < 1e-5
+
         single = pg.log_det(log_d, u)
         double = pg.log_det(log_d.double(), u.double())
+
         torch.testing.assert_close(single.double(), double, rtol=1e-5, atol=1e-5)

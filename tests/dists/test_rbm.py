@@ -51,6 +51,7 @@ def table(m):
         [[loop_energy(m, z1, z2) for z2 in sides[1]] for z1 in sides[0]], dtype=torch.float64
     )
     log_z = torch.logsumexp(energy.flatten(), 0)
+
     return energy - log_z, log_z, torch.stack(sides[0]), torch.stack(sides[1])
 
 
@@ -66,7 +67,9 @@ def test_energy(batch, values):
     z1 = values(5, *batch, 4, seed=3)
     z2 = values(5, *batch, 3, seed=4)
     got = m.negative_energy(z1, z2)
+
     assert got.shape == (5, *batch)
+
     for index in itertools.product(range(5), *map(range, batch)):
         wanted = loop_energy(one(m, *index[1:]), z1[index], z2[index])
         assert float(got[index]) == pytest.approx(wanted, abs=1e-12)
@@ -82,6 +85,7 @@ def test_conditionals_and_free_energies(batch):
         at = (slice(None), *index)
         p2 = torch.softmax(log_p, 1)  # p(z2 | z1)
         p1 = torch.softmax(log_p.T, 1)
+
         assert torch.allclose(m.mean2(given1)[at], p2 @ all2, atol=1e-12)
         assert torch.allclose(m.mean1(given2)[at], p1 @ all1, atol=1e-12)
         assert torch.allclose(m.logits2(given1)[at], torch.logit(p2 @ all2), atol=1e-10)
@@ -115,10 +119,12 @@ def test_log_z_and_moments(n1, n2, chunk):
     m = machine(2, n1=n1, n2=n2, scale=2.0)
     log_z = boltzmann_exact.log_z(m, chunk)
     moments = boltzmann_exact.moments(m, chunk)
+
     for i in range(2):
         log_p, wanted, all1, all2 = table(one(m, i))
         p = log_p.exp()
         expected = (wanted, p.sum(1) @ all1, p.sum(0) @ all2, all1.T @ p @ all2)
+
         assert float(log_z[i]) == pytest.approx(float(wanted), abs=1e-11)
         assert all(
             torch.allclose(a[i], b, atol=1e-11) for a, b in zip(moments, expected, strict=True)
@@ -146,8 +152,10 @@ def test_gradient_of_log_z_is_the_expected_statistics(n1, n2, chunk):
 
     wanted = boltzmann_exact.moments(m)[1:]
     got = torch.autograd.grad(total(*(leaves := [p.clone().requires_grad_() for p in m])), leaves)
+
     for a, b in zip(got, wanted, strict=True):
         assert torch.allclose(a, b * weight.reshape(2, *(1 for _ in b.shape[1:])), atol=1e-11)
+
     for a, b in zip(grad(total, argnums=(0, 1, 2))(*m), got, strict=True):
         assert torch.allclose(a, b, atol=1e-12)
 
@@ -177,6 +185,7 @@ def test_sizes_beyond_enumeration():
     for call in (boltzmann_exact.log_z, boltzmann_exact.moments, sample):
         with pytest.raises(ValueError, match=r"21 \+ 22 units cannot be enumerated; allowed: 20"):
             call(m)
+
     with pytest.raises(ValueError, match="16 in total"):
         boltzmann_exact.log_probs(machine(n1=9, n2=8))
     with pytest.raises(ValueError, match="a side of 17 units cannot be tabulated; allowed: 16"):
@@ -186,8 +195,10 @@ def test_sizes_beyond_enumeration():
 def test_the_table_of_all_states():
     m = machine(3)
     z1, z2, log_p = boltzmann_exact.log_probs(m)
+
     assert log_p.shape == (128, 3)
     assert len({tuple(r) for r in torch.cat([z1, z2], 1).tolist()}) == 128
+
     wanted, _, _, _ = table(one(m, 1))
     assert torch.allclose(log_p[:, 1], wanted[number(z1), number(z2)], atol=1e-11)
 
@@ -195,7 +206,9 @@ def test_the_table_of_all_states():
 def test_bits():
     u = uniform(200, 1)
     logit = torch.linspace(-8, 8, 50, dtype=torch.float64)
+
     assert torch.equal(bits(logit, u), (u > 1 - torch.sigmoid(logit)).double())
+
     grid = (torch.arange(10_000, dtype=torch.float64)[:, None] + 0.5) / 10_000
     assert torch.allclose(bits(logit, grid).mean(0), torch.sigmoid(logit), atol=1.01e-4)
 
@@ -203,6 +216,7 @@ def test_bits():
 def test_bits_in_single_precision():
     logit = torch.tensor([-1e4, -100.0, -20.0, 0.0, 20.0, 100.0, 1e4])
     largest = torch.tensor(1 - 2**-24)
+
     assert bits(logit, torch.tensor(0.5)).tolist() == [0, 0, 0, 0, 1, 1, 1]
     assert bits(logit, largest).tolist() == [0, 0, 0, 1, 1, 1, 1]
     # 2e-9 of the noise below: 1 - sigmoid(20) would round to zero, and u = 1e-9 be called a one.
@@ -229,8 +243,10 @@ def test_a_sweep_draws_from_the_conditionals_and_leaves_the_distribution_as_it_i
         (number(start) * 8 + number(z2)) * 8 + number(z1), minlength=512
     ).reshape(8, 8, 8)
     kernel = p2[:, :, None] * p1[None]
+
     assert (kernel * draws).min() > 100  # enough for frequencies to be normal
     assert frequencies(counts, kernel, draws) < LIMIT
+
     marginal = log_p.exp().sum(1)
     assert torch.allclose(torch.einsum("a,abc->c", marginal, kernel), marginal, atol=1e-12)
     assert torch.allclose(torch.einsum("a,abc->cb", marginal, kernel), log_p.exp(), atol=1e-12)
@@ -241,19 +257,24 @@ def test_exact_samples(n1, n2):
     m = machine(2, n1=n1, n2=n2, seed=8)
     draws = 40_000
     z1, z2 = boltzmann_exact.sample(m, uniform(draws, 2), uniform(draws, 2, max(n1, n2), seed=9))
+
     assert (z1.shape, z2.shape) == ((draws, 2, n1), (draws, 2, n2))
+
     for i in range(2):
         log_p, _, _, _ = table(one(m, i))
         counts = torch.bincount(
             number(z1[:, i]) * 2**n2 + number(z2[:, i]), minlength=2 ** (n1 + n2)
         )
+
         assert frequencies(counts, log_p.exp().flatten(), draws) < LIMIT
 
 
 def test_the_ends_of_the_noise_are_exact_samples_too():
     m = machine(n1=3, n2=3)
     z1, _ = boltzmann_exact.sample(m, torch.tensor([0.0, 1.0]), uniform(2, 3))
+
     assert z1.tolist() == [[0, 0, 0], [1, 1, 1]]
+
     # All but the last state: probability 0.
     never = RBM(torch.full((3,), 2000.0), torch.zeros(3), torch.zeros(3, 3))
     assert boltzmann_exact.sample(never, torch.tensor([0.0, 0.5]), uniform(2, 3))[0].tolist() == [
@@ -271,9 +292,11 @@ def test_gibbs_is_one_sweep_after_the_other(batch):
     u2 = uniform(s, k, *batch, 3)
     u1 = uniform(s, k, *batch, 4, seed=3)
     got = m.gibbs(z1, u2, u1)
+
     for i in range(s):
         z2 = bits(m.logits2(z1), u2[i])
         z1 = bits(m.logits1(z2), u1[i])
+
     assert torch.equal(got[0], z1)
     assert torch.equal(got[1], z2)
     assert 0.2 < float(z1.mean()) < 0.8
@@ -285,6 +308,7 @@ def test_batched_machines_are_machines_one_by_one():
     u2 = uniform(4, 5, 2, 3, 3)
     u1 = uniform(4, 5, 2, 3, 4, seed=3)
     got = m.gibbs(z1, u2, u1)
+
     for i, j in itertools.product(range(2), range(3)):
         alone = one(m, i, j).gibbs(z1[:, i, j], u2[:, :, i, j], u1[:, :, i, j])
         assert all(torch.equal(a[:, i, j], b) for a, b in zip(got, alone, strict=True))
@@ -300,6 +324,7 @@ def test_gibbs_lets_no_gradient_through_and_keeps_its_inputs():
     u1 = uniform(2, 5, 4, seed=3)
     before = [t.clone() for t in (z1, u2, u1)]
     z = RBM(*(p.requires_grad_() for p in m)).gibbs(z1.requires_grad_(), u2, u1)
+
     assert not any(t.requires_grad for t in z)
     assert all(torch.equal(a, b) for a, b in zip(before, (z1, u2, u1), strict=True))
 
@@ -331,6 +356,7 @@ def test_over_seeds(batch, compiled):
     call = vmap(chain)
     if compiled:
         call = torch.compile(call, backend="aot_eager", fullgraph=True, dynamic=False)
+
     got = call(m, *rest)
     for i in range(3):
         alone = chain(one(m, i), *(t[i] for t in rest))
@@ -352,5 +378,6 @@ def test_a_chain_forgets_where_it_began():
         torch.zeros(k, 4).double(), uniform(30, k, 3, seed=12), uniform(30, k, 4, seed=13)
     )
     p = boltzmann_exact.moments(m).mean12
+
     assert ((z1.T @ z2 / k - p) / (p * (1 - p) / k).sqrt()).abs().max() < LIMIT
     assert math.isclose(float(p.max()), float((z1.T @ z2 / k).max()), abs_tol=0.02)

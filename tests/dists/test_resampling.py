@@ -24,12 +24,16 @@ def test_resampling_keeps_expectations():
     expected = 9 * torch.softmax(log_w, 0)
     u = ((torch.arange(2_000) + 0.5) / 2_000).unsqueeze(1)
     chosen = vmap(parents, in_dims=(None, 0))(log_w, u)
+
     assert chosen.shape == (2_000, 9)
     assert (chosen.diff(dim=1) >= 0).all()
+
     copies = torch.nn.functional.one_hot(chosen, 9).sum(1)
     torch.testing.assert_close(copies.double().mean(0), expected, rtol=0, atol=2 / 2_000)
+
     runs = copies.cumsum(1)[:, :-1]
     wanted = expected.cumsum(0)[:-1]
+
     for some, mean in ((copies, expected), (runs, wanted)):
         assert (some >= mean.floor()).all()
         assert (some <= mean.ceil()).all()
@@ -50,8 +54,10 @@ def test_noise_at_its_ends_picks_chains_that_are_there():
             chosen = parents(log_w, torch.tensor([u]))
             assert chosen.min() >= 0
             assert chosen.max() < 1000
+
     chosen = parents(torch.tensor([-200.0, 0.0, -200.0]), torch.tensor([0.0]))
     assert torch.equal(chosen, torch.ones(3, dtype=torch.int64))
+
     # A seed that diverges must not take down the others of its pack.
     lost = parents(torch.tensor([0.0, torch.nan, 0.0]), torch.tensor([0.5]))
     assert set(lost.tolist()) <= {0, 1, 2}
@@ -61,6 +67,7 @@ def test_populations_side_by_side_are_resampled_each_by_itself():
     log_w = torch.randn(2, 3, 50, generator=generator())
     u = torch.rand(2, 3, 1, generator=generator(1))
     chosen = parents(log_w, u)
+
     for i in range(2):
         for j in range(3):
             assert torch.equal(chosen[i, j], parents(log_w[i, j], u[i, j]))

@@ -92,7 +92,9 @@ def test_curves_rise_and_pass_through_the_quantile():
         for value in values:
             curve = [r for r in rows if (r["smoothing"], r["temperature"]) == (name, value)]
             zeta = [r["zeta"] for r in curve]
+
             assert all(a <= b for a, b in pairwise(zeta))
+
             by_q = {round(r["q"], 2): r["zeta"] for r in curve}
             rises.append(by_q[0.8] - by_q[0.7])
             if name in ("exponential", "logistic"):
@@ -102,6 +104,7 @@ def test_curves_rise_and_pass_through_the_quantile():
                     assert float((1 - r["q"]) * s.cdf0(x) + r["q"] * s.cdf1(x)) == pytest.approx(
                         0.25, abs=1e-12
                     )
+
         assert rises[-1] > rises[0]
 
 

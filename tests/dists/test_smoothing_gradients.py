@@ -32,6 +32,7 @@ def invert(cdf, rho: torch.Tensor, low: float, high: float) -> torch.Tensor:
         under = cdf(middle) < rho
         low = torch.where(under, middle, low)
         high = torch.where(under, high, middle)
+
     return (low + high) / 2
 
 
@@ -55,8 +56,10 @@ def test_the_path_derivative_is_that_of_the_inverse_by_bisection(name, sharp):
         invert(lambda x, a=a: s.cdf(x, a), rho, *((0, 1) if s.support[0] == 0 else (-9, 9)))
         for a in (logit + h, logit - h)
     )
+
     torch.testing.assert_close(got, (up - down) / (2 * h), rtol=1e-5, atol=1e-8)
     assert got.max() > 0.1
+
     if s.uniforms == 1:
         difference = (s.inverse_cdf(u[0], logit + h) - s.inverse_cdf(u[0], logit - h)) / (2 * h)
         torch.testing.assert_close(got, difference, rtol=1e-5, atol=1e-8)
@@ -72,6 +75,7 @@ def test_the_path_derivative_is_the_formula(name):
     q = torch.sigmoid(logit).detach()
     zeta = zeta.detach()
     density = (1 - q) * s.log_r0(zeta).exp() + q * s.log_r1(zeta).exp()
+
     torch.testing.assert_close(
         got, q * (1 - q) * (s.cdf0(zeta) - s.cdf1(zeta)) / density, rtol=1e-9, atol=0
     )
@@ -97,6 +101,7 @@ def test_the_mean_path_gradient_is_the_gradient_of_the_mean(name):
     wanted = (w * (3 * torch.cos(3 * x) + 2 * x) * (s.cdf0(x) - s.cdf1(x))).sum()
     q = 1 / (1 + math.exp(0.8))
     z = (g.mean() - q * (1 - q) * wanted) / (g.std() / math.sqrt(draws))
+
     assert abs(float(z)) < 5
     # A factor that is off by a quarter would be seen.
     assert abs(float(g.mean() / (g.std() / math.sqrt(draws)))) > 20
@@ -111,6 +116,7 @@ def test_the_derivative_is_that_of_the_quantile(name):
     (got,) = torch.autograd.grad(s.sample(logit, u).sum(), logit)
     logit = logit.detach()
     difference = (s.sample(logit + h, u) - s.sample(logit - h, u)) / (2 * h)
+
     torch.testing.assert_close(got, difference, rtol=1e-5, atol=1e-7)
     assert (got.abs() > 0.01).sum() > 50
 
@@ -127,9 +133,12 @@ def test_the_slope_of_piecewise_linear_may_be_stopped():
         ),
         strict=True,
     )
+
     assert values[0] == values[1]
+
     q = 1 / (1 + math.exp(-0.8))
     kappa = 0.25 / (q * (1 - q) + 0.01)
+
     assert float(grads[1]) == pytest.approx(kappa * q * (1 - q), rel=1e-12)
     assert float(grads[0] - grads[1]) == pytest.approx(
         -kappa / (q * (1 - q) + 0.01) * (1 - 2 * q) * q * (1 - q) * (0.45 - (1 - q)), rel=1e-9
@@ -159,6 +168,7 @@ def test_gradients_of_the_gaussian_mixture(what):
     )
     (g,) = torch.autograd.grad((torch.sin(2 * zeta) + zeta**2).sum(), wide)
     error = g.std() / math.sqrt(draws)
+
     assert abs(float((g.mean() - wanted) / error)) < 5
     assert abs(float(wanted / error)) > 20
 
@@ -182,6 +192,7 @@ def test_gradients_of_the_gaussian_mixture_at_a_fixed_quantile():
         up, down = ([v + e * (j == i) for j, v in enumerate(at)] for e in (h, -h))
         ends = [invert(lambda x, p=p: cdf(x, *p), rho, -3, 4) for p in (up, down)]
         torch.testing.assert_close(got, (ends[0] - ends[1]) / (2 * h), rtol=1e-4, atol=1e-7)
+
     assert torch.equal(grads[1], torch.ones(200, dtype=torch.float64))
 
 
@@ -206,10 +217,13 @@ def test_everything_is_finite_for_all_logits_and_all_noise(name, sharp):
     zeta = s.sample(logit, u[:, None])
     (slope,) = torch.autograd.grad(zeta.sum(), logit, retain_graph=True)
     low, high = s.support
+
     assert ((zeta >= low) & (zeta <= high) & zeta.isfinite()).all()
     assert slope.isfinite().all()
+
     if isinstance(s, smoothing.Overlapping):
         assert (slope > -1e-6).all()
+
         free = zeta.detach().requires_grad_()
         outputs = [
             s.log_density(free, logit),
@@ -218,6 +232,7 @@ def test_everything_is_finite_for_all_logits_and_all_noise(name, sharp):
             s.log_r1(free),
             s.log_density(zeta, logit),
         ]
+
         assert all(v.isfinite().all() for v in outputs)
         for v in outputs:
             assert all(
@@ -225,6 +240,7 @@ def test_everything_is_finite_for_all_logits_and_all_noise(name, sharp):
                 for g in torch.autograd.grad(v.sum(), [free, logit], allow_unused=True)
                 if g is not None
             )
+
         exact = s.slope(zeta.detach().double(), logit.detach().double())
         if name != "power":  # whose clip stops the gradient
             torch.testing.assert_close(slope.double(), exact, rtol=1e-3, atol=1e-30)
@@ -240,6 +256,7 @@ def test_the_gaussian_mixture_is_finite(limit):
     )
     log_q = smoothing.gaussian_mixture_log_density(zeta, logit, delta, sigma)
     values = [zeta, log_q, *torch.autograd.grad((zeta + log_q).sum(), [logit, delta, sigma])]
+
     assert all(v.isfinite().all() for v in values)
 
 
@@ -248,6 +265,7 @@ def test_power_passes_no_gradient_where_it_clips():
     logit = torch.zeros(3, requires_grad=True)
     zeta = s.sample(logit, torch.tensor([[0.2, 0.2, 0.8], [0.1, 0.9, 0.1]]))
     (slope,) = torch.autograd.grad(zeta.sum(), logit)
+
     assert zeta.tolist() == pytest.approx([2**-24, 0.9**30, 1 - 2**-24])
     assert slope[0] == 0.0
     assert slope[1] > 0.1
@@ -266,6 +284,7 @@ def step(name: str):
                 + s.log_density(zeta, logit).sum()
                 + torch.sigmoid(s.posterior_logit(zeta, logit)).sum()
             )
+
         return out
 
     logit = 3 * torch.randn(3, 6, generator=torch.Generator().manual_seed(5))
@@ -279,6 +298,7 @@ def test_batched_through_vmap_and_grad(name):
     for case, noise in zip(logit, u, strict=True):
         leaf = case.clone().requires_grad_()
         wanted += torch.autograd.grad(loss(leaf, noise), leaf)
+
     torch.testing.assert_close(vmap(grad(loss))(logit, u), torch.stack(wanted))
     assert torch.stack(wanted).abs().max() > 0.01
 

@@ -54,6 +54,7 @@ def edges(s: smoothing.Smoothing) -> torch.Tensor:
         return f64(
             *(4.0**-k for k in range(25, 2, -1)), *inner[1:-1], *(1 - 4.0**-k for k in range(3, 9))
         )
+
     return f64(*sorted({*inner, *np.linspace(*bounds(s), 17)}))
 
 
@@ -86,10 +87,12 @@ def test_densities_are_the_derivatives_of_distribution_functions_that_end_at_one
         (lambda x: s.log_density(x, logit), lambda x: s.cdf(x, logit)),
     )
     low, high = bounds(s)
+
     for log_density, cdf in pairs:
         got = cells(lambda x, log_density=log_density: log_density(x).exp(), at)
         torch.testing.assert_close(got, cdf(at).diff(), rtol=1e-7, atol=1e-12)
         torch.testing.assert_close(cdf(f64(low, high)), f64(0.0, 1.0), rtol=0, atol=1e-14)
+
     torch.testing.assert_close(s.gap(at), s.cdf0(at) - s.cdf1(at), rtol=0, atol=1e-14)
 
 
@@ -138,6 +141,7 @@ def test_density_and_posterior_obey_bayes(s):
     logit = f64(-2.0, 0.3, 4.0)
     one = torch.sigmoid(logit) * s.log_r1(x).exp()
     zero = torch.sigmoid(-logit) * s.log_r0(x).exp()
+
     torch.testing.assert_close(
         s.log_density(x, logit), torch.log(one + zero), rtol=1e-10, atol=1e-10
     )
@@ -154,7 +158,9 @@ def test_samples_have_the_law_of_the_mixture(s, logit):
     u = uniform(2, DRAWS)
     logit = f64(logit)
     at = edges(s)[1:-1]
+
     assert departs(s.sample(logit, u[: s.uniforms]), at, s.cdf(at, logit)) < 2.7
+
     two_steps = s.sample_given(s.bits(logit, u), u[1])
     assert departs(two_steps, at, s.cdf(at, logit)) < 2.7
     assert departs(s.sample_given(torch.ones(()), u[1]), at, s.cdf1(at)) < 2.7
@@ -172,6 +178,7 @@ def test_samples_are_made_as_documented(s):
         wanted = wanted.clamp(2**-53, 1 - 2**-53) if type(s).__name__ == "Power" else wanted
     else:
         wanted = s.inverse_cdf(u[0], logit)
+
     assert torch.equal(s.sample(logit, u[: s.uniforms]), wanted)
 
 
@@ -179,6 +186,7 @@ def test_samples_are_made_as_documented(s):
 def test_the_inverse_inverts(s):
     logit = f64(-40.0, -12.0, -3.0, 0.0, 0.5, 7.0, 40.0)[:, None]
     rho = f64(1e-9, 1e-4, 0.03, 0.5, 0.8, 1 - 1e-3, 1 - 1e-7)
+
     torch.testing.assert_close(
         s.cdf(s.inverse_cdf(rho, logit), logit), rho.expand(7, 7), rtol=1e-12, atol=1e-14
     )
@@ -204,7 +212,9 @@ def test_the_inverse_inverts_in_single_precision(name, sharp):
     )
     zeta = s.inverse_cdf(rho, logits)
     low, high = s.support
+
     assert ((zeta >= low) & (zeta <= high) & zeta.isfinite()).all()
+
     back = s.cdf(zeta.double(), logits.double())
     assert (back - rho.double()).abs().max() < 3e-7 + 1e-7 * sharp
 
@@ -214,6 +224,7 @@ def test_bits_compare_noise_with_the_probability(s):
     logit = torch.tensor([0.0, 0.0, 2.0, 2.0, -100.0, 100.0, -16.0, 16.0])
     u = torch.tensor([0.5, 0.501, 0.119, 0.1193, 1 - 2**-22, 2**-22, 1 - 2**-24, 2**-24])[None]
     z = s.bits(logit.requires_grad_(), u)
+
     # 1 - sigmoid(2) = 0.1192, 1 - sigmoid(16) = 1.1e-7.
     assert z.tolist() == [0, 1, 0, 1, 0, 1, 1, 0]
     assert not z.requires_grad
@@ -225,9 +236,12 @@ def test_the_root_survives_coefficients_that_vanish():
     a = torch.tensor([-200.0, -3.0, -3.0])
     b = torch.tensor([0.0, 0.7, -0.7])
     m = log_positive_root(a, b, a)
+
     assert m.isfinite().all()
+
     c = math.exp(-3)
     wanted = [math.log((-v + math.sqrt(v * v + 4 * c * c)) / (2 * c)) for v in (0.7, -0.7)]
+
     assert m[1:].tolist() == pytest.approx(wanted, rel=1e-5)
 
 
@@ -245,6 +259,7 @@ def test_the_limit_is_bernoulli(name):
     )
     u = uniform(2, 400, seed=1)
     logit = torch.linspace(-3, 3, 400, dtype=torch.float64)
+
     torch.testing.assert_close(
         s.sample(logit, u[: s.uniforms]), s.bits(logit, u), rtol=0, atol=2e-4
     )
@@ -261,12 +276,17 @@ def test_power_keeps_off_the_ends_and_says_how_much_mass_lies_there():
     s = smoothing.build({"name": "power", "beta": 30.0})
     logit = torch.tensor(0.0)
     zeta = s.sample(logit, uniform(2, DRAWS).float())
+
     assert (zeta.min(), zeta.max()) == (2**-24, 1 - 2**-24)
+
     share = float((zeta == 2**-24).double().mean())
     wanted = 0.5 * 2 ** (-24 / 30)
+
     assert abs(share - wanted) < 5 * math.sqrt(wanted * (1 - wanted) / DRAWS)
+
     at_ends = s.log_ratio(torch.tensor([0.0, 2**-24, 0.5, 1 - 2**-24, 1.0]))
     limit = (1 - 1 / 30) * math.log(2**24 - 1)
+
     assert at_ends.tolist() == pytest.approx([-limit, -limit, 0.0, limit, limit], rel=1e-6)
     assert s.log_density(torch.tensor([0.0, 1.0]), logit).isfinite().all()
 
@@ -276,11 +296,15 @@ def test_spike_is_zero_with_the_probability_of_a_zero_and_exponential_otherwise(
     logit = f64(0.6)
     zeta = SPIKE.sample(logit, u)
     on = SPIKE.active(zeta)
+
     assert torch.equal(on, SPIKE.bits(logit, u))
+
     q = float(torch.sigmoid(logit))
     assert abs(float(on.mean()) - q) < 5 * math.sqrt(q * (1 - q) / DRAWS)
+
     at = torch.linspace(0.05, 1, 20, dtype=torch.float64)
     wanted = torch.expm1(4 * at) / math.expm1(4)
+
     assert departs(zeta[on > 0], at, wanted) < 2.7
     torch.testing.assert_close(
         SPIKE.inverse_cdf(1 - q * (1 - wanted), logit), at, rtol=0, atol=1e-12
@@ -299,6 +323,7 @@ def test_spike_is_active_exactly_where_the_bit_is_one(beta):
         ]
     )[None]
     zeta = s.sample(logit, u[:, None])
+
     assert torch.equal(s.active(zeta), s.bits(logit, u[:, None]))
     assert ((zeta >= 0) & (zeta <= 1)).all()
 
@@ -316,7 +341,9 @@ def test_more_than_one_half_with_the_probability_of_a_one(s, logit):
     logit = f64(logit)
     rho = torch.sigmoid(-logit) + f64(-1e-6, 1e-6)
     low, high = s.inverse_cdf(rho, logit).tolist()
+
     assert low < 0.5 < high
+
     rho = torch.linspace(0, 1, 1001, dtype=torch.float64)[1:-1]
     assert torch.equal((s.inverse_cdf(rho, logit) > 0.5).double(), s.bits(logit, rho[None]))
 
@@ -327,6 +354,7 @@ def test_piecewise_linear_is_a_line_between_its_ends():
     q = float(torch.sigmoid(logit))
     kappa = 0.25 * (4 / 3) / (q * (1 - q) + 0.01)
     wanted = [min(max(0.5 + kappa * (r - (1 - q)), 0), 1) for r in rho.tolist()]
+
     assert LINEAR.sample(logit, rho[None]).tolist() == pytest.approx(wanted, abs=1e-12)
     assert {0.0, 1.0} < set(wanted)
 
@@ -337,15 +365,18 @@ def test_concrete_density_integrates_to_the_law_of_its_samples():
     u = uniform(1, DRAWS)
     # zeta <= t exactly when logit(rho) <= logit(t) / beta - logit.
     cdf = torch.sigmoid(torch.logit(at) / 3 - logit)
+
     assert departs(CONCRETE.sample(logit, u), at, cdf) < 2.7
     torch.testing.assert_close(
         cells(lambda x: CONCRETE.log_density(x, logit).exp(), at), cdf.diff(), rtol=1e-9, atol=0
     )
+
     # The substitution zeta = sigmoid(t); the ends are infinite.
     t = torch.linspace(-33, 33, 67, dtype=torch.float64)
     whole = cells(
         lambda x: CONCRETE.log_density(torch.sigmoid(x), logit).exp() / (2 + 2 * torch.cosh(x)), t
     ).sum()
+
     assert float(whole) == pytest.approx(
         float(torch.sigmoid(11 - logit) - torch.sigmoid(-11 - logit)), abs=1e-6
     )
@@ -375,9 +406,12 @@ def test_gaussian_mixture_density_and_samples_agree():
     at = torch.linspace(-3, 4, 60, dtype=torch.float64)
     log_density = smoothing.gaussian_mixture_log_density
     mass = cells(lambda x: log_density(x, logit, delta, sigma).exp(), at)
+
     assert float(mass.sum()) == pytest.approx(1.0, abs=1e-12)
+
     zeta = smoothing.gaussian_mixture_sample(logit, delta, sigma, u)
     assert departs(zeta, at[1:], mass.cumsum(0)) < 2.7
+
     plain = smoothing.build({"name": "gaussian", "beta": 25.0})
     assert torch.equal(
         smoothing.gaussian_mixture_sample(logit, f64(0), f64(0.2), u), plain.sample(logit, u)
@@ -395,6 +429,7 @@ def test_shapes_broadcast():
         logit = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
         u = uniform(s.uniforms, 5, 4, 3).float()
         zeta = s.sample(logit, u)
+
         assert zeta.shape == s.bits(logit, u).shape == (5, 4, 3)
         torch.testing.assert_close(s.sample(logit[2], u[:, 1, 2]), zeta[1, 2])
         assert zeta.dtype == torch.float32

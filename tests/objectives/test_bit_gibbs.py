@@ -43,16 +43,21 @@ def test_the_chains_of_a_step(layers, statistics):
     tape = {}
     kept = {}
     rule.model.decode([state["posterior"].double()], tape)
+
     for m in norms_of(rule):
         kept[m.path] = state[f"model.{m.path}.mean"], state[f"model.{m.path}.variance"]
+
     wanted = {"running": kept, "batch": tape}
     results = {
         k: literal_sweeps(table(rule, batch.x, v), state["posterior"], draws["posterior"])
         for k, v in wanted.items()
     }
+
     assert torch.equal(number(new["posterior"]), results[statistics])
+
     if layers:
         assert not torch.equal(*results.values())
+
     assert new["posterior"].dtype == torch.uint8
 
 
@@ -71,17 +76,22 @@ def test_loss_bound_and_statistics_of_a_step(layers):
     log_p = (
         log_p + torch.stack(energies[:6]) - torch.logsumexp(torch.stack(energies[6:]), 0)
     ).detach()
+
     assert float(metrics["bound"]) == pytest.approx(float(log_p.mean()), abs=1e-12)
+
     decayed = sum(
         float((p.detach() ** 2).sum())
         for n, p in rule.named_parameters()
         if n.endswith(("weight", "scale", ".w"))
     )
+
     assert float(loss.detach()) == pytest.approx(0.15 * decayed - float(log_p.mean()), abs=1e-10)
+
     for m in norms_of(rule):
         for name, value in zip(("mean", "variance"), tape[m.path], strict=True):
             key = f"model.{m.path}.{name}"
             torch.testing.assert_close(new[key], 0.99 * state[key] + 0.01 * value)
+
     assert set(new) == set(state)
     assert not any(v.requires_grad for v in new.values())
 
@@ -93,6 +103,7 @@ def test_the_bound_never_exceeds_log_p_and_its_states_sum_to_it():
     x = torch.tensor([[1.0, 0.0, 1.0, 1.0, 0.0]], dtype=torch.float64)
     log_p = float((rule.model.log_marginal(x) - boltzmann_exact.log_z(rule.model.prior())).detach())
     bounds = [float(forced(rule, z, x)[2]["bound"]) for z in EVERY]
+
     assert max(bounds) < log_p
     assert math.log(sum(map(math.exp, bounds))) == pytest.approx(log_p, abs=1e-9)
 
@@ -102,6 +113,7 @@ def forced(rule, z, x):
     state = {"posterior": 1 - z[None].to(torch.uint8)}
     for m in norms_of(rule):
         state |= {f"model.{m.path}.mean": m.mean, f"model.{m.path}.variance": m.variance}
+
     u = torch.where(z > 0, 1 - 1e-15, 0.0)[None, :, None].expand(rule.sweeps, -1, -1)
     return rule(state, Batch(x), {"posterior": u})
 
@@ -114,6 +126,7 @@ def fixed_statistics(monkeypatch):
     def forward(self, x, tape=None):
         if tape is not None:
             tape[self.path] = (self.mean, self.variance)
+
         return (x - self.mean) * (
             self.scale * torch.rsqrt(self.variance + self.epsilon)
         ) + self.shift
@@ -148,6 +161,7 @@ def test_fisher_identity(layers, fixed_statistics):
             assert torch.equal(new["posterior"][0].double(), z)
             for t, g in zip(total, torch.autograd.grad(loss, list(rule.parameters())), strict=True):
                 t += weight * g
+
         for got, wanted in zip(total, exact_gradient(rule, x), strict=True):
             torch.testing.assert_close(got, wanted, rtol=0, atol=1e-10)
             assert float(wanted.abs().max()) > 1e-6
@@ -168,6 +182,7 @@ def test_chains_from_the_posterior_give_the_gradient_in_expectation(layers, fixe
     u = noise.draw(rule.noise(3), generator, (n,))["posterior"]
     params = {k: v.detach() for k, v in rule.named_parameters()}
     averages = {}
+
     for m in norms_of(rule):
         averages |= {f"model.{m.path}.mean": m.mean, f"model.{m.path}.variance": m.variance}
 
@@ -182,6 +197,7 @@ def test_chains_from_the_posterior_give_the_gradient_in_expectation(layers, fixe
         free = error > 1e-12
         compared += int(free.sum())
         assert float(((got.mean(0) - wanted)[free] / error[free]).abs().max()) < LIMIT
+
     assert compared > 20
 
 
@@ -189,6 +205,7 @@ def test_the_start():
     rule = rule_of(latents=6)
     state = rule.state(3, 500)
     bits = state["posterior"]
+
     assert bits.shape == (500, 6)
     assert bits.dtype == torch.uint8
     assert set(bits.unique().tolist()) == {0, 1}
@@ -223,6 +240,8 @@ def test_it_trains_models_without_an_inference_network():
     model = models.build({"name": "rbm_vae", "latents": 4, "units": 3}, DataInfo([0.5] * 3))
     with pytest.raises(UserError, match="bit_gibbs cannot train model=rbm_vae"):
         objectives.build({"name": "bit_gibbs"}, model)
+
     mine = models.build({"name": "rbm_generator", "latents": 4, "units": 3}, DataInfo([0.5] * 3))
     able = [n for n, cls in objectives.OBJECTIVES.items() if cls.trains(mine)]
+
     assert able == ["bit_gibbs"]

@@ -19,6 +19,7 @@ def pack_of(rule, data, seeds, engine, rate):
     for s in seeds:
         other = rule_of(len(norms_of(rule)), seed=20 + s, scale=0.5).float()
         params.append({k: v.detach().clone() for k, v in other.named_parameters()})
+
     states = [rule.state(s, len(data)) for s in seeds]
     return fast.Pack(
         rule, descent, params, states, [descent.state(p) for p in params], data, engine=engine
@@ -53,13 +54,16 @@ def test_chains_follow_their_images(engine):
     pack = fast.Pack(rule, descent, [params] * 2, parts, [{}, {}], data, engine=engine)
     before = [s["posterior"].clone() for s in parts]
     order, _ = advance(pack, 4, seeds, slice(0, 3))
+
     for r in range(2):
         seen = order[:3, r].flatten()
         rest = [i for i in range(16) if i not in seen.tolist()]
         chains = pack.state["posterior"][r]
+
         assert len(rest) == 4
         assert torch.equal(chains[seen], data[seen])
         assert torch.equal(chains[rest], before[r][rest])
+
     advance(pack, 4, seeds, slice(3, 4))
     assert torch.equal(pack.state["posterior"], data.expand(2, -1, -1))
 
@@ -70,6 +74,7 @@ def test_packed_equals_plain():
     )
     seeds = [0, 1, 2]
     packs = []
+
     for engine in ("plain", "packed"):
         rule = rule_of(1, sweeps=2).float()
         packs.append(pack_of(rule, data, seeds, engine, 0.05))
@@ -77,11 +82,15 @@ def test_packed_equals_plain():
         packs[-1].sums = advance(packs[-1], 4, seeds, slice(0, 15))[1]
         moved = {k: not torch.equal(v, start[0][k]) for k, v in packs[-1].seed(0)[0].items()}
         del moved["model.p.decoder.net.dense.0.bias"]  # batch normalisation takes it away again
+
         assert all(moved.values())
+
     torch.testing.assert_close(packs[0].sums["bound"], packs[1].sums["bound"], rtol=1e-5, atol=1e-4)
+
     for a, b in ((packs[0].params, packs[1].params), (packs[0].state, packs[1].state)):
         for k, v in a.items():
             torch.testing.assert_close(v, b[k], rtol=1e-4, atol=1e-5)
+
     assert not torch.equal(packs[0].state["posterior"][0], packs[0].state["posterior"][1])
 
 
@@ -97,5 +106,6 @@ def test_compiled_equals_plain():
         for engine in ("plain", "compiled")
     ]
     sums = [advance(p, 4, [0, 1], slice(0, 6))[1]["bound"] for p in packs]
+
     torch.testing.assert_close(*sums, rtol=1e-5, atol=1e-4)
     assert torch.equal(packs[0].state["posterior"], packs[1].state["posterior"])

@@ -26,6 +26,7 @@ def test_every_bit_is_drawn_from_its_conditional(sweeps):
     z = EVERY[torch.randint(16, (200,), generator=generator)]
     before = z.clone()
     got = sweep_bits(f, z, u)
+
     assert torch.equal(number(got), literal_sweeps(log_p, z, u))
     assert torch.equal(z, before)
     assert len(number(got).unique()) > 10
@@ -48,6 +49,7 @@ def transition(f, sweeps=1):
     target = EVERY.repeat(16, 1)
     forced = torch.where(target.T > 0, 1 - 1e-12, 0.0)
     out = torch.ones(256, dtype=torch.float64)
+
     for i in range(BITS):
         low = torch.zeros(256).double()
         high = torch.ones(256).double()
@@ -57,7 +59,9 @@ def transition(f, sweeps=1):
             on = sweep_bits(f, start, u)[:, i] > 0
             low = torch.where(on, low, middle)
             high = torch.where(on, middle, high)
+
         out = out * torch.where(target[:, i] > 0, 1 - high, high)
+
     return out.reshape(16, 16)
 
 
@@ -71,6 +75,7 @@ def test_a_sweep_leaves_the_posterior_as_it_is(layers):
     log_joint = rule.model.frozen(statistics)
     t = transition(lambda z: log_joint(x.expand(len(z), -1), z))
     pi = torch.softmax(table(rule, x[None], statistics)[0], 0)
+
     torch.testing.assert_close(t.sum(1), torch.ones(16).double(), rtol=0, atol=1e-9)
     torch.testing.assert_close(pi @ t, pi, rtol=0, atol=1e-9)
     assert float(pi.max()) < 0.9

@@ -34,6 +34,7 @@ def test_chains_stay_with_the_law_of_their_machine():
         m, z1.to(torch.uint8), relax, 3, uniform(4, k, 2, 3, seed=3), uniform(4, k, 2, 2, seed=4)
     )
     all1, all2, log_p = boltzmann_exact.log_probs(m)
+
     for state1, state2, p in zip(all1, all2, log_p.exp(), strict=True):
         share = ((z1 == state1).all(-1) & (z2 == state2).all(-1)).double().mean(0)
         assert ((share - p).abs() < LIMIT * (p * (1 - p) / k).sqrt()).all()
@@ -57,9 +58,12 @@ def test_the_priors_noise_keeps_chains_with_the_law_of_their_machine(scale):
         [(z1 == a).all(-1) & (z2 == b).all(-1) for a, b in zip(all1, all2, strict=True)], -1
     ).double()
     p = log_p.exp()
+
     assert ((states.mean(0) - p).abs() <= LIMIT * (p * (1 - p) / k).sqrt() + LIMIT**2 / k).all()
+
     same = (states[::2] * states[1::2]).sum(-1).mean()
     wanted = float((p**2).sum())
+
     assert abs(float(same) - wanted) < LIMIT * (wanted * (1 - wanted) / (k / 2)) ** 0.5
 
 
@@ -71,6 +75,7 @@ def test_the_sharpest_relaxed_sweeps_are_sweeps_of_bits(name):
     u1 = uniform(5, 50, 3, 2, seed=6)
     wanted1, wanted2 = m.gibbs(z1, u2, u1)
     end = chains.relaxed_sweeps(m, z1, chains.relaxation(name, 1e9), u2, u1)
+
     torch.testing.assert_close(end.zeta1, wanted1)
     torch.testing.assert_close(end.zeta2, wanted2)
     torch.testing.assert_close(end.mean1, m.mean1(wanted2))
@@ -83,8 +88,10 @@ def test_discrete_sweeps_come_first_and_are_kept():
     u1 = uniform(5, 50, 3, 2, seed=6)
     relax = chains.relaxation("piecewise_linear", 1e9)
     bits1, bits2, end = chains.advance(m, z1, relax, 3, u2, u1)
+
     for got, wanted in zip((bits1, bits2), m.gibbs(z1, u2[:3], u1[:3]), strict=True):
         assert torch.equal(got, wanted)
+
     torch.testing.assert_close(end.zeta1, m.gibbs(z1, u2, u1)[0])
 
 
@@ -103,6 +110,7 @@ def loops(b1, b2, w, z1, beta, u2, u1):
         ]
         logits = [b1[i] + sum(w[i, j] * x2[j] for j in range(len(x2))) for i in range(len(b1))]
         x1 = [unit(a, u) for a, u in zip(logits, v1, strict=True)]
+
     return x1, x2, [1 / (1 + torch.exp(-a)) for a in logits]
 
 
@@ -113,8 +121,10 @@ def test_values_and_derivatives_of_relaxed_sweeps_by_loops(t):
     m = machine(2, n1=3, n2=2)
     beta = 1.5
     k = 4
+
     for p in m:
         p.requires_grad_()
+
     z1 = (uniform(k, 2, 3) < 0.5).double()
     u2 = uniform(t + 1, k, 2, 2, seed=5)
     u1 = uniform(t + 1, k, 2, 3, seed=6)
@@ -125,6 +135,7 @@ def test_values_and_derivatives_of_relaxed_sweeps_by_loops(t):
     bits, _, end = chains.advance(m, z1, chains.relaxation("piecewise_linear", beta), 1, u2, u1)
     got = sum((w * v).sum() for w, v in zip(weights, end, strict=True))
     wanted = 0.0
+
     for a, b in itertools.product(range(k), range(2)):
         one = loops(m.b1[b], m.b2[b], m.w[b], bits[a, b], beta, u2[1:, a, b], u1[1:, a, b])
         wanted += sum(
@@ -132,7 +143,9 @@ def test_values_and_derivatives_of_relaxed_sweeps_by_loops(t):
             for w, values in zip(weights, one, strict=True)
             for i, v in enumerate(values)
         )
+
     torch.testing.assert_close(got, wanted)
+
     pairs = zip(torch.autograd.grad(got, m), torch.autograd.grad(wanted, m), strict=True)
     for a, b in pairs:
         torch.testing.assert_close(a, b)
@@ -154,12 +167,16 @@ def test_the_chains_derivative_tends_to_the_whole_one_with_the_number_of_relaxed
     m = machine(scale=1.5)
     for p in m:
         p.requires_grad_()
+
     _, _, log_q = boltzmann_exact.log_probs(m)
     stationary = log_q.detach().exp() @ transition(m.detach())
+
     torch.testing.assert_close(stationary, log_q.detach().exp())
+
     f = torch.randn(16, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     whole = torch.cat([g.flatten() for g in torch.autograd.grad(log_q.exp() @ f, m)])
     errors = [float((truncated(m, f, t) - whole).norm() / whole.norm()) for t in (1, 2, 5, 60)]
+
     assert errors == sorted(errors, reverse=True)
     assert 0.05 < errors[0] < 0.6
     assert errors[-1] < 1e-6
@@ -173,6 +190,7 @@ def test_sharp_relaxed_sweeps_estimate_the_truncated_derivative(t):
     k = 100_000
     for p in m:
         p.requires_grad_()
+
     table = torch.randn(2, 2, 2, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
 
     def f(z1, z2):
@@ -187,6 +205,7 @@ def test_sharp_relaxed_sweeps_estimate_the_truncated_derivative(t):
     end = chains.relaxed_sweeps(m, start, relax, uniform(t, k, 2, seed=3), uniform(t, k, 2, seed=4))
     grads = torch.autograd.grad(f(end.zeta1, end.zeta2).mean(), m)
     got = torch.cat([g.flatten() for g in grads])
+
     assert float((got - wanted).norm() / wanted.norm()) < 0.12
     assert float(torch.nn.functional.cosine_similarity(got, wanted, dim=0)) > 0.99
 
@@ -198,6 +217,7 @@ def test_bad_settings():
         chains.relaxation("gaussian", None)
     with pytest.raises(UserError, match="beta"):
         chains.relaxation("concrete", -1.0)
+
     for sweeps in ((0, 1), (1, 0), (True, 1), (1, 1.5)):
         with pytest.raises(UserError, match=r"objective\.(discrete|relaxed)_sweeps="):
             chains.check_sweeps(*sweeps)

@@ -45,6 +45,7 @@ def enumerated(model):
     joint[x, h] = log_p.exp()
     up = joint / joint.sum(1, keepdim=True)
     down = joint / joint.sum(0, keepdim=True)
+
     return joint.sum(1), up @ down.T
 
 
@@ -53,6 +54,7 @@ def features(model):
     x = boltzmann_exact.states(D, model.mean)
     step = 1e-5
     columns = []
+
     with torch.no_grad():
         for p in model.parameters():
             for i in range(p.numel()):
@@ -63,6 +65,7 @@ def features(model):
                 low = model.free_energy(x)
                 flat[i] += step
                 columns.append(-(high - low) / (2 * step))
+
     return torch.stack(columns, 1)
 
 
@@ -71,6 +74,7 @@ def gradient(rule, x, state=None, update=0, passes=0.01):
     batch = Batch(x, passes=torch.tensor(passes))
     loss, new, _ = rule(state or rule.state(0, len(x)), batch, draws)
     grads = torch.autograd.grad(loss, list(rule.model.parameters()))
+
     return torch.cat([g.reshape(-1) for g in grads]), new
 
 
@@ -82,6 +86,7 @@ def test_the_free_energy_is_that_of_the_joint_table():
     model = rule_of().model
     p, _ = enumerated(model)
     x = boltzmann_exact.states(D, model.mean)
+
     torch.testing.assert_close(
         -model.free_energy(x) - boltzmann_exact.log_z(model.machine()), p.log()
     )
@@ -94,6 +99,7 @@ def test_the_bound_told_is_log_p_without_log_z():
     draws = noise.fixed(rule.draws(*x.shape), 0, "noise")
     _, _, told = rule(rule.state(0, len(x)), Batch(x, passes=torch.tensor(1.0)), draws)
     wanted = p[[2, 7, 11]].log().mean() + boltzmann_exact.log_z(rule.model.machine().detach())
+
     assert float(told["bound"]) == pytest.approx(float(wanted), abs=1e-12)
 
 
@@ -111,8 +117,11 @@ def test_the_gradient_is_that_of_cd_k(k):
         found, _ = gradient(rule, x)
         exact = ends[start] @ f - f[start]
         variance = ends[start] @ f**2 - (ends[start] @ f) ** 2
+
         assert worst(found, exact, variance, CHAINS) < WORST
+
         told_apart = max(told_apart, worst(found, shorter[start] @ f - f[start], variance, CHAINS))
+
     # A chain that is a step shorter would have been seen.
     assert told_apart > 2 * WORST
 
@@ -128,14 +137,18 @@ def test_persistent_chains_go_on_where_they_stood():
 
     found, new = gradient(rule, x, state)
     variance = ends[9] @ f**2 - (ends[9] @ f) ** 2
+
     assert worst(found, ends[9] @ f - f[3:5].mean(0), variance, CHAINS) < WORST
 
     # The second update starts at the ends of the first: four steps in all.
     found, newer = gradient(rule, x, new, update=1)
     both = ends[9] @ ends
+
     assert worst(found, both @ f - f[3:5].mean(0), both @ f**2 - (both @ f) ** 2, CHAINS) < WORST
+
     codes = (newer["chains"].long() << torch.arange(D)).sum(-1)
     shares = torch.bincount(codes, minlength=2**D).double() / CHAINS
+
     assert worst(shares, both, both * (1 - both), CHAINS) < WORST
 
 
@@ -145,6 +158,7 @@ def test_at_the_distribution_of_the_data_there_is_no_gradient(settings):
     p, move = enumerated(rule.model)
     f = features(rule.model)
     ends = torch.linalg.matrix_power(move, settings["steps"])
+
     torch.testing.assert_close(p @ ends @ f, p @ f)
 
     draws = torch.Generator().manual_seed(5)
@@ -153,12 +167,14 @@ def test_at_the_distribution_of_the_data_there_is_no_gradient(settings):
     ]
     found, _ = gradient(rule, x)
     square = (p.unsqueeze(1) * ends).unsqueeze(-1) * (f.unsqueeze(0) - f.unsqueeze(1)) ** 2
+
     assert worst(found, torch.zeros_like(found), square.sum((0, 1)), CHAINS) < WORST
 
 
 def test_chains_grow_with_the_passes_and_the_loss_is_divided():
     rule = rule_of(steps=4, grow=10, weight_decay=0.3)
     lengths = {0.01: 1, 10.0: 1, 10.01: 2, 20.0: 2, 35.0: 4, 400.0: 4}
+
     for passes, k in lengths.items():
         assert rule.length(Batch(torch.zeros(1, D), passes=torch.tensor(passes))) == k
 
@@ -166,11 +182,13 @@ def test_chains_grow_with_the_passes_and_the_loss_is_divided():
     fixed = rule_of(steps=4, weight_decay=0.3)
     state = fixed.state(0, len(x))
     draws = noise.fixed(fixed.draws(*x.shape), 0, "noise")
+
     for passes in (10.01, 35.0):
         k = lengths[passes]
         batch = Batch(x, passes=torch.tensor(passes))
         short = rule_of(steps=k, weight_decay=0.3)
         alone = short(state, batch, {name: v[:k] for name, v in draws.items()})[0]
+
         torch.testing.assert_close(rule(state, batch, draws)[0], alone / k)
 
 
@@ -183,6 +201,7 @@ def test_only_couplings_decay():
         0.5 * p.detach() if name == "p.weight" else torch.zeros_like(p)
         for name, p in rule.model.named_parameters()
     ]
+
     torch.testing.assert_close(with_decay - without, torch.cat([p.reshape(-1) for p in parts]))
 
 

@@ -23,7 +23,9 @@ def test_strengths_are_the_gradient_of_the_penalty(name):
     names, leaves = zip(*rule.named_parameters(), strict=True)
     grads = torch.autograd.grad(decay.penalty(model, rule.weight_decay), leaves, allow_unused=True)
     strengths = decay.strengths(rule)
+
     assert set(strengths) == {name for name, g in zip(names, grads, strict=True) if g is not None}
+
     for name, p, g in zip(names, leaves, grads, strict=True):
         if g is not None:
             torch.testing.assert_close(strengths[name] * p.detach(), g)
@@ -33,10 +35,12 @@ def test_the_penalty_is_left_out_in_a_block_alone():
     model = models.build({"name": "rbm_vae", "latents": 4, "layers": 0}, DataInfo(np.full(5, 0.3)))
     models.start(model, {"init": "fan_in", "init_scale": 0.1}, 0)
     before = decay.penalty(model, 0.3)
+
     with decay.apart(True):
         assert decay.penalty(model, 0.3) == 0
         with decay.apart(False):
             assert torch.equal(decay.penalty(model, 0.3), before)
+
     assert torch.equal(decay.penalty(model, 0.3), before)
 
 
@@ -45,6 +49,7 @@ def test_rules_without_decay_have_no_strengths():
     assert (
         decay.strengths(objectives.build({"name": "dvae_sharp", "weight_decay": 0.0}, model)) == {}
     )
+
     sbn = models.build({"name": "sbn", "dims": [3]}, DataInfo(np.full(5, 0.3)))
     assert decay.strengths(objectives.build({"name": "nvil"}, sbn)) == {}
 
@@ -61,17 +66,21 @@ def test_kernels_train_with_decay_as_the_plain_engine_does(descent):
     """
     if kernels.missing():
         pytest.skip(kernels.missing())
+
     model = {"name": "rbm_posterior", "latents": 41, "layers": 1, "units": 17}
     rule = {"name": "dvae_sharp_sharp", "weight_decay": 0.05, "prior_chains": 40, "prior_sweeps": 2}
     packs = {}
+
     for engine in ("plain", "kernel"):
         packs[engine] = bench.make_pack(model, rule, 1, engine, torch.device("cpu"), descent)
         start = packs[engine].seed(0)[0]
         for number in range(100):
             bench.advance(packs[engine], number, 1, 10)
+
     plain, kernel = (packs[engine].seed(0) for engine in ("plain", "kernel"))
     for name, v in plain[0].items():
         moved = (v - start[name]).norm()
         assert (kernel[0][name] - v).norm() < 0.02 * moved + 1e-4, name
+
     # Rounding turns a few bits.
     assert (kernel[1]["posterior"] != plain[1]["posterior"]).float().mean() < 1e-3

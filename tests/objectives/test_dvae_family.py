@@ -39,6 +39,7 @@ def rule_of(name, groups, latents=4, layers=1, **settings):
     model = models.build(config, DataInfo(torch.linspace(0.2, 0.8, VISIBLE)))
     rule = objectives.build({"name": name, **settings}, model).double()
     randomize(rule, 3)
+
     return rule
 
 
@@ -61,8 +62,10 @@ class Placed:
             if hasattr(self.relax, "inverse_cdf"):
                 return self.relax.inverse_cdf(rho, logit)
             return self.relax.sample_given(v, torch.full_like(v, 0.5))
+
         if hasattr(self.relax, "attach"):
             return self.relax.attach(v, logit)
+
         beta = self.relax.beta  # of spike and exponential: the quantile at which zeta stands
         rho = torch.where(v > 0, 1 - q + q * torch.expm1(beta * v) / math.expm1(beta), (1 - q) / 2)
         return self.relax.inverse_cdf(rho, logit)
@@ -78,6 +81,7 @@ def grid(relax, units, points):
     if not hasattr(relax, "log_r0"):
         v = torch.cat([torch.zeros(1).double(), v])
         w = torch.cat([torch.ones(1).double(), w])
+
     return torch.cartesian_prod(*[v] * units), torch.cartesian_prod(*[w] * units).prod(-1)
 
 
@@ -86,6 +90,7 @@ def log_r(relax, zeta, z):
     The spike has log r 0."""
     if hasattr(relax, "log_r0"):
         return torch.where(z > 0.5, relax.log_r1(zeta), relax.log_r0(zeta)).sum(-1)
+
     on = math.log(relax.beta) + relax.beta * zeta - math.log(math.expm1(relax.beta))
     impossible = (zeta > 0) != (z > 0.5)
     return torch.where(z > 0.5, on, 0.0).masked_fill(impossible, -math.inf).sum(-1)
@@ -101,6 +106,7 @@ def log_prior(model):
     p = model.p.prior
     z1 = z[:, : len(p.b1)]
     z2 = z[:, len(p.b1) :]
+
     return z, torch.log_softmax(z1 @ p.b1 + z2 @ p.b2 + torch.einsum("si,ij,sj->s", z1, p.w, z2), 0)
 
 
@@ -121,6 +127,7 @@ def pieces(rule, relax, zeta):
     both = torch.cat(logits, -1)
     log_q = (z[:, None] * both - F.softplus(both)).sum(-1)
     joint = log_q + log_r(relax, zeta[None], z[:, None])
+
     return model.log_likelihood(X.expand(len(zeta), -1), before)[0], joint, log_q, log_p[:, None]
 
 
@@ -137,7 +144,9 @@ def mean_gain(rule, nodes, weight, gamma, at="zeta"):
     x = X.expand(nodes.shape[1], -1)
     gain, bound, more = rule.gain(x, gamma, log_z, {}, noise_at(rule, nodes), None)
     rule.relax = rule.relax.relax
+
     assert more == {}
+
     return (gain * weight).sum(), (bound * weight).sum() - log_z
 
 
@@ -149,10 +158,12 @@ def gradient(rule, value):
 def assert_same_gradients(rule, have, want, tolerance):
     have = gradient(rule, have)
     want = gradient(rule, want)
+
     for name, g in want.items():
         torch.testing.assert_close(
             have[name], g, rtol=0, atol=tolerance, msg=lambda m, name=name: f"{name}: {m}"
         )
+
     for part in ("model.q.outputs.0", "model.p.prior", "model.p.decoder"):
         assert (
             max(g.abs().max() for name, g in want.items() if name.startswith(part))
@@ -179,10 +190,13 @@ def test_dvae_pp_has_the_elbo_and_its_gradient_as_mean(smoothing, beta, groups, 
     nodes, w = grid(rule.relax, latents, points)
     likelihood, joint, log_q, log_p = pieces(rule, rule.relax, nodes)
     q = joint.exp() * w
+
     assert q.sum().item() == pytest.approx(1, abs=3e-6)
+
     kl = (q * (log_q - log_p)).sum()
     elbo = (q * likelihood).sum() - GAMMA * kl
     gain, bound = mean_gain(rule, nodes[None], q.sum(0).detach(), GAMMA)
+
     torch.testing.assert_close(gain, elbo, rtol=0, atol=3e-6)
     torch.testing.assert_close(bound, elbo - (1 - GAMMA) * kl, rtol=0, atol=3e-6)
     assert_same_gradients(rule, gain, elbo, 1e-5)
@@ -200,10 +214,13 @@ def test_dvae_has_the_elbos_gradient_as_mean(groups, latents, points):
     likelihood, joint, log_q, log_p = pieces(rule, rule.relax, nodes)
     at = lambda v: v.expand(-1, len(nodes)).gather(0, index[None])[0]  # noqa: E731
     q = at(joint).exp() * w
+
     assert q.sum().item() == pytest.approx(1, abs=3e-6)
+
     kl = (q * (at(log_q) - at(log_p))).sum()
     elbo = (q * likelihood).sum() - GAMMA * kl
     gain, bound = mean_gain(rule, nodes[None], q.detach(), GAMMA)
+
     torch.testing.assert_close(gain, elbo, rtol=0, atol=3e-6)
     torch.testing.assert_close(bound, elbo - (1 - GAMMA) * kl, rtol=0, atol=3e-6)
     assert_same_gradients(rule, gain, elbo, 1e-5)
@@ -220,6 +237,7 @@ def test_dvae_with_saturated_units():
     zeta = [torch.zeros(1, 1, 2), torch.zeros(1, 1, 2)]
     grads = torch.autograd.grad(rule.kl(zeta, logits).sum(), logits)
     w = rule.model.p.prior.w
+
     assert all(torch.isfinite(g).all() for g in grads)
     torch.testing.assert_close(grads[0][0, 0, 0], -w[0].sum(), rtol=1e-5, atol=1e-5)
     assert grads[1].abs().max() < 1e-6
@@ -250,6 +268,7 @@ def test_dvae_sharp_has_the_elbo_and_its_gradient_as_mean(
     near = mean_gain(rule, nodes[None], q.detach(), GAMMA)
     monkeypatch.setattr(mean_field, "log_partition", exact_partition)
     gain, bound = mean_gain(rule, nodes[None], q.detach(), GAMMA)
+
     torch.testing.assert_close(gain, elbo, rtol=0, atol=3e-6)
     torch.testing.assert_close(bound, whole, rtol=0, atol=3e-6)
     assert_same_gradients(rule, gain, elbo, 1e-5)
@@ -270,15 +289,18 @@ def test_dvae_sharp_with_two_samples_has_the_weighted_bounds_gradient_as_mean(
     log_q = []
     log_w = []
     log_v = []
+
     for zeta in nodes:
         likelihood, joint, _, log_p = pieces(rule, rule.relax, zeta)
         log_q.append(torch.logsumexp(joint, 0))
         ratio = torch.logsumexp(log_p + log_r(rule.relax, zeta[None], z[:, None]), 0) - log_q[-1]
         log_w.append(likelihood + GAMMA * ratio)
         log_v.append(likelihood + ratio)
+
     q = sum(log_q).exp() * w
     wanted = (q * (torch.logsumexp(torch.stack(log_w), 0) - math.log(2))).sum()
     gain, bound = mean_gain(rule, nodes, q.detach(), GAMMA)
+
     torch.testing.assert_close(gain, wanted, rtol=0, atol=1e-6)
     torch.testing.assert_close(bound, (q * sum(log_v) / 2).sum(), rtol=0, atol=1e-6)
     assert_same_gradients(rule, gain, wanted, 3e-6)
@@ -294,11 +316,13 @@ def loops(rule, zeta, logits, k, case, relieved):
     flat = []
     q = []
     values = []
+
     for g, (z, v) in enumerate(zip(zeta, logits, strict=True)):
         for i in range(z.shape[-1]):
             q.append(1 / (1 + math.exp(-v[k, case, i])))
             flat.append((z[k, case, i].item(), v[k, case, i].item()))
             values.append(q[-1] if g >= relieved else flat[-1][0])
+
     n = len(p.b1)
     energy = sum(b * v for b, v in zip([*p.b1.tolist(), *p.b2.tolist()], values, strict=True))
     energy += sum(
@@ -306,6 +330,7 @@ def loops(rule, zeta, logits, k, case, relieved):
     )
     entropy = -sum(a * math.log(a) + (1 - a) * math.log(1 - a) for a in q)
     log_q = sum(z * v - math.log1p(math.exp(v)) for z, v in flat)
+
     return energy, entropy, log_q
 
 
@@ -322,11 +347,14 @@ def test_plug_in_forms_by_loops(name, groups, samples):
         k: torch.rand(s, generator=generator).double()
         for k, (_, s) in rule.posterior_noise(2).items()
     }
+
     with torch.no_grad():
         gain, bound, _ = rule.gain(x, GAMMA, torch.tensor(0.0), {}, noise, None)
         zeta, logits = rule.infer(rule.model.encode(x), noise, None)
         likelihood = rule.model.log_likelihood(x, zeta)
+
         assert any(((z > 0.01) & (z < 0.99)).any() for z in zeta)
+
         for case in range(2):
             log_w = []
             log_v = []
@@ -337,6 +365,7 @@ def test_plug_in_forms_by_loops(name, groups, samples):
                 ratio = energy + (entropy if samples == 1 else -log_q)
                 log_w.append(likelihood[k, case].item() + 0.7 * ratio)
                 log_v.append(likelihood[k, case].item() + ratio)
+
             assert gain[case].item() == pytest.approx(math.log(sum(map(math.exp, log_w)) / samples))
             assert bound[case].item() == pytest.approx(sum(log_v) / samples)
 
@@ -353,7 +382,9 @@ def test_one_group_has_the_kl_of_bits(name):
         logit, torch.full((rule.relax.uniforms, 1, 1, 4), 0.6, dtype=torch.float64)
     )
     got = rule.kl([zeta], [logit.expand(1, 1, 4)]).sum() + boltzmann_exact.log_z(rule.model.prior())
+
     torch.testing.assert_close(got, wanted)
+
     leaves = [logit, *rule.model.p.prior.parameters()]
     for a, b in zip(
         torch.autograd.grad(got, leaves), torch.autograd.grad(wanted, leaves), strict=True
@@ -393,6 +424,7 @@ def test_the_hard_limit_is_the_discrete_elbo(settings, groups):
         gain, bound = mean_gain(
             rule, bits[None], log_q.exp(), torch.tensor(1.0).double(), at="bits"
         )
+
     torch.testing.assert_close(
         gain, wanted, rtol=0, atol=5e-3 if settings.get("smoothing") == "gaussian" else 1e-4
     )

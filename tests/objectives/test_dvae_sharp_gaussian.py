@@ -39,6 +39,7 @@ def rule_of(groups=2, latents=2, seed=1, scale=0.8, double=True, model=None, **s
     small = {"prior_chains": 4, "prior_sweeps": 2, "beta": 6.0, "weight_decay": 0.0, "warmup": 0.0}
     rule = objectives.build({"name": "dvae_sharp_gaussian", **small, **settings}, net)
     randomize(rule, seed, scale)
+
     return rule.double() if double else rule
 
 
@@ -46,8 +47,10 @@ def test_lambda_is_chosen_at_refreshes_and_in_between_raised_only_if_it_must():
     rule = rule_of(latents=20, refresh=3, beta=10.0)
     w = rule.model.p.prior.w
     shift = rule.state()["lambda"]
+
     assert float(shift) == 10.0
     assert float(rule_of(beta=2.0).state()["lambda"]) == rules.MARGIN
+
     plan = [  # couplings' largest singular value, lambda for the update
         (0.0, 10.0),
         (7.0, 10.0),
@@ -63,11 +66,13 @@ def test_lambda_is_chosen_at_refreshes_and_in_between_raised_only_if_it_must():
     for update, (size, wanted) in enumerate(plan):
         with torch.no_grad():
             w.zero_()[2, 5] = size
+
         new = rule.refreshed(shift, torch.tensor(update))
         assert new.shape == ()
         assert new.dtype == shift.dtype
         assert not new.requires_grad
         assert float(new) == pytest.approx(wanted, rel=1e-6), update
+
         shift = new
 
 
@@ -83,12 +88,16 @@ def test_the_step_uses_and_returns_the_refreshed_lambda():
     rule = rule_of(refresh=5)
     x = states(D, normal(1))[:6]
     losses = []
+
     for update, kept, wanted in ((4, 50.0, 50.0), (5, 50.0, 6.0), (5, 6.0, 6.0)):
         loss, state, _ = rule(
             *step_inputs(rule, x, update=update, **{"lambda": torch.tensor(kept, dtype=x.dtype)})
         )
+
         assert float(state["lambda"]) == pytest.approx(wanted)
+
         losses.append(loss.item())
+
     assert losses[1] == losses[2] != losses[0]
 
 
@@ -97,13 +106,16 @@ def test_a_step_survives_couplings_of_any_size(scale):
     rule = rule_of(groups=2, latents=200, double=False, beta=30.0, refresh=1000)
     with torch.no_grad():
         rule.model.p.prior.w.copy_(normal(100, 100, scale=scale, dtype=torch.float32))
+
     x = states(D, torch.zeros(1))[:6]
     loss, state, _ = rule(*step_inputs(rule, x, update=1))
     least = torch.linalg.eigvalsh(
         full(rule.model.p.prior.w.detach().double(), state["lambda"].double())
     ).min()
+
     assert least > 0.9 * rules.FLOOR
     assert torch.isfinite(loss)
+
     named = dict(rule.named_parameters())
     for (name, p), g in zip(
         named.items(), torch.autograd.grad(loss, list(named.values())), strict=True
@@ -125,6 +137,7 @@ def weights(rule, x, zeta, shift):
             logits=torch.stack([torch.zeros_like(logit), logit], -1).expand(means.shape)
         )
         log_q = log_q + distributions.MixtureSameFamily(which, parts).log_prob(z).sum(-1)
+
     return (
         model.log_likelihood(x, zeta),
         enumerated(model.prior(), shift, *model.sides(zeta)),
@@ -140,7 +153,9 @@ def by_quadrature(rule, x, weight, shift):
     zeta = [grid] if len(rule.model.sizes) == 2 else list(grid.split(1, -1))
     likelihood, log_p, log_q = weights(rule, x, zeta, shift)
     density = log_q.exp() * (axis[1] - axis[0]) ** 2
+
     assert density.sum().item() == pytest.approx(1.0, abs=1e-6)
+
     return (density * (likelihood + weight * (log_p - log_q))).sum()
 
 
@@ -168,6 +183,7 @@ def sampled_gradients(rule, x, weight, shift, draws, seed=0):
         has_aux=True,
     )
     gradients, (gain, bound) = vmap(one, in_dims=(None, 0))(params, u)
+
     return gain, bound, gradients
 
 
@@ -176,7 +192,9 @@ def z_of(values, wanted=0.0):
     values = values.reshape(len(values), -1)
     error = values.std(0) / math.sqrt(len(values))
     off = values.mean(0) - wanted
+
     assert (off[error < 1e-12].abs() < 1e-9).all()
+
     return (off / error)[error >= 1e-12]
 
 
@@ -189,8 +207,10 @@ def test_bound_and_gradient_have_the_means_that_quadrature_gives(groups):
     gain, bound, gradients = sampled_gradients(rule, x, gamma, shift, 10_000)
     named = dict(rule.named_parameters())
     value = by_quadrature(rule, x, gamma, shift)
+
     assert z_of(gain, value.item()).abs().max() < LIMIT
     assert z_of(bound, by_quadrature(rule, x, 1.0, shift).item()).abs().max() < LIMIT
+
     exact = torch.autograd.grad(value, list(named.values()))
     for name, g in zip(named, exact, strict=True):
         assert g.abs().max() > 1e-3, name
@@ -209,6 +229,7 @@ def test_the_weighted_bound_is_that_of_its_densities(samples):
     zeta, _ = rule.infer(rule.model.encode(x), draws, {})
     likelihood, log_p, log_q = weights(rule, x, zeta, shift)
     log_w = likelihood + gamma * (log_p - log_q)
+
     torch.testing.assert_close(gain, torch.logsumexp(log_w, 0) - math.log(samples) - gamma * log_z)
     torch.testing.assert_close(bound, (likelihood + log_p - log_q).mean(0))
     assert new["lambda"] is shift
@@ -223,15 +244,19 @@ def test_frozen_mixtures_follow_the_samples_below_and_no_parameter(context):
     zeta = [normal(3, 5, 2, seed=i).requires_grad_() for i in (0, 1)]
     frozen = rule.frozen(seen, zeta, tape)
     free = [rule.model.group_mixture(i, seen, zeta[:i], tape) for i in (0, 1)]
+
     for a, b in zip(frozen, free, strict=True):
         torch.testing.assert_close(a, b)
+
     probe = normal(*free[1].shape)
     slopes = [
         torch.autograd.grad((v[1] * probe).sum(), zeta[0], retain_graph=True)[0]
         for v in (frozen, free)
     ]
+
     assert slopes[1].abs().max() > 1e-3
     torch.testing.assert_close(slopes[0], slopes[1])
+
     total = frozen[0].sum() + (frozen[1] * probe).sum()
     for g in torch.autograd.grad(total, list(rule.parameters()), allow_unused=True):
         assert g is None or g.abs().max() < 1e-12
@@ -243,9 +268,11 @@ def test_both_estimators_have_the_same_mean():
     gamma = torch.tensor(0.6, dtype=torch.float64)
     x = states(D, normal(1))[[5]]
     gradients = []
+
     for estimator in ("plain", "doubly_reparameterized"):
         rule = rule_of(2, latents=4, seed=3, samples=2, estimator=estimator)
         gradients.append(sampled_gradients(rule, x, gamma, shift, 10_000)[2])
+
     for name in gradients[0]:
         difference = gradients[1][name] - gradients[0][name]
         z = z_of(difference)
@@ -266,23 +293,27 @@ def trained(engine, updates=8, **settings):
     rule = rule_of(**shape, **settings)
     update = SGD(0.05)
     parts = []
+
     for seed in range(3):
         randomize(rule, 10 + seed, 0.6)
         params = {k: v.detach().clone() for k, v in rule.named_parameters()}
         params["model.p.prior.w"] *= 1 + 4 * seed
         parts.append((params, rule.state(seed), update.state(params)))
+
     x = states(D, torch.zeros(1))
     pack = fast.Pack(
         rule, update, *map(list, zip(*parts, strict=True)), data=x, engine=engine, updates=updates
     )
     draws = noise.update_block(rule.noise(5), [0, 1, 2], 0, torch.device("cpu"), updates)
     order = noise.order_block(len(x), 5, "replacement", [0, 1, 2], 0, updates)
+
     return pack, pack.advance(order, draws, None), [p["model.p.prior.w"] for p, _, _ in parts]
 
 
 def assert_same(one, other):
     (pack, sums, _), (again, others, _) = one, other
     torch.testing.assert_close(sums["bound"], others["bound"], rtol=1e-5, atol=1e-3)
+
     for r in range(3):
         for part, wanted in zip(pack.seed(r), again.seed(r), strict=True):
             assert part.keys() == wanted.keys()
@@ -296,8 +327,10 @@ def assert_same(one, other):
 def test_packed_equals_plain(samples):
     plain = trained("plain", samples=samples)
     assert_same(plain, trained("packed", samples=samples))
+
     shifts = [float(plain[0].seed(r)[1]["lambda"]) for r in range(3)]
     assert shifts[0] < shifts[1] < shifts[2]
+
     moved = trained("plain", updates=8, samples=samples, beta=50.0)
     assert {float(moved[0].seed(r)[1]["lambda"]) for r in range(3)} == {50.0}
 

@@ -46,6 +46,7 @@ def inputs(rule, cases=4, progress=0.12, seed=1):
     batch = Batch(
         x, rows=torch.arange(cases), update=torch.tensor(0), progress=torch.tensor(progress)
     )
+
     return state, batch, draws
 
 
@@ -86,13 +87,16 @@ def test_one_sample_by_loops(t, rao_blackwell):
     bound = 0.0
     kept = []
     log_z = 0.0
+
     for c in range(6):
         z1 = state["prior"][c].tolist()
         for s in range(2):
             z1, z2 = sweep(
                 z1, *phantoms, draws["prior2"][s, c].tolist(), draws["prior1"][s, c].tolist()
             )
+
         log_z = log_z + energy(*prior, torch.tensor(z1).double(), torch.tensor(z2).double()) / 6
+
     machines = model.posterior(batch.x, {})
     ends = []
     for b in range(4):
@@ -100,17 +104,21 @@ def test_one_sample_by_loops(t, rao_blackwell):
         bits = state["posterior"][b, 0].tolist()
         u2 = draws["posterior2"][:, 0, b]
         u1 = draws["posterior1"][:, 0, b]
+
         for s in range(2):
             bits, _ = sweep(
                 bits, b1.tolist(), b2.tolist(), w.tolist(), u2[s].tolist(), u1[s].tolist()
             )
+
         kept.append(bits)
         zeta1 = torch.tensor(bits).double()
         for s in range(2, 2 + t):
             zeta2 = relaxed(b2 + zeta1 @ w, u2[s])
             a = b1 + w @ zeta2
             zeta1 = relaxed(a, u1[s])
+
         ends.append((zeta1, zeta2, 1 / (1 + torch.exp(-a)), (b1, b2, w)))
+
     logits = model.decode([torch.stack([e[i] for e in ends]) for i in (0, 1)], {})
     for b, (zeta1, zeta2, mean1, machine) in enumerate(ends):
         side1 = mean1 if rao_blackwell else zeta1
@@ -118,15 +126,19 @@ def test_one_sample_by_loops(t, rao_blackwell):
         kl = energy(*(p.detach() for p in machine), side1, zeta2) - energy(*prior, side1, zeta2)
         gain = gain + (likelihood - gamma * kl) / 4
         bound += float((likelihood - kl).detach()) / 4
+
     decay = 0.05 * sum((p**2).sum() for p in model.decayed())
     wanted = decay - gain + gamma * (log_z - log_z.detach())
     loss, new, metrics = rule(state, batch, draws)
+
     torch.testing.assert_close(loss, wanted)
     assert float(metrics["bound"]) == pytest.approx(bound, abs=1e-10)
     assert new["posterior"].dtype == torch.uint8
     assert new["posterior"][:, 0].double().tolist() == kept
+
     params = dict(rule.named_parameters())
     got = torch.autograd.grad(loss, list(params.values()))
+
     for name, a, e in zip(
         params, got, torch.autograd.grad(wanted, list(params.values())), strict=True
     ):
@@ -149,6 +161,7 @@ def test_several_samples_with_one_are_the_weighted_elbo():
                 *torch.autograd.grad(loss, list(rule.parameters()), materialize_grads=True),
             ]
         )
+
     for a, b in zip(*grads, strict=True):
         torch.testing.assert_close(a, b)
 
@@ -172,6 +185,7 @@ def blind(cases, k, t, beta, **settings):
     )
     with torch.no_grad():
         rule.model.q.output.weight.zero_()
+
     state, batch, draws = inputs(rule, cases, progress=0.25)
     batch = batch._replace(
         x=torch.tensor([[1.0, 0, 1, 1, 0], [0, 0, 1, 0, 1]]).double().repeat(cases // 2, 1)
@@ -183,6 +197,7 @@ def blind(cases, k, t, beta, **settings):
     )
     z1, _ = boltzmann_exact.sample(machine, u, v)
     state["posterior"] = z1.reshape(cases, k, 2).to(torch.uint8)
+
     return rule, state, batch, draws, machine
 
 
@@ -231,12 +246,14 @@ def test_gradient_of_one_sample_against_enumeration(rao_blackwell):
     log_q, likelihood, log_p = tables(rule, machine, batch.x[:2])
     gain = (likelihood + 0.5 * (log_p - log_q.unsqueeze(-1))).mean(1)
     elbo = log_q.exp() @ gain
+
     assert (
         error(
             gradient(rule, log_q.exp() @ gain.detach(), POSTERIOR), gradient(rule, elbo, POSTERIOR)
         )
         < 1e-10
     )
+
     part = after_a_sweep(machine) @ gain.detach()
     assert error(-gradient(rule, loss, POSTERIOR), gradient(rule, part, POSTERIOR)) < 0.1
     assert error(-gradient(rule, loss, DECODER), gradient(rule, elbo, DECODER)) < 0.05
@@ -257,10 +274,12 @@ def test_gradient_of_two_samples_against_enumeration():
     bound = log_q.exp() @ pairs @ log_q.exp()
     a = log_w.unsqueeze(1) - log_w.unsqueeze(0)
     gain = 2 * ((F.softplus(a) - 0.5 * torch.sigmoid(a)).mean(-1) @ log_q.exp()).detach()
+
     assert (
         error(gradient(rule, log_q.exp() @ gain, POSTERIOR), gradient(rule, bound, POSTERIOR))
         < 1e-10
     )
+
     part = after_a_sweep(machine) @ gain
     assert error(-gradient(rule, loss, POSTERIOR), gradient(rule, part, POSTERIOR)) < 0.1
     assert error(-gradient(rule, loss, DECODER), gradient(rule, bound, DECODER)) < 0.05
@@ -274,11 +293,13 @@ def packed(engine, **settings):
     opt = []
     # Adam makes rounding errors of zero gradients large.
     rate = optim.build({"name": "sgd", "rate": 0.01})
+
     for seed in (0, 1):
         start = {k: v.detach().clone() for k, v in rule_of(seed).float().named_parameters()}
         params.append(start)
         state.append(rule.state(seed, 7))
         opt.append(rate.state(start))
+
     data = (torch.rand(7, VISIBLE, generator=torch.Generator().manual_seed(2)) < 0.5).to(
         torch.uint8
     )
@@ -292,6 +313,7 @@ def test_plain_and_packed_engines_agree():
         pack = packed(engine)
         draws = noise.update_block(pack.objective.noise(3), [0, 1], 0, torch.device("cpu"), 2)
         packs.append((pack, pack.advance(index, draws, None)))
+
     (plain, a), (other, b) = packs
     torch.testing.assert_close(a, b, rtol=1e-6, atol=0)  # float32 sums, kept in float64
     torch.testing.assert_close(plain.params, other.params, rtol=1e-4, atol=1e-5)
@@ -311,7 +333,9 @@ def test_chains_belong_to_their_cases():
     moved = {k: v[..., order, :] if k.startswith("posterior") else v for k, v in draws.items()}
     turned.advance(first[..., order], moved, None)
     after = pack.state["posterior"]
+
     assert torch.equal(after, turned.state["posterior"])
+
     for r, rows in enumerate(first[0].tolist()):
         rest = [i for i in range(7) if i not in rows]
         assert torch.equal(after[r, rest], before[r, rest])
@@ -322,11 +346,13 @@ def test_state_and_noise():
     rule = rule_of(samples=3, relaxed_sweeps=2)
     state = rule.state(0, 10)
     other = rule.state(1, 10)
+
     assert (state["posterior"].shape, state["posterior"].dtype) == ((10, 3, 2), torch.uint8)
     assert rule.per_case == ("posterior",)
     assert not torch.equal(state["posterior"], other["posterior"])
     assert torch.equal(rule_of(samples=1).state(0, 10)["posterior"], state["posterior"][:, :1])
     assert not torch.equal(state["posterior"][:, 0], state["posterior"][:, 1])
+
     shapes = rule.noise(7)
     assert (shapes["posterior2"], shapes["posterior1"]) == (
         ("uniform", (4, 3, 7, 3)),
@@ -338,8 +364,10 @@ def test_what_it_trains():
     other = models.build(
         {"name": "rbm_vae", "latents": 4, "layers": 0}, DataInfo(torch.zeros(VISIBLE))
     )
+
     with pytest.raises(UserError, match="dvae_sharp_sharp cannot train model=rbm_vae"):
         objectives.build({"name": "dvae_sharp_sharp"}, other)
+
     for key, value in (
         ("relaxation", "gaussian"),
         ("relaxed_sweeps", 0),
@@ -348,6 +376,7 @@ def test_what_it_trains():
     ):
         with pytest.raises(UserError, match=key):
             rule_of(**{key: value})
+
     with pytest.raises(
         UserError, match=r"dvae_pp cannot train model=rbm_posterior; allowed: dvae_sharp_sharp$"
     ):

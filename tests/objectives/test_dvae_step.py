@@ -39,6 +39,7 @@ def rule_of(settings, groups=2, latents=4, layers=1, context="none", momentum=0.
     model = models.build(config, DataInfo(torch.linspace(0.2, 0.8, VISIBLE)))
     rule = objectives.build({"prior_chains": 3, "prior_sweeps": 2, **settings, **more}, model)
     randomize(rule, 3)
+
     return rule
 
 
@@ -53,6 +54,7 @@ def inputs(rule, progress=0.5, seed=0, dtype=torch.float64):
     batch = Batch(
         data().to(dtype), rows=torch.arange(CASES), progress=torch.tensor(progress, dtype=dtype)
     )
+
     return cast(rule.state(seed)), batch, cast(noise.fixed(rule.noise(CASES), seed, "noise"))
 
 
@@ -67,16 +69,21 @@ def test_the_weight_of_the_kl_rises_to_one(settings):
     rule = rule_of(settings, warmup=0.4, weight_decay=0.0)
     for progress, weight in ((0.0, 0.0), (0.1, 0.25), (0.4, 1.0), (0.9, 1.0)):
         assert rule.kl_weight(torch.tensor(progress)).item() == pytest.approx(weight)
+
     at = [loss_at(rule, p) for p in (0.0, 0.1, 0.4, 0.9)]
     assert at[2] == at[3]
     assert abs(at[2] - at[0]) > 0.1
+
     if not hasattr(rule, "estimator") or rule.samples == 1:
         assert at[1] == pytest.approx(0.75 * at[0] + 0.25 * at[2])
+
     none = rule_of(settings, warmup=0.0, weight_decay=0.0)
     assert none.kl_weight(torch.tensor(0.0)).item() == 1.0
     assert loss_at(none, 0.0) == pytest.approx(at[2])
+
     bounds = [rule(*inputs(rule, p))[2]["bound"].item() for p in (0.0, 0.9)]
     assert bounds[0] == bounds[1]
+
     if not hasattr(rule, "estimator") or rule.samples == 1:
         assert -at[2] == pytest.approx(bounds[0])
 
@@ -89,18 +96,21 @@ def test_weight_decay_adds_lambda_times_the_weights():
         rule = rule_of(RULES[1], weight_decay=decay, context="shared")
         rule(*inputs(rule))[0].backward()
         grads.append({k: p.grad for k, p in rule.named_parameters()})
+
     decayed = set()
     for name, p in rule.named_parameters():
         added = grads[1][name] - grads[0][name]
         if added.abs().max() > 0:
             decayed.add(name)
             torch.testing.assert_close(added, 0.3 * p.detach())
+
     kernels = {f"model.q.outputs.{i}.weight" for i in (0, 1)} | {
         "model.p.decoder.output.weight",
         "model.p.prior.w",
     }
     for net in ("model.q.context", "model.p.decoder.net"):
         kernels |= {f"{net}.dense.0.weight", f"{net}.norms.0.scale"}
+
     assert decayed == kernels
 
 
@@ -123,10 +133,13 @@ def test_the_priors_chains_give_the_gradient_of_log_z(settings):
     gain, *_ = rule.gain(batch.x, torch.tensor(1.0), log_z - log_z.detach(), state, draws, {})
     wanted = torch.autograd.grad(-gain.mean(), leaves)
     m = boltzmann_exact.moments(prior)
+
     for a, b, mean in zip(got, wanted, (m.mean1, m.mean2, m.mean12), strict=True):
         assert ((a - b).abs() < 5 * (mean * (1 - mean) / chains).sqrt()).all()
+
     z1, z2 = prior.gibbs(state["prior"], draws["prior2"], draws["prior1"])
     assert torch.equal(new["prior"], z1)
+
     spread = torch.autograd.grad(prior.negative_energy(z1, z2).mean(), leaves)
     torch.testing.assert_close(got[2] - spread[2], wanted[2] - m.mean12)
 
@@ -135,6 +148,7 @@ def test_the_chains_start_as_fair_bits_of_the_seed():
     rule = rule_of(RULES[0], prior_chains=4000)
     a = rule.state(0)["prior"]
     b = rule.state(1)["prior"]
+
     assert a.shape == (4000, 2)
     assert set(a.unique().tolist()) == {0.0, 1.0}
     assert ((a.mean(0) - 0.5).abs() < 5 * 0.5 / 4000**0.5).all()
@@ -150,6 +164,7 @@ def test_running_averages_of_batch_normalisation(settings):
     state, batch, draws = inputs(rule)
     new = rule(state, batch, draws)[1]
     model = rule.model
+
     with torch.no_grad():
         tape = {}
         zeta, _ = rule.infer(model.encode(batch.x, tape), draws, tape)
@@ -157,10 +172,12 @@ def test_running_averages_of_batch_normalisation(settings):
             "q.context": model.q.context.dense[0](batch.x - model.mean),
             "p.decoder.net": model.p.decoder.net.dense[0](torch.cat(zeta, -1)).flatten(0, -2),
         }
+
         for path, h in hidden.items():
             key = f"model.{path}.norms.0."
             torch.testing.assert_close(new[key + "mean"], 0.2 * h.mean(0))
             torch.testing.assert_close(new[key + "variance"], 0.8 + 0.2 * h.var(0, unbiased=False))
+
     assert set(new) == {
         "prior",
         *(f"model.{p}.norms.0.{n}" for p in hidden for n in ("mean", "variance")),
@@ -177,13 +194,16 @@ def test_the_step_is_pure_and_every_parameter_learns(settings):
     before = {k: v.clone() for k, v in rule.state_dict().items()}
     loss, state, metrics = rule(*args)
     again = rule(*args)
+
     assert torch.equal(loss, again[0])
     assert all(torch.equal(state[k], again[1][k]) for k in state)
     torch.testing.assert_close(args, copies, rtol=0, atol=0)
     assert all(torch.equal(v, before[k]) for k, v in rule.state_dict().items())
     assert metrics["bound"].shape == ()
+
     loss.backward()
     assert all(torch.isfinite(p.grad).all() for p in rule.parameters())
+
     still = {name for name, p in rule.named_parameters() if not p.grad.abs().sum() > 0}
     # Batch normalisation takes the mean out again, so that biases before it have no effect.
     assert {n for n in still if ".dense." not in n or not n.endswith("bias")} == set()
@@ -198,6 +218,7 @@ def test_packed_equals_plain(settings):
     updates = 3
     order = noise.order_block(CASES, 4, "replacement", seeds, 0, updates)
     draws = noise.update_block(rule.noise(4), seeds, 0, torch.device("cpu"), updates)
+
     for engine in ("plain", "packed"):
         update = optim.build({"name": "sgd", "rate": 0.05})
         params = [{k: v.detach() + 0.1 * s for k, v in rule.named_parameters()} for s in seeds]
@@ -206,6 +227,7 @@ def test_packed_equals_plain(settings):
             fast.Pack(rule, update, params, *starts, data=x, engine=engine, updates=updates)
         )
         packs[-1].advance(order, draws, None)
+
     for plain, packed in zip(*([*p.params.items(), *p.state.items()] for p in packs), strict=True):
         torch.testing.assert_close(
             plain[1], packed[1], rtol=1e-4, atol=1e-5, msg=lambda m, k=plain[0]: f"{k}: {m}"

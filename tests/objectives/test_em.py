@@ -52,11 +52,14 @@ class Training:
             rows = torch.arange(self.made * batch, (self.made + 1) * batch) % len(self.x)
             loss, self.state, told = self.rule(self.state, Batch(self.x[rows]), {})
             params = list(self.rule.parameters())
+
             with torch.no_grad():
                 for p, g in zip(params, torch.autograd.grad(loss, params), strict=True):
                     p.sub_(g)
+
             total += float(told["bound"])
             self.made += 1
+
         return total
 
     def params(self):
@@ -74,6 +77,7 @@ def plain_e_step(x, logits, log_weights):
         ],
         axis=1,
     )
+
     return np.log(joint.sum(1)), joint / joint.sum(1, keepdims=True)
 
 
@@ -100,11 +104,13 @@ def test_sweeps_are_those_of_plain_numpy(batch, prior):
     training = Training(rule, x)
     x = x.numpy()
     logits, log_weights = plain_start(x, jitter, 0.3)
+
     for _ in range(4):
         log_p, r = plain_e_step(x, logits, log_weights)
         logits, log_weights = plain_m_step(x, r, prior)
         bound = training.advance(batch, CASES // batch)
         found = training.params()
+
         np.testing.assert_allclose(found["logits"], logits, rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(found["log_weights"], log_weights, rtol=1e-9, atol=1e-9)
         assert bound * batch / CASES == pytest.approx(log_p.mean(), rel=1e-9)
@@ -122,9 +128,11 @@ def test_the_penalised_likelihood_never_falls(prior):
     rule = built(x, prior=prior)
     training = Training(rule, x)
     values = []
+
     for _ in range(40):
         training.advance(20, 3)
         values.append(float(penalised(rule.model, x, prior).detach()))
+
     assert all(b >= a - 1e-9 for a, b in itertools.pairwise(values))
     assert values[-1] > values[0] + 1
 
@@ -135,6 +143,7 @@ def test_where_it_ends_the_penalised_likelihood_is_flat():
     rule = built(x, prior=0.5)
     Training(rule, x).advance(60, 3000)
     grads = torch.autograd.grad(penalised(rule.model, x, 0.5), list(rule.model.parameters()))
+
     assert max(float(g.abs().max()) for g in grads) < 1e-6
 
 
@@ -143,7 +152,9 @@ def test_nothing_moves_within_a_sweep():
     training.advance(20, 1)
     placed = training.params()
     training.advance(20, 1)
+
     assert all(torch.equal(v, placed[k]) for k, v in training.params().items())
+
     training.advance(20, 1)
     assert not torch.equal(placed["logits"], training.params()["logits"])
 
@@ -156,6 +167,7 @@ def test_a_component_that_has_no_example_stays_finite():
     counts = torch.zeros_like(state["counts"])
     counts[0] = 6
     found = rule.maximised(counts, sums)
+
     assert all(v.isfinite().all() for v in found.values())
 
 
@@ -164,6 +176,7 @@ def test_more_components_than_examples_in_the_first_batch_come_apart():
     x = data()
     rule = built(x)
     placed = rule.placed(x[:2], rule.model.p["logits"].detach())["logits"]
+
     assert not torch.equal(placed[0], placed[2])
     torch.testing.assert_close(placed[0], placed[2], rtol=0, atol=0.5)
 

@@ -24,6 +24,7 @@ def test_one_and_one_unit_integrate_to_one(w, shift):
     log_p = rules.log_density(
         m, torch.tensor(shift, dtype=torch.float64), zeta1, zeta2
     ) - boltzmann_exact.log_z(m)
+
     assert float(log_p.exp().sum() * (axis[1] - axis[0]) ** 2) == pytest.approx(1.0, abs=1e-9)
 
 
@@ -40,6 +41,7 @@ def test_two_and_two_units_integrate_to_one():
         rules.log_density(m, shift, zeta[:, :2], zeta[:, 2:]) - boltzmann_exact.log_z(m) - log_q
     ).exp()
     error = float(weight.std()) / math.sqrt(len(weight))
+
     assert error < 0.01
     assert abs(float(weight.mean()) - 1) < LIMIT * error
 
@@ -52,8 +54,10 @@ def test_density_and_gradient_are_those_of_the_sum_over_all_states(sizes):
     inputs = [v.requires_grad_() for v in (*m, shift.clone(), *zeta)]
     found = rules.log_density(RBM(*inputs[:3]), *inputs[3:])
     wanted = enumerated(RBM(*inputs[:3]), *inputs[3:])
+
     assert found.shape == (3, 5)
     torch.testing.assert_close(found, wanted)
+
     probe = normal(3, 5, seed=9)
     for a, b in zip(
         *(torch.autograd.grad((v * probe).sum(), inputs) for v in (found, wanted)), strict=True
@@ -70,12 +74,14 @@ def test_float32_holds_with_two_hundred_units_and_large_couplings():
         for i in (0, 1)
     ]
     values = []
+
     for dtype in (torch.float32, torch.float64):
         w = m.w.to(dtype).requires_grad_()
         value = rules.log_density(
             RBM(m.b1.to(dtype), m.b2.to(dtype), w), shift.to(dtype), *(z.to(dtype) for z in zeta)
         )
         values.append((value.double(), torch.autograd.grad(value.sum(), w)[0].double()))
+
     torch.testing.assert_close(values[0][0], values[1][0], rtol=1e-5, atol=1e-3)
     torch.testing.assert_close(values[0][1], values[1][1], rtol=1e-4, atol=1e-2)
 
@@ -85,6 +91,7 @@ def test_log_determinant(sizes):
     w = normal(*sizes)
     shift = torch.tensor(7.0, dtype=torch.float64)
     sign, wanted = torch.linalg.slogdet(full(w, shift))
+
     assert sign == 1
     torch.testing.assert_close(rules.log_det(w, shift), wanted)
 
@@ -96,7 +103,9 @@ def test_largest_singular_value_is_bounded_from_above_and_closely(sizes, scale, 
     w = normal(*sizes, scale=scale).to(dtype).requires_grad_()
     found = rules.largest_singular_value(w)
     wanted = torch.linalg.matrix_norm(w.detach(), 2)
+
     assert not found.requires_grad
+
     excess = float(found.double() / wanted.double())
     assert 1 - 1e-5 < excess < min(sizes) ** (0.25 / 2**rules.SQUARINGS) + 1e-5
 

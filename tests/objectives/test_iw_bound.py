@@ -26,6 +26,7 @@ def rule_of(samples, **settings):
     )
     rule = objectives.build({"name": "iw_bound", "samples": samples, **settings}, model).double()
     randomize(rule, 0)
+
     return rule
 
 
@@ -46,6 +47,7 @@ def log_weight(model, x, e):
     posterior = distributions.Normal(q["weight"] @ (x - model.mean) + q["bias"], q["log_sd"].exp())
     z = posterior.loc + posterior.scale * e
     data = distributions.Normal(p["weight"] @ z + p["bias"], p["log_sd"].exp()).log_prob(x).sum()
+
     return data + distributions.Normal(0.0, 1.0).log_prob(z).sum() - posterior.log_prob(z).sum()
 
 
@@ -56,6 +58,7 @@ def test_one_sample_is_the_elbo():
         [log_weight(rule.model, x[b], draws["q1"][0, b]) for b in range(CASES)]
     ).mean()
     loss, state, metrics = step(rule, x, draws)
+
     assert state == {}
     torch.testing.assert_close(-loss, wanted)
     torch.testing.assert_close(metrics["bound"], wanted.detach())
@@ -69,14 +72,17 @@ def test_gradient_is_the_weighted_mean_of_the_samples_gradients(samples):
     params = list(rule.parameters())
     wanted = [torch.zeros_like(p) for p in params]
     bound = 0.0
+
     for b in range(CASES):
         log_w = [log_weight(rule.model, x[b], draws["q1"][k, b]) for k in range(samples)]
         total = math.fsum(math.exp(float(v.detach())) for v in log_w)
         bound += math.log(total / samples) / CASES
+
         for v in log_w:
             share = math.exp(float(v.detach())) / total
             for w, g in zip(wanted, torch.autograd.grad(v, params), strict=True):
                 w.add_(share * g)
+
     loss, _, metrics = step(rule, x, draws)
     assert float(metrics["bound"]) == pytest.approx(bound, rel=1e-10)
     for p, w in zip(torch.autograd.grad(loss, params), wanted, strict=True):
@@ -94,11 +100,13 @@ def test_more_samples_give_a_tighter_bound_below_the_evidence():
             rule.model.q["log_sd"].fill_(0.3)
             rule.model.p["weight"].mul_(0.5)
             rule.model.p["log_sd"].zero_()
+
         x = torch.ones(1, VISIBLE, dtype=torch.float64)
         draws = noise.fixed(rule.noise(repeated), 0, "noise")
         batch = Batch(x.expand(repeated, -1), rows=torch.arange(repeated))
         bounds.append(float(rule({}, batch, {k: v.double() for k, v in draws.items()})[2]["bound"]))
         evidence = float(rule.model.log_evidence(x).detach())
+
     assert bounds[0] + 0.05 < bounds[1]
     assert bounds[1] + 0.01 < bounds[2] < evidence
 
@@ -108,6 +116,7 @@ def of_two_layers(**settings):
     model = models.build(config, DataInfo(torch.linspace(0.2, 0.7, VISIBLE)))
     rule = objectives.build({"name": "iw_bound", **settings}, model).double()
     randomize(rule, 0)
+
     return rule
 
 
@@ -123,6 +132,7 @@ def test_one_sample_is_the_same_inside_and_outside_the_logarithm(make):
             loss.detach(),
             *torch.autograd.grad(loss, list(rule.parameters())),
         ]
+
     one, two = (list(zip(found[k, "inside"], found[k, "outside"], strict=True)) for k in (1, 2))
     assert all(torch.equal(a, b) for a, b in one)
     assert float(found[2, "inside"][0]) < float(found[2, "outside"][0])

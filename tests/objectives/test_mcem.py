@@ -55,11 +55,13 @@ def test_its_gradient_is_that_of_the_marginal_likelihood():
     state = rule.state(0, len(many))
     found = []
     accepted = []
+
     for number in range(60):
         loss, state, told = step(rule, state, many, number)
         if number >= 30:
             found.append(-torch.cat([g.flatten() for g in torch.autograd.grad(loss, generative)]))
             accepted.append(float(told["acceptance"]))
+
     mean = torch.stack(found).mean(0)
     assert exact.abs().max() > 0.15
     torch.testing.assert_close(mean, exact, rtol=0, atol=0.015)
@@ -70,10 +72,12 @@ def test_its_step_is_tuned():
     x = bits(400)
     state = rule.state(0, len(x))
     accepted = []
+
     for number in range(2_500):
         with torch.no_grad():
             _, state, told = step(rule, state, x, number)
         accepted.append(float(told["acceptance"]))
+
     assert accepted[0] > 0.95
     assert sum(accepted[-200:]) / 200 == pytest.approx(0.9, abs=0.02)
     assert float(state["step"]) > 0.4
@@ -99,11 +103,14 @@ def test_the_encoder_learns_from_the_samples_and_the_generator_not_from_it():
     grads = torch.autograd.grad(loss, list(rule.parameters()))
     z = [new["z"].unsqueeze(0)]
     wanted = -(model.log_joint(x, z) + model.log_posterior(z, x)).mean()
+
     for a, b in zip(grads, torch.autograd.grad(wanted, list(rule.parameters())), strict=True):
         torch.testing.assert_close(a, b)
+
     with torch.no_grad():
         for p in model.q.parameters():
             p.add_(1.0)
+
     torch.testing.assert_close(step(rule, state, x, 0)[1]["z"], new["z"])
 
 

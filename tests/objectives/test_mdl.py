@@ -30,6 +30,7 @@ def rule_of(config, seed=0, scale=0.8, kind=Kind.BITS):
     model = models.build(config, DataInfo(torch.linspace(0.2, 0.7, VISIBLE), kind, (), longest))
     rule = objectives.build({"name": "mdl"}, model).double()
     randomize(rule, seed, scale)
+
     return rule
 
 
@@ -42,6 +43,7 @@ def noise_of(model, x, state):
         q = torch.sigmoid(units.logits(parent)).expand(1, len(x), -1)
         drawn[f"q{i}"] = torch.where(bits > 0, 0.5 * q, 0.5 + 0.5 * q).detach()
         parent = bits.expand(1, len(x), -1)
+
     return drawn
 
 
@@ -55,8 +57,10 @@ def expected_gradient(rule, x):
         z = [h.expand(1, 1, -1) for h in layers]
         weight = model.log_posterior(z, x).exp().item()
         gradient = torch.autograd.grad(loss, list(rule.parameters()))
+
         for (name, _), g in zip(rule.named_parameters(), gradient, strict=True):
             total[name] -= weight * g
+
     return total
 
 
@@ -84,6 +88,7 @@ def test_the_generative_model_follows_its_own_gradient(config, kind):
         [[3.0, 0.0, 1.0, 0.0] if kind is Kind.COUNTS else [1.0, 0.0, 1.0, 1.0]]
     ).double()
     wanted = gradient_of(exact.expected_log_joint(rule.model, x).sum(), rule)
+
     torch.testing.assert_close(
         flat(expected_gradient(rule, x), "model.p."), flat(wanted, "model.p.")
     )
@@ -100,9 +105,11 @@ def enumerated(f, logits, estimator):
     weight = torch.where(states > 0, q, 1 - q).prod(-1)
     (true,) = torch.autograd.grad((weight * f(states)).sum(), logits, retain_graph=True)
     found = torch.zeros_like(logits)
+
     for state, w in zip(states, weight.detach(), strict=True):
         (g,) = torch.autograd.grad(f(estimator(state, logits)), logits)
         found += w * g
+
     return found, true
 
 
@@ -144,6 +151,7 @@ def bias(name, seed, scale):
     for x in exact.states(VISIBLE).unsqueeze(1):
         found = found + flat(expected_gradient(rule, x), "model.q.")
         expected = expected + flat(gradient_of(exact.elbo(rule.model, x).sum(), rule), "model.q.")
+
     cosine = float(found @ expected / (found.norm() * expected.norm()))
     return float((found - expected).norm() / expected.norm()), cosine
 
@@ -176,10 +184,12 @@ def test_the_bound_has_the_right_mean():
     model = rule.model
     x = torch.tensor([[1.0, 0.0, 1.0, 1.0]]).double()
     mean = 0.0
+
     for state in exact.states(5):
         layers = state.split(model.sizes[1:])
         weight = model.log_posterior([h.expand(1, 1, -1) for h in layers], x).exp().item()
         mean += weight * float(rule({}, Batch(x), noise_of(model, x, layers))[2]["bound"])
+
     assert mean == pytest.approx(float(exact.elbo(model, x).detach()))
 
 
@@ -221,9 +231,11 @@ def test_a_deterministic_code_bounds_the_likelihood(name):
     x = exact.states(VISIBLE)
     code = []
     parent = x - model.mean
+
     for units in model.q:
         parent = (torch.sigmoid(units.logits(parent)) > 0.5).double()
         code.append(parent.unsqueeze(0))
+
     length = -model.log_joint(x, code)[0].detach()
     nll = -exact.log_evidence(model, x).detach()
 
@@ -239,6 +251,7 @@ def test_its_kl_is_the_length_of_the_code():
     terms = model.log_joint_terms(
         x, model.sample_posterior(x, 1, noise_of(model, x, exact.states(5)[3].split([3, 2])))
     )
+
     for kl, log_p in zip(exact.layer_kl(model, x), terms[1:], strict=True):
         torch.testing.assert_close(kl, -log_p[0])
 
@@ -255,18 +268,22 @@ def test_the_gradient_goes_straight_through():
     logits = model.q[0].logits(x - model.mean).detach()
     h = (logits > 0).double().unsqueeze(0)
     slope = torch.zeros(2, 4, dtype=torch.float64)
+
     for j in range(4):
         step = torch.zeros(4, dtype=torch.float64)
         step[j] = 1e-6
         up, down = (model.log_joint(x, [h + sign * step])[0].detach() for sign in (1, -1))
         slope[:, j] = (up - down) / 2e-6
+
     q = torch.sigmoid(logits)
     to_logits = slope * q * (1 - q)
+
     torch.testing.assert_close(
         found["model.q.0.weight"], to_logits.T @ (x - model.mean), rtol=1e-6, atol=1e-8
     )
     torch.testing.assert_close(found["model.q.0.bias"], to_logits.sum(0), rtol=1e-6, atol=1e-8)
     torch.testing.assert_close(metrics["bound"], model.log_joint(x, [h]).mean().detach())
+
     wanted = gradient_of(model.log_joint(x, [h]).sum(), rule)
     torch.testing.assert_close(flat(found, "model.p."), flat(wanted, "model.p."))
 
@@ -278,6 +295,7 @@ def test_noise_does_not_move_a_deterministic_code():
     one, other = (
         model.sample_posterior(x, 3, {k: v.double() for k, v in given.items()}) for given in draws
     )
+
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
     assert [v.shape for v in one] == [(3, len(x), 3), (3, len(x), 2)]
 
@@ -290,6 +308,7 @@ def test_other_rules_refuse_codes_that_are_not_drawn(name):
     model = models.build(
         {"name": "sbn", "dims": [3], "posterior": "deterministic"}, DataInfo(torch.full((4,), 0.5))
     )
+
     with pytest.raises(
         UserError,
         match=f"{name} cannot train model=sbn with model.posterior=deterministic; allowed: mdl",
@@ -302,6 +321,7 @@ def test_a_setting_that_changes_nothing_is_not_blamed():
     model = models.build(
         {"name": "sbn", "dims": [3], "posterior": "deterministic"}, DataInfo(torch.full((4,), 0.5))
     )
+
     with pytest.raises(UserError, match="rbm_kl cannot train model=sbn; allowed: mdl"):
         objectives.build({"name": "rbm_kl"}, model)
 
@@ -334,6 +354,7 @@ def test_weight_decay_pulls_every_parameter_to_zero(reduce):
 
     for p, g in zip(parameters, added, strict=True):
         torch.testing.assert_close(g, 0.3 * p.detach())
+
     assert torch.equal(told["bound"], told_too["bound"])
 
 

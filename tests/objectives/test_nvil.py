@@ -27,6 +27,7 @@ def literal_terms(rule, layers):
     below = [log_prob(layers[i], layers[i + 1] @ p[i].weight.T + p[i].bias) for i in range(n)]
     inputs = [layers[0] - rule.model.mean, *layers[1:-1]]
     posterior = [log_prob(layers[i + 1], inputs[i] @ q[i].weight.T + q[i].bias) for i in range(n)]
+
     return below, log_prob(layers[-1], p[n].bias), posterior
 
 
@@ -41,8 +42,10 @@ def test_local_signals_of_three_layers():
     terms = rule.model.log_joint_terms(x, z), rule.model.log_posterior_terms(z, x)
     whole = p01 + p12 + p23 + top - q1 - q2 - q3
     wanted = torch.stack([whole, p12 + p23 + top - q2 - q3, p23 + top - q3])
+
     torch.testing.assert_close(rule.signals(*terms), wanted.detach())
     assert not rule.signals(*terms).requires_grad
+
     rule.local_signals = False
     torch.testing.assert_close(rule.signals(*terms), torch.stack([whole] * 3).detach())
 
@@ -53,6 +56,7 @@ def test_the_bound_is_raw():
         rule = rule_of(**settings)
         inputs, layers = one_step(rule)
         below, top, posterior = literal_terms(rule, layers)
+
         torch.testing.assert_close(
             rule(*inputs)[2]["bound"], (sum(below) + top - sum(posterior)).mean().detach()
         )
@@ -72,6 +76,7 @@ def closed_form(rule, inputs, layers):
     out = {}
     below, top, posterior = literal_terms(rule, layers)
     seen = [layers[0] - model.mean, *layers[1:-1]]
+
     for i in range(n):
         error = layers[i] - torch.sigmoid(layers[i + 1] @ model.p[i].weight.T + model.p[i].bias)
         out[f"model.p.{i}.weight"], out[f"model.p.{i}.bias"] = error.T @ layers[i + 1], error.sum(0)
@@ -83,6 +88,7 @@ def closed_form(rule, inputs, layers):
             output = rule.baseline[i].output
             t = torch.tanh(seen[i] @ hidden.weight.T + hidden.bias)
             s = s - (t @ output.weight[0] + output.bias)
+
         mean = 0.8 * state["mean"][i] + 0.2 * s.mean() if on["constant_baseline"] else 0.0
         variance = 0.8 * state["variance"][i] + 0.2 * ((s - s.mean()) ** 2).mean()
         s = s - mean
@@ -103,6 +109,7 @@ def closed_form(rule, inputs, layers):
                 inner.T @ seen[i],
                 inner.sum(0),
             )
+
     out[f"model.p.{n}.bias"] = (layers[-1] - torch.sigmoid(model.p[n].bias)).sum(0)
     return out
 
@@ -115,6 +122,7 @@ def test_gradients_are_the_closed_forms(switches):
     inputs, layers = one_step(rule)
     rule(*inputs)[0].backward()
     wanted = closed_form(rule, inputs, layers)
+
     assert set(wanted) == {name for name, _ in rule.named_parameters()}
     for name, p in rule.named_parameters():
         torch.testing.assert_close(-p.grad, wanted[name], msg=lambda m, name=name: f"{name}: {m}")
@@ -125,11 +133,13 @@ def test_each_switch_changes_the_update():
     rules = {"": rule_of(**ALL), **{name: rule_of(**{**ALL, name: False}) for name in SWITCHES}}
     posterior = {}
     model = {}
+
     for name, rule in rules.items():
         rule.model.load_state_dict(rules[""].model.state_dict())
         inputs, _ = one_step(rule)
         rule(*inputs)[0].backward()
         posterior[name], model[name] = rule.model.q[1].weight.grad, rule.model.p[1].weight.grad
+
     for name in SWITCHES:
         assert not torch.allclose(posterior[name], posterior[""], rtol=1e-2), name
         # That of the generative model needs no signal.

@@ -20,6 +20,7 @@ def prediction_after_a_jump(optimiser, rule, steps=60):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(20, VISIBLE, dtype=torch.float64, generator=generator)
     net = rule.baseline[0]
+
     with torch.no_grad():
         net.hidden.weight.normal_(generator=generator).mul_(1e3)  # every tanh unit at -1 or 1
         net.hidden.bias.fill_(1e5)
@@ -28,6 +29,7 @@ def prediction_after_a_jump(optimiser, rule, steps=60):
     params = {k: v.detach().unsqueeze(0).clone() for k, v in net.named_parameters()}
     state = {"mean": torch.zeros(1).double(), "variance": torch.zeros(1).double()}
     largest = 0.0
+
     for _ in range(steps):
         own = {k: v[0].requires_grad_() for k, v in params.items()}
         predicted = functional_call(net, own, (x,)).unsqueeze(0)
@@ -38,6 +40,7 @@ def prediction_after_a_jump(optimiser, rule, steps=60):
         own_grads = {k: g.unsqueeze(0) for k, g in zip(own, grads, strict=True)}
         optimiser.apply_(params, own_grads, {}, dict.fromkeys(params, "baseline"), torch.zeros(1))
         largest = max(largest, float(predicted.detach().abs().max()))
+
     return largest, float(predicted.detach().abs().mean())
 
 
@@ -47,6 +50,7 @@ def test_a_jump_of_the_signal_does_not_make_a_saturated_baseline_diverge():
     rule = rule_of(dims=[3], baseline_units=100, constant_baseline=False)
     fast = {"name": "sgd", "rate": 3e-3}
     largest, last = prediction_after_a_jump(optim.build(fast, rule.largest_rates(20)), rule)
+
     assert largest < 1010
     assert abs(last - 1000) < 10
 
@@ -60,9 +64,12 @@ def test_the_largest_rate_of_the_baselines():
     assert rule_of(baseline_units=100).largest_rates(20) == {"baseline": 1 / 2020}
     assert rule_of(baseline_units=100, reduce="mean").largest_rates(20) == {"baseline": 1 / 101}
     assert rule_of(input_baseline=False).largest_rates(20) == {}
+
     limits = {"baseline": 1 / 2020}
     rates = lambda **settings: optim.build({"name": "sgd", **settings}, limits).rates  # noqa: E731
+
     assert rates(rate=3e-4) == dict(model=3e-4, posterior=3e-4 / 5, baseline=3e-4, noise=3e-4)
+
     limited = dict(model=3e-3, posterior=3e-3 / 5, baseline=1 / 2020, noise=3e-3)
     assert rates(rate=3e-3) == limited
     assert rates(rate=3e-3, baseline_rate=1e-3)["baseline"] == 1e-3
@@ -88,9 +95,12 @@ def test_a_prediction_of_five_times_the_range_of_its_signal_is_noticed(raw, pred
 def test_every_update_tells_whether_a_baseline_is_astray(engine):
     rule = rule_of()
     arguments, _ = one_step(rule)
+
     assert float(rule(*arguments)[2]["baseline_outside"]) == 0
+
     with torch.no_grad():
         list(rule.baseline[0].parameters())[-1].fill_(1e4)  # the bias of what it says
+
     params = dict(rule.named_parameters())
 
     def metrics(params):
@@ -102,6 +112,7 @@ def test_every_update_tells_whether_a_baseline_is_astray(engine):
         assert vmap(metrics)(both).tolist() == [1.0, 0.0]
     else:
         assert float(metrics(params)) == 1
+
     assert "baseline_outside" not in rule_of(input_baseline=False)(*one_step(rule_of())[0])[2]
 
 
@@ -114,9 +125,12 @@ def test_an_offset_that_the_constant_baseline_takes_back_is_not_outside():
         for net in rule.baseline:
             net.output.weight.zero_()
             net.output.bias.fill_(1000.0)
+
     there = {**state, "mean": torch.full_like(state["mean"], -1000.0)}
     assert float(rule(there, batch, draws)[2]["baseline_outside"]) == 0
     assert float(rule(state, batch, draws)[2]["baseline_outside"]) == 1
+
     alone = rule_of(constant_baseline=False)
     alone.load_state_dict(rule.state_dict())
+
     assert float(alone(there, batch, draws)[2]["baseline_outside"]) == 1

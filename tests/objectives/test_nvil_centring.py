@@ -42,6 +42,7 @@ def test_order_of_operations_by_hand():
     s, mean, variance = numbers(
         rule_of(), [[1.0, 5.0], [-2.0, -4.0]], [[0.5, 1.5], [1.0, -1.0]], [1.0, 0.0], [16.0, 0.5]
     )
+
     torch.testing.assert_close(mean, torch.tensor([1.2, -0.6]))
     torch.testing.assert_close(variance, torch.tensor([13.25, 0.4]))
     torch.testing.assert_close(
@@ -67,6 +68,7 @@ def test_each_part_of_the_centring_by_hand(off, wanted):
 def test_statistics_start_at_zero_and_the_decay_weighs_the_old_value():
     rule = rule_of(dims=[3], decay=0.9)
     assert {k: v.tolist() for k, v in rule.state().items()} == {"mean": [0.0], "variance": [0.0]}
+
     _, mean, variance = numbers(rule, [[-100.0, -120.0]], None, [0.0], [0.0])
     torch.testing.assert_close(mean, torch.tensor([-11.0]))
     torch.testing.assert_close(variance, torch.tensor([10.0]))
@@ -112,6 +114,7 @@ def test_the_mean_of_the_batch_takes_a_known_share_of_the_gradient():
     names = [name for name in params if name.startswith("model.q.")]
     generator = torch.Generator().manual_seed(0)
     projected = []
+
     for _ in range(DRAWS // 20_000):
         draws = {
             k: v.double() for k, v in noise.draw(rule.noise(CASES), generator, (20_000,)).items()
@@ -119,8 +122,10 @@ def test_the_mean_of_the_batch_takes_a_known_share_of_the_gradient():
         g = vmap(grad(loss), in_dims=(None, 0))(params, draws)
         flat = torch.cat([-g[name].flatten(1) for name in names], 1)
         projected.append(flat @ exact / exact.dot(exact))
+
     share = torch.cat(projected)
     error = float(share.std()) / math.sqrt(DRAWS)
+
     assert abs(float(share.mean()) - (1 - (1 - DECAY) / CASES)) < 4.5 * error
     assert abs(float(share.mean()) - 1) > 5 * error
 
@@ -140,19 +145,24 @@ def test_normalising_by_a_variance_of_the_same_batch_shortens_the_update_and_kee
     x = check.exact.states(VISIBLE)[torch.arange(cases) % 16]
     state = {k: v.double() for k, v in rule.state().items()}
     means = []
+
     for i in range(600):
         draw = {k: v.double() for k, v in noise.fixed(rule.noise(cases), i, "check").items()}
         with torch.no_grad():
             _, state, _ = rule(state, Batch(x), draw)
         means.append(torch.stack([state["mean"], state["variance"]]))
+
     mean, variance = torch.stack(means[100:]).mean(0)
     state = {"mean": mean, "variance": variance}
+
     assert (variance > 1).all()  # normalisation is at work
+
     parts = sampled_gradients(rule, state, x, draws=60_000)
     g = torch.cat([part["posterior"] for part in parts])
     rule.decay = 1.0
     wanted = exact_gradients(rule, state, x)["posterior"]
     ratio = float((g @ wanted).mean() / wanted.dot(wanted))
     direction = float(torch.nn.functional.cosine_similarity(g.mean(0), wanted, dim=0))
+
     assert 0.972 < ratio < 0.988
     assert direction > 0.999

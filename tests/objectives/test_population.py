@@ -56,11 +56,15 @@ def test_weights_are_ratios_of_probabilities_and_multiply_over_updates():
     u = torch.tensor([0.4])
     kept = population.record(old, z1, torch.zeros(8, dtype=torch.float64))
     same, straight = population.reweight(new, z1, kept, u)
+
     assert torch.equal(same, z1)
+
     ratio = torch.exp(log_marginal(new, z1) - log_marginal(old, z1))
     torch.testing.assert_close(straight.exp(), ratio / ratio.mean())
+
     _, half = population.reweight(between, z1, kept, u)
     _, around = population.reweight(new, z1, population.record(between, z1, half), u)
+
     torch.testing.assert_close(around, straight)
 
 
@@ -109,13 +113,16 @@ def gradients(rule, state, machines, seed=0):
     prior = rule.model.p.prior
     out = []
     batch = Batch(torch.zeros(1, 2), progress=torch.tensor(1.0, dtype=torch.float64))
+
     for t, machine in enumerate(machines):
         with torch.no_grad():
             for p, v in zip((prior.b1, prior.b2, prior.w), machine, strict=True):
                 p.copy_(v)
+
         draws = {k: v.double() for k, v in noise.fixed(rule.noise(1), seed, "noise", t).items()}
         loss, state, _ = rule(state, batch, draws)
         out.append(torch.autograd.grad(loss, (prior.b1, prior.b2, prior.w)))
+
     return out, state
 
 
@@ -153,12 +160,15 @@ def test_shares_of_modes_follow_the_parameters(before, after):
         "prior_record": population.record(old, z1, torch.zeros(chains, dtype=torch.float64)),
     }
     (got,), left = gradients(rule_of(chains, 3), state, [new])
+
     assert worst(got, new) < 1e-6
     assert torch.equal(left["prior"], z1) == (before == 0.5)
+
     # The record is that of the new machine: with the same parameters again all stays as it is.
     (again,), last = gradients(rule_of(chains, 3), left, [new], seed=1)
     assert worst(again, new) < 1e-6
     torch.testing.assert_close(last["prior_record"], left["prior_record"])
+
     (plain,), _ = gradients(rule_of(chains, 3, "persistent"), {"prior": z1}, [new])
     assert worst(plain, new) == pytest.approx(after - before, abs=1e-6)
 
@@ -173,6 +183,7 @@ def test_shares_of_modes_survive_many_small_steps():
         "prior_record": population.record(path[0], z1, torch.zeros(100, dtype=torch.float64)),
     }
     got, left = gradients(rule_of(100, 1), state, path)
+
     assert max(worst(g, machine) for g, machine in zip(got, path, strict=True)) < 1e-6
     assert torch.equal(left["prior"], z1)
 
@@ -189,11 +200,13 @@ def test_the_gradient_of_log_z_follows_a_machine_that_mixes():
         for m in map(machine_of, range(4))
     ]
     state = {k: v.double() for k, v in rule.state(3).items()}
+
     for t, machine in enumerate(machines):
         (got,), state = gradients(rule, state, [machine], seed=t)
         log_w = state["prior_record"] - machine.free_energy1(state["prior"])
         spread = torch.exp(torch.logsumexp(2 * log_w, 0) - 2 * torch.logsumexp(log_w, 0))
         m = boltzmann_exact.moments(machine)
+
         for a, mean in zip(got, (m.mean1, m.mean2, m.mean12), strict=True):
             assert ((a - mean).abs() < 5 * (2 * spread * mean * (1 - mean)).sqrt()).all()
 
@@ -208,6 +221,7 @@ def test_a_machine_that_stands_still_has_the_persistent_chains():
     state = {"prior": z1, "prior_record": population.record(machine, z1, zeros)}
     one, moved = gradients(rule_of(chains, 2), state, [machine] * 4)
     other, plain = gradients(rule_of(chains, 2, "persistent"), {"prior": z1}, [machine] * 4)
+
     assert torch.equal(moved["prior"], plain["prior"])
     torch.testing.assert_close(moved["prior_record"] - machine.free_energy1(moved["prior"]), zeros)
     torch.testing.assert_close(one, other)
@@ -218,6 +232,7 @@ def test_the_population_starts_as_samples_of_the_uniform_distribution():
     state = rule.state(0)
     machine = machine_of(0)
     uniform = RBM(*(torch.zeros(v.shape) for v in machine))
+
     assert torch.equal(state["prior_record"], population.start(rule.model.prior(), 7))
     torch.testing.assert_close(population.start(machine, 7), uniform.free_energy1(state["prior"]))
     assert rule.noise(1)["prior_parents"] == ("uniform", (1,))
@@ -230,6 +245,7 @@ def test_no_gradient_passes_through_chains_and_weights():
     z1, log_w = population.reweight(
         machine, all_states(), torch.zeros(8, dtype=torch.float64), torch.tensor([0.5])
     )
+
     assert not z1.requires_grad
     assert not log_w.requires_grad
     assert not population.record(machine, z1, log_w).requires_grad
@@ -239,8 +255,10 @@ def test_a_sampler_that_is_none_is_refused():
     model = rule_of(2, 1).model
     with pytest.raises(UserError) as e:
         objectives.build({"name": "dvae", "prior_sampler": "populaton"}, model)
+
     wanted = (
         "objective.prior_sampler='populaton': did you mean 'population'? allowed: "
         "persistent, population"
     )
+
     assert str(e.value) == wanted

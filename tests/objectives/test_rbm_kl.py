@@ -36,7 +36,9 @@ def mixture(model, z):
     alpha = [
         math.exp(o) / math.prod(1 - m for m in row) for o, row in zip(offsets, mu, strict=True)
     ]
+
     assert math.fsum(alpha) == pytest.approx(1, abs=1e-6)  # the buffers are float32
+
     parts = [math.prod(m if b else 1 - m for m, b in zip(row, z, strict=True)) for row in mu]
     return math.fsum(a * p for a, p in zip(alpha, parts, strict=True))
 
@@ -50,6 +52,7 @@ def test_the_target_and_the_kl_by_sums(settings):
     b1, b2, w = (p.detach().tolist() for p in model.machine())
     log_p = []
     energy = []
+
     for z in itertools.product((0, 1), repeat=2 * side):
         z1 = z[:side]
         z2 = z[side:]
@@ -57,12 +60,16 @@ def test_the_target_and_the_kl_by_sums(settings):
         pairs = sum(w[i][j] for i in range(side) for j in range(side) if z1[i] and z2[j])
         energy.append(sum(b1[i] * z1[i] + b2[i] * z2[i] for i in range(side)) + pairs)
         got = model.target(*(torch.tensor([v], dtype=torch.float64) for v in (z1, z2)))
+
         assert float(got) == pytest.approx(log_p[-1], abs=1e-11)
+
     log_z = math.log(math.fsum(math.exp(e) for e in energy))
     assert math.fsum(math.exp(v) for v in log_p) == pytest.approx(1, abs=1e-6)
+
     kl = math.fsum(
         math.exp(e - log_z) * (e - log_z - p) for e, p in zip(energy, log_p, strict=True)
     )
+
     assert float(model.kl().detach()) == pytest.approx(kl, abs=1e-11)
     assert rbm_fit(model)["exact_kl"] == pytest.approx(kl, abs=1e-11)
 
@@ -76,11 +83,14 @@ def test_the_mixtures():
         assert slopes.abs().flatten().tolist() == pytest.approx([math.log(9)] * 24, abs=1e-6)
         patterns |= {tuple(row) for row in (slopes > 0).tolist()}
         assert torch.equal(slopes, built(mixture=number, weights="dirichlet").slopes)
+
     assert len(patterns) > 20
+
     shares = []
     for weights in ("equal", "dirichlet"):
         model = built(weights=weights, mixture=1)
         shares.append((model.offsets - torch.log1p(-torch.sigmoid(model.slopes)).sum(-1)).exp())
+
     assert shares[0].tolist() == pytest.approx([1 / 3] * 3, abs=1e-6)
     assert float(shares[1].max() - shares[1].min()) > 0.1
 
@@ -94,7 +104,9 @@ def test_samples_of_the_model_are_those_of_its_machine():
     x = torch.zeros(cases, 1, dtype=torch.float64)
     draws = noise.draw(model.posterior_noise(k, cases), torch.Generator().manual_seed(1))
     z = model.sample_posterior(x, k, {name: v.double() for name, v in draws.items()})
+
     assert z[0].shape == (k, cases, 8)
+
     ratio = (model.log_posterior(z, x) - model.log_joint(x, z)).detach()
     assert abs(float(ratio.mean() - model.kl().detach())) < 5 * float(ratio.std()) / math.sqrt(
         k * cases
@@ -120,9 +132,11 @@ def test_the_path_gradient_by_another_route(t, rao_blackwell):
     machine = rule.model.machine()
     z1, z2 = machine.gibbs(state["chains"].double(), draws["side2"][:2], draws["side1"][:2])
     zeta1 = z1
+
     for s in range(2, 2 + t):
         zeta2 = rule.relax.inverse_cdf(draws["side2"][s], machine.logits2(zeta1))
         zeta1 = rule.relax.inverse_cdf(draws["side1"][s], machine.logits1(zeta2))
+
     side1 = machine.mean1(zeta2) if rao_blackwell else zeta1
     at = torch.cat([side1, zeta2], -1).detach()
     fields = torch.cat([machine.logits1(at[:, 4:]), machine.logits2(at[:, :4])], -1)  # -dE/dz
@@ -132,24 +146,31 @@ def test_the_path_gradient_by_another_route(t, rao_blackwell):
         (torch.cat([side1, zeta2], -1) * slope).sum(), list(rule.parameters())
     )
     loss, new, metrics = rule(state, batch, draws)
+
     for a, b in zip(torch.autograd.grad(loss, list(rule.parameters())), wanted, strict=True):
         torch.testing.assert_close(a, b)
         assert a.abs().max() > 1e-4
+
     assert torch.equal(new["chains"].double(), z1)
     assert new["chains"].dtype == torch.uint8
+
     bits = (
         rule.model.target(z1, z2) - machine.negative_energy(z1, z2) + boltzmann_exact.log_z(machine)
     )
+
     assert float(metrics["bound"]) == pytest.approx(float(bits.mean().detach()), abs=1e-11)
 
 
 def test_the_exact_gradient_is_the_kl():
     rule = rule_of(gradient="exact")
     loss, _, _ = rule(*inputs(rule))
+
     assert float(loss.detach()) == pytest.approx(float(rule.model.kl().detach()), abs=1e-13)
+
     z1, z2, log_q = boltzmann_exact.log_probs(rule.model.machine())
     # E[(log q - log p) dlog q].
     score = (log_q.exp() * (log_q - rule.model.target(z1, z2))).detach() @ log_q
+
     for a, b in zip(
         *(torch.autograd.grad(v, list(rule.parameters())) for v in (loss, score)), strict=True
     ):
@@ -162,11 +183,13 @@ def trained(rule, updates, rate, engine="plain", cases=50, seeds=(0,)):
     params = []
     state = []
     opt = []
+
     for seed in seeds:
         models.start(rule, {"init": "normal", "init_scale": 0.1}, seed)
         params.append({k: v.detach().clone() for k, v in rule.named_parameters()})
         state.append(rule.state(seed, cases))
         opt.append(adam.state(params[-1]))
+
     pack = fast.Pack(
         rule, adam, params, state, opt, torch.zeros(cases, 1, dtype=torch.uint8), engine=engine
     )
@@ -174,6 +197,7 @@ def trained(rule, updates, rate, engine="plain", cases=50, seeds=(0,)):
     draws = noise.update_block(rule.noise(cases), list(seeds), 0, torch.device("cpu"), updates)
     pack.advance(index, draws, None)
     rule.load_state_dict(pack.seed(0)[0], strict=False)
+
     return pack
 
 
@@ -185,6 +209,7 @@ def test_the_exact_gradient_reaches_the_least_kl_and_the_path_gradient_comes_nea
         rule = rule_of(built(mixture=4).float(), gradient=gradient)
         trained(rule, 300, 0.05)
         gaps.append(rbm_fit(rule.model)["gap"])
+
     assert -1e-9 < gaps[0] < 0.05
     assert -1e-9 < gaps[1] < 0.25
 
@@ -194,6 +219,7 @@ def test_plain_and_packed_engines_agree():
         trained(rule_of(built().float()), 3, 0.01, engine, 20, (0, 1))
         for engine in ("plain", "packed")
     ]
+
     torch.testing.assert_close(packs[0].params, packs[1].params, rtol=1e-4, atol=1e-5)
     assert torch.equal(packs[0].state["chains"], packs[1].state["chains"])
 
@@ -203,14 +229,17 @@ def test_what_it_trains_and_declares():
     assert fast.group_of(rule) == {f"model.q.{k}": "posterior" for k in ("b1", "b2", "w")}
     assert rule.noise(7) == {"side2": ("uniform", (3, 7, 4)), "side1": ("uniform", (3, 7, 4))}
     assert (rule.state(0, 9)["chains"].shape, rule.per_case) == ((9, 4), ("chains",))
+
     other = models.build({"name": "rbm_posterior", "latents": 4}, DataInfo(np.zeros(3)))
     with pytest.raises(UserError, match="rbm_kl cannot train model=rbm_posterior"):
         objectives.build({"name": "rbm_kl"}, other)
     with pytest.raises(UserError, match=r"nvil cannot train model=rbm_target; allowed: rbm_kl$"):
         objectives.build({"name": "nvil"}, built())
+
     for key, value in (("gradient", "score"), ("relaxation", "power"), ("rao_blackwell", None)):
         with pytest.raises(UserError, match=rf"objective\.{key}="):
             rule_of(**{key: value})
+
     wrong = {"side": 9, "components": 0, "mixture": -1, "weights": "random", "low": 1.0}
     for key, value in wrong.items():
         with pytest.raises(UserError, match=rf"model\.{key}="):
@@ -234,7 +263,9 @@ def test_weights_of_components_are_equal_or_uniform_on_the_simplex():
         return torch.exp(model.offsets + torch.nn.functional.softplus(model.slopes).sum(-1))
 
     torch.testing.assert_close(shares("equal", 3), torch.full((2,), 0.5, dtype=torch.float64))
+
     found = torch.stack([shares("dirichlet", i) for i in range(600)])
     torch.testing.assert_close(found.sum(1), torch.ones_like(found[:, 0]), rtol=0, atol=1e-5)
+
     square = 4 * (found[:, 0] - 0.5) ** 2  # mean 1/3, variance 4/45
     assert float(square.mean()) == pytest.approx(1 / 3, abs=4.5 * (4 / 45 / 600) ** 0.5)

@@ -58,6 +58,7 @@ def documents() -> Tensor:
     rows[:3, 5] = 2
     rows[3:, 4] = 2
     rows[3:, 5] = 0
+
     return rows
 
 
@@ -76,6 +77,7 @@ class Step:
         self.x = x.to(kind) if x.is_floating_point() else x
         self.state = {k: v.to(kind) for k, v in self.objective.state().items()}
         self.noise = {}
+
         for name, (law, shape) in sorted(self.objective.draws(BATCH, x.shape[1]).items()):
             generator = torch.Generator().manual_seed(sum(map(ord, name)))
             make = torch.randn if law == "normal" else torch.rand
@@ -97,6 +99,7 @@ class Step:
             self._move(direction, sign * r)
             values.append(self()[0].item())
             self._move(direction, -sign * r)
+
         return (values[0] - values[1]) / (2 * r)
 
     def _move(self, direction: Tensor, r: float) -> None:
@@ -122,6 +125,7 @@ def test_the_exact_gradient_is_that_of_the_whole_objective(what, clip):
         direction = torch.randn(
             len(gradient), generator=torch.Generator().manual_seed(seed), dtype=torch.float64
         )
+
         assert step.difference(direction, 1e-7) == pytest.approx(
             float(gradient @ direction), rel=1e-5, abs=1e-5
         )
@@ -132,9 +136,12 @@ def test_the_exact_gradient_is_that_of_the_whole_objective(what, clip):
 def test_finite_differences_find_the_same_gradient(what, clip):
     exact = Step(what, svi_clip=clip)
     found = Step(what, svi_clip=clip, gradient="finite_difference")
+
     assert found()[0].item() == pytest.approx(exact()[0].item(), rel=1e-9)
+
     a = found.gradient()
     b = exact.gradient()
+
     assert cosine(a, b) > 0.9999
     assert float(a.norm() / b.norm()) == pytest.approx(1, abs=0.01)
     assert (
@@ -173,11 +180,14 @@ def test_the_released_gradient_has_its_clips_where_it_says(clip):
         z = q.sample(1, {"q1": normal})
         loss = (0.7 * q.kl() - model.log_likelihood(step.x, z, None, {})[0]).mean()
         found = torch.autograd.grad(loss, [*leaves, *theta.values()])
+
         return list(found[:2]), list(found[2:])
 
     of_step = step.noise["svi0.q1"]
     here, theta_here = slopes(start, of_step)
+
     assert max(float(v.norm()) for v in here) > 0.02
+
     here = [clipped([v], clip)[0] for v in here]
     end = [v - g for v, g in zip(start, here, strict=True)]
     a, to_theta = slopes(end, step.noise["q1"])
@@ -189,12 +199,15 @@ def test_the_released_gradient_has_its_clips_where_it_says(clip):
     )
 
     wanted = dict.fromkeys(dict(step.objective.named_parameters()))
+
     for name, v, change in zip(theta, to_theta, clipped(changes, clip), strict=True):
         wanted[f"model.{name}"] = v - change
+
     encoder = {f"model.{n}": p for n, p in model.named_parameters() if n.startswith("q.")}
     grads = torch.autograd.grad(start, list(encoder.values()), to_start)
     wanted.update(zip(encoder, grads, strict=True))
     flat = torch.cat([g.flatten() for _, g in sorted(wanted.items())])
+
     # The weight of the KL is a float32 in the objective.
     torch.testing.assert_close(step.gradient(), flat, rtol=1e-4, atol=1e-7)
 
@@ -208,6 +221,7 @@ def test_without_steps_forward_it_would_be_the_vae():
     plain = VAE(step.objective.model, kl_weight=0.7)
     batch = Batch(step.x, update=torch.tensor(0), passes=torch.tensor(1.0))
     wanted, _, _ = plain(plain.state(), batch, {"q1": step.noise["q1"]})
+
     assert step()[0].item() == pytest.approx(wanted.item(), rel=1e-9)
 
 
@@ -216,6 +230,7 @@ def test_refinement_lowers_the_loss():
     step = Step("images")
     model = step.objective.model
     x = step.x
+
     with torch.no_grad():
         start = model.posterior(x)
         model.refinement = Refinement(Steps(10), BATCH)
@@ -238,13 +253,17 @@ def test_a_refined_posterior_is_one_whatever_asks_for_it():
     x = (torch.rand(3 * BATCH, 12, generator=generator) < 0.4).double()
     model.refinement = Refinement(Steps(3), BATCH)
     together = model.posterior(x)
+
     assert not together.mean.requires_grad
+
     for i in range(3):
         part = model.posterior(x[i * BATCH : (i + 1) * BATCH])
         torch.testing.assert_close(part.mean, together.mean[i * BATCH : (i + 1) * BATCH])
         torch.testing.assert_close(part.log_var, together.log_var[i * BATCH : (i + 1) * BATCH])
+
     with torch.no_grad():
         torch.testing.assert_close(model.posterior(x).mean, together.mean, rtol=0, atol=0)
+
     assert not torch.allclose(together.mean, model.encode(x)[0])
     torch.testing.assert_close(model.posterior(x, {}).mean, model.encode(x, {})[0])
 
@@ -262,6 +281,7 @@ def test_a_refined_posterior_descends_the_whole_kl():
     loss = (kl - model.log_likelihood(x, [z[None]])[0]).mean()
     grads = torch.autograd.grad(loss, [mean, log_var])
     found = model.posterior(x)
+
     torch.testing.assert_close(found.mean, mean.detach() - 0.3 * grads[0])
     torch.testing.assert_close(found.log_var, log_var.detach() - 0.3 * grads[1])
 
@@ -276,15 +296,19 @@ def test_a_refined_posterior_does_not_hang_on_the_size_of_a_pass(what, batch, mo
     x = data().repeat(26, 1)
     if what == "images":
         x = (torch.rand(x.shape, generator=torch.Generator().manual_seed(4)) < 0.4).double()
+
     model.refinement = Refinement(Steps(2), batch)
     wanted = torch.cat([model.posterior(part).mean for part in x.split(batch)])
 
     found = {"alone": posteriors(model, x, 0).mean}
+
     for size in (None, 1, 100, 128):
         passes = weights.stream(model, x, 1, 0, batch=size)
         found[str(size)] = torch.cat([part.posterior.mean for part in passes])
+
     monkeypatch.setitem(weights.TOKENS, "cpu", 300)  # of 50 documents, or of fewer than a batch
     found["few"] = posteriors(model, x, 0).mean
+
     for name, mean in found.items():
         torch.testing.assert_close(
             mean, wanted, rtol=1e-9, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}"

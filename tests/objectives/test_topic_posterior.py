@@ -28,6 +28,7 @@ def x():
     parts = np.repeat(np.eye(TOPICS), VOCABULARY // TOPICS, axis=1) + 0.05
     theta = rng.dirichlet(np.full(TOPICS, 0.3), CASES)
     p = theta @ (parts / parts.sum(1, keepdims=True))
+
     return torch.from_numpy(np.stack([rng.multinomial(rng.integers(5, 30), row) for row in p]))
 
 
@@ -37,6 +38,7 @@ def rule(seed=0, **settings):
         models.build(config, DataInfo(np.ones(VOCABULARY), Kind.COUNTS)), **settings
     )
     models.start(made, config, seed)
+
     return made
 
 
@@ -75,6 +77,7 @@ def librarys(made, x, rows, total, first=0):
     estimator.exp_dirichlet_component_ = _expected(estimator.components_)
     estimator.n_batch_iter_ = first + 1
     estimator.partial_fit(x[rows].double().numpy())
+
     return torch.from_numpy(estimator.components_)
 
 
@@ -90,6 +93,7 @@ def test_an_update_is_that_of_scikit_learn(x, decay, first):
     made = rule(decay=decay, offset=3.0, iterations=5_000, tolerance=1e-7)
     rows = list(range(0, CASES, 4))
     found = stepped(made, x, rows, first)
+
     torch.testing.assert_close(
         found.double(), librarys(made, x, rows, CASES, first), rtol=2e-3, atol=2e-3
     )
@@ -102,6 +106,7 @@ def test_a_batch_update_never_lowers_the_bound(x):
     estimator.partial_fit(np.ones((1, VOCABULARY)))
     everything = list(range(CASES))
     bounds = []
+
     for _ in range(12):
         made.model.p.counts.data.copy_(stepped(made, x, everything))
         counts = made.model.p.counts.detach().double()
@@ -110,6 +115,7 @@ def test_a_batch_update_never_lowers_the_bound(x):
         bounds.append(
             estimator._approx_bound(x.double().numpy(), gamma.numpy(), sub_sampling=False)
         )
+
     assert min(np.diff(bounds)) > -1e-3
     assert bounds[-1] > bounds[0] + 10
 
@@ -119,8 +125,10 @@ def test_it_finds_the_topics(x):
     unigram = x.sum(0) / x.sum()
     for _ in range(40):
         made.model.p.counts.data.copy_(stepped(made, x, list(range(CASES))))
+
     topics = made.model.mean_topics().detach()
     groups = topics.reshape(TOPICS, TOPICS, -1).sum(-1)
+
     assert sorted(groups.argmax(1).tolist()) == [0, 1, 2]
     assert float(groups.max(1).values.min()) > 0.8
     assert (
@@ -131,6 +139,7 @@ def test_it_finds_the_topics(x):
 def test_the_step_tells_the_bound_of_its_batch(x):
     made = rule(decay=0.0)
     loss, state, found = made(made.state(0, CASES), Batch(x.float()), {})
+
     assert float(loss.detach()) == pytest.approx(-float(found["bound"]))
     assert float(state["cases"]) == CASES
     assert -200 < float(found["bound"]) < 0

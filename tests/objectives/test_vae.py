@@ -76,9 +76,11 @@ def length(losses, words=10, **settings):
     loop = Window(**{"window": 3, "most": 99, "strict": True, "fixed": None, **settings})
     feed = iter(losses)
     made = 0
+
     while loop.going:
         loop.observe(next(feed), words)
         made += 1
+
     return made
 
 
@@ -103,7 +105,9 @@ def test_windows_are_compared_by_word():
     loop = Window(1, 99, True, None)
     loop.observe(10.0, 10)  # 1 a word
     loop.observe(18.0, 20)  # 0.9: more in all, less a word
+
     assert loop.going
+
     loop.observe(9.5, 10)
     assert not loop.going
 
@@ -127,6 +131,7 @@ def text_vae(seed=0, **settings):
     with torch.no_grad():
         for _, p in sorted(model.double().named_parameters()):
             p.copy_(0.8 * torch.randn(p.shape, generator=generator, dtype=torch.float64))
+
     return model
 
 
@@ -141,7 +146,9 @@ def exact_terms(model, x, points=4001):
     log_q = model.log_posterior([z], x)
     log_p_x, log_p_z = model.log_joint_terms(x, [z])
     q = log_q.exp() * (24 / (points - 1))
+
     torch.testing.assert_close(q.sum(0), torch.ones(len(x), dtype=torch.float64), rtol=0, atol=1e-8)
+
     return (q * log_p_x).sum(0), (q * (log_q - log_p_z)).sum(0)
 
 
@@ -157,16 +164,20 @@ def test_the_expected_gradient_is_that_of_the_exact_bound(weight):
     loss, _, metrics = rule({}, Batch(DOCUMENTS, **clock()), {"q1": eps})
     rec, kl = exact_terms(model, DOCUMENTS)
     wanted = (weight * kl - rec).mean()
+
     assert loss.item() == pytest.approx(wanted.item(), abs=1e-3)
     assert float(metrics["bound"]) == pytest.approx((rec - kl).mean().item(), abs=1e-3)
     assert float(metrics["kl"]) == pytest.approx(kl.mean().item(), abs=1e-6)
+
     names, values = zip(*model.named_parameters(), strict=True)
     ours = torch.autograd.grad(loss, values)
     exact = torch.autograd.grad(wanted, values)
+
     for name, a, b in zip(names, ours, exact, strict=True):
         torch.testing.assert_close(
             a, b, rtol=2e-3, atol=2e-3, msg=lambda m, name=name: f"{name}: {m}"
         )
+
     assert max(float(b.abs().max()) for b in exact) > 0.05
 
 
@@ -178,6 +189,7 @@ def test_fewer_documents_take_the_first_of_the_noise_and_their_own_mean():
     losses = [rule({}, Batch(DOCUMENTS[:b], **clock()), draws)[0] for b in (1, 2, 3)]
     one = [rule({}, Batch(DOCUMENTS[i : i + 1], **clock()), {k: v[:, i:] if k == "q1" else v[i:]
            for k, v in draws.items()})[0] for i in range(3)]  # fmt: skip
+
     for b in (1, 2, 3):
         torch.testing.assert_close(losses[b - 1], sum(one[:b]) / b)
 
@@ -186,13 +198,18 @@ def test_dropout_is_on_in_training():
     model = text_vae()
     rule = VAE(model)
     draws = {k: v.double() for k, v in noise.fixed(rule.draws(3, 5), 0, "noise").items()}
+
     assert set(draws) == {"q1", "drop_in", "drop_out"}
+
     kept = {k: torch.ones_like(v) if k != "q1" else v for k, v in draws.items()}
     with_, without = (rule({}, Batch(DOCUMENTS, **clock()), d)[0] for d in (draws, kept))
+
     assert not torch.allclose(with_, without)
+
     zero, _, _ = VAE(text_vae(dropout_in=0, dropout_out=0))(
         {}, Batch(DOCUMENTS, **clock()), {"q1": draws["q1"]}
     )
+
     assert not torch.allclose(zero, without)  # what is kept is scaled by 2
 
 
@@ -202,12 +219,15 @@ def test_maximum_likelihood():
         DataInfo(np.full(5, 0.2), Kind.TOKENS),
     ).double()
     rule = Likelihood(model)
+
     assert set(rule.draws(3, 5)) == {"drop_out"}
+
     draws = {
         "drop_out": torch.rand(
             3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
         )
     }
     loss, _, metrics = rule({}, Batch(DOCUMENTS), draws)
+
     torch.testing.assert_close(loss, -model.log_evidence(DOCUMENTS, draws).mean())
     assert float(metrics["bound"]) == -loss.item()

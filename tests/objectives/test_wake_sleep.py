@@ -23,6 +23,7 @@ def rule():
     )
     rule = objectives.build({"name": "wake_sleep"}, model).double()
     randomize(rule, 0)
+
     return rule
 
 
@@ -44,18 +45,23 @@ def test_gradients_are_the_closed_forms(rule):
     x, draws = inputs(rule)
     got, _ = grads(rule, x, draws)
     model = rule.model
+
     with torch.no_grad():
         wake = [x, *(h[0] for h in model.sample_posterior(x, 1, draws))]
         dream, h = model.sample_joint(draws)
         sleep = [dream, *(v[0] for v in h)]
+
         for i in range(2):
             error = wake[i] - torch.sigmoid(wake[i + 1] @ model.p[i].weight.T + model.p[i].bias)
             torch.testing.assert_close(got[f"model.p.{i}.weight"], error.T @ wake[i + 1])
             torch.testing.assert_close(got[f"model.p.{i}.bias"], error.sum(0))
+
             seen = sleep[0] - model.mean if i == 0 else sleep[1]
             error = sleep[i + 1] - torch.sigmoid(seen @ model.q[i].weight.T + model.q[i].bias)
+
             torch.testing.assert_close(got[f"model.q.{i}.weight"], error.T @ seen)
             torch.testing.assert_close(got[f"model.q.{i}.bias"], error.sum(0))
+
         torch.testing.assert_close(
             got["model.p.2.bias"], (wake[2] - torch.sigmoid(model.p[2].bias)).sum(0)
         )
@@ -71,6 +77,7 @@ def test_the_halves_do_not_mix(rule):
     data, _ = grads(
         rule, other_x, {k: other[k] if k.startswith("q") else v for k, v in draws.items()}
     )
+
     for name, v in before.items():
         same, changed = (dreams, data) if name.startswith("model.p.") else (data, dreams)
         torch.testing.assert_close(same[name], v)

@@ -27,6 +27,7 @@ def gradients(rule, x, times):
         found.append(
             -torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(rule.parameters()))])
         )
+
     return torch.stack(found)
 
 
@@ -47,12 +48,15 @@ def halves(model, x):
     width = float(z[1] - z[0])
     z = z.view(-1, 1, 1)
     at = lambda cases: [z.expand(-1, len(cases), 1)]  # noqa: E731
+
     with torch.no_grad():
         weight = model.log_posterior(at(x), x).exp() * width
+
     wake = (weight * model.log_joint(x, at(x))).sum(0).mean()
     every = torch.tensor([[c >> i & 1 for i in range(D)] for c in range(2**D)], dtype=torch.float64)
     with torch.no_grad():
         weight = model.log_joint(every, at(every)).exp() * width
+
     sleep = (weight * model.log_posterior(at(every), every)).sum()
     return wake, sleep
 
@@ -70,6 +74,7 @@ def test_gradients_are_those_of_quadrature():
     )
     rule = objectives.build({"name": "wake_sleep", "reduce": "mean"}, model)
     z, error = z_scores(gradients(rule, x, 1_500), exact)
+
     assert (error < 0.05).all()
     assert z.abs().max() < 5
     assert exact.abs().max() > 20 * error.max()
@@ -96,6 +101,7 @@ def known():
     scale = float((w * w).sum()) + variance
 
     model = models.build({"name": "linear_gaussian", "dims": [1]}, DataInfo(mean)).double()
+
     with torch.no_grad():
         model.mean.copy_(torch.tensor(mean))
         model.p["weight"].copy_(torch.tensor(w))
@@ -103,6 +109,7 @@ def known():
         model.p["log_sd"].fill_(0.5 * math.log(variance))
         model.q["weight"].copy_(torch.tensor(w.T / scale))
         model.q["log_sd"].fill_(0.5 * math.log(variance / scale))
+
     return model, torch.tensor(x)
 
 
@@ -111,18 +118,23 @@ def test_the_fixed_point_is_the_maximum_of_the_likelihood_with_the_exact_posteri
     parameter is moved."""
     model, x = known
     torch.testing.assert_close(model.elbo(x), model.log_evidence(x))
+
     (gradient,) = torch.autograd.grad(model.log_evidence(x).sum(), model.p["weight"])
     assert gradient.abs().max() < 1e-9
 
     rule = objectives.build({"name": "wake_sleep", "reduce": "mean"}, model)
     z, error = z_scores(gradients(rule, x, 2_000), torch.zeros(()))
+
     assert (error < 0.08).all()
     assert z.abs().max() < 4.5
+
     for name, p in model.named_parameters():
         with torch.no_grad():
             p.flatten()[0] += 0.3
+
         z, _ = z_scores(gradients(rule, x, 2_000), torch.zeros(()))
         assert z.abs().max() > 6, name
+
         with torch.no_grad():
             p.flatten()[0] -= 0.3
 
@@ -135,6 +147,7 @@ def test_it_gets_there(known):
     randomize(model, 1, 0.2)
     rule = objectives.build({"name": "wake_sleep", "reduce": "mean"}, model)
     many = x.repeat(4, 1)
+
     for update in range(8_000):
         draws = {
             k: v.double() for k, v in noise.fixed(rule.noise(len(many)), update, "noise").items()
@@ -143,8 +156,10 @@ def test_it_gets_there(known):
         with torch.no_grad():
             for p, g in zip(rule.parameters(), grads, strict=True):
                 p.sub_(g, alpha=0.05 if update < 4_000 else 0.005)
+
     with torch.no_grad():
         found = float(model.log_evidence(x).mean())
         gap = float((model.log_evidence(x) - model.elbo(x)).mean())
+
     assert largest - 0.02 < found <= largest
     assert 0 <= gap < 0.02

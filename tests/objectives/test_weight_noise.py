@@ -55,6 +55,7 @@ def test_the_cost_is_the_divergence_from_the_best_prior():
     found = float(least_kl([mean], [log_sigma]))
     m = float(mean.mean())
     s = math.sqrt(float(((mean - m) ** 2 + (2 * log_sigma).exp()).mean()))
+
     assert found == pytest.approx(kl_to(mean, log_sigma, m, s), rel=1e-12)
 
     others = [
@@ -62,6 +63,7 @@ def test_the_cost_is_the_divergence_from_the_best_prior():
         for a in torch.linspace(-1, 1, 20).tolist()
         for b in torch.linspace(0.3, 3, 20).tolist()
     ]
+
     assert min(others) > found
 
 
@@ -87,6 +89,7 @@ def test_a_tensor_that_begins_at_zero_is_not_held_there():
 
     every = torch.cat([weights.reshape(-1), biases.detach()])
     spread = float(every.var(correction=0)) + 0.01**2
+
     torch.testing.assert_close(pull, (biases.detach() - every.mean()) / spread)
     assert float(pull.abs().max()) < 0.02 / 0.01
 
@@ -111,6 +114,7 @@ def test_a_step_is_that_of_the_drawn_parameters_and_their_cost(name, reduce):
 
     plain = objectives.build({"name": "mdl", "reduce": reduce}, net(name)).double()
     epsilons = [drawn[f"weight{i}"] for i in range(len(sigmas))]
+
     with torch.no_grad():
         for (key, p), s, e in zip(plain.model.named_parameters(), sigmas, epsilons, strict=True):
             p.copy_(means[key] + s * e)
@@ -125,6 +129,7 @@ def test_a_step_is_that_of_the_drawn_parameters_and_their_cost(name, reduce):
     slopes = torch.autograd.grad(wanted, list(plain.model.parameters()))
 
     loss, state, noisy = rule({"cases": torch.tensor(CASES)}, Batch(X), drawn)
+
     torch.testing.assert_close(loss, wanted + cost)
     torch.testing.assert_close(noisy["bound"], told["bound"])
     torch.testing.assert_close(noisy["weight_cost"], told_cost)
@@ -133,6 +138,7 @@ def test_a_step_is_that_of_the_drawn_parameters_and_their_cost(name, reduce):
     found = torch.autograd.grad(loss, list(means.values()), retain_graph=True)
     for a, g, c in zip(found, slopes, by_mean, strict=True):
         torch.testing.assert_close(a, g + c)
+
     found = torch.autograd.grad(loss, list(rule.weights.log_sigma))
     for a, g, c, s, e in zip(found, slopes, by_sigma, sigmas, epsilons, strict=True):
         torch.testing.assert_close(a, g * s * e + c)
@@ -150,6 +156,7 @@ def test_the_expected_gradients_are_those_of_the_expected_loss():
     state = {"cases": torch.tensor(CASES)}
 
     found = torch.zeros(2, dtype=torch.float64)
+
     for node, weight in zip(*hermegauss(60), strict=True):
         drawn[f"weight{place}"][0, 0] = node
         loss = rule(state, Batch(X), drawn)[0]
@@ -160,12 +167,15 @@ def test_the_expected_gradients_are_those_of_the_expected_loss():
     grid = torch.linspace(m - 12 * s, m + 12 * s, 2001, dtype=torch.float64)
     drawn[f"weight{place}"][0, 0] = 0.0
     losses = []
+
     for value in grid:
         with torch.no_grad():
             mean[0, 0] = value
             losses.append(rule(state, Batch(X), drawn)[0] - kl_share(rule))
+
     with torch.no_grad():
         mean[0, 0] = m
+
     losses = torch.stack(losses)
 
     def expected(m, log_s):
@@ -179,6 +189,7 @@ def test_the_expected_gradients_are_those_of_the_expected_loss():
         (expected(m + 1e-4, log_s) - expected(m - 1e-4, log_s)) / 2e-4,
         (expected(m, log_s + 1e-4) - expected(m, log_s - 1e-4)) / 2e-4,
     ]
+
     assert found.tolist() == pytest.approx(wanted, rel=1e-5)
 
 
@@ -193,6 +204,7 @@ def test_noise_may_begin_later(progress, noisy):
     on it is that of the rule with noise."""
     rule = rule_of(weight_noise_from=0.5)
     assert not rule.budget_free
+
     drawn = drawn_for(rule)
     settings = {"weight_noise": 0.3} if noisy else {}
     other = objectives.build({"name": "mdl", **settings}, rule.model).double()
@@ -203,13 +215,16 @@ def test_noise_may_begin_later(progress, noisy):
     state = {"cases": torch.tensor(CASES)}
     loss = rule(state, batch, drawn)[0]
     wanted = other(state, batch, drawn)[0]
+
     torch.testing.assert_close(loss, wanted)
 
     means = list(rule.model.parameters())
     found = torch.autograd.grad(loss, [*means, *rule.weights.log_sigma])
     slopes = torch.autograd.grad(wanted, means)
+
     for a, b in zip(found, slopes, strict=False):
         torch.testing.assert_close(a, b)
+
     assert all(bool((v != 0).any()) == noisy for v in found[len(means) :])
 
 
@@ -225,10 +240,13 @@ def test_it_starts_at_the_given_deviation_and_draws_nothing_for_it():
     start = {"init": "normal", "init_scale": 0.1}
     rule = objectives.build({"name": "mdl", "weight_noise": 0.05}, net())
     plain = objectives.build({"name": "mdl"}, net())
+
     for r in (rule, plain):
         models.start(r, start, 7)
+
     for a, b in zip(rule.model.parameters(), plain.model.parameters(), strict=True):
         assert torch.equal(a, b)
+
     for p in rule.weights.log_sigma:
         torch.testing.assert_close(p.exp(), torch.full_like(p, 0.05))
 

@@ -59,6 +59,7 @@ def toy(phi, theta, e, gamma, estimator, groups=1, stop=weighted.through_inputs)
             log_q = log_q + normal(
                 z[1], mean2(z[0]) if estimator == "plain" else stop(mean2, z[0]), own[4]
             )
+
         return normal(f64(X), theta[2] * sum(z), theta[3])[:, None], (log_p - log_q)[:, None]
 
     value, single = weighted.bound(terms, [v[:, None, None] for v in z], gamma, estimator)
@@ -93,6 +94,7 @@ def annealed(phi, theta, e, gamma, groups):
         log_p = log_p + normal_(theta[1], 1.0).log_prob(z2)
         log_q = log_q + q2.log_prob(z2)
         total = z1 + z2
+
     log_w = normal_(theta[2] * total, theta[3].exp()).log_prob(f64(X)) + gamma * (log_p - log_q)
     return log_w.exp().mean().log(), log_w
 
@@ -127,10 +129,14 @@ def test_the_mean_of_both_estimators_is_the_bounds_gradient(k, points, gamma):
         mean = weight @ each
         torch.testing.assert_close(mean, wanted, rtol=1e-6, atol=1e-7)
         spread[estimator] = (weight @ (each - mean) ** 2).sqrt()
+
     assert wanted[[0, 1, 5, 7, 8]].abs().min() > (0.01 if gamma else -1)
+
     plain = spread["plain"]
     double = spread["doubly_reparameterized"]
+
     torch.testing.assert_close(plain[5:], double[5:])  # theta's are the same
+
     if gamma:  # of phi only the parameters of z1 enter
         assert (double[:2] < 0.5 * plain[:2]).all()
 
@@ -143,10 +149,13 @@ def test_a_hierarchical_posterior_needs_the_dependence_of_its_upper_densities_on
     altogether is biased with K > 1."""
     wanted = exact_gradient(gamma, 2, 12, groups=2)
     each, weight = gradients(gamma, "doubly_reparameterized", 2, 12, groups=2)
+
     torch.testing.assert_close(weight @ each, wanted, rtol=1e-3, atol=4e-4)
+
     whole, _ = gradients(
         gamma, "doubly_reparameterized", 2, 12, groups=2, stop=lambda f, z: f(z).detach()
     )
+
     assert (weight @ whole - wanted)[:2].abs().max() > 0.02
 
 
@@ -161,7 +170,9 @@ def test_one_draw_is_the_formula(gamma, groups):
     value, _ = toy(phi, theta, e, gamma, "doubly_reparameterized", groups)
     got = torch.autograd.grad(value, [phi, theta], materialize_grads=True)
     bound, log_w = annealed(PHI, THETA, e, gamma, groups)
+
     torch.testing.assert_close(value, bound)
+
     share = torch.softmax(log_w, 0)
     by_phi = torch.zeros_like(PHI)
     for i in range(4):
@@ -173,13 +184,17 @@ def test_one_draw_is_the_formula(gamma, groups):
             z.append(a[0][2] * z[0] + a[0][3] + a[0][4].exp() * e[1, i])
             log_q = log_q + normal(z[1], a[1][2] * z[0] + a[1][3], a[1][4])
             log_p = log_p + normal(z[1], theta[1], f64(0.0))
+
         one = normal(f64(X), theta[2] * sum(z), theta[3]) + gamma * (log_p - log_q)
         (path,) = torch.autograd.grad(one.sum(), a[0])
         by_phi += ((1 - gamma) * share[i] + gamma * share[i] ** 2) * path
+
     torch.testing.assert_close(got[0], by_phi)
+
     by_theta = torch.autograd.functional.jacobian(
         lambda t: annealed(PHI, t, e, gamma, groups)[1], THETA
     )
+
     torch.testing.assert_close(got[1], share @ by_theta)
 
 
@@ -189,23 +204,29 @@ def test_values(estimator):
     log-weights do not overflow."""
     e = torch.randn(1, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     value, single = toy(PHI, THETA, e, 0.3, estimator)
+
     torch.testing.assert_close(value, annealed(PHI, THETA, e, 0.3, 1)[0])
     torch.testing.assert_close(single, annealed(PHI, THETA, e, 1.0, 1)[1].mean())
     assert not single.requires_grad
+
     log_w = torch.tensor([[-3000.0, 500.0], [-3001.0, 501.0]])
     zero = torch.zeros(2, 2, 1)
     value, _ = weighted.bound(
         lambda z: (log_w, torch.zeros(2, 2)), [zero], torch.tensor(1.0), estimator
     )
+
     torch.testing.assert_close(value, torch.logsumexp(log_w, 0) - math.log(2))
 
 
 def test_scaled_gradient_and_stopped_parameters():
     v, factor, w = (f64(a).requires_grad_() for a in (2.0, 5.0, 3.0))
     out = weighted.scale_gradient(v, factor.detach()) ** 2
+
     assert (out.item(), torch.autograd.grad(out, v)[0].item()) == (4.0, 20.0)
+
     out = weighted.through_inputs(lambda a: w * torch.sin(w * a), v)
     by_v, by_w = torch.autograd.grad(out, [v, w])
+
     torch.testing.assert_close(out.detach(), (w * torch.sin(w * v)).detach())
     torch.testing.assert_close(by_v, (w**2 * torch.cos(w * v)).detach())
     assert by_w.item() == 0.0

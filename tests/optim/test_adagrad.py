@@ -42,6 +42,7 @@ def test_updates_are_pytorchs(dtype, settings, decay):
         for p in own
     ]
     g = torch.Generator().manual_seed(1)
+
     for _ in range(20):
         grads = {k: torch.randn(v.shape, generator=g, dtype=dtype) for k, v in params.items()}
         rule.apply_(
@@ -56,6 +57,7 @@ def test_updates_are_pytorchs(dtype, settings, decay):
             for k, p in own[r].items():
                 p.grad = grads[k][r].clone()
             theirs[r].step()
+
     for r in range(2):
         for k, p in own[r].items():
             torch.testing.assert_close(params[k][r], p.detach())
@@ -74,6 +76,7 @@ def test_a_part_of_the_groups_can_move_alone():
         torch.zeros(1),
         ("model",),
     )
+
     assert torch.equal(params["v"], before["v"])
     torch.testing.assert_close(params["w"], before["w"] - 0.1)
 

@@ -42,15 +42,18 @@ def test_two_adams_of_pytorch_and_its_joint_clip():
     ]
     state = packed(rule, params)
     turns = [None, ("posterior",), ("posterior",), ("model",), None]
+
     for turn in turns * 6:
         grads = draw(1.5)
         grads = {
             k: v * torch.tensor([1.0, 0.1]).view(2, *(1,) * (v.dim() - 1)) for k, v in grads.items()
         }
         rule.apply_(params, grads, state, GROUPS, torch.zeros(2), turn)
+
         for r, own in enumerate(theirs):
             for k, p in own.items():
                 p.grad = grads[k][r].clone()
+
             torch.nn.utils.clip_grad_norm_(own.values(), 5.0)
             for group in turn or ("model", "posterior"):
                 steps[r][group].step()
@@ -58,6 +61,7 @@ def test_two_adams_of_pytorch_and_its_joint_clip():
     for r, own in enumerate(theirs):
         for k, p in own.items():
             torch.testing.assert_close(params[k][r], p.detach(), rtol=1e-5, atol=1e-6)
+
     assert state["count/model"].tolist() == [18, 18]
     assert state["count/posterior"].tolist() == [24, 24]
 
@@ -71,6 +75,7 @@ def test_a_fall_compares_with_the_best_and_starts_anew():
         for k, v in rule.state({"w": torch.zeros(3)}).items()
     }
     falls = []
+
     for i, loss in enumerate([5.0, 6.0, 7.0, 6.5, 6.5, 4.0, 4.0, 4.5, 4.5, 4.5]):
         before = float(state["factor"])
         state, verdict = rule.validated(state, loss, i)
@@ -80,6 +85,7 @@ def test_a_fall_compares_with_the_best_and_starts_anew():
             state = {k: torch.ones_like(v) if "/" in k else v for k, v in state.items()}
         else:
             assert all(v.all() for k, v in state.items() if "/" in k)
+
     # 6.5 is below the loss that caused the first fall, and no success all the same.
     assert falls == [(2, True, False), (4, True, False), (8, True, True)]
     assert float(state["bar"]) == 4.0

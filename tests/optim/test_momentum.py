@@ -21,8 +21,10 @@ def ours(steps, budget=20, **settings):
     p = torch.tensor([[0.5, -2.0, 3.0]], dtype=torch.float64)
     params = {"w": p}
     state = {k: v.unsqueeze(0) for k, v in rule.state({"w": p[0]}).items()}
+
     for t in range(steps):
         rule.apply_(params, {"w": grad(p)}, state, GROUPS, torch.tensor([t / budget]))
+
     return p[0]
 
 
@@ -33,6 +35,7 @@ def test_at_a_constant_rate_it_is_pytorchs(nesterov):
     for _ in range(12):
         p.grad = grad(p.detach())
         theirs.step()
+
     torch.testing.assert_close(
         ours(12, momentum=0.8, nesterov=nesterov), p.detach(), rtol=1e-6, atol=1e-6
     )
@@ -46,6 +49,7 @@ def test_momentum_rises_after_so_many_updates_and_the_rate_falls():
         rate = 0.1 * (1 - t / 20) / (1 + 0.5 * t)
         v = m * v - rate * grad(p)
         p = p + v
+
     found = ours(9, momentum=0.7, start=0.2, switch=4, schedule="linear", decrease=0.5)
     torch.testing.assert_close(found, p, rtol=1e-6, atol=1e-6)
 

@@ -19,11 +19,15 @@ def after(**config):
         params = {name: torch.ones(shape, requires_grad=True) for name in GROUPS}
         grads = {name: torch.full(shape, 2.0) for name in GROUPS}
         state = rule.state(params)
+
         assert state == {}
         assert rule.apply_(params, grads, state, GROUPS, torch.zeros(shape[0])) is None
         assert all((p == p.flatten()[0]).all() for p in params.values())
+
         out.append([float(p.detach().flatten()[0]) for p in params.values()])
+
     assert out[0] == out[1]
+
     return out[0]
 
 
@@ -83,11 +87,13 @@ def test_adam_is_torchs_for_every_seed(epsilon):
     groups = {"a": "model", "b": "posterior"}
     theirs = []
     steps = []
+
     for r in range(2):
         copies = {k: v[r].clone().requires_grad_() for k, v in params.items()}
         rates = [{"params": [copies["a"]], "lr": 0.01}, {"params": [copies["b"]], "lr": 0.03}]
         theirs.append(copies)
         steps.append(torch.optim.Adam(rates, eps=epsilon))
+
     each = [rule.state({k: v[r] for k, v in params.items()}) for r in range(2)]
     state = {k: torch.stack([s[k] for s in each]) for k in each[0]}
     for _ in range(40):
@@ -97,9 +103,11 @@ def test_adam_is_torchs_for_every_seed(epsilon):
             for k, p in theirs[r].items():
                 p.grad = grads[k][r].clone()
             steps[r].step()
+
     for r in range(2):
         for k, p in theirs[r].items():
             torch.testing.assert_close(params[k][r], p.detach(), rtol=1e-5, atol=1e-6)
+
     assert state["count"].tolist() == [40, 40]
 
 
@@ -139,14 +147,17 @@ def test_adam_is_torchs_for_every_seed(epsilon):
 def test_schedules_are_shares_of_the_budget(schedule, factors):
     rule = adam(schedule=schedule)
     found = rule.factor(torch.tensor(list(factors)))
+
     torch.testing.assert_close(found, torch.tensor(list(map(float, factors.values()))))
     assert rule.budget_free is (schedule == "constant")
+
     for progress, factor in factors.items():  # the first step of Adam has the size of the rate
         params = {"model.p.w": torch.zeros(1, 1)}
         state = {k: v.unsqueeze(0) for k, v in rule.state({"model.p.w": torch.zeros(1)}).items()}
         rule.apply_(
             params, {"model.p.w": torch.ones(1, 1)}, state, GROUPS, torch.tensor([progress])
         )
+
         assert float(params["model.p.w"]) == pytest.approx(-0.01 * factor, rel=1e-4)
 
 
@@ -195,14 +206,17 @@ def test_the_clip_is_joint_whichever_groups_move(only):
     rule = clipped(posterior_rate=3.0)
     before = {k: v.clone() for k, v in params.items()}
     rule.apply_(params, grads, rule.state(before), groups, torch.zeros(2), only)
+
     for r in range(2):
         theirs = [torch.nn.Parameter(before[k][r].clone()) for k in params]
         for p, k in zip(theirs, params, strict=True):
             p.grad = grads[k][r].clone()
+
         torch.nn.utils.clip_grad_norm_(theirs, 5.0)
         for p, k in zip(theirs, params, strict=True):
             rate = (3.0 if groups[k] == "posterior" else 1.0) * (only is None or groups[k] in only)
             torch.testing.assert_close(params[k][r], p.detach() - rate * p.grad)
+
     assert (
         float(sum(v[0].square().sum() for v in grads.values()))
         > 25
@@ -216,6 +230,7 @@ def test_without_a_clip_it_is_plain_descent():
     wanted = {k: v - 0.1 * grads[k] for k, v in params.items()}
     rule = clipped(rate=0.1, clip=None)
     rule.apply_(params, grads, rule.state(params), groups, torch.zeros(2))
+
     torch.testing.assert_close(params, wanted)
 
 
@@ -225,6 +240,7 @@ def falls(losses, **config):
     rule = clipped(**config)
     state = rule.state({"w": torch.zeros(1, 1)})
     out = []
+
     for i, loss in enumerate(losses):
         before = float(state["factor"])
         state, verdict = rule.validated(state, loss, i)
@@ -232,6 +248,7 @@ def falls(losses, **config):
             out.append((i, float(state["factor"]), verdict.reload, bool(verdict.stop)))
         else:
             assert verdict == optim.Verdict()
+
     return out
 
 
@@ -282,6 +299,7 @@ def test_adam_adds_decay_to_the_gradient(kind):
     groups = {"a": "model", "b": "posterior", "c": "model"}
     decay = {"a": 0.3, "b": 0.2}
     found = []
+
     for apart in (True, False):
         rule = optim.build({"name": "adam", "rate": 0.1, "posterior_rate": 0.01})
         params = {k: v.clone() for k, v in start.items()}
@@ -289,14 +307,19 @@ def test_adam_adds_decay_to_the_gradient(kind):
             f"{m}/{k}": torch.zeros_like(v) for m in ("first", "second") for k, v in start.items()
         }
         state = {**moments, "count": torch.zeros(2, dtype=kind)}
+
         for _ in range(5):
             grads = {k: v.sin() for k, v in start.items()}
             if not apart:
                 grads = {k: g + decay.get(k, 0.0) * params[k] for k, g in grads.items()}
+
             rule.apply_(
                 params, grads, state, groups, torch.zeros(2), decay=decay if apart else None
             )
+
         found.append({**params, **state})
+
     for name, v in found[0].items():
         torch.testing.assert_close(v, found[1][name])
+
     assert not torch.equal(found[0]["a"], start["a"])
