@@ -17,8 +17,8 @@ def pack_of(rule, data, seeds, engine, rate):
     descent = optim.build({"name": "sgd", "rate": rate})
     params = []
     for s in seeds:
-        other = rule_of(len(norms_of(rule)), seed=20 + s, scale=0.5).float()
-        params.append({k: v.detach().clone() for k, v in other.named_parameters()})
+        start = rule_of(len(norms_of(rule)), seed=20 + s, scale=0.5).float()
+        params.append({k: v.detach().clone() for k, v in start.named_parameters()})
 
     states = [rule.state(s, len(data)) for s in seeds]
     return fast.Pack(
@@ -46,24 +46,30 @@ def test_chains_follow_their_images(engine):
     )
     data = EVERY.to(torch.uint8)[torch.randperm(16, generator=torch.Generator().manual_seed(2))]
     descent = optim.build({"name": "sgd", "rate": 1e-9})
+
+    # Weights of 80 and biases of -40: pixel i is on exactly if bit i is, all else is impossible.
     params = {k: torch.zeros_like(v) for k, v in rule.named_parameters()}
     params["model.p.decoder.output.weight"] = 80 * torch.eye(BITS)
     params["model.p.decoder.output.bias"] = torch.full((BITS,), -40.0)
+
     seeds = [0, 1]
-    parts = [rule.state(s, 16) for s in (0, 1)]
-    pack = fast.Pack(rule, descent, [params] * 2, parts, [{}, {}], data, engine=engine)
-    before = [s["posterior"].clone() for s in parts]
+    states = [rule.state(s, 16) for s in (0, 1)]
+    pack = fast.Pack(rule, descent, [params] * 2, states, [{}, {}], data, engine=engine)
+    before = [s["posterior"].clone() for s in states]
+
+    # Three batches of four images: four images have not been seen.
     order, _ = advance(pack, 4, seeds, slice(0, 3))
 
     for r in range(2):
         seen = order[:3, r].flatten()
-        rest = [i for i in range(16) if i not in seen.tolist()]
+        unseen = [i for i in range(16) if i not in seen.tolist()]
         chains = pack.state["posterior"][r]
 
-        assert len(rest) == 4
+        assert len(unseen) == 4
         assert torch.equal(chains[seen], data[seen])
-        assert torch.equal(chains[rest], before[r][rest])
+        assert torch.equal(chains[unseen], before[r][unseen])
 
+    # The fourth batch shows the rest.
     advance(pack, 4, seeds, slice(3, 4))
     assert torch.equal(pack.state["posterior"], data.expand(2, -1, -1))
 
@@ -80,6 +86,7 @@ def test_packed_equals_plain():
         packs.append(pack_of(rule, data, seeds, engine, 0.05))
         start = packs[-1].seed(0)
         packs[-1].sums = advance(packs[-1], 4, seeds, slice(0, 15))[1]
+        # Every parameter of the first seed must have moved.
         moved = {k: not torch.equal(v, start[0][k]) for k, v in packs[-1].seed(0)[0].items()}
         del moved["model.p.decoder.net.dense.0.bias"]  # batch normalisation takes it away again
 

@@ -20,12 +20,12 @@ def arbitrary(batch, seed=0):
 
 @pytest.mark.parametrize("sweeps", [1, 3])
 def test_every_bit_is_drawn_from_its_conditional(sweeps):
-    log_p, f = arbitrary(200)
+    log_p, log_joint = arbitrary(200)
     generator = torch.Generator().manual_seed(1)
     u = torch.rand(sweeps, BITS, 200, generator=generator, dtype=torch.float64)
     z = EVERY[torch.randint(16, (200,), generator=generator)]
     before = z.clone()
-    got = sweep_bits(f, z, u)
+    got = sweep_bits(log_joint, z, u)
 
     assert torch.equal(number(got), literal_sweeps(log_p, z, u))
     assert torch.equal(z, before)
@@ -40,15 +40,16 @@ def test_each_bit_takes_one_evaluation():
 
 
 def transition(f, sweeps=1):
-    """P(z' | z) of one sweep as the code has it, (16, 16): where each bit turns is found by
-    bisection of its noise.
+    """P(z' | z) of one sweep, (16, 16), measured on the code itself.
 
-    Bits before the one in question are forced to the target's values by noise 0 and almost 1.
+    A bit's probability of 1 is found by bisection of its noise: where does the bit turn? The bits
+    before it are forced to the target's values by noise of 0 or almost 1.
     """
+    # Every pair of states: (256, bits).
     start = EVERY.repeat_interleave(16, 0)
     target = EVERY.repeat(16, 1)
     forced = torch.where(target.T > 0, 1 - 1e-12, 0.0)
-    out = torch.ones(256, dtype=torch.float64)
+    probability = torch.ones(256, dtype=torch.float64)
 
     for i in range(BITS):
         low = torch.zeros(256).double()
@@ -60,9 +61,10 @@ def transition(f, sweeps=1):
             low = torch.where(on, low, middle)
             high = torch.where(on, middle, high)
 
-        out = out * torch.where(target[:, i] > 0, 1 - high, high)
+        # The bit is 1 for noise above the threshold, ``high``, so with probability 1 - high.
+        probability = probability * torch.where(target[:, i] > 0, 1 - high, high)
 
-    return out.reshape(16, 16)
+    return probability.reshape(16, 16)
 
 
 @pytest.mark.parametrize("layers", [0, 1])
@@ -70,6 +72,7 @@ def test_a_sweep_leaves_the_posterior_as_it_is(layers):
     """pi T = pi with T the transition matrix of a sweep; many sweeps lead there from everywhere."""
     rule = rule_of(layers)
     state, batch, _ = inputs_of(rule)
+
     statistics = rule._statistics(state, state["posterior"].double())
     x = batch.x[2]
     log_joint = rule.model.frozen(statistics)
@@ -78,6 +81,7 @@ def test_a_sweep_leaves_the_posterior_as_it_is(layers):
 
     torch.testing.assert_close(t.sum(1), torch.ones(16).double(), rtol=0, atol=1e-9)
     torch.testing.assert_close(pi @ t, pi, rtol=0, atol=1e-9)
+    # A posterior that is almost one state would be left as it is by nearly any sweep.
     assert float(pi.max()) < 0.9
     torch.testing.assert_close(
         torch.linalg.matrix_power(t, 500), pi.expand(16, -1), rtol=0, atol=1e-8

@@ -44,8 +44,8 @@ def rule_of(name, groups, latents=4, layers=1, **settings):
 
 
 class Placed:
-    """A smoothing whose noise is zeta itself (``at`` 'zeta'), or the bit that zeta is
-    to stand for ('bits')."""
+    """A smoothing whose noise is zeta itself (``at`` "zeta"), or the bits that zeta is to
+    stand for ("bits")."""
 
     def __init__(self, relax, at):
         self.relax = relax
@@ -55,34 +55,44 @@ class Placed:
         return getattr(self.relax, name)
 
     def sample(self, logit, u):
-        v = u[0]
+        zeta = u[0]
         q = torch.sigmoid(logit).detach()
         if self.at == "bits":
-            rho = torch.where(v > 0.5, 1 - q / 2, (1 - q) / 2)
+            # The quantile in the middle of the wanted bit's mass, which is above 1 - q for a one.
+            rho = torch.where(zeta > 0.5, 1 - q / 2, (1 - q) / 2)
             if hasattr(self.relax, "inverse_cdf"):
                 return self.relax.inverse_cdf(rho, logit)
-            return self.relax.sample_given(v, torch.full_like(v, 0.5))
+            return self.relax.sample_given(zeta, torch.full_like(zeta, 0.5))
 
         if hasattr(self.relax, "attach"):
-            return self.relax.attach(v, logit)
+            # An overlapping smoothing: zeta as given, with its path derivative by the logit.
+            return self.relax.attach(zeta, logit)
 
-        beta = self.relax.beta  # of spike and exponential: the quantile at which zeta stands
-        rho = torch.where(v > 0, 1 - q + q * torch.expm1(beta * v) / math.expm1(beta), (1 - q) / 2)
+        # Spike and exponential: the quantile at which zeta stands. Every quantile below 1 - q gives
+        # the spike.
+        beta = self.relax.beta
+        rho = torch.where(
+            zeta > 0, 1 - q + q * torch.expm1(beta * zeta) / math.expm1(beta), (1 - q) / 2
+        )
+
         return self.relax.inverse_cdf(rho, logit)
 
 
 def grid(relax, units, points):
     """Nodes (points^units, units) over the support of zeta, and weights; the spike at 0 is one
     more, of weight 1."""
+    # Unbounded supports are cut at -5 and 6. Callers check that q still integrates to one.
     low, high = relax.support if relax.support[0] == 0 else (-5.0, 6.0)
-    v, w = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(points))
-    v = low + (high - low) * (v + 1) / 2
-    w = w * (high - low) / 2
-    if not hasattr(relax, "log_r0"):
-        v = torch.cat([torch.zeros(1).double(), v])
-        w = torch.cat([torch.ones(1).double(), w])
+    nodes, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(points))
 
-    return torch.cartesian_prod(*[v] * units), torch.cartesian_prod(*[w] * units).prod(-1)
+    # Gauss-Legendre nodes and weights, moved from [-1, 1] to the support.
+    nodes = low + (high - low) * (nodes + 1) / 2
+    weights = weights * (high - low) / 2
+    if not hasattr(relax, "log_r0"):
+        nodes = torch.cat([torch.zeros(1).double(), nodes])
+        weights = torch.cat([torch.ones(1).double(), weights])
+
+    return torch.cartesian_prod(*[nodes] * units), torch.cartesian_prod(*[weights] * units).prod(-1)
 
 
 def log_r(relax, zeta, z):
@@ -103,6 +113,7 @@ def states(units):
 def log_prior(model):
     """All bits (states, units) and log p of each."""
     z = states(sum(model.sizes[1:]))
+
     p = model.p.prior
     z1 = z[:, : len(p.b1)]
     z2 = z[:, len(p.b1) :]
@@ -111,20 +122,26 @@ def log_prior(model):
 
 
 def pieces(rule, relax, zeta):
-    """At nodes ``zeta`` (nodes, units): log p(x | zeta), log q(z, zeta | x), sum_g log q(z_g |
-    zeta_<g, x), log p(z).
+    """The four densities at nodes ``zeta`` (nodes, units).
 
-    The last three for all bits, (states, nodes) and (states, 1).
+    Returns:
+        log p(x | zeta), (nodes,); log q(z, zeta | x), (states, nodes);
+        sum_g log q(z_g | zeta_<g, x), (states, nodes); log p(z), (states, 1). ``states`` are all
+        values of the bits.
     """
     model = rule.model
     groups = zeta.split(rule.model.sizes[1:], -1)
     seen = model.encode(X.expand(len(zeta), -1))
+
+    # A group's logits depend on the samples of the groups before it.
     before = [g.unsqueeze(0) for g in groups]
     logits = [
         model.group_logits(i, seen, before[:i]).reshape(groups[0].shape) for i in range(len(groups))
     ]
+
     z, log_p = log_prior(model)
     both = torch.cat(logits, -1)
+    # All bits against all nodes: (states, 1, units) with (nodes, units).
     log_q = (z[:, None] * both - F.softplus(both)).sum(-1)
     joint = log_q + log_r(relax, zeta[None], z[:, None])
 
@@ -137,16 +154,18 @@ def noise_at(rule, nodes):
 
 
 def mean_gain(rule, nodes, weight, gamma, at="zeta"):
-    """The mean over nodes (k, nodes, units) of what the rule maximises, with its
-    gradient, and of its bound."""
+    """Means over nodes (k, nodes, units), weighted by ``weight`` (nodes,): of what the rule
+    maximises, with its gradient, and of its bound."""
     rule.relax = Placed(rule.relax, at)
     log_z = boltzmann_exact.log_z(rule.model.prior())
     x = X.expand(nodes.shape[1], -1)
+
     gain, bound, more = rule.gain(x, gamma, log_z, {}, noise_at(rule, nodes), None)
     rule.relax = rule.relax.relax
 
     assert more == {}
 
+    # The rule tells its bound without log Z, and the weights sum to one.
     return (gain * weight).sum(), (bound * weight).sum() - log_z
 
 
@@ -164,6 +183,7 @@ def assert_same_gradients(rule, have, want, tolerance):
             have[name], g, rtol=0, atol=tolerance, msg=lambda m, name=name: f"{name}: {m}"
         )
 
+    # Gradients of zero would agree too: each part has one far above the tolerance.
     for part in ("model.q.outputs.0", "model.p.prior", "model.p.decoder"):
         assert (
             max(g.abs().max() for name, g in want.items() if name.startswith(part))
@@ -189,12 +209,15 @@ def test_dvae_pp_has_the_elbo_and_its_gradient_as_mean(smoothing, beta, groups, 
     rule = rule_of("dvae_pp", groups, latents, smoothing=smoothing, beta=beta)
     nodes, w = grid(rule.relax, latents, points)
     likelihood, joint, log_q, log_p = pieces(rule, rule.relax, nodes)
+
     q = joint.exp() * w
 
+    # The quadrature's own error: 3e-6 is what the sums below are allowed as well.
     assert q.sum().item() == pytest.approx(1, abs=3e-6)
 
     kl = (q * (log_q - log_p)).sum()
     elbo = (q * likelihood).sum() - GAMMA * kl
+
     gain, bound = mean_gain(rule, nodes[None], q.sum(0).detach(), GAMMA)
 
     torch.testing.assert_close(gain, elbo, rtol=0, atol=3e-6)
@@ -209,15 +232,19 @@ def test_dvae_has_the_elbos_gradient_as_mean(groups, latents, points):
     """Also through bits that switch; nothing but the quadrature stands between the two."""
     rule = rule_of("dvae", groups, latents, beta=1.0)
     nodes, w = grid(rule.relax, latents, points)
-    z = (nodes > 0).double()  # known, so one state a node
-    index = (z * 2 ** torch.arange(latents - 1, -1, -1)).sum(-1).long()
+
+    # zeta says which bits are on, so each node has one state: its row in the tables of all states.
+    z = (nodes > 0).double()
+    state = (z * 2 ** torch.arange(latents - 1, -1, -1)).sum(-1).long()
+
     likelihood, joint, log_q, log_p = pieces(rule, rule.relax, nodes)
-    at = lambda v: v.expand(-1, len(nodes)).gather(0, index[None])[0]  # noqa: E731
-    q = at(joint).exp() * w
+    own_state = lambda v: v.expand(-1, len(nodes)).gather(0, state[None])[0]  # noqa: E731
+    q = own_state(joint).exp() * w
 
     assert q.sum().item() == pytest.approx(1, abs=3e-6)
 
-    kl = (q * (at(log_q) - at(log_p))).sum()
+    kl = (q * (own_state(log_q) - own_state(log_p))).sum()
+
     elbo = (q * likelihood).sum() - GAMMA * kl
     gain, bound = mean_gain(rule, nodes[None], q.detach(), GAMMA)
 
@@ -235,16 +262,19 @@ def test_dvae_with_saturated_units():
         torch.tensor([[[25.0, 100.0]]], requires_grad=True),
     ]
     zeta = [torch.zeros(1, 1, 2), torch.zeros(1, 1, 2)]
+
     grads = torch.autograd.grad(rule.kl(zeta, logits).sum(), logits)
     w = rule.model.p.prior.w
 
     assert all(torch.isfinite(g).all() for g in grads)
+    # Unit 0 of side 1 is 0 at logit 18. (1 - z) / (1 - q) times dq/dlogit is q there, near 1, and
+    # the units of side 2 are on: what is left is minus its couplings.
     torch.testing.assert_close(grads[0][0, 0, 0], -w[0].sum(), rtol=1e-5, atol=1e-5)
     assert grads[1].abs().max() < 1e-6
 
 
 def exact_partition(machine, evidence1, evidence2, iterations=5):
-    """log Zhat by enumeration."""
+    """log Z of the prior given the evidence by enumeration, in place of the mean-field bound."""
     shape = torch.Size([*evidence1.shape[:-1], *machine.w.shape])
     return boltzmann_exact.log_z(
         RBM(machine.b1 + evidence1, machine.b2 + evidence2, machine.w.expand(shape))
@@ -261,19 +291,29 @@ def test_dvae_sharp_has_the_elbo_and_its_gradient_as_mean(
     nodes, w = grid(rule.relax, latents, points)
     likelihood, joint, _, log_p = pieces(rule, rule.relax, nodes)
     z, _ = log_prior(rule.model)
+
+    # p(zeta) sums over the bits at every node; log q(zeta | x) likewise.
     marginal = torch.logsumexp(log_p + log_r(rule.relax, nodes[None], z[:, None]), 0)
     log_q = torch.logsumexp(joint, 0)
     q = log_q.exp() * w
-    elbo, whole = ((q * (likelihood + g * (marginal - log_q))).sum() for g in (GAMMA, 1.0))
-    near = mean_gain(rule, nodes[None], q.detach(), GAMMA)
+
+    elbo, elbo_of_weight_1 = (
+        (q * (likelihood + g * (marginal - log_q))).sum() for g in (GAMMA, 1.0)
+    )
+
+    # First with the mean-field bound of log p(zeta), then with the exact sum in its place.
+    with_mean_field = mean_gain(rule, nodes[None], q.detach(), GAMMA)
+
     monkeypatch.setattr(mean_field, "log_partition", exact_partition)
     gain, bound = mean_gain(rule, nodes[None], q.detach(), GAMMA)
 
     torch.testing.assert_close(gain, elbo, rtol=0, atol=3e-6)
-    torch.testing.assert_close(bound, whole, rtol=0, atol=3e-6)
+    torch.testing.assert_close(bound, elbo_of_weight_1, rtol=0, atol=3e-6)
     assert_same_gradients(rule, gain, elbo, 1e-5)
-    assert -1e-9 < (gain - near[0]).item() < 0.12
-    assert -1e-9 < (bound - near[1]).item() < 0.15
+
+    # The mean-field bound is below the exact value, and close to it.
+    assert -1e-9 < (gain - with_mean_field[0]).item() < 0.12
+    assert -1e-9 < (bound - with_mean_field[1]).item() < 0.15
 
 
 @pytest.mark.parametrize("estimator", ["plain", "doubly_reparameterized"])
@@ -284,25 +324,30 @@ def test_dvae_sharp_with_two_samples_has_the_weighted_bounds_gradient_as_mean(
     monkeypatch.setattr(mean_field, "log_partition", exact_partition)
     rule = rule_of("dvae_sharp", groups, 2, beta=2.0, samples=2, estimator=estimator)
     nodes, w = grid(rule.relax, 4, 8)
+
+    # Two samples of two units each are four dimensions of one grid: (2, nodes, units).
     nodes = torch.stack(nodes.split(2, -1))
     z, _ = log_prior(rule.model)
     log_q = []
     log_w = []
-    log_v = []
+    log_w_of_weight_1 = []
 
     for zeta in nodes:
+        # Log-weights of this sample, with the KL's weight gamma and with 1.
         likelihood, joint, _, log_p = pieces(rule, rule.relax, zeta)
         log_q.append(torch.logsumexp(joint, 0))
         ratio = torch.logsumexp(log_p + log_r(rule.relax, zeta[None], z[:, None]), 0) - log_q[-1]
         log_w.append(likelihood + GAMMA * ratio)
-        log_v.append(likelihood + ratio)
+        log_w_of_weight_1.append(likelihood + ratio)
 
     q = sum(log_q).exp() * w
+
     wanted = (q * (torch.logsumexp(torch.stack(log_w), 0) - math.log(2))).sum()
+
     gain, bound = mean_gain(rule, nodes, q.detach(), GAMMA)
 
     torch.testing.assert_close(gain, wanted, rtol=0, atol=1e-6)
-    torch.testing.assert_close(bound, (q * sum(log_v) / 2).sum(), rtol=0, atol=1e-6)
+    torch.testing.assert_close(bound, (q * sum(log_w_of_weight_1) / 2).sum(), rtol=0, atol=1e-6)
     assert_same_gradients(rule, gain, wanted, 3e-6)
 
 
@@ -319,6 +364,7 @@ def loops(rule, zeta, logits, k, case, relieved):
 
     for g, (z, v) in enumerate(zip(zeta, logits, strict=True)):
         for i in range(z.shape[-1]):
+            # q of the unit, (its zeta, its logit), and what stands for it in the energy.
             q.append(1 / (1 + math.exp(-v[k, case, i])))
             flat.append((z[k, case, i].item(), v[k, case, i].item()))
             values.append(q[-1] if g >= relieved else flat[-1][0])
@@ -341,7 +387,9 @@ def test_plug_in_forms_by_loops(name, groups, samples):
     """One sample: side 2 at its means and exact entropies; several: zeta
     throughout, in weights with gamma."""
     rule = rule_of(name, groups, samples=samples, beta=2.0)
+
     x = torch.tensor([[0, 1, 1, 0], [1, 1, 0, 1]]).double()
+
     generator = torch.Generator().manual_seed(5)
     noise = {
         k: torch.rand(s, generator=generator).double()
@@ -353,21 +401,25 @@ def test_plug_in_forms_by_loops(name, groups, samples):
         zeta, logits = rule.infer(rule.model.encode(x), noise, None)
         likelihood = rule.model.log_likelihood(x, zeta)
 
+        # Else no unit would lie between 0 and 1, and nothing would tell zeta from a bit.
         assert any(((z > 0.01) & (z < 0.99)).any() for z in zeta)
 
-        for case in range(2):
+        for example in range(2):
             log_w = []
             log_v = []
             for k in range(samples):
+                # With one sample the second half of the groups stands at its means.
                 energy, entropy, log_q = loops(
-                    rule, zeta, logits, k, case, groups // 2 if samples == 1 else groups
+                    rule, zeta, logits, k, example, groups // 2 if samples == 1 else groups
                 )
                 ratio = energy + (entropy if samples == 1 else -log_q)
-                log_w.append(likelihood[k, case].item() + 0.7 * ratio)
-                log_v.append(likelihood[k, case].item() + ratio)
+                log_w.append(likelihood[k, example].item() + 0.7 * ratio)
+                log_v.append(likelihood[k, example].item() + ratio)
 
-            assert gain[case].item() == pytest.approx(math.log(sum(map(math.exp, log_w)) / samples))
-            assert bound[case].item() == pytest.approx(sum(log_v) / samples)
+            assert gain[example].item() == pytest.approx(
+                math.log(sum(map(math.exp, log_w)) / samples)
+            )
+            assert bound[example].item() == pytest.approx(sum(log_v) / samples)
 
 
 @pytest.mark.parametrize("name", ["dvae", "dvae_pp", "gumbolt", "pwl"])
@@ -375,12 +427,15 @@ def test_one_group_has_the_kl_of_bits(name):
     """Whatever the sample: value and gradient are those of sum_z q (log q - log p)."""
     rule = rule_of(name, 1)
     z, log_p = log_prior(rule.model)
+
     logit = torch.tensor([0.3, -1.0, 2.0, 0.1], dtype=torch.float64, requires_grad=True)
     log_q = (z * logit - F.softplus(logit)).sum(-1)
     wanted = (log_q.exp() * (log_q - log_p)).sum()
+
     zeta = rule.relax.sample(
         logit, torch.full((rule.relax.uniforms, 1, 1, 4), 0.6, dtype=torch.float64)
     )
+    # ``kl`` leaves out log Z of the prior.
     got = rule.kl([zeta], [logit.expand(1, 1, 4)]).sum() + boltzmann_exact.log_z(rule.model.prior())
 
     torch.testing.assert_close(got, wanted)
@@ -411,8 +466,10 @@ def test_one_group_has_the_kl_of_bits(name):
 def test_the_hard_limit_is_the_discrete_elbo(settings, groups):
     """As beta grows, zeta becomes z: at every state of the bits, weighted by q,
     the ELBO of the model."""
+
     rule = rule_of(groups=groups, beta=1e6, **settings)
     bits = states(4)
+
     with torch.no_grad():
         z = [v[None] for v in bits.split(rule.model.sizes[1:], -1)]
         x = X.expand(len(bits), -1)
@@ -425,6 +482,7 @@ def test_the_hard_limit_is_the_discrete_elbo(settings, groups):
             rule, bits[None], log_q.exp(), torch.tensor(1.0).double(), at="bits"
         )
 
+    # Gaussian smoothing at beta 1e6 is still 1e-3 wide, the others are narrower.
     torch.testing.assert_close(
         gain, wanted, rtol=0, atol=5e-3 if settings.get("smoothing") == "gaussian" else 1e-4
     )

@@ -46,16 +46,19 @@ def rule_of(groups=2, latents=2, seed=1, scale=0.8, double=True, model=None, **s
 def test_lambda_is_chosen_at_refreshes_and_in_between_raised_only_if_it_must():
     rule = rule_of(latents=20, refresh=3, beta=10.0)
     w = rule.model.p.prior.w
+
     shift = rule.state()["lambda"]
 
+    # As chosen without couplings: beta, or the margin if that is larger.
     assert float(shift) == 10.0
     assert float(rule_of(beta=2.0).state()["lambda"]) == rules.MARGIN
 
-    plan = [  # couplings' largest singular value, lambda for the update
+    # Every third update chooses lambda anew; see MARGIN and FLOOR.
+    plan = [  # largest singular value of the couplings, lambda for the update
         (0.0, 10.0),
         (7.0, 10.0),
-        (9.5, 10.5),  # would be 0.5 from losing positive definiteness
-        (9.5, 14.5),
+        (9.5, 10.5),  # raised: 10 would leave S an eigenvalue of 0.5, below the floor of 1
+        (9.5, 14.5),  # chosen: 9.5 and the margin of 5
         (12.0, 14.5),
         (1.0, 14.5),
         (1.0, 10.0),
@@ -63,17 +66,18 @@ def test_lambda_is_chosen_at_refreshes_and_in_between_raised_only_if_it_must():
         (70.0, 81.0),
         (70.0, 75.0),
     ]
-    for update, (size, wanted) in enumerate(plan):
+    for update, (singular_value, wanted) in enumerate(plan):
         with torch.no_grad():
-            w.zero_()[2, 5] = size
+            w.zero_()[2, 5] = singular_value
 
-        new = rule.refreshed(shift, torch.tensor(update))
-        assert new.shape == ()
-        assert new.dtype == shift.dtype
-        assert not new.requires_grad
-        assert float(new) == pytest.approx(wanted, rel=1e-6), update
+        chosen = rule.refreshed(shift, torch.tensor(update))
 
-        shift = new
+        assert chosen.shape == ()
+        assert chosen.dtype == shift.dtype
+        assert not chosen.requires_grad
+        assert float(chosen) == pytest.approx(wanted, rel=1e-6), update
+
+        shift = chosen
 
 
 def step_inputs(rule, x, seed=0, update=1, **state):
@@ -89,6 +93,7 @@ def test_the_step_uses_and_returns_the_refreshed_lambda():
     x = states(D, normal(1))[:6]
     losses = []
 
+    # At updates 4 (lambda is kept) and 5 (a refresh, whatever it was before).
     for update, kept, wanted in ((4, 50.0, 50.0), (5, 50.0, 6.0), (5, 6.0, 6.0)):
         loss, state, _ = rule(
             *step_inputs(rule, x, update=update, **{"lambda": torch.tensor(kept, dtype=x.dtype)})
@@ -98,6 +103,7 @@ def test_the_step_uses_and_returns_the_refreshed_lambda():
 
         losses.append(loss.item())
 
+    # The loss is that of the refreshed lambda: where it was 50, the loss at 50 is another one.
     assert losses[1] == losses[2] != losses[0]
 
 
@@ -109,10 +115,12 @@ def test_a_step_survives_couplings_of_any_size(scale):
 
     x = states(D, torch.zeros(1))[:6]
     loss, state, _ = rule(*step_inputs(rule, x, update=1))
+
     least = torch.linalg.eigvalsh(
         full(rule.model.p.prior.w.detach().double(), state["lambda"].double())
     ).min()
 
+    # Single precision may take a tenth of the floor.
     assert least > 0.9 * rules.FLOOR
     assert torch.isfinite(loss)
 
@@ -121,6 +129,7 @@ def test_a_step_survives_couplings_of_any_size(scale):
         named.items(), torch.autograd.grad(loss, list(named.values())), strict=True
     ):
         assert torch.isfinite(g).all(), name
+        # Parameters of no elements have nothing to learn.
         assert g.any() or p.numel() == 0, name
 
 
@@ -130,6 +139,7 @@ def weights(rule, x, zeta, shift):
     model = rule.model
     log_q = 0.0
     for i, z in enumerate(zeta):
+        # The two components of every unit stand at delta (bit 0) and 1 + delta (bit 1).
         logit, delta, sigma = model.group_mixture(i, model.encode(x), zeta[:i])
         means = torch.stack([delta, 1 + delta], -1).expand(*z.shape, 2)
         parts = distributions.Normal(means, sigma.unsqueeze(-1).expand(means.shape))
@@ -148,10 +158,12 @@ def weights(rule, x, zeta, shift):
 def by_quadrature(rule, x, weight, shift):
     """E_q[log p(x | zeta) + weight (log p(zeta) + log Z - log q(zeta | x))] of the first
     case, two units in all."""
+    # Beyond these ends q has no mass: its integral is checked below.
     axis = torch.linspace(-2.2, 3.2, 271, dtype=torch.float64)
     grid = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 1, 2)
     zeta = [grid] if len(rule.model.sizes) == 2 else list(grid.split(1, -1))
     likelihood, log_p, log_q = weights(rule, x, zeta, shift)
+
     density = log_q.exp() * (axis[1] - axis[0]) ** 2
 
     assert density.sum().item() == pytest.approx(1.0, abs=1e-6)
@@ -163,7 +175,7 @@ def sampled_gradients(rule, x, weight, shift, draws, seed=0):
     """``gain`` and its gradients for independent noise: (draws,), name -> (draws, ...)."""
     params = {k: v.detach() for k, v in rule.named_parameters()}
 
-    class Gain(torch.nn.Module):  # so that functional_call reaches gain
+    class Gain(torch.nn.Module):  # functional_call calls ``forward`` only
         def __init__(self):
             super().__init__()
             self.rule = rule
@@ -173,16 +185,18 @@ def sampled_gradients(rule, x, weight, shift, draws, seed=0):
             return gain.sum(), (gain.sum(), bound.sum())
 
     outer = Gain()
+
     generator = torch.Generator().manual_seed(seed)
-    u = {
+    uniforms = {
         k: v.double()
         for k, v in noise.draw(rule.posterior_noise(len(x)), generator, (draws,)).items()
     }
-    one = grad(
+    # Gradients of one draw; vmap takes all draws at once.
+    of_one_draw = grad(
         lambda p, n: functional_call(outer, {f"rule.{k}": v for k, v in p.items()}, (n,)),
         has_aux=True,
     )
-    gradients, (gain, bound) = vmap(one, in_dims=(None, 0))(params, u)
+    gradients, (gain, bound) = vmap(of_one_draw, in_dims=(None, 0))(params, uniforms)
 
     return gain, bound, gradients
 
@@ -204,10 +218,12 @@ def test_bound_and_gradient_have_the_means_that_quadrature_gives(groups):
     x = states(D, normal(1))[[5]]
     shift = torch.tensor(7.0, dtype=torch.float64)
     gamma = torch.tensor(0.6, dtype=torch.float64)
+
     gain, bound, gradients = sampled_gradients(rule, x, gamma, shift, 10_000)
     named = dict(rule.named_parameters())
     value = by_quadrature(rule, x, gamma, shift)
 
+    # |z| of the bound, and of every entry of the gradient.
     assert z_of(gain, value.item()).abs().max() < LIMIT
     assert z_of(bound, by_quadrature(rule, x, 1.0, shift).item()).abs().max() < LIMIT
 
@@ -226,10 +242,12 @@ def test_the_weighted_bound_is_that_of_its_densities(samples):
     draws = {k: v.double() for k, v in noise.fixed(rule.posterior_noise(5), 0, "noise").items()}
     log_z = torch.tensor(2.5, dtype=torch.float64)
     gain, bound, new = rule.gain(x, gamma, log_z, {"lambda": shift}, draws, {})
+
     zeta, _ = rule.infer(rule.model.encode(x), draws, {})
     likelihood, log_p, log_q = weights(rule, x, zeta, shift)
     log_w = likelihood + gamma * (log_p - log_q)
 
+    # gain has the weight gamma before log p - log q, log Z included; bound has neither.
     torch.testing.assert_close(gain, torch.logsumexp(log_w, 0) - math.log(samples) - gamma * log_z)
     torch.testing.assert_close(bound, (likelihood + log_p - log_q).mean(0))
     assert new["lambda"] is shift
@@ -239,15 +257,17 @@ def test_the_weighted_bound_is_that_of_its_densities(samples):
 def test_frozen_mixtures_follow_the_samples_below_and_no_parameter(context):
     rule = rule_of(2, latents=4, model={"layers": 1, "units": 5, "context": context})
     x = states(D, normal(1))[:5]
-    tape = {}
-    seen = rule.model.encode(x, tape)
+    batch_statistics = {}
+    encoded = rule.model.encode(x, batch_statistics)
+
     zeta = [normal(3, 5, 2, seed=i).requires_grad_() for i in (0, 1)]
-    frozen = rule.frozen(seen, zeta, tape)
-    free = [rule.model.group_mixture(i, seen, zeta[:i], tape) for i in (0, 1)]
+    frozen = rule.frozen(encoded, zeta, batch_statistics)
+    free = [rule.model.group_mixture(i, encoded, zeta[:i], batch_statistics) for i in (0, 1)]
 
     for a, b in zip(frozen, free, strict=True):
         torch.testing.assert_close(a, b)
 
+    # The mean delta of group 2 depends on the sample of group 1, frozen or not.
     probe = normal(*free[1].shape)
     slopes = [
         torch.autograd.grad((v[1] * probe).sum(), zeta[0], retain_graph=True)[0]
@@ -257,6 +277,7 @@ def test_frozen_mixtures_follow_the_samples_below_and_no_parameter(context):
     assert slopes[1].abs().max() > 1e-3
     torch.testing.assert_close(slopes[0], slopes[1])
 
+    # Nothing flows into the parameters.
     total = frozen[0].sum() + (frozen[1] * probe).sum()
     for g in torch.autograd.grad(total, list(rule.parameters()), allow_unused=True):
         assert g is None or g.abs().max() < 1e-12
@@ -292,30 +313,31 @@ def trained(engine, updates=8, **settings):
     }
     rule = rule_of(**shape, **settings)
     update = SGD(0.05)
-    parts = []
+    starts = []
 
     for seed in range(3):
         randomize(rule, 10 + seed, 0.6)
         params = {k: v.detach().clone() for k, v in rule.named_parameters()}
         params["model.p.prior.w"] *= 1 + 4 * seed
-        parts.append((params, rule.state(seed), update.state(params)))
+        starts.append((params, rule.state(seed), update.state(params)))
 
     x = states(D, torch.zeros(1))
     pack = fast.Pack(
-        rule, update, *map(list, zip(*parts, strict=True)), data=x, engine=engine, updates=updates
+        rule, update, *map(list, zip(*starts, strict=True)), data=x, engine=engine, updates=updates
     )
+
     draws = noise.update_block(rule.noise(5), [0, 1, 2], 0, torch.device("cpu"), updates)
     order = noise.order_block(len(x), 5, "replacement", [0, 1, 2], 0, updates)
-
-    return pack, pack.advance(order, draws, None), [p["model.p.prior.w"] for p, _, _ in parts]
+    return pack, pack.advance(order, draws, None), [p["model.p.prior.w"] for p, _, _ in starts]
 
 
 def assert_same(one, other):
-    (pack, sums, _), (again, others, _) = one, other
-    torch.testing.assert_close(sums["bound"], others["bound"], rtol=1e-5, atol=1e-3)
+    pack, sums, _ = one
+    second_pack, second_sums, _ = other
+    torch.testing.assert_close(sums["bound"], second_sums["bound"], rtol=1e-5, atol=1e-3)
 
     for r in range(3):
-        for part, wanted in zip(pack.seed(r), again.seed(r), strict=True):
+        for part, wanted in zip(pack.seed(r), second_pack.seed(r), strict=True):
             assert part.keys() == wanted.keys()
             for name, v in part.items():
                 torch.testing.assert_close(
@@ -328,11 +350,13 @@ def test_packed_equals_plain(samples):
     plain = trained("plain", samples=samples)
     assert_same(plain, trained("packed", samples=samples))
 
+    # Couplings of 1, 5 and 9 times their start need a larger and larger lambda.
     shifts = [float(plain[0].seed(r)[1]["lambda"]) for r in range(3)]
     assert shifts[0] < shifts[1] < shifts[2]
 
-    moved = trained("plain", updates=8, samples=samples, beta=50.0)
-    assert {float(moved[0].seed(r)[1]["lambda"]) for r in range(3)} == {50.0}
+    # Beta 50 is above what any of the couplings asks for.
+    sharp = trained("plain", updates=8, samples=samples, beta=50.0)
+    assert {float(sharp[0].seed(r)[1]["lambda"]) for r in range(3)} == {50.0}
 
 
 @pytest.mark.slow

@@ -64,11 +64,13 @@ def sweep(z1, b1, b2, w, u2, u1):
 
 
 def relaxed(logit, u, beta=4.0):
+    """The piecewise linear relaxation of one bit, as ``PiecewiseLinear`` defines it."""
     q = 1 / (1 + torch.exp(-logit))
     return torch.clamp(0.5 + 0.25 * beta / (q * (1 - q) + 0.01) * (u - (1 - q)), 0, 1)
 
 
 def energy(b1, b2, w, z1, z2):
+    """-E(z1, z2) of one rbm, (), written out."""
     return (b1 * z1).sum() + (b2 * z2).sum() + (z1.unsqueeze(1) * w * z2).sum()
 
 
@@ -78,32 +80,40 @@ def test_one_sample_by_loops(t, rao_blackwell):
     """Loss, its whole gradient, chains and bound, chain by chain: 2 sweeps of
     bits, then t relaxed ones."""
     rule = rule_of(relaxed_sweeps=t, rao_blackwell=rao_blackwell, weight_decay=0.1)
+
     state, batch, draws = inputs(rule)
     model = rule.model
+    # The KL's weight at progress 0.12 of a warm-up that takes 0.3.
     gamma = 0.12 / 0.3
     prior = model.prior()
     phantoms = [p.detach().tolist() for p in prior]
+
     gain = 0.0
     bound = 0.0
     kept = []
     log_z = 0.0
 
-    for c in range(6):
-        z1 = state["prior"][c].tolist()
+    # The prior's six chains: two sweeps each. Their mean -E has the gradient of log Z.
+    for chain in range(6):
+        z1 = state["prior"][chain].tolist()
         for s in range(2):
             z1, z2 = sweep(
-                z1, *phantoms, draws["prior2"][s, c].tolist(), draws["prior1"][s, c].tolist()
+                z1,
+                *phantoms,
+                draws["prior2"][s, chain].tolist(),
+                draws["prior1"][s, chain].tolist(),
             )
 
         log_z = log_z + energy(*prior, torch.tensor(z1).double(), torch.tensor(z2).double()) / 6
 
-    machines = model.posterior(batch.x, {})
+    # The posterior's chains, one for each example: two sweeps of bits, then t relaxed ones.
+    posteriors = model.posterior(batch.x, {})
     ends = []
-    for b in range(4):
-        b1, b2, w = (p[b] for p in machines)
-        bits = state["posterior"][b, 0].tolist()
-        u2 = draws["posterior2"][:, 0, b]
-        u1 = draws["posterior1"][:, 0, b]
+    for example in range(4):
+        b1, b2, w = (p[example] for p in posteriors)
+        bits = state["posterior"][example, 0].tolist()
+        u2 = draws["posterior2"][:, 0, example]
+        u1 = draws["posterior1"][:, 0, example]
 
         for s in range(2):
             bits, _ = sweep(
@@ -111,6 +121,7 @@ def test_one_sample_by_loops(t, rao_blackwell):
             )
 
         kept.append(bits)
+
         zeta1 = torch.tensor(bits).double()
         for s in range(2, 2 + t):
             zeta2 = relaxed(b2 + zeta1 @ w, u2[s])
@@ -119,15 +130,20 @@ def test_one_sample_by_loops(t, rao_blackwell):
 
         ends.append((zeta1, zeta2, 1 / (1 + torch.exp(-a)), (b1, b2, w)))
 
+    # The loss: decoder and energies at the relaxed ends.
     logits = model.decode([torch.stack([e[i] for e in ends]) for i in (0, 1)], {})
-    for b, (zeta1, zeta2, mean1, machine) in enumerate(ends):
+    for example, (zeta1, zeta2, mean1, posterior) in enumerate(ends):
         side1 = mean1 if rao_blackwell else zeta1
-        likelihood = -F.binary_cross_entropy_with_logits(logits[b], batch.x[b], reduction="sum")
-        kl = energy(*(p.detach() for p in machine), side1, zeta2) - energy(*prior, side1, zeta2)
+        likelihood = -F.binary_cross_entropy_with_logits(
+            logits[example], batch.x[example], reduction="sum"
+        )
+        # Of the posterior's energy only the samples carry a gradient, not its parameters.
+        kl = energy(*(p.detach() for p in posterior), side1, zeta2) - energy(*prior, side1, zeta2)
         gain = gain + (likelihood - gamma * kl) / 4
         bound += float((likelihood - kl).detach()) / 4
 
     decay = 0.05 * sum((p**2).sum() for p in model.decayed())
+    # The term of log Z has the value 0 and the chains' gradient.
     wanted = decay - gain + gamma * (log_z - log_z.detach())
     loss, new, metrics = rule(state, batch, draws)
 
@@ -143,6 +159,7 @@ def test_one_sample_by_loops(t, rao_blackwell):
         params, got, torch.autograd.grad(wanted, list(params.values())), strict=True
     ):
         torch.testing.assert_close(a, e, msg=lambda m, name=name: f"{name}: {m}")
+        # Batch normalisation takes these biases out again; the shift moves no gradient here.
         assert a.abs().max() > 1e-8 or name.endswith(("dense.0.bias", "q.couplings.shift"))
 
 
@@ -150,6 +167,7 @@ def test_several_samples_with_one_are_the_weighted_elbo():
     """The rule for several samples, given one, is that for one without
     Rao-Blackwell, to the last gradient."""
     grads = []
+    # ``_one`` is what a rule with one sample runs; ``_several`` takes its place.
     for method in ("_one", "_several"):
         rule = rule_of(rao_blackwell=False)
         rule._one = getattr(rule, method)
@@ -183,6 +201,8 @@ def blind(cases, k, t, beta, **settings):
         weight_decay=0.0,
         **settings,
     )
+
+    # An encoder that is blind to x.
     with torch.no_grad():
         rule.model.q.output.weight.zero_()
 
@@ -190,15 +210,17 @@ def blind(cases, k, t, beta, **settings):
     batch = batch._replace(
         x=torch.tensor([[1.0, 0, 1, 1, 0], [0, 0, 1, 0, 1]]).double().repeat(cases // 2, 1)
     )
-    machine = RBM(*(p[0] for p in rule.model.posterior(batch.x[:2], {})))
-    u, v = (
+
+    posterior = RBM(*(p[0] for p in rule.model.posterior(batch.x[:2], {})))
+    u1, u2 = (
         torch.rand(k * cases, *n, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
         for n in ((), (2,))
     )
-    z1, _ = boltzmann_exact.sample(machine, u, v)
+    # Chains that start at exact samples of the posterior.
+    z1, _ = boltzmann_exact.sample(posterior, u1, u2)
     state["posterior"] = z1.reshape(cases, k, 2).to(torch.uint8)
 
-    return rule, state, batch, draws, machine
+    return rule, state, batch, draws, posterior
 
 
 def tables(rule, machine, x):
@@ -214,7 +236,10 @@ def after_a_sweep(machine):
     differentiated, (states,)."""
     _, _, log_q = boltzmann_exact.log_probs(machine)
     law = log_q.detach().exp() @ transition(machine)
+
+    # The sweep leaves q as it is: only the derivative differs.
     torch.testing.assert_close(law, log_q.exp())
+
     return law
 
 
@@ -225,6 +250,7 @@ def gradient(rule, value, names):
 
 
 def error(got, wanted):
+    """Relative distance of two gradients, by their length."""
     return float((got - wanted).norm() / wanted.norm())
 
 
@@ -241,12 +267,15 @@ def test_gradient_of_one_sample_against_enumeration(rao_blackwell):
     sweep. The relaxation at beta 10 adds a bias: with the noise of 20,000 chains 0.04 to 0.05 of
     the gradient's length here.
     """
-    rule, state, batch, draws, machine = blind(20_000, 1, 1, 10.0, rao_blackwell=rao_blackwell)
+    rule, state, batch, draws, posterior = blind(20_000, 1, 1, 10.0, rao_blackwell=rao_blackwell)
     loss, _, _ = rule(state, batch, draws)
-    log_q, likelihood, log_p = tables(rule, machine, batch.x[:2])
+
+    # 0.5 is the KL's weight, at progress 0.25 of a warm-up of 0.5.
+    log_q, likelihood, log_p = tables(rule, posterior, batch.x[:2])
     gain = (likelihood + 0.5 * (log_p - log_q.unsqueeze(-1))).mean(1)
     elbo = log_q.exp() @ gain
 
+    # E_q[d log q] = 0: the gain may be held fixed, and no log Z of the posterior is needed.
     assert (
         error(
             gradient(rule, log_q.exp() @ gain.detach(), POSTERIOR), gradient(rule, elbo, POSTERIOR)
@@ -254,8 +283,11 @@ def test_gradient_of_one_sample_against_enumeration(rao_blackwell):
         < 1e-10
     )
 
-    part = after_a_sweep(machine) @ gain.detach()
-    assert error(-gradient(rule, loss, POSTERIOR), gradient(rule, part, POSTERIOR)) < 0.1
+    # The step's own gradient: the posterior's through one sweep, the decoder's in whole.
+    through_one_sweep = after_a_sweep(posterior) @ gain.detach()
+    assert (
+        error(-gradient(rule, loss, POSTERIOR), gradient(rule, through_one_sweep, POSTERIOR)) < 0.1
+    )
     assert error(-gradient(rule, loss, DECODER), gradient(rule, elbo, DECODER)) < 0.05
 
 
@@ -266,12 +298,17 @@ def test_gradient_of_two_samples_against_enumeration():
     gamma sigmoid(a) in a = log w_i - log w_j. That function in the place of the gain above gives
     the bound's gradient by enumeration, and its part that goes through one sweep.
     """
-    rule, state, batch, draws, machine = blind(20_000, 2, 1, 10.0)
+    rule, state, batch, draws, posterior = blind(20_000, 2, 1, 10.0)
+
     loss, _, _ = rule(state, batch, draws)
-    log_q, likelihood, log_p = tables(rule, machine, batch.x[:2])
+    log_q, likelihood, log_p = tables(rule, posterior, batch.x[:2])
     log_w = likelihood + 0.5 * (log_p - log_q.unsqueeze(-1))
+    # The bound of every pair of states, (states, states), averaged over the two patterns of x.
     pairs = (torch.logaddexp(log_w.unsqueeze(0), log_w.unsqueeze(1)) - math.log(2)).mean(-1)
     bound = log_q.exp() @ pairs @ log_q.exp()
+
+    # The gain of the first state of a pair, averaged over the second, so that its gradient is the
+    # bound's.
     a = log_w.unsqueeze(1) - log_w.unsqueeze(0)
     gain = 2 * ((F.softplus(a) - 0.5 * torch.sigmoid(a)).mean(-1) @ log_q.exp()).detach()
 
@@ -280,8 +317,11 @@ def test_gradient_of_two_samples_against_enumeration():
         < 1e-10
     )
 
-    part = after_a_sweep(machine) @ gain
-    assert error(-gradient(rule, loss, POSTERIOR), gradient(rule, part, POSTERIOR)) < 0.1
+    # The step's own gradient: the posterior's through one sweep, the decoder's in whole.
+    through_one_sweep = after_a_sweep(posterior) @ gain
+    assert (
+        error(-gradient(rule, loss, POSTERIOR), gradient(rule, through_one_sweep, POSTERIOR)) < 0.1
+    )
     assert error(-gradient(rule, loss, DECODER), gradient(rule, bound, DECODER)) < 0.05
 
 
@@ -299,7 +339,6 @@ def packed(engine, **settings):
         params.append(start)
         state.append(rule.state(seed, 7))
         opt.append(rate.state(start))
-
     data = (torch.rand(7, VISIBLE, generator=torch.Generator().manual_seed(2)) < 0.5).to(
         torch.uint8
     )
@@ -309,50 +348,58 @@ def packed(engine, **settings):
 def test_plain_and_packed_engines_agree():
     index = torch.tensor([[[0, 3, 5], [6, 2, 1]], [[4, 3, 1], [0, 1, 2]]])
     packs = []
+
     for engine in ("plain", "packed"):
         pack = packed(engine)
         draws = noise.update_block(pack.objective.noise(3), [0, 1], 0, torch.device("cpu"), 2)
         packs.append((pack, pack.advance(index, draws, None)))
 
-    (plain, a), (other, b) = packs
-    torch.testing.assert_close(a, b, rtol=1e-6, atol=0)  # float32 sums, kept in float64
-    torch.testing.assert_close(plain.params, other.params, rtol=1e-4, atol=1e-5)
-    assert torch.equal(plain.state["posterior"], other.state["posterior"])
+    (plain, plain_sums), (packed_pack, packed_sums) = packs
+    torch.testing.assert_close(
+        plain_sums, packed_sums, rtol=1e-6, atol=0
+    )  # float32 sums, kept in float64
+    torch.testing.assert_close(plain.params, packed_pack.params, rtol=1e-4, atol=1e-5)
+    assert torch.equal(plain.state["posterior"], packed_pack.state["posterior"])
 
 
 def test_chains_belong_to_their_cases():
     """A chain is found and put back at the row of its case, whatever the order of the
     batch; the others stay."""
-    first = torch.tensor([[[5, 0, 3], [1, 4, 6]]])
+    index = torch.tensor([[[5, 0, 3], [1, 4, 6]]])
     order = [2, 0, 1]
     pack = packed("plain")
-    turned = packed("plain")
+    turned_pack = packed("plain")
+
     draws = noise.update_block(pack.objective.noise(3), [0, 1], 0, torch.device("cpu"), 1)
     before = pack.state["posterior"].clone()
-    pack.advance(first, draws, None)
+
+    # One pack takes the batch in this order, the other one turned around, each with its noise.
+    pack.advance(index, draws, None)
     moved = {k: v[..., order, :] if k.startswith("posterior") else v for k, v in draws.items()}
-    turned.advance(first[..., order], moved, None)
+    turned_pack.advance(index[..., order], moved, None)
+
     after = pack.state["posterior"]
 
-    assert torch.equal(after, turned.state["posterior"])
+    assert torch.equal(after, turned_pack.state["posterior"])
 
-    for r, rows in enumerate(first[0].tolist()):
-        rest = [i for i in range(7) if i not in rows]
-        assert torch.equal(after[r, rest], before[r, rest])
+    for r, rows in enumerate(index[0].tolist()):
+        other_rows = [i for i in range(7) if i not in rows]
+        assert torch.equal(after[r, other_rows], before[r, other_rows])
         assert not torch.equal(after[r, rows], before[r, rows])
 
 
 def test_state_and_noise():
     rule = rule_of(samples=3, relaxed_sweeps=2)
     state = rule.state(0, 10)
-    other = rule.state(1, 10)
+    of_seed_1 = rule.state(1, 10)
 
     assert (state["posterior"].shape, state["posterior"].dtype) == ((10, 3, 2), torch.uint8)
     assert rule.per_case == ("posterior",)
-    assert not torch.equal(state["posterior"], other["posterior"])
+    assert not torch.equal(state["posterior"], of_seed_1["posterior"])
     assert torch.equal(rule_of(samples=1).state(0, 10)["posterior"], state["posterior"][:, :1])
     assert not torch.equal(state["posterior"][:, 0], state["posterior"][:, 1])
 
+    # (sweeps, samples, batch, units of the side): 2 of bits and 2 relaxed ones.
     shapes = rule.noise(7)
     assert (shapes["posterior2"], shapes["posterior1"]) == (
         ("uniform", (4, 3, 7, 3)),

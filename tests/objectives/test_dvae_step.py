@@ -50,6 +50,7 @@ def data():
 def inputs(rule, progress=0.5, seed=0, dtype=torch.float64):
     """State of the start, a batch of all cases, noise."""
     rule.to(dtype)
+
     cast = lambda part: {k: v.to(dtype) for k, v in part.items()}  # noqa: E731
     batch = Batch(
         data().to(dtype), rows=torch.arange(CASES), progress=torch.tensor(progress, dtype=dtype)
@@ -67,30 +68,36 @@ def test_the_weight_of_the_kl_rises_to_one(settings):
     """weight min(progress / warmup, 1); it stands before the KL, and in the weighted bound before
     log p - log q."""
     rule = rule_of(settings, warmup=0.4, weight_decay=0.0)
+    # Progress, weight.
     for progress, weight in ((0.0, 0.0), (0.1, 0.25), (0.4, 1.0), (0.9, 1.0)):
         assert rule.kl_weight(torch.tensor(progress)).item() == pytest.approx(weight)
 
-    at = [loss_at(rule, p) for p in (0.0, 0.1, 0.4, 0.9)]
-    assert at[2] == at[3]
-    assert abs(at[2] - at[0]) > 0.1
+    # Losses at these four progresses: past the warm-up nothing changes any more.
+    losses = [loss_at(rule, p) for p in (0.0, 0.1, 0.4, 0.9)]
+    assert losses[2] == losses[3]
+    assert abs(losses[2] - losses[0]) > 0.1
 
+    # In the ELBO the weight is linear. In the weighted bound it stands within a logarithm.
     if not hasattr(rule, "estimator") or rule.samples == 1:
-        assert at[1] == pytest.approx(0.75 * at[0] + 0.25 * at[2])
+        assert losses[1] == pytest.approx(0.75 * losses[0] + 0.25 * losses[2])
 
-    none = rule_of(settings, warmup=0.0, weight_decay=0.0)
-    assert none.kl_weight(torch.tensor(0.0)).item() == 1.0
-    assert loss_at(none, 0.0) == pytest.approx(at[2])
+    # Without a warm-up the weight is 1 from the first update.
+    without_warmup = rule_of(settings, warmup=0.0, weight_decay=0.0)
+    assert without_warmup.kl_weight(torch.tensor(0.0)).item() == 1.0
+    assert loss_at(without_warmup, 0.0) == pytest.approx(losses[2])
 
+    # The bound that the step tells has weight 1 throughout.
     bounds = [rule(*inputs(rule, p))[2]["bound"].item() for p in (0.0, 0.9)]
     assert bounds[0] == bounds[1]
 
     if not hasattr(rule, "estimator") or rule.samples == 1:
-        assert -at[2] == pytest.approx(bounds[0])
+        assert -losses[2] == pytest.approx(bounds[0])
 
 
 def test_weight_decay_adds_lambda_times_the_weights():
     """To the gradient of kernels, scales of batch normalisation and the prior's
     couplings, and of nothing else."""
+
     grads = []
     for decay in (0.0, 0.3):
         rule = rule_of(RULES[1], weight_decay=decay, context="shared")
@@ -104,14 +111,15 @@ def test_weight_decay_adds_lambda_times_the_weights():
             decayed.add(name)
             torch.testing.assert_close(added, 0.3 * p.detach())
 
-    kernels = {f"model.q.outputs.{i}.weight" for i in (0, 1)} | {
+    # What must decay, by name.
+    wanted = {f"model.q.outputs.{i}.weight" for i in (0, 1)} | {
         "model.p.decoder.output.weight",
         "model.p.prior.w",
     }
     for net in ("model.q.context", "model.p.decoder.net"):
-        kernels |= {f"{net}.dense.0.weight", f"{net}.norms.0.scale"}
+        wanted |= {f"{net}.dense.0.weight", f"{net}.norms.0.scale"}
 
-    assert decayed == kernels
+    assert decayed == wanted
 
 
 @pytest.mark.parametrize("settings", RULES, ids=name_of)
@@ -124,36 +132,50 @@ def test_the_priors_chains_give_the_gradient_of_log_z(settings):
     rule = rule_of(settings, prior_chains=chains, prior_sweeps=1, warmup=0.0, weight_decay=0.0)
     state, batch, draws = inputs(rule)
     prior = rule.model.prior()
+
+    # Chains in exact samples of the prior, which one sweep leaves there.
     u = torch.rand(chains, 3, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
     state["prior"], _ = boltzmann_exact.sample(prior, u[:, 0], u[:, 1:])
+
     leaves = list(rule.model.p.prior.parameters())
     loss, new, _ = rule(state, batch, draws)
     got = torch.autograd.grad(loss, leaves)
+
+    # The exact gradient: log Z with its value taken off again, and no chains.
     log_z = boltzmann_exact.log_z(prior)
     gain, *_ = rule.gain(batch.x, torch.tensor(1.0), log_z - log_z.detach(), state, draws, {})
     wanted = torch.autograd.grad(-gain.mean(), leaves)
-    m = boltzmann_exact.moments(prior)
 
-    for a, b, mean in zip(got, wanted, (m.mean1, m.mean2, m.mean12), strict=True):
-        assert ((a - b).abs() < 5 * (mean * (1 - mean) / chains).sqrt()).all()
+    # The derivatives of log Z are moments; a mean over chains has the variance of a bit by their
+    # number.
+    moments = boltzmann_exact.moments(prior)
 
+    for estimate, exact, mean in zip(
+        got, wanted, (moments.mean1, moments.mean2, moments.mean12), strict=True
+    ):
+        assert ((estimate - exact).abs() < 5 * (mean * (1 - mean) / chains).sqrt()).all()
+
+    # The chains go on by one Gibbs sweep.
     z1, z2 = prior.gibbs(state["prior"], draws["prior2"], draws["prior1"])
     assert torch.equal(new["prior"], z1)
 
-    spread = torch.autograd.grad(prior.negative_energy(z1, z2).mean(), leaves)
-    torch.testing.assert_close(got[2] - spread[2], wanted[2] - m.mean12)
+    # Taking off each gradient of log Z, the chains' and the exact one, leaves the same: the chains
+    # enter nowhere else.
+    by_chains = torch.autograd.grad(prior.negative_energy(z1, z2).mean(), leaves)
+    torch.testing.assert_close(got[2] - by_chains[2], wanted[2] - moments.mean12)
 
 
 def test_the_chains_start_as_fair_bits_of_the_seed():
     rule = rule_of(RULES[0], prior_chains=4000)
-    a = rule.state(0)["prior"]
-    b = rule.state(1)["prior"]
+    of_seed_0 = rule.state(0)["prior"]
+    of_seed_1 = rule.state(1)["prior"]
 
-    assert a.shape == (4000, 2)
-    assert set(a.unique().tolist()) == {0.0, 1.0}
-    assert ((a.mean(0) - 0.5).abs() < 5 * 0.5 / 4000**0.5).all()
-    assert not torch.equal(a, b)
-    assert torch.equal(a, rule.state(0)["prior"])
+    assert of_seed_0.shape == (4000, 2)
+    assert set(of_seed_0.unique().tolist()) == {0.0, 1.0}
+    # 5 standard errors of a fair bit's mean.
+    assert ((of_seed_0.mean(0) - 0.5).abs() < 5 * 0.5 / 4000**0.5).all()
+    assert not torch.equal(of_seed_0, of_seed_1)
+    assert torch.equal(of_seed_0, rule.state(0)["prior"])
 
 
 @pytest.mark.parametrize("settings", RULES, ids=name_of)
@@ -166,17 +188,21 @@ def test_running_averages_of_batch_normalisation(settings):
     model = rule.model
 
     with torch.no_grad():
-        tape = {}
-        zeta, _ = rule.infer(model.encode(batch.x, tape), draws, tape)
+        # What enters each batch normalisation, recomputed; the second takes all samples together.
+        batch_statistics = {}
+        zeta, _ = rule.infer(model.encode(batch.x, batch_statistics), draws, batch_statistics)
         hidden = {
             "q.context": model.q.context.dense[0](batch.x - model.mean),
             "p.decoder.net": model.p.decoder.net.dense[0](torch.cat(zeta, -1)).flatten(0, -2),
         }
 
-        for path, h in hidden.items():
+        for path, inputs_of_norm in hidden.items():
             key = f"model.{path}.norms.0."
-            torch.testing.assert_close(new[key + "mean"], 0.2 * h.mean(0))
-            torch.testing.assert_close(new[key + "variance"], 0.8 + 0.2 * h.var(0, unbiased=False))
+            # Momentum 0.8, from mean 0 and variance 1.
+            torch.testing.assert_close(new[key + "mean"], 0.2 * inputs_of_norm.mean(0))
+            torch.testing.assert_close(
+                new[key + "variance"], 0.8 + 0.2 * inputs_of_norm.var(0, unbiased=False)
+            )
 
     assert set(new) == {
         "prior",
@@ -192,9 +218,11 @@ def test_the_step_is_pure_and_every_parameter_learns(settings):
     args = inputs(rule, dtype=torch.float32)
     copies = copy.deepcopy(args)
     before = {k: v.clone() for k, v in rule.state_dict().items()}
+
     loss, state, metrics = rule(*args)
     again = rule(*args)
 
+    # A second call with the same arguments gives the same, and changes none of them.
     assert torch.equal(loss, again[0])
     assert all(torch.equal(state[k], again[1][k]) for k in state)
     torch.testing.assert_close(args, copies, rtol=0, atol=0)
@@ -203,10 +231,9 @@ def test_the_step_is_pure_and_every_parameter_learns(settings):
 
     loss.backward()
     assert all(torch.isfinite(p.grad).all() for p in rule.parameters())
-
-    still = {name for name, p in rule.named_parameters() if not p.grad.abs().sum() > 0}
+    without_gradient = {name for name, p in rule.named_parameters() if not p.grad.abs().sum() > 0}
     # Batch normalisation takes the mean out again, so that biases before it have no effect.
-    assert {n for n in still if ".dense." not in n or not n.endswith("bias")} == set()
+    assert {n for n in without_gradient if ".dense." not in n or not n.endswith("bias")} == set()
 
 
 @pytest.mark.parametrize("settings", RULES, ids=name_of)
@@ -216,6 +243,7 @@ def test_packed_equals_plain(settings):
     x = data()
     seeds = [0, 1]
     updates = 3
+
     order = noise.order_block(CASES, 4, "replacement", seeds, 0, updates)
     draws = noise.update_block(rule.noise(4), seeds, 0, torch.device("cpu"), updates)
 
@@ -228,6 +256,7 @@ def test_packed_equals_plain(settings):
         )
         packs[-1].advance(order, draws, None)
 
+    # Parameters and state of the two packs, name by name.
     for plain, packed in zip(*([*p.params.items(), *p.state.items()] for p in packs), strict=True):
         torch.testing.assert_close(
             plain[1], packed[1], rtol=1e-4, atol=1e-5, msg=lambda m, k=plain[0]: f"{k}: {m}"
