@@ -24,17 +24,21 @@ machine = partial(machines.machine, n1=2, n2=2)
 
 
 def test_chains_stay_with_the_law_of_their_machine():
-    """Started at exact samples, ten sweeps on: frequencies of all joint states of two
-    machines, by bits kept."""
-    m = machine(2, n1=2, n2=3, scale=1.5)
+    """Chains of two machines start at exact samples. Three sweeps of bits later all joint states
+    have their frequencies."""
+    rbms = machine(2, n1=2, n2=3, scale=1.5)
     k = 20_000
-    z1, _ = boltzmann_exact.sample(m, uniform(k, 2), uniform(k, 2, 3, seed=2))
+
+    # Three sweeps of bits, which are kept, and a relaxed one.
+    z1, _ = boltzmann_exact.sample(rbms, uniform(k, 2), uniform(k, 2, 3, seed=2))
     relax = chains.relaxation("piecewise_linear", None)
     z1, z2, _ = chains.advance(
-        m, z1.to(torch.uint8), relax, 3, uniform(4, k, 2, 3, seed=3), uniform(4, k, 2, 2, seed=4)
+        rbms, z1.to(torch.uint8), relax, 3, uniform(4, k, 2, 3, seed=3), uniform(4, k, 2, 2, seed=4)
     )
-    all1, all2, log_p = boltzmann_exact.log_probs(m)
 
+    all1, all2, log_p = boltzmann_exact.log_probs(rbms)
+
+    # Both machines at once: p is (2,).
     for state1, state2, p in zip(all1, all2, log_p.exp(), strict=True):
         share = ((z1 == state1).all(-1) & (z2 == state2).all(-1)).double().mean(0)
         assert ((share - p).abs() < LIMIT * (p * (1 - p) / k).sqrt()).all()
@@ -45,26 +49,34 @@ def test_the_priors_noise_keeps_chains_with_the_law_of_their_machine(scale):
     """Started at exact samples, three sweeps of dithered noise on: frequencies of all 64 states,
     pairs of chains.
 
-    Strong couplings have conditionals next to 0 and 1. 64 frequencies and the number of neighbours
-    in the same state.
+    Strong couplings have conditionals next to 0 and 1. Compared are 64 frequencies, and how often
+    neighbouring chains are in the same state.
     """
     m = machine(n1=3, n2=3, scale=scale)
     k = 40_000
+
     start, _ = boltzmann_exact.sample(m, uniform(k), uniform(k, 3, seed=2))
-    drawn = noise.fixed({"u2": ("dithered", (3, k, 3)), "u1": ("dithered", (3, k, 3))}, 0, "noise")
-    z1, z2 = m.gibbs(start, drawn["u2"].double(), drawn["u1"].double())
+    dithered = noise.fixed(
+        {"u2": ("dithered", (3, k, 3)), "u1": ("dithered", (3, k, 3))}, 0, "noise"
+    )
+
+    z1, z2 = m.gibbs(start, dithered["u2"].double(), dithered["u1"].double())
     all1, all2, log_p = boltzmann_exact.log_probs(m)
+    # Which state each chain is in, one-hot, (k, 64).
     states = torch.stack(
         [(z1 == a).all(-1) & (z2 == b).all(-1) for a, b in zip(all1, all2, strict=True)], -1
     ).double()
     p = log_p.exp()
 
+    # LIMIT^2 / k allows for states so rare that their counts are not normal.
     assert ((states.mean(0) - p).abs() <= LIMIT * (p * (1 - p) / k).sqrt() + LIMIT**2 / k).all()
 
-    same = (states[::2] * states[1::2]).sum(-1).mean()
+    # Noise that ties neighbours together would put both into the same state too often or too
+    # rarely.
+    same_state = (states[::2] * states[1::2]).sum(-1).mean()
     wanted = float((p**2).sum())
 
-    assert abs(float(same) - wanted) < LIMIT * (wanted * (1 - wanted) / (k / 2)) ** 0.5
+    assert abs(float(same_state) - wanted) < LIMIT * (wanted * (1 - wanted) / (k / 2)) ** 0.5
 
 
 @pytest.mark.parametrize("name", chains.RELAXATIONS)
@@ -73,6 +85,7 @@ def test_the_sharpest_relaxed_sweeps_are_sweeps_of_bits(name):
     z1 = (uniform(50, 3, 2) < 0.5).double()
     u2 = uniform(5, 50, 3, 2, seed=5)
     u1 = uniform(5, 50, 3, 2, seed=6)
+
     wanted1, wanted2 = m.gibbs(z1, u2, u1)
     end = chains.relaxed_sweeps(m, z1, chains.relaxation(name, 1e9), u2, u1)
 
@@ -86,9 +99,11 @@ def test_discrete_sweeps_come_first_and_are_kept():
     z1 = (uniform(50, 3, 2) < 0.5).double()
     u2 = uniform(5, 50, 3, 2, seed=5)
     u1 = uniform(5, 50, 3, 2, seed=6)
+
     relax = chains.relaxation("piecewise_linear", 1e9)
     bits1, bits2, end = chains.advance(m, z1, relax, 3, u2, u1)
 
+    # The bits that are kept are those after three of the five sweeps; the relaxed ends go all five.
     for got, wanted in zip((bits1, bits2), m.gibbs(z1, u2[:3], u1[:3]), strict=True):
         assert torch.equal(got, wanted)
 
@@ -116,8 +131,10 @@ def loops(b1, b2, w, z1, beta, u2, u1):
 
 @pytest.mark.parametrize("t", [1, 3])
 def test_values_and_derivatives_of_relaxed_sweeps_by_loops(t):
-    """A random function of all three results, of 4 chains of 2 machines each; the chain's start has
-    no part in it."""
+    """A random function of all three results, of 4 chains of 2 machines each.
+
+    The start of a chain gets no gradient.
+    """
     m = machine(2, n1=3, n2=2)
     beta = 1.5
     k = 4
@@ -128,37 +145,41 @@ def test_values_and_derivatives_of_relaxed_sweeps_by_loops(t):
     z1 = (uniform(k, 2, 3) < 0.5).double()
     u2 = uniform(t + 1, k, 2, 2, seed=5)
     u1 = uniform(t + 1, k, 2, 3, seed=6)
+
+    # The function: a weighted sum of zeta1, zeta2 and mean1.
     weights = [
         torch.randn(k, 2, n, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
         for n in (3, 2, 3)
     ]
     bits, _, end = chains.advance(m, z1, chains.relaxation("piecewise_linear", beta), 1, u2, u1)
+
     got = sum((w * v).sum() for w, v in zip(weights, end, strict=True))
     wanted = 0.0
 
     for a, b in itertools.product(range(k), range(2)):
-        one = loops(m.b1[b], m.b2[b], m.w[b], bits[a, b], beta, u2[1:, a, b], u1[1:, a, b])
+        ends = loops(m.b1[b], m.b2[b], m.w[b], bits[a, b], beta, u2[1:, a, b], u1[1:, a, b])
         wanted += sum(
             w[a, b, i] * v
-            for w, values in zip(weights, one, strict=True)
+            for w, values in zip(weights, ends, strict=True)
             for i, v in enumerate(values)
         )
 
     torch.testing.assert_close(got, wanted)
 
-    pairs = zip(torch.autograd.grad(got, m), torch.autograd.grad(wanted, m), strict=True)
-    for a, b in pairs:
+    gradients = zip(torch.autograd.grad(got, m), torch.autograd.grad(wanted, m), strict=True)
+    for a, b in gradients:
         torch.testing.assert_close(a, b)
+        # Else a derivative that is lost altogether would agree.
         assert a.abs().max() > 0.1
 
 
 def truncated(m, f, t):
     """Derivative of E[f] after t sweeps from q, q itself held fixed: what t relaxed
     sweeps can give at most."""
-    start = boltzmann_exact.log_probs(m.detach())[2].exp()
+    law = boltzmann_exact.log_probs(m.detach())[2].exp()
     for _ in range(t):
-        start = start @ transition(m)
-    return torch.cat([g.flatten() for g in torch.autograd.grad(start @ f, m)])
+        law = law @ transition(m)
+    return torch.cat([g.flatten() for g in torch.autograd.grad(law @ f, m)])
 
 
 def test_the_chains_derivative_tends_to_the_whole_one_with_the_number_of_relaxed_sweeps():
@@ -168,6 +189,7 @@ def test_the_chains_derivative_tends_to_the_whole_one_with_the_number_of_relaxed
     for p in m:
         p.requires_grad_()
 
+    # A sweep leaves q as it is, so what ``truncated`` starts from is q at every t.
     _, _, log_q = boltzmann_exact.log_probs(m)
     stationary = log_q.detach().exp() @ transition(m.detach())
 
@@ -178,14 +200,18 @@ def test_the_chains_derivative_tends_to_the_whole_one_with_the_number_of_relaxed
     errors = [float((truncated(m, f, t) - whole).norm() / whole.norm()) for t in (1, 2, 5, 60)]
 
     assert errors == sorted(errors, reverse=True)
+    # One sweep misses a good part of the derivative, 60 miss nothing.
     assert 0.05 < errors[0] < 0.6
     assert errors[-1] < 1e-6
 
 
 @pytest.mark.parametrize("t", [1, 2])
 def test_sharp_relaxed_sweeps_estimate_the_truncated_derivative(t):
-    """At beta 10 and below its bias was 0.02 to 0.04 of the derivative's length here, and the noise
-    of one run 0.05."""
+    """The relaxation biases the derivative; at this sharpness little.
+
+    At beta 10 and below the bias was 0.02 to 0.04 of the derivative's length here, and the noise
+    of one run 0.05.
+    """
     m = machine(scale=1.0)
     k = 100_000
     for p in m:
@@ -200,12 +226,15 @@ def test_sharp_relaxed_sweeps_estimate_the_truncated_derivative(t):
 
     states1, states2, _ = boltzmann_exact.log_probs(m.detach())
     wanted = truncated(m, f(states1, states2), t)
+
     start, _ = boltzmann_exact.sample(m, uniform(k), uniform(k, 2, seed=2))
     relax = chains.relaxation("piecewise_linear", 10.0)
     end = chains.relaxed_sweeps(m, start, relax, uniform(t, k, 2, seed=3), uniform(t, k, 2, seed=4))
+
     grads = torch.autograd.grad(f(end.zeta1, end.zeta2).mean(), m)
     got = torch.cat([g.flatten() for g in grads])
 
+    # Bias and noise, see above.
     assert float((got - wanted).norm() / wanted.norm()) < 0.12
     assert float(torch.nn.functional.cosine_similarity(got, wanted, dim=0)) > 0.99
 

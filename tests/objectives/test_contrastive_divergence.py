@@ -38,11 +38,15 @@ def rule_of(seed=0, scale=1.0, **settings):
 def enumerated(model):
     """p(x) (16,) and the transitions of x (16, 16), from the table of all joint
     states and nothing else."""
+
     z1, z2, log_p = boltzmann_exact.log_probs(model.machine().detach())
+    # Numbers of the states of either side, to place them in a table (2^D, 2^UNITS).
     x = (z1.long() << torch.arange(D)).sum(-1)
     h = (z2.long() << torch.arange(UNITS)).sum(-1)
     joint = torch.zeros(2**D, 2**UNITS, dtype=torch.float64)
+
     joint[x, h] = log_p.exp()
+    # p(h | x) and p(x | h): one sweep goes up and down.
     up = joint / joint.sum(1, keepdim=True)
     down = joint / joint.sum(0, keepdim=True)
 
@@ -50,7 +54,7 @@ def enumerated(model):
 
 
 def features(model):
-    """-dF/dparameters of all 16 x, flat, by differences of the free energy."""
+    """-dF/dparameters of all 16 x, (16, parameters), by central differences of the free energy."""
     x = boltzmann_exact.states(D, model.mean)
     step = 1e-5
     columns = []
@@ -79,6 +83,7 @@ def gradient(rule, x, state=None, update=0, passes=0.01):
 
 
 def worst(found, exact, variance, count):
+    """Largest |z| of a mean over ``count`` chains, by the exact variance of one of them."""
     return float(((found - exact) / (variance / count).sqrt()).abs().max())
 
 
@@ -97,10 +102,11 @@ def test_the_bound_told_is_log_p_without_log_z():
     p, _ = enumerated(rule.model)
     x = boltzmann_exact.states(D, rule.model.mean)[[2, 7, 11]]
     draws = noise.fixed(rule.draws(*x.shape), 0, "noise")
-    _, _, told = rule(rule.state(0, len(x)), Batch(x, passes=torch.tensor(1.0)), draws)
+
+    _, _, metrics = rule(rule.state(0, len(x)), Batch(x, passes=torch.tensor(1.0)), draws)
     wanted = p[[2, 7, 11]].log().mean() + boltzmann_exact.log_z(rule.model.machine().detach())
 
-    assert float(told["bound"]) == pytest.approx(float(wanted), abs=1e-12)
+    assert float(metrics["bound"]) == pytest.approx(float(wanted), abs=1e-12)
 
 
 @pytest.mark.parametrize("k", [1, 3])
@@ -109,18 +115,24 @@ def test_the_gradient_is_that_of_cd_k(k):
     _, move = enumerated(rule.model)
     f = features(rule.model)
     ends = torch.linalg.matrix_power(move, k)
+
     shorter = torch.linalg.matrix_power(move, k - 1)
+    # How far a chain that is one step too short would be from the gradient.
     told_apart = 0.0
 
     for start in (0, 6, 15):
         x = boltzmann_exact.states(D, rule.model.mean)[start].expand(CHAINS, D)
-        found, _ = gradient(rule, x)
+
+        estimate, _ = gradient(rule, x)
+        # CD-k: features at the end of the chain minus those at its start.
         exact = ends[start] @ f - f[start]
         variance = ends[start] @ f**2 - (ends[start] @ f) ** 2
 
-        assert worst(found, exact, variance, CHAINS) < WORST
+        assert worst(estimate, exact, variance, CHAINS) < WORST
 
-        told_apart = max(told_apart, worst(found, shorter[start] @ f - f[start], variance, CHAINS))
+        told_apart = max(
+            told_apart, worst(estimate, shorter[start] @ f - f[start], variance, CHAINS)
+        )
 
     # A chain that is a step shorter would have been seen.
     assert told_apart > 2 * WORST
@@ -130,26 +142,35 @@ def test_persistent_chains_go_on_where_they_stood():
     rule = rule_of(steps=2, chains=CHAINS)
     _, move = enumerated(rule.model)
     f = features(rule.model)
-    ends = move @ move
+
+    after_two = move @ move
     x = boltzmann_exact.states(D, rule.model.mean)[3:5]
-    start = boltzmann_exact.states(D, rule.model.mean)[9]
-    state = {"chains": start.to(torch.uint8).expand(CHAINS, D)}
+    state_9 = boltzmann_exact.states(D, rule.model.mean)[9]
+    state = {"chains": state_9.to(torch.uint8).expand(CHAINS, D)}
 
-    found, new = gradient(rule, x, state)
-    variance = ends[9] @ f**2 - (ends[9] @ f) ** 2
+    estimate, new = gradient(rule, x, state)
+    variance = after_two[9] @ f**2 - (after_two[9] @ f) ** 2
 
-    assert worst(found, ends[9] @ f - f[3:5].mean(0), variance, CHAINS) < WORST
-
+    assert worst(estimate, after_two[9] @ f - f[3:5].mean(0), variance, CHAINS) < WORST
     # The second update starts at the ends of the first: four steps in all.
-    found, newer = gradient(rule, x, new, update=1)
-    both = ends[9] @ ends
+    estimate, newer = gradient(rule, x, new, update=1)
+    after_four = after_two[9] @ after_two
 
-    assert worst(found, both @ f - f[3:5].mean(0), both @ f**2 - (both @ f) ** 2, CHAINS) < WORST
+    assert (
+        worst(
+            estimate,
+            after_four @ f - f[3:5].mean(0),
+            after_four @ f**2 - (after_four @ f) ** 2,
+            CHAINS,
+        )
+        < WORST
+    )
 
+    # Where the chains stand now, as frequencies of all 16 states.
     codes = (newer["chains"].long() << torch.arange(D)).sum(-1)
     shares = torch.bincount(codes, minlength=2**D).double() / CHAINS
 
-    assert worst(shares, both, both * (1 - both), CHAINS) < WORST
+    assert worst(shares, after_four, after_four * (1 - after_four), CHAINS) < WORST
 
 
 @pytest.mark.parametrize("settings", [{"steps": 1}, {"steps": 3}])
@@ -165,16 +186,18 @@ def test_at_the_distribution_of_the_data_there_is_no_gradient(settings):
     x = boltzmann_exact.states(D, rule.model.mean)[
         torch.multinomial(p, CHAINS, True, generator=draws)
     ]
-    found, _ = gradient(rule, x)
+    estimate, _ = gradient(rule, x)
+    # Variance of the difference of features between both ends of a chain that starts in p.
     square = (p.unsqueeze(1) * ends).unsqueeze(-1) * (f.unsqueeze(0) - f.unsqueeze(1)) ** 2
 
-    assert worst(found, torch.zeros_like(found), square.sum((0, 1)), CHAINS) < WORST
+    assert worst(estimate, torch.zeros_like(estimate), square.sum((0, 1)), CHAINS) < WORST
 
 
 def test_chains_grow_with_the_passes_and_the_loss_is_divided():
     rule = rule_of(steps=4, grow=10, weight_decay=0.3)
     lengths = {0.01: 1, 10.0: 1, 10.01: 2, 20.0: 2, 35.0: 4, 400.0: 4}
 
+    # Every ten passes the chain grows by a step, up to four.
     for passes, k in lengths.items():
         assert rule.length(Batch(torch.zeros(1, D), passes=torch.tensor(passes))) == k
 
@@ -183,6 +206,7 @@ def test_chains_grow_with_the_passes_and_the_loss_is_divided():
     state = fixed.state(0, len(x))
     draws = noise.fixed(fixed.draws(*x.shape), 0, "noise")
 
+    # The rule with a fixed chain of that length has the same loss, undivided.
     for passes in (10.01, 35.0):
         k = lengths[passes]
         batch = Batch(x, passes=torch.tensor(passes))
@@ -197,12 +221,12 @@ def test_only_couplings_decay():
     x = boltzmann_exact.states(D, rule.model.mean)
     with_decay, _ = gradient(rule, x)
     without, _ = gradient(rule_of(), x)
-    parts = [
+    decayed = [
         0.5 * p.detach() if name == "p.weight" else torch.zeros_like(p)
         for name, p in rule.model.named_parameters()
     ]
 
-    torch.testing.assert_close(with_decay - without, torch.cat([p.reshape(-1) for p in parts]))
+    torch.testing.assert_close(with_decay - without, torch.cat([p.reshape(-1) for p in decayed]))
 
 
 @pytest.mark.parametrize(

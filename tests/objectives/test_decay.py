@@ -21,9 +21,11 @@ def test_strengths_are_the_gradient_of_the_penalty(name):
     rule = {"rbm_vae": "dvae_sharp", "rbm_posterior": "dvae_sharp_sharp"}[name]
     rule = objectives.build({"name": rule, "weight_decay": 0.3}, model)
     names, leaves = zip(*rule.named_parameters(), strict=True)
+
     grads = torch.autograd.grad(decay.penalty(model, rule.weight_decay), leaves, allow_unused=True)
     strengths = decay.strengths(rule)
 
+    # Parameters that the penalty does not contain have no gradient, and must have no strength.
     assert set(strengths) == {name for name, g in zip(names, grads, strict=True) if g is not None}
 
     for name, p, g in zip(names, leaves, grads, strict=True):
@@ -49,7 +51,6 @@ def test_rules_without_decay_have_no_strengths():
     assert (
         decay.strengths(objectives.build({"name": "dvae_sharp", "weight_decay": 0.0}, model)) == {}
     )
-
     sbn = models.build({"name": "sbn", "dims": [3]}, DataInfo(np.full(5, 0.3)))
     assert decay.strengths(objectives.build({"name": "nvil"}, sbn)) == {}
 
@@ -61,8 +62,8 @@ def test_kernels_train_with_decay_as_the_plain_engine_does(descent):
     """A hundred updates of a whole pack, with decay as strong as the gradient;
     sides of 20 and 21 units.
 
-    Adam with so large an epsilon does not blow the rounding up that is all the gradient of biases
-    before a norm.
+    With so large an epsilon Adam does not enlarge rounding errors, which are all the gradient that
+    biases before a norm have.
     """
     if kernels.missing():
         pytest.skip(kernels.missing())
@@ -78,6 +79,7 @@ def test_kernels_train_with_decay_as_the_plain_engine_does(descent):
             bench.advance(packs[engine], number, 1, 10)
 
     plain, kernel = (packs[engine].seed(0) for engine in ("plain", "kernel"))
+    # Two hundredths of the way that the parameter moved.
     for name, v in plain[0].items():
         moved = (v - start[name]).norm()
         assert (kernel[0][name] - v).norm() < 0.02 * moved + 1e-4, name

@@ -37,7 +37,7 @@ def built(x, jitter=0.05, **settings):
 
 
 class Training:
-    """Updates of a rule in float64, with the examples in their order, by plain steps at rate 1."""
+    """Updates of a rule in float64 by gradient steps at rate 1, on the examples in their order."""
 
     def __init__(self, rule, x):
         self.rule = rule
@@ -88,6 +88,7 @@ def plain_m_step(x, r, prior):
 
 
 def plain_start(x, jitter, shrink):
+    # The first examples, pulled towards the mean of the data, which the rule holds in float32.
     means = (1 - shrink) * x[:COMPONENTS] + shrink * x.mean(0).astype(
         np.float32,
     ).astype(float).clip(EDGE, 1 - EDGE)
@@ -102,21 +103,24 @@ def test_sweeps_are_those_of_plain_numpy(batch, prior):
     rule = built(x, prior=prior, shrink=0.3)
     jitter = rule.model.p["logits"].detach().numpy().copy()
     training = Training(rule, x)
+
     x = x.numpy()
     logits, log_weights = plain_start(x, jitter, 0.3)
 
+    # Each sweep of EM is one pass: CASES // batch updates.
     for _ in range(4):
         log_p, r = plain_e_step(x, logits, log_weights)
         logits, log_weights = plain_m_step(x, r, prior)
-        bound = training.advance(batch, CASES // batch)
-        found = training.params()
+        sum_of_bounds = training.advance(batch, CASES // batch)
+        params = training.params()
 
-        np.testing.assert_allclose(found["logits"], logits, rtol=1e-9, atol=1e-9)
-        np.testing.assert_allclose(found["log_weights"], log_weights, rtol=1e-9, atol=1e-9)
-        assert bound * batch / CASES == pytest.approx(log_p.mean(), rel=1e-9)
+        np.testing.assert_allclose(params["logits"], logits, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(params["log_weights"], log_weights, rtol=1e-9, atol=1e-9)
+        assert sum_of_bounds * batch / CASES == pytest.approx(log_p.mean(), rel=1e-9)
 
 
 def penalised(model, x, prior):
+    """The log-likelihood of all examples plus the log prior of the means, up to a constant."""
     means = torch.sigmoid(model.p["logits"])
     penalty = prior * torch.log(means * (1 - means)).sum() if prior else 0.0
     return model.log_evidence(x).sum() + penalty
@@ -127,20 +131,23 @@ def test_the_penalised_likelihood_never_falls(prior):
     x = data(1)
     rule = built(x, prior=prior)
     training = Training(rule, x)
-    values = []
+    after_sweeps = []
 
+    # 40 sweeps of three updates each.
     for _ in range(40):
         training.advance(20, 3)
-        values.append(float(penalised(rule.model, x, prior).detach()))
+        after_sweeps.append(float(penalised(rule.model, x, prior).detach()))
 
-    assert all(b >= a - 1e-9 for a, b in itertools.pairwise(values))
-    assert values[-1] > values[0] + 1
+    # 1e-9 is rounding; 1 shows that it rose at all.
+    assert all(b >= a - 1e-9 for a, b in itertools.pairwise(after_sweeps))
+    assert after_sweeps[-1] > after_sweeps[0] + 1
 
 
 def test_where_it_ends_the_penalised_likelihood_is_flat():
     """Its gradient by autograd is 0 there, which a wrong M-step would not give."""
     x = data(2)
     rule = built(x, prior=0.5)
+
     Training(rule, x).advance(60, 3000)
     grads = torch.autograd.grad(penalised(rule.model, x, 0.5), list(rule.model.parameters()))
 
@@ -150,25 +157,30 @@ def test_where_it_ends_the_penalised_likelihood_is_flat():
 def test_nothing_moves_within_a_sweep():
     training = Training(built(data()), data())
     training.advance(20, 1)
-    placed = training.params()
+    after_first_update = training.params()
+
+    # Three batches of 20 make a sweep. The first update places the components, the third maximises.
     training.advance(20, 1)
 
-    assert all(torch.equal(v, placed[k]) for k, v in training.params().items())
+    assert all(torch.equal(v, after_first_update[k]) for k, v in training.params().items())
 
     training.advance(20, 1)
-    assert not torch.equal(placed["logits"], training.params()["logits"])
+    assert not torch.equal(after_first_update["logits"], training.params()["logits"])
 
 
 def test_a_component_that_has_no_example_stays_finite():
     x = torch.zeros(6, PIXELS, dtype=torch.float64)
     rule = built(x)
+
+    # All six examples belong to the first component.
     state = rule.state(0, 6)
     sums = torch.zeros_like(state["sums"])
     counts = torch.zeros_like(state["counts"])
     counts[0] = 6
-    found = rule.maximised(counts, sums)
 
-    assert all(v.isfinite().all() for v in found.values())
+    params = rule.maximised(counts, sums)
+
+    assert all(v.isfinite().all() for v in params.values())
 
 
 def test_more_components_than_examples_in_the_first_batch_come_apart():
@@ -178,6 +190,7 @@ def test_more_components_than_examples_in_the_first_batch_come_apart():
     placed = rule.placed(x[:2], rule.model.p["logits"].detach())["logits"]
 
     assert not torch.equal(placed[0], placed[2])
+    # Apart by the jitter of the logits alone.
     torch.testing.assert_close(placed[0], placed[2], rtol=0, atol=0.5)
 
 

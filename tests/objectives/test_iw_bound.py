@@ -44,15 +44,23 @@ def log_weight(model, x, e):
     """log p(x, z) - log Q(z | x) of one sample of one case, by torch's own distributions."""
     p = model.p
     q = model.q
+
     posterior = distributions.Normal(q["weight"] @ (x - model.mean) + q["bias"], q["log_sd"].exp())
     z = posterior.loc + posterior.scale * e
-    data = distributions.Normal(p["weight"] @ z + p["bias"], p["log_sd"].exp()).log_prob(x).sum()
+    log_likelihood = (
+        distributions.Normal(p["weight"] @ z + p["bias"], p["log_sd"].exp()).log_prob(x).sum()
+    )
 
-    return data + distributions.Normal(0.0, 1.0).log_prob(z).sum() - posterior.log_prob(z).sum()
+    return (
+        log_likelihood
+        + distributions.Normal(0.0, 1.0).log_prob(z).sum()
+        - posterior.log_prob(z).sum()
+    )
 
 
 def test_one_sample_is_the_elbo():
     rule = rule_of(1)
+
     x, draws = inputs(rule)
     wanted = torch.stack(
         [log_weight(rule.model, x[b], draws["q1"][0, b]) for b in range(CASES)]
@@ -69,6 +77,7 @@ def test_gradient_is_the_weighted_mean_of_the_samples_gradients(samples):
     """d log (1/K) sum w_k = sum_k w_k / (sum w) d log w_k, case by case and sample by sample."""
     rule = rule_of(samples, reduce="sum")
     x, draws = inputs(rule)
+
     params = list(rule.parameters())
     wanted = [torch.zeros_like(p) for p in params]
     bound = 0.0
@@ -80,13 +89,13 @@ def test_gradient_is_the_weighted_mean_of_the_samples_gradients(samples):
 
         for v in log_w:
             share = math.exp(float(v.detach())) / total
-            for w, g in zip(wanted, torch.autograd.grad(v, params), strict=True):
-                w.add_(share * g)
+            for g_sum, g in zip(wanted, torch.autograd.grad(v, params), strict=True):
+                g_sum.add_(share * g)
 
     loss, _, metrics = step(rule, x, draws)
     assert float(metrics["bound"]) == pytest.approx(bound, rel=1e-10)
-    for p, w in zip(torch.autograd.grad(loss, params), wanted, strict=True):
-        torch.testing.assert_close(-p, w)
+    for p, g_sum in zip(torch.autograd.grad(loss, params), wanted, strict=True):
+        torch.testing.assert_close(-p, g_sum)
 
 
 def test_more_samples_give_a_tighter_bound_below_the_evidence():
@@ -95,7 +104,8 @@ def test_more_samples_give_a_tighter_bound_below_the_evidence():
     repeated = 20_000
     for samples in (1, 4, 16):
         rule = rule_of(samples)
-        with torch.no_grad():  # a posterior wide enough for weights of finite variance
+        # A posterior wide enough for weights of finite variance.
+        with torch.no_grad():
             rule.model.q["weight"].zero_()
             rule.model.q["log_sd"].fill_(0.3)
             rule.model.p["weight"].mul_(0.5)
@@ -107,6 +117,7 @@ def test_more_samples_give_a_tighter_bound_below_the_evidence():
         bounds.append(float(rule({}, batch, {k: v.double() for k, v in draws.items()})[2]["bound"]))
         evidence = float(rule.model.log_evidence(x).detach())
 
+    # Bounds of 1, 4 and 16 samples.
     assert bounds[0] + 0.05 < bounds[1]
     assert bounds[1] + 0.01 < bounds[2] < evidence
 
@@ -123,27 +134,37 @@ def of_two_layers(**settings):
 @pytest.mark.parametrize("make", [lambda **s: rule_of(s.pop("samples"), **s), of_two_layers])
 def test_one_sample_is_the_same_inside_and_outside_the_logarithm(make):
     """To the last digit, the bound and every gradient; two samples are not."""
-    found = {}
+    loss_and_gradients = {}
     for samples, average in ((1, "inside"), (1, "outside"), (2, "inside"), (2, "outside")):
         rule = make(samples=samples, average=average)
         x, draws = inputs(rule)
+        # The hierarchical model has bits as data; real values serve as well as bits for the other
+        # one.
         loss = step(rule, (x > 0).double(), draws)[0]
-        found[samples, average] = [
+        loss_and_gradients[samples, average] = [
             loss.detach(),
             *torch.autograd.grad(loss, list(rule.parameters())),
         ]
 
-    one, two = (list(zip(found[k, "inside"], found[k, "outside"], strict=True)) for k in (1, 2))
-    assert all(torch.equal(a, b) for a, b in one)
-    assert float(found[2, "inside"][0]) < float(found[2, "outside"][0])
-    assert not any(torch.equal(a, b) for a, b in two[1:])
+    of_one_sample, of_two_samples = (
+        list(zip(loss_and_gradients[k, "inside"], loss_and_gradients[k, "outside"], strict=True))
+        for k in (1, 2)
+    )
+
+    assert all(torch.equal(a, b) for a, b in of_one_sample)
+    assert float(loss_and_gradients[2, "inside"][0]) < float(loss_and_gradients[2, "outside"][0])
+    # The loss itself is compared above.
+    assert not any(torch.equal(a, b) for a, b in of_two_samples[1:])
 
 
 def test_outside_the_logarithm_it_is_the_mean_of_the_samples():
     rule = rule_of(3, average="outside")
     x, draws = inputs(rule)
-    each = [log_weight(rule.model, x[b], draws["q1"][k, b]) for b in range(CASES) for k in range(3)]
-    torch.testing.assert_close(-step(rule, x, draws)[0], torch.stack(each).mean())
+
+    log_weights = [
+        log_weight(rule.model, x[b], draws["q1"][k, b]) for b in range(CASES) for k in range(3)
+    ]
+    torch.testing.assert_close(-step(rule, x, draws)[0], torch.stack(log_weights).mean())
 
 
 @pytest.mark.parametrize("samples", [0, -1, 1.5, True])
