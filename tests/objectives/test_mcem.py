@@ -43,26 +43,33 @@ def test_its_gradient_is_that_of_the_marginal_likelihood():
     """
     rule = build()
     model = rule.model
+
     x = bits(3)
-    z = torch.linspace(-12, 12, 4_001, dtype=torch.float64)
-    log_p = torch.logsumexp(model.log_joint(x, [z.view(-1, 1, 1).expand(-1, 3, 1)]), 0) + math.log(
-        float(z[1] - z[0])
-    )
+    # log p(x) on a grid of the one latent; beyond these ends the integrand is nothing.
+    latent = torch.linspace(-12, 12, 4_001, dtype=torch.float64)
+    log_p = torch.logsumexp(
+        model.log_joint(x, [latent.view(-1, 1, 1).expand(-1, 3, 1)]), 0
+    ) + math.log(float(latent[1] - latent[0]))
+
     generative = list(model.p.parameters())
     exact = torch.cat([g.flatten() for g in torch.autograd.grad(log_p.mean(), generative)])
 
-    many = x.repeat(1000, 1)
-    state = rule.state(0, len(many))
-    found = []
-    accepted = []
+    # The chains move at fixed parameters; each update tells the gradient at its samples.
+    repeated = x.repeat(1000, 1)
+    state = rule.state(0, len(repeated))
+    gradients = []
+    acceptances = []
 
     for number in range(60):
-        loss, state, told = step(rule, state, many, number)
+        loss, state, metrics = step(rule, state, repeated, number)
         if number >= 30:
-            found.append(-torch.cat([g.flatten() for g in torch.autograd.grad(loss, generative)]))
-            accepted.append(float(told["acceptance"]))
+            gradients.append(
+                -torch.cat([g.flatten() for g in torch.autograd.grad(loss, generative)])
+            )
+            acceptances.append(float(metrics["acceptance"]))
 
-    mean = torch.stack(found).mean(0)
+    mean = torch.stack(gradients).mean(0)
+    # The largest entry is ten times the tolerance, so a gradient of another scale or sign is seen.
     assert exact.abs().max() > 0.15
     torch.testing.assert_close(mean, exact, rtol=0, atol=0.015)
 
@@ -71,15 +78,16 @@ def test_its_step_is_tuned():
     rule = build(step=0.2)
     x = bits(400)
     state = rule.state(0, len(x))
-    accepted = []
+    acceptances = []
 
     for number in range(2_500):
         with torch.no_grad():
-            _, state, told = step(rule, state, x, number)
-        accepted.append(float(told["acceptance"]))
+            _, state, metrics = step(rule, state, x, number)
+        acceptances.append(float(metrics["acceptance"]))
 
-    assert accepted[0] > 0.95
-    assert sum(accepted[-200:]) / 200 == pytest.approx(0.9, abs=0.02)
+    # The first step is too small, so nearly everything is accepted; the aim is 0.9.
+    assert acceptances[0] > 0.95
+    assert sum(acceptances[-200:]) / 200 == pytest.approx(0.9, abs=0.02)
     assert float(state["step"]) > 0.4
 
 
@@ -88,8 +96,8 @@ def test_the_acceptance_told_is_the_mean_over_transitions_and_chains():
     x = bits(5)
     for size, wanted in ((1e-6, 1.0), (1e6, 0.0)):
         rule = build(step=size, transitions=3, leaps=2)
-        _, _, told = step(rule, rule.state(0, len(x)), x, 0)
-        assert float(told["acceptance"]) == pytest.approx(wanted, abs=1e-4)
+        _, _, metrics = step(rule, rule.state(0, len(x)), x, 0)
+        assert float(metrics["acceptance"]) == pytest.approx(wanted, abs=1e-4)
 
 
 def test_the_encoder_learns_from_the_samples_and_the_generator_not_from_it():
@@ -97,16 +105,20 @@ def test_the_encoder_learns_from_the_samples_and_the_generator_not_from_it():
     p(x, z) alone."""
     rule = build(leaps=2)
     model = rule.model
+
     x = bits(5)
     state = rule.state(0, 5)
     loss, new, _ = step(rule, state, x, 0)
+
     grads = torch.autograd.grad(loss, list(rule.parameters()))
+    # The loss from its definition, at the samples that the step ends with.
     z = [new["z"].unsqueeze(0)]
     wanted = -(model.log_joint(x, z) + model.log_posterior(z, x)).mean()
 
     for a, b in zip(grads, torch.autograd.grad(wanted, list(rule.parameters())), strict=True):
         torch.testing.assert_close(a, b)
 
+    # Another encoder leaves the samples as they are.
     with torch.no_grad():
         for p in model.q.parameters():
             p.add_(1.0)

@@ -37,31 +37,35 @@ def rule_of(config, seed=0, scale=0.8, kind=Kind.BITS):
 def noise_of(model, x, state):
     """Noise by which the codes of all examples are ``state``: layers (n,),
     whatever the layers below."""
-    drawn = {}
+    draws = {}
     parent = x - model.mean
     for i, (units, bits) in enumerate(zip(model.q, state, strict=True), start=1):
         q = torch.sigmoid(units.logits(parent)).expand(1, len(x), -1)
-        drawn[f"q{i}"] = torch.where(bits > 0, 0.5 * q, 0.5 + 0.5 * q).detach()
+        # u below q makes a one: 0.5 q is in the middle of that range, 0.5 + 0.5 q in the middle of
+        # the rest.
+        draws[f"q{i}"] = torch.where(bits > 0, 0.5 * q, 0.5 + 0.5 * q).detach()
         parent = bits.expand(1, len(x), -1)
 
-    return drawn
+    return draws
 
 
 def expected_gradient(rule, x):
-    """E over all codes of the gradient of one example ``x`` (1, d), ascent: name -> tensor."""
+    """E over all codes of the gradient of one example ``x`` (1, d), upwards: name -> tensor."""
     model = rule.model
-    total = {name: torch.zeros_like(p) for name, p in rule.named_parameters()}
+    expected = {name: torch.zeros_like(p) for name, p in rule.named_parameters()}
+
     for state in exact.states(sum(model.sizes[1:])):
         layers = state.split(model.sizes[1:])
         loss = rule({}, Batch(x), noise_of(model, x, layers))[0]
-        z = [h.expand(1, 1, -1) for h in layers]
-        weight = model.log_posterior(z, x).exp().item()
+        code = [h.expand(1, 1, -1) for h in layers]
+        weight = model.log_posterior(code, x).exp().item()
         gradient = torch.autograd.grad(loss, list(rule.parameters()))
 
+        # The loss is minimised, the gradient is of what is maximised.
         for (name, _), g in zip(rule.named_parameters(), gradient, strict=True):
-            total[name] -= weight * g
+            expected[name] -= weight * g
 
-    return total
+    return expected
 
 
 def gradient_of(value, rule):
@@ -83,6 +87,7 @@ CASES = [
 @pytest.mark.parametrize(("config", "kind"), CASES, ids=str)
 def test_the_generative_model_follows_its_own_gradient(config, kind):
     """Unbiased, at every depth: of the mean over codes of log p(x, h)."""
+
     rule = rule_of(config, kind=kind)
     x = torch.tensor(
         [[3.0, 0.0, 1.0, 0.0] if kind is Kind.COUNTS else [1.0, 0.0, 1.0, 1.0]]
@@ -100,17 +105,20 @@ def test_the_generative_model_follows_its_own_gradient(config, kind):
 def enumerated(f, logits, estimator):
     """Expected gradient by an estimator of E[f(h)] in the ``logits`` (n,)
     of q, and the true one."""
+
     states = exact.states(len(logits))
     q = torch.sigmoid(logits)
     weight = torch.where(states > 0, q, 1 - q).prod(-1)
+    # Exact: the derivative of the sum over all states.
     (true,) = torch.autograd.grad((weight * f(states)).sum(), logits, retain_graph=True)
-    found = torch.zeros_like(logits)
 
-    for state, w in zip(states, weight.detach(), strict=True):
+    estimated = torch.zeros_like(logits)
+
+    for state, p in zip(states, weight.detach(), strict=True):
         (g,) = torch.autograd.grad(f(estimator(state, logits)), logits)
-        found += w * g
+        estimated += p * g
 
-    return found, true
+    return estimated, true
 
 
 @pytest.fixture
@@ -125,35 +133,38 @@ def quadratic(h):
 
 
 def test_it_is_exact_for_quadratic_functions(logits):
-    found, true = enumerated(quadratic, logits, mdl.half)
-    torch.testing.assert_close(found, true)
+    estimated, true = enumerated(quadratic, logits, mdl.half)
+    torch.testing.assert_close(estimated, true)
 
 
 def test_it_is_biased_for_a_cubic_by_what_the_trapezium_misses(logits):
     """Of h^3 the slopes at 0 and 1 are 0 and 3: their mean is 1.5, the difference 1."""
-    found, true = enumerated(lambda h: (h**3).sum(-1), logits, mdl.half)
-    torch.testing.assert_close(found, 1.5 * true)
+    estimated, true = enumerated(lambda h: (h**3).sum(-1), logits, mdl.half)
+    torch.testing.assert_close(estimated, 1.5 * true)
 
 
 def test_a_slope_twice_as_large_is_seen(logits):
     """The test of quadratic functions can fail: by an estimator without the
     half, and straight through."""
     for wrong in (lambda h, a: h + 2 * (mdl.half(h, a) - h), mdl.straight):
-        found, true = enumerated(quadratic, logits, wrong)
-        assert not torch.allclose(found, true, rtol=0.05)
+        estimated, true = enumerated(quadratic, logits, wrong)
+        assert not torch.allclose(estimated, true, rtol=0.05)
 
 
 def bias(name, seed, scale):
-    """The coder's expected gradient against the bound's, summed over all x:
-    relative length, cosine."""
+    """The inference network's expected gradient against the bound's, summed over all x.
+
+    Returns:
+        Length of the difference relative to the bound's gradient; cosine of the two.
+    """
     rule = rule_of(check.MODELS[name], seed, scale)
-    found = expected = 0.0
+    estimated = expected = 0.0
     for x in exact.states(VISIBLE).unsqueeze(1):
-        found = found + flat(expected_gradient(rule, x), "model.q.")
+        estimated = estimated + flat(expected_gradient(rule, x), "model.q.")
         expected = expected + flat(gradient_of(exact.elbo(rule.model, x).sum(), rule), "model.q.")
 
-    cosine = float(found @ expected / (found.norm() * expected.norm()))
-    return float((found - expected).norm() / expected.norm()), cosine
+    cosine = float(estimated @ expected / (estimated.norm() * expected.norm()))
+    return float((estimated - expected).norm() / expected.norm()), cosine
 
 
 @pytest.mark.parametrize(
@@ -162,9 +173,9 @@ def bias(name, seed, scale):
 def test_the_coder_of_a_belief_net_has_a_small_bias(scale, least, most):
     """-log p(x, h) is not quadratic in h: the wider its logits, the larger the
     bias, of four nets each."""
-    found = [bias("SBN 4", seed, scale) for seed in range(4)]
-    assert all(least < error < most for error, _ in found), found
-    assert all(cosine > 0.995 for _, cosine in found)
+    biases = [bias("SBN 4", seed, scale) for seed in range(4)]
+    assert all(least < error < most for error, _ in biases), biases
+    assert all(cosine > 0.995 for _, cosine in biases)
 
 
 @pytest.mark.parametrize("name", ONE_LAYER)
@@ -180,9 +191,11 @@ def test_the_expected_gradient_of_the_coder_is_the_one_that_the_check_writes_dow
 def test_the_bound_has_the_right_mean():
     """Its mean over the codes is the ELBO; the entropy in it is exact, so it scatters
     less than one sample's."""
+
     rule = rule_of(check.MODELS["SBN 2-3"])
     model = rule.model
     x = torch.tensor([[1.0, 0.0, 1.0, 1.0]]).double()
+
     mean = 0.0
 
     for state in exact.states(5):
@@ -204,14 +217,18 @@ straight = mdl.straight
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_check_sees_a_wrong_slope(monkeypatch, fault):
-    name, wrong = FAULTS[fault]
-    monkeypatch.setattr(mdl, name, wrong)
+    function, wrong = FAULTS[fault]
+    monkeypatch.setattr(mdl, function, wrong)
+
+    # The lines of the check that fail: the inference network's and no other.
     lines = check.gradients("g", "mdl", {}, check.tiny(check.MODELS["SBN 4"], 9))
     assert [line.name for line in lines if not line.ok] == ["g: gradient, posterior"]
 
 
 def test_the_check_sees_an_entropy_that_is_left_out(monkeypatch):
     monkeypatch.setattr(mdl.bernoulli, "entropy", lambda logits: 0 * logits.sum(-1))
+
+    # The lines of the check that fail: the inference network's and no other.
     lines = check.gradients("g", "mdl", {}, check.tiny(check.MODELS["SBN 4"], 9))
     assert [line.name for line in lines if not line.ok] == ["g: gradient, posterior"]
 
@@ -227,8 +244,10 @@ def deterministic(name, seed=0):
 def test_a_deterministic_code_bounds_the_likelihood(name):
     """-log p(x, h(x)) is the bound, by enumeration, by the evaluation and by the
     validation; above -log p(x)."""
+
     model = deterministic(name).model
     x = exact.states(VISIBLE)
+    # h(x): every unit is on if its probability exceeds one half.
     code = []
     parent = x - model.mean
 
@@ -259,12 +278,15 @@ def test_its_kl_is_the_length_of_the_code():
 def test_the_gradient_goes_straight_through():
     """Of the coder's logits: the slope of log p(x, h) times q (1 - q), by differences;
     nothing from an entropy."""
+
     rule = deterministic("fDARN 4")
     model = rule.model
+
     x = torch.tensor([[1.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.0]]).double()
     loss, _, metrics = rule({}, Batch(x), {"q1": torch.rand(1, 2, 4).double()})
-    found = gradient_of(-loss, rule)
+    gradients = gradient_of(-loss, rule)
 
+    # The slope of log p(x, h) in every bit, by central differences at the code.
     logits = model.q[0].logits(x - model.mean).detach()
     h = (logits > 0).double().unsqueeze(0)
     slope = torch.zeros(2, 4, dtype=torch.float64)
@@ -275,29 +297,32 @@ def test_the_gradient_goes_straight_through():
         up, down = (model.log_joint(x, [h + sign * step])[0].detach() for sign in (1, -1))
         slope[:, j] = (up - down) / 2e-6
 
+    # Straight through: dq/dlogit = q (1 - q) in place of the derivative of a threshold.
     q = torch.sigmoid(logits)
     to_logits = slope * q * (1 - q)
 
     torch.testing.assert_close(
-        found["model.q.0.weight"], to_logits.T @ (x - model.mean), rtol=1e-6, atol=1e-8
+        gradients["model.q.0.weight"], to_logits.T @ (x - model.mean), rtol=1e-6, atol=1e-8
     )
-    torch.testing.assert_close(found["model.q.0.bias"], to_logits.sum(0), rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(gradients["model.q.0.bias"], to_logits.sum(0), rtol=1e-6, atol=1e-8)
     torch.testing.assert_close(metrics["bound"], model.log_joint(x, [h]).mean().detach())
 
+    # The generative model has its own gradient at the code.
     wanted = gradient_of(model.log_joint(x, [h]).sum(), rule)
-    torch.testing.assert_close(flat(found, "model.p."), flat(wanted, "model.p."))
+    torch.testing.assert_close(flat(gradients, "model.p."), flat(wanted, "model.p."))
 
 
 def test_noise_does_not_move_a_deterministic_code():
     model = deterministic("SBN 2-3").model
     x = exact.states(VISIBLE)
     draws = [noise.fixed(model.posterior_noise(3, len(x)), seed, "noise") for seed in (0, 1)]
-    one, other = (
-        model.sample_posterior(x, 3, {k: v.double() for k, v in given.items()}) for given in draws
+    of_noise_0, of_noise_1 = (
+        model.sample_posterior(x, 3, {k: v.double() for k, v in noise_of_layers.items()})
+        for noise_of_layers in draws
     )
 
-    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-    assert [v.shape for v in one] == [(3, len(x), 3), (3, len(x), 2)]
+    assert all(torch.equal(a, b) for a, b in zip(of_noise_0, of_noise_1, strict=True))
+    assert [v.shape for v in of_noise_0] == [(3, len(x), 3), (3, len(x), 2)]
 
 
 # ----------------------------------------------------------------------------------------- refusals
@@ -338,24 +363,27 @@ def test_settings_that_a_class_hands_on_are_known():
 def test_weight_decay_pulls_every_parameter_to_zero(reduce):
     """Its gradient is lambda times the parameter beside the sum or the mean, and the bound is
     told without it."""
+
     x = torch.tensor([[1.0, 0, 0, 1], [0, 1, 1, 1]], dtype=torch.float64)
     plain = rule_of(check.MODELS["DARN 4"])
     decayed = objectives.build(
         {"name": "mdl", "reduce": reduce, "weight_decay": 0.3}, plain.model
     ).double()
     bare = objectives.build({"name": "mdl", "reduce": reduce}, plain.model).double()
-    drawn = noise.draw(bare.noise(2), torch.Generator().manual_seed(0))
-    drawn = {name: u.double() for name, u in drawn.items()}
+    draws = noise.draw(bare.noise(2), torch.Generator().manual_seed(0))
+    draws = {name: u.double() for name, u in draws.items()}
+
     parameters = list(bare.parameters())
 
-    without, _, told = bare({}, Batch(x), drawn)
-    with_it, _, told_too = decayed({}, Batch(x), drawn)
+    without, _, metrics = bare({}, Batch(x), draws)
+    with_it, _, decayed_metrics = decayed({}, Batch(x), draws)
+
     added = torch.autograd.grad(with_it - without, parameters)
 
     for p, g in zip(parameters, added, strict=True):
         torch.testing.assert_close(g, 0.3 * p.detach())
 
-    assert torch.equal(told["bound"], told_too["bound"])
+    assert torch.equal(metrics["bound"], decayed_metrics["bound"])
 
 
 def test_it_refuses_an_autoregressive_coder():

@@ -31,29 +31,34 @@ def prediction_after_a_jump(optimiser, rule, steps=60):
     largest = 0.0
 
     for _ in range(steps):
-        own = {k: v[0].requires_grad_() for k, v in params.items()}
-        predicted = functional_call(net, own, (x,)).unsqueeze(0)
+        # The baseline takes a step towards the signal of this batch, as an update of the rule does.
+        leaves = {k: v[0].requires_grad_() for k, v in params.items()}
+        predicted = functional_call(net, leaves, (x,)).unsqueeze(0)
         signal, state = rule.center(
             torch.full((1, 20), -1000.0, dtype=torch.float64), predicted, state
         )
-        grads = torch.autograd.grad(-(signal * predicted).sum(), list(own.values()))
-        own_grads = {k: g.unsqueeze(0) for k, g in zip(own, grads, strict=True)}
-        optimiser.apply_(params, own_grads, {}, dict.fromkeys(params, "baseline"), torch.zeros(1))
+        grads = torch.autograd.grad(-(signal * predicted).sum(), list(leaves.values()))
+        grads_of_pack = {k: g.unsqueeze(0) for k, g in zip(leaves, grads, strict=True)}
+        optimiser.apply_(
+            params, grads_of_pack, {}, dict.fromkeys(params, "baseline"), torch.zeros(1)
+        )
         largest = max(largest, float(predicted.detach().abs().max()))
 
     return largest, float(predicted.detach().abs().mean())
 
 
 def test_a_jump_of_the_signal_does_not_make_a_saturated_baseline_diverge():
-    """At the model's rate 3e-3 it does: rate x 20 x 101 = 6.06. The largest stable rate is below
-    the printed 3e-4."""
+    """At the model's rate 3e-3 it does: rate x 20 x 101 = 6.06, for 20 examples and 100 saturated
+    units with a bias. ``largest_rates`` allows 1 / (20 x 101)."""
     rule = rule_of(dims=[3], baseline_units=100, constant_baseline=False)
     fast = {"name": "sgd", "rate": 3e-3}
     largest, last = prediction_after_a_jump(optim.build(fast, rule.largest_rates(20)), rule)
 
+    # Within one per cent of the signal, on the way and in the end.
     assert largest < 1010
     assert abs(last - 1000) < 10
 
+    # The same rate without the limit.
     diverged, _ = prediction_after_a_jump(optim.build(fast), rule)
     assert diverged > 1e9
 
@@ -61,11 +66,13 @@ def test_a_jump_of_the_signal_does_not_make_a_saturated_baseline_diverge():
 def test_the_largest_rate_of_the_baselines():
     """It bounds the rule's default alone: the printed rate, and one that is asked
     for, stay as they are."""
+    # 20 examples of 100 hidden units and a bias, summed; a mean divides by the 20 again.
     assert rule_of(baseline_units=100).largest_rates(20) == {"baseline": 1 / 2020}
     assert rule_of(baseline_units=100, reduce="mean").largest_rates(20) == {"baseline": 1 / 101}
     assert rule_of(input_baseline=False).largest_rates(20) == {}
 
     limits = {"baseline": 1 / 2020}
+    # The rates of all groups, given the largest stable one.
     rates = lambda **settings: optim.build({"name": "sgd", **settings}, limits).rates  # noqa: E731
 
     assert rates(rate=3e-4) == dict(model=3e-4, posterior=3e-4 / 5, baseline=3e-4, noise=3e-4)
@@ -98,6 +105,7 @@ def test_every_update_tells_whether_a_baseline_is_astray(engine):
 
     assert float(rule(*arguments)[2]["baseline_outside"]) == 0
 
+    # One layer's baseline predicts 10,000 nats.
     with torch.no_grad():
         list(rule.baseline[0].parameters())[-1].fill_(1e4)  # the bias of what it says
 
@@ -106,10 +114,11 @@ def test_every_update_tells_whether_a_baseline_is_astray(engine):
     def metrics(params):
         return functional_call(rule, params, arguments)[2]["baseline_outside"]
 
+    # In the pack only the first of two seeds is astray.
     if engine == "packed":
-        both = {k: torch.stack([v.detach(), v.detach()]) for k, v in params.items()}
-        both["baseline.0." + list(dict(rule.baseline[0].named_parameters()))[-1]][1] = 0.0
-        assert vmap(metrics)(both).tolist() == [1.0, 0.0]
+        two_seeds = {k: torch.stack([v.detach(), v.detach()]) for k, v in params.items()}
+        two_seeds["baseline.0." + list(dict(rule.baseline[0].named_parameters()))[-1]][1] = 0.0
+        assert vmap(metrics)(two_seeds).tolist() == [1.0, 0.0]
     else:
         assert float(metrics(params)) == 1
 
@@ -126,11 +135,14 @@ def test_an_offset_that_the_constant_baseline_takes_back_is_not_outside():
             net.output.weight.zero_()
             net.output.bias.fill_(1000.0)
 
-    there = {**state, "mean": torch.full_like(state["mean"], -1000.0)}
-    assert float(rule(there, batch, draws)[2]["baseline_outside"]) == 0
+    # The running mean takes the offset of 1,000 nats back, at its start (a mean of -3 to -1) it
+    # does not.
+    compensated = {**state, "mean": torch.full_like(state["mean"], -1000.0)}
+    assert float(rule(compensated, batch, draws)[2]["baseline_outside"]) == 0
     assert float(rule(state, batch, draws)[2]["baseline_outside"]) == 1
 
-    alone = rule_of(constant_baseline=False)
-    alone.load_state_dict(rule.state_dict())
+    # Without the constant baseline nothing takes it back.
+    without_constant = rule_of(constant_baseline=False)
+    without_constant.load_state_dict(rule.state_dict())
 
-    assert float(alone(there, batch, draws)[2]["baseline_outside"]) == 1
+    assert float(without_constant(compensated, batch, draws)[2]["baseline_outside"]) == 1
