@@ -93,6 +93,7 @@ def test_loss_bound_and_statistics_of_a_step(layers):
         for n, p in rule.named_parameters()
         if n.endswith(("weight", "scale", ".w"))
     )
+
     assert float(loss.detach()) == pytest.approx(0.15 * decayed - float(log_p.mean()), abs=1e-10)
 
     for norm in norms_of(rule):
@@ -178,6 +179,7 @@ def test_fisher_identity(layers, fixed_statistics):
             # A step forced to end at z, weighed by its posterior probability.
             loss, new, _ = forced(rule, z, x)
             assert torch.equal(new["posterior"][0].double(), z)
+
             for sum_of_gradients, g in zip(
                 expected, torch.autograd.grad(loss, list(rule.parameters())), strict=True
             ):

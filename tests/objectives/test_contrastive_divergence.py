@@ -152,6 +152,7 @@ def test_persistent_chains_go_on_where_they_stood():
     variance = after_two[9] @ f**2 - (after_two[9] @ f) ** 2
 
     assert worst(estimate, after_two[9] @ f - f[3:5].mean(0), variance, CHAINS) < WORST
+
     # The second update starts at the ends of the first: four steps in all.
     estimate, newer = gradient(rule, x, new, update=1)
     after_four = after_two[9] @ after_two

@@ -51,6 +51,7 @@ def test_rules_without_decay_have_no_strengths():
     assert (
         decay.strengths(objectives.build({"name": "dvae_sharp", "weight_decay": 0.0}, model)) == {}
     )
+
     sbn = models.build({"name": "sbn", "dims": [3]}, DataInfo(np.full(5, 0.3)))
     assert decay.strengths(objectives.build({"name": "nvil"}, sbn)) == {}
 

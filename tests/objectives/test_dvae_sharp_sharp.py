@@ -339,6 +339,7 @@ def packed(engine, **settings):
         params.append(start)
         state.append(rule.state(seed, 7))
         opt.append(rate.state(start))
+
     data = (torch.rand(7, VISIBLE, generator=torch.Generator().manual_seed(2)) < 0.5).to(
         torch.uint8
     )

@@ -231,6 +231,7 @@ def test_the_step_is_pure_and_every_parameter_learns(settings):
 
     loss.backward()
     assert all(torch.isfinite(p.grad).all() for p in rule.parameters())
+
     without_gradient = {name for name, p in rule.named_parameters() if not p.grad.abs().sum() > 0}
     # Batch normalisation takes the mean out again, so that biases before it have no effect.
     assert {n for n in without_gradient if ".dense." not in n or not n.endswith("bias")} == set()

@@ -26,6 +26,7 @@ def test_one_and_one_unit_integrate_to_one(w, shift):
     log_p = rules.log_density(
         m, torch.tensor(shift, dtype=torch.float64), zeta1, zeta2
     ) - boltzmann_exact.log_z(m)
+
     assert float(log_p.exp().sum() * (axis[1] - axis[0]) ** 2) == pytest.approx(1.0, abs=1e-9)
 
 

@@ -164,6 +164,7 @@ def test_outside_the_logarithm_it_is_the_mean_of_the_samples():
     log_weights = [
         log_weight(rule.model, x[b], draws["q1"][k, b]) for b in range(CASES) for k in range(3)
     ]
+
     torch.testing.assert_close(-step(rule, x, draws)[0], torch.stack(log_weights).mean())
 
 

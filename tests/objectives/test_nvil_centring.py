@@ -144,7 +144,6 @@ def test_normalising_by_a_variance_of_the_same_batch_shortens_the_update_and_kee
     points the same way.
 
     This is measured, for no closed form is known. 1 % is the constant baseline's share, see above.
-    held fixed (1 % of it is the constant baseline's share, see above) and points the same way.
     Statistics are at their stationary means. The error of the ratio is about 0.0015, so each limit
     is more than 4.5 of them away from the measured 0.980.
     """
@@ -165,6 +164,7 @@ def test_normalising_by_a_variance_of_the_same_batch_shortens_the_update_and_kee
 
     mean, variance = torch.stack(statistics[100:]).mean(0)
     state = {"mean": mean, "variance": variance}
+
     # Normalisation is at work.
     assert (variance > 1).all()
 

@@ -42,49 +42,56 @@ def all_states():
 def log_marginal(machine, z1):
     """log p(z1) by summing the table of joint states."""
     a, _, log_p = boltzmann_exact.log_probs(machine)
-    same = (z1[:, None] == a[None]).all(-1)
-    return torch.stack([torch.logsumexp(log_p[row], 0) for row in same])
+    in_state = (z1[:, None] == a[None]).all(-1)
+    return torch.stack([torch.logsumexp(log_p[row], 0) for row in in_state])
 
 
 def test_weights_are_ratios_of_probabilities_and_multiply_over_updates():
     """w = p_new(z1) / p_old(z1) but for a factor that makes their mean 1, also by way
     of a machine in between."""
+
     old = machine_of(0, 0.3)
     between = machine_of(1, 0.3)
     new = machine_of(2, 0.3)
     z1 = all_states()
     u = torch.tensor([0.4])
-    kept = population.record(old, z1, torch.zeros(8, dtype=torch.float64))
-    same, straight = population.reweight(new, z1, kept, u)
 
-    assert torch.equal(same, z1)
+    # From the old machine to the new one in one step.
+    record = population.record(old, z1, torch.zeros(8, dtype=torch.float64))
+    chains, log_w = population.reweight(new, z1, record, u)
+
+    assert torch.equal(chains, z1)
 
     ratio = torch.exp(log_marginal(new, z1) - log_marginal(old, z1))
-    torch.testing.assert_close(straight.exp(), ratio / ratio.mean())
+    torch.testing.assert_close(log_w.exp(), ratio / ratio.mean())
 
-    _, half = population.reweight(between, z1, kept, u)
-    _, around = population.reweight(new, z1, population.record(between, z1, half), u)
+    # The same by way of a machine in between: weights multiply.
+    _, log_w_between = population.reweight(between, z1, record, u)
+    _, log_w_by_way = population.reweight(new, z1, population.record(between, z1, log_w_between), u)
 
-    torch.testing.assert_close(around, straight)
+    torch.testing.assert_close(log_w_by_way, log_w)
 
 
 @pytest.mark.parametrize(("factor", "resampled"), [(0.99, False), (1.01, True)])
 def test_chains_are_resampled_when_fewer_than_half_of_them_count(factor, resampled):
     """Of 12 chains one has weight a, the others 1; (a + 11)^2 / (a^2 + 11) = 6
     where 5 a^2 - 22 a - 55 = 0."""
-    machine = machine_of(0)
+    rbm = machine_of(0)
     u = torch.tensor([0.5])
+    # Chains with different numbers in them, so that a resampled one shows.
     z1 = torch.arange(36, dtype=torch.float64).reshape(12, SIDE)
     log_w = torch.zeros(12, dtype=torch.float64)
+    # The effective sample size, (sum w)^2 / sum w^2, is 6 of 12 at factor 1.
     log_w[4] = math.log(factor * (22 + math.sqrt(1584)) / 10)
-    got, left = population.reweight(machine, z1, population.record(machine, z1, log_w), u)
+
+    chains, log_w_left = population.reweight(rbm, z1, population.record(rbm, z1, log_w), u)
     if resampled:
-        assert torch.equal(left, torch.zeros_like(left))
-        assert torch.equal(got, z1[parents(log_w, u)])
-        assert not torch.equal(got, z1)
+        assert torch.equal(log_w_left, torch.zeros_like(log_w_left))
+        assert torch.equal(chains, z1[parents(log_w, u)])
+        assert not torch.equal(chains, z1)
     else:
-        assert torch.equal(got, z1)
-        torch.testing.assert_close(left, log_w - torch.logsumexp(log_w, 0) + math.log(12))
+        assert torch.equal(chains, z1)
+        torch.testing.assert_close(log_w_left, log_w - torch.logsumexp(log_w, 0) + math.log(12))
 
 
 # ------------------------------------------------------------------------------------------- a step
@@ -108,13 +115,17 @@ def rule_of(chains, sweeps, sampler="population"):
 
 
 def gradients(rule, state, machines, seed=0):
-    """The rule's gradient of log Z, (statistics of b1, b2 and w), at each of a row of machines; and
-    its last state."""
+    """The rule's gradient of log Z at one machine after another.
+
+    Returns:
+        For each machine the gradients by b1, b2 and w; the state after the last one.
+    """
     prior = rule.model.p.prior
     out = []
     batch = Batch(torch.zeros(1, 2), progress=torch.tensor(1.0, dtype=torch.float64))
 
     for t, machine in enumerate(machines):
+        # The machine is put into the prior's parameters, as an optimiser would do.
         with torch.no_grad():
             for p, v in zip((prior.b1, prior.b2, prior.w), machine, strict=True):
                 p.copy_(v)
@@ -151,6 +162,7 @@ def worst(got, machine):
 def test_shares_of_modes_follow_the_parameters(before, after):
     """In the first case the weights are carried, in the second, four fifths of them gone, the
     chains are resampled."""
+
     old = two_modes(before)
     new = two_modes(after)
     chains = 200
@@ -159,18 +171,21 @@ def test_shares_of_modes_follow_the_parameters(before, after):
         "prior": z1,
         "prior_record": population.record(old, z1, torch.zeros(chains, dtype=torch.float64)),
     }
-    (got,), left = gradients(rule_of(chains, 3), state, [new])
+    (gradient,), state_after = gradients(rule_of(chains, 3), state, [new])
 
-    assert worst(got, new) < 1e-6
-    assert torch.equal(left["prior"], z1) == (before == 0.5)
+    # Chains never leave their mode, so only weights or resampling can give the new share.
+    assert worst(gradient, new) < 1e-6
+    # Chains that carry weights stay, resampled ones do not.
+    assert torch.equal(state_after["prior"], z1) == (before == 0.5)
 
     # The record is that of the new machine: with the same parameters again all stays as it is.
-    (again,), last = gradients(rule_of(chains, 3), left, [new], seed=1)
-    assert worst(again, new) < 1e-6
-    torch.testing.assert_close(last["prior_record"], left["prior_record"])
+    (second_gradient,), last_state = gradients(rule_of(chains, 3), state_after, [new], seed=1)
+    assert worst(second_gradient, new) < 1e-6
+    torch.testing.assert_close(last_state["prior_record"], state_after["prior_record"])
 
-    (plain,), _ = gradients(rule_of(chains, 3, "persistent"), {"prior": z1}, [new])
-    assert worst(plain, new) == pytest.approx(after - before, abs=1e-6)
+    # Persistent chains without weights keep the old share.
+    (persistent_gradient,), _ = gradients(rule_of(chains, 3, "persistent"), {"prior": z1}, [new])
+    assert worst(persistent_gradient, new) == pytest.approx(after - before, abs=1e-6)
 
 
 def test_shares_of_modes_survive_many_small_steps():
@@ -182,10 +197,10 @@ def test_shares_of_modes_survive_many_small_steps():
         "prior": z1,
         "prior_record": population.record(path[0], z1, torch.zeros(100, dtype=torch.float64)),
     }
-    got, left = gradients(rule_of(100, 1), state, path)
+    by_machine, state_after = gradients(rule_of(100, 1), state, path)
 
-    assert max(worst(g, machine) for g, machine in zip(got, path, strict=True)) < 1e-6
-    assert torch.equal(left["prior"], z1)
+    assert max(worst(g, machine) for g, machine in zip(by_machine, path, strict=True)) < 1e-6
+    assert torch.equal(state_after["prior"], z1)
 
 
 def test_the_gradient_of_log_z_follows_a_machine_that_mixes():
@@ -194,6 +209,7 @@ def test_the_gradient_of_log_z_follows_a_machine_that_mixes():
 
     Twice the variance of independent samples by their weights covers what resampling adds.
     """
+
     rule = rule_of(6000, 1)
     machines = [
         RBM(*(1.3 * v for v in (m.b1, m.b2[:SIDE], m.w[:, :SIDE])))
@@ -202,13 +218,14 @@ def test_the_gradient_of_log_z_follows_a_machine_that_mixes():
     state = {k: v.double() for k, v in rule.state(3).items()}
 
     for t, machine in enumerate(machines):
-        (got,), state = gradients(rule, state, [machine], seed=t)
+        (gradient,), state = gradients(rule, state, [machine], seed=t)
+        # The variance of a weighted mean of independent samples: sum w^2 / (sum w)^2.
         log_w = state["prior_record"] - machine.free_energy1(state["prior"])
-        spread = torch.exp(torch.logsumexp(2 * log_w, 0) - 2 * torch.logsumexp(log_w, 0))
+        sum_of_squares = torch.exp(torch.logsumexp(2 * log_w, 0) - 2 * torch.logsumexp(log_w, 0))
         m = boltzmann_exact.moments(machine)
 
-        for a, mean in zip(got, (m.mean1, m.mean2, m.mean12), strict=True):
-            assert ((a - mean).abs() < 5 * (2 * spread * mean * (1 - mean)).sqrt()).all()
+        for a, mean in zip(gradient, (m.mean1, m.mean2, m.mean12), strict=True):
+            assert ((a - mean).abs() < 5 * (2 * sum_of_squares * mean * (1 - mean)).sqrt()).all()
 
 
 def test_a_machine_that_stands_still_has_the_persistent_chains():
@@ -216,25 +233,33 @@ def test_a_machine_that_stands_still_has_the_persistent_chains():
     machine = machine_of(4)
     chains = 50
     machine = RBM(machine.b1, machine.b2[:SIDE], machine.w[:, :SIDE])
+
     z1 = (torch.rand(chains, SIDE, generator=generator()) < 0.5).double()
     zeros = torch.zeros(chains, dtype=torch.float64)
     state = {"prior": z1, "prior_record": population.record(machine, z1, zeros)}
-    one, moved = gradients(rule_of(chains, 2), state, [machine] * 4)
-    other, plain = gradients(rule_of(chains, 2, "persistent"), {"prior": z1}, [machine] * 4)
 
-    assert torch.equal(moved["prior"], plain["prior"])
-    torch.testing.assert_close(moved["prior_record"] - machine.free_energy1(moved["prior"]), zeros)
-    torch.testing.assert_close(one, other)
+    by_population, population_state = gradients(rule_of(chains, 2), state, [machine] * 4)
+    by_persistent_chains, persistent_state = gradients(
+        rule_of(chains, 2, "persistent"), {"prior": z1}, [machine] * 4
+    )
+
+    assert torch.equal(population_state["prior"], persistent_state["prior"])
+    torch.testing.assert_close(
+        population_state["prior_record"] - machine.free_energy1(population_state["prior"]), zeros
+    )
+    torch.testing.assert_close(by_population, by_persistent_chains)
 
 
 def test_the_population_starts_as_samples_of_the_uniform_distribution():
     rule = rule_of(7, 1).float()
     state = rule.state(0)
-    machine = machine_of(0)
-    uniform = RBM(*(torch.zeros(v.shape) for v in machine))
+    any_machine = machine_of(0)
+    uniform_machine = RBM(*(torch.zeros(v.shape) for v in any_machine))
 
     assert torch.equal(state["prior_record"], population.start(rule.model.prior(), 7))
-    torch.testing.assert_close(population.start(machine, 7), uniform.free_energy1(state["prior"]))
+    torch.testing.assert_close(
+        population.start(any_machine, 7), uniform_machine.free_energy1(state["prior"])
+    )
     assert rule.noise(1)["prior_parents"] == ("uniform", (1,))
     assert "prior_parents" not in rule_of(7, 1, "persistent").noise(1)
     assert torch.equal(state["prior"], rule_of(7, 1, "persistent").state(0)["prior"])

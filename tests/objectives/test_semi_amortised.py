@@ -78,6 +78,7 @@ class Step:
         self.state = {k: v.to(kind) for k, v in self.objective.state().items()}
         self.noise = {}
 
+        # Noise by the name of what it is for, so that settings do not change it.
         for name, (law, shape) in sorted(self.objective.draws(BATCH, x.shape[1]).items()):
             generator = torch.Generator().manual_seed(sum(map(ord, name)))
             make = torch.randn if law == "normal" else torch.rand
@@ -135,17 +136,21 @@ def test_the_exact_gradient_is_that_of_the_whole_objective(what, clip):
 @pytest.mark.parametrize("what", CASES)
 def test_finite_differences_find_the_same_gradient(what, clip):
     exact = Step(what, svi_clip=clip)
-    found = Step(what, svi_clip=clip, gradient="finite_difference")
+    by_differences = Step(what, svi_clip=clip, gradient="finite_difference")
 
-    assert found()[0].item() == pytest.approx(exact()[0].item(), rel=1e-9)
+    assert by_differences()[0].item() == pytest.approx(exact()[0].item(), rel=1e-9)
 
-    a = found.gradient()
-    b = exact.gradient()
+    gradient = by_differences.gradient()
+    exact_gradient = exact.gradient()
 
-    assert cosine(a, b) > 0.9999
-    assert float(a.norm() / b.norm()) == pytest.approx(1, abs=0.01)
+    # Differences over a finite reach miss a little; in single precision more.
+    assert cosine(gradient, exact_gradient) > 0.9999
+    assert float(gradient.norm() / exact_gradient.norm()) == pytest.approx(1, abs=0.01)
     assert (
-        cosine(Step(what, torch.float32, svi_clip=clip, gradient="finite_difference").gradient(), b)
+        cosine(
+            Step(what, torch.float32, svi_clip=clip, gradient="finite_difference").gradient(),
+            exact_gradient,
+        )
         > 0.999
     )
 
@@ -153,8 +158,10 @@ def test_finite_differences_find_the_same_gradient(what, clip):
 def test_the_released_gradient_is_right_only_without_its_clip():
     """In float64: the same while nothing is clipped; another one as soon as the joint
     norm exceeds the clip."""
+
     exact = Step("images", svi_clip=1e6).gradient()
     assert cosine(Step("images", svi_clip=1e6, gradient="faithful").gradient(), exact) > 0.999999
+
     clipped = Step("images", svi_clip=0.5).gradient()
     assert cosine(Step("images", svi_clip=0.5, gradient="faithful").gradient(), clipped) < 0.9
 
@@ -170,6 +177,7 @@ def test_the_released_gradient_has_its_clips_where_it_says(clip):
     further along, and the change between both, are clipped together with the decoder's."""
     r = 1e-3
     step = Step("images", svi_steps=1, svi_clip=clip, svi_reach=r, gradient="faithful")
+
     model = step.objective.model
     start = model.encode(step.x, {})
     theta = {n: p for n, p in model.named_parameters() if n.startswith("p.")}
@@ -179,28 +187,41 @@ def test_the_released_gradient_has_its_clips_where_it_says(clip):
         q = Gaussian(*leaves)
         z = q.sample(1, {"q1": normal})
         loss = (0.7 * q.kl() - model.log_likelihood(step.x, z, None, {})[0]).mean()
-        found = torch.autograd.grad(loss, [*leaves, *theta.values()])
+        grads = torch.autograd.grad(loss, [*leaves, *theta.values()])
 
-        return list(found[:2]), list(found[2:])
+        return list(grads[:2]), list(grads[2:])
 
-    of_step = step.noise["svi0.q1"]
-    here, theta_here = slopes(start, of_step)
+    # A first, clipped step from the encoder's posterior; its gradients by the moments of the
+    # posterior and by theta.
+    step_noise = step.noise["svi0.q1"]
+    step_gradient, theta_gradient = slopes(start, step_noise)
 
-    assert max(float(v.norm()) for v in here) > 0.02
+    # At least the smaller clip is at work.
+    assert max(float(v.norm()) for v in step_gradient) > 0.02
 
-    here = [clipped([v], clip)[0] for v in here]
-    end = [v - g for v, g in zip(start, here, strict=True)]
-    a, to_theta = slopes(end, step.noise["q1"])
-    there, theta_there = slopes([v + r * w for v, w in zip(start, a, strict=True)], of_step)
-    *there, mean, log_var = clipped([*theta_there, *there], clip)
-    changes = [(g - h) / r for g, h in zip(there, theta_here, strict=True)]
+    step_gradient = [clipped([v], clip)[0] for v in step_gradient]
+    refined = [v - g for v, g in zip(start, step_gradient, strict=True)]
+
+    to_moments, to_theta = slopes(refined, step.noise["q1"])
+    # The same gradients a little further, along what the loss goes back through the step.
+    further, theta_further = slopes(
+        [v + r * w for v, w in zip(start, to_moments, strict=True)], step_noise
+    )
+    *further, mean, log_var = clipped([*theta_further, *further], clip)
+    theta_changes = [(g - h) / r for g, h in zip(further, theta_gradient, strict=True)]
+    # Back to the encoder: the gradient at the end less the change of the step's gradient.
     to_start = clipped(
-        [v - (g - h) / r for v, g, h in zip(a, (mean, log_var), here, strict=True)], clip
+        [
+            v - (g - h) / r
+            for v, g, h in zip(to_moments, (mean, log_var), step_gradient, strict=True)
+        ],
+        clip,
     )
 
+    # The whole gradient, in order of the parameters' names.
     wanted = dict.fromkeys(dict(step.objective.named_parameters()))
 
-    for name, v, change in zip(theta, to_theta, clipped(changes, clip), strict=True):
+    for name, v, change in zip(theta, to_theta, clipped(theta_changes, clip), strict=True):
         wanted[f"model.{name}"] = v - change
 
     encoder = {f"model.{n}": p for n, p in model.named_parameters() if n.startswith("q.")}
@@ -220,6 +241,7 @@ def test_without_steps_forward_it_would_be_the_vae():
     step = Step("images", svi_rate=1e-12)
     plain = VAE(step.objective.model, kl_weight=0.7)
     batch = Batch(step.x, update=torch.tensor(0), passes=torch.tensor(1.0))
+
     wanted, _, _ = plain(plain.state(), batch, {"q1": step.noise["q1"]})
 
     assert step()[0].item() == pytest.approx(wanted.item(), rel=1e-9)
@@ -251,19 +273,23 @@ def test_a_refined_posterior_is_one_whatever_asks_for_it():
     model = image_model()
     generator = torch.Generator().manual_seed(2)
     x = (torch.rand(3 * BATCH, 12, generator=generator) < 0.4).double()
+
     model.refinement = Refinement(Steps(3), BATCH)
     together = model.posterior(x)
 
     assert not together.mean.requires_grad
 
+    # Of each batch alone.
     for i in range(3):
-        part = model.posterior(x[i * BATCH : (i + 1) * BATCH])
-        torch.testing.assert_close(part.mean, together.mean[i * BATCH : (i + 1) * BATCH])
-        torch.testing.assert_close(part.log_var, together.log_var[i * BATCH : (i + 1) * BATCH])
+        alone = model.posterior(x[i * BATCH : (i + 1) * BATCH])
+        torch.testing.assert_close(alone.mean, together.mean[i * BATCH : (i + 1) * BATCH])
+        torch.testing.assert_close(alone.log_var, together.log_var[i * BATCH : (i + 1) * BATCH])
 
+    # Without gradients around it, too.
     with torch.no_grad():
         torch.testing.assert_close(model.posterior(x).mean, together.mean, rtol=0, atol=0)
 
+    # It is refined, but not where training asks, which passes batch statistics.
     assert not torch.allclose(together.mean, model.encode(x)[0])
     torch.testing.assert_close(model.posterior(x, {}).mean, model.encode(x, {})[0])
 
@@ -271,8 +297,11 @@ def test_a_refined_posterior_is_one_whatever_asks_for_it():
 def test_a_refined_posterior_descends_the_whole_kl():
     """One step without a clip, written out: the mean of KL - log p(x | z), the KL in full."""
     model = image_model()
+
     x = images()
     model.refinement = Refinement(Steps(1, rate=0.3, momentum=0.0, clip=None), BATCH, seed=7)
+
+    # The step written out, with the noise that a refinement with seed 7 draws.
     shape = {"q1": ("normal", (1, BATCH, 2))}
     normal = noise.fixed(shape, 7, "refine", 0)["q1"][0].double()
     mean, log_var = (v.detach().requires_grad_() for v in model.encode(x))
@@ -280,10 +309,11 @@ def test_a_refined_posterior_descends_the_whole_kl():
     kl = 0.5 * (mean**2 + log_var.exp() - 1 - log_var).sum(-1)
     loss = (kl - model.log_likelihood(x, [z[None]])[0]).mean()
     grads = torch.autograd.grad(loss, [mean, log_var])
-    found = model.posterior(x)
 
-    torch.testing.assert_close(found.mean, mean.detach() - 0.3 * grads[0])
-    torch.testing.assert_close(found.log_var, log_var.detach() - 0.3 * grads[1])
+    posterior = model.posterior(x)
+
+    torch.testing.assert_close(posterior.mean, mean.detach() - 0.3 * grads[0])
+    torch.testing.assert_close(posterior.log_var, log_var.detach() - 0.3 * grads[1])
 
 
 @pytest.mark.parametrize("what", CASES)
@@ -299,17 +329,17 @@ def test_a_refined_posterior_does_not_hang_on_the_size_of_a_pass(what, batch, mo
 
     model.refinement = Refinement(Steps(2), batch)
     wanted = torch.cat([model.posterior(part).mean for part in x.split(batch)])
+    means = {"alone": posteriors(model, x, 0).mean}
 
-    found = {"alone": posteriors(model, x, 0).mean}
-
+    # In passes of several sizes, and with a limit on tokens that few documents reach.
     for size in (None, 1, 100, 128):
         passes = weights.stream(model, x, 1, 0, batch=size)
-        found[str(size)] = torch.cat([part.posterior.mean for part in passes])
+        means[str(size)] = torch.cat([part.posterior.mean for part in passes])
 
     monkeypatch.setitem(weights.TOKENS, "cpu", 300)  # of 50 documents, or of fewer than a batch
-    found["few"] = posteriors(model, x, 0).mean
+    means["few"] = posteriors(model, x, 0).mean
 
-    for name, mean in found.items():
+    for name, mean in means.items():
         torch.testing.assert_close(
             mean, wanted, rtol=1e-9, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}"
         )

@@ -23,7 +23,7 @@ CASES = 40
 
 @pytest.fixture(scope="module")
 def x():
-    """Documents of two groups of words each."""
+    """Documents that mix three topics, each with four words of its own."""
     rng = np.random.default_rng(0)
     parts = np.repeat(np.eye(TOPICS), VOCABULARY // TOPICS, axis=1) + 0.05
     theta = rng.dirichlet(np.full(TOPICS, 0.3), CASES)
@@ -34,12 +34,12 @@ def x():
 
 def rule(seed=0, **settings):
     config = {"name": "lda", "dims": [TOPICS], "init": "normal", "init_scale": 0.1}
-    made = TopicPosterior(
+    objective = TopicPosterior(
         models.build(config, DataInfo(np.ones(VOCABULARY), Kind.COUNTS)), **settings
     )
-    models.start(made, config, seed)
+    models.start(objective, config, seed)
 
-    return made
+    return objective
 
 
 def pack(made, x, updates=1):
@@ -58,6 +58,7 @@ def pack(made, x, updates=1):
 
 
 def stepped(made, x, rows, first=0):
+    """The topics' counts after one update of these rows, the update's number being ``first``."""
     trained = pack(made, x)
     trained.advance(torch.as_tensor(rows).reshape(1, 1, -1), {}, None, first)
     return trained.seed(0)[0]["model.p.counts"]
@@ -72,10 +73,13 @@ def librarys(made, x, rows, total, first=0):
         random_state=0,
         batch_size=10**6,
     )
-    estimator.partial_fit(np.zeros((1, VOCABULARY)) + 1)  # makes all that a fit has
+    # A first fit makes every attribute; the next lines put ours in their place.
+    estimator.partial_fit(np.zeros((1, VOCABULARY)) + 1)
+
     estimator.components_ = made.model.p.counts.detach().double().numpy()
     estimator.exp_dirichlet_component_ = _expected(estimator.components_)
     estimator.n_batch_iter_ = first + 1
+
     estimator.partial_fit(x[rows].double().numpy())
 
     return torch.from_numpy(estimator.components_)
@@ -90,28 +94,31 @@ def _expected(counts):
 @pytest.mark.parametrize(("decay", "first"), [(0.0, 0), (0.7, 0), (0.7, 9)])
 def test_an_update_is_that_of_scikit_learn(x, decay, first):
     """Its E-step starts elsewhere, at random: both are run until nothing changes."""
-    made = rule(decay=decay, offset=3.0, iterations=5_000, tolerance=1e-7)
+    objective = rule(decay=decay, offset=3.0, iterations=5_000, tolerance=1e-7)
     rows = list(range(0, CASES, 4))
-    found = stepped(made, x, rows, first)
+    counts = stepped(objective, x, rows, first)
 
     torch.testing.assert_close(
-        found.double(), librarys(made, x, rows, CASES, first), rtol=2e-3, atol=2e-3
+        counts.double(), librarys(objective, x, rows, CASES, first), rtol=2e-3, atol=2e-3
     )
 
 
 def test_a_batch_update_never_lowers_the_bound(x):
     """The bound of all documents and of the topics, summed, after every update of all documents."""
-    made = rule(decay=0.0, iterations=2_000, tolerance=1e-6)
-    estimator = made.estimator().set_params(total_samples=CASES, random_state=0)
+
+    objective = rule(decay=0.0, iterations=2_000, tolerance=1e-6)
+    estimator = objective.estimator().set_params(total_samples=CASES, random_state=0)
+
     estimator.partial_fit(np.ones((1, VOCABULARY)))
     everything = list(range(CASES))
     bounds = []
 
+    # scikit-learn's own bound of all documents and topics, at our counts and posteriors.
     for _ in range(12):
-        made.model.p.counts.data.copy_(stepped(made, x, everything))
-        counts = made.model.p.counts.detach().double()
+        objective.model.p.counts.data.copy_(stepped(objective, x, everything))
+        counts = objective.model.p.counts.detach().double()
         estimator.components_ = counts.numpy()
-        gamma = made.fitted(x.double(), counts)
+        gamma = objective.fitted(x.double(), counts)
         bounds.append(
             estimator._approx_bound(x.double().numpy(), gamma.numpy(), sub_sampling=False)
         )
@@ -121,28 +128,34 @@ def test_a_batch_update_never_lowers_the_bound(x):
 
 
 def test_it_finds_the_topics(x):
-    made = rule(decay=0.0)
+    objective = rule(decay=0.0)
+
     unigram = x.sum(0) / x.sum()
     for _ in range(40):
-        made.model.p.counts.data.copy_(stepped(made, x, list(range(CASES))))
+        objective.model.p.counts.data.copy_(stepped(objective, x, list(range(CASES))))
 
-    topics = made.model.mean_topics().detach()
-    groups = topics.reshape(TOPICS, TOPICS, -1).sum(-1)
+    topics = objective.model.mean_topics().detach()
 
-    assert sorted(groups.argmax(1).tolist()) == [0, 1, 2]
-    assert float(groups.max(1).values.min()) > 0.8
+    mass_of_groups = topics.reshape(TOPICS, TOPICS, -1).sum(-1)
+    # The probability that each topic gives to each group of words.
+
+    assert sorted(mass_of_groups.argmax(1).tolist()) == [0, 1, 2]
+    assert float(mass_of_groups.max(1).values.min()) > 0.8
+    # Better than one topic for all documents, by a nat each.
     assert (
-        float(made.model.evidence_bound(x).mean()) > float((x * unigram.log()).sum(-1).mean()) + 1
+        float(objective.model.evidence_bound(x).mean())
+        > float((x * unigram.log()).sum(-1).mean()) + 1
     )
 
 
 def test_the_step_tells_the_bound_of_its_batch(x):
-    made = rule(decay=0.0)
-    loss, state, found = made(made.state(0, CASES), Batch(x.float()), {})
+    objective = rule(decay=0.0)
+    loss, state, metrics = objective(objective.state(0, CASES), Batch(x.float()), {})
 
-    assert float(loss.detach()) == pytest.approx(-float(found["bound"]))
+    assert float(loss.detach()) == pytest.approx(-float(metrics["bound"]))
     assert float(state["cases"]) == CASES
-    assert -200 < float(found["bound"]) < 0
+    # The log-probability of documents of 5 to 29 words.
+    assert -200 < float(metrics["bound"]) < 0
 
 
 def test_bad_settings():

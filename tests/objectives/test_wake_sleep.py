@@ -42,20 +42,25 @@ def grads(rule, x, draws):
 def test_gradients_are_the_closed_forms(rule):
     """Wake: sum h_i (h_{i-1} - sigma) at h ~ Q. Sleep: sum input (h_i - q_i) at dreams,
     which are centred too."""
+
     x, draws = inputs(rule)
     got, _ = grads(rule, x, draws)
     model = rule.model
 
+    # Wake: layers sampled by the inference network from the data.
     with torch.no_grad():
         wake = [x, *(h[0] for h in model.sample_posterior(x, 1, draws))]
+        # Sleep: layers sampled by the generative model.
         dream, h = model.sample_joint(draws)
         sleep = [dream, *(v[0] for v in h)]
 
         for i in range(2):
+            # The generative model's layer i, at the waking samples.
             error = wake[i] - torch.sigmoid(wake[i + 1] @ model.p[i].weight.T + model.p[i].bias)
             torch.testing.assert_close(got[f"model.p.{i}.weight"], error.T @ wake[i + 1])
             torch.testing.assert_close(got[f"model.p.{i}.bias"], error.sum(0))
 
+            # The inference network's layer i, at the dreams; their first layer is centred.
             seen = sleep[0] - model.mean if i == 0 else sleep[1]
             error = sleep[i + 1] - torch.sigmoid(seen @ model.q[i].weight.T + model.q[i].bias)
 
@@ -70,17 +75,26 @@ def test_gradients_are_the_closed_forms(rule):
 def test_the_halves_do_not_mix(rule):
     """New dreams leave the generative model's gradient alone, new data that of
     the inference network."""
+
     x, draws = inputs(rule)
-    other_x, other = inputs(rule, 1)
+    other_x, other_draws = inputs(rule, 1)
+    # The draws of "p" are dreams, those of "q" samples of the posterior.
     before, _ = grads(rule, x, draws)
-    dreams, _ = grads(rule, x, {k: other[k] if k.startswith("p") else v for k, v in draws.items()})
-    data, _ = grads(
-        rule, other_x, {k: other[k] if k.startswith("q") else v for k, v in draws.items()}
+    of_other_dreams, _ = grads(
+        rule, x, {k: other_draws[k] if k.startswith("p") else v for k, v in draws.items()}
+    )
+    of_other_data, _ = grads(
+        rule, other_x, {k: other_draws[k] if k.startswith("q") else v for k, v in draws.items()}
     )
 
     for name, v in before.items():
-        same, changed = (dreams, data) if name.startswith("model.p.") else (data, dreams)
-        torch.testing.assert_close(same[name], v)
+        unchanged, changed = (
+            (of_other_dreams, of_other_data)
+            if name.startswith("model.p.")
+            else (of_other_data, of_other_dreams)
+        )
+
+        torch.testing.assert_close(unchanged[name], v)
         assert not torch.allclose(changed[name], v), name
 
 

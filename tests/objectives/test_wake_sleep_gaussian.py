@@ -20,15 +20,15 @@ D = 4
 
 def gradients(rule, x, times):
     """Gradients of minus the loss, (times, parameters), each with noise of its own."""
-    found = []
+    ascents = []
     for seed in range(times):
         draws = {k: v.double() for k, v in noise.fixed(rule.noise(len(x)), seed, "noise").items()}
         loss = rule({}, Batch(x), draws)[0]
-        found.append(
+        ascents.append(
             -torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(rule.parameters()))])
         )
 
-    return torch.stack(found)
+    return torch.stack(ascents)
 
 
 def z_scores(found, exact):
@@ -39,42 +39,49 @@ def z_scores(found, exact):
 
 
 def halves(model, x):
-    """What wake and sleep go up, by quadrature over one latent and enumeration of
-    the bits: per case, nats.
+    """What wake and sleep ascend, () each, nats: by quadrature over the latent and enumeration of x.
 
-    E_q(z | x) log p(x, z), mean over the cases ``x``, and E_p(x, z) log q(z | x).
+    Wake: E_q(z | x) log p(x, z), mean over the examples ``x``. Sleep: E_p(x, z) log q(z | x).
     """
     z = torch.linspace(-12, 12, 8_001, dtype=torch.float64)
     width = float(z[1] - z[0])
     z = z.view(-1, 1, 1)
-    at = lambda cases: [z.expand(-1, len(cases), 1)]  # noqa: E731
+    # The nodes as samples of one latent, for every example.
+    latents = lambda cases: [z.expand(-1, len(cases), 1)]  # noqa: E731
 
+    # Distributions that are sampled from have no gradient here: only the logarithms have.
     with torch.no_grad():
-        weight = model.log_posterior(at(x), x).exp() * width
+        density = model.log_posterior(latents(x), x).exp() * width
 
-    wake = (weight * model.log_joint(x, at(x))).sum(0).mean()
-    every = torch.tensor([[c >> i & 1 for i in range(D)] for c in range(2**D)], dtype=torch.float64)
+    wake = (density * model.log_joint(x, latents(x))).sum(0).mean()
+
+    all_x = torch.tensor([[c >> i & 1 for i in range(D)] for c in range(2**D)], dtype=torch.float64)
     with torch.no_grad():
-        weight = model.log_joint(every, at(every)).exp() * width
+        density = model.log_joint(all_x, latents(all_x)).exp() * width
 
-    sleep = (weight * model.log_posterior(at(every), every)).sum()
+    sleep = (density * model.log_posterior(latents(all_x), all_x)).sum()
+
     return wake, sleep
 
 
 def test_gradients_are_those_of_quadrature():
     """1,500 draws for each of 8 cases; 5 errors on about 40 coordinates."""
+
     model = models.build(
         {"name": "gaussian_vae", "latents": 1, "encoder": [3]}, DataInfo(np.full(D, 0.4))
     ).double()
     randomize(model, 0, 0.7)
     x = (torch.rand(8, D, generator=torch.Generator().manual_seed(1)) < 0.5).double()
+    # The exact gradient, of both halves at once.
     wake, sleep = halves(model, x)
     exact = torch.cat(
         [g.flatten() for g in torch.autograd.grad(wake + sleep, list(model.parameters()))]
     )
+
     rule = objectives.build({"name": "wake_sleep", "reduce": "mean"}, model)
     z, error = z_scores(gradients(rule, x, 1_500), exact)
 
+    # Errors small enough to see a gradient that is 20 of them long.
     assert (error < 0.05).all()
     assert z.abs().max() < 5
     assert exact.abs().max() > 20 * error.max()
@@ -88,16 +95,19 @@ def known():
     Probabilistic PCA with one latent (Tipping & Bishop 1999, equations 7, 8, 15): what the
     posterior can be, it is.
     """
+    # A line in four dimensions, noise around it and a mean.
     rng = np.random.RandomState(0)
     x = (
         rng.standard_normal((12, 1)) * [1.5, -1, 0.5, 0.8]
         + 0.6 * rng.standard_normal((12, D))
         + [1.0, 0, -1, 2]
     )
+    # The mean, the first principal component and the variance around it.
     mean = x.mean(0)
     values, vectors = np.linalg.eigh((x - mean).T @ (x - mean) / len(x))
     variance = values[:-1].mean()
     w = vectors[:, -1:] * math.sqrt(values[-1] - variance)
+    # The variance of the data along w: that of the model at x is w w' + variance.
     scale = float((w * w).sum()) + variance
 
     model = models.build({"name": "linear_gaussian", "dims": [1]}, DataInfo(mean)).double()
@@ -117,6 +127,8 @@ def test_the_fixed_point_is_the_maximum_of_the_likelihood_with_the_exact_posteri
     """There the mean gradient of every parameter is 0; a little beside it is not, whichever
     parameter is moved."""
     model, x = known
+
+    # The bound is tight, and the likelihood has no slope.
     torch.testing.assert_close(model.elbo(x), model.log_evidence(x))
 
     (gradient,) = torch.autograd.grad(model.log_evidence(x).sum(), model.p["weight"])
@@ -128,6 +140,7 @@ def test_the_fixed_point_is_the_maximum_of_the_likelihood_with_the_exact_posteri
     assert (error < 0.08).all()
     assert z.abs().max() < 4.5
 
+    # Each parameter in turn is moved a little and moved back.
     for name, p in model.named_parameters():
         with torch.no_grad():
             p.flatten()[0] += 0.3
@@ -146,20 +159,23 @@ def test_it_gets_there(known):
     largest = float(model.log_evidence(x).mean().detach())
     randomize(model, 1, 0.2)
     rule = objectives.build({"name": "wake_sleep", "reduce": "mean"}, model)
-    many = x.repeat(4, 1)
+    # Four copies of the data: four draws for each example.
+    repeated = x.repeat(4, 1)
 
     for update in range(8_000):
         draws = {
-            k: v.double() for k, v in noise.fixed(rule.noise(len(many)), update, "noise").items()
+            k: v.double()
+            for k, v in noise.fixed(rule.noise(len(repeated)), update, "noise").items()
         }
-        grads = torch.autograd.grad(rule({}, Batch(many), draws)[0], list(rule.parameters()))
+        grads = torch.autograd.grad(rule({}, Batch(repeated), draws)[0], list(rule.parameters()))
         with torch.no_grad():
             for p, g in zip(rule.parameters(), grads, strict=True):
                 p.sub_(g, alpha=0.05 if update < 4_000 else 0.005)
 
+    # Near the largest likelihood, with a posterior near the exact one.
     with torch.no_grad():
-        found = float(model.log_evidence(x).mean())
+        likelihood = float(model.log_evidence(x).mean())
         gap = float((model.log_evidence(x) - model.elbo(x)).mean())
 
-    assert largest - 0.02 < found <= largest
+    assert largest - 0.02 < likelihood <= largest
     assert 0 <= gap < 0.02
