@@ -27,6 +27,7 @@ def inputs(n, cases=20, strength=3.0, seed=0, dtype=torch.float64):
 def test_sampling_equals_unit_after_unit(n):
     a, weight, uniform = inputs(n)
     wanted = autoregressive_sample_by_units(a, weight, uniform)
+
     assert torch.equal(autoregressive.sample(a, weight, uniform), wanted)
     assert n == 1 or not torch.equal(autoregressive.sample(a, 0 * weight, uniform), wanted)
 
@@ -35,6 +36,7 @@ def test_sampling_equals_unit_after_unit(n):
 def test_the_block_size_does_not_change_the_sample(monkeypatch, block):
     a, weight, uniform = inputs(30)
     monkeypatch.setattr(autoregressive, "BLOCK", block)
+
     assert torch.equal(
         autoregressive.sample(a, weight, uniform),
         autoregressive_sample_by_units(a, weight, uniform),
@@ -54,6 +56,7 @@ def test_the_longest_chain_of_dependence_is_followed_to_its_end():
 
 def test_logits_broadcast_to_the_noise():
     a, weight, _ = inputs(6)
+
     uniform = torch.rand(3, 20, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     samples = autoregressive.sample(a, weight, uniform)
 
@@ -61,6 +64,7 @@ def test_logits_broadcast_to_the_noise():
         torch.equal(samples[k], autoregressive.sample(a, weight, uniform[k])) for k in range(3)
     )
 
+    # Logits without the axis of examples broadcast to the noise as well.
     bias = a[0]
     assert torch.equal(
         autoregressive.sample(bias, weight, uniform[0])[4],
@@ -76,16 +80,18 @@ def test_batched_through_vmap():
 
     assert torch.equal(vmap(autoregressive.sample)(a, weight, uniform), torch.stack(wanted))
 
-    shared = vmap(autoregressive.sample, in_dims=(None, None, 0))(a[0], weight[0], uniform)
+    # One net for all seeds: only the noise is batched.
+    one_net = vmap(autoregressive.sample, in_dims=(None, None, 0))(a[0], weight[0], uniform)
     wanted = [autoregressive_sample_by_units(a[0], weight[0], u) for u in uniform]
 
-    assert torch.equal(shared, torch.stack(wanted))
+    assert torch.equal(one_net, torch.stack(wanted))
 
-    moved = vmap(autoregressive.sample, in_dims=(1, 2, 0))(
+    # Batched dimensions in other places.
+    moved_axes = vmap(autoregressive.sample, in_dims=(1, 2, 0))(
         a.movedim(0, 1), weight.movedim(0, 2), uniform
     )
 
-    assert torch.equal(moved, vmap(autoregressive.sample)(a, weight, uniform))
+    assert torch.equal(moved_axes, vmap(autoregressive.sample)(a, weight, uniform))
 
 
 def test_the_batched_dimension_may_stand_anywhere():
@@ -108,7 +114,9 @@ def test_through_the_compiler():
     a, weight, uniform = (
         torch.stack(v) for v in zip(*(inputs(9, seed=s) for s in range(2)), strict=True)
     )
+
     compiled = torch.compile(vmap(autoregressive.sample), backend="aot_eager", fullgraph=True)
+
     assert torch.equal(
         compiled(a, weight, uniform), vmap(autoregressive.sample)(a, weight, uniform)
     )
@@ -124,6 +132,7 @@ def test_no_gradient_passes():
 def test_noise_of_zero_makes_no_impossible_bit():
     """Its logit would be minus infinity, below every other: it counts as
     the least noise above 0."""
+    # Unit 1 depends on unit 0 and unit 2 on unit 1, by -100.
     a = torch.tensor([[-50.0, 50.0, 0.0]])
     weight = torch.zeros(3, 3)
     weight[1, 0] = weight[2, 1] = -100.0
@@ -155,8 +164,12 @@ def test_log_prob_is_the_product_of_conditionals():
     h = torch.tensor([1.0, 0.0, 1.0])
     a = torch.tensor([0.2, -0.4, 0.7])
     weight = torch.zeros(3, 3)
-    # The last is above the diagonal.
-    weight[1, 0], weight[2, 0], weight[2, 1], weight[0, 2] = 1.5, -2.0, 9.0, 99.0
+    # The last weight is above the diagonal and must not count.
+    weight[1, 0] = 1.5
+    weight[2, 0] = -2.0
+    weight[2, 1] = 9.0
+    weight[0, 2] = 99.0
+    # The logit of unit 2 has no part of 9.0, since unit 1 is 0.
     p = [1 / (1 + math.exp(-s)) for s in (0.2, -0.4 + 1.5, 0.7 - 2.0)]
     wanted = math.log(p[0] * (1 - p[1]) * p[2])
 
@@ -175,6 +188,8 @@ def test_frequencies_are_the_probabilities():
 
     assert float(p.sum()) == pytest.approx(1.0, abs=1e-12)
 
+    # Frequencies by the number of the state, first unit least significant, as ``exact.states``
+    # counts.
     h = autoregressive.sample(a, weight, uniform)
     counts = torch.bincount((h.long() << torch.arange(n)).sum(-1), minlength=2**n)
     z = (counts / draws - p) / (p * (1 - p) / draws).sqrt()

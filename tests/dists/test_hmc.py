@@ -40,18 +40,20 @@ def test_the_density_is_invariant(target, step):
     """
     torch.manual_seed(0)
     z = target.sample((CHAINS,))
-    accepted = []
+    acceptances = []
 
     for t in range(10):
         z, probability = hmc.transition(target.log_prob, z, step, 5, *draws(t))
-        accepted.append(float(probability.mean()))
+        acceptances.append(float(probability.mean()))
 
-    assert all(p < 0.9 for p in accepted) or step < 0.9
+    # Without refusals at the largest step this would not test them.
+    assert all(p < 0.9 for p in acceptances) or step < 0.9
 
-    away = z - target.mean
-    products = away.unsqueeze(-1) * away.unsqueeze(-2)
+    # Means and second moments, each by its own standard error.
+    deviations = z - target.mean
+    products = deviations.unsqueeze(-1) * deviations.unsqueeze(-2)
 
-    assert (away.mean(0) / (away.std(0) / math.sqrt(CHAINS))).abs().max() < 4.5
+    assert (deviations.mean(0) / (deviations.std(0) / math.sqrt(CHAINS))).abs().max() < 4.5
 
     errors = products.std(0) / math.sqrt(CHAINS)
     assert ((products.mean(0) - target.covariance_matrix) / errors).abs().max() < 4.5
@@ -62,12 +64,13 @@ def test_without_refusals_it_is_not(target):
     z = target.sample((CHAINS,))
     for t in range(10):
         momentum, _ = draws(t)
+        # Noise of 0 accepts every proposal.
         z, _ = hmc.transition(
             target.log_prob, z, 0.9, 5, momentum, torch.zeros(CHAINS, dtype=torch.float64)
         )
 
-    away = z - target.mean
-    products = away.unsqueeze(-1) * away.unsqueeze(-2)
+    deviations = z - target.mean
+    products = deviations.unsqueeze(-1) * deviations.unsqueeze(-2)
     errors = products.std(0) / math.sqrt(CHAINS)
 
     assert ((products.mean(0) - target.covariance_matrix) / errors).abs().max() > 20
@@ -78,8 +81,9 @@ def test_chains_get_there_from_elsewhere(target):
     for t in range(60):
         z, _ = hmc.transition(target.log_prob, z, 0.4, 5, *draws(t))
 
-    away = z - target.mean
-    assert (away.mean(0) / (away.std(0) / math.sqrt(CHAINS))).abs().max() < 4.5
+    # Only the means are compared. They begin 3.5 and 7 standard deviations away.
+    deviations = z - target.mean
+    assert (deviations.mean(0) / (deviations.std(0) / math.sqrt(CHAINS))).abs().max() < 4.5
 
 
 @pytest.mark.parametrize("acceptance", [0.6, 0.9])
@@ -87,22 +91,26 @@ def test_the_step_is_tuned(target, acceptance):
     torch.manual_seed(0)
     z = target.sample((CHAINS,))
     step = torch.tensor(0.3, dtype=torch.float64)
-    found = []
+    acceptances = []
 
     for t in range(200):
         z, probability = hmc.transition(target.log_prob, z, step, 5, *draws(t))
         step = hmc.tuned(step, probability.mean(), acceptance, 0.1)
-        found.append(float(probability.mean()))
+        acceptances.append(float(probability.mean()))
 
-    assert sum(found[-50:]) / 50 == pytest.approx(acceptance, abs=0.01)
+    # The mean acceptance over the last quarter of the transitions.
+    assert sum(acceptances[-50:]) / 50 == pytest.approx(acceptance, abs=0.01)
 
 
 def test_the_leapfrog_is_that_of_the_textbook():
     """One chain by hand: half a step of the momentum, one of the position, half
     a step of the momentum."""
+
     z = torch.tensor([[0.7]], dtype=torch.float64)
     p = torch.tensor([[-0.4]], dtype=torch.float64)
     density = lambda v: -0.25 * (v**4).sum(-1)  # noqa: E731
+
+    # Three steps of 0.1 by hand, of U = x^4 / 4 with the slope x^3.
     position = 0.7
     momentum = -0.4
 

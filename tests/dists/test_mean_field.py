@@ -45,25 +45,30 @@ def exact(machine, e1, e2):
 
 @pytest.mark.parametrize(("beta", "gap"), [(2.0, 0.06), (8.0, 0.02)])
 def test_it_is_a_lower_bound_and_near(beta, gap):
-    machine = machine_of()
+    rbm = machine_of()
     evidence = evidence_of(beta)
-    miss = exact(machine, *evidence) - mean_field.log_partition(machine, *evidence)
+    # How far the bound is below log Z, for each of 1,000 samples.
+    shortfall = exact(rbm, *evidence) - mean_field.log_partition(rbm, *evidence)
 
-    assert miss.min() > -1e-12
-    assert 1e-6 < miss.mean() < gap
+    assert shortfall.min() > -1e-12
+    # Mean field is not exact here; else this would not test a bound.
+    assert 1e-6 < shortfall.mean() < gap
 
-    five = mean_field.log_partition(machine, *evidence, iterations=5)
-    assert torch.equal(mean_field.log_partition(machine, *evidence), five)
+    # Five iterations are the default.
+    of_five = mean_field.log_partition(rbm, *evidence, iterations=5)
+    assert torch.equal(mean_field.log_partition(rbm, *evidence), of_five)
 
 
 @pytest.mark.parametrize("iterations", [1, 5])
 def test_value_and_gradient_by_loops(iterations):
     """Side 2 first, from one half; the gradient is that of -E(m) + Lambda.m, m fixed."""
-    machine = RBM(*(p.requires_grad_() for p in machine_of(1.5)))
+    rbm = RBM(*(p.requires_grad_() for p in machine_of(1.5)))
     e1, e2 = (e.requires_grad_() for e in evidence_of(1.0, (1, 1)))
-    got = mean_field.log_partition(machine, e1, e2, iterations)
-    gradient = torch.autograd.grad(got.sum(), [*machine, e1, e2])
-    b1, b2, w, a1, a2 = (v.detach().squeeze().tolist() for v in (*machine, e1, e2))
+    log_z = mean_field.log_partition(rbm, e1, e2, iterations)
+    gradient = torch.autograd.grad(log_z.sum(), [*rbm, e1, e2])
+
+    # The iterations on lists: side 2 first, both from one half.
+    b1, b2, w, a1, a2 = (v.detach().squeeze().tolist() for v in (*rbm, e1, e2))
     m1 = [0.5] * N1
     m2 = [0.5] * N2
 
@@ -73,6 +78,7 @@ def test_value_and_gradient_by_loops(iterations):
         for i in range(N1):
             m1[i] = 1 / (1 + math.exp(-b1[i] - a1[i] - sum(w[i][j] * m2[j] for j in range(N2))))
 
+    # The bound at these means: -E, evidence and entropies.
     value = sum(m1[i] * w[i][j] * m2[j] for i in range(N1) for j in range(N2))
     for m, b, a in ((m1, b1, a1), (m2, b2, a2)):
         value += sum(
@@ -80,8 +86,9 @@ def test_value_and_gradient_by_loops(iterations):
             for p, x, y in zip(m, b, a, strict=True)
         )
 
-    assert got.item() == pytest.approx(value, rel=1e-12)
+    assert log_z.item() == pytest.approx(value, rel=1e-12)
 
+    # The gradient is the statistics at the means.
     m1, m2 = (torch.tensor(m, dtype=torch.float64) for m in (m1, m2))
     for have, want in zip(gradient, (m1, m2, torch.outer(m1, m2), m1, m2), strict=True):
         torch.testing.assert_close(have.squeeze(), want)
@@ -90,32 +97,38 @@ def test_value_and_gradient_by_loops(iterations):
 @pytest.mark.parametrize(("scale", "value", "slope"), [(0.0, 1e-12, 1e-12), (0.3, 0.01, 0.03)])
 def test_gradients_near_those_of_the_exact_one(scale, value, slope):
     """And the same without couplings, where the bits are independent."""
-    out = []
-    for f in (mean_field.log_partition, exact):
-        machine = RBM(*(p.requires_grad_() for p in machine_of(scale)))
+    results = []
+    # Value and gradients, by mean field and exactly.
+    for log_partition in (mean_field.log_partition, exact):
+        rbm = RBM(*(p.requires_grad_() for p in machine_of(scale)))
         evidence = [e.detach().requires_grad_() for e in evidence_of(3.0)]
-        log_p = f(machine, *evidence)
-        out.append([log_p.detach(), *torch.autograd.grad(log_p.mean(), [*machine, *evidence])])
+        log_p = log_partition(rbm, *evidence)
+        results.append([log_p.detach(), *torch.autograd.grad(log_p.mean(), [*rbm, *evidence])])
 
-    torch.testing.assert_close(out[0][0], out[1][0], rtol=0, atol=10 * value)
-    for have, want in zip(out[0][1:4], out[1][1:4], strict=True):
+    # The means over samples agree more closely than each sample's value.
+    torch.testing.assert_close(results[0][0], results[1][0], rtol=0, atol=10 * value)
+    for have, want in zip(results[0][1:4], results[1][1:4], strict=True):
         torch.testing.assert_close(have, want, rtol=0, atol=slope)
 
-    for have, want in zip(out[0][4:], out[1][4:], strict=True):  # a case's share of the mean
+    # The gradient of a mean over 1,000 samples: each one's own gradient is 1,000 times as large.
+    for have, want in zip(results[0][4:], results[1][4:], strict=True):
         torch.testing.assert_close(have * 1000, want * 1000, rtol=0, atol=3 * slope)
 
 
 def test_strong_evidence_in_single_precision():
     """It pins the bits: log Zhat is the energy there plus the evidence, without overflow or NaN."""
-    machine = machine_of().to(torch.float32)
+    rbm = machine_of().to(torch.float32)
+
     e1 = torch.tensor([[[1e4, -1e4, 1e4]]])
     e2 = torch.tensor([[[-1e4, 1e4]]])
     z1 = (e1 > 0).float()
     z2 = (e2 > 0).float()
-    e1.requires_grad_()
-    got = mean_field.log_partition(machine, e1, e2)
 
-    torch.testing.assert_close(got, machine.negative_energy(z1, z2) + 3e4)
+    e1.requires_grad_()
+    got = mean_field.log_partition(rbm, e1, e2)
+
+    # The pinned units add 3e4 of evidence: three ones of 1e4.
+    torch.testing.assert_close(got, rbm.negative_energy(z1, z2) + 3e4)
     torch.testing.assert_close(torch.autograd.grad(got.sum(), e1)[0], z1)
 
 

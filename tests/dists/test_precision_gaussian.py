@@ -18,7 +18,7 @@ SCALES = {
     "large u": 1e3,
     "u in one direction": None,
 }
-"""How long u is; rounding may cost the last digits where it is very long."""
+"""Factor of a random u; None: a u along one axis. A very long u costs the last digits."""
 
 
 @pytest.fixture(params=list(SCALES))
@@ -57,6 +57,7 @@ def test_density_and_kl_are_those_of_torch(case):
     log_d, u, _, precision = case
     generator = torch.Generator().manual_seed(7)
     mean, *x = torch.randn(9, N, generator=generator, dtype=torch.float64)
+
     x = torch.stack(x)
     q = distributions.MultivariateNormal(mean, precision_matrix=precision)
 
@@ -83,6 +84,7 @@ def test_without_a_vector_it_is_diagonal(case):
         pg.kl_standard(normal, log_d, None), pg.kl_standard(normal, log_d, zero)
     )
 
+    # And that diagonal Gaussian is torch's.
     q = distributions.Normal(zero, torch.exp(-0.5 * log_d))
     torch.testing.assert_close(pg.log_prob(normal, zero, log_d, None), q.log_prob(normal).sum())
 
@@ -102,6 +104,7 @@ def test_float32_is_good_to_its_digits_whatever_the_length_of_u():
         generator = torch.Generator().manual_seed(1)
         log_d, u = torch.randn(2, N, generator=generator)
         u = scale * u
+        # The covariance by an inverse in double precision.
         exact = torch.linalg.inv(
             torch.diag(log_d.double().exp()) + torch.outer(u.double(), u.double())
         )

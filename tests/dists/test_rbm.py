@@ -41,8 +41,11 @@ def one(m, *index):
 
 
 def table(m):
-    """log p of every state, as a table (2^n1, 2^n2) of a single machine, by
-    loops alone; and log Z."""
+    """log p of every state of a single machine, by loops alone.
+
+    Returns:
+        log p, (2^n1, 2^n2); log Z; the states of both sides, (2^n1, n1) and (2^n2, n2).
+    """
     sides = [
         [torch.tensor(s).double() for s in itertools.product((0.0, 1.0), repeat=n)]
         for n in m.w.shape
@@ -66,13 +69,13 @@ def test_energy(batch, values):
     m = machine(*batch)
     z1 = values(5, *batch, 4, seed=3)
     z2 = values(5, *batch, 3, seed=4)
-    got = m.negative_energy(z1, z2)
+    energies = m.negative_energy(z1, z2)
 
-    assert got.shape == (5, *batch)
+    assert energies.shape == (5, *batch)
 
     for index in itertools.product(range(5), *map(range, batch)):
         wanted = loop_energy(one(m, *index[1:]), z1[index], z2[index])
-        assert float(got[index]) == pytest.approx(wanted, abs=1e-12)
+        assert float(energies[index]) == pytest.approx(wanted, abs=1e-12)
 
 
 @pytest.mark.parametrize("batch", [(), (2, 2)])
@@ -80,21 +83,24 @@ def test_conditionals_and_free_energies(batch):
     m = machine(*batch)
     for index in itertools.product(*map(range, batch)):
         log_p, log_z, all1, all2 = table(one(m, *index))
+        # Every state of one side, for all machines of the batch at once.
         given1 = all1.reshape(-1, *(1 for _ in batch), 4).expand(-1, *batch, -1)
         given2 = all2.reshape(-1, *(1 for _ in batch), 3).expand(-1, *batch, -1)
-        at = (slice(None), *index)
-        p2 = torch.softmax(log_p, 1)  # p(z2 | z1)
+
+        place = (slice(None), *index)
+        # p(z2 | z1) and p(z1 | z2), rows of the table normalised.
+        p2 = torch.softmax(log_p, 1)
         p1 = torch.softmax(log_p.T, 1)
 
-        assert torch.allclose(m.mean2(given1)[at], p2 @ all2, atol=1e-12)
-        assert torch.allclose(m.mean1(given2)[at], p1 @ all1, atol=1e-12)
-        assert torch.allclose(m.logits2(given1)[at], torch.logit(p2 @ all2), atol=1e-10)
-        assert torch.allclose(m.logits1(given2)[at], torch.logit(p1 @ all1), atol=1e-10)
+        assert torch.allclose(m.mean2(given1)[place], p2 @ all2, atol=1e-12)
+        assert torch.allclose(m.mean1(given2)[place], p1 @ all1, atol=1e-12)
+        assert torch.allclose(m.logits2(given1)[place], torch.logit(p2 @ all2), atol=1e-10)
+        assert torch.allclose(m.logits1(given2)[place], torch.logit(p1 @ all1), atol=1e-10)
         assert torch.allclose(
-            -m.free_energy1(given1)[at], torch.logsumexp(log_p, 1) + log_z, atol=1e-11
+            -m.free_energy1(given1)[place], torch.logsumexp(log_p, 1) + log_z, atol=1e-11
         )
         assert torch.allclose(
-            -m.swap().free_energy1(given2)[at], torch.logsumexp(log_p, 0) + log_z, atol=1e-11
+            -m.swap().free_energy1(given2)[place], torch.logsumexp(log_p, 0) + log_z, atol=1e-11
         )
 
 
@@ -116,11 +122,13 @@ def test_samples_without_the_batch_are_refused():
 @pytest.mark.parametrize("chunk", [None, 24, 1])
 def test_log_z_and_moments(n1, n2, chunk):
     """``chunk`` 1 takes one state at a time."""
+
     m = machine(2, n1=n1, n2=n2, scale=2.0)
     log_z = boltzmann_exact.log_z(m, chunk)
     moments = boltzmann_exact.moments(m, chunk)
 
     for i in range(2):
+        # log Z, E[z1], E[z2] and E[z1 z2'] from the table.
         log_p, wanted, all1, all2 = table(one(m, i))
         p = log_p.exp()
         expected = (wanted, p.sum(1) @ all1, p.sum(0) @ all2, all1.T @ p @ all2)
@@ -136,6 +144,7 @@ def test_either_side_enumerated_gives_the_same():
     assert float(boltzmann_exact.log_z(m)) == pytest.approx(
         float(boltzmann_exact.log_z(m.swap())), abs=1e-11
     )
+    # In a batch of one it is the same machine.
     assert float(boltzmann_exact.log_z(m)) == pytest.approx(
         float(boltzmann_exact.log_z(machine(1, n1=6, n2=6))[0]), abs=1e-12
     )
@@ -145,7 +154,8 @@ def test_either_side_enumerated_gives_the_same():
 @pytest.mark.parametrize("chunk", [None, 24, 1])
 def test_gradient_of_log_z_is_the_expected_statistics(n1, n2, chunk):
     m = machine(2, n1=n1, n2=n2)
-    weight = torch.tensor([1.0, -2.0], dtype=torch.float64)  # the machines must not mix
+    # Different weights: the machines must not mix.
+    weight = torch.tensor([1.0, -2.0], dtype=torch.float64)
 
     def total(*parts):
         return (boltzmann_exact.log_z(RBM(*parts), chunk) * weight).sum()
@@ -156,6 +166,7 @@ def test_gradient_of_log_z_is_the_expected_statistics(n1, n2, chunk):
     for a, b in zip(got, wanted, strict=True):
         assert torch.allclose(a, b * weight.reshape(2, *(1 for _ in b.shape[1:])), atol=1e-11)
 
+    # By functorch, too.
     for a, b in zip(grad(total, argnums=(0, 1, 2))(*m), got, strict=True):
         assert torch.allclose(a, b, atol=1e-12)
 
@@ -169,6 +180,7 @@ def test_log_z_has_second_derivatives_when_states_fit_into_a_chunk():
 
 def test_log_z_of_strong_machines_in_single_precision():
     m = machine(n1=5, n2=6, scale=40.0)
+    # Couplings so strong that exp of an energy overflows float32.
     assert float(boltzmann_exact.log_z(m)) > 100
     assert float(boltzmann_exact.log_z(m.to(torch.float32))) == pytest.approx(
         float(boltzmann_exact.log_z(m)), rel=1e-6
@@ -209,8 +221,9 @@ def test_bits():
 
     assert torch.equal(bits(logit, u), (u > 1 - torch.sigmoid(logit)).double())
 
-    grid = (torch.arange(10_000, dtype=torch.float64)[:, None] + 0.5) / 10_000
-    assert torch.allclose(bits(logit, grid).mean(0), torch.sigmoid(logit), atol=1.01e-4)
+    # On average over evenly spread noise a bit has its probability, to the spacing of the noise.
+    noise = (torch.arange(10_000, dtype=torch.float64)[:, None] + 0.5) / 10_000
+    assert torch.allclose(bits(logit, noise).mean(0), torch.sigmoid(logit), atol=1.01e-4)
 
 
 def test_bits_in_single_precision():
@@ -219,6 +232,7 @@ def test_bits_in_single_precision():
 
     assert bits(logit, torch.tensor(0.5)).tolist() == [0, 0, 0, 0, 1, 1, 1]
     assert bits(logit, largest).tolist() == [0, 0, 0, 1, 1, 1, 1]
+
     # 2e-9 of the noise below: 1 - sigmoid(20) would round to zero, and u = 1e-9 be called a one.
     assert bits(torch.tensor([20.0, 22.0]), torch.tensor(1e-9)).tolist() == [0, 1]
     assert bits(logit.half(), torch.tensor(0.5)).dtype == torch.float16
@@ -226,6 +240,7 @@ def test_bits_in_single_precision():
 
 
 def frequencies(counts, p, draws):
+    """Largest |z| of frequencies against their probabilities."""
     return ((counts / draws - p) / (p * (1 - p) / draws).sqrt()).abs().max()
 
 
@@ -234,19 +249,25 @@ def test_a_sweep_draws_from_the_conditionals_and_leaves_the_distribution_as_it_i
     p(z2 | z1) p(z1' | z2)."""
     m = machine(n1=3, n2=3, scale=0.3, seed=4)
     draws = 60_000
+
     log_p, _, all1, _ = table(m)
     p2 = torch.softmax(log_p, 1)  # (z1, z2)
     p1 = torch.softmax(log_p.T, 1)  # (z2, z1')
+    # All 8 states of side 1, ``draws`` chains from each.
     start = all1.repeat_interleave(draws, 0)
     z1, z2 = m.sweep(start, uniform(8 * draws, 3, seed=6), uniform(8 * draws, 3, seed=7))
+
+    # How often each transition (z1, z2, z1') was made.
     counts = torch.bincount(
         (number(start) * 8 + number(z2)) * 8 + number(z1), minlength=512
     ).reshape(8, 8, 8)
     kernel = p2[:, :, None] * p1[None]
 
-    assert (kernel * draws).min() > 100  # enough for frequencies to be normal
+    # Enough for frequencies to be normal.
+    assert (kernel * draws).min() > 100
     assert frequencies(counts, kernel, draws) < LIMIT
 
+    # The exact kernel leaves the marginal of side 1, and the joint law after it, in place.
     marginal = log_p.exp().sum(1)
     assert torch.allclose(torch.einsum("a,abc->c", marginal, kernel), marginal, atol=1e-12)
     assert torch.allclose(torch.einsum("a,abc->cb", marginal, kernel), log_p.exp(), atol=1e-12)
@@ -256,6 +277,7 @@ def test_a_sweep_draws_from_the_conditionals_and_leaves_the_distribution_as_it_i
 def test_exact_samples(n1, n2):
     m = machine(2, n1=n1, n2=n2, seed=8)
     draws = 40_000
+
     z1, z2 = boltzmann_exact.sample(m, uniform(draws, 2), uniform(draws, 2, max(n1, n2), seed=9))
 
     assert (z1.shape, z2.shape) == ((draws, 2, n1), (draws, 2, n2))
@@ -276,8 +298,8 @@ def test_the_ends_of_the_noise_are_exact_samples_too():
     assert z1.tolist() == [[0, 0, 0], [1, 1, 1]]
 
     # All but the last state: probability 0.
-    never = RBM(torch.full((3,), 2000.0), torch.zeros(3), torch.zeros(3, 3))
-    assert boltzmann_exact.sample(never, torch.tensor([0.0, 0.5]), uniform(2, 3))[0].tolist() == [
+    all_on = RBM(torch.full((3,), 2000.0), torch.zeros(3), torch.zeros(3, 3))
+    assert boltzmann_exact.sample(all_on, torch.tensor([0.0, 0.5]), uniform(2, 3))[0].tolist() == [
         [1, 1, 1],
         [1, 1, 1],
     ]
@@ -291,14 +313,16 @@ def test_gibbs_is_one_sweep_after_the_other(batch):
     z1 = random_bits(k, *batch, 4)
     u2 = uniform(s, k, *batch, 3)
     u1 = uniform(s, k, *batch, 4, seed=3)
-    got = m.gibbs(z1, u2, u1)
+    ends = m.gibbs(z1, u2, u1)
 
+    # Sweep by sweep: side 2 given side 1, then side 1.
     for i in range(s):
         z2 = bits(m.logits2(z1), u2[i])
         z1 = bits(m.logits1(z2), u1[i])
 
-    assert torch.equal(got[0], z1)
-    assert torch.equal(got[1], z2)
+    assert torch.equal(ends[0], z1)
+    assert torch.equal(ends[1], z2)
+    # Chains that stand still at all zeros or ones would agree anyway.
     assert 0.2 < float(z1.mean()) < 0.8
 
 
@@ -307,11 +331,12 @@ def test_batched_machines_are_machines_one_by_one():
     z1 = random_bits(5, 2, 3, 4)
     u2 = uniform(4, 5, 2, 3, 3)
     u1 = uniform(4, 5, 2, 3, 4, seed=3)
-    got = m.gibbs(z1, u2, u1)
+    ends = m.gibbs(z1, u2, u1)
 
     for i, j in itertools.product(range(2), range(3)):
+        # The chains of one machine, with their noise.
         alone = one(m, i, j).gibbs(z1[:, i, j], u2[:, :, i, j], u1[:, :, i, j])
-        assert all(torch.equal(a[:, i, j], b) for a, b in zip(got, alone, strict=True))
+        assert all(torch.equal(a[:, i, j], b) for a, b in zip(ends, alone, strict=True))
         assert float(boltzmann_exact.log_z(m)[i, j]) == pytest.approx(
             float(boltzmann_exact.log_z(one(m, i, j))), abs=1e-12
         )
@@ -357,16 +382,17 @@ def test_over_seeds(batch, compiled):
     if compiled:
         call = torch.compile(call, backend="aot_eager", fullgraph=True, dynamic=False)
 
-    got = call(m, *rest)
+    packed = call(m, *rest)
     for i in range(3):
         alone = chain(one(m, i), *(t[i] for t in rest))
-        assert all(torch.allclose(a[i], b, atol=1e-12) for a, b in zip(got, alone, strict=True))
+        assert all(torch.allclose(a[i], b, atol=1e-12) for a, b in zip(packed, alone, strict=True))
 
 
 def test_one_machine_for_all_seeds():
-    m, (_, z1, u2, u1) = machine(), seeds_of()
-    got = vmap(chain, in_dims=(None, None, 0, 0))(m, z1[0], u2, u1)
-    assert all(torch.equal(got[0][i], m.gibbs(z1[0], u2[i], u1[i])[0]) for i in range(3))
+    m = machine()
+    _, z1, u2, u1 = seeds_of()
+    packed = vmap(chain, in_dims=(None, None, 0, 0))(m, z1[0], u2, u1)
+    assert all(torch.equal(packed[0][i], m.gibbs(z1[0], u2[i], u1[i])[0]) for i in range(3))
 
 
 def test_a_chain_forgets_where_it_began():
@@ -379,5 +405,6 @@ def test_a_chain_forgets_where_it_began():
     )
     p = boltzmann_exact.moments(m).mean12
 
+    # Means of products of bits, by the variance of one.
     assert ((z1.T @ z2 / k - p) / (p * (1 - p) / k).sqrt()).abs().max() < LIMIT
     assert math.isclose(float(p.max()), float((z1.T @ z2 / k).max()), abs_tol=0.02)

@@ -20,23 +20,28 @@ def test_resampling_keeps_expectations():
 
     So has any run of neighbours. The mean over M values of u is off by 1 / M at most for each edge.
     """
+    # Only differences of log-weights count, so they may be near 300.
     log_w = 1.5 * torch.randn(9, generator=generator(), dtype=torch.float64) + 300.0
     expected = 9 * torch.softmax(log_w, 0)
+
     u = ((torch.arange(2_000) + 0.5) / 2_000).unsqueeze(1)
     chosen = vmap(parents, in_dims=(None, 0))(log_w, u)
 
     assert chosen.shape == (2_000, 9)
     assert (chosen.diff(dim=1) >= 0).all()
 
+    # How many copies each chain has, for every u: (u, chains).
     copies = torch.nn.functional.one_hot(chosen, 9).sum(1)
     torch.testing.assert_close(copies.double().mean(0), expected, rtol=0, atol=2 / 2_000)
 
-    runs = copies.cumsum(1)[:, :-1]
-    wanted = expected.cumsum(0)[:-1]
+    # Runs from the first chain on; others are differences of two of these.
+    run_counts = copies.cumsum(1)[:, :-1]
+    run_expected = expected.cumsum(0)[:-1]
 
-    for some, mean in ((copies, expected), (runs, wanted)):
-        assert (some >= mean.floor()).all()
-        assert (some <= mean.ceil()).all()
+    # Nowhere more than 1 from the average.
+    for counts, mean in ((copies, expected), (run_counts, run_expected)):
+        assert (counts >= mean.floor()).all()
+        assert (counts <= mean.ceil()).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -55,6 +60,7 @@ def test_noise_at_its_ends_picks_chains_that_are_there():
             assert chosen.min() >= 0
             assert chosen.max() < 1000
 
+    # Two chains of weight exp(-200): both ends of the noise lead to the third.
     chosen = parents(torch.tensor([-200.0, 0.0, -200.0]), torch.tensor([0.0]))
     assert torch.equal(chosen, torch.ones(3, dtype=torch.int64))
 

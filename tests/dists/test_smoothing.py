@@ -84,8 +84,10 @@ def test_curves_have_a_row_for_each_point():
 
 
 def test_curves_rise_and_pass_through_the_quantile():
-    """F(zeta) = rho for the mixtures; every curve is nondecreasing in q, and steeper at
-    the sharper temperature."""
+    """Every curve rises with q, and more steeply at the sharper temperature.
+
+    For the mixtures F(zeta) = rho all along it.
+    """
     rows = inverse_cdf_curves(rho=0.25, points=99)
     for name, (setting, values) in TEMPERATURES.items():
         rises = []
@@ -95,6 +97,7 @@ def test_curves_rise_and_pass_through_the_quantile():
 
             assert all(a <= b for a, b in pairwise(zeta))
 
+            # The rise between q of 0.7 and 0.8 as the measure of steepness.
             by_q = {round(r["q"], 2): r["zeta"] for r in curve}
             rises.append(by_q[0.8] - by_q[0.7])
             if name in ("exponential", "logistic"):

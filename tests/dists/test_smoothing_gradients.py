@@ -18,6 +18,7 @@ OVERLAPPING = ["exponential", "logistic", "power", "uniform_exponential", "gauss
 
 
 def make(name: str, sharp: float = 5.0, **more) -> smoothing.Smoothing:
+    """A smoothing by its sharpness: beta, or one over the scale of the logistic."""
     return smoothing.build(
         {"name": name, **({"scale": 1 / sharp} if name == "logistic" else {"beta": sharp}), **more}
     )
@@ -39,16 +40,21 @@ def invert(cdf, rho: torch.Tensor, low: float, high: float) -> torch.Tensor:
 @pytest.mark.parametrize("sharp", [2.0, 9.0])
 @pytest.mark.parametrize("name", OVERLAPPING)
 def test_the_path_derivative_is_that_of_the_inverse_by_bisection(name, sharp):
-    """At fixed quantile; for those with an inverse in closed form, by
-    differences of that as well."""
+    """At a fixed quantile.
+
+    Where the inverse has a closed form, differences of that are compared as well.
+    """
     s = make(name, sharp)
     h = 1e-5
     logit = (
         3 * torch.randn(300, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     ).requires_grad_()
+
     u = uniform(s.uniforms, 300)
     zeta = s.sample(logit, u)
-    (got,) = torch.autograd.grad(zeta.sum(), logit)
+    (slope,) = torch.autograd.grad(zeta.sum(), logit)
+
+    # The quantile at which each zeta stands; where does F(zeta; logit +- h) reach it?
     zeta = zeta.detach()
     logit = logit.detach()
     rho = s.cdf(zeta, logit)
@@ -57,27 +63,30 @@ def test_the_path_derivative_is_that_of_the_inverse_by_bisection(name, sharp):
         for a in (logit + h, logit - h)
     )
 
-    torch.testing.assert_close(got, (up - down) / (2 * h), rtol=1e-5, atol=1e-8)
-    assert got.max() > 0.1
+    torch.testing.assert_close(slope, (up - down) / (2 * h), rtol=1e-5, atol=1e-8)
+    # Else derivatives that are lost altogether would agree.
+    assert slope.max() > 0.1
 
     if s.uniforms == 1:
         difference = (s.inverse_cdf(u[0], logit + h) - s.inverse_cdf(u[0], logit - h)) / (2 * h)
-        torch.testing.assert_close(got, difference, rtol=1e-5, atol=1e-8)
+        torch.testing.assert_close(slope, difference, rtol=1e-5, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", OVERLAPPING)
 def test_the_path_derivative_is_the_formula(name):
     """dzeta/dl = q (1 - q) (F0 - F1) / q(zeta), written as it stands."""
     s = make(name)
+
     logit = f64(-2.0, 0.3, 1.5).requires_grad_()
     zeta = s.sample(logit, uniform(s.uniforms, 3))
-    (got,) = torch.autograd.grad(zeta.sum(), logit)
+    (slope,) = torch.autograd.grad(zeta.sum(), logit)
+
     q = torch.sigmoid(logit).detach()
     zeta = zeta.detach()
     density = (1 - q) * s.log_r0(zeta).exp() + q * s.log_r1(zeta).exp()
 
     torch.testing.assert_close(
-        got, q * (1 - q) * (s.cdf0(zeta) - s.cdf1(zeta)) / density, rtol=1e-9, atol=0
+        slope, q * (1 - q) * (s.cdf0(zeta) - s.cdf1(zeta)) / density, rtol=1e-9, atol=0
     )
 
 
@@ -90,21 +99,29 @@ def test_the_mean_path_gradient_is_the_gradient_of_the_mean(name):
     """
     s = make(name)
     draws = 40_000
+
     logit = torch.full((draws,), -0.8, dtype=torch.float64, requires_grad=True)
     zeta = s.sample(logit, uniform(s.uniforms, draws, seed=3))
-    (g,) = torch.autograd.grad((torch.sin(3 * zeta) + zeta**2).sum(), logit)
-    x, w = (torch.from_numpy(v) for v in np.polynomial.legendre.leggauss(400))
-    low, high = (0, 1) if s.support[0] == 0 else (-7, 8)
-    x = (low + high + (high - low) * x) / 2
-    w = w * (high - low) / 2
-    # By parts: E1[f] - E0[f] = integral of f' (F0 - F1).
-    wanted = (w * (3 * torch.cos(3 * x) + 2 * x) * (s.cdf0(x) - s.cdf1(x))).sum()
-    q = 1 / (1 + math.exp(0.8))
-    z = (g.mean() - q * (1 - q) * wanted) / (g.std() / math.sqrt(draws))
 
-    assert abs(float(z)) < 5
-    # A factor that is off by a quarter would be seen.
-    assert abs(float(g.mean() / (g.std() / math.sqrt(draws)))) > 20
+    # zeta's derivative times that of f = sin(3 zeta) + zeta^2.
+    (gradients,) = torch.autograd.grad((torch.sin(3 * zeta) + zeta**2).sum(), logit)
+
+    # E1[f] - E0[f] by 400-point Gauss-Legendre quadrature; unbounded supports are cut at -7 and 8.
+    nodes, weights = (torch.from_numpy(v) for v in np.polynomial.legendre.leggauss(400))
+    low, high = (0, 1) if s.support[0] == 0 else (-7, 8)
+    nodes = (low + high + (high - low) * nodes) / 2
+    weights = weights * (high - low) / 2
+    # By parts it is the integral of f' (F0 - F1).
+    wanted = (
+        weights * (3 * torch.cos(3 * nodes) + 2 * nodes) * (s.cdf0(nodes) - s.cdf1(nodes))
+    ).sum()
+
+    q = 1 / (1 + math.exp(0.8))
+    z_score = (gradients.mean() - q * (1 - q) * wanted) / (gradients.std() / math.sqrt(draws))
+
+    assert abs(float(z_score)) < 5
+    # The gradient is 20 errors from 0, so a factor that is off by a quarter would be seen.
+    assert abs(float(gradients.mean() / (gradients.std() / math.sqrt(draws)))) > 20
 
 
 @pytest.mark.parametrize("name", ["spike_exponential", "concrete", "piecewise_linear"])
@@ -113,32 +130,37 @@ def test_the_derivative_is_that_of_the_quantile(name):
     h = 1e-6
     logit = torch.linspace(-4, 4, 200, dtype=torch.float64).requires_grad_()
     u = uniform(1, 200)
-    (got,) = torch.autograd.grad(s.sample(logit, u).sum(), logit)
+    (slope,) = torch.autograd.grad(s.sample(logit, u).sum(), logit)
+
     logit = logit.detach()
     difference = (s.sample(logit + h, u) - s.sample(logit - h, u)) / (2 * h)
 
-    torch.testing.assert_close(got, difference, rtol=1e-5, atol=1e-7)
-    assert (got.abs() > 0.01).sum() > 50
+    torch.testing.assert_close(slope, difference, rtol=1e-5, atol=1e-7)
+    assert (slope.abs() > 0.01).sum() > 50
 
 
 def test_the_slope_of_piecewise_linear_may_be_stopped():
     logit = f64(0.8).requires_grad_()
     rho = f64(0.45)
-    both = make("piecewise_linear", 1.0)
+    whole = make("piecewise_linear", 1.0)
     stopped = make("piecewise_linear", 1.0, stop_slope=True)
+
+    # Values and derivatives with the slope's own dependence on the logit, and without.
     values, grads = zip(
         *(
             (v, *torch.autograd.grad(v, logit))
-            for v in (s.sample(logit, rho[None]) for s in (both, stopped))
+            for v in (s.sample(logit, rho[None]) for s in (whole, stopped))
         ),
         strict=True,
     )
 
     assert values[0] == values[1]
 
+    # Written out; the line's slope kappa depends on the logit through q.
     q = 1 / (1 + math.exp(-0.8))
     kappa = 0.25 / (q * (1 - q) + 0.01)
 
+    # Stopped: only the threshold 1 - q moves. The rest of the derivative is that of kappa.
     assert float(grads[1]) == pytest.approx(kappa * q * (1 - q), rel=1e-12)
     assert float(grads[0] - grads[1]) == pytest.approx(
         -kappa / (q * (1 - q) + 0.01) * (1 - 2 * q) * q * (1 - q) * (0.45 - (1 - q)), rel=1e-9
@@ -152,32 +174,38 @@ def test_gradients_of_the_gaussian_mixture(what):
 
     E sin(2x) = sin(2m) exp(-2 s^2), E x^2 = m^2 + s^2 for N(m, s^2).
     """
-    at = [f64(-0.6)[0], f64(0.4)[0], f64(0.5)[0]]
+    # logit, delta and sigma; one of them is varied, by ``what``.
+    parameters = [f64(-0.6)[0], f64(0.4)[0], f64(0.5)[0]]
     draws = 40_000
-    leaf = at[what].clone().requires_grad_()
-    logit, delta, sigma = (leaf if i == what else v for i, v in enumerate(at))
+    leaf = parameters[what].clone().requires_grad_()
+    logit, delta, sigma = (leaf if i == what else v for i, v in enumerate(parameters))
 
     def mean(m):
         return torch.sin(2 * m) * torch.exp(-2 * sigma**2) + m**2 + sigma**2
 
+    # The exact derivative, from the means of f under either component.
     q = torch.sigmoid(logit)
     (wanted,) = torch.autograd.grad((1 - q) * mean(delta) + q * mean(1 + delta), leaf)
-    wide = at[what].expand(draws).clone().requires_grad_()
-    zeta = smoothing.gaussian_mixture_sample(
-        *(wide if i == what else v for i, v in enumerate(at)), uniform(2, draws, seed=4)
-    )
-    (g,) = torch.autograd.grad((torch.sin(2 * zeta) + zeta**2).sum(), wide)
-    error = g.std() / math.sqrt(draws)
 
-    assert abs(float((g.mean() - wanted) / error)) < 5
+    # The path derivative of every draw.
+    wide = parameters[what].expand(draws).clone().requires_grad_()
+    zeta = smoothing.gaussian_mixture_sample(
+        *(wide if i == what else v for i, v in enumerate(parameters)), uniform(2, draws, seed=4)
+    )
+    (gradients,) = torch.autograd.grad((torch.sin(2 * zeta) + zeta**2).sum(), wide)
+    error = gradients.std() / math.sqrt(draws)
+
+    assert abs(float((gradients.mean() - wanted) / error)) < 5
+
+    # The derivative is 20 errors from 0.
     assert abs(float(wanted / error)) > 20
 
 
 def test_gradients_of_the_gaussian_mixture_at_a_fixed_quantile():
-    at = [f64(-1.2), f64(0.3), f64(0.25)]
+    parameters = [f64(-1.2), f64(0.3), f64(0.25)]
     u = uniform(2, 200)
     h = 1e-5
-    leaves = [v.expand(200).clone().requires_grad_() for v in at]
+    leaves = [v.expand(200).clone().requires_grad_() for v in parameters]
     zeta = smoothing.gaussian_mixture_sample(*leaves, u)
     grads = torch.autograd.grad(zeta.sum(), leaves)
     zeta = zeta.detach()
@@ -187,12 +215,14 @@ def test_gradients_of_the_gaussian_mixture_at_a_fixed_quantile():
         phi = torch.special.ndtr
         return (1 - q) * phi((x - delta) / sigma) + q * phi((x - delta - 1) / sigma)
 
-    rho = cdf(zeta, *at)
-    for i, got in enumerate(grads):
-        up, down = ([v + e * (j == i) for j, v in enumerate(at)] for e in (h, -h))
+    # Each parameter in turn a little up and down, at the same quantile.
+    rho = cdf(zeta, *parameters)
+    for i, slope in enumerate(grads):
+        up, down = ([v + e * (j == i) for j, v in enumerate(parameters)] for e in (h, -h))
         ends = [invert(lambda x, p=p: cdf(x, *p), rho, -3, 4) for p in (up, down)]
-        torch.testing.assert_close(got, (ends[0] - ends[1]) / (2 * h), rtol=1e-4, atol=1e-7)
+        torch.testing.assert_close(slope, (ends[0] - ends[1]) / (2 * h), rtol=1e-4, atol=1e-7)
 
+    # delta moves every sample as it is.
     assert torch.equal(grads[1], torch.ones(200, dtype=torch.float64))
 
 
@@ -201,7 +231,9 @@ def test_gradients_of_the_gaussian_mixture_at_a_fixed_quantile():
 def test_everything_is_finite_for_all_logits_and_all_noise(name, sharp):
     """float32; logits to +-100; noise with its least and its greatest value and right at the
     threshold 1 - q."""
+
     s = make(name, sharp)
+    # Logits of both signs, and noise: a grid, its ends, and every logit's threshold.
     logits = torch.tensor([0.0, 1e-6, 0.7, 3.0, 8.0, 12.0, 16.6, 20.0, 30.0, 60.0, 100.0])
     logits = torch.cat([logits, -logits])
     ends = torch.tensor([2**-24, 1e-6, 1e-4, 1 - 1e-6])
@@ -213,6 +245,7 @@ def test_everything_is_finite_for_all_logits_and_all_noise(name, sharp):
         if s.uniforms == 2
         else grid[None]
     )
+
     logit = logits[:, None].expand(-1, u.shape[1]).clone().requires_grad_()
     zeta = s.sample(logit, u[:, None])
     (slope,) = torch.autograd.grad(zeta.sum(), logit, retain_graph=True)
@@ -222,8 +255,10 @@ def test_everything_is_finite_for_all_logits_and_all_noise(name, sharp):
     assert slope.isfinite().all()
 
     if isinstance(s, smoothing.Overlapping):
+        # zeta never falls with the logit, to rounding.
         assert (slope > -1e-6).all()
 
+        # The densities, by a free zeta and by the sampled one.
         free = zeta.detach().requires_grad_()
         outputs = [
             s.log_density(free, logit),
@@ -241,8 +276,10 @@ def test_everything_is_finite_for_all_logits_and_all_noise(name, sharp):
                 if g is not None
             )
 
+        # The slope in double precision, at the same zeta.
         exact = s.slope(zeta.detach().double(), logit.detach().double())
-        if name != "power":  # whose clip stops the gradient
+        # Power clips its samples, which stops the gradient.
+        if name != "power":
             torch.testing.assert_close(slope.double(), exact, rtol=1e-3, atol=1e-30)
 
 
@@ -250,10 +287,12 @@ def test_everything_is_finite_for_all_logits_and_all_noise(name, sharp):
 def test_the_gaussian_mixture_is_finite(limit):
     logit = torch.full((4,), limit).requires_grad_()
     delta = torch.full((4,), -0.25).requires_grad_()
+
     sigma = torch.tensor([0.05, 0.05, 0.25, 3.0]).requires_grad_()
     zeta = smoothing.gaussian_mixture_sample(
         logit, delta, sigma, torch.tensor([[0.0, 1 - 2**-24] * 2, [0.0, 1 - 2**-24] * 2])
     )
+
     log_q = smoothing.gaussian_mixture_log_density(zeta, logit, delta, sigma)
     values = [zeta, log_q, *torch.autograd.grad((zeta + log_q).sum(), [logit, delta, sigma])]
 
@@ -263,6 +302,7 @@ def test_the_gaussian_mixture_is_finite(limit):
 def test_power_passes_no_gradient_where_it_clips():
     s = make("power", 30.0)
     logit = torch.zeros(3, requires_grad=True)
+    # The first sample and the last are clipped, to 2^-24 and 1 - 2^-24.
     zeta = s.sample(logit, torch.tensor([[0.2, 0.2, 0.8], [0.1, 0.9, 0.1]]))
     (slope,) = torch.autograd.grad(zeta.sum(), logit)
 
@@ -277,15 +317,15 @@ def step(name: str):
 
     def loss(logit, u):
         zeta = s.sample(logit, u)
-        out = (zeta**2).sum() + s.bits(logit, u).sum()
+        total = (zeta**2).sum() + s.bits(logit, u).sum()
         if isinstance(s, smoothing.Overlapping):
-            out = (
-                out
+            total = (
+                total
                 + s.log_density(zeta, logit).sum()
                 + torch.sigmoid(s.posterior_logit(zeta, logit)).sum()
             )
 
-        return out
+        return total
 
     logit = 3 * torch.randn(3, 6, generator=torch.Generator().manual_seed(5))
     return loss, logit, uniform(3, s.uniforms, 6).float()
@@ -294,11 +334,13 @@ def step(name: str):
 @pytest.mark.parametrize("name", smoothing.SMOOTHINGS)
 def test_batched_through_vmap_and_grad(name):
     loss, logit, u = step(name)
+
     wanted = []
     for case, noise in zip(logit, u, strict=True):
         leaf = case.clone().requires_grad_()
         wanted += torch.autograd.grad(loss(leaf, noise), leaf)
 
+    # vmap of grad against one backward pass after another.
     torch.testing.assert_close(vmap(grad(loss))(logit, u), torch.stack(wanted))
     assert torch.stack(wanted).abs().max() > 0.01
 

@@ -61,6 +61,7 @@ def edges(s: smoothing.Smoothing) -> torch.Tensor:
 def cells(density, at: torch.Tensor) -> torch.Tensor:
     """Integrals of ``density`` between the numbers ``at``, by 30-point
     Gauss-Legendre quadrature."""
+    # Nodes and weights on [-1, 1], moved into every cell.
     x, w = (torch.from_numpy(v) for v in np.polynomial.legendre.leggauss(30))
     half = (at[1:] - at[:-1]) / 2
     return (density((at[1:] + at[:-1])[:, None] / 2 + half[:, None] * x) * w).sum(-1) * half
@@ -88,11 +89,13 @@ def test_densities_are_the_derivatives_of_distribution_functions_that_end_at_one
     )
     low, high = bounds(s)
 
+    # The mass of every cell, by the density and by F.
     for log_density, cdf in pairs:
         got = cells(lambda x, log_density=log_density: log_density(x).exp(), at)
         torch.testing.assert_close(got, cdf(at).diff(), rtol=1e-7, atol=1e-12)
         torch.testing.assert_close(cdf(f64(low, high)), f64(0.0, 1.0), rtol=0, atol=1e-14)
 
+    # What the path derivative uses, without cancellation.
     torch.testing.assert_close(s.gap(at), s.cdf0(at) - s.cdf1(at), rtol=0, atol=1e-14)
 
 
@@ -137,6 +140,7 @@ def test_densities_are_those_of_the_papers(config, log_r0):
 @pytest.mark.parametrize("s", OVERLAPPING, ids=str)
 def test_density_and_posterior_obey_bayes(s):
     """q(z = 1 | zeta) from the joint; the logit goes through the stable forms in the code."""
+
     x = f64(0.1, 0.35, 0.5, 0.9)[:, None]
     logit = f64(-2.0, 0.3, 4.0)
     one = torch.sigmoid(logit) * s.log_r1(x).exp()
@@ -157,16 +161,19 @@ def test_samples_have_the_law_of_the_mixture(s, logit):
     function; see ``departs``."""
     u = uniform(2, DRAWS)
     logit = f64(logit)
-    at = edges(s)[1:-1]
+    points = edges(s)[1:-1]
 
-    assert departs(s.sample(logit, u[: s.uniforms]), at, s.cdf(at, logit)) < 2.7
+    # ``sample`` itself; then z and zeta given z.
+    assert departs(s.sample(logit, u[: s.uniforms]), points, s.cdf(points, logit)) < 2.7
 
     two_steps = s.sample_given(s.bits(logit, u), u[1])
-    assert departs(two_steps, at, s.cdf(at, logit)) < 2.7
-    assert departs(s.sample_given(torch.ones(()), u[1]), at, s.cdf1(at)) < 2.7
-    assert departs(s.sample_given(torch.zeros(()), u[1]), at, s.cdf0(at)) < 2.7
+    assert departs(two_steps, points, s.cdf(points, logit)) < 2.7
+
+    # Given the bit: F1 and F0.
+    assert departs(s.sample_given(torch.ones(()), u[1]), points, s.cdf1(points)) < 2.7
+    assert departs(s.sample_given(torch.zeros(()), u[1]), points, s.cdf0(points)) < 2.7
     # The power of this test: a logit that is off by 1.5 would be seen.
-    assert departs(two_steps, at, s.cdf(at, logit + 1.5)) > 2.7
+    assert departs(two_steps, points, s.cdf(points, logit + 1.5)) > 2.7
 
 
 @pytest.mark.parametrize("s", OVERLAPPING, ids=str)
@@ -175,6 +182,7 @@ def test_samples_are_made_as_documented(s):
     logit = f64(-0.4, 0.1, 0.7, 2.0, -3.0)
     if s.uniforms == 2:
         wanted = s.sample_given(s.bits(logit, u), u[1])
+        # Power keeps off the ends of (0, 1).
         wanted = wanted.clamp(2**-53, 1 - 2**-53) if type(s).__name__ == "Power" else wanted
     else:
         wanted = s.inverse_cdf(u[0], logit)
@@ -190,6 +198,7 @@ def test_the_inverse_inverts(s):
     torch.testing.assert_close(
         s.cdf(s.inverse_cdf(rho, logit), logit), rho.expand(7, 7), rtol=1e-12, atol=1e-14
     )
+    # The mirror image: zeta of (rho, logit) and of (1 - rho, -logit) add up to one.
     torch.testing.assert_close(
         s.inverse_cdf(rho, logit), 1 - s.inverse_cdf(1 - rho, -logit), rtol=0, atol=1e-7
     )
@@ -202,21 +211,27 @@ def test_the_inverse_inverts_in_single_precision(name, sharp):
     the textbook root."""
     setting = {"scale": 1 / sharp} if name == "logistic" else {"beta": sharp}
     s = smoothing.build({"name": name, **setting})
+
+    # Logits up to 100, and the q at which the textbook root fails.
     logits = torch.linspace(-30, 30, 61)
     logits = torch.cat(
         [logits, torch.logit(torch.tensor([1e-4, 1 - 1e-4])), torch.tensor([-100.0, 100.0])]
     )[:, None]
+
+    # Noise: a grid, numbers near its ends, and some logits' thresholds.
     grid = torch.linspace(0, 1 - 2**-24, 200)
     rho = torch.cat(
         [grid, torch.tensor([2**-24, 1e-5, 1e-4, 1 - 1e-5]), torch.sigmoid(logits[20:40, 0])]
     )
+
     zeta = s.inverse_cdf(rho, logits)
     low, high = s.support
 
     assert ((zeta >= low) & (zeta <= high) & zeta.isfinite()).all()
 
-    back = s.cdf(zeta.double(), logits.double())
-    assert (back - rho.double()).abs().max() < 3e-7 + 1e-7 * sharp
+    # Back through F in double precision: rounding of zeta alone remains.
+    quantiles = s.cdf(zeta.double(), logits.double())
+    assert (quantiles - rho.double()).abs().max() < 3e-7 + 1e-7 * sharp
 
 
 @pytest.mark.parametrize("s", EVERY, ids=str)
@@ -239,6 +254,7 @@ def test_the_root_survives_coefficients_that_vanish():
 
     assert m.isfinite().all()
 
+    # The positive root of c m^2 + v m - c = 0 by the textbook, in double precision.
     c = math.exp(-3)
     wanted = [math.log((-v + math.sqrt(v * v + 4 * c * c)) / (2 * c)) for v in (0.7, -0.7)]
 
@@ -260,6 +276,7 @@ def test_the_limit_is_bernoulli(name):
     u = uniform(2, 400, seed=1)
     logit = torch.linspace(-3, 3, 400, dtype=torch.float64)
 
+    # At this sharpness zeta differs from its bit by 2e-4 at most.
     torch.testing.assert_close(
         s.sample(logit, u[: s.uniforms]), s.bits(logit, u), rtol=0, atol=2e-4
     )
@@ -268,8 +285,10 @@ def test_the_limit_is_bernoulli(name):
 def test_the_limit_with_a_uniform_floor_is_bernoulli_but_for_the_floor():
     s = smoothing.build({"name": "uniform_exponential", "beta": 1e9, "eps": 0.05})
     u = uniform(2, DRAWS, seed=1)
-    off = (s.sample(f64(0.7), u) - s.bits(f64(0.7), u)).abs() > 1e-6
-    assert abs(float(off.double().mean()) - 0.05) < 5 * math.sqrt(0.05 * 0.95 / DRAWS)
+
+    # The uniform floor, of mass 0.05, is all that is not a bit.
+    not_a_bit = (s.sample(f64(0.7), u) - s.bits(f64(0.7), u)).abs() > 1e-6
+    assert abs(float(not_a_bit.double().mean()) - 0.05) < 5 * math.sqrt(0.05 * 0.95 / DRAWS)
 
 
 def test_power_keeps_off_the_ends_and_says_how_much_mass_lies_there():
@@ -279,11 +298,13 @@ def test_power_keeps_off_the_ends_and_says_how_much_mass_lies_there():
 
     assert (zeta.min(), zeta.max()) == (2**-24, 1 - 2**-24)
 
+    # Mass at the lower end: a zero (probability 1/2) whose zeta is below 2^-24.
     share = float((zeta == 2**-24).double().mean())
     wanted = 0.5 * 2 ** (-24 / 30)
 
     assert abs(share - wanted) < 5 * math.sqrt(wanted * (1 - wanted) / DRAWS)
 
+    # The log-ratio is finite at and beyond the clip.
     at_ends = s.log_ratio(torch.tensor([0.0, 2**-24, 0.5, 1 - 2**-24, 1.0]))
     limit = (1 - 1 / 30) * math.log(2**24 - 1)
 
@@ -295,19 +316,22 @@ def test_spike_is_zero_with_the_probability_of_a_zero_and_exponential_otherwise(
     u = uniform(1, DRAWS)
     logit = f64(0.6)
     zeta = SPIKE.sample(logit, u)
-    on = SPIKE.active(zeta)
+    active = SPIKE.active(zeta)
 
-    assert torch.equal(on, SPIKE.bits(logit, u))
+    assert torch.equal(active, SPIKE.bits(logit, u))
 
+    # The spike has the probability of a zero.
     q = float(torch.sigmoid(logit))
-    assert abs(float(on.mean()) - q) < 5 * math.sqrt(q * (1 - q) / DRAWS)
+    assert abs(float(active.mean()) - q) < 5 * math.sqrt(q * (1 - q) / DRAWS)
 
-    at = torch.linspace(0.05, 1, 20, dtype=torch.float64)
-    wanted = torch.expm1(4 * at) / math.expm1(4)
+    # Without the spike: the exponential rising to 1.
+    points = torch.linspace(0.05, 1, 20, dtype=torch.float64)
+    wanted = torch.expm1(4 * points) / math.expm1(4)
 
-    assert departs(zeta[on > 0], at, wanted) < 2.7
+    assert departs(zeta[active > 0], points, wanted) < 2.7
+    # The inverse reaches every zeta from its quantile.
     torch.testing.assert_close(
-        SPIKE.inverse_cdf(1 - q * (1 - wanted), logit), at, rtol=0, atol=1e-12
+        SPIKE.inverse_cdf(1 - q * (1 - wanted), logit), points, rtol=0, atol=1e-12
     )
 
 
@@ -330,7 +354,10 @@ def test_spike_is_active_exactly_where_the_bit_is_one(beta):
 
 def test_spike_clips_the_probability():
     zeta = SPIKE.inverse_cdf(f64(1.0), f64(-50.0, -20.0, -16.2))
-    assert zeta.tolist() == pytest.approx([1.0, 1.0, 1.0])  # q = 1e-7, not exp(-50)
+    # q is clipped at 1e-7, and would be exp(-50) without.
+    assert zeta.tolist() == pytest.approx([1.0, 1.0, 1.0])
+
+    # In the middle of this mass.
     middle = SPIKE.inverse_cdf(1 - f64(0.5e-7), f64(-50.0))
     assert float(middle) == pytest.approx(math.log1p(math.expm1(4) / 2) / 4, rel=1e-6)
 
@@ -339,7 +366,9 @@ def test_spike_clips_the_probability():
 @pytest.mark.parametrize("s", [LINEAR, CONCRETE], ids=str)
 def test_more_than_one_half_with_the_probability_of_a_one(s, logit):
     logit = f64(logit)
+
     rho = torch.sigmoid(-logit) + f64(-1e-6, 1e-6)
+    # zeta crosses one half where the bit turns, at rho = 1 - q.
     low, high = s.inverse_cdf(rho, logit).tolist()
 
     assert low < 0.5 < high
@@ -351,11 +380,13 @@ def test_more_than_one_half_with_the_probability_of_a_one(s, logit):
 def test_piecewise_linear_is_a_line_between_its_ends():
     logit = f64(0.5)
     rho = torch.linspace(0, 1, 101, dtype=torch.float64)
+    # The line through (1 - q, 1/2) with the slope kappa.
     q = float(torch.sigmoid(logit))
     kappa = 0.25 * (4 / 3) / (q * (1 - q) + 0.01)
     wanted = [min(max(0.5 + kappa * (r - (1 - q)), 0), 1) for r in rho.tolist()]
 
     assert LINEAR.sample(logit, rho[None]).tolist() == pytest.approx(wanted, abs=1e-12)
+    # Both ends and the line between them.
     assert {0.0, 1.0} < set(wanted)
 
 
@@ -389,12 +420,13 @@ def test_concrete_density_integrates_to_the_law_of_its_samples():
 
 
 def test_concrete_clips_its_noise():
-    got = CONCRETE.sample(f64(11.0), f64(0.0, 1e-6, 1e-5)[None])
-    assert got.tolist() == pytest.approx(
+    clipped = CONCRETE.sample(f64(11.0), f64(0.0, 1e-6, 1e-5)[None])
+    # Noise below 1e-5 counts as 1e-5, at either end.
+    assert clipped.tolist() == pytest.approx(
         [1 / (1 + math.exp(-3 * (11 + math.log(1e-5 / (1 - 1e-5)))))] * 3, rel=1e-9
     )
     assert float(CONCRETE.sample(f64(-11.0), f64(1 - 1e-6)[None])) == pytest.approx(
-        1 - float(got[0]), rel=1e-9
+        1 - float(clipped[0]), rel=1e-9
     )
 
 
@@ -403,22 +435,24 @@ def test_gaussian_mixture_density_and_samples_agree():
     delta = f64(0.17)
     sigma = f64(0.31)
     u = uniform(2, DRAWS)
-    at = torch.linspace(-3, 4, 60, dtype=torch.float64)
+    points = torch.linspace(-3, 4, 60, dtype=torch.float64)
     log_density = smoothing.gaussian_mixture_log_density
-    mass = cells(lambda x: log_density(x, logit, delta, sigma).exp(), at)
+    mass = cells(lambda x: log_density(x, logit, delta, sigma).exp(), points)
 
     assert float(mass.sum()) == pytest.approx(1.0, abs=1e-12)
 
+    # Samples against the cumulated density.
     zeta = smoothing.gaussian_mixture_sample(logit, delta, sigma, u)
-    assert departs(zeta, at[1:], mass.cumsum(0)) < 2.7
+    assert departs(zeta, points[1:], mass.cumsum(0)) < 2.7
 
-    plain = smoothing.build({"name": "gaussian", "beta": 25.0})
+    # With delta 0 and the sigma of the Gaussian smoothing it is that smoothing.
+    gaussian = smoothing.build({"name": "gaussian", "beta": 25.0})
     assert torch.equal(
-        smoothing.gaussian_mixture_sample(logit, f64(0), f64(0.2), u), plain.sample(logit, u)
+        smoothing.gaussian_mixture_sample(logit, f64(0), f64(0.2), u), gaussian.sample(logit, u)
     )
     torch.testing.assert_close(
-        log_density(at, logit, f64(0), f64(0.2)),
-        plain.log_density(at, logit),
+        log_density(points, logit, f64(0), f64(0.2)),
+        gaussian.log_density(points, logit),
         rtol=1e-12,
         atol=1e-12,
     )

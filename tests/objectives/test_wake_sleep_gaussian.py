@@ -39,7 +39,7 @@ def z_scores(found, exact):
 
 
 def halves(model, x):
-    """What wake and sleep ascend, () each, nats: by quadrature over the latent and enumeration of x.
+    """What wake and sleep ascend, nats: by quadrature over the latent and enumeration of x.
 
     Wake: E_q(z | x) log p(x, z), mean over the examples ``x``. Sleep: E_p(x, z) log q(z | x).
     """

@@ -17,7 +17,7 @@ def start(seeds, dtype):
     return {name: torch.randn(shape, generator=g, dtype=dtype) for name, shape in shapes.items()}
 
 
-# The fused step, and operation by operation.
+# float32 takes the fused step, float64 goes operation by operation.
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(
     "settings", [{}, {"epsilon": 0.1, "initial": 0.5}, {"posterior_rate": 0.02}]
@@ -26,10 +26,11 @@ def start(seeds, dtype):
 def test_updates_are_pytorchs(dtype, settings, decay):
     rule = optim.build({"name": "adagrad", "rate": 0.1, **settings})
     params = start(2, dtype)
+    # State and copies of two seeds that start apart and have the same settings.
     state = {
         k: torch.stack([v, v]) for k, v in rule.state({k: v[0] for k, v in params.items()}).items()
     }
-    own = [{k: v[r].clone().requires_grad_() for k, v in params.items()} for r in range(2)]
+    copies = [{k: v[r].clone().requires_grad_() for k, v in params.items()} for r in range(2)]
     theirs = [
         torch.optim.Adagrad(
             [{"params": [p["w"]]}, {"params": [p["v"]], "lr": settings.get("posterior_rate", 0.1)}],
@@ -39,12 +40,15 @@ def test_updates_are_pytorchs(dtype, settings, decay):
             initial_accumulator_value=settings.get("initial", 0.0),
             foreach=False,
         )
-        for p in own
+        for p in copies
     ]
-    g = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(1)
 
+    # Both take the same gradients.
     for _ in range(20):
-        grads = {k: torch.randn(v.shape, generator=g, dtype=dtype) for k, v in params.items()}
+        grads = {
+            k: torch.randn(v.shape, generator=generator, dtype=dtype) for k, v in params.items()
+        }
         rule.apply_(
             params,
             grads,
@@ -54,12 +58,12 @@ def test_updates_are_pytorchs(dtype, settings, decay):
             decay=dict.fromkeys(params, decay) if decay else {},
         )
         for r in range(2):
-            for k, p in own[r].items():
+            for k, p in copies[r].items():
                 p.grad = grads[k][r].clone()
             theirs[r].step()
 
     for r in range(2):
-        for k, p in own[r].items():
+        for k, p in copies[r].items():
             torch.testing.assert_close(params[k][r], p.detach())
 
 
@@ -68,6 +72,7 @@ def test_a_part_of_the_groups_can_move_alone():
     params = start(1, torch.float32)
     state = {k: v.unsqueeze(0) for k, v in rule.state({k: v[0] for k, v in params.items()}).items()}
     before = {k: v.clone() for k, v in params.items()}
+    # Only the group "model" moves.
     rule.apply_(
         params,
         {k: torch.ones_like(v) for k, v in params.items()},
@@ -78,6 +83,7 @@ def test_a_part_of_the_groups_can_move_alone():
     )
 
     assert torch.equal(params["v"], before["v"])
+    # A first step of Adagrad has the size of the rate: gradient / sqrt(gradient^2).
     torch.testing.assert_close(params["w"], before["w"] - 0.1)
 
 

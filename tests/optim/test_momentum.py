@@ -12,12 +12,14 @@ GROUPS = {"w": "model"}
 
 
 def grad(p):
-    """Of a function that is not quadratic."""
+    """The gradient of a function that is not quadratic."""
     return torch.sin(p) + 0.3 * p
 
 
 def ours(steps, budget=20, **settings):
+    """Parameters after some steps of the tested rule, ``budget`` being the whole training."""
     rule = optim.build({"name": "momentum", "rate": 0.1, **settings})
+    # A leading axis for the one seed.
     p = torch.tensor([[0.5, -2.0, 3.0]], dtype=torch.float64)
     params = {"w": p}
     state = {k: v.unsqueeze(0) for k, v in rule.state({"w": p[0]}).items()}
@@ -42,16 +44,18 @@ def test_at_a_constant_rate_it_is_pytorchs(nesterov):
 
 
 def test_momentum_rises_after_so_many_updates_and_the_rate_falls():
+    # Written out: momentum 0.2 for four updates, then 0.7. The rate falls linearly over 20 updates,
+    # and with 1 / (1 + 0.5 t).
     p = torch.tensor([0.5, -2.0, 3.0], dtype=torch.float64)
-    v = torch.zeros(3, dtype=torch.float64)
+    velocity = torch.zeros(3, dtype=torch.float64)
     for t in range(9):
-        m = 0.2 if t < 4 else 0.7
+        momentum = 0.2 if t < 4 else 0.7
         rate = 0.1 * (1 - t / 20) / (1 + 0.5 * t)
-        v = m * v - rate * grad(p)
-        p = p + v
+        velocity = momentum * velocity - rate * grad(p)
+        p = p + velocity
 
-    found = ours(9, momentum=0.7, start=0.2, switch=4, schedule="linear", decrease=0.5)
-    torch.testing.assert_close(found, p, rtol=1e-6, atol=1e-6)
+    parameters = ours(9, momentum=0.7, start=0.2, switch=4, schedule="linear", decrease=0.5)
+    torch.testing.assert_close(parameters, p, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(

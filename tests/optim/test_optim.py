@@ -12,9 +12,12 @@ GROUPS = {"model.p.w": "model", "model.q.w": "posterior", "baseline.w": "baselin
 
 
 def after(**config):
-    """Every parameter starts at 1 with gradient 2, with and without a leading axis of seeds."""
+    """What a step makes of parameters at 1 with gradient 2, one in each group.
+
+    It is taken with and without a leading axis of seeds.
+    """
     rule = optim.build({"name": "sgd", **config})
-    out = []
+    by_shape = []
     for shape in ((1,), (3, 1)):
         params = {name: torch.ones(shape, requires_grad=True) for name in GROUPS}
         grads = {name: torch.full(shape, 2.0) for name in GROUPS}
@@ -24,14 +27,15 @@ def after(**config):
         assert rule.apply_(params, grads, state, GROUPS, torch.zeros(shape[0])) is None
         assert all((p == p.flatten()[0]).all() for p in params.values())
 
-        out.append([float(p.detach().flatten()[0]) for p in params.values()])
+        by_shape.append([float(p.detach().flatten()[0]) for p in params.values()])
 
-    assert out[0] == out[1]
+    assert by_shape[0] == by_shape[1]
 
-    return out[0]
+    return by_shape[0]
 
 
 def test_rates_of_the_paper():
+    # The posterior's rate is a fifth of the model's.
     assert after(rate=0.1) == pytest.approx([1 - 0.2, 1 - 0.04, 1 - 0.2])
 
 
@@ -88,6 +92,7 @@ def test_adam_is_torchs_for_every_seed(epsilon):
     theirs = []
     steps = []
 
+    # PyTorch's optimisers, one for each seed.
     for r in range(2):
         copies = {k: v[r].clone().requires_grad_() for k, v in params.items()}
         rates = [{"params": [copies["a"]], "lr": 0.01}, {"params": [copies["b"]], "lr": 0.03}]
@@ -146,12 +151,13 @@ def test_adam_is_torchs_for_every_seed(epsilon):
 )
 def test_schedules_are_shares_of_the_budget(schedule, factors):
     rule = adam(schedule=schedule)
-    found = rule.factor(torch.tensor(list(factors)))
+    schedule_factors = rule.factor(torch.tensor(list(factors)))
 
-    torch.testing.assert_close(found, torch.tensor(list(map(float, factors.values()))))
+    torch.testing.assert_close(schedule_factors, torch.tensor(list(map(float, factors.values()))))
     assert rule.budget_free is (schedule == "constant")
 
-    for progress, factor in factors.items():  # the first step of Adam has the size of the rate
+    # The first step of Adam has the size of the rate.
+    for progress, factor in factors.items():
         params = {"model.p.w": torch.zeros(1, 1)}
         state = {k: v.unsqueeze(0) for k, v in rule.state({"model.p.w": torch.zeros(1)}).items()}
         rule.apply_(
@@ -187,6 +193,7 @@ def clipped(**config):
 
 
 def some(seeds=2):
+    """Parameters, gradients and groups of several seeds."""
     generator = torch.Generator().manual_seed(3)
     shapes = {"model.p.w": (3, 4), "model.p.b": (3,), "model.q.w": (5,)}
     groups = {k: "model" if ".p." in k else "posterior" for k in shapes}
@@ -200,13 +207,16 @@ def some(seeds=2):
 @pytest.mark.parametrize("only", [None, ("posterior",), ("model",)])
 def test_the_clip_is_joint_whichever_groups_move(only):
     params, grads, groups = some()
+    # The gradients of the second seed are too small to be clipped.
     grads = {
         k: v * torch.tensor([1.0, 1e-3]).reshape(2, *(1,) * (v.dim() - 1)) for k, v in grads.items()
     }
+
     rule = clipped(posterior_rate=3.0)
     before = {k: v.clone() for k, v in params.items()}
     rule.apply_(params, grads, rule.state(before), groups, torch.zeros(2), only)
 
+    # The norm is that of all gradients, also of groups that do not move.
     for r in range(2):
         theirs = [torch.nn.Parameter(before[k][r].clone()) for k in params]
         for p, k in zip(theirs, params, strict=True):
@@ -214,9 +224,11 @@ def test_the_clip_is_joint_whichever_groups_move(only):
 
         torch.nn.utils.clip_grad_norm_(theirs, 5.0)
         for p, k in zip(theirs, params, strict=True):
+            # No rate for a group that does not move.
             rate = (3.0 if groups[k] == "posterior" else 1.0) * (only is None or groups[k] in only)
             torch.testing.assert_close(params[k][r], p.detach() - rate * p.grad)
 
+    # The first seed's norm exceeds the clip of 5, the second's does not.
     assert (
         float(sum(v[0].square().sum() for v in grads.values()))
         > 25
@@ -239,17 +251,20 @@ def falls(losses, **config):
     of validations 0, 1, ..."""
     rule = clipped(**config)
     state = rule.state({"w": torch.zeros(1, 1)})
-    out = []
+    falls_of_rate = []
 
-    for i, loss in enumerate(losses):
+    for validation, loss in enumerate(losses):
         before = float(state["factor"])
-        state, verdict = rule.validated(state, loss, i)
+        state, verdict = rule.validated(state, loss, validation)
+        # A validation without a fall has no consequences.
         if float(state["factor"]) != before:
-            out.append((i, float(state["factor"]), verdict.reload, bool(verdict.stop)))
+            falls_of_rate.append(
+                (validation, float(state["factor"]), verdict.reload, bool(verdict.stop))
+            )
         else:
             assert verdict == optim.Verdict()
 
-    return out
+    return falls_of_rate
 
 
 def test_the_rates_fall_when_the_count_is_full_and_not_before_the_first():
@@ -260,21 +275,21 @@ def test_the_rates_fall_when_the_count_is_full_and_not_before_the_first():
     # Success empties the count.
     assert falls([5, 6, 4, 6, 6], patience=2, first=0) == [(4, 0.5, True, False)]
     assert falls([5, 5, 5, 5], patience=1, first=0) == []  # as good as the bar is good enough
-    # old failures count: the first moment that allows it is enough, and one that is
-    # a success does nothing
+    # Failures before validation 15 count, so the rates fall at 15 at once. A success there does
+    # nothing.
     assert falls([5, *[6] * 20], patience=2, first=15)[0] == (15, 0.5, True, False)
     assert falls([5, *[6] * 14, 4, 6, 6], patience=2, first=15)[0] == (17, 0.5, True, False)
 
 
 def test_after_a_fall_the_bar_is_the_loss_that_caused_it():
-    # 5 is the best, 7 causes the fall; 6.5 is above the best and yet a success
+    # 5 is the best, and 7 causes the fall. 6.5 is above the best and yet a success.
     assert falls([5, 6, 7, 6.5, 7, 6.4], patience=2, first=0) == [(2, 0.5, True, False)]
 
 
 def test_training_ends_with_the_last_fall():
-    found = falls([5, 6, 7, 8, 9], patience=1, first=0, decays=3, factor=0.1, reload=False)
-    assert [f[2:] for f in found[:3]] == [(False, False), (False, False), (False, True)]
-    assert [f[1] for f in found[:3]] == pytest.approx([0.1, 0.01, 0.001])
+    all_falls = falls([5, 6, 7, 8, 9], patience=1, first=0, decays=3, factor=0.1, reload=False)
+    assert [fall[2:] for fall in all_falls[:3]] == [(False, False), (False, False), (False, True)]
+    assert [fall[1] for fall in all_falls[:3]] == pytest.approx([0.1, 0.01, 0.001])
 
 
 @pytest.mark.parametrize("wrong", [{"clip": 0}, {"factor": 1.0}, {"patience": 0}, {"decays": 0},
@@ -298,9 +313,10 @@ def test_adam_adds_decay_to_the_gradient(kind):
     start = {k: torch.randn(2, 3, generator=generator, dtype=kind) for k in "abc"}
     groups = {"a": "model", "b": "posterior", "c": "model"}
     decay = {"a": 0.3, "b": 0.2}
-    found = []
+    results = []
 
-    for apart in (True, False):
+    # Decay added by the step, and decay added to its gradients by hand.
+    for by_step in (True, False):
         rule = optim.build({"name": "adam", "rate": 0.1, "posterior_rate": 0.01})
         params = {k: v.clone() for k, v in start.items()}
         moments = {
@@ -310,16 +326,16 @@ def test_adam_adds_decay_to_the_gradient(kind):
 
         for _ in range(5):
             grads = {k: v.sin() for k, v in start.items()}
-            if not apart:
+            if not by_step:
                 grads = {k: g + decay.get(k, 0.0) * params[k] for k, g in grads.items()}
 
             rule.apply_(
-                params, grads, state, groups, torch.zeros(2), decay=decay if apart else None
+                params, grads, state, groups, torch.zeros(2), decay=decay if by_step else None
             )
 
-        found.append({**params, **state})
+        results.append({**params, **state})
 
-    for name, v in found[0].items():
-        torch.testing.assert_close(v, found[1][name])
+    for name, v in results[0].items():
+        torch.testing.assert_close(v, results[1][name])
 
-    assert not torch.equal(found[0]["a"], start["a"])
+    assert not torch.equal(results[0]["a"], start["a"])
