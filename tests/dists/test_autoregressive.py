@@ -164,11 +164,13 @@ def test_log_prob_is_the_product_of_conditionals():
     h = torch.tensor([1.0, 0.0, 1.0])
     a = torch.tensor([0.2, -0.4, 0.7])
     weight = torch.zeros(3, 3)
+
     # The last weight is above the diagonal and must not count.
     weight[1, 0] = 1.5
     weight[2, 0] = -2.0
     weight[2, 1] = 9.0
     weight[0, 2] = 99.0
+
     # The logit of unit 2 has no part of 9.0, since unit 1 is 0.
     p = [1 / (1 + math.exp(-s)) for s in (0.2, -0.4 + 1.5, 0.7 - 2.0)]
     wanted = math.log(p[0] * (1 - p[1]) * p[2])

@@ -64,6 +64,7 @@ def test_without_refusals_it_is_not(target):
     z = target.sample((CHAINS,))
     for t in range(10):
         momentum, _ = draws(t)
+
         # Noise of 0 accepts every proposal.
         z, _ = hmc.transition(
             target.log_prob, z, 0.9, 5, momentum, torch.zeros(CHAINS, dtype=torch.float64)

@@ -47,10 +47,12 @@ def exact(machine, e1, e2):
 def test_it_is_a_lower_bound_and_near(beta, gap):
     rbm = machine_of()
     evidence = evidence_of(beta)
+
     # How far the bound is below log Z, for each of 1,000 samples.
     shortfall = exact(rbm, *evidence) - mean_field.log_partition(rbm, *evidence)
 
     assert shortfall.min() > -1e-12
+
     # Mean field is not exact here; else this would not test a bound.
     assert 1e-6 < shortfall.mean() < gap
 
@@ -98,6 +100,7 @@ def test_value_and_gradient_by_loops(iterations):
 def test_gradients_near_those_of_the_exact_one(scale, value, slope):
     """And the same without couplings, where the bits are independent."""
     results = []
+
     # Value and gradients, by mean field and exactly.
     for log_partition in (mean_field.log_partition, exact):
         rbm = RBM(*(p.requires_grad_() for p in machine_of(scale)))

@@ -104,6 +104,7 @@ def test_float32_is_good_to_its_digits_whatever_the_length_of_u():
         generator = torch.Generator().manual_seed(1)
         log_d, u = torch.randn(2, N, generator=generator)
         u = scale * u
+
         # The covariance by an inverse in double precision.
         exact = torch.linalg.inv(
             torch.diag(log_d.double().exp()) + torch.outer(u.double(), u.double())

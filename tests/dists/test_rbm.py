@@ -83,11 +83,13 @@ def test_conditionals_and_free_energies(batch):
     m = machine(*batch)
     for index in itertools.product(*map(range, batch)):
         log_p, log_z, all1, all2 = table(one(m, *index))
+
         # Every state of one side, for all machines of the batch at once.
         given1 = all1.reshape(-1, *(1 for _ in batch), 4).expand(-1, *batch, -1)
         given2 = all2.reshape(-1, *(1 for _ in batch), 3).expand(-1, *batch, -1)
 
         place = (slice(None), *index)
+
         # p(z2 | z1) and p(z1 | z2), rows of the table normalised.
         p2 = torch.softmax(log_p, 1)
         p1 = torch.softmax(log_p.T, 1)
@@ -144,6 +146,7 @@ def test_either_side_enumerated_gives_the_same():
     assert float(boltzmann_exact.log_z(m)) == pytest.approx(
         float(boltzmann_exact.log_z(m.swap())), abs=1e-11
     )
+
     # In a batch of one it is the same machine.
     assert float(boltzmann_exact.log_z(m)) == pytest.approx(
         float(boltzmann_exact.log_z(machine(1, n1=6, n2=6))[0]), abs=1e-12
@@ -154,6 +157,7 @@ def test_either_side_enumerated_gives_the_same():
 @pytest.mark.parametrize("chunk", [None, 24, 1])
 def test_gradient_of_log_z_is_the_expected_statistics(n1, n2, chunk):
     m = machine(2, n1=n1, n2=n2)
+
     # Different weights: the machines must not mix.
     weight = torch.tensor([1.0, -2.0], dtype=torch.float64)
 
@@ -180,6 +184,7 @@ def test_log_z_has_second_derivatives_when_states_fit_into_a_chunk():
 
 def test_log_z_of_strong_machines_in_single_precision():
     m = machine(n1=5, n2=6, scale=40.0)
+
     # Couplings so strong that exp of an energy overflows float32.
     assert float(boltzmann_exact.log_z(m)) > 100
     assert float(boltzmann_exact.log_z(m.to(torch.float32))) == pytest.approx(
@@ -253,6 +258,7 @@ def test_a_sweep_draws_from_the_conditionals_and_leaves_the_distribution_as_it_i
     log_p, _, all1, _ = table(m)
     p2 = torch.softmax(log_p, 1)  # (z1, z2)
     p1 = torch.softmax(log_p.T, 1)  # (z2, z1')
+
     # All 8 states of side 1, ``draws`` chains from each.
     start = all1.repeat_interleave(draws, 0)
     z1, z2 = m.sweep(start, uniform(8 * draws, 3, seed=6), uniform(8 * draws, 3, seed=7))
@@ -322,6 +328,7 @@ def test_gibbs_is_one_sweep_after_the_other(batch):
 
     assert torch.equal(ends[0], z1)
     assert torch.equal(ends[1], z2)
+
     # Chains that stand still at all zeros or ones would agree anyway.
     assert 0.2 < float(z1.mean()) < 0.8
 

@@ -64,6 +64,7 @@ def test_the_path_derivative_is_that_of_the_inverse_by_bisection(name, sharp):
     )
 
     torch.testing.assert_close(slope, (up - down) / (2 * h), rtol=1e-5, atol=1e-8)
+
     # Else derivatives that are lost altogether would agree.
     assert slope.max() > 0.1
 
@@ -111,6 +112,7 @@ def test_the_mean_path_gradient_is_the_gradient_of_the_mean(name):
     low, high = (0, 1) if s.support[0] == 0 else (-7, 8)
     nodes = (low + high + (high - low) * nodes) / 2
     weights = weights * (high - low) / 2
+
     # By parts it is the integral of f' (F0 - F1).
     wanted = (
         weights * (3 * torch.cos(3 * nodes) + 2 * nodes) * (s.cdf0(nodes) - s.cdf1(nodes))
@@ -120,6 +122,7 @@ def test_the_mean_path_gradient_is_the_gradient_of_the_mean(name):
     z_score = (gradients.mean() - q * (1 - q) * wanted) / (gradients.std() / math.sqrt(draws))
 
     assert abs(float(z_score)) < 5
+
     # The gradient is 20 errors from 0, so a factor that is off by a quarter would be seen.
     assert abs(float(gradients.mean() / (gradients.std() / math.sqrt(draws)))) > 20
 
@@ -233,6 +236,7 @@ def test_everything_is_finite_for_all_logits_and_all_noise(name, sharp):
     threshold 1 - q."""
 
     s = make(name, sharp)
+
     # Logits of both signs, and noise: a grid, its ends, and every logit's threshold.
     logits = torch.tensor([0.0, 1e-6, 0.7, 3.0, 8.0, 12.0, 16.6, 20.0, 30.0, 60.0, 100.0])
     logits = torch.cat([logits, -logits])
@@ -278,6 +282,7 @@ def test_everything_is_finite_for_all_logits_and_all_noise(name, sharp):
 
         # The slope in double precision, at the same zeta.
         exact = s.slope(zeta.detach().double(), logit.detach().double())
+
         # Power clips its samples, which stops the gradient.
         if name != "power":
             torch.testing.assert_close(slope.double(), exact, rtol=1e-3, atol=1e-30)
@@ -302,6 +307,7 @@ def test_the_gaussian_mixture_is_finite(limit):
 def test_power_passes_no_gradient_where_it_clips():
     s = make("power", 30.0)
     logit = torch.zeros(3, requires_grad=True)
+
     # The first sample and the last are clipped, to 2^-24 and 1 - 2^-24.
     zeta = s.sample(logit, torch.tensor([[0.2, 0.2, 0.8], [0.1, 0.9, 0.1]]))
     (slope,) = torch.autograd.grad(zeta.sum(), logit)

@@ -172,6 +172,7 @@ def test_samples_have_the_law_of_the_mixture(s, logit):
     # Given the bit: F1 and F0.
     assert departs(s.sample_given(torch.ones(()), u[1]), points, s.cdf1(points)) < 2.7
     assert departs(s.sample_given(torch.zeros(()), u[1]), points, s.cdf0(points)) < 2.7
+
     # The power of this test: a logit that is off by 1.5 would be seen.
     assert departs(two_steps, points, s.cdf(points, logit + 1.5)) > 2.7
 
@@ -182,6 +183,7 @@ def test_samples_are_made_as_documented(s):
     logit = f64(-0.4, 0.1, 0.7, 2.0, -3.0)
     if s.uniforms == 2:
         wanted = s.sample_given(s.bits(logit, u), u[1])
+
         # Power keeps off the ends of (0, 1).
         wanted = wanted.clamp(2**-53, 1 - 2**-53) if type(s).__name__ == "Power" else wanted
     else:
@@ -198,6 +200,7 @@ def test_the_inverse_inverts(s):
     torch.testing.assert_close(
         s.cdf(s.inverse_cdf(rho, logit), logit), rho.expand(7, 7), rtol=1e-12, atol=1e-14
     )
+
     # The mirror image: zeta of (rho, logit) and of (1 - rho, -logit) add up to one.
     torch.testing.assert_close(
         s.inverse_cdf(rho, logit), 1 - s.inverse_cdf(1 - rho, -logit), rtol=0, atol=1e-7
@@ -329,6 +332,7 @@ def test_spike_is_zero_with_the_probability_of_a_zero_and_exponential_otherwise(
     wanted = torch.expm1(4 * points) / math.expm1(4)
 
     assert departs(zeta[active > 0], points, wanted) < 2.7
+
     # The inverse reaches every zeta from its quantile.
     torch.testing.assert_close(
         SPIKE.inverse_cdf(1 - q * (1 - wanted), logit), points, rtol=0, atol=1e-12
@@ -354,6 +358,7 @@ def test_spike_is_active_exactly_where_the_bit_is_one(beta):
 
 def test_spike_clips_the_probability():
     zeta = SPIKE.inverse_cdf(f64(1.0), f64(-50.0, -20.0, -16.2))
+
     # q is clipped at 1e-7, and would be exp(-50) without.
     assert zeta.tolist() == pytest.approx([1.0, 1.0, 1.0])
 
@@ -368,6 +373,7 @@ def test_more_than_one_half_with_the_probability_of_a_one(s, logit):
     logit = f64(logit)
 
     rho = torch.sigmoid(-logit) + f64(-1e-6, 1e-6)
+
     # zeta crosses one half where the bit turns, at rho = 1 - q.
     low, high = s.inverse_cdf(rho, logit).tolist()
 
@@ -380,12 +386,14 @@ def test_more_than_one_half_with_the_probability_of_a_one(s, logit):
 def test_piecewise_linear_is_a_line_between_its_ends():
     logit = f64(0.5)
     rho = torch.linspace(0, 1, 101, dtype=torch.float64)
+
     # The line through (1 - q, 1/2) with the slope kappa.
     q = float(torch.sigmoid(logit))
     kappa = 0.25 * (4 / 3) / (q * (1 - q) + 0.01)
     wanted = [min(max(0.5 + kappa * (r - (1 - q)), 0), 1) for r in rho.tolist()]
 
     assert LINEAR.sample(logit, rho[None]).tolist() == pytest.approx(wanted, abs=1e-12)
+
     # Both ends and the line between them.
     assert {0.0, 1.0} < set(wanted)
 
@@ -394,6 +402,7 @@ def test_concrete_density_integrates_to_the_law_of_its_samples():
     logit = f64(-0.7)
     at = torch.linspace(0.02, 0.98, 25, dtype=torch.float64)
     u = uniform(1, DRAWS)
+
     # zeta <= t exactly when logit(rho) <= logit(t) / beta - logit.
     cdf = torch.sigmoid(torch.logit(at) / 3 - logit)
 
@@ -421,6 +430,7 @@ def test_concrete_density_integrates_to_the_law_of_its_samples():
 
 def test_concrete_clips_its_noise():
     clipped = CONCRETE.sample(f64(11.0), f64(0.0, 1e-6, 1e-5)[None])
+
     # Noise below 1e-5 counts as 1e-5, at either end.
     assert clipped.tolist() == pytest.approx(
         [1 / (1 + math.exp(-3 * (11 + math.log(1e-5 / (1 - 1e-5)))))] * 3, rel=1e-9

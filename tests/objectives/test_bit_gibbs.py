@@ -53,6 +53,7 @@ def test_the_chains_of_a_step(layers, statistics):
         )
 
     statistics_of = {"running": running_averages, "batch": batch_statistics}
+
     # Sweeps by the table of every state, under either kind of statistics.
     codes_by = {
         k: literal_sweeps(table(rule, batch.x, v), state["posterior"], draws["posterior"])
@@ -225,6 +226,7 @@ def test_chains_from_the_posterior_give_the_gradient_in_expectation(layers, fixe
     compared = 0
     for got, wanted in zip(g.values(), exact_gradient(rule, x), strict=True):
         error = got.std(0) / math.sqrt(n)
+
         # Entries without variance do not depend on the chains.
         random = error > 1e-12
         compared += int(random.sum())
@@ -241,6 +243,7 @@ def test_the_start():
     assert bits.shape == (500, 6)
     assert bits.dtype == torch.uint8
     assert set(bits.unique().tolist()) == {0, 1}
+
     # 3,000 bits in all.
     assert abs(float(bits.double().mean()) - 0.5) < LIMIT * 0.5 / math.sqrt(3000)
     assert torch.equal(bits, rule.state(3, 500)["posterior"])

@@ -86,6 +86,7 @@ def test_packed_equals_plain():
         packs.append(pack_of(rule, data, seeds, engine, 0.05))
         start = packs[-1].seed(0)
         packs[-1].sums = advance(packs[-1], 4, seeds, slice(0, 15))[1]
+
         # Every parameter of the first seed must have moved.
         moved = {k: not torch.equal(v, start[0][k]) for k, v in packs[-1].seed(0)[0].items()}
         del moved["model.p.decoder.net.dense.0.bias"]  # batch normalisation takes it away again

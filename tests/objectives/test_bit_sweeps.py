@@ -81,6 +81,7 @@ def test_a_sweep_leaves_the_posterior_as_it_is(layers):
 
     torch.testing.assert_close(t.sum(1), torch.ones(16).double(), rtol=0, atol=1e-9)
     torch.testing.assert_close(pi @ t, pi, rtol=0, atol=1e-9)
+
     # A posterior that is almost one state would be left as it is by nearly any sweep.
     assert float(pi.max()) < 0.9
     torch.testing.assert_close(

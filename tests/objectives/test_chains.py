@@ -62,6 +62,7 @@ def test_the_priors_noise_keeps_chains_with_the_law_of_their_machine(scale):
 
     z1, z2 = m.gibbs(start, dithered["u2"].double(), dithered["u1"].double())
     all1, all2, log_p = boltzmann_exact.log_probs(m)
+
     # Which state each chain is in, one-hot, (k, 64).
     states = torch.stack(
         [(z1 == a).all(-1) & (z2 == b).all(-1) for a, b in zip(all1, all2, strict=True)], -1
@@ -169,6 +170,7 @@ def test_values_and_derivatives_of_relaxed_sweeps_by_loops(t):
     gradients = zip(torch.autograd.grad(got, m), torch.autograd.grad(wanted, m), strict=True)
     for a, b in gradients:
         torch.testing.assert_close(a, b)
+
         # Else a derivative that is lost altogether would agree.
         assert a.abs().max() > 0.1
 
@@ -200,6 +202,7 @@ def test_the_chains_derivative_tends_to_the_whole_one_with_the_number_of_relaxed
     errors = [float((truncated(m, f, t) - whole).norm() / whole.norm()) for t in (1, 2, 5, 60)]
 
     assert errors == sorted(errors, reverse=True)
+
     # One sweep misses a good part of the derivative, 60 miss nothing.
     assert 0.05 < errors[0] < 0.6
     assert errors[-1] < 1e-6

@@ -40,12 +40,14 @@ def enumerated(model):
     states and nothing else."""
 
     z1, z2, log_p = boltzmann_exact.log_probs(model.machine().detach())
+
     # Numbers of the states of either side, to place them in a table (2^D, 2^UNITS).
     x = (z1.long() << torch.arange(D)).sum(-1)
     h = (z2.long() << torch.arange(UNITS)).sum(-1)
     joint = torch.zeros(2**D, 2**UNITS, dtype=torch.float64)
 
     joint[x, h] = log_p.exp()
+
     # p(h | x) and p(x | h): one sweep goes up and down.
     up = joint / joint.sum(1, keepdim=True)
     down = joint / joint.sum(0, keepdim=True)
@@ -117,6 +119,7 @@ def test_the_gradient_is_that_of_cd_k(k):
     ends = torch.linalg.matrix_power(move, k)
 
     shorter = torch.linalg.matrix_power(move, k - 1)
+
     # How far a chain that is one step too short would be from the gradient.
     told_apart = 0.0
 
@@ -124,6 +127,7 @@ def test_the_gradient_is_that_of_cd_k(k):
         x = boltzmann_exact.states(D, rule.model.mean)[start].expand(CHAINS, D)
 
         estimate, _ = gradient(rule, x)
+
         # CD-k: features at the end of the chain minus those at its start.
         exact = ends[start] @ f - f[start]
         variance = ends[start] @ f**2 - (ends[start] @ f) ** 2
@@ -188,6 +192,7 @@ def test_at_the_distribution_of_the_data_there_is_no_gradient(settings):
         torch.multinomial(p, CHAINS, True, generator=draws)
     ]
     estimate, _ = gradient(rule, x)
+
     # Variance of the difference of features between both ends of a chain that starts in p.
     square = (p.unsqueeze(1) * ends).unsqueeze(-1) * (f.unsqueeze(0) - f.unsqueeze(1)) ** 2
 

@@ -80,6 +80,7 @@ def test_kernels_train_with_decay_as_the_plain_engine_does(descent):
             bench.advance(packs[engine], number, 1, 10)
 
     plain, kernel = (packs[engine].seed(0) for engine in ("plain", "kernel"))
+
     # Two hundredths of the way that the parameter moved.
     for name, v in plain[0].items():
         moved = (v - start[name]).norm()

@@ -141,6 +141,7 @@ def pieces(rule, relax, zeta):
 
     z, log_p = log_prior(model)
     both = torch.cat(logits, -1)
+
     # All bits against all nodes: (states, 1, units) with (nodes, units).
     log_q = (z[:, None] * both - F.softplus(both)).sum(-1)
     joint = log_q + log_r(relax, zeta[None], z[:, None])
@@ -267,6 +268,7 @@ def test_dvae_with_saturated_units():
     w = rule.model.p.prior.w
 
     assert all(torch.isfinite(g).all() for g in grads)
+
     # Unit 0 of side 1 is 0 at logit 18. (1 - z) / (1 - q) times dq/dlogit is q there, near 1, and
     # the units of side 2 are on: what is left is minus its couplings.
     torch.testing.assert_close(grads[0][0, 0, 0], -w[0].sum(), rtol=1e-5, atol=1e-5)
@@ -435,6 +437,7 @@ def test_one_group_has_the_kl_of_bits(name):
     zeta = rule.relax.sample(
         logit, torch.full((rule.relax.uniforms, 1, 1, 4), 0.6, dtype=torch.float64)
     )
+
     # ``kl`` leaves out log Z of the prior.
     got = rule.kl([zeta], [logit.expand(1, 1, 4)]).sum() + boltzmann_exact.log_z(rule.model.prior())
 

@@ -129,6 +129,7 @@ def test_a_step_survives_couplings_of_any_size(scale):
         named.items(), torch.autograd.grad(loss, list(named.values())), strict=True
     ):
         assert torch.isfinite(g).all(), name
+
         # Parameters of no elements have nothing to learn.
         assert g.any() or p.numel() == 0, name
 
@@ -191,6 +192,7 @@ def sampled_gradients(rule, x, weight, shift, draws, seed=0):
         k: v.double()
         for k, v in noise.draw(rule.posterior_noise(len(x)), generator, (draws,)).items()
     }
+
     # Gradients of one draw; vmap takes all draws at once.
     of_one_draw = grad(
         lambda p, n: functional_call(outer, {f"rule.{k}": v for k, v in p.items()}, (n,)),
@@ -297,6 +299,7 @@ def test_both_estimators_have_the_same_mean():
     for name in gradients[0]:
         difference = gradients[1][name] - gradients[0][name]
         z = z_of(difference)
+
         # Of the generative model both are the same, draw by draw.
         assert len(z) or name.startswith("model.p."), name
         assert len(z) == 0 or z.abs().max() < LIMIT, name

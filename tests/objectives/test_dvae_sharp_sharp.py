@@ -83,6 +83,7 @@ def test_one_sample_by_loops(t, rao_blackwell):
 
     state, batch, draws = inputs(rule)
     model = rule.model
+
     # The KL's weight at progress 0.12 of a warm-up that takes 0.3.
     gamma = 0.12 / 0.3
     prior = model.prior()
@@ -137,12 +138,14 @@ def test_one_sample_by_loops(t, rao_blackwell):
         likelihood = -F.binary_cross_entropy_with_logits(
             logits[example], batch.x[example], reduction="sum"
         )
+
         # Of the posterior's energy only the samples carry a gradient, not its parameters.
         kl = energy(*(p.detach() for p in posterior), side1, zeta2) - energy(*prior, side1, zeta2)
         gain = gain + (likelihood - gamma * kl) / 4
         bound += float((likelihood - kl).detach()) / 4
 
     decay = 0.05 * sum((p**2).sum() for p in model.decayed())
+
     # The term of log Z has the value 0 and the chains' gradient.
     wanted = decay - gain + gamma * (log_z - log_z.detach())
     loss, new, metrics = rule(state, batch, draws)
@@ -159,7 +162,8 @@ def test_one_sample_by_loops(t, rao_blackwell):
         params, got, torch.autograd.grad(wanted, list(params.values())), strict=True
     ):
         torch.testing.assert_close(a, e, msg=lambda m, name=name: f"{name}: {m}")
-        # Batch normalisation takes these biases out again; the shift moves no gradient here.
+
+        # Batch normalisation takes the biases before it out again.
         assert a.abs().max() > 1e-8 or name.endswith(("dense.0.bias", "q.couplings.shift"))
 
 
@@ -167,6 +171,7 @@ def test_several_samples_with_one_are_the_weighted_elbo():
     """The rule for several samples, given one, is that for one without
     Rao-Blackwell, to the last gradient."""
     grads = []
+
     # ``_one`` is what a rule with one sample runs; ``_several`` takes its place.
     for method in ("_one", "_several"):
         rule = rule_of(rao_blackwell=False)
@@ -216,6 +221,7 @@ def blind(cases, k, t, beta, **settings):
         torch.rand(k * cases, *n, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
         for n in ((), (2,))
     )
+
     # Chains that start at exact samples of the posterior.
     z1, _ = boltzmann_exact.sample(posterior, u1, u2)
     state["posterior"] = z1.reshape(cases, k, 2).to(torch.uint8)
@@ -303,6 +309,7 @@ def test_gradient_of_two_samples_against_enumeration():
     loss, _, _ = rule(state, batch, draws)
     log_q, likelihood, log_p = tables(rule, posterior, batch.x[:2])
     log_w = likelihood + 0.5 * (log_p - log_q.unsqueeze(-1))
+
     # The bound of every pair of states, (states, states), averaged over the two patterns of x.
     pairs = (torch.logaddexp(log_w.unsqueeze(0), log_w.unsqueeze(1)) - math.log(2)).mean(-1)
     bound = log_q.exp() @ pairs @ log_q.exp()
@@ -331,6 +338,7 @@ def packed(engine, **settings):
     params = []
     state = []
     opt = []
+
     # Adam makes rounding errors of zero gradients large.
     rate = optim.build({"name": "sgd", "rate": 0.01})
 

@@ -68,6 +68,7 @@ def test_the_weight_of_the_kl_rises_to_one(settings):
     """weight min(progress / warmup, 1); it stands before the KL, and in the weighted bound before
     log p - log q."""
     rule = rule_of(settings, warmup=0.4, weight_decay=0.0)
+
     # Progress, weight.
     for progress, weight in ((0.0, 0.0), (0.1, 0.25), (0.4, 1.0), (0.9, 1.0)):
         assert rule.kl_weight(torch.tensor(progress)).item() == pytest.approx(weight)
@@ -172,6 +173,7 @@ def test_the_chains_start_as_fair_bits_of_the_seed():
 
     assert of_seed_0.shape == (4000, 2)
     assert set(of_seed_0.unique().tolist()) == {0.0, 1.0}
+
     # 5 standard errors of a fair bit's mean.
     assert ((of_seed_0.mean(0) - 0.5).abs() < 5 * 0.5 / 4000**0.5).all()
     assert not torch.equal(of_seed_0, of_seed_1)
@@ -198,6 +200,7 @@ def test_running_averages_of_batch_normalisation(settings):
 
         for path, inputs_of_norm in hidden.items():
             key = f"model.{path}.norms.0."
+
             # Momentum 0.8, from mean 0 and variance 1.
             torch.testing.assert_close(new[key + "mean"], 0.2 * inputs_of_norm.mean(0))
             torch.testing.assert_close(
@@ -233,6 +236,7 @@ def test_the_step_is_pure_and_every_parameter_learns(settings):
     assert all(torch.isfinite(p.grad).all() for p in rule.parameters())
 
     without_gradient = {name for name, p in rule.named_parameters() if not p.grad.abs().sum() > 0}
+
     # Batch normalisation takes the mean out again, so that biases before it have no effect.
     assert {n for n in without_gradient if ".dense." not in n or not n.endswith("bias")} == set()
 

@@ -190,6 +190,7 @@ def test_more_components_than_examples_in_the_first_batch_come_apart():
     placed = rule.placed(x[:2], rule.model.p["logits"].detach())["logits"]
 
     assert not torch.equal(placed[0], placed[2])
+
     # Apart by the jitter of the logits alone.
     torch.testing.assert_close(placed[0], placed[2], rtol=0, atol=0.5)
 

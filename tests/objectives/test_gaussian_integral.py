@@ -123,6 +123,7 @@ def test_largest_singular_value_is_bounded_from_above_and_closely(sizes, scale, 
 
 def test_largest_singular_value_of_special_matrices():
     assert float(rules.largest_singular_value(torch.zeros(4, 4))) < 1e-15
+
     # All equal is the worst case: too large by n^(1 / 4m).
     assert float(rules.largest_singular_value(3 * torch.eye(100))) == pytest.approx(
         3 * 100 ** (1 / 1024), rel=1e-6

@@ -104,6 +104,7 @@ def test_more_samples_give_a_tighter_bound_below_the_evidence():
     repeated = 20_000
     for samples in (1, 4, 16):
         rule = rule_of(samples)
+
         # A posterior wide enough for weights of finite variance.
         with torch.no_grad():
             rule.model.q["weight"].zero_()
@@ -138,6 +139,7 @@ def test_one_sample_is_the_same_inside_and_outside_the_logarithm(make):
     for samples, average in ((1, "inside"), (1, "outside"), (2, "inside"), (2, "outside")):
         rule = make(samples=samples, average=average)
         x, draws = inputs(rule)
+
         # The hierarchical model has bits as data; real values serve as well as bits for the other
         # one.
         loss = step(rule, (x > 0).double(), draws)[0]
@@ -153,6 +155,7 @@ def test_one_sample_is_the_same_inside_and_outside_the_logarithm(make):
 
     assert all(torch.equal(a, b) for a, b in of_one_sample)
     assert float(loss_and_gradients[2, "inside"][0]) < float(loss_and_gradients[2, "outside"][0])
+
     # The loss itself is compared above.
     assert not any(torch.equal(a, b) for a, b in of_two_samples[1:])
 

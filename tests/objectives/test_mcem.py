@@ -45,6 +45,7 @@ def test_its_gradient_is_that_of_the_marginal_likelihood():
     model = rule.model
 
     x = bits(3)
+
     # log p(x) on a grid of the one latent; beyond these ends the integrand is nothing.
     latent = torch.linspace(-12, 12, 4_001, dtype=torch.float64)
     log_p = torch.logsumexp(
@@ -69,6 +70,7 @@ def test_its_gradient_is_that_of_the_marginal_likelihood():
             acceptances.append(float(metrics["acceptance"]))
 
     mean = torch.stack(gradients).mean(0)
+
     # The largest entry is ten times the tolerance, so a gradient of another scale or sign is seen.
     assert exact.abs().max() > 0.15
     torch.testing.assert_close(mean, exact, rtol=0, atol=0.015)
@@ -111,6 +113,7 @@ def test_the_encoder_learns_from_the_samples_and_the_generator_not_from_it():
     loss, new, _ = step(rule, state, x, 0)
 
     grads = torch.autograd.grad(loss, list(rule.parameters()))
+
     # The loss from its definition, at the samples that the step ends with.
     z = [new["z"].unsqueeze(0)]
     wanted = -(model.log_joint(x, z) + model.log_posterior(z, x)).mean()

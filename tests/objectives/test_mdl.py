@@ -41,6 +41,7 @@ def noise_of(model, x, state):
     parent = x - model.mean
     for i, (units, bits) in enumerate(zip(model.q, state, strict=True), start=1):
         q = torch.sigmoid(units.logits(parent)).expand(1, len(x), -1)
+
         # u below q makes a one: 0.5 q is in the middle of that range, 0.5 + 0.5 q in the middle of
         # the rest.
         draws[f"q{i}"] = torch.where(bits > 0, 0.5 * q, 0.5 + 0.5 * q).detach()
@@ -109,6 +110,7 @@ def enumerated(f, logits, estimator):
     states = exact.states(len(logits))
     q = torch.sigmoid(logits)
     weight = torch.where(states > 0, q, 1 - q).prod(-1)
+
     # Exact: the derivative of the sum over all states.
     (true,) = torch.autograd.grad((weight * f(states)).sum(), logits, retain_graph=True)
 
@@ -247,6 +249,7 @@ def test_a_deterministic_code_bounds_the_likelihood(name):
 
     model = deterministic(name).model
     x = exact.states(VISIBLE)
+
     # h(x): every unit is on if its probability exceeds one half.
     code = []
     parent = x - model.mean

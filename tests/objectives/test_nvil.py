@@ -115,6 +115,7 @@ def closed_form(rule, inputs, layers):
         )
         gradients[f"model.q.{i}.weight"] = error.T @ encoder_inputs[i]
         gradients[f"model.q.{i}.bias"] = error.sum(0)
+
         # The baseline, by hand through its one hidden layer of tanh units.
         if rule.baseline is not None:
             hidden_error = s[:, None] * (1 - hidden_units**2) * output.weight[0]
@@ -160,6 +161,7 @@ def test_each_switch_changes_the_update():
         assert not torch.allclose(posterior_gradients[name], posterior_gradients[""], rtol=1e-2), (
             name
         )
+
         # That of the generative model needs no signal.
         torch.testing.assert_close(model_gradients[name], model_gradients[""])
 

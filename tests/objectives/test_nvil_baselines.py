@@ -72,6 +72,7 @@ def test_the_largest_rate_of_the_baselines():
     assert rule_of(input_baseline=False).largest_rates(20) == {}
 
     limits = {"baseline": 1 / 2020}
+
     # The rates of all groups, given the largest stable one.
     rates = lambda **settings: optim.build({"name": "sgd", **settings}, limits).rates  # noqa: E731
 

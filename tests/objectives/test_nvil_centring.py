@@ -80,6 +80,7 @@ def test_statistics_start_at_zero_and_the_decay_weighs_the_old_value():
 
 def test_a_constant_signal_gives_no_nan():
     s, *_ = numbers(rule_of(dims=[3]), [[-7.0, -7.0]], None, [0.0], [0.0])
+
     # -7 less 0.2 * -7; the variance is 0 and counts as 1.
     torch.testing.assert_close(s, torch.tensor([[-5.6, -5.6]]))
 
@@ -109,6 +110,7 @@ def test_the_mean_of_the_batch_takes_a_known_share_of_the_gradient():
     randomize(rule, 0)
     x = torch.tensor([[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 1.0, 1.0]], dtype=torch.float64)
     state = {"mean": torch.tensor([-4.0]).double(), "variance": torch.tensor([1.0]).double()}
+
     # Its scale is 1, since the signal is not normalised.
     exact = exact_gradients(rule, state, x)["posterior"]
     params = {k: v.detach() for k, v in rule.named_parameters()}
@@ -126,6 +128,7 @@ def test_the_mean_of_the_batch_takes_a_known_share_of_the_gradient():
         draws = {
             k: v.double() for k, v in noise.draw(rule.noise(CASES), generator, (20_000,)).items()
         }
+
         # Each draw's gradient, as a multiple of the exact one.
         g = vmap(grad(loss), in_dims=(None, 0))(params, draws)
         flat = torch.cat([-g[name].flatten(1) for name in names], 1)
@@ -174,6 +177,7 @@ def test_normalising_by_a_variance_of_the_same_batch_shortens_the_update_and_kee
     # At decay 1 the statistics stay as they are.
     rule.decay = 1.0
     with_fixed_statistics = exact_gradients(rule, state, x)["posterior"]
+
     # Length along the fixed-statistics gradient, and the angle to it.
     ratio = float(
         (sampled @ with_fixed_statistics).mean() / with_fixed_statistics.dot(with_fixed_statistics)

@@ -78,9 +78,11 @@ def test_chains_are_resampled_when_fewer_than_half_of_them_count(factor, resampl
     where 5 a^2 - 22 a - 55 = 0."""
     rbm = machine_of(0)
     u = torch.tensor([0.5])
+
     # Chains with different numbers in them, so that a resampled one shows.
     z1 = torch.arange(36, dtype=torch.float64).reshape(12, SIDE)
     log_w = torch.zeros(12, dtype=torch.float64)
+
     # The effective sample size, (sum w)^2 / sum w^2, is 6 of 12 at factor 1.
     log_w[4] = math.log(factor * (22 + math.sqrt(1584)) / 10)
 
@@ -175,6 +177,7 @@ def test_shares_of_modes_follow_the_parameters(before, after):
 
     # Chains never leave their mode, so only weights or resampling can give the new share.
     assert worst(gradient, new) < 1e-6
+
     # Chains that carry weights stay, resampled ones do not.
     assert torch.equal(state_after["prior"], z1) == (before == 0.5)
 
@@ -219,6 +222,7 @@ def test_the_gradient_of_log_z_follows_a_machine_that_mixes():
 
     for t, machine in enumerate(machines):
         (gradient,), state = gradients(rule, state, [machine], seed=t)
+
         # The variance of a weighted mean of independent samples: sum w^2 / (sum w)^2.
         log_w = state["prior_record"] - machine.free_energy1(state["prior"])
         sum_of_squares = torch.exp(torch.logsumexp(2 * log_w, 0) - 2 * torch.logsumexp(log_w, 0))

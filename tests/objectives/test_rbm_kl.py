@@ -32,6 +32,7 @@ def mixture(model, z):
     """p(z) of one list of bits, from the numbers that define the mixture."""
     slopes = model.slopes.tolist()
     offsets = model.offsets.tolist()
+
     # Slopes are the logits of the means; offsets are log weights plus the sum of log(1 - mean).
     mu = [[1 / (1 + math.exp(-a)) for a in row] for row in slopes]
     alpha = [
@@ -138,6 +139,7 @@ def test_the_path_gradient_by_another_route(t, rao_blackwell):
 
     state, batch, draws = inputs(rule)
     rbm = rule.model.machine()
+
     # Two sweeps of bits, then t relaxed ones.
     z1, z2 = rbm.gibbs(state["chains"].double(), draws["side2"][:2], draws["side1"][:2])
     zeta1 = z1
@@ -274,6 +276,7 @@ def test_weights_of_components_are_equal_or_uniform_on_the_simplex():
     def shares(weights, mixture):
         settings = {"name": "rbm_target", "side": 1, "components": 2, "mixture": mixture}
         model = models.build({**settings, "weights": weights}, DataInfo(np.zeros(1))).double()
+
         # Every component is factorial: the offsets lack the logarithms of 1 - mu.
         return torch.exp(model.offsets + torch.nn.functional.softplus(model.slopes).sum(-1))
 

@@ -203,12 +203,14 @@ def test_the_released_gradient_has_its_clips_where_it_says(clip):
     refined = [v - g for v, g in zip(start, step_gradient, strict=True)]
 
     to_moments, to_theta = slopes(refined, step.noise["q1"])
+
     # The same gradients a little further, along what the loss goes back through the step.
     further, theta_further = slopes(
         [v + r * w for v, w in zip(start, to_moments, strict=True)], step_noise
     )
     *further, mean, log_var = clipped([*theta_further, *further], clip)
     theta_changes = [(g - h) / r for g, h in zip(further, theta_gradient, strict=True)]
+
     # Back to the encoder: the gradient at the end less the change of the step's gradient.
     to_start = clipped(
         [
@@ -297,7 +299,6 @@ def test_a_refined_posterior_is_one_whatever_asks_for_it():
 def test_a_refined_posterior_descends_the_whole_kl():
     """One step without a clip, written out: the mean of KL - log p(x | z), the KL in full."""
     model = image_model()
-
     x = images()
     model.refinement = Refinement(Steps(1, rate=0.3, momentum=0.0, clip=None), BATCH, seed=7)
 

@@ -73,6 +73,7 @@ def librarys(made, x, rows, total, first=0):
         random_state=0,
         batch_size=10**6,
     )
+
     # A first fit makes every attribute; the next lines put ours in their place.
     estimator.partial_fit(np.zeros((1, VOCABULARY)) + 1)
 
@@ -137,10 +138,12 @@ def test_it_finds_the_topics(x):
     topics = objective.model.mean_topics().detach()
 
     mass_of_groups = topics.reshape(TOPICS, TOPICS, -1).sum(-1)
+
     # The probability that each topic gives to each group of words.
 
     assert sorted(mass_of_groups.argmax(1).tolist()) == [0, 1, 2]
     assert float(mass_of_groups.max(1).values.min()) > 0.8
+
     # Better than one topic for all documents, by a nat each.
     assert (
         float(objective.model.evidence_bound(x).mean())
@@ -154,6 +157,7 @@ def test_the_step_tells_the_bound_of_its_batch(x):
 
     assert float(loss.detach()) == pytest.approx(-float(metrics["bound"]))
     assert float(state["cases"]) == CASES
+
     # The log-probability of documents of 5 to 29 words.
     assert -200 < float(metrics["bound"]) < 0
 

@@ -30,6 +30,7 @@ def weights(at, batch=32, cases=100_000, **settings):
             **settings,
         }
     )
+
     # An update of ``batch`` of ``cases`` examples is that share of a pass.
     clock = lambda u: {"update": torch.tensor(u), "passes": torch.tensor((u + 1) * batch / cases)}  # noqa: E731
     return [float(rule.at(Batch(DOCUMENTS, **clock(u)))) for u in at]
@@ -166,6 +167,7 @@ def test_the_expected_gradient_is_that_of_the_exact_bound(weight):
     k = 20_000
     model = text_vae(dropout_in=0, dropout_out=0)
     rule = VAE(model, samples=k, kl_weight=weight)
+
     # The midpoints of k equal parts of (0, 1), as quantiles: one latent, the same for every
     # document.
     u = (torch.arange(k, dtype=torch.float64) + 0.5) / k
@@ -198,8 +200,10 @@ def test_fewer_documents_take_the_first_of_the_noise_and_their_own_mean():
     draws = noise.fixed(rule.draws(7, DOCUMENTS.shape[1] + 2), 0, "noise")
 
     draws = {k: v.double() for k, v in draws.items()}
+
     # The noise was drawn for seven longer documents; a batch takes the first rows and columns.
     losses = [rule({}, Batch(DOCUMENTS[:b], **clock()), draws)[0] for b in (1, 2, 3)]
+
     # The same, document by document, each with its own rows of noise.
     by_document = [
         rule(

@@ -50,6 +50,7 @@ def test_gradients_are_the_closed_forms(rule):
     # Wake: layers sampled by the inference network from the data.
     with torch.no_grad():
         wake = [x, *(h[0] for h in model.sample_posterior(x, 1, draws))]
+
         # Sleep: layers sampled by the generative model.
         dream, h = model.sample_joint(draws)
         sleep = [dream, *(v[0] for v in h)]
@@ -78,6 +79,7 @@ def test_the_halves_do_not_mix(rule):
 
     x, draws = inputs(rule)
     other_x, other_draws = inputs(rule, 1)
+
     # The draws of "p" are dreams, those of "q" samples of the posterior.
     before, _ = grads(rule, x, draws)
     of_other_dreams, _ = grads(

@@ -46,6 +46,7 @@ def halves(model, x):
     z = torch.linspace(-12, 12, 8_001, dtype=torch.float64)
     width = float(z[1] - z[0])
     z = z.view(-1, 1, 1)
+
     # The nodes as samples of one latent, for every example.
     latents = lambda cases: [z.expand(-1, len(cases), 1)]  # noqa: E731
 
@@ -72,6 +73,7 @@ def test_gradients_are_those_of_quadrature():
     ).double()
     randomize(model, 0, 0.7)
     x = (torch.rand(8, D, generator=torch.Generator().manual_seed(1)) < 0.5).double()
+
     # The exact gradient, of both halves at once.
     wake, sleep = halves(model, x)
     exact = torch.cat(
@@ -102,11 +104,13 @@ def known():
         + 0.6 * rng.standard_normal((12, D))
         + [1.0, 0, -1, 2]
     )
+
     # The mean, the first principal component and the variance around it.
     mean = x.mean(0)
     values, vectors = np.linalg.eigh((x - mean).T @ (x - mean) / len(x))
     variance = values[:-1].mean()
     w = vectors[:, -1:] * math.sqrt(values[-1] - variance)
+
     # The variance of the data along w: that of the model at x is w w' + variance.
     scale = float((w * w).sum()) + variance
 
@@ -159,6 +163,7 @@ def test_it_gets_there(known):
     largest = float(model.log_evidence(x).mean().detach())
     randomize(model, 1, 0.2)
     rule = objectives.build({"name": "wake_sleep", "reduce": "mean"}, model)
+
     # Four copies of the data: four draws for each example.
     repeated = x.repeat(4, 1)
 

@@ -55,6 +55,7 @@ def test_the_cost_is_the_divergence_from_the_best_prior():
 
     mean, log_sigma = values()
     cost = float(least_kl([mean], [log_sigma]))
+
     # The best prior: the mean of the means, and the spread of means and noise together.
     m = float(mean.mean())
     s = math.sqrt(float(((mean - m) ** 2 + (2 * log_sigma).exp()).mean()))
@@ -87,6 +88,7 @@ def test_a_tensor_that_begins_at_zero_is_not_held_there():
     """Biases at 0 feel the prior of all parameters, not one of their own that is as narrow as
     their noise: the pull towards it is (mean - m) / s^2."""
     weights = 0.1 * torch.randn(40, 30, generator=torch.Generator().manual_seed(0)).double()
+
     # Biases of 0.02: their own prior would be as narrow as their noise, 0.01.
     biases = torch.full((40,), 0.02, dtype=torch.float64, requires_grad=True)
     sigmas = [torch.full(v.shape, math.log(0.01), dtype=torch.float64) for v in (weights, biases)]
@@ -97,6 +99,7 @@ def test_a_tensor_that_begins_at_zero_is_not_held_there():
     variance = float(all_parameters.var(correction=0)) + 0.01**2
 
     torch.testing.assert_close(pull, (biases.detach() - all_parameters.mean()) / variance)
+
     # Towards a prior of their own they would be pulled harder.
     assert float(pull.abs().max()) < 0.02 / 0.01
 

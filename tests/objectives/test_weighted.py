@@ -93,6 +93,7 @@ def annealed(phi, theta, e, gamma, groups):
     log_p = normal_(theta[0], math.exp(0.1)).log_prob(z1)
     log_q = q1.log_prob(z1)
     total = z1
+
     # sd of the prior of z1: exp(0.1), of z2: 1.
     if groups == 2:
         q2 = normal_(phi[2] * z1 + phi[3], phi[4].exp())
@@ -131,6 +132,7 @@ def test_the_mean_of_both_estimators_is_the_bounds_gradient(k, points, gamma):
 
     wanted = exact_gradient(gamma, k, points)
     sd = {}
+
     # The estimator's mean over the nodes, and its standard deviation.
     for estimator in weighted.ESTIMATORS:
         by_node, weight = gradients(gamma, estimator, k, points)

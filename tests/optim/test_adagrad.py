@@ -26,6 +26,7 @@ def start(seeds, dtype):
 def test_updates_are_pytorchs(dtype, settings, decay):
     rule = optim.build({"name": "adagrad", "rate": 0.1, **settings})
     params = start(2, dtype)
+
     # State and copies of two seeds that start apart and have the same settings.
     state = {
         k: torch.stack([v, v]) for k, v in rule.state({k: v[0] for k, v in params.items()}).items()
@@ -72,6 +73,7 @@ def test_a_part_of_the_groups_can_move_alone():
     params = start(1, torch.float32)
     state = {k: v.unsqueeze(0) for k, v in rule.state({k: v[0] for k, v in params.items()}).items()}
     before = {k: v.clone() for k, v in params.items()}
+
     # Only the group "model" moves.
     rule.apply_(
         params,
@@ -83,6 +85,7 @@ def test_a_part_of_the_groups_can_move_alone():
     )
 
     assert torch.equal(params["v"], before["v"])
+
     # A first step of Adagrad has the size of the rate: gradient / sqrt(gradient^2).
     torch.testing.assert_close(params["w"], before["w"] - 0.1)
 

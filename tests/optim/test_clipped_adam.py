@@ -32,6 +32,7 @@ def test_two_adams_of_pytorch_and_its_joint_clip():
 
     rule = clipped(posterior_rate=0.03, clip=5.0)
     params = draw(1.0)
+
     # PyTorch's parameters of each seed, and one of its optimisers for each group.
     theirs = [{k: v[r].clone().requires_grad_() for k, v in params.items()} for r in range(2)]
     steps = [
@@ -48,6 +49,7 @@ def test_two_adams_of_pytorch_and_its_joint_clip():
 
     for turn in turns * 6:
         grads = draw(1.5)
+
         # The first seed's gradients are clipped, the second's, ten times smaller, are not.
         grads = {
             k: v * torch.tensor([1.0, 0.1]).view(2, *(1,) * (v.dim() - 1)) for k, v in grads.items()
@@ -76,6 +78,7 @@ def test_a_fall_compares_with_the_best_and_starts_anew():
     """Validations above the best count, whatever came between; a fall does not raise the
     bar, and empties Adam."""
     rule = clipped(patience=2, first=0, decays=3)
+
     # Moments of ones, so that it shows when a fall empties them.
     state = {
         k: torch.ones_like(v) if "/" in k else v

@@ -19,6 +19,7 @@ def grad(p):
 def ours(steps, budget=20, **settings):
     """Parameters after some steps of the tested rule, ``budget`` being the whole training."""
     rule = optim.build({"name": "momentum", "rate": 0.1, **settings})
+
     # A leading axis for the one seed.
     p = torch.tensor([[0.5, -2.0, 3.0]], dtype=torch.float64)
     params = {"w": p}

@@ -207,6 +207,7 @@ def some(seeds=2):
 @pytest.mark.parametrize("only", [None, ("posterior",), ("model",)])
 def test_the_clip_is_joint_whichever_groups_move(only):
     params, grads, groups = some()
+
     # The gradients of the second seed are too small to be clipped.
     grads = {
         k: v * torch.tensor([1.0, 1e-3]).reshape(2, *(1,) * (v.dim() - 1)) for k, v in grads.items()
@@ -256,6 +257,7 @@ def falls(losses, **config):
     for validation, loss in enumerate(losses):
         before = float(state["factor"])
         state, verdict = rule.validated(state, loss, validation)
+
         # A validation without a fall has no consequences.
         if float(state["factor"]) != before:
             falls_of_rate.append(
@@ -272,9 +274,11 @@ def test_the_rates_fall_when_the_count_is_full_and_not_before_the_first():
         (2, 0.5, True, False),
         (4, 0.25, True, False),
     ]
+
     # Success empties the count.
     assert falls([5, 6, 4, 6, 6], patience=2, first=0) == [(4, 0.5, True, False)]
     assert falls([5, 5, 5, 5], patience=1, first=0) == []  # as good as the bar is good enough
+
     # Failures before validation 15 count, so the rates fall at 15 at once. A success there does
     # nothing.
     assert falls([5, *[6] * 20], patience=2, first=15)[0] == (15, 0.5, True, False)
