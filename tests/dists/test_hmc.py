@@ -46,7 +46,7 @@ def test_the_density_is_invariant(target, step):
         z, probability = hmc.transition(target.log_prob, z, step, 5, *draws(t))
         acceptances.append(float(probability.mean()))
 
-    # Without refusals at the largest step this would not test them.
+    # At the largest step proposals are refused.
     assert all(p < 0.9 for p in acceptances) or step < 0.9
 
     # Means and second moments, each by its own standard error.
@@ -106,7 +106,6 @@ def test_the_step_is_tuned(target, acceptance):
 def test_the_leapfrog_is_that_of_the_textbook():
     """One chain by hand: half a step of the momentum, one of the position, half
     a step of the momentum."""
-
     z = torch.tensor([[0.7]], dtype=torch.float64)
     p = torch.tensor([[-0.4]], dtype=torch.float64)
     density = lambda v: -0.25 * (v**4).sum(-1)  # noqa: E731

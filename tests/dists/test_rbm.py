@@ -124,7 +124,6 @@ def test_samples_without_the_batch_are_refused():
 @pytest.mark.parametrize("chunk", [None, 24, 1])
 def test_log_z_and_moments(n1, n2, chunk):
     """``chunk`` 1 takes one state at a time."""
-
     m = machine(2, n1=n1, n2=n2, scale=2.0)
     log_z = boltzmann_exact.log_z(m, chunk)
     moments = boltzmann_exact.moments(m, chunk)

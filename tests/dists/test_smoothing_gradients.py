@@ -234,7 +234,6 @@ def test_gradients_of_the_gaussian_mixture_at_a_fixed_quantile():
 def test_everything_is_finite_for_all_logits_and_all_noise(name, sharp):
     """float32; logits to +-100; noise with its least and its greatest value and right at the
     threshold 1 - q."""
-
     s = make(name, sharp)
 
     # Logits of both signs, and noise: a grid, its ends, and every logit's threshold.

@@ -140,7 +140,6 @@ def test_densities_are_those_of_the_papers(config, log_r0):
 @pytest.mark.parametrize("s", OVERLAPPING, ids=str)
 def test_density_and_posterior_obey_bayes(s):
     """q(z = 1 | zeta) from the joint; the logit goes through the stable forms in the code."""
-
     x = f64(0.1, 0.35, 0.5, 0.9)[:, None]
     logit = f64(-2.0, 0.3, 4.0)
     one = torch.sigmoid(logit) * s.log_r1(x).exp()

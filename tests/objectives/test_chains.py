@@ -46,8 +46,7 @@ def test_chains_stay_with_the_law_of_their_machine():
 
 @pytest.mark.parametrize("scale", [1.5, 4.0])
 def test_the_priors_noise_keeps_chains_with_the_law_of_their_machine(scale):
-    """Started at exact samples, three sweeps of dithered noise on: frequencies of all 64 states,
-    pairs of chains.
+    """Chains start at exact samples. Three sweeps with dithered noise leave their law as it is.
 
     Strong couplings have conditionals next to 0 and 1. Compared are 64 frequencies, and how often
     neighbouring chains are in the same state.

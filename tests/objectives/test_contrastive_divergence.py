@@ -38,7 +38,6 @@ def rule_of(seed=0, scale=1.0, **settings):
 def enumerated(model):
     """p(x) (16,) and the transitions of x (16, 16), from the table of all joint
     states and nothing else."""
-
     z1, z2, log_p = boltzmann_exact.log_probs(model.machine().detach())
 
     # Numbers of the states of either side, to place them in a table (2^D, 2^UNITS).

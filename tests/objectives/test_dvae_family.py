@@ -469,7 +469,6 @@ def test_one_group_has_the_kl_of_bits(name):
 def test_the_hard_limit_is_the_discrete_elbo(settings, groups):
     """As beta grows, zeta becomes z: at every state of the bits, weighted by q,
     the ELBO of the model."""
-
     rule = rule_of(groups=groups, beta=1e6, **settings)
     bits = states(4)
 

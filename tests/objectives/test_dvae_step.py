@@ -98,7 +98,6 @@ def test_the_weight_of_the_kl_rises_to_one(settings):
 def test_weight_decay_adds_lambda_times_the_weights():
     """To the gradient of kernels, scales of batch normalisation and the prior's
     couplings, and of nothing else."""
-
     grads = []
     for decay in (0.0, 0.3):
         rule = rule_of(RULES[1], weight_decay=decay, context="shared")

@@ -88,7 +88,6 @@ CASES = [
 @pytest.mark.parametrize(("config", "kind"), CASES, ids=str)
 def test_the_generative_model_follows_its_own_gradient(config, kind):
     """Unbiased, at every depth: of the mean over codes of log p(x, h)."""
-
     rule = rule_of(config, kind=kind)
     x = torch.tensor(
         [[3.0, 0.0, 1.0, 0.0] if kind is Kind.COUNTS else [1.0, 0.0, 1.0, 1.0]]
@@ -106,7 +105,6 @@ def test_the_generative_model_follows_its_own_gradient(config, kind):
 def enumerated(f, logits, estimator):
     """Expected gradient by an estimator of E[f(h)] in the ``logits`` (n,)
     of q, and the true one."""
-
     states = exact.states(len(logits))
     q = torch.sigmoid(logits)
     weight = torch.where(states > 0, q, 1 - q).prod(-1)
@@ -193,7 +191,6 @@ def test_the_expected_gradient_of_the_coder_is_the_one_that_the_check_writes_dow
 def test_the_bound_has_the_right_mean():
     """Its mean over the codes is the ELBO; the entropy in it is exact, so it scatters
     less than one sample's."""
-
     rule = rule_of(check.MODELS["SBN 2-3"])
     model = rule.model
     x = torch.tensor([[1.0, 0.0, 1.0, 1.0]]).double()
@@ -246,7 +243,6 @@ def deterministic(name, seed=0):
 def test_a_deterministic_code_bounds_the_likelihood(name):
     """-log p(x, h(x)) is the bound, by enumeration, by the evaluation and by the
     validation; above -log p(x)."""
-
     model = deterministic(name).model
     x = exact.states(VISIBLE)
 
@@ -281,7 +277,6 @@ def test_its_kl_is_the_length_of_the_code():
 def test_the_gradient_goes_straight_through():
     """Of the coder's logits: the slope of log p(x, h) times q (1 - q), by differences;
     nothing from an entropy."""
-
     rule = deterministic("fDARN 4")
     model = rule.model
 
@@ -366,7 +361,6 @@ def test_settings_that_a_class_hands_on_are_known():
 def test_weight_decay_pulls_every_parameter_to_zero(reduce):
     """Its gradient is lambda times the parameter beside the sum or the mean, and the bound is
     told without it."""
-
     x = torch.tensor([[1.0, 0, 0, 1], [0, 1, 1, 1]], dtype=torch.float64)
     plain = rule_of(check.MODELS["DARN 4"])
     decayed = objectives.build(

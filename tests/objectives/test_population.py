@@ -49,7 +49,6 @@ def log_marginal(machine, z1):
 def test_weights_are_ratios_of_probabilities_and_multiply_over_updates():
     """w = p_new(z1) / p_old(z1) but for a factor that makes their mean 1, also by way
     of a machine in between."""
-
     old = machine_of(0, 0.3)
     between = machine_of(1, 0.3)
     new = machine_of(2, 0.3)
@@ -164,7 +163,6 @@ def worst(got, machine):
 def test_shares_of_modes_follow_the_parameters(before, after):
     """In the first case the weights are carried, in the second, four fifths of them gone, the
     chains are resampled."""
-
     old = two_modes(before)
     new = two_modes(after)
     chains = 200
@@ -212,7 +210,6 @@ def test_the_gradient_of_log_z_follows_a_machine_that_mixes():
 
     Twice the variance of independent samples by their weights covers what resampling adds.
     """
-
     rule = rule_of(6000, 1)
     machines = [
         RBM(*(1.3 * v for v in (m.b1, m.b2[:SIDE], m.w[:, :SIDE])))

@@ -81,7 +81,6 @@ def test_the_target_and_the_kl_by_sums(settings):
 def test_the_mixtures():
     """Every mean 0.1 or 0.9, all patterns different, a function of the number
     alone; the weights as asked."""
-
     patterns = set()
     for number in range(8):
         slopes = built(mixture=number).slopes
@@ -104,7 +103,6 @@ def test_the_mixtures():
 def test_samples_of_the_model_are_those_of_its_machine():
     """Its samples' mean of log q - log p is the exact KL; the samplers' noise
     is by sample and case."""
-
     model = built(scale=1.0)
     k = 200
     cases = 100
@@ -218,7 +216,6 @@ def trained(rule, updates, rate, engine="plain", cases=50, seeds=(0,)):
 
 def test_the_exact_gradient_reaches_the_least_kl_and_the_path_gradient_comes_near():
     """Mixture 4, whose only minimum is the global one: gaps of 0.000 and 0.02
-
     when this was written."""
     gaps = []
     for gradient in ("exact", "path"):

@@ -158,7 +158,6 @@ def test_finite_differences_find_the_same_gradient(what, clip):
 def test_the_released_gradient_is_right_only_without_its_clip():
     """In float64: the same while nothing is clipped; another one as soon as the joint
     norm exceeds the clip."""
-
     exact = Step("images", svi_clip=1e6).gradient()
     assert cosine(Step("images", svi_clip=1e6, gradient="faithful").gradient(), exact) > 0.999999
 

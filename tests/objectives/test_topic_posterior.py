@@ -106,7 +106,6 @@ def test_an_update_is_that_of_scikit_learn(x, decay, first):
 
 def test_a_batch_update_never_lowers_the_bound(x):
     """The bound of all documents and of the topics, summed, after every update of all documents."""
-
     objective = rule(decay=0.0, iterations=2_000, tolerance=1e-6)
     estimator = objective.estimator().set_params(total_samples=CASES, random_state=0)
 

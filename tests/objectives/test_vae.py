@@ -163,7 +163,6 @@ def exact_terms(model, x, points=4001):
 def test_the_expected_gradient_is_that_of_the_exact_bound(weight):
     """Quantiles of the normal in place of its samples: the mean over them is
     the expectation, to 1/K."""
-
     k = 20_000
     model = text_vae(dropout_in=0, dropout_out=0)
     rule = VAE(model, samples=k, kl_weight=weight)

@@ -42,7 +42,6 @@ def grads(rule, x, draws):
 def test_gradients_are_the_closed_forms(rule):
     """Wake: sum h_i (h_{i-1} - sigma) at h ~ Q. Sleep: sum input (h_i - q_i) at dreams,
     which are centred too."""
-
     x, draws = inputs(rule)
     got, _ = grads(rule, x, draws)
     model = rule.model
@@ -76,7 +75,6 @@ def test_gradients_are_the_closed_forms(rule):
 def test_the_halves_do_not_mix(rule):
     """New dreams leave the generative model's gradient alone, new data that of
     the inference network."""
-
     x, draws = inputs(rule)
     other_x, other_draws = inputs(rule, 1)
 

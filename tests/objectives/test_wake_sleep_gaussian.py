@@ -67,7 +67,6 @@ def halves(model, x):
 
 def test_gradients_are_those_of_quadrature():
     """1,500 draws for each of 8 cases; 5 errors on about 40 coordinates."""
-
     model = models.build(
         {"name": "gaussian_vae", "latents": 1, "encoder": [3]}, DataInfo(np.full(D, 0.4))
     ).double()

@@ -52,7 +52,6 @@ def kl_to(mean, log_sigma, m, s):
 
 def test_the_cost_is_the_divergence_from_the_best_prior():
     """Against torch's own KL, at the best mean and spread and at 400 others around them."""
-
     mean, log_sigma = values()
     cost = float(least_kl([mean], [log_sigma]))
 

@@ -129,7 +129,6 @@ def exact_gradient(gamma, k, points, groups=1, h=1e-4):
 @pytest.mark.parametrize(("k", "points"), [(1, 40), (2, 30), (3, 20)])
 def test_the_mean_of_both_estimators_is_the_bounds_gradient(k, points, gamma):
     """And where q is near the posterior the doubly reparameterised one has less variance."""
-
     wanted = exact_gradient(gamma, k, points)
     sd = {}
 
@@ -178,7 +177,6 @@ def test_a_hierarchical_posterior_needs_the_dependence_of_its_upper_densities_on
 def test_one_draw_is_the_formula(gamma, groups):
     """sum_i [(1 - gamma) w~_i + gamma w~_i^2] dlog w_i/dz_i dz_i/dphi, and sum_i w~_i dlog
     w_i/dtheta, term by term."""
-
     e = torch.randn(groups, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     phi = PHI.clone().requires_grad_()
     theta = THETA.clone().requires_grad_()
@@ -222,7 +220,6 @@ def test_one_draw_is_the_formula(gamma, groups):
 def test_values(estimator):
     """The bound with gamma, and the mean one-sample bound without; large
     log-weights do not overflow."""
-
     e = torch.randn(1, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     value, single = toy(PHI, THETA, e, 0.3, estimator)
 
