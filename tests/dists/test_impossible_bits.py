@@ -31,8 +31,8 @@ def later_autoregressive_bit(logit, u):
 
 def exact_bit(logit, u):
     """The other side of an enumerated machine without couplings."""
-    machine = RBM(torch.zeros(1), torch.full((2,), logit), torch.zeros(1, 2))
-    return boltzmann_exact.sample(machine, torch.tensor([0.5]), torch.full((1, 2), u))[1]
+    coupled_to_none = RBM(torch.zeros(1), torch.full((2,), logit), torch.zeros(1, 2))
+    return boltzmann_exact.sample(coupled_to_none, torch.tensor([0.5]), torch.full((1, 2), u))[1]
 
 
 CLIPPED = ("spike_exponential",)

@@ -84,7 +84,7 @@ def test_curves_have_a_row_for_each_point():
 
 
 def test_curves_rise_and_pass_through_the_quantile():
-    """Every curve rises with q, and more steeply at the sharper temperature.
+    """Every curve is nondecreasing in q, and steeper at the sharper temperature.
 
     For the mixtures F(zeta) = rho all along it.
     """

@@ -341,8 +341,8 @@ def test_batched_through_vmap_and_grad(name):
     loss, logit, u = step(name)
 
     wanted = []
-    for case, noise in zip(logit, u, strict=True):
-        leaf = case.clone().requires_grad_()
+    for example, noise in zip(logit, u, strict=True):
+        leaf = example.clone().requires_grad_()
         wanted += torch.autograd.grad(loss(leaf, noise), leaf)
 
     # vmap of grad against one backward pass after another.

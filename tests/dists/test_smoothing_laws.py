@@ -63,8 +63,10 @@ def cells(density, at: torch.Tensor) -> torch.Tensor:
     Gauss-Legendre quadrature."""
     # Nodes and weights on [-1, 1], moved into every cell.
     x, w = (torch.from_numpy(v) for v in np.polynomial.legendre.leggauss(30))
-    half = (at[1:] - at[:-1]) / 2
-    return (density((at[1:] + at[:-1])[:, None] / 2 + half[:, None] * x) * w).sum(-1) * half
+    half_width = (at[1:] - at[:-1]) / 2
+    return (density((at[1:] + at[:-1])[:, None] / 2 + half_width[:, None] * x) * w).sum(
+        -1
+    ) * half_width
 
 
 def departs(samples: torch.Tensor, at: torch.Tensor, wanted: torch.Tensor) -> float:
@@ -142,14 +144,17 @@ def test_density_and_posterior_obey_bayes(s):
     """q(z = 1 | zeta) from the joint; the logit goes through the stable forms in the code."""
     x = f64(0.1, 0.35, 0.5, 0.9)[:, None]
     logit = f64(-2.0, 0.3, 4.0)
-    one = torch.sigmoid(logit) * s.log_r1(x).exp()
-    zero = torch.sigmoid(-logit) * s.log_r0(x).exp()
+    joint_one = torch.sigmoid(logit) * s.log_r1(x).exp()
+    joint_zero = torch.sigmoid(-logit) * s.log_r0(x).exp()
 
     torch.testing.assert_close(
-        s.log_density(x, logit), torch.log(one + zero), rtol=1e-10, atol=1e-10
+        s.log_density(x, logit), torch.log(joint_one + joint_zero), rtol=1e-10, atol=1e-10
     )
     torch.testing.assert_close(
-        torch.sigmoid(s.posterior_logit(x, logit)), one / (one + zero), rtol=1e-10, atol=0
+        torch.sigmoid(s.posterior_logit(x, logit)),
+        joint_one / (joint_one + joint_zero),
+        rtol=1e-10,
+        atol=0,
     )
 
 

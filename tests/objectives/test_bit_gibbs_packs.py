@@ -61,12 +61,12 @@ def test_chains_follow_their_images(engine):
     order, _ = advance(pack, 4, seeds, slice(0, 3))
 
     for r in range(2):
-        seen = order[:3, r].flatten()
-        unseen = [i for i in range(16) if i not in seen.tolist()]
+        shown = order[:3, r].flatten()
+        unseen = [i for i in range(16) if i not in shown.tolist()]
         chains = pack.state["posterior"][r]
 
         assert len(unseen) == 4
-        assert torch.equal(chains[seen], data[seen])
+        assert torch.equal(chains[shown], data[shown])
         assert torch.equal(chains[unseen], before[r][unseen])
 
     # The fourth batch shows the rest.

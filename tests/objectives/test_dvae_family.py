@@ -131,22 +131,23 @@ def pieces(rule, relax, zeta):
     """
     model = rule.model
     groups = zeta.split(rule.model.sizes[1:], -1)
-    seen = model.encode(X.expand(len(zeta), -1))
+    encoded = model.encode(X.expand(len(zeta), -1))
 
     # A group's logits depend on the samples of the groups before it.
-    before = [g.unsqueeze(0) for g in groups]
+    samples = [g.unsqueeze(0) for g in groups]
     logits = [
-        model.group_logits(i, seen, before[:i]).reshape(groups[0].shape) for i in range(len(groups))
+        model.group_logits(i, encoded, samples[:i]).reshape(groups[0].shape)
+        for i in range(len(groups))
     ]
 
     z, log_p = log_prior(model)
-    both = torch.cat(logits, -1)
+    all_logits = torch.cat(logits, -1)
 
     # All bits against all nodes: (states, 1, units) with (nodes, units).
-    log_q = (z[:, None] * both - F.softplus(both)).sum(-1)
+    log_q = (z[:, None] * all_logits - F.softplus(all_logits)).sum(-1)
     joint = log_q + log_r(relax, zeta[None], z[:, None])
 
-    return model.log_likelihood(X.expand(len(zeta), -1), before)[0], joint, log_q, log_p[:, None]
+    return model.log_likelihood(X.expand(len(zeta), -1), samples)[0], joint, log_q, log_p[:, None]
 
 
 def noise_at(rule, nodes):

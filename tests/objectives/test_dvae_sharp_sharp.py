@@ -91,7 +91,7 @@ def test_one_sample_by_loops(t, rao_blackwell):
 
     gain = 0.0
     bound = 0.0
-    kept = []
+    kept_bits = []
     log_z = 0.0
 
     # The prior's six chains: two sweeps each. Their mean -E has the gradient of log Z.
@@ -121,7 +121,7 @@ def test_one_sample_by_loops(t, rao_blackwell):
                 bits, b1.tolist(), b2.tolist(), w.tolist(), u2[s].tolist(), u1[s].tolist()
             )
 
-        kept.append(bits)
+        kept_bits.append(bits)
 
         zeta1 = torch.tensor(bits).double()
         for s in range(2, 2 + t):
@@ -153,7 +153,7 @@ def test_one_sample_by_loops(t, rao_blackwell):
     torch.testing.assert_close(loss, wanted)
     assert float(metrics["bound"]) == pytest.approx(bound, abs=1e-10)
     assert new["posterior"].dtype == torch.uint8
-    assert new["posterior"][:, 0].double().tolist() == kept
+    assert new["posterior"][:, 0].double().tolist() == kept_bits
 
     params = dict(rule.named_parameters())
     got = torch.autograd.grad(loss, list(params.values()))
@@ -233,8 +233,8 @@ def tables(rule, machine, x):
     """Of every state: log q, its own log Z included, (states,), and log p(x | z), log
     p(z) + log Z, (states, 2)."""
     z1, z2, log_q = boltzmann_exact.log_probs(machine)
-    both = torch.cat([z1, z2], -1).unsqueeze(1).expand(-1, 2, -1)
-    return log_q, *rule.model.log_joint_terms(x, [both])
+    all_states = torch.cat([z1, z2], -1).unsqueeze(1).expand(-1, 2, -1)
+    return log_q, *rule.model.log_joint_terms(x, [all_states])
 
 
 def after_a_sweep(machine):
@@ -417,12 +417,12 @@ def test_state_and_noise():
 
 
 def test_what_it_trains():
-    other = models.build(
+    rbm_vae = models.build(
         {"name": "rbm_vae", "latents": 4, "layers": 0}, DataInfo(torch.zeros(VISIBLE))
     )
 
     with pytest.raises(UserError, match="dvae_sharp_sharp cannot train model=rbm_vae"):
-        objectives.build({"name": "dvae_sharp_sharp"}, other)
+        objectives.build({"name": "dvae_sharp_sharp"}, rbm_vae)
 
     for key, value in (
         ("relaxation", "gaussian"),

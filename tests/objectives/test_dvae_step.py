@@ -222,11 +222,11 @@ def test_the_step_is_pure_and_every_parameter_learns(settings):
     before = {k: v.clone() for k, v in rule.state_dict().items()}
 
     loss, state, metrics = rule(*args)
-    again = rule(*args)
+    second_step = rule(*args)
 
     # A second call with the same arguments gives the same, and changes none of them.
-    assert torch.equal(loss, again[0])
-    assert all(torch.equal(state[k], again[1][k]) for k in state)
+    assert torch.equal(loss, second_step[0])
+    assert all(torch.equal(state[k], second_step[1][k]) for k in state)
     torch.testing.assert_close(args, copies, rtol=0, atol=0)
     assert all(torch.equal(v, before[k]) for k, v in rule.state_dict().items())
     assert metrics["bound"].shape == ()

@@ -50,14 +50,14 @@ class Training:
         total = 0.0
         for _ in range(updates):
             rows = torch.arange(self.made * batch, (self.made + 1) * batch) % len(self.x)
-            loss, self.state, told = self.rule(self.state, Batch(self.x[rows]), {})
+            loss, self.state, metrics = self.rule(self.state, Batch(self.x[rows]), {})
             params = list(self.rule.parameters())
 
             with torch.no_grad():
                 for p, g in zip(params, torch.autograd.grad(loss, params), strict=True):
                     p.sub_(g)
 
-            total += float(told["bound"])
+            total += float(metrics["bound"])
             self.made += 1
 
         return total

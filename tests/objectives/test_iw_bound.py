@@ -140,8 +140,7 @@ def test_one_sample_is_the_same_inside_and_outside_the_logarithm(make):
         rule = make(samples=samples, average=average)
         x, draws = inputs(rule)
 
-        # The hierarchical model has bits as data; real values serve as well as bits for the other
-        # one.
+        # Bits as data: the hierarchical model takes nothing else, the linear one takes anything.
         loss = step(rule, (x > 0).double(), draws)[0]
         loss_and_gradients[samples, average] = [
             loss.detach(),

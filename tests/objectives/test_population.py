@@ -142,8 +142,8 @@ def two_modes(share):
     """All bits 0, or with probability ``share`` all 1: a sweep leaves either mode once in 10^9."""
     strength = 16.0
     bias = math.log(share / (1 - share)) / (2 * SIDE)
-    half = torch.full((SIDE,), bias - strength * SIDE / 2, dtype=torch.float64)
-    return RBM(half, half.clone(), torch.full((SIDE, SIDE), strength, dtype=torch.float64))
+    biases = torch.full((SIDE,), bias - strength * SIDE / 2, dtype=torch.float64)
+    return RBM(biases, biases.clone(), torch.full((SIDE, SIDE), strength, dtype=torch.float64))
 
 
 def standing_in(share, chains):
@@ -211,19 +211,19 @@ def test_the_gradient_of_log_z_follows_a_machine_that_mixes():
     Twice the variance of independent samples by their weights covers what resampling adds.
     """
     rule = rule_of(6000, 1)
-    machines = [
+    rbms = [
         RBM(*(1.3 * v for v in (m.b1, m.b2[:SIDE], m.w[:, :SIDE])))
         for m in map(machine_of, range(4))
     ]
     state = {k: v.double() for k, v in rule.state(3).items()}
 
-    for t, machine in enumerate(machines):
-        (gradient,), state = gradients(rule, state, [machine], seed=t)
+    for t, rbm in enumerate(rbms):
+        (gradient,), state = gradients(rule, state, [rbm], seed=t)
 
         # The variance of a weighted mean of independent samples: sum w^2 / (sum w)^2.
-        log_w = state["prior_record"] - machine.free_energy1(state["prior"])
+        log_w = state["prior_record"] - rbm.free_energy1(state["prior"])
         sum_of_squares = torch.exp(torch.logsumexp(2 * log_w, 0) - 2 * torch.logsumexp(log_w, 0))
-        m = boltzmann_exact.moments(machine)
+        m = boltzmann_exact.moments(rbm)
 
         for a, mean in zip(gradient, (m.mean1, m.mean2, m.mean12), strict=True):
             assert ((a - mean).abs() < 5 * (2 * sum_of_squares * mean * (1 - mean)).sqrt()).all()
@@ -231,22 +231,22 @@ def test_the_gradient_of_log_z_follows_a_machine_that_mixes():
 
 def test_a_machine_that_stands_still_has_the_persistent_chains():
     """The same chains by the same noise, weights that stay equal, the same gradient."""
-    machine = machine_of(4)
+    rbm = machine_of(4)
     chains = 50
-    machine = RBM(machine.b1, machine.b2[:SIDE], machine.w[:, :SIDE])
+    rbm = RBM(rbm.b1, rbm.b2[:SIDE], rbm.w[:, :SIDE])
 
     z1 = (torch.rand(chains, SIDE, generator=generator()) < 0.5).double()
     zeros = torch.zeros(chains, dtype=torch.float64)
-    state = {"prior": z1, "prior_record": population.record(machine, z1, zeros)}
+    state = {"prior": z1, "prior_record": population.record(rbm, z1, zeros)}
 
-    by_population, population_state = gradients(rule_of(chains, 2), state, [machine] * 4)
+    by_population, population_state = gradients(rule_of(chains, 2), state, [rbm] * 4)
     by_persistent_chains, persistent_state = gradients(
-        rule_of(chains, 2, "persistent"), {"prior": z1}, [machine] * 4
+        rule_of(chains, 2, "persistent"), {"prior": z1}, [rbm] * 4
     )
 
     assert torch.equal(population_state["prior"], persistent_state["prior"])
     torch.testing.assert_close(
-        population_state["prior_record"] - machine.free_energy1(population_state["prior"]), zeros
+        population_state["prior_record"] - rbm.free_energy1(population_state["prior"]), zeros
     )
     torch.testing.assert_close(by_population, by_persistent_chains)
 
@@ -267,14 +267,14 @@ def test_the_population_starts_as_samples_of_the_uniform_distribution():
 
 
 def test_no_gradient_passes_through_chains_and_weights():
-    machine = RBM(*(v.requires_grad_() for v in machine_of(0)))
+    rbm = RBM(*(v.requires_grad_() for v in machine_of(0)))
     z1, log_w = population.reweight(
-        machine, all_states(), torch.zeros(8, dtype=torch.float64), torch.tensor([0.5])
+        rbm, all_states(), torch.zeros(8, dtype=torch.float64), torch.tensor([0.5])
     )
 
     assert not z1.requires_grad
     assert not log_w.requires_grad
-    assert not population.record(machine, z1, log_w).requires_grad
+    assert not population.record(rbm, z1, log_w).requires_grad
 
 
 def test_a_sampler_that_is_none_is_refused():

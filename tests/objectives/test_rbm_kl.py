@@ -41,8 +41,8 @@ def mixture(model, z):
 
     assert math.fsum(alpha) == pytest.approx(1, abs=1e-6)  # the buffers are float32
 
-    parts = [math.prod(m if b else 1 - m for m, b in zip(row, z, strict=True)) for row in mu]
-    return math.fsum(a * p for a, p in zip(alpha, parts, strict=True))
+    by_component = [math.prod(m if b else 1 - m for m, b in zip(row, z, strict=True)) for row in mu]
+    return math.fsum(a * p for a, p in zip(alpha, by_component, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,9 @@ CASES = 40
 def x():
     """Documents that mix three topics, each with four words of its own."""
     rng = np.random.default_rng(0)
-    parts = np.repeat(np.eye(TOPICS), VOCABULARY // TOPICS, axis=1) + 0.05
+    topics = np.repeat(np.eye(TOPICS), VOCABULARY // TOPICS, axis=1) + 0.05
     theta = rng.dirichlet(np.full(TOPICS, 0.3), CASES)
-    p = theta @ (parts / parts.sum(1, keepdims=True))
+    p = theta @ (topics / topics.sum(1, keepdims=True))
 
     return torch.from_numpy(np.stack([rng.multinomial(rng.integers(5, 30), row) for row in p]))
 

@@ -61,10 +61,12 @@ def test_gradients_are_the_closed_forms(rule):
             torch.testing.assert_close(got[f"model.p.{i}.bias"], error.sum(0))
 
             # The inference network's layer i, at the dreams; their first layer is centred.
-            seen = sleep[0] - model.mean if i == 0 else sleep[1]
-            error = sleep[i + 1] - torch.sigmoid(seen @ model.q[i].weight.T + model.q[i].bias)
+            encoder_inputs = sleep[0] - model.mean if i == 0 else sleep[1]
+            error = sleep[i + 1] - torch.sigmoid(
+                encoder_inputs @ model.q[i].weight.T + model.q[i].bias
+            )
 
-            torch.testing.assert_close(got[f"model.q.{i}.weight"], error.T @ seen)
+            torch.testing.assert_close(got[f"model.q.{i}.weight"], error.T @ encoder_inputs)
             torch.testing.assert_close(got[f"model.q.{i}.bias"], error.sum(0))
 
         torch.testing.assert_close(

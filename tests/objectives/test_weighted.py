@@ -109,7 +109,7 @@ def annealed(phi, theta, e, gamma, groups):
 def exact_gradient(gamma, k, points, groups=1, h=1e-4):
     """Central differences of the bound's mean, (9,), by phi and theta."""
     grid, weight = hermite(points, k * groups)
-    both = torch.cat([PHI, THETA])
+    parameters = torch.cat([PHI, THETA])
 
     def mean(p):
         return (
@@ -119,8 +119,8 @@ def exact_gradient(gamma, k, points, groups=1, h=1e-4):
 
     return torch.stack(
         [
-            (mean(both + h * d) - mean(both - h * d)) / (2 * h)
-            for d in torch.eye(9, dtype=both.dtype)
+            (mean(parameters + h * d) - mean(parameters - h * d)) / (2 * h)
+            for d in torch.eye(9, dtype=parameters.dtype)
         ]
     )
 

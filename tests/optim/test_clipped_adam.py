@@ -18,8 +18,8 @@ def clipped(**config):
 
 def packed(rule, params):
     """State of all seeds of ``params`` (seeds, ...)."""
-    each = [rule.state({k: v[r] for k, v in params.items()}) for r in range(2)]
-    return {k: torch.stack([s[k] for s in each]) for k in each[0]}
+    of_seeds = [rule.state({k: v[r] for k, v in params.items()}) for r in range(2)]
+    return {k: torch.stack([s[k] for s in of_seeds]) for k in of_seeds[0]}
 
 
 def test_two_adams_of_pytorch_and_its_joint_clip():

@@ -99,8 +99,8 @@ def test_adam_is_torchs_for_every_seed(epsilon):
         theirs.append(copies)
         steps.append(torch.optim.Adam(rates, eps=epsilon))
 
-    each = [rule.state({k: v[r] for k, v in params.items()}) for r in range(2)]
-    state = {k: torch.stack([s[k] for s in each]) for k in each[0]}
+    of_seeds = [rule.state({k: v[r] for k, v in params.items()}) for r in range(2)]
+    state = {k: torch.stack([s[k] for s in of_seeds]) for k in of_seeds[0]}
     for _ in range(40):
         grads = {k: torch.randn(v.shape, generator=generator) for k, v in params.items()}
         rule.apply_(params, grads, state, groups, torch.zeros(2))
