@@ -88,7 +88,7 @@ def test_a_tensor_that_begins_at_zero_is_not_held_there():
     their noise: the pull towards it is (mean - m) / s^2."""
     weights = 0.1 * torch.randn(40, 30, generator=torch.Generator().manual_seed(0)).double()
 
-    # Biases of 0.02: their own prior would be as narrow as their noise, 0.01.
+    # Weights of size 0.1, biases that have just left 0, and noise of 0.01 on all of them.
     biases = torch.full((40,), 0.02, dtype=torch.float64, requires_grad=True)
     sigmas = [torch.full(v.shape, math.log(0.01), dtype=torch.float64) for v in (weights, biases)]
     (pull,) = torch.autograd.grad(least_kl([weights, biases], sigmas), biases)
@@ -98,8 +98,6 @@ def test_a_tensor_that_begins_at_zero_is_not_held_there():
     variance = float(all_parameters.var(correction=0)) + 0.01**2
 
     torch.testing.assert_close(pull, (biases.detach() - all_parameters.mean()) / variance)
-
-    # Towards a prior of their own they would be pulled harder.
     assert float(pull.abs().max()) < 0.02 / 0.01
 
 
