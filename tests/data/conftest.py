@@ -75,6 +75,7 @@ def tiny_static(tmp_path) -> Tiny:
             "tiny", name, hashlib.sha256(amat(cases)).hexdigest(), urls, unzipped=True
         )
         (mirror / "tiny" / f"{name}.gz").write_bytes(gzip.compress(amat(cases)))
+
     cls = type(
         "TinyStatic",
         (MnistStatic,),
@@ -98,6 +99,7 @@ def tiny_dynamic(tmp_path) -> Tiny:
             "tiny", f"{key}.gz", hashlib.sha256(packed).hexdigest(), (f"https://one.test/{key}.gz",)
         )
         (mirror / "tiny" / f"{key}.gz").write_bytes(packed)
+
     members = {
         "name": "tiny",
         "sources": sources,
@@ -129,6 +131,7 @@ def tiny_text(tmp_path):
         sources[split] = Source(
             "tiny", f"tiny.{split}.txt", sha256, urls, True, archive="tiny.tar.gz", **known
         )
+
     members = {
         "name": "tiny",
         "sources": sources,

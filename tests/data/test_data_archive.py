@@ -26,6 +26,7 @@ def tar_of(members: dict[str, bytes], extra: list[tarfile.TarInfo] | None = None
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
+
     return out.getvalue()
 
 
@@ -45,10 +46,13 @@ def test_files_come_out_of_a_downloaded_archive(tiny_text, tmp_path, monkeypatch
 
     monkeypatch.setattr(fetch, "download", download)
     splits = load(cls, None, tmp_path / "root")
+
     assert splits.hash == make_text_splits("tiny", encode(DOCUMENTS)).hash
     assert asked == ["https://one.test/train", "https://two.test/train"]  # once for all three
+
     found = sorted(p.name for p in (tmp_path / "root" / "tiny").iterdir())
     assert found == ["tiny.tar.gz", "tiny.test.txt", "tiny.train.txt", "tiny.valid.txt"]
+
     files = [p for p in (tmp_path / "root").rglob("*") if p.is_file() and p.suffix != ".lock"]
     assert inventory.status_of(cls(), None, tmp_path / "root").bytes == sum(
         p.stat().st_size for p in files
@@ -62,9 +66,11 @@ def test_an_archive_in_the_mirror_will_do(tiny_text, tmp_path):
         file.unlink()
     (mirror / "tiny" / "tiny.tar.gz").write_bytes(tar_of(members()))
     state = inventory.status_of(cls(), mirror, tmp_path / "root")
+
     assert (state.missing, state.bytes) == ((), 0)
     assert load(cls, mirror, tmp_path / "root").hash == expected
     assert [p.name for p in (mirror / "tiny").iterdir()] == ["tiny.tar.gz"]
+
     state = inventory.status_of(cls(), mirror, tmp_path / "root")
     assert state.prepared
     assert state.bytes > 300
@@ -84,6 +90,7 @@ def hostile() -> list[tarfile.TarInfo]:
         info.type = kind
         info.linkname = "/etc/hostname"
         infos.append(info)
+
     return infos
 
 
@@ -93,6 +100,7 @@ def test_nothing_in_an_archive_decides_where_anything_is_written(tmp_path, prefi
     packed_file = tmp_path / "x.tar.gz"
     packed_file.write_bytes(tar_of(members(prefix), hostile()))
     to = tmp_path / "here" / "deep" / "out"
+
     assert archive.take(packed_file, "tiny.train.txt", to) == ""
     assert to.read_bytes() == text_of(DOCUMENTS["train"])
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["deep", "here", "out", "x.tar.gz"]
@@ -126,6 +134,7 @@ def test_a_member_that_is_too_large_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr(archive, "LARGEST", 3)
     path = tmp_path / "x.tar.gz"
     path.write_bytes(tar_of(members()))
+
     assert "expected 3 at most" in archive.take(path, "tiny.train.txt", tmp_path / "large")
     assert not (tmp_path / "large").exists()
 
@@ -138,6 +147,7 @@ def test_an_archive_without_the_file_says_so(tiny_text, tmp_path, monkeypatch):
         r"one\.test/train: not a whole tar\.gz archive .*two\.test/train: 0 members "
         r"called tiny\.train\.txt"
     )
+
     with pytest.raises(DataError, match=says):
         load(cls, None, tmp_path / "root")
 
@@ -146,12 +156,15 @@ def test_an_archive_with_wrong_documents_is_not_kept(tiny_text, tmp_path, monkey
     cls, _ = tiny_text
     wrong = {**members(), "data/tiny.train.txt": b"a\n"}
     monkeypatch.setattr(fetch, "download", lambda url, to: to.write_bytes(tar_of(wrong)))
+
     with pytest.raises(
         DataError,
         match=r"https://two\.test/train: 1 documents; to read it from a folder that holds",
     ):
         load(cls, None, tmp_path / "root")
+
     assert list((tmp_path / "root" / "tiny").iterdir()) == []
+
     (tmp_path / "root" / "tiny" / "tiny.tar.gz").write_bytes(tar_of(wrong))
     with pytest.raises(DataError, match=r"root/tiny/tiny\.tar\.gz: 1 documents; https://one"):
         load(cls, None, tmp_path / "root")

@@ -24,6 +24,7 @@ def refused(config: dict, tmp_path: Path) -> str:
         data.load(config, root=tmp_path / "root")
     assert "\n" not in str(e.value)
     assert not list((tmp_path / "root").glob("prepared/*.h5"))
+
     return str(e.value)
 
 
@@ -125,6 +126,7 @@ def test_a_bad_file_is_one_line(bad, tmp_path):
     path = tmp_path / ("test.npz" if "zip" in bad or bad in ("many", "no array") else "test.npy")
     write(path)
     found = refused({**config, "test": str(path)}, tmp_path)
+
     assert message in found
     assert str(path) in found
 
@@ -136,6 +138,7 @@ def test_a_damaged_zip_is_one_line(tmp_path):
     content[300] ^= 16
     (tmp_path / "all.npz").write_bytes(content)
     found = refused({**config, "train": str(tmp_path / "all.npz"), "test": None}, tmp_path)
+
     assert "truncated, damaged or no npz file" in found
 
 
@@ -151,8 +154,10 @@ def test_nothing_is_unpickled(tmp_path):
     array[:] = [Trap(), Trap()]
     config = files_of(grey_images(), tmp_path)
     np.save(config["train"], array, allow_pickle=True)
+
     assert "pickled Python objects" in refused(config, tmp_path)
     assert not mark.exists()
+
     np.load(config["train"], allow_pickle=True)
     assert mark.exists()
 
@@ -204,8 +209,11 @@ def test_a_bad_folder_is_one_line(bad, tmp_path):
     spoil, message = BAD_FOLDERS[bad]
     config = files_of(grey_images(), tmp_path)
     folder = folder_of(GREY[:3], tmp_path / "png")
+
     assert len(read_images(folder, "test")) == 3
+
     spoil(folder)
     with pytest.raises(DataError, match=message):
         read_images(folder, "test")
+
     refused({**config, "test": str(folder)}, tmp_path)

@@ -35,10 +35,12 @@ def caltech(outlines, tmp_path):
 def test_silhouettes(caltech, outlines, tmp_path):
     loader, arrays = prepared(caltech, tmp_path)
     splits = loader.splits(arrays, None, 0)
+
     assert splits.kind is Kind.BITS
     for split, pictures in outlines.items():
         assert getattr(splits, split).dtype == np.uint8
         np.testing.assert_array_equal(getattr(splits, split), pictures.reshape(len(pictures), -1))
+
     held = held_out_mask(13, 3, 2)
     pool = np.concatenate([outlines["train"], outlines["valid"]]).reshape(13, -1)
     np.testing.assert_array_equal(loader.splits(arrays, 3, 2).valid, pool[held])
@@ -52,8 +54,10 @@ def test_silhouettes_are_binary(outlines, tmp_path, value):
     cls = tiny(
         Caltech101Silhouettes, tmp_path, "split1", content, rows={"train": 9, "valid": 4, "test": 3}
     )
+
     with pytest.raises(DataError, match=r"tiny\.mat: val_data has values other than 0 and 1"):
         prepared(cls, tmp_path)
+
     cls.rows = {"train": 9, "valid": 5, "test": 3}
     with pytest.raises(DataError, match="val_data is 4 x 6, expected 5 x 6"):
         prepared(cls, tmp_path)

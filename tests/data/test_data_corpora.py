@@ -24,10 +24,12 @@ def test_prepared_as_flat_numbers_offsets_and_vocabulary(tiny_text, tmp_path):
     cls, mirror = tiny_text
     splits = load(cls, mirror, tmp_path / "root")
     assert splits.hash == make_text_splits("tiny", encode(DOCUMENTS)).hash
+
     with h5py.File(tmp_path / "root" / "prepared" / "tiny-v1.h5") as f:
         assert f["train"][()].tolist() == [4, 5, 4, 6, 5, 7, 5, 6, 8]
         assert f["train_offsets"][()].tolist() == [0, 4, 5, 7, 9]
         assert bytes(f["vocabulary"][()]) == b"<pad>\n<s>\n</s>\n<unk>\nb\na\nc\nd\ne"
+
         content = hashlib.sha256((mirror / "tiny" / "tiny.train.txt").read_bytes()).hexdigest()
         assert json.loads(f.attrs["content"]) == {"tiny.train.txt": content}
 
@@ -45,6 +47,7 @@ def test_a_file_without_a_digest_is_held_against_its_numbers(tiny_text, tmp_path
     cls, mirror = tiny_text
     path = mirror / "tiny" / "tiny.train.txt"
     path.write_bytes(text_of(DOCUMENTS["train"][:3]))
+
     with pytest.raises(DataError) as e:
         load(cls, mirror, tmp_path / "root")
     for part in (
@@ -53,15 +56,19 @@ def test_a_file_without_a_digest_is_held_against_its_numbers(tiny_text, tmp_path
         "tiny/tiny.train.txt or tiny/tiny.tar.gz",
     ):
         assert part in str(e.value)
+
     assert "\n" not in str(e.value)
+
     path.write_bytes(text_of([*DOCUMENTS["train"][:3], ["a", "a"]]))
     with pytest.raises(
         DataError, match=r"train\.txt: not tiny's .*: a vocabulary of 8 entries, expected 9;"
     ):
         load(cls, mirror, tmp_path / "root")
+
     path.write_bytes(text_of([["a"]] * 4))
     with pytest.raises(DataError, match=r"train\.txt: a single word to learn"):
         load(cls, mirror, tmp_path / "root")
+
     path.write_bytes(text_of([["<unk>"]] * 4))
     with pytest.raises(DataError, match=r"train\.txt: no word to learn"):
         load(cls, mirror, tmp_path / "root")
@@ -96,10 +103,12 @@ def test_another_file_without_a_digest_is_prepared_anew(tiny_text, tmp_path, cap
     first = load(cls, mirror, root)
     path.write_bytes(text_of([DOCUMENTS["train"][i] for i in (0, 1, 3, 2)]))
     second = load(cls, mirror, root)
+
     assert first.hash != second.hash
     assert "made of another tiny.train.txt; preparing it anew" in caplog.text
     assert load(cls, None, root).hash == second.hash  # without the files
     assert [c.state for c in inventory.verify_one(cls(), mirror, root)] == ["ok"] * 4
+
     path.write_bytes(text_of(DOCUMENTS["train"]))
     check = inventory.verify_one(cls(), mirror, root)[-1]
     assert (check.state, check.detail) == ("bad", "made of another tiny.train.txt")
@@ -109,6 +118,7 @@ def test_verify_says_what_was_expected(tiny_text, tmp_path):
     cls, mirror = tiny_text
     (mirror / "tiny" / "tiny.train.txt").write_bytes(b"a\nb\n")
     check = inventory.verify_one(cls(), mirror, tmp_path)[0]
+
     assert (check.state, check.detail) == ("bad", "2 documents; expected 4 documents")
 
 
@@ -117,10 +127,12 @@ def test_what_ls_and_verify_show(tmp_path):
     assert states["yahoo"].missing == ("yahoo.train.txt", "yahoo.valid.txt", "yahoo.test.txt")
     assert states["yahoo_small"].missing == ("yahoo.valid.txt", "yahoo.test.txt")
     assert states["yelp"].missing == ("yelp.train.txt", "yelp.valid.txt", "yelp.test.txt")
+
     for name in ("synthetic_text", "toy_text"):
         state = states[name]
         assert (state.prepared, state.path, state.needed, state.bytes) == (True, None, (), 0)
     own = states["text"]
+
     assert own.needed == ("data.train=FILE", "data.valid=FILE", "data.test=FILE")
     assert (own.prepared, own.missing, own.path) == (True, (), None)
     assert [(c.state, c.file) for c in data.verify("text", root=tmp_path)] == [
@@ -156,10 +168,12 @@ def test_yelp_reads_labels(tmp_path):
     }
     counts = {split: len(documents) for split, documents in DOCUMENTS.items()}
     small = type("Small", (Yelp,), {"sources": sources, "documents": counts, "entries": 9})
+
     assert (
         load(small, tmp_path, tmp_path / "root").hash
         == make_text_splits("yelp", encode(DOCUMENTS)).hash
     )
+
     (tmp_path / "yelp" / "yelp.test.txt").write_bytes(text_of(DOCUMENTS["test"]))
     with pytest.raises(DataError, match=r"yelp\.test\.txt: line 1 has no tab"):
         load(small, tmp_path, tmp_path / "other")
@@ -177,9 +191,11 @@ def test_yahoo_small_parts_the_validation_file(tmp_path):
     counts = {"train": 36, "valid": 4, "test": 2}
     small = type("Small", (YahooSmall,), {"sources": sources, "documents": counts, "entries": 41})
     splits = load(small, tmp_path, tmp_path / "root")
+
     assert [words_of(row, splits.vocabulary) for row in splits.valid] == [
         ["<unk>"], ["<unk>", "x"], ["<unk>", "x"], ["<unk>", "x", "x"],
     ]  # fmt: skip
+
     words = {words_of(row, splits.vocabulary)[0] for row in splits.train}
     assert words == {f"w{i}" for i in range(1, 41) if i % 10}
     assert [words_of(row, splits.vocabulary) for row in splits.test] == [["w7"], ["<unk>"]]
@@ -188,16 +204,19 @@ def test_yahoo_small_parts_the_validation_file(tmp_path):
 def test_toy_text():
     loader = ToyText()
     splits = loader.splits(loader.arrays({}), None, 0)
+
     assert [s.shape for s in (splits.train, splits.valid, splits.test)] == [
         (600, 14),
         (100, 14),
         (100, 14),
     ]
     assert len(splits.vocabulary) == 37
+
     lengths = (splits.train != 0).sum(axis=1) - 2
     assert set(lengths) == set(range(3, 13))
     assert not any((getattr(splits, s) == 3).any() for s in DOCUMENTS)
     assert splits.hash == "cf38b8f7084668e6cfd33dee5cb475d7db5cbb3f6cbc030c0f25b2cc8ef7129e"
+
     land = {"dog", "hen", "farmer", "barn", "near", "behind"}
     sea = {"fish", "gull", "sailor", "ship", "under", "beside"}
     for row in splits.train:  # every sentence speaks of one subject

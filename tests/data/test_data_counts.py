@@ -30,8 +30,10 @@ def test_counts_are_read(tmp_path, end):
     content = text_of(rows)
     path = written(tmp_path / f"x.feat{end}", gzip.compress(content) if end else content)
     found = read_counts(path, WORDS)
+
     np.testing.assert_array_equal(found.dense(WORDS, np.int16), rows)
     np.testing.assert_array_equal(found.lengths, rows.sum(1))
+
     written(tmp_path / "dos.feat", content.replace(b"\n", b"\r\n"))
     np.testing.assert_array_equal(
         read_counts(tmp_path / "dos.feat", WORDS).dense(WORDS, np.int16), rows
@@ -100,15 +102,19 @@ def test_documents_chosen_joined_and_of_tokens():
     rows = rows_of(9, 1)
     more = rows_of(4, 2)
     found = documents_of(rows)
+
     for places in (np.array([3, 0, 8]), rows[:, 3] > 0, np.array([], dtype=int)):
         np.testing.assert_array_equal(found.chosen(places).dense(WORDS, np.int64), rows[places])
+
     both = joined(found, documents_of(more))
     np.testing.assert_array_equal(both.dense(WORDS, np.int64), np.concatenate([rows, more]))
 
     rng = np.random.default_rng(5)
     tokens = [rng.permutation(np.repeat(np.arange(WORDS), row)) for row in rows]
     again = Documents.of_tokens(np.concatenate(tokens), np.cumsum([0, *map(len, tokens)]))
+
     np.testing.assert_array_equal(again.dense(WORDS, np.int64), rows)
+
     # Documents without a token on both sides.
     gap = Documents.of_tokens(np.array([2, 2]), np.array([0, 0, 2, 2]))
     np.testing.assert_array_equal(gap.dense(3, np.int64), [[0, 0, 0], [0, 0, 2], [0, 0, 0]])
@@ -117,6 +123,7 @@ def test_documents_chosen_joined_and_of_tokens():
 def test_log_counts_are_rounded_half_up():
     n = np.arange(1, 30_000)
     found = Documents.of(np.zeros(len(n)), n, np.arange(len(n) + 1)).with_log_counts().counts
+
     # e^1.5 - 1 is 3.48, e^2.5 - 1 is 11.18.
     assert found[:12].tolist() == [1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3]
     assert found.tolist() == [math.floor(0.5 + math.log(1 + int(i))) for i in n]
@@ -128,9 +135,11 @@ def test_toy_counts():
     assert [len(s) for s in (splits.train, splits.valid, splits.test)] == [400, 100, 100]
     assert ToyCounts().sizes == {"train": 400, "valid": 100, "test": 100}
     assert ToyCounts().shape == splits.train.shape[1:] == (24,)
+
     everything = np.concatenate([splits.train, splits.valid, splits.test])
     assert set(everything.sum(1)) == set(range(4, 21))
     assert splits.hash == "d5e997c3d6c630a679dc7ebc622676721fa7cb12e8a3deac7239543be647ba64"
+
     topics = everything.reshape(-1, 4, 6).sum(2)
     two = np.sort(topics, axis=1)[:, 2:].sum() / topics.sum()
     assert two > 0.9  # tokens of the two topics of a document

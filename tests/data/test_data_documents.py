@@ -60,6 +60,7 @@ def test_lines_end_as_in_text_files_of_python(file):
     path = file(content)
     with path.open(encoding="utf-8") as lines:
         expected = [line.split() for line in lines if line.split()]
+
     assert list(read_documents(path)) == expected
     assert len(expected) == 7
 
@@ -113,9 +114,11 @@ def test_no_file_is_one_line(tmp_path):
 def test_words_that_look_like_the_frame_are_unknown(file, caplog):
     path = file(b"a </s> b\n<unk> a\n<s> <pad>\n")
     arrays = encode({split: read_documents(path) for split in ("train", "valid", "test")})
+
     assert unpacked(arrays["vocabulary"]) == (*SPECIALS, "a", "b")
     for split in ("train", "valid", "test"):
         assert arrays[split].tolist() == [4, 3, 5, 3, 4, 3, 3]
+
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert (
         warnings

@@ -42,6 +42,7 @@ def test_a_file_is_downloaded_and_checked_without_a_word(server, tmp_path, capfd
     urls = (f"{server}/moved.bin", f"{server}/grey.bin")
     source = Source("room", "grey.bin", hashlib.sha256(CONTENT).hexdigest(), urls)
     path = fetch.fetch(source, None, tmp_path / "root")
+
     assert path.read_bytes() == CONTENT
     assert [p for p in (tmp_path / "root" / "room").iterdir()] == [path]
     assert capfd.readouterr().out == ""
@@ -52,6 +53,7 @@ def test_http_errors_and_closed_ports_are_told_apart(server, tmp_path):
         s.bind(("127.0.0.1", 0))
         closed = f"http://127.0.0.1:{s.getsockname()[1]}/grey.bin"
     sha256 = hashlib.sha256(CONTENT).hexdigest()
+
     with pytest.raises(DataError, match=r"moved\.bin: HTTP 404") as e:
         fetch.fetch(
             Source("room", "grey.bin", sha256, (f"{server}/moved.bin", closed)), None, tmp_path

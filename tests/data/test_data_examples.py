@@ -15,6 +15,7 @@ from vaebench.data.splits import Splits, array_hash
 def test_examples_become_floats_and_keep_their_values(kind):
     rows = torch.tensor([[0, 1, 7], [255, 1, 0]], dtype=torch.uint8)
     x = examples.prepare(kind, rows)
+
     assert x.dtype == torch.float32
     assert x.tolist() == rows.tolist()
 
@@ -35,8 +36,10 @@ def test_every_grey_level_is_its_share_of_255():
     levels = torch.arange(256, dtype=torch.uint8)
     below = (levels.double() - 0.5) / 255
     above = (levels.double() + 0.5) / 255
+
     assert examples.binarized(levels[1:], below[1:]).all()
     assert not examples.binarized(levels, above).any()
+
     largest = torch.tensor([1 - 2.0**-24])
     assert examples.binarized(levels[-1:], largest).tolist() == [True]  # white is always on
 
@@ -53,10 +56,12 @@ def test_grey_training_examples_are_fixed_for_evaluation(dtype):
     """Levels of any dtype, such as those of OMNIGLOT, which are no whole numbers."""
     splits = grey(dtype)
     x = examples.fixed(splits, "train")
+
     assert x.dtype == np.uint8
     assert set(np.unique(x)) == {0, 1}
     assert 0.3 < x.mean() < 0.7
     assert x[0].mean() < 0.2 < 0.8 < x[-1].mean()
+
     places = np.array([3, 17, 30])
     np.testing.assert_array_equal(examples.fixed(splits, "train", places), x[places])
     np.testing.assert_array_equal(examples.fixed(splits, "test"), splits.test)

@@ -58,6 +58,7 @@ def test_mirror_is_preferred_and_serves_both_forms(source, mirror, tmp_path, nam
     (mirror / "room" / name).write_bytes(content)
     (tmp_path / "root" / "room").mkdir(parents=True)
     (tmp_path / "root" / "room" / "cases.amat").write_bytes(TEXT)
+
     # The sealed network would raise.
     assert fetch.fetch(source, mirror, tmp_path / "root") == mirror / "room" / name
 
@@ -73,6 +74,7 @@ def test_cache_is_preferred_to_the_network(source, mirror, tmp_path):
 def test_download_goes_to_the_cache_once(source, tmp_path, serve):
     asked = serve({source.urls[0]: TEXT})
     path = fetch.fetch(source, None, tmp_path)
+
     assert path == tmp_path / "room" / "cases.amat"
     assert path.read_bytes() == TEXT
     assert fetch.fetch(source, None, tmp_path) == path
@@ -91,9 +93,12 @@ def test_wrong_downloads_say_what_was_found(source, tmp_path, serve):
     missing = requests.Response()
     missing.status_code = 404
     serve({source.urls[0]: b"other", source.urls[1]: requests.HTTPError(response=missing)})
+
     with pytest.raises(DataError) as e:
         fetch.fetch(source, None, tmp_path)
+
     line = str(e.value)
+
     for part in (
         source.name,
         source.sha256,
@@ -102,6 +107,7 @@ def test_wrong_downloads_say_what_was_found(source, tmp_path, serve):
         "HTTP 404",
     ):
         assert part in line
+
     assert "network seems to be down" not in line
     assert "\n" not in line
     assert files_in(tmp_path) == []
@@ -111,7 +117,9 @@ def test_offline_line_names_sources_and_the_mirror_setting(source, tmp_path, ser
     asked = serve({source.urls[1]: requests.Timeout("slow")})
     with pytest.raises(DataError, match="the network seems to be down") as e:
         fetch.fetch(source, None, tmp_path)
+
     line = str(e.value)
+
     for part in (
         source.name,
         source.sha256,
@@ -121,6 +129,7 @@ def test_offline_line_names_sources_and_the_mirror_setting(source, tmp_path, ser
         "room/cases.amat",
     ):
         assert part in line
+
     assert "\n" not in line
     assert asked == list(source.urls)  # each once
 
@@ -140,11 +149,14 @@ def test_bad_mirror_file_is_passed_over_and_named(
     bad = mirror / "room" / "cases.amat"
     bad.write_bytes(content)
     serve({})
+
     with pytest.raises(DataError) as e:
         fetch.fetch(source, mirror, tmp_path / "root")
+
     line = str(e.value)
     assert f"{bad}: {says}" in line
     assert source.sha256 in line
+
     if says == "truncated or altered":
         assert hashlib.sha256(content).hexdigest() in line
     assert "\n" not in line
@@ -170,6 +182,7 @@ def test_an_altered_cache_file_is_replaced(source, tmp_path, serve):
     (tmp_path / "room").mkdir()
     (tmp_path / "room" / "cases.amat").write_bytes(b"altered")
     serve({source.urls[0]: TEXT})
+
     assert fetch.fetch(source, None, tmp_path).read_bytes() == TEXT
     assert files_in(tmp_path) == ["room/cases.amat"]
 
@@ -186,8 +199,10 @@ def test_the_container_hash_counts_where_it_is_the_known_one(tmp_path, mirror):
     packed = gzip.compress(b"content", 9)
     source = Source("room", "images.gz", hashlib.sha256(packed).hexdigest())
     (mirror / "room" / "images.gz").write_bytes(gzip.compress(b"content", 1))
+
     with pytest.raises(DataError, match="truncated or altered"):
         fetch.fetch(source, mirror, tmp_path)
+
     (mirror / "room" / "images.gz").write_bytes(packed)
     assert fetch.fetch(source, mirror, tmp_path) == mirror / "room" / "images.gz"
 
@@ -195,9 +210,11 @@ def test_the_container_hash_counts_where_it_is_the_known_one(tmp_path, mirror):
 def test_roots_argument_then_environment_then_user_cache(monkeypatch, tmp_path):
     assert fetch.cache_root() == tmp_path / "default_root"
     assert fetch.cache_root(tmp_path) == tmp_path
+
     monkeypatch.delenv(fetch.CACHE_ENV)
     assert "vaebench" in str(fetch.cache_root())
     assert fetch.mirror_root() is None
+
     monkeypatch.setenv(fetch.MIRROR_ENV, str(tmp_path / "m"))
     assert fetch.mirror_root() == tmp_path / "m"
     assert fetch.mirror_root(tmp_path) == tmp_path

@@ -30,6 +30,7 @@ def write(request, tmp_path):
 def test_amat_is_read_whatever_the_block(write, formats_of, monkeypatch, block):
     monkeypatch.setattr(formats, "BLOCK", block)
     found = formats.read_amat(write(formats_of[0](CASES)), 3)
+
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, CASES)
 
@@ -100,6 +101,7 @@ def test_truncated_gzip_is_a_data_error(tmp_path, formats_of, kind):
     amat, idx = formats_of
     path = tmp_path / "cut.gz"
     path.write_bytes(gzip.compress(amat(CASES) if kind == "amat" else idx(GREY))[:-9])
+
     with pytest.raises(DataError, match="truncated or damaged gzip"):
         formats.read_amat(path, 3) if kind == "amat" else formats.read_idx(path, (None, 2, 3))
 
@@ -109,5 +111,6 @@ def test_hash_of_content_ignores_the_container(tmp_path):
     plain.write_bytes(b"0 1\n" * 100)
     quick.write_bytes(gzip.compress(b"0 1\n" * 100, 1, mtime=1))
     small.write_bytes(gzip.compress(b"0 1\n" * 100, 9, mtime=2))
+
     assert len({digest_of(p, unzipped=True) for p in (plain, quick, small)}) == 1
     assert len({digest_of(p) for p in (plain, quick, small)}) == 3

@@ -35,6 +35,7 @@ def test_a_pickled_array_is_read(tmp_path, content):
     path = tmp_path / "faces.pkl"
     path.write_bytes(content)
     found = read_pickled(path, FACES.shape)
+
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, FACES)
 
@@ -60,6 +61,7 @@ class Harm:
 def test_any_other_pickle_is_refused(tmp_path, capsys, content, says):
     path = tmp_path / "faces.pkl"
     path.write_bytes(content)
+
     with pytest.raises(DataError, match=says) as e:
         read_pickled(path, FACES.shape)
     assert str(path) in str(e.value)
@@ -81,6 +83,7 @@ def test_frey_faces_are_shuffled_once_and_no_case_is_lost(tmp_path, monkeypatch)
 
     splits = load({"name": "tiny"}, mirror=tmp_path, root=tmp_path / "root")
     parts = [splits.train, splits.valid, splits.test]
+
     assert [len(part) for part in parts] == [12, 3, 4]
     assert splits.kind is Kind.INTENSITY
     assert not np.array_equal(np.concatenate(parts), FACES / np.float32(255))
@@ -94,6 +97,7 @@ def test_grey_mnist_is_the_dynamic_one_before_it_is_binarized(tiny_dynamic):
     grey = type("TinyGrey", (MnistGrey,), {"name": "tiny", "rows": rows, "shape": (2, 3)})()
     found = grey.splits(grey.arrays(files), None, 0)
     dynamic = tiny_dynamic.cls().arrays(files)
+
     assert found.train.dtype == np.float32
     np.testing.assert_array_equal(np.rint(found.train * 255), dynamic["train"])
     np.testing.assert_array_equal(np.rint(found.valid * 255), dynamic["valid_grey"])

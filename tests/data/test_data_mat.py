@@ -22,6 +22,7 @@ def test_mat_is_read(tmp_path, options, pack):
     path = tmp_path / "file.bin"
     path.write_bytes(pack(mat(REAL, **options)))
     found = read_mat(path, SHAPES)
+
     assert list(found) == ["a", "b"]
     np.testing.assert_array_equal(found["a"], REAL["a"])
     np.testing.assert_array_equal(found["b"], REAL["b"])
@@ -41,6 +42,7 @@ def test_mat_is_read(tmp_path, options, pack):
 def test_mat_with_other_content_is_refused(tmp_path, content, says):
     path = tmp_path / "file.mat"
     path.write_bytes(mat(content))
+
     with pytest.raises(DataError, match=says) as e:
         read_mat(path, SHAPES)
     assert str(path) in str(e.value)
@@ -80,6 +82,7 @@ COMPRESSED = mat({"a": REAL["a"], "b": REAL["b"]}, do_compression=True)
 def test_damaged_mat_is_one_line(tmp_path, damaged):
     path = tmp_path / "file.mat"
     path.write_bytes(damaged)
+
     with pytest.raises(
         DataError, match="truncated, damaged or not a MATLAB file of formats 4 to 7"
     ) as e:

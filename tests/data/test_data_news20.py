@@ -49,6 +49,7 @@ def load(tmp_path, **settings):
 def test_splits_of_counts(tiny, tmp_path):
     splits = load(tmp_path)
     held = [0, 10, 20, 30]
+
     np.testing.assert_array_equal(splits.valid, tiny["train"][held])
     np.testing.assert_array_equal(splits.train, np.delete(tiny["train"], held, axis=0))
     np.testing.assert_array_equal(splits.test, tiny["test"])
@@ -58,7 +59,9 @@ def test_splits_of_counts(tiny, tmp_path):
     assert (splits.kind, splits.shape, splits.tokens) == (Kind.COUNTS, (WORDS,), False)
     assert splits.vocabulary == tuple(f"w{i}" for i in range(WORDS))
     np.testing.assert_allclose(splits.mean, splits.train.mean(0), rtol=1e-6)
+
     info = splits.info
+
     assert (info.kind, info.shape, info.size, info.vocabulary) == (
         Kind.COUNTS,
         (WORDS,),
@@ -69,6 +72,7 @@ def test_splits_of_counts(tiny, tmp_path):
     import torch
 
     rows = prepare(splits.kind, torch.from_numpy(splits.test))
+
     assert rows.dtype == torch.float32
     np.testing.assert_array_equal(rows.numpy(), tiny["test"])
 
@@ -76,6 +80,7 @@ def test_splits_of_counts(tiny, tmp_path):
 def test_log_counts_are_another_data_set_of_the_same_prepared_file(tiny, tmp_path):
     raw = load(tmp_path)
     log = load(tmp_path, counts="log1p")
+
     assert [p.name for p in (tmp_path / "root" / "prepared").glob("*.h5")] == ["tiny-v1.h5"]
     np.testing.assert_array_equal(log.test, np.floor(0.5 + np.log1p(tiny["test"])))
     assert log.test.dtype == np.uint8
@@ -89,6 +94,7 @@ def test_held_out_documents_come_from_all_that_are_not_for_testing(tiny, tmp_pat
     pool = np.concatenate([load(tmp_path).train, load(tmp_path).valid])
     held = held_out_mask(40, 11, 5)
     splits = load(tmp_path, held_out=11, held_out_seed=5)
+
     np.testing.assert_array_equal(splits.valid, pool[held])
     np.testing.assert_array_equal(splits.train, pool[~held])
     np.testing.assert_array_equal(splits.test, tiny["test"])
@@ -101,6 +107,7 @@ def test_held_out_documents_come_from_all_that_are_not_for_testing(tiny, tmp_pat
             UserError, match=f"data.held_out={n}: allowed: null .*or a whole number from 1 to 39"
         ):
             load(tmp_path, held_out=n)
+
     with pytest.raises(UserError, match=r"data\.entries=5: allowed: null alone"):
         load(tmp_path, entries=5)
 
@@ -108,10 +115,12 @@ def test_held_out_documents_come_from_all_that_are_not_for_testing(tiny, tmp_pat
 def test_files_of_other_numbers_are_refused(tiny, tmp_path):
     files = {key: tmp_path / "20news" / NEWS20[key].name for key in NEWS20}
     cls = data.DATA["tiny"]
+
     with pytest.raises(DataError, match=r"test\.feat: 9 documents for test, expected 10"):
         type("T", (cls,), {"documents": {"train": 36, "valid": 4, "test": 10}})().arrays(files)
     with pytest.raises(DataError, match=r"vocab\.new: a vocabulary of 7 words, expected 8"):
         type("T", (cls,), {"words": 8})().arrays(files)
+
     written(files["vocabulary"], vocabulary_of(WORDS - 1))
     with pytest.raises(
         DataError, match="has the word '7', but the vocabulary has the words 1 to 6"

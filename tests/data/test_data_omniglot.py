@@ -61,13 +61,16 @@ def test_omniglot_splits(omniglot, grey, tmp_path):
     loader, arrays = prepared(omniglot, tmp_path)
     splits = loader.splits(arrays, None, 0)
     train, test = (grey[k].reshape(len(grey[k]), -1) for k in ("train", "test"))
+
     assert splits.kind is Kind.GREY
     assert (splits.name, splits.shape) == ("tiny", SHAPE)
     assert splits.train.dtype == np.float32
     np.testing.assert_array_equal(splits.train, train[:-VALID] * np.float32(255))
     assert (splits.train.min(), splits.train.max()) == (0, 255)
     assert splits.hashes == {k: array_hash(getattr(splits, k)) for k in ("train", "valid", "test")}
+
     for_valid, for_test = draws((VALID, 6), (TEST, 6))  # in this order, of one stream
+
     assert splits.valid.dtype == splits.test.dtype == np.uint8
     np.testing.assert_array_equal(splits.valid, for_valid < train[-VALID:])
     np.testing.assert_array_equal(splits.test, for_test < test)
@@ -80,6 +83,7 @@ def test_evaluation_noise_golden():
     # 0.00011, 0.30233, ...
     below = np.array([[0.41702, 0.72032, 1.1e-4]])
     above = np.array([[0.30234]])
+
     assert [x.tolist() for x in _binarize_in_turn(below, above)] == [[[0, 0, 0]], [[1]]]
     assert [x.tolist() for x in _binarize_in_turn(below + 1e-5, above - 1e-5)] == [
         [[1, 1, 1]],
@@ -100,10 +104,12 @@ def test_omniglot_held_out(omniglot, grey, tmp_path):
     for n, seed in ((1, 0), (7, 3)):
         splits = loader.splits(arrays, n, seed)
         held = held_out_mask(N, n, seed)
+
         np.testing.assert_array_equal(splits.train, pool[~held] * np.float32(255))
         np.testing.assert_array_equal(splits.valid, draws((n, 6))[0] < pool[held])
         np.testing.assert_array_equal(splits.test, loader.splits(arrays, None, 0).test)
         np.testing.assert_allclose(splits.mean, pool[~held].mean(0, dtype=np.float64), rtol=1e-6)
+
     with pytest.raises(UserError, match="from 1 to 14"):
         loader.splits(arrays, N, 0)
 
@@ -112,6 +118,7 @@ def test_omniglot_is_the_same_from_the_prepared_file(omniglot, tmp_path, monkeyp
     loader, fresh = prepared(omniglot, tmp_path)
     monkeypatch.setattr(prepare, "fetch", None)  # the file is not read again
     _, again = prepared(omniglot, tmp_path)
+
     assert {k: v.dtype for k, v in again.items()} == {k: v.dtype for k, v in fresh.items()}
     for n in (None, 4):
         assert loader.splits(fresh, n, 1).hashes == loader.splits(again, n, 1).hashes
@@ -128,7 +135,9 @@ def test_training_cases_are_binarized_by_their_levels(omniglot, grey, tmp_path):
     u = torch.rand(n, *levels.shape, generator=torch.Generator().manual_seed(8))
     found = (u * 255.0 < levels).double().mean(0).numpy()
     p = grey["train"][:-VALID].reshape(found.shape).astype(np.float64)
+
     assert (abs(found - p) <= 5 * np.sqrt(p * (1 - p) / n)).all()
+
     for extreme in (0.0, 1 - 2**-24):  # paper is never 1 and ink always is
         x = torch.full_like(levels, extreme) * 255.0 < levels
         assert not x[:, 0].any()
@@ -148,6 +157,7 @@ def test_grey_levels_out_of_range_are_refused(tmp_path, key, value):
         rows={"train": N, "test": TEST},
         valid=VALID,
     )
+
     with pytest.raises(DataError, match=rf"tiny\.mat: {key} has values outside \[0, 1\]"):
         prepared(cls, tmp_path)
 
@@ -162,11 +172,13 @@ def test_a_truncated_or_missing_file_is_one_line(omniglot, tmp_path, monkeypatch
     monkeypatch.setitem(data.DATA, "tiny", omniglot)
     file = tmp_path / "tiny" / "tiny.mat"
     file.write_bytes(file.read_bytes()[:-40])
+
     with pytest.raises(DataError) as e:
         data.load({"name": "tiny"}, mirror=tmp_path, root=tmp_path / "root")
     for part in (str(file), "truncated or altered", omniglot.sources["chardata"].sha256):
         assert part in str(e.value)
     assert "\n" not in str(e.value)
+
     file.unlink()
     with pytest.raises(DataError, match=r"tiny/tiny\.mat, name the folder in VAEBENCH_MIRROR"):
         data.load({"name": "tiny"}, root=tmp_path / "root")
@@ -194,12 +206,16 @@ def test_the_original_is_known_by_its_md5(tmp_path, monkeypatch, grey):
     good = hashlib.md5(file.read_bytes()).hexdigest()
     cls.sources = {"chardata": Source("tiny", "tiny.mat", "", md5=good)}
     monkeypatch.setitem(data.DATA, "tiny", cls)
+
     assert data.load({"name": "tiny"}, mirror=tmp_path, root=tmp_path / "a").kind is Kind.GREY
     assert {c.state for c in data.verify("tiny", mirror=tmp_path, root=tmp_path / "a")} == {"ok"}
+
     file.write_bytes(changed(file.read_bytes(), 200))
+
     with pytest.raises(
         DataError,
         match=rf"found md5 [0-9a-f]{{32}}\).*expected md5 {good}|expected md5 {good}.*found md5",
     ):
         data.load({"name": "tiny"}, mirror=tmp_path, root=tmp_path / "b")
+
     assert "expected md5" in str(data.verify("tiny", mirror=tmp_path, root=tmp_path / "b")[0])

@@ -39,9 +39,11 @@ def own(tmp_path):
 def test_own_counts(own, tmp_path):
     splits = data.load(own(), root=tmp_path / "root")
     assert [len(s) for s in (splits.train, splits.valid, splits.test)] == [27, 3, 5]
+
     with_valid = data.load(own("other", valid=True), root=tmp_path / "root")
     np.testing.assert_array_equal(with_valid.train, rows_of(30, 1))
     np.testing.assert_array_equal(with_valid.valid, rows_of(6, 3))
+
     held = data.load({**own(), "held_out": 10}, root=tmp_path / "root")
     assert [len(s) for s in (held.train, held.valid)] == [20, 10]
     assert len(list((tmp_path / "root" / "prepared").glob("word_counts-*.h5"))) == 2
@@ -51,6 +53,7 @@ def test_validation_documents_are_used_whatever_a_table_holds_out(own, tmp_path)
     """Tables set ``data.held_out`` for their own data. It would pool the user's two files."""
     config = {**own(valid=True), "held_out": 10}
     assert data.settle(config)["held_out"] is None
+
     splits = data.load(config, root=tmp_path / "root")
     np.testing.assert_array_equal(splits.valid, rows_of(6, 3))
     np.testing.assert_array_equal(splits.train, rows_of(30, 1))
@@ -59,8 +62,10 @@ def test_validation_documents_are_used_whatever_a_table_holds_out(own, tmp_path)
 def test_what_own_counts_hold_decides_not_where_they_are(own, tmp_path):
     here = data.settle(own())
     there = data.settle(own("there"))
+
     assert here["content"] == there["content"] != data.settle(own("v", valid=True))["content"]
     assert OwnCounts.of(here).stem == f"word_counts-{here['content'][:16]}"
+
     written(Path(here["vocabulary"]), vocabulary_of(WORDS + 1))
     with pytest.raises(DataError, match="not what they were: expected content"):
         data.settle(here)
@@ -68,6 +73,7 @@ def test_what_own_counts_hold_decides_not_where_they_are(own, tmp_path):
 
 def test_own_counts_that_cannot_be_used(own, tmp_path):
     config = own()
+
     for changes, says in [
         (
             {"train": None, "vocabulary": None},
@@ -79,8 +85,10 @@ def test_own_counts_that_cannot_be_used(own, tmp_path):
     ]:
         with pytest.raises(UserError, match=says):
             data.load({**config, **changes}, root=tmp_path / "root")
+
     with pytest.raises(DataError, match=r"train\.txt: 3 documents, of which none can validate"):
         data.load(own("few", train=rows_of(3, 1)), root=tmp_path / "root")
+
     written(Path(config["vocabulary"]), vocabulary_of(3))
     with pytest.raises(DataError, match="but the vocabulary has the words 1 to 3"):
         data.load(config, root=tmp_path / "root")

@@ -42,11 +42,13 @@ def test_bits_are_used_as_they_are(tmp_path, load):
     for grey in ("dynamic", "threshold"):
         splits = load(files_of(bits, tmp_path, grey=grey))
         assert (splits.name, splits.kind, splits.shape) == ("images", Kind.BITS, SHAPE)
+
         for split, images in bits.items():
             cases = getattr(splits, split)
             assert cases.dtype == np.uint8
             np.testing.assert_array_equal(cases, images.reshape(len(images), -1))
             assert splits.hashes[split] == array_hash(cases)
+
         np.testing.assert_allclose(splits.mean, bits["train"].reshape(40, -1).mean(0), rtol=1e-6)
 
 
@@ -69,9 +71,11 @@ def test_grey_images_are_what_the_same_grey_mnist_would_be(held_out, tmp_path, l
 
     whole = grey if held_out is None else {"train": pool, "test": grey["test"]}
     splits = load(files_of(whole, tmp_path / "own", held_out=held_out, held_out_seed=3))
+
     assert splits.kind is Kind.GREY
     assert splits.hashes == expected.hashes
     np.testing.assert_array_equal(splits.mean, expected.mean)
+
     if held_out is None:
         np.testing.assert_array_equal(splits.train, flat["train"])
     assert 0 < splits.test.mean() < 1
@@ -82,6 +86,7 @@ def test_binarized_test_images_have_the_levels_as_their_mean(tmp_path, load):
     for test in (levels, levels / 255 * 0.999):
         splits = load(files_of({**grey_images(), "test": test}, tmp_path))
         assert splits.test.dtype == np.uint8
+
         p = test[0].reshape(-1) / (255 if test.dtype == np.uint8 else 1)
         # By chance once in 5,000.
         assert (abs(splits.test.mean(0) - p) <= 4.5 * np.sqrt(p * (1 - p) / 4000)).all()
@@ -91,6 +96,7 @@ def test_binarized_test_images_have_the_levels_as_their_mean(tmp_path, load):
 def test_levels_finer_than_bytes(tmp_path, load):
     fine = {split: images / np.float32(65_535) for split, images in fine_images().items()}
     splits = load(files_of(fine, tmp_path))
+
     assert (splits.kind, splits.train.dtype) == (Kind.GREY, np.float32)
     np.testing.assert_array_equal(splits.train, fine["train"].reshape(40, -1) * np.float32(255))
     np.testing.assert_allclose(splits.mean, fine["train"].reshape(40, -1).mean(0), rtol=1e-5)
@@ -103,12 +109,14 @@ def test_half_intensity(tmp_path, load):
     fine = {split: images / 256 for split, images in grey.items()}  # 128 is one half
     for images in (grey, fine):
         splits = load(files_of(images, tmp_path, grey="threshold"))
+
         assert splits.kind is Kind.BITS
         assert list(splits.train[0, :2]) == [0, 1]
         for split, levels in grey.items():
             np.testing.assert_array_equal(
                 getattr(splits, split), levels.reshape(len(levels), -1) >= 128
             )
+
     assert load(files_of(grey, tmp_path)).kind is Kind.GREY  # one prepared file for both
 
 
@@ -116,6 +124,7 @@ def test_grey_images_to_train_on_and_binary_ones_to_evaluate(tmp_path, load):
     grey = grey_images()
     bits = bit_images()
     splits = load(files_of({**bits, "train": grey["train"]}, tmp_path / "a"))
+
     assert splits.kind is Kind.GREY
     np.testing.assert_array_equal(splits.train, grey["train"].reshape(40, -1))
     np.testing.assert_array_equal(splits.test, bits["test"].reshape(9, -1))
@@ -132,12 +141,14 @@ def test_validation_images_that_are_named_validate(tmp_path, load):
     at_once = {**config, "train": str(tmp_path / "all.npz"), "valid": None, "test": None}
     for same in (config, at_once):
         settled = data.settle({**same, "held_out": 100})
+
         assert settled["held_out"] is None
         assert (
             load({**same, "held_out": 100}).hash
             == load({**settled, "held_out": 100}).hash
             == expected.hash
         )
+
         data.check({**same, "held_out": 100}, cases=40)
 
 
@@ -148,24 +159,31 @@ def test_held_out_images(images, tmp_path, load):
     config = files_of(alone, tmp_path, held_out=7, held_out_seed=2)
     splits = load(config)
     held = held_out_mask(40, 7, 2)
+
     np.testing.assert_array_equal(splits.train, found["train"][~held].reshape(33, -1))
     assert splits.valid.shape == (7, 30)
+
     if found["train"].dtype == bool:
         np.testing.assert_array_equal(splits.valid, found["train"][held].reshape(7, -1))
     assert load({**config, "held_out_seed": 4}).hashes["valid"] != splits.hashes["valid"]
+
     for n in (0, 40):
         allowed = (
             rf"^data\.held_out={n}: allowed: a whole number from 1 to 39, of 40 "
             r"images to train on; or name"
         )
+
         with pytest.raises(UserError, match=allowed):
             load({**config, "held_out": n})
         with pytest.raises(UserError, match=allowed):
             data.check({**config, "held_out": n})
+
     gone = {**config, "content": data.settle(config)["content"], "train": "gone", "test": "gone"}
+
     with pytest.raises(UserError, match=r"^data\.held_out=40: allowed"):
         load({**gone, "held_out": 40})
     assert load(gone).hash == splits.hash
+
     data.check(config, cases=33)
     with pytest.raises(UserError, match=r"^train\.cases=34"):
         data.check(config, cases=34)
@@ -184,6 +202,7 @@ def test_however_they_are_stored_the_same_images_are_the_same_data(tmp_path, loa
     thrice = {**files, **dict.fromkeys(grey, str(tmp_path / "all.npz"))}
 
     settled = [data.settle(config) for config in (files, folders, floats, at_once, thrice)]
+
     assert {config["content"] for config in settled} == {settled[0]["content"]}
     assert len(settled[0]["content"]) == 64
     assert {load(config).hash for config in (files, folders, floats, at_once, thrice)} == {
@@ -215,6 +234,7 @@ def test_other_images_are_other_data(tmp_path):
         for i, images in enumerate(others)
     ]
     found.append(data.settle({**files_of(grey, tmp_path), "valid": None, "held_out": 3})["content"])
+
     assert len({content, *found}) == len(others) + 2
 
 
@@ -223,11 +243,14 @@ def test_files_that_are_gone_or_changed(tmp_path, load):
     config = data.settle(files_of(grey, tmp_path / "own"))
     expected = load(config).hash
     np.save(config["test"], grey["valid"])
+
     with pytest.raises(
         DataError, match=rf"not what they were: expected content {config['content'][:16]}, found"
     ):
         load(config)
+
     shutil.rmtree(tmp_path / "own")
+
     assert load(config).hash == expected  # it was prepared
     with pytest.raises(
         DataError, match=r"data\.train=.*train\.npy: there is no such file or folder"
@@ -247,6 +270,7 @@ def test_a_changed_folder_is_noticed(tmp_path):
     Image.fromarray(grey["test"][0]).save(tmp_path / "png" / "005.png")
     second = data.settle(config)["content"]
     (tmp_path / "png" / "006.png").unlink()
+
     assert len({first, second, data.settle(config)["content"]}) == 3
 
 
@@ -254,6 +278,7 @@ def test_files_that_change_while_they_are_read(tmp_path, load, monkeypatch):
     config = data.settle(files_of(grey_images(), tmp_path))
     loader = OwnImages.of(config)
     np.save(config["test"], grey_images()["valid"])
+
     with pytest.raises(DataError, match="changed while they were read"):
         loader.arrays({})
 
@@ -289,12 +314,14 @@ def test_images_have_to_be_named(tmp_path):
         ),
         ({**config, "grey": "half"}, r"data\.grey=half: allowed: dynamic or threshold"),
     ]
+
     for wrong, message in cases:
         with pytest.raises(UserError, match=message):
             data.load(wrong, root=tmp_path / "root")
     assert not (tmp_path / "root").exists()
     with pytest.raises(UserError, match=r"name them, data\.train=PATH"):
         data.get("images", root=tmp_path / "root")
+
     gone = {**config, "content": "known", **{s: "gone" for s in COUNTS}}
     with pytest.raises(UserError, match="no validation images"):
         OwnImages.of(gone).splits({"train": GREY, "test": GREY}, None, 0)
@@ -309,6 +336,7 @@ def test_what_ls_and_verify_show(tmp_path):
 
 def test_the_settings_file_has_every_setting():
     config = defaults.of_option("data", "images")
+
     assert config["grey"] == "dynamic"
     assert set(config) == {
         "name",
@@ -335,6 +363,7 @@ def test_a_table_runs_on_them(form, tmp_path, monkeypatch, capsys):
             for split in ("train", "test")
         ]
         named += ["data.held_out=8", "data.grey=threshold"]
+
     cell = ["table=nvil_mnist", "preset=quick", "--only", "row=SBN 200", "--only", "column=NVIL"]
     command = [
         "run",
@@ -346,12 +375,16 @@ def test_a_table_runs_on_them(form, tmp_path, monkeypatch, capsys):
         "0",
         "run.engine=plain",
     ]
+
     assert main(command) == 0
+
     (path,) = Path("results/runs").glob("images-sbn200-nvil-*/seed-0/result.json")
     result = json.loads(path.read_text())
+
     assert result["status"] == "done"
     assert main(["report", *command[1:8], *command[8:-3], "run.engine=plain"]) == 0
     assert "data: images, not the paper's mnist_static" in capsys.readouterr().out
+
     changed = path.stat().st_mtime_ns
     assert main(command) == 0
     assert path.stat().st_mtime_ns == changed  # found again

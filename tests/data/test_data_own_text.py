@@ -27,6 +27,7 @@ def own(tmp_path):
                 gzip.compress(content, mtime=0) if end else content
             )
             config[split] = str(place / f"{split}.txt{end}")
+
         return config
 
     return write
@@ -36,6 +37,7 @@ def test_own_documents(own, tmp_path):
     expected = make_text_splits("text", encode(DOCUMENTS)).hash
     for config in (own(), own("labelled", labels=True), own("zipped", end=".gz")):
         assert data.load(config, root=tmp_path / "root").hash == expected
+
     found = sorted(p.name for p in (tmp_path / "root" / "prepared").glob("*.h5"))
     assert len(found) == 2  # plain and gzipped are one
     assert all(name.startswith("text-") for name in found)
@@ -44,6 +46,7 @@ def test_own_documents(own, tmp_path):
 def test_what_own_files_hold_decides_not_where_they_are(own, tmp_path, monkeypatch):
     here = data.settle(own())
     there = data.settle(own("there"))
+
     assert here["content"] == there["content"]
     assert len(here["content"]) == 64
     assert data.settle(own("other", test=[["a"]]))["content"] != here["content"]
@@ -52,8 +55,10 @@ def test_what_own_files_hold_decides_not_where_they_are(own, tmp_path, monkeypat
         != here["content"]
     )
     assert data.settle({**own(), "labels": True})["content"] != here["content"]
+
     monkeypatch.chdir(tmp_path)
     config = {**own(), "train": "own/train.txt"}
+
     assert data.settle(config) == here
     assert data.settle(here) == here
     assert (OwnText.of(here).stem, OwnText.of(there).stem) == (f"text-{here['content'][:16]}",) * 2
@@ -63,12 +68,15 @@ def test_own_files_that_are_gone_or_changed(own, tmp_path):
     config = data.settle(own())
     expected = data.load(config, root=tmp_path / "root").hash
     Path(config["test"]).write_bytes(b"a\n")
+
     with pytest.raises(
         DataError, match=rf"not what they were: expected content {config['content'][:16]}, found"
     ):
         data.load(config, root=tmp_path / "root")
+
     for split in DOCUMENTS:
         Path(config[split]).unlink()
+
     assert data.load(config, root=tmp_path / "root").hash == expected  # it was prepared
     with pytest.raises(DataError, match=r"train\.txt: cannot be read \(No such file"):
         data.load(config, root=tmp_path / "empty")
@@ -91,6 +99,7 @@ def test_own_files_have_to_be_named(own, tmp_path):
         data.load(own(train=[["a"]]), root=tmp_path / "root")
     with pytest.raises(DataError, match=r"valid\.txt: a single document, expected two or more"):
         data.load(own(valid=[["a"]]), root=tmp_path / "root")
+
     Path(own()["train"] + ".gz").write_bytes(gzip.compress(b"a b\n" * 99, mtime=0)[:-9])
     with pytest.raises(DataError, match=r"data\.train=.*: truncated or damaged gzip"):
         data.load({**own(), "train": own()["train"] + ".gz"}, root=tmp_path / "root")

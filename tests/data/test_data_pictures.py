@@ -48,12 +48,16 @@ def test_pngs_written_by_pillow_are_read_back(tmp_path):
     grey = grey_images()["train"]
     bits = bit_images()["train"]
     fine = fine_images()["train"]
+
     np.testing.assert_array_equal(read_images(folder_of(grey, tmp_path / "grey"), "train"), grey)
     np.testing.assert_array_equal(read_images(folder_of(bits, tmp_path / "bits"), "train"), bits)
+
     found = read_images(folder_of(fine, tmp_path / "fine"), "train")
     np.testing.assert_array_equal(found, (fine / 65_535).astype(np.float32))
+
     wide = grey.astype(np.uint16) * np.uint16(257)
     np.testing.assert_array_equal(read_images(folder_of(wide, tmp_path / "wide"), "train"), grey)
+
     dim = bits.astype(np.uint8)
     np.testing.assert_array_equal(read_images(folder_of(dim, tmp_path / "dim"), "train"), bits)
 
@@ -64,7 +68,9 @@ def test_pngs_of_several_depths_in_one_folder(tmp_path):
     grey[1] = np.where(grey[1] > 99, 255, 0)
     folder = folder_of(grey, tmp_path / "grey")
     Image.fromarray(grey[1] > 0).save(folder / "001.png")
+
     np.testing.assert_array_equal(read_images(folder, "train"), grey)
+
     Image.fromarray(grey[2].astype(np.uint16) * np.uint16(257)).save(folder / "002.png")
     np.testing.assert_array_equal(read_images(folder, "train"), grey)
 
@@ -75,4 +81,5 @@ def test_pngs_come_by_name_and_other_files_are_left_alone(tmp_path):
     (folder / "000.png").rename(folder / "b.PNG")
     (folder / "._001.png").write_bytes(b"of a Mac")
     (folder / "notes.txt").write_text("nothing")
+
     np.testing.assert_array_equal(read_images(folder, "train"), grey[[1, 2, 0]])

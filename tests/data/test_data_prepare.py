@@ -32,14 +32,17 @@ def test_prepared_file_is_exact_and_says_where_it_came_from(tiny_static, tmp_pat
     loader = tiny_static.cls()
     first = prepare.prepare(loader, tiny_static.mirror, tmp_path)
     path = prepare.prepared_path(loader, tmp_path)
+
     assert path == tmp_path / "prepared" / "tiny-v1.h5"
     assert in_prepared(tmp_path) == ["tiny-v1.h5"]
+
     with h5py.File(path) as file:
         for key, cases in tiny_static.content.items():
             np.testing.assert_array_equal(first[key], cases)
             np.testing.assert_array_equal(file[key][()], cases)
             assert file[key].dtype == np.uint8
             assert file[key].compression == "gzip"
+
         assert json.loads(file.attrs["sha256"]) == {
             k: array_hash(v) for k, v in tiny_static.content.items()
         }
@@ -54,6 +57,7 @@ def test_prepared_once(tiny_static, tmp_path, monkeypatch):
     first = prepare.prepare(loader, tiny_static.mirror, tmp_path)
     monkeypatch.setattr(prepare, "fetch", no_files)
     second = prepare.prepare(loader, None, tmp_path)
+
     assert first.keys() == second.keys()
     for key in first:
         np.testing.assert_array_equal(first[key], second[key])
@@ -101,9 +105,11 @@ def test_a_bad_prepared_file_is_prepared_anew(tiny_static, tmp_path, caplog, cap
     path = prepare.prepared_path(loader, tmp_path)
     damage(path)
     again = prepare.prepare(loader, tiny_static.mirror, tmp_path)
+
     for key, cases in tiny_static.content.items():
         np.testing.assert_array_equal(again[key], cases)
     assert isinstance(prepare.read(loader, path), dict)
+
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert len(warnings) == 1
     assert str(path) in warnings[0]
@@ -118,6 +124,7 @@ def test_a_bad_prepared_file_is_never_used_even_when_the_sources_are_gone(tiny_s
     loader.sources["valid"] = Source(
         "tiny", "tiny_valid.amat", loader.sources["valid"].sha256, (), unzipped=True
     )
+
     with pytest.raises(DataError, match=r"tiny_valid\.amat"):
         prepare.prepare(loader, tiny_static.mirror, tmp_path)
 
@@ -137,9 +144,12 @@ def test_interrupted_preparation_leaves_nothing(tiny_static, tmp_path, monkeypat
             m.setattr(os, "fsync", stop)
         else:
             m.setattr(h5py.File, "create_dataset", stop)
+
         with pytest.raises(type(error)):
             prepare.prepare(loader, tiny_static.mirror, tmp_path)
+
     assert in_prepared(tmp_path) == []
+
     prepare.prepare(loader, tiny_static.mirror, tmp_path)  # the lock was let go
     assert in_prepared(tmp_path) == ["tiny-v1.h5"]
 
@@ -154,6 +164,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_old_file(tiny_static, tmp_path, m
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
+
     with pytest.raises(
         DataError, match=r"cannot write .*tiny-v1\.h5: No space left on device; set VAEBENCH_DATA"
     ):
@@ -167,6 +178,7 @@ def test_leftovers_of_a_killed_process_are_removed(tiny_static, tmp_path):
     (tmp_path / "prepared" / ".tiny-v1.123-abc.tmp").write_bytes(b"half")
     (tmp_path / "prepared" / ".other-v1.123-abc.tmp").write_bytes(b"not ours")
     prepare.prepare(tiny_static.cls(), tiny_static.mirror, tmp_path)
+
     assert in_prepared(tmp_path) == [".other-v1.123-abc.tmp", "tiny-v1.h5"]
 
 
@@ -219,6 +231,7 @@ def test_two_processes_prepare_at_once(tiny_static, tmp_path):
         p.join(60)
     loader = tiny_static.cls()
     expected = loader.splits(tiny_static.content, None, 0).hash
+
     assert [h for h, _ in found] == [expected, expected]
     assert sorted(n for _, n in found) == [0, 1]  # one prepared, the other waited and read
     assert in_prepared(tmp_path) == ["tiny-v1.h5"]
@@ -236,9 +249,12 @@ def test_downloads_serve_when_there_is_no_mirror(tiny_static, tmp_path, monkeypa
 
     monkeypatch.setattr(fetch, "download", download)
     arrays = prepare.prepare(tiny_static.cls(), None, tmp_path)
+
     np.testing.assert_array_equal(arrays["test"], tiny_static.content["test"])
+
     cached = sorted(p.name for p in (tmp_path / "tiny").iterdir())
     assert cached == ["tiny_test.amat", "tiny_train.amat", "tiny_valid.amat"]
+
     expected = tiny_static.cls.sources["test"].sha256
     assert fetch.digest_of(tmp_path / "tiny" / "tiny_test.amat", unzipped=True) == expected
 
@@ -253,12 +269,16 @@ def test_flat_arrays_have_long_chunks(tmp_path):
 def test_what_a_loader_without_sources_keeps(tmp_path, monkeypatch):
     kept = type("Kept", (ToyText,), {"name": "kept", "keep": True})
     expected = load(ToyText, None, tmp_path).hash
+
     assert not any(tmp_path.iterdir())
     assert load(kept, None, tmp_path).hash == expected
+
     monkeypatch.setattr(kept, "read", None)  # not made again
     assert load(kept, None, tmp_path).hash == expected
+
     state = inventory.status_of(kept(), None, tmp_path)
     assert (state.prepared, state.path) == (True, tmp_path / "prepared" / "kept-v1.h5")
     assert [c.state for c in inventory.verify_one(kept(), None, tmp_path)] == ["ok"]
+
     state.path.write_bytes(b"x")
     assert [c.state for c in inventory.verify_one(kept(), None, tmp_path)] == ["bad"]

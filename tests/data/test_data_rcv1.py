@@ -77,6 +77,7 @@ def test_rcv1_from_token_files(tmp_path, caplog):
             tmp_path / "rcv1" / f"{source.name}.gz",
             gzip.compress(stories_of(shares[part]).encode()),
         )
+
     sizes = {"sources": sources, "words": 5, "stories": 32, "tested": 6, "valid": 3}
     tiny = type("Tiny", (Rcv1,), sizes)
 
@@ -89,13 +90,18 @@ def test_rcv1_from_token_files(tmp_path, caplog):
         stem for story, out in zip(stories, tested, strict=True) if not out for stem in story
     )
     words = sorted(totals, key=lambda stem: (-totals[stem], stem))[:5]
+
     assert splits.vocabulary == tuple(words)
+
     counted = np.array([[story.count(word) for word in words] for story in stories])
     some = counted.sum(1) > 0
+
     assert not some[-2:].any()
     np.testing.assert_array_equal(splits.test, counted[tested & some])
+
     pool = counted[~tested & some]
     held = np.arange(3) * len(pool) // 3
+
     np.testing.assert_array_equal(splits.valid, pool[held])
     np.testing.assert_array_equal(splits.train, np.delete(pool, held, axis=0))
     assert f"{(~some).sum()} stories hold none of its words and are left out" in caplog.text
@@ -115,6 +121,7 @@ def test_rcv1_from_token_files(tmp_path, caplog):
 def test_rcv1_takes_any_whole_copy_from_the_mirror(tmp_path, monkeypatch):
     assert {s.name for s in RCV1.values()} == {f"lyrl2004_tokens_{p}.dat" for p in RCV1}
     assert all(s.expected == "a whole file; its digest is not on record" for s in RCV1.values())
+
     sources = {
         part: Source("rcv1", f"{part}.dat", "", unzipped=True) for part in ("train", "test_pt0")
     }
@@ -126,7 +133,9 @@ def test_rcv1_takes_any_whole_copy_from_the_mirror(tmp_path, monkeypatch):
     written(tmp_path / "rcv1" / "test_pt0.dat.gz", packed)
 
     splits = data.load({"name": "tiny", "held_out": 3}, mirror=tmp_path, root=tmp_path / "root")
+
     assert [len(s) for s in (splits.train, splits.valid, splits.test)] == [3, 3, 2]
+
     written(tmp_path / "rcv1" / "test_pt0.dat.gz", packed[:-9])
     with pytest.raises(DataError, match="truncated or damaged gzip"):
         data.load({"name": "tiny"}, mirror=tmp_path, root=tmp_path / "other")

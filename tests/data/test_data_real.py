@@ -31,6 +31,7 @@ def real(folder: str):
 def test_real_fixed_binarization(tmp_path):
     splits = data.load(load_yaml("data", "mnist_static"), mirror=REAL_MIRROR, root=tmp_path)
     parts = (splits.train, splits.valid, splits.test)
+
     assert [p.shape for p in parts] == [(50_000, 784), (10_000, 784), (10_000, 784)]
     assert [round(float(p.mean(dtype=np.float64)), 5) for p in parts] == [0.13056, 0.13113, 0.13251]
     assert splits.shape == (28, 28)
@@ -40,6 +41,7 @@ def test_real_fixed_binarization(tmp_path):
 @real("mnist")
 def test_real_grey_mnist(tmp_path):
     splits = data.load(load_yaml("data", "mnist_dynamic"), mirror=REAL_MIRROR, root=tmp_path)
+
     assert [p.shape for p in (splits.train, splits.valid, splits.test)] == [
         (50_000, 784),
         (10_000, 784),
@@ -89,6 +91,7 @@ def test_real_omniglot(tmp_path):
     splits = data.load(
         load_yaml("data", "omniglot_reconstructed"), mirror=REAL_MIRROR, root=tmp_path
     )
+
     assert [p.shape for p in (splits.train, splits.valid, splits.test)] == [
         (23_000, 784),
         (1_345, 784),
@@ -102,6 +105,7 @@ def test_real_silhouettes(tmp_path):
     splits = data.load(
         load_yaml("data", "caltech101_silhouettes"), mirror=REAL_MIRROR, root=tmp_path
     )
+
     assert [p.shape for p in (splits.train, splits.valid, splits.test)] == [
         (4_100, 784),
         (2_264, 784),
@@ -114,6 +118,7 @@ def test_real_silhouettes(tmp_path):
 def test_real_yahoo_small(tmp_path):
     splits = data.load(load_yaml("data", "yahoo_small"), mirror=REAL_MIRROR, root=tmp_path)
     found = {s: statistics(getattr(splits, s)) for s in DOCUMENTS}
+
     assert [x.documents for x in found.values()] == [9_000, 1_000, 10_000]
     assert [x.tokens for x in found.values()] == [720_112, 80_568, 798_673]
     assert (splits.shape, len(splits.vocabulary)) == ((202,), 16_699)
@@ -126,6 +131,7 @@ def test_real_yahoo_lacks_its_training_documents(tmp_path):
     there = (Path(REAL_MIRROR) / "yahoo" / "yahoo.train.txt").is_file()
     state = next(s for s in data.status(mirror=REAL_MIRROR, root=tmp_path) if s.name == "yahoo")
     assert state.missing == (() if there else ("yahoo.train.txt",))
+
     if not there:
         with pytest.raises(
             DataError, match=r"yahoo\.train\.txt: .*expected 100,000 documents; tried"
@@ -135,6 +141,7 @@ def test_real_yahoo_lacks_its_training_documents(tmp_path):
                 Path(REAL_MIRROR),
                 tmp_path,
             )
+
         assert "\n" not in str(e.value)
 
 
@@ -151,24 +158,30 @@ def test_real_news20(tmp_path):
     """Sizes and lengths as counted in the public files by others, with and without logarithms."""
     config = {"name": "news20", "held_out": 100}
     splits = data.load(config, mirror=REAL_MIRROR, root=tmp_path)
+
     assert [s.shape for s in (splits.train, splits.valid, splits.test)] == [
         (11_168, 2000),
         (100, 2000),
         (7505, 2000),
     ]
+
     lengths = splits.test.sum(1, dtype=np.int64)
     assert (lengths.sum(), lengths.max(), np.median(lengths)) == (720_898, 4306, 57)
     assert lengths.std() == pytest.approx(187, abs=0.5)
     assert splits.vocabulary[:2] == ("who", "out")
+
     everything = splits.train[:, 0].sum() + splits.valid[:, 0].sum()
     assert everything == 6494  # as the vocabulary file says of its first word
+
     logs = data.load({**config, "counts": "log1p"}, mirror=REAL_MIRROR, root=tmp_path).test.sum(
         1, dtype=np.int64
     )
     assert logs.mean() == pytest.approx(66.8, abs=0.05)
     assert logs.std() == pytest.approx(75.5, abs=0.05)
+
     plain = data.load({"name": "news20"}, mirror=REAL_MIRROR, root=tmp_path)
     assert plain.hash == "2804ca9788bada255cec28b41b5d4d1e9d0b3500b8829a3676dc6eda6f659566"
+
     # As counted by others.
     for counts, per, pool in (("raw", 1190.0, 1183.8), ("log1p", 1195.9, 1231.3)):
         found = own_unigram(

@@ -27,6 +27,7 @@ def tiny(request):
 def test_own_validation_split(tiny):
     loader, arrays, _ = tiny
     splits = loader.splits(arrays, None, 0)
+
     for key in ("train", "valid", "test"):
         np.testing.assert_array_equal(getattr(splits, key), arrays[key])
         assert splits.hashes[key] == array_hash(arrays[key])
@@ -39,8 +40,10 @@ def test_held_out_parts_the_pool(tiny, n):
     loader, arrays, pool = tiny
     splits = loader.splits(arrays, n, 7)
     held = held_out_mask(len(pool), n, 7)
+
     assert len(splits.valid) == held.sum() == n
     np.testing.assert_array_equal(splits.train, pool[~held])  # the rest, in file order
+
     if splits.kind is Kind.BITS:
         np.testing.assert_array_equal(splits.valid, pool[held])
     np.testing.assert_array_equal(splits.test, arrays["test"])
@@ -50,6 +53,7 @@ def test_held_out_parts_the_pool(tiny, n):
 def test_held_out_is_a_function_of_its_seed(tiny):
     loader, arrays, _ = tiny
     once, again, other = (loader.splits(arrays, 5, seed) for seed in (1, 1, 2))
+
     assert once.hash == again.hash
     assert once.hashes == again.hashes
     assert once.hash != other.hash
@@ -84,12 +88,15 @@ def test_evaluation_cases_do_not_depend_on_which_others_are_held_out(tiny_dynami
     arrays = loader.arrays({key: tiny_dynamic.file(key) for key in loader.sources})
     pool = tiny_dynamic.content["train"].reshape(15, -1)
     whole = binarize_once(pool, loader.TRAIN_STREAM, np.arange(15))
+
     np.testing.assert_array_equal(arrays["valid"], whole[10:])
+
     test = tiny_dynamic.content["test"].reshape(4, -1)
     np.testing.assert_array_equal(
         arrays["test"], binarize_once(test, loader.TEST_STREAM, np.arange(4))
     )
     assert loader.TEST_STREAM != loader.TRAIN_STREAM
+
     for n, seed in ((1, 0), (5, 1), (14, 2)):
         held = held_out_mask(15, n, seed)
         np.testing.assert_array_equal(loader.splits(arrays, n, seed).valid, whole[held])
@@ -101,6 +108,7 @@ def test_grey_splits_keep_grey_training_cases(tiny_dynamic):
         loader.arrays({key: tiny_dynamic.file(key) for key in loader.sources}), None, 0
     )
     grey = tiny_dynamic.content["train"].reshape(15, -1)[:10]
+
     assert splits.kind is Kind.GREY
     np.testing.assert_array_equal(splits.train, grey)
     assert splits.mean.dtype == np.float32
@@ -110,12 +118,15 @@ def test_grey_splits_keep_grey_training_cases(tiny_dynamic):
 def test_binarization_extremes_frequencies_and_streams():
     grey = np.repeat(np.array([[0, 64, 191, 255]], dtype=np.uint8), 20_000, axis=0)
     found = binarize_once(grey, 0, np.arange(len(grey)))
+
     assert found.dtype == np.uint8
     assert not found[:, 0].any()
     assert found[:, 3].all()
+
     p = np.array([64, 191]) / 255
     assert (abs(found[:, 1:3].mean(0) - p) < 5 * np.sqrt(p * (1 - p) / len(grey))).all()
     assert (found != binarize_once(grey, 1, np.arange(len(grey)))).any()
+
     few = np.array([3, 999, 1000, 12_345])  # places in several blocks
     np.testing.assert_array_equal(binarize_once(grey[few], 0, few), found[few])
 
@@ -130,6 +141,7 @@ def test_black_and_white_pixels_do_not_depend_on_the_noise(monkeypatch, u):
             return np.full(shape, u)
 
     monkeypatch.setattr(np.random, "Generator", Extreme)
+
     assert binarize_once(np.array([[0, 255]], dtype=np.uint8), 0, np.arange(1)).tolist() == [[0, 1]]
 
 
@@ -142,6 +154,7 @@ def test_hash_sees_dtype_shape_and_bytes():
     a = np.arange(6, dtype=np.uint8)
     alike = [a, a.copy(), np.arange(12, dtype=np.uint8)[::2] // 2]
     assert len({array_hash(x) for x in alike}) == 1
+
     different = [
         a,
         a.reshape(2, 3),
@@ -151,6 +164,7 @@ def test_hash_sees_dtype_shape_and_bytes():
         a + 1,
         a[:5],
     ]
+
     assert len({array_hash(x) for x in different}) == len(different)
     assert array_hash(a.astype("<u2")) == array_hash(a.astype(">u2"))
     assert array_hash(a) == hashlib.sha256(b"|u1 (6,)\n" + a.tobytes()).hexdigest()
@@ -163,6 +177,7 @@ def test_hash_of_splits_sees_every_split_and_their_order():
         make_splits("x", *parts, (3,)).hash
         for parts in ((a, b, c), (a, c, b), (b, a, c), (a, b, b))
     }
+
     assert len(hashes) == 4
 
 
@@ -175,6 +190,7 @@ def test_splits_cannot_be_reassigned():
 def test_digits():
     loader = Digits()
     splits = loader.splits(loader.arrays({}), None, 0)
+
     assert [s.shape for s in (splits.train, splits.valid, splits.test)] == [
         (1200, 64),
         (297, 64),
@@ -182,7 +198,9 @@ def test_digits():
     ]
     assert splits.shape == (8, 8)
     assert splits.kind is Kind.BITS
+
     everything = np.concatenate([splits.train, splits.valid, splits.test])
+
     assert everything.dtype == np.uint8
     assert set(np.unique(everything)) == {0, 1}
     np.testing.assert_allclose(splits.mean, splits.train.mean(0), rtol=1e-6)
@@ -200,6 +218,7 @@ def test_altered_digits_are_refused(monkeypatch):
     bunch = sklearn.datasets.load_digits()
     bunch.data[0, 0] += 1
     monkeypatch.setattr(sklearn.datasets, "load_digits", lambda: bunch)
+
     with pytest.raises(DataError, match=f"expected sha256 {RAW_SHA256}, found "):
         Digits().arrays({})
 
@@ -210,6 +229,7 @@ def test_digits_are_every_case_of_scikit_learn():
     arrays = Digits().arrays({})
     found = np.concatenate([arrays[k] for k in ("train", "valid", "test")])
     grey = load_digits().data
+
     assert sorted(map(bytes, found)) == sorted(map(bytes, (grey >= 8).astype(np.uint8)))
     assert (found != (grey >= 8)).any()  # in another order
 
@@ -218,6 +238,7 @@ def test_digits_are_every_case_of_scikit_learn():
 def test_sizes_are_known_without_reading(name):
     loader = DATA[name]()
     splits = load({"name": name, "held_out": None})
+
     assert loader.sizes == {
         split: len(getattr(splits, split)) for split in ("train", "valid", "test")
     }
@@ -247,6 +268,7 @@ def test_sizes_of_files_are_known_without_reading_them(tiny):
 )
 def test_what_is_refused_beforehand_is_refused_with_the_data_in_the_same_words(changes, cases):
     config = {"name": "digits", "held_out": None, **changes}
+
     with pytest.raises(UserError) as before:
         check(config, cases)
     with pytest.raises(UserError) as after:
@@ -267,5 +289,6 @@ def test_hashes_of_pictures_are_as_they_were():
     a = np.zeros((2, 3), dtype=np.uint8)
     splits = make_splits("x", a, a, a, (3,))
     lines = "\n".join(f"{k}:{array_hash(a)}" for k in ("train", "valid", "test"))
+
     assert splits.hash == hashlib.sha256(lines.encode()).hexdigest()
     assert splits.vocabulary == ()

@@ -50,6 +50,7 @@ def law(p: synthetic.Parameters, z: np.ndarray, tokens: np.ndarray) -> np.ndarra
         inputs = torch.cat([t["embedding"][x], z[:, None].expand(-1, steps, -1)], dim=-1)
         out, _ = lstm(inputs, start)
         logits = out @ t["to_words"].T + (z @ t["z_to_words"].T)[:, None]
+
     return torch.log_softmax(logits, -1).numpy()
 
 
@@ -77,9 +78,12 @@ def test_sequences_have_the_law_of_the_lstm():
     every = np.array(list(itertools.product(range(4), repeat=3)))
     log_p = law(p, np.repeat(z, 64, axis=0), every)
     exact = np.exp(np.take_along_axis(log_p, every[:, 1:, None], -1).sum((1, 2))) / 4
+
     assert abs(exact.sum() - 1) < 1e-12
+
     counts = np.bincount(found @ [16, 4, 1], minlength=64)
     assert chi_square(counts, n * exact) > ALARM
+
     other = (
         np.exp(
             np.take_along_axis(
@@ -88,6 +92,7 @@ def test_sequences_have_the_law_of_the_lstm():
         )
         / 4
     )
+
     assert chi_square(counts, n * other) < ALARM  # the test can tell
 
 
@@ -100,10 +105,13 @@ def test_every_draw_inverts_the_exact_distribution():
     z = draw_z(noise, n)
     uniform = noise.random_sample((n, 10))
     tokens = sample(p, z, uniform)
+
     np.testing.assert_array_equal(tokens[:, 0], np.floor(1000 * uniform[:, 0]))
+
     below = np.concatenate([np.zeros((n, 9, 1)), np.exp(law(p, z, tokens)).cumsum(-1)], axis=-1)
     low = np.take_along_axis(below, tokens[:, 1:, None], -1)[..., 0]
     high = np.take_along_axis(below, tokens[:, 1:, None] + 1, -1)[..., 0]
+
     assert (low - 1e-9 <= uniform[:, 1:]).all()
     assert (uniform[:, 1:] <= high + 1e-9).all()
 
@@ -115,6 +123,7 @@ def test_blocks_make_no_difference(monkeypatch):
     uniform = noise.random_sample((25, 6))
     whole = sample(p, z, uniform)
     monkeypatch.setattr(synthetic, "_BLOCK", 10)
+
     np.testing.assert_array_equal(sample(p, z, uniform), whole)
 
 
@@ -134,12 +143,14 @@ def test_parameters_fill_their_ranges():
     p = draw_parameters(np.random.RandomState(8), 1000, 100, 100)
     shapes = [(1000, 100), (400, 102), (400, 100), (400,), (400,), (100, 2), (1000, 100), (1000, 2)]
     assert [x.shape for x in p] == shapes
+
     for name, x in p._asdict().items():
         scale = 5 if name == "z_to_words" else 1
         assert x.dtype == np.float64
         assert 0.97 < x.max() / scale < 1
         assert -1 < x.min() / scale < -0.97
         assert abs(x.mean()) < -norm.ppf(ALARM / 2) * scale / np.sqrt(3 * x.size)
+
     assert not np.array_equal(p.bias_input, p.bias_hidden)
 
 
@@ -149,21 +160,27 @@ def test_z_is_the_mixture():
     # the centres lie 4 apart: cut at 0, a component keeps its z but for a known share of 2.3 % in
     # each dimension
     quadrant = 2 * (z[:, 0] > 0) + (z[:, 1] > 0)
+
     assert chi_square(np.bincount(quadrant, minlength=4), np.full(4, n / 4)) > ALARM
+
     for d in range(2):
         edges = np.linspace(-5, 5, 41)
         cdf = 0.5 * (norm.cdf(edges, 2) + norm.cdf(edges, -2))
         cells = np.diff(np.concatenate([[0], cdf, [1]]))
         counts = np.bincount(np.searchsorted(edges, z[:, d]), minlength=len(cells))
+
         assert chi_square(counts, n * cells) > ALARM
+
     assert abs(np.corrcoef(z.T)[0, 1]) < -norm.ppf(ALARM / 2) / np.sqrt(n)
     assert sorted(CENTRES) == [(-2, -2), (-2, 2), (2, -2), (2, 2)]
+
     for x, y in CENTRES:
         inside = z[(np.sign(z) == np.sign([x, y])).all(axis=1)]
         # mean of a normal at 2 cut at 0, with the 2.3 % of the other side's tail that fall in
         w = norm.cdf(2)
         other = norm.cdf(-2)
         mean = (2 * w + norm.pdf(2)) + (-2 * other + norm.pdf(2))
+
         assert (
             abs(abs(inside).mean(axis=0) - mean) < -norm.ppf(ALARM / 8) / np.sqrt(len(inside))
         ).all()
@@ -173,6 +190,7 @@ def test_first_tokens_are_uniform_and_the_rest_are_not():
     noise = np.random.RandomState(10)
     tokens = sample(small(words=50), draw_z(noise, 5000), noise.random_sample((5000, 3)))
     flat = np.full(50, 100.0)
+
     assert chi_square(np.bincount(tokens[:, 0], minlength=50), flat) > ALARM
     assert chi_square(np.bincount(tokens[:, 1], minlength=50), flat) < ALARM
 
@@ -199,7 +217,9 @@ def test_words_splits_and_vocabulary(shorter):
     cls, tokens = shorter
     loader = cls()
     splits = loader.splits(loader.arrays({}), None, 0)
+
     assert splits.vocabulary[4:] == tuple(dict.fromkeys(map(str, tokens[:300].ravel().tolist())))
+
     word = np.array([-1, -1, -1, -2, *map(int, splits.vocabulary[4:])])
     known = set(tokens[:300].ravel().tolist())
     for rows, expected in (
@@ -210,6 +230,7 @@ def test_words_splits_and_vocabulary(shorter):
         assert rows.shape == (len(expected), 12)
         assert (rows[:, 0] == 1).all()
         assert (rows[:, -1] == 2).all()
+
         with_unknown = [[t if t in known else -2 for t in row] for row in expected.tolist()]
         np.testing.assert_array_equal(word[rows[:, 1:-1]], with_unknown)
 
@@ -219,11 +240,14 @@ def test_another_machine_is_told(shorter, caplog, monkeypatch):
     arrays = loader.arrays({})
     found = loader.splits(arrays, None, 0).hash
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+
     assert len(warnings) == 1
     assert f"expected {synthetic.HASH[:16]}, found {found[:16]}" in warnings[0]
+
     caplog.clear()
     monkeypatch.setattr(synthetic, "HASH", found)
     loader.splits(arrays, None, 0)
+
     assert not caplog.records
 
 
@@ -231,10 +255,12 @@ def test_another_machine_is_told(shorter, caplog, monkeypatch):
 def test_all_sequences_are_the_same_everywhere(caplog):
     loader = SyntheticText()
     splits = loader.splits(loader.arrays({}), None, 0)
+
     assert splits.hash == synthetic.HASH
     assert not caplog.records
     assert [len(getattr(splits, s)) for s in ("train", "valid", "test")] == [16_000, 2_000, 2_000]
     assert len(splits.vocabulary) == 1004
     assert splits.hashes["train"] == array_hash(splits.train)
+
     counts = np.bincount(splits.train[:, 1], minlength=1004)[4:]
     assert chi_square(counts, np.full(1000, 16.0)) > ALARM

@@ -33,6 +33,7 @@ def test_the_most_frequent_entries_are_kept_in_their_order():
     )
     whole = make_text_splits("tiny", arrays)
     small = with_entries(whole, 6)
+
     assert small.vocabulary == (*SPECIALS, "c", "b")
     assert [words_of(row, small.vocabulary) for row in small.train] == [
         ["c", "b"],
@@ -60,6 +61,7 @@ def test_the_share_of_unknown_words_leaves_out_frame_and_padding():
 
 def test_vocabulary_is_by_first_appearance_in_training_alone():
     arrays = encode(DOCUMENTS)
+
     assert unpacked(arrays["vocabulary"]) == (
         "<pad>",
         "<s>",
@@ -85,6 +87,7 @@ def test_vocabulary_is_by_first_appearance_in_training_alone():
 @pytest.mark.parametrize(("words", "dtype"), [(32_763, np.int16), (32_764, np.int32)])
 def test_large_vocabularies_have_room(words, dtype):
     arrays = encode({**DOCUMENTS, "train": [[f"w{i}" for i in range(words)]]})
+
     assert len(unpacked(arrays["vocabulary"])) == words + 4
     assert arrays["train"].dtype == arrays["test"].dtype == dtype
     assert arrays["train"].min() == 4
@@ -94,6 +97,7 @@ def test_large_vocabularies_have_room(words, dtype):
 
 def test_splits_are_sorted_framed_and_padded():
     splits = make_text_splits("x", encode(DOCUMENTS))
+
     np.testing.assert_array_equal(
         splits.train,
         [
@@ -120,7 +124,9 @@ def test_sorting_is_stable():
     flat = np.repeat(np.arange(300) + 4, lengths).astype(np.int16)
     rows = padded(flat, offsets, 9)
     order = sorted(range(300), key=lambda i: lengths[i])
+
     np.testing.assert_array_equal(rows[:, 1] - 4, order)
+
     for row, i in zip(rows, order, strict=True):
         n = lengths[i]
         assert row.tolist() == [1, *[i + 4] * n, 2, *[0] * (7 - n)]
@@ -140,10 +146,13 @@ def test_the_hash_sees_tokens_order_and_vocabulary():
         hash_of(valid=[["a", "z", "c"], ["q"]]),
         hash_of(test=[*DOCUMENTS["test"], ["b"]]),
     ]  # fmt: skip
+
     assert len(set(hashes)) == 5
+
     splits = make_text_splits("x", encode(DOCUMENTS))
     assert sorted(splits.hashes) == ["test", "train", "valid", "vocabulary"]
     assert splits.hashes["train"] == array_hash(splits.train)
+
     # Neither numbers nor equal lengths change places.
     other_order = [DOCUMENTS["train"][i] for i in (0, 2, 3, 1)]
     assert hash_of(train=other_order) == hash_of()
@@ -154,9 +163,11 @@ def test_round_trip():
     for split, documents in DOCUMENTS.items():
         known = [[w if w in splits.vocabulary else "<unk>" for w in d] for d in documents]
         rows = getattr(splits, split)
+
         assert [words_of(row, splits.vocabulary) for row in rows] == sorted(known, key=len)
         for row, words in zip(rows, sorted(documents, key=len), strict=True):
             assert ids_of(words, splits.vocabulary) == [i for i in row if i]
+
     assert ids_of(["</s>", "a", "<pad>"], splits.vocabulary) == [1, 3, 5, 3, 2]
     assert words_of([4, 5], splits.vocabulary) == ["b", "a"]
     assert words_of([1, 4, 0, 5], splits.vocabulary) == ["b"]
@@ -165,6 +176,7 @@ def test_round_trip():
 def test_statistics():
     splits = make_text_splits("x", encode(DOCUMENTS))
     found = statistics(splits.train)
+
     assert (found.documents, found.tokens, found.longest) == (4, 13, 5)
     assert statistics(splits.test).longest == 7
 
@@ -174,6 +186,7 @@ def test_rows_that_would_fill_the_memory_are_one_line(monkeypatch):
     monkeypatch.setattr(tokens, "CELLS", 31)
     with pytest.raises(DataError, match="x: 4 documents beside one of 6 words"):
         make_text_splits("x", encode(DOCUMENTS))
+
     monkeypatch.setattr(tokens, "CELLS", 32)
     make_text_splits("x", encode(DOCUMENTS))
 

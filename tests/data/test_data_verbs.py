@@ -42,10 +42,12 @@ def test_load_needs_neither_mirror_nor_root_in_the_environment_for_digits():
 def test_mirror_from_argument_setting_or_environment(tiny, tmp_path, monkeypatch):
     config = {"name": "tiny", "held_out": None, "held_out_seed": 0}
     by_argument = data.load(config, mirror=str(tiny.mirror), root=tmp_path / "a")
+
     assert (
         data.load({**config, "mirror": str(tiny.mirror)}, root=tmp_path / "c").hash
         == by_argument.hash
     )
+
     monkeypatch.setenv("VAEBENCH_MIRROR", str(tiny.mirror))
     assert data.load(config, root=tmp_path / "b").hash == by_argument.hash
     assert data.load(config).hash == by_argument.hash
@@ -62,11 +64,13 @@ def test_unknown_name_is_a_user_error():
 def test_status_get_and_verify(tiny, tmp_path):
     needed = ("tiny_train.amat", "tiny_valid.amat", "tiny_test.amat")
     nothing = state_of("tiny", root=tmp_path)
+
     assert (nothing.needed, nothing.present, nothing.missing) == (needed, (), needed)
     assert (nothing.prepared, nothing.bytes) == (False, 0)
     assert {c.state for c in data.verify("tiny", root=tmp_path)} == {"absent"}
 
     mirrored = state_of("tiny", mirror=tiny.mirror, root=tmp_path)
+
     assert (mirrored.present, mirrored.missing, mirrored.prepared, mirrored.bytes) == (
         needed,
         (),
@@ -78,12 +82,14 @@ def test_status_get_and_verify(tiny, tmp_path):
     assert got.prepared
     assert got.bytes == got.path.stat().st_size > 0
     assert got == state_of("tiny", mirror=tiny.mirror, root=tmp_path)
+
     checks = data.verify("tiny", mirror=tiny.mirror, root=tmp_path)
     assert [c.state for c in checks] == ["ok"] * 4
 
     tiny.file("valid").write_bytes(b"0 1\n")
     got.path.write_bytes(got.path.read_bytes()[:-500])
     bad = [c for c in data.verify("tiny", mirror=tiny.mirror, root=tmp_path) if c.state == "bad"]
+
     assert [Path(c.file).name for c in bad] == ["tiny_valid.amat.gz", "tiny-v1.h5"]
     assert tiny.cls.sources["valid"].sha256 in str(bad[0])
 
@@ -95,8 +101,10 @@ def test_lines_say_what_is_missing_what_is_here_and_what_is_ready(tiny, tmp_path
         return rows
 
     needed = "tiny_train.amat, tiny_valid.amat, tiny_test.amat"
+
     assert line() == [("tiny", "missing 3 of 3", "0.0", needed)]
     assert line(mirror=tiny.mirror) == [("tiny", "files here", "0.0", needed)]
+
     got = data.get("tiny", mirror=tiny.mirror, root=tmp_path)
     assert line() == [("tiny", "ready", f"{got.bytes / 1e6:.1f}", str(got.path))]
     assert lines([state_of("digits", root=tmp_path)])[1] == ("digits", "ready", "0.0", "embedded")
@@ -115,12 +123,14 @@ def test_status_and_verify_write_nothing(tiny, tmp_path):
     data.status(mirror=tiny.mirror, root=root)
     for name in data.DATA:
         data.verify(name, mirror=tiny.mirror, root=root)
+
     assert not root.exists()
 
 
 def test_altered_file_stops_load_with_one_line(tiny, tmp_path):
     source = tiny.cls.sources["test"]
     tiny.file("test").write_bytes(b"0 1 1 0 0 1\n")
+
     with pytest.raises(DataError) as e:
         data.load({"name": "tiny"}, mirror=tiny.mirror, root=tmp_path)
     assert source.name in str(e.value)

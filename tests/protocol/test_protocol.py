@@ -84,13 +84,16 @@ def test_validation_of_boltzmann_posteriors(points, said):
         "posterior_temperatures": 9,
     }
     text = of_validation({**POSTERIOR, "latents": 42}, objective)
+
     assert f"|split:valid|points:{said}|samples:7|logz:ais-30x40|posterior:ais-9x7|select" in text
+
     del objective["posterior_temperatures"]
     assert "posterior:ais-100x7" in of_validation(POSTERIOR, objective)
 
 
 def test_validation_by_summation_takes_no_samples():
     c = config(GENERATOR, {"name": "bit_gibbs", "sweeps": 2})
+
     assert samples_of(c, "valid_bound") is None
     assert samples_of(c, "bound") == 20
     assert of_validation(GENERATOR, c["objective"]) == (
@@ -147,11 +150,13 @@ def test_the_signature_is_what_is_done(settings, objective, side, monkeypatch):
     rule = objectives.build(objective, model)
     validation.validation_bound(model, x, 7, 0, rule.validation)
     said = of_validation(settings, objective).parts
+
     assert said["logz"] == seen.get("logz", "exact")
     assert said.get("posterior") == seen.get("posterior")
     assert said["points"] == (
         "all" if seen.get("points", len(x)) == len(x) else str(seen["points"])
     )
+
     if not isinstance(model, BoltzmannPosterior) and settings is not GENERATOR:
         assert side == 20 or said["logz"] == "ais-30x40"
 
@@ -168,6 +173,7 @@ def test_the_default_of_the_posteriors_is_that_of_the_validation(monkeypatch):
     validation.validation_bound(
         model, exact.states(check.VISIBLE)[:3], 7, 0, {"temperatures": 5, "chains": 5}
     )
+
     assert taken == [log_z.VALID_POSTERIOR_TEMPERATURES]
 
 
@@ -175,6 +181,7 @@ def test_all_validation_cases_may_be_annealed():
     """objective.valid_points=null, and no other word or number that is none."""
     model = check.tiny(POSTERIOR, seed=1)
     rule = objectives.build({"name": "dvae_sharp_sharp", "valid_points": None}, model)
+
     assert rule.validation["points"] is None
     assert torch.equal(
         examples.every_nth(torch.arange(5), rule.validation["points"]), torch.arange(5)
@@ -192,6 +199,7 @@ def test_a_measure_without_samples_is_refused(measure):
     check_measure(measure, config(DIRECTED, iw_samples=1))
     with pytest.raises(UserError) as caught:
         check_measure(measure, config(DIRECTED, iw_samples=None))
+
     line = str(caught.value)
     assert line.startswith(f"eval.iw_samples=null: {measure}, ")
     assert line.endswith("allowed here: a whole number, at least 1")
@@ -230,8 +238,10 @@ def test_the_other_measures_are_always_taken():
 def test_some_training_cases_are_not_all_of_them():
     c = config(DIRECTED, split="train")
     assert "|split:train|" in signature(c, "bound", 20)
+
     c["train"]["cases"] = 50
     assert "|split:train-50|" in signature(c, "bound", 20)
+
     c["eval"]["split"] = "test"
     assert "|split:test|" in signature(c, "bound", 20)
 
@@ -260,6 +270,7 @@ def test_what_a_run_must_have_to_count_as_evaluated(model, ev, measure, names):
 def test_a_likelihood_of_other_than_bits_is_part_of_the_protocol(likelihood, part, density):
     c = config({"name": "gaussian_vae", "likelihood": likelihood})
     told = signature(c, "bound", 20)
+
     assert told == f"bound|data:tiny|split:test|points:50|samples:20{part}|select:last|recipe:1"
     assert has_density(c) == density
 
@@ -269,10 +280,13 @@ def test_a_refined_posterior_has_its_steps_and_its_batch():
     objective = {"svi_steps": 10, "svi_rate": 1.0, "svi_momentum": 0.5, "svi_clip": 5.0}
     c = config({"name": "text_vae"}, objective)
     c["train"]["batch"] = 32
+
     assert "|samples:20|svi:10|svi_batch:32|select:last|" in signature(c, "bound", 20)
+
     c["train"]["batch"] = 16
     c["objective"]["svi_rate"] = 0.1
     assert "|samples:20|svi:10,svi_rate=0.1|svi_batch:16|select:" in signature(c, "bound", 20)
+
     for steps in (0, None):
         c["objective"]["svi_steps"] = steps
         assert "svi" not in signature(c, "bound", 20)
@@ -280,6 +294,7 @@ def test_a_refined_posterior_has_its_steps_and_its_batch():
 
 def test_the_nll_from_posterior_samples_is_taken_where_it_is_asked_for():
     c = config({"name": "gaussian_vae"}, hmc_samples=50)
+
     assert "hmc_nll" in evaluated(c, "iw_nll")
     assert "hmc_nll" not in evaluated(config({"name": "gaussian_vae"}), "iw_nll")
     assert "hmc_nll" not in evaluated(config({"name": "text_vae"}, hmc_samples=50), "iw_nll")
@@ -290,6 +305,7 @@ def test_the_nll_from_posterior_samples_is_taken_where_it_is_asked_for():
 
 def test_an_annealed_nll_has_its_chains_and_temperatures():
     c = config({"name": "dlgm"}, ais_chains=16)
+
     assert "ais_nll" in evaluated(c, "iw_nll")
     assert "ais_nll" not in evaluated(config({"name": "dlgm"}), "iw_nll")
     assert "ais_nll" not in evaluated(config({"name": "text_vae"}, ais_chains=16), "iw_nll")
@@ -327,5 +343,6 @@ def test_one_chain_is_refused_where_a_validation_anneals(units, chains, refused)
     if not refused:
         check_validation(c)
         return
+
     with pytest.raises(UserError, match=r"objective\.valid_chains=1: .* at least 2"):
         check_validation(c)

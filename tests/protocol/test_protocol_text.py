@@ -74,6 +74,7 @@ def test_the_batch_of_a_refinement_was_not_always_named():
 
 def test_it_is_plain_text_wherever_it_is_stored():
     measure = Measure("iw_nll", 90.0, "nats", signature=WHOLE)
+
     assert Measure.from_dict(json.loads(json.dumps(measure.to_dict()))) == measure
     assert Measure(**measure.to_dict()).signature.data == "digits"
     assert Measure("iw_nll", 90.0, "nats", signature=str(WHOLE)).signature.data == "digits"

@@ -24,8 +24,10 @@ def test_kinds_and_shapes():
         "u": (100, 2, 3, 50),
         "n": (100, 2, 40),
     }
+
     u = draws["u"].double()
     n = draws["n"].double()
+
     assert u.min() > 0
     assert u.max() < 1
     assert abs(u.mean() - 0.5) < 4.5 * (1 / 12 / u.numel()) ** 0.5
@@ -38,6 +40,7 @@ def test_uniform_and_normal_numbers_are_torchs_own():
     """Recorded runs were drawn so: one generator for a block, the kinds in their order."""
     draws = noise.update_block(SHAPES, [3], 2, CPU, 4)
     generator = torch.Generator().manual_seed(seeds.derive(3, "noise", 2))
+
     # No exact 0 among them.
     assert torch.equal(draws["u"][:, 0], torch.rand(4, 3, 50, generator=generator))
     assert torch.equal(draws["n"][:, 0], torch.randn(4, 40, generator=generator))
@@ -54,7 +57,9 @@ def test_uniform_noise_has_no_zero_and_no_one(monkeypatch):
             u = noise.uniform_(torch.empty(3, dtype=dtype), torch.Generator())
             assert 0 < u.min() <= u.max() < 1
         u = noise.update_block({"u": ("uniform", (5,))}, [0], 0, CPU, 1)["u"]
+
         assert 0 < u.min() <= u.max() < 1
+
     assert torch.equal(
         noise.inside(torch.tensor([0.0, 2.0**-24, 0.5])), torch.tensor([2.0**-25, 2.0**-24, 0.5])
     )
@@ -78,6 +83,7 @@ def test_dithered_noise_has_no_zero_and_no_one(monkeypatch):
             lambda top, shape, generator, d=digit: torch.full(shape, min(d, top - 1)),
         )
         u = noise.dithered((2, 3), torch.Generator())
+
         assert 0 < u.min() <= u.max() < 1
         assert torch.equal(u, torch.full((2, 3), 2.0**-24 if digit == 0 else 1 - 2.0**-24))
 
@@ -104,9 +110,11 @@ def test_dithered_numbers_are_uniform_in_every_digit():
     """
     u = dithered(4096, 1, 1024)
     assert u.dtype == torch.float32
+
     whole = digits(u).flatten()
     assert 0 <= whole.min() <= whole.max() < 2**24
     assert torch.all(whole & 1 == 1)
+
     for values, digit in (
         (128, whole >> 1 & 127),
         (256, whole >> 8 & 255),
@@ -115,7 +123,9 @@ def test_dithered_numbers_are_uniform_in_every_digit():
         each = len(whole) / values
         counts = torch.bincount(digit, minlength=values).double()
         chi2 = float(((counts - each) ** 2 / each).sum())
+
         assert abs(chi2 - (values - 1)) < 5 * (2 * (values - 1)) ** 0.5
+
     for bits in (18, 14, 6):
         wanted = len(whole) / 2**bits
         for near in (whole < 2 ** (24 - bits), whole >= 2**24 - 2 ** (24 - bits)):
@@ -128,10 +138,13 @@ def test_dithered_numbers_share_their_last_byte_among_chains_and_nothing_else():
     whole = digits(dithered(2, 40, 50, 60))
     low = whole & 255
     high = (whole >> 8).double() / 2**16 - 0.5
+
     assert torch.equal(low, low[:, :, :1].expand_as(low))
+
     own = (low[:, :, 0] >> 1).double() / 128 - 0.5
     pairs = [(high[0], high[1]), (high[:, 1:], high[:, :-1]), (high[:, :, 1:], high[:, :, :-1])]
     pairs += [(high[..., 1:], high[..., :-1]), (high, own.unsqueeze(2).expand_as(high))]
+
     for a, b in [*pairs, (own[:, 1:], own[:, :-1]), (own[..., 1:], own[..., :-1])]:
         assert abs(float((a * b).mean())) * 12 * a.numel() ** 0.5 < 5
 
@@ -147,6 +160,7 @@ def test_dithered_blocks_and_seeds_are_independent_of_each_other_and_of_other_no
     first = noise.update_block(shapes, [0, 1], 0, CPU, 1)
     second = noise.update_block(shapes, [0], 1, CPU, 1)
     a = first["a"][0, 0]
+
     for other in (first["a"][0, 1], second["a"][0, 0], first["b"][0, 0], first["u"][0, 0]):
         assert abs(float(((a - 0.5) * (other - 0.5)).double().mean())) * 12 * a.numel() ** 0.5 < 5
         assert int((a == other).sum()) < 5
@@ -176,6 +190,7 @@ def test_an_unknown_kind_is_an_error():
 )
 def test_a_seed_draws_the_same_alone_and_beside_others(block_of):
     three = block_of([0, 1, 2], 4)
+
     for r, seed in enumerate([0, 1, 2]):
         assert torch.equal(three[:, r], block_of([seed], 4)[:, 0])
     assert torch.equal(three[:, [2, 0]], block_of([2, 0], 4))
@@ -186,6 +201,7 @@ def test_a_seed_draws_the_same_alone_and_beside_others(block_of):
 def test_purposes_do_not_share_numbers():
     shapes = {"u": ("uniform", (100,))}
     one, other = (noise.fixed(shapes, 0, purpose)["u"] for purpose in ("valid", "eval"))
+
     assert not torch.isin(one, other).any()
     assert torch.equal(one, noise.fixed(shapes, 0, "valid")["u"])
     assert not torch.equal(one, noise.fixed(shapes, 0, "valid", 1)["u"])
@@ -197,6 +213,7 @@ def test_draws_with_replacement_cover_the_cases_evenly():
         [noise.order_block(10, 20, "replacement", [3], b).reshape(-1) for b in range(5)]
     )
     counts = torch.bincount(order, minlength=10)
+
     assert len(counts) == 10
     assert ((counts - 1000) / (10_000 * 0.1 * 0.9) ** 0.5).abs().max() < 4.5
 
@@ -206,6 +223,7 @@ def test_shuffled_epochs_are_permutations_without_gap_or_repeat(cases, batch):
     """Block after block, wherever an epoch ends inside an update or a block."""
     blocks = [noise.order_block(cases, batch, "shuffle", [5], b) for b in range(3)]
     assert all(b.shape == (100, 1, batch) and b.dtype == torch.int64 for b in blocks)
+
     line = torch.cat([b.reshape(-1) for b in blocks])
     epochs = line[: len(line) // cases * cases].reshape(-1, cases)
     if len(epochs):
@@ -224,6 +242,7 @@ def test_a_block_of_shuffled_cases_needs_no_block_before_it():
 
 def test_random_bits():
     bits = noise.random_bits((2000, 3), 5, 1)
+
     assert bits.dtype == torch.uint8
     assert abs(float(bits.double().mean()) - 0.5) < 5 * 0.5 / math.sqrt(6000)
     assert torch.equal(bits, noise.random_bits((2000, 3), 5, 1))

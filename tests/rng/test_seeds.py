@@ -22,6 +22,7 @@ def test_streams_of_different_names_differ():
         itertools.product((0, 1, 12), seeds.PURPOSES, ((), (0,), (1,), (0, 0), (2, 3), (23,)))
     )
     values = {seeds.derive(s, purpose, *index) for s, purpose, index in names}
+
     assert len(values) == len(names)
     assert all(0 <= v < 2**63 for v in values)
 

@@ -24,6 +24,7 @@ def test_the_hash_is_splitmix64():
 
     # The first number of SplitMix64 from 0, as published.
     assert mixed(0x9E3779B97F4A7C15) == 0xE220A8397B1DCDAF
+
     found = shuffles.hashed(torch.tensor([0, 5, 2**47]).unsqueeze(1), torch.arange(4))
     for seed, row in zip((0, 5, 2**47), found.tolist(), strict=True):
         wanted = [
@@ -43,6 +44,7 @@ def test_every_order_is_as_probable_as_the_others(size):
     orders = (shuffles.shuffled(group, seed) % size).reshape(documents, size)
     found = Counter(map(tuple, orders.tolist()))
     every = list(itertools.permutations(range(size)))
+
     assert set(found) == set(every)
     assert stats.chisquare([found[o] for o in every]).pvalue > 1e-3
 
@@ -50,6 +52,7 @@ def test_every_order_is_as_probable_as_the_others(size):
 def test_an_order_depends_on_its_seed_and_size_alone():
     together = shuffles.shuffled(torch.tensor([0, 0, 0, 0, 2, 2, 2]), torch.tensor([7, 8, 9]))
     alone = shuffles.shuffled(torch.tensor([0, 0, 0]), torch.tensor([9]))
+
     assert together[4:].tolist() == (alone + 4).tolist()
     assert sorted(together[:4].tolist()) == [0, 1, 2, 3]
 

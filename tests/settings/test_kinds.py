@@ -30,6 +30,7 @@ def test_values_take_the_type_of_their_default(default, value, result):
     found = like(default).check("model.key", value)
     assert found == result
     assert type(found) is type(result)
+
     if isinstance(result, list):
         assert [type(v) for v in found] == [type(v) for v in result]
 

@@ -28,17 +28,20 @@ def test_a_record_has_what_its_section_says_and_the_rest_by_default(cell, name):
     section = {
         k: tuple(v) if isinstance(v, list) else v for k, v in cell[name].items() if k != "name"
     }
+
     assert set(section) <= {f.name for f in dataclasses.fields(record)} | {"content"}
     assert (
         dataclasses.asdict(record.of({})).items()
         >= {k: v for k, v in section.items() if k != "iw_samples"}.items()
     )
+
     changed = {
         "train": {"batch": 7},
         "data": {"mirror": "x"},
         "eval": {"points": 7},
         "run": {"pack": 2},
     }[name]
+
     assert record.of({**section, **changed, "name": "x"}) == record(**{**section, **changed})
 
 
@@ -65,6 +68,7 @@ def test_settings_of_a_component_are_the_arguments_of_its_constructor_with_their
         if group == "model" and key in ("init", "init_scale", *TEXT_KEYS):
             continue
         assert key in hints, key
+
         of = hints[key]
         kinds = typing.get_args(of) if isinstance(of, types.UnionType) else (of,)
         if default is not None:

@@ -238,6 +238,7 @@ def test_edges_are_accepted(cell, key, value):
 def test_outside_is_refused_by_name(cell, key, value):
     with pytest.raises(UserError) as caught:
         check_cell(put(cell, key, value))
+
     line = str(caught.value)
     assert line.startswith(f"{key}=")
     assert "allowed: " in line

@@ -18,6 +18,7 @@ def summed(box: Box, total: int, inside: int = 0) -> float:
             part += j / 7
         tick()
         box.value = box.value * 1.1 + part
+
     return box.value
 
 
@@ -30,18 +31,22 @@ def test_what_is_kept_in_the_middle_of_a_step_is_the_state_before_it():
     whole = summed(Box(value=0.0), 5, 3)
     kept = []
     stop = Stopping(8)
+
     with (
         pytest.raises(Interrupted, match=r"stopped at numbers 1/5, inner 1/3"),
         Work(stop, keep=lambda loops, seconds: kept.extend(loops)),
     ):
         summed(Box(value=0.0), 5, 3)
+
     (loop,) = kept
+
     assert (loop.path, loop.at, loop.total, loop.state) == (
         "/0:numbers",
         1,
         5,
         {"value": 1.0 / 7 + 2.0 / 7},
     )
+
     with Work(kept=kept):
         assert summed(Box(value=0.0), 5, 3) == whole
     longer = summed(Box(value=0.0), 6, 3)
@@ -55,11 +60,13 @@ def test_loops_of_one_name_are_told_apart():
 
     for at in range(1, 24):
         kept = []
+
         with (
             pytest.raises(Interrupted),
             Work(Stopping(at), keep=lambda loops, seconds, kept=kept: kept.extend(loops)),
         ):
             job()
+
         with Work(kept=kept):
             assert job() == [summed(Box(value=float(i)), 4) for i in range(3)], at
 
@@ -71,6 +78,7 @@ def test_patience_lets_what_ends_soon_end(monkeypatch):
     with Work(stop, patience=1.0):
         for i in steps.steps("numbers", 6):
             now[0] = i / 2
+
     assert stop.count == 3
 
 
@@ -84,6 +92,7 @@ def test_it_keeps_every_minute_and_tells_counts_and_the_time_left(monkeypatch):
     ):
         for i in steps.steps("numbers", 800, Box(value=0)):
             now[0] = (i + 1) * 0.25
+
     assert kept == [(241, 65.25), (482, 125.5), (723, 185.75)]
     assert told[0] == "numbers 0/800"
     assert told[1] == "numbers 2/800, 3.3 min left"
