@@ -54,7 +54,7 @@ def of_validation(model, objective):
     ],
 )
 def test_validation_of_models_that_lack_nothing(model, objective):
-    """Nor do settings of a rule that mean nothing to the model enter."""
+    """Nor does it name settings of an objective that mean nothing to the model."""
     plain = "valid_bound|data:tiny|split:valid|points:all|samples:7|select:last|recipe:1"
     assert of_validation(model, objective) == plain
     if objective and not FAMILIES.get(model["name"], UNKNOWN).unnormalised:
@@ -64,9 +64,10 @@ def test_validation_of_models_that_lack_nothing(model, objective):
 @pytest.mark.parametrize(
     ("latents", "objective", "parts"),
     [
+        # Half of the latents are one side of the machine. Up to 20 units on a side are enumerated.
         (40, {**CHAINS}, "samples:7|logz:exact"),
         (42, {**CHAINS}, "samples:7|logz:ais-30x40"),
-        # Its posteriors are not annealed.
+        # The posteriors of this model are not annealed, so valid_points has no effect.
         (42, {**CHAINS, "valid_points": 3}, "samples:7|logz:ais-30x40"),
     ],
 )
@@ -99,7 +100,7 @@ def test_validation_by_summation_takes_no_samples():
     assert of_validation(GENERATOR, c["objective"]) == (
         "valid_bound|data:tiny|split:valid|points:all|logz:exact|posterior:exact|select:last|recipe:1"
     )
-    # As its results on record say.
+    # Of this model the samples are named, as in its results on record.
     assert samples_of(config(TARGET, {"name": "rbm_kl"}), "valid_bound") == 7
 
 
@@ -125,19 +126,20 @@ RULES = [
 @pytest.mark.parametrize(("settings", "objective"), RULES, ids=lambda v: v["name"])
 @pytest.mark.parametrize("side", [1, 20])
 def test_the_signature_is_what_is_done(settings, objective, side, monkeypatch):
-    """The log Z that are really taken, by the rule's own settings, with a machine that counts as
-    large or small."""
+    """Held against the log Z that a validation takes by the objective's own settings, of Boltzmann
+    machines that count as large (side 1) or small (side 20)."""
     monkeypatch.setattr(log_z, "MAX_SIDE", side)
-    seen = {}
+    done = {}
 
+    # Have a function note how it is called, and then run.
     def spy(module, name, tell):
         inner = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda *a, **k: seen.update(tell(*a)) or inner(*a, **k))
+        monkeypatch.setattr(module, name, lambda *a, **k: done.update(tell(*a)) or inner(*a, **k))
 
     spy(
         methods,
         "ais",
-        lambda machine, times, chains, *_: {"logz": f"ais-{len(times) - 1}x{chains}"},
+        lambda rbm, times, chains, *_: {"logz": f"ais-{len(times) - 1}x{chains}"},
     )
     spy(
         annealed_posterior,
@@ -145,40 +147,44 @@ def test_the_signature_is_what_is_done(settings, objective, side, monkeypatch):
         lambda m, x, k, steps, *_: {"posterior": f"ais-{steps}x{k}", "points": len(x)},
     )
     spy(validation, "exact_value", lambda m, x: {"logz": "exact", "posterior": "exact"})
+
     model = check.tiny(settings, seed=1, scale=0.5)
     x = exact.states(check.VISIBLE)[:10]
     rule = objectives.build(objective, model)
-    validation.validation_bound(model, x, 7, 0, rule.validation)
-    said = of_validation(settings, objective).parts
 
-    assert said["logz"] == seen.get("logz", "exact")
-    assert said.get("posterior") == seen.get("posterior")
-    assert said["points"] == (
-        "all" if seen.get("points", len(x)) == len(x) else str(seen["points"])
+    validation.validation_bound(model, x, 7, 0, rule.validation)
+    parts = of_validation(settings, objective).parts
+
+    assert parts["logz"] == done.get("logz", "exact")
+    assert parts.get("posterior") == done.get("posterior")
+    assert parts["points"] == (
+        "all" if done.get("points", len(x)) == len(x) else str(done["points"])
     )
 
+    # Both sides would also agree if nothing were annealed: a large prior has to be.
     if not isinstance(model, BoltzmannPosterior) and settings is not GENERATOR:
-        assert side == 20 or said["logz"] == "ais-30x40"
+        assert side == 20 or parts["logz"] == "ais-30x40"
 
 
 def test_the_default_of_the_posteriors_is_that_of_the_validation(monkeypatch):
-    taken = []
+    steps_taken = []
     inner = annealed_posterior.stream
+    # Two steps instead of the default number are enough here.
     monkeypatch.setattr(
         annealed_posterior,
         "stream",
-        lambda m, x, k, steps, *a: taken.append(steps) or inner(m, x, k, 2, *a),
+        lambda m, x, k, steps, *a: steps_taken.append(steps) or inner(m, x, k, 2, *a),
     )
     model = check.tiny(POSTERIOR, seed=1, scale=0.5)
     validation.validation_bound(
         model, exact.states(check.VISIBLE)[:3], 7, 0, {"temperatures": 5, "chains": 5}
     )
 
-    assert taken == [log_z.VALID_POSTERIOR_TEMPERATURES]
+    assert steps_taken == [log_z.VALID_POSTERIOR_TEMPERATURES]
 
 
 def test_all_validation_cases_may_be_annealed():
-    """objective.valid_points=null, and no other word or number that is none."""
+    """By objective.valid_points=null, but by no other value that is not a count."""
     model = check.tiny(POSTERIOR, seed=1)
     rule = objectives.build({"name": "dvae_sharp_sharp", "valid_points": None}, model)
 
@@ -186,6 +192,7 @@ def test_all_validation_cases_may_be_annealed():
     assert torch.equal(
         examples.every_nth(torch.arange(5), rule.validation["points"]), torch.arange(5)
     )
+
     for points in (0, -1, 2.5, True, "all"):
         with pytest.raises(UserError, match=r"objective\.valid_points"):
             objectives.build({"name": "dvae_sharp_sharp", "valid_points": points}, model)
@@ -221,7 +228,7 @@ def test_models_that_know_their_means_or_their_likelihood_need_fewer():
 
 def test_the_other_measures_are_always_taken():
     c = config(DIRECTED, {"name": "gumbolt", **CHAINS}, iw_samples=None, bound_samples=1)
-    asked = {
+    may_be_refused = {
         "perplexity",
         "active_units",
         *(
@@ -230,7 +237,7 @@ def test_the_other_measures_are_always_taken():
             if m.startswith(("iw_", "hmc_", "ais_", "imputation", "left_to_right_"))
         ),
     }
-    for measure in set(METRICS) - asked:
+    for measure in set(METRICS) - may_be_refused:
         check_measure(measure, c)
     check_measure("a measure of a later version", c)
 
@@ -269,9 +276,9 @@ def test_what_a_run_must_have_to_count_as_evaluated(model, ev, measure, names):
 )  # fmt: skip
 def test_a_likelihood_of_other_than_bits_is_part_of_the_protocol(likelihood, part, density):
     c = config({"name": "gaussian_vae", "likelihood": likelihood})
-    told = signature(c, "bound", 20)
+    text = signature(c, "bound", 20)
 
-    assert told == f"bound|data:tiny|split:test|points:50|samples:20{part}|select:last|recipe:1"
+    assert text == f"bound|data:tiny|split:test|points:50|samples:20{part}|select:last|recipe:1"
     assert has_density(c) == density
 
 

@@ -27,12 +27,12 @@ from vaebench.settings.whole_cell import kind_of
     ],
 )
 def test_values_take_the_type_of_their_default(default, value, result):
-    found = like(default).check("model.key", value)
-    assert found == result
-    assert type(found) is type(result)
+    checked = like(default).check("model.key", value)
+    assert checked == result
+    assert type(checked) is type(result)
 
     if isinstance(result, list):
-        assert [type(v) for v in found] == [type(v) for v in result]
+        assert [type(v) for v in checked] == [type(v) for v in result]
 
 
 @pytest.mark.parametrize(

@@ -63,20 +63,23 @@ def test_settings_of_a_component_are_the_arguments_of_its_constructor_with_their
     hints = {}
     for cls in reversed(CLASSES[group](name).__mro__):  # one may pass on what its parents take
         hints |= typing.get_type_hints(vars(cls).get("__init__", object.__init__))
+
     for key, default in settings_of(defaults.of_option(group, name)).items():
-        # How its parameters begin.
+        # These say how the model's parameters begin; no constructor takes them.
         if group == "model" and key in ("init", "init_scale", *TEXT_KEYS):
             continue
+
         assert key in hints, key
 
-        of = hints[key]
-        kinds = typing.get_args(of) if isinstance(of, types.UnionType) else (of,)
+        hint = hints[key]
+        kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
         if default is not None:
+            # list[int] counts as list, since no value is an instance of list[int].
             plain = [typing.get_origin(kind) or kind for kind in kinds]
-            assert any(issubclass(type(default), kind) for kind in plain), (key, of, default)
-            assert (type(None) in kinds) == (f"{group}.{key}" in NULLABLE), (key, of)
+            assert any(issubclass(type(default), kind) for kind in plain), (key, hint, default)
+            assert (type(None) in kinds) == (f"{group}.{key}" in NULLABLE), (key, hint)
         else:
-            assert type(None) in kinds, (key, of)
+            assert type(None) in kinds, (key, hint)
 
 
 def test_grey_images_are_read_in_the_ways_that_their_data_set_has():
@@ -94,5 +97,5 @@ def test_the_declarations_load_no_data_sets():
 
 def test_a_null_that_nothing_allows_any_more_is_the_default():
     """As results of earlier versions have it."""
-    found = EvalSettings.of({"mi_batch": None, "orders": None, "points": None, "repeats": 2})
-    assert (found.mi_batch, found.orders, found.points, found.repeats) == (32, 1, None, 2)
+    ev = EvalSettings.of({"mi_batch": None, "orders": None, "points": None, "repeats": 2})
+    assert (ev.mi_batch, ev.orders, ev.points, ev.repeats) == (32, 1, None, 2)
