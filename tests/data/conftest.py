@@ -125,11 +125,12 @@ def tiny_text(tmp_path):
     for split, documents in DOCUMENTS.items():
         content = text_of(documents)
         (mirror / "tiny" / f"tiny.{split}.txt").write_bytes(content)
-        known = {"documents": 4} if split == "train" else {}
-        sha256 = "" if known else hashlib.sha256(content).hexdigest()
+        # A file without a digest is checked by its number of documents.
+        by_documents = {"documents": 4} if split == "train" else {}
+        sha256 = "" if by_documents else hashlib.sha256(content).hexdigest()
         urls = (f"https://one.test/{split}", f"https://two.test/{split}")
         sources[split] = Source(
-            "tiny", f"tiny.{split}.txt", sha256, urls, True, archive="tiny.tar.gz", **known
+            "tiny", f"tiny.{split}.txt", sha256, urls, True, archive="tiny.tar.gz", **by_documents
         )
 
     members = {

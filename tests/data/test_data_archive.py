@@ -1,5 +1,5 @@
-"""Files that come in an archive: taken out by name, refused where it is
-damaged, written nowhere else."""
+"""Files that come in an archive: each is found by its name, a damaged archive is refused, and
+nothing is written elsewhere."""
 
 from __future__ import annotations
 
@@ -50,9 +50,10 @@ def test_files_come_out_of_a_downloaded_archive(tiny_text, tmp_path, monkeypatch
     assert splits.hash == make_text_splits("tiny", encode(DOCUMENTS)).hash
     assert asked == ["https://one.test/train", "https://two.test/train"]  # once for all three
 
-    found = sorted(p.name for p in (tmp_path / "root" / "tiny").iterdir())
-    assert found == ["tiny.tar.gz", "tiny.test.txt", "tiny.train.txt", "tiny.valid.txt"]
+    names = sorted(p.name for p in (tmp_path / "root" / "tiny").iterdir())
+    assert names == ["tiny.tar.gz", "tiny.test.txt", "tiny.train.txt", "tiny.valid.txt"]
 
+    # The archive, its files and the prepared file count, lock files do not.
     files = [p for p in (tmp_path / "root").rglob("*") if p.is_file() and p.suffix != ".lock"]
     assert inventory.status_of(cls(), None, tmp_path / "root").bytes == sum(
         p.stat().st_size for p in files
@@ -62,11 +63,15 @@ def test_files_come_out_of_a_downloaded_archive(tiny_text, tmp_path, monkeypatch
 def test_an_archive_in_the_mirror_will_do(tiny_text, tmp_path):
     cls, mirror = tiny_text
     expected = load(cls, mirror, tmp_path / "other").hash
+
+    # The mirror holds the archive alone from here on.
     for file in (mirror / "tiny").iterdir():
         file.unlink()
     (mirror / "tiny" / "tiny.tar.gz").write_bytes(tar_of(members()))
+
     state = inventory.status_of(cls(), mirror, tmp_path / "root")
 
+    # Before anything is loaded nothing is missing, and nothing lies in the root.
     assert (state.missing, state.bytes) == ((), 0)
     assert load(cls, mirror, tmp_path / "root").hash == expected
     assert [p.name for p in (mirror / "tiny").iterdir()] == ["tiny.tar.gz"]
@@ -77,7 +82,7 @@ def test_an_archive_in_the_mirror_will_do(tiny_text, tmp_path):
 
 
 def hostile() -> list[tarfile.TarInfo]:
-    """Links and devices under the name that is asked for, and a member that would climb out."""
+    """Links, devices and a folder under the name that is asked for; the links lead outside."""
     infos = []
     for kind in (
         tarfile.SYMTYPE,
@@ -103,6 +108,7 @@ def test_nothing_in_an_archive_decides_where_anything_is_written(tmp_path, prefi
 
     assert archive.take(packed_file, "tiny.train.txt", to) == ""
     assert to.read_bytes() == text_of(DOCUMENTS["train"])
+    # Only "out" is new.
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["deep", "here", "out", "x.tar.gz"]
     assert not Path("/tmp/vaebench-never").exists()
 
@@ -114,6 +120,7 @@ def test_nothing_in_an_archive_decides_where_anything_is_written(tmp_path, prefi
         (b"<html></html>", "not a whole tar.gz"),
         (tar_of(members())[:-30], "not a whole tar.gz"),
         (gzip.compress(b"text" * 500, mtime=0), "not a whole tar.gz"),
+        # Whole archives, but without a plain file of that name, or with two.
         (tar_of({}), "0 members called tiny.train.txt"),
         (tar_of({}, hostile()), "0 members called tiny.train.txt"),
         (tar_of({**members("a/"), **members("b/")}), "2 members called tiny.train.txt"),
@@ -142,6 +149,8 @@ def test_a_member_that_is_too_large_is_not_written(tmp_path, monkeypatch):
 def test_an_archive_without_the_file_says_so(tiny_text, tmp_path, monkeypatch):
     cls, _ = tiny_text
     answers = {"one": b"<html>sign in</html>", "two": tar_of({"data/other.txt": b"a\n"})}
+
+    # Letters 8 to 10 of a URL are "one" or "two".
     monkeypatch.setattr(fetch, "download", lambda url, to: to.write_bytes(answers[url[8:11]]))
     says = (
         r"one\.test/train: not a whole tar\.gz archive .*two\.test/train: 0 members "
@@ -165,6 +174,7 @@ def test_an_archive_with_wrong_documents_is_not_kept(tiny_text, tmp_path, monkey
 
     assert list((tmp_path / "root" / "tiny").iterdir()) == []
 
+    # The same archive as a copy of the user's: it is named in the message.
     (tmp_path / "root" / "tiny" / "tiny.tar.gz").write_bytes(tar_of(wrong))
     with pytest.raises(DataError, match=r"root/tiny/tiny\.tar\.gz: 1 documents; https://one"):
         load(cls, None, tmp_path / "root")

@@ -1,5 +1,5 @@
-"""Files and folders that hold no images to use: each is one line, and
-nothing is prepared or run."""
+"""Files and folders without usable images: each is refused in one line, and nothing is prepared
+or run."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def refused(config: dict, tmp_path: Path) -> str:
     """The one line with which own images are refused; nothing is prepared then."""
     with pytest.raises(UserError) as e:
         data.load(config, root=tmp_path / "root")
+
     assert "\n" not in str(e.value)
     assert not list((tmp_path / "root").glob("prepared/*.h5"))
 
@@ -33,6 +34,7 @@ def object_array(path: Path) -> None:
 
 
 def header_of(path: Path, shape: str) -> None:
+    """An npy file whose header promises bytes of ``shape``; 30 bytes follow."""
     text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
     path.write_bytes(
         b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode() + bytes(30)
@@ -40,6 +42,7 @@ def header_of(path: Path, shape: str) -> None:
 
 
 def cut(path: Path, save, at: int) -> None:
+    """Save a file and keep what is before byte ``at``, from the end if negative."""
     save()
     path.write_bytes(path.read_bytes()[:at])
 
@@ -121,25 +124,30 @@ BAD_FILES = {
 def test_a_bad_file_is_one_line(bad, tmp_path):
     write, message = BAD_FILES[bad]
     config = files_of(grey_images(), tmp_path)
-    # np.save and np.savez give a name without an ending one, so the name says
-    # nothing of what is in it
+
+    # np.save and np.savez would append their ending to the name, so it has that ending, whatever is
+    # written to the file.
     path = tmp_path / ("test.npz" if "zip" in bad or bad in ("many", "no array") else "test.npy")
     write(path)
-    found = refused({**config, "test": str(path)}, tmp_path)
 
-    assert message in found
-    assert str(path) in found
+    line = refused({**config, "test": str(path)}, tmp_path)
+
+    assert message in line
+    assert str(path) in line
 
 
 def test_a_damaged_zip_is_one_line(tmp_path):
     config = files_of(grey_images(), tmp_path)
     np.savez_compressed(tmp_path / "all.npz", **grey_images())
+
     content = bytearray((tmp_path / "all.npz").read_bytes())
+    # One bit within the compressed numbers of the first array.
     content[300] ^= 16
     (tmp_path / "all.npz").write_bytes(content)
-    found = refused({**config, "train": str(tmp_path / "all.npz"), "test": None}, tmp_path)
 
-    assert "truncated, damaged or no npz file" in found
+    line = refused({**config, "train": str(tmp_path / "all.npz"), "test": None}, tmp_path)
+
+    assert "truncated, damaged or no npz file" in line
 
 
 def test_nothing_is_unpickled(tmp_path):
@@ -152,12 +160,14 @@ def test_nothing_is_unpickled(tmp_path):
 
     array = np.empty(2, dtype=object)
     array[:] = [Trap(), Trap()]
+
     config = files_of(grey_images(), tmp_path)
     np.save(config["train"], array, allow_pickle=True)
 
     assert "pickled Python objects" in refused(config, tmp_path)
     assert not mark.exists()
 
+    # The trap works: read with pickle, it does write.
     np.load(config["train"], allow_pickle=True)
     assert mark.exists()
 
@@ -167,6 +177,7 @@ def in_colour(mode: str, **options):
 
 
 def flipped(folder: Path) -> None:
+    """One bit of the compressed pixels is another one, after the name and 8 bytes more."""
     content = bytearray((folder / "001.png").read_bytes())
     at = content.index(b"IDAT") + 12
     content[at] ^= 1
@@ -174,8 +185,8 @@ def flipped(folder: Path) -> None:
 
 
 def moving(folder: Path) -> None:
-    first = Image.fromarray(GREY[0])
-    first.save(folder / "001.png", save_all=True, append_images=[Image.fromarray(GREY[1])])
+    frame = Image.fromarray(GREY[0])
+    frame.save(folder / "001.png", save_all=True, append_images=[Image.fromarray(GREY[1])])
 
 
 BAD_FOLDERS = {

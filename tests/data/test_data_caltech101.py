@@ -25,6 +25,7 @@ def outlines() -> dict[str, np.ndarray]:
 def caltech(outlines, tmp_path):
     keys = {"train": "train_data", "valid": "val_data", "test": "test_data"}
     content = {keys[k]: column_by_column(v) for k, v in outlines.items()} | {
+        # A variable that the loader does not ask for.
         "classnames": np.array(["ketch"], object)
     }
     return tiny(
@@ -41,6 +42,7 @@ def test_silhouettes(caltech, outlines, tmp_path):
         assert getattr(splits, split).dtype == np.uint8
         np.testing.assert_array_equal(getattr(splits, split), pictures.reshape(len(pictures), -1))
 
+    # Held out examples come from those for training and validation together, 13 of them.
     held = held_out_mask(13, 3, 2)
     pool = np.concatenate([outlines["train"], outlines["valid"]]).reshape(13, -1)
     np.testing.assert_array_equal(loader.splits(arrays, 3, 2).valid, pool[held])
@@ -49,8 +51,10 @@ def test_silhouettes(caltech, outlines, tmp_path):
 @pytest.mark.parametrize("value", [2, 0.5, -1])
 def test_silhouettes_are_binary(outlines, tmp_path, value):
     keys = zip(("train_data", "val_data", "test_data"), outlines.values(), strict=True)
+    # Floats, so that 0.5 fits.
     content = {key: column_by_column(pictures) + 0.0 for key, pictures in keys}
     content["val_data"][1, 2] = value
+
     cls = tiny(
         Caltech101Silhouettes, tmp_path, "split1", content, rows={"train": 9, "valid": 4, "test": 3}
     )

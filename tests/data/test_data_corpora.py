@@ -26,17 +26,21 @@ def test_prepared_as_flat_numbers_offsets_and_vocabulary(tiny_text, tmp_path):
     assert splits.hash == make_text_splits("tiny", encode(DOCUMENTS)).hash
 
     with h5py.File(tmp_path / "root" / "prepared" / "tiny-v1.h5") as f:
+        # The first word is 4: padding, the two of the frame and <unk> are 0 to 3.
         assert f["train"][()].tolist() == [4, 5, 4, 6, 5, 7, 5, 6, 8]
         assert f["train_offsets"][()].tolist() == [0, 4, 5, 7, 9]
         assert bytes(f["vocabulary"][()]) == b"<pad>\n<s>\n</s>\n<unk>\nb\na\nc\nd\ne"
 
+        # The training file has no digest: the prepared file remembers which content it was made of.
         content = hashlib.sha256((mirror / "tiny" / "tiny.train.txt").read_bytes()).hexdigest()
         assert json.loads(f.attrs["content"]) == {"tiny.train.txt": content}
 
 
 def test_documents_are_not_held_out(tiny_text, tmp_path):
     cls, mirror = tiny_text
+
     arrays = prepare.prepare(cls(), mirror, tmp_path / "root")
+
     with pytest.raises(
         UserError, match=r"data\.held_out=2: tiny validates on documents of its own; allowed: null"
     ):
@@ -59,6 +63,7 @@ def test_a_file_without_a_digest_is_held_against_its_numbers(tiny_text, tmp_path
 
     assert "\n" not in str(e.value)
 
+    # The right number of documents, but one word fewer.
     path.write_bytes(text_of([*DOCUMENTS["train"][:3], ["a", "a"]]))
     with pytest.raises(
         DataError, match=r"train\.txt: not tiny's .*: a vocabulary of 8 entries, expected 9;"
@@ -72,6 +77,7 @@ def test_a_file_without_a_digest_is_held_against_its_numbers(tiny_text, tmp_path
     path.write_bytes(text_of([["<unk>"]] * 4))
     with pytest.raises(DataError, match=r"train\.txt: no word to learn"):
         load(cls, mirror, tmp_path / "root")
+
     assert not (tmp_path / "root" / "prepared" / "tiny-v1.h5").exists()
 
 
@@ -88,6 +94,7 @@ def test_blank_lines_are_not_counted(tiny_text, tmp_path):
     cls, mirror = tiny_text
     expected = load(cls, mirror, tmp_path / "root").hash
     path = mirror / "tiny" / "tiny.train.txt"
+    # The line ends of Windows with blank lines between, and carriage returns alone.
     for content in (
         path.read_bytes().replace(b"\n", b"\r\n \r\n"),
         path.read_bytes().replace(b"\n", b"\r"),
@@ -101,14 +108,18 @@ def test_another_file_without_a_digest_is_prepared_anew(tiny_text, tmp_path, cap
     root = tmp_path / "root"
     path = mirror / "tiny" / "tiny.train.txt"
     first = load(cls, mirror, root)
+
+    # As many documents and words, in another order.
     path.write_bytes(text_of([DOCUMENTS["train"][i] for i in (0, 1, 3, 2)]))
     second = load(cls, mirror, root)
 
     assert first.hash != second.hash
     assert "made of another tiny.train.txt; preparing it anew" in caplog.text
-    assert load(cls, None, root).hash == second.hash  # without the files
+    # The prepared file is used even if the files are gone.
+    assert load(cls, None, root).hash == second.hash
     assert [c.state for c in inventory.verify_one(cls(), mirror, root)] == ["ok"] * 4
 
+    # The prepared file, which is checked last, was made of the other order.
     path.write_bytes(text_of(DOCUMENTS["train"]))
     check = inventory.verify_one(cls(), mirror, root)[-1]
     assert (check.state, check.detail) == ("bad", "made of another tiny.train.txt")
@@ -131,12 +142,12 @@ def test_what_ls_and_verify_show(tmp_path):
     for name in ("synthetic_text", "toy_text"):
         state = states[name]
         assert (state.prepared, state.path, state.needed, state.bytes) == (True, None, (), 0)
-    own = states["text"]
+    user = states["text"]
 
-    assert own.needed == ("data.train=FILE", "data.valid=FILE", "data.test=FILE")
-    assert (own.prepared, own.missing, own.path) == (True, (), None)
+    assert user.needed == ("data.train=FILE", "data.valid=FILE", "data.test=FILE")
+    assert (user.prepared, user.missing, user.path) == (True, (), None)
     assert [(c.state, c.file) for c in data.verify("text", root=tmp_path)] == [
-        ("absent", ", ".join(own.needed))
+        ("absent", ", ".join(user.needed))
     ]
     assert [c.state for c in data.verify("toy_text", root=tmp_path)] == ["ok"]
     assert [c.state for c in data.verify("synthetic_text", root=tmp_path)] == ["absent"]
@@ -148,6 +159,7 @@ def test_what_is_known_of_yahoo_and_yelp():
     for cls in (Yahoo, Yelp):
         assert cls.documents == {"train": 100_000, "valid": 10_000, "test": 10_000}
         for split, source in cls.sources.items():
+            # Without a digest, the number of documents is checked.
             assert source.digest or source.documents == cls.documents[split]
     assert (Yahoo.labels, Yelp.labels) == (False, True)
     assert YAHOO["train"].expected == "100,000 documents"
@@ -163,10 +175,13 @@ def test_yelp_reads_labels(tmp_path):
     (tmp_path / "yelp").mkdir()
     for split, documents in DOCUMENTS.items():
         (tmp_path / "yelp" / f"yelp.{split}.txt").write_bytes(text_of(documents, labels=True))
+
     sources = {
         k: Source(s.folder, s.name, "", documents=len(DOCUMENTS[k])) for k, s in YELP.items()
     }
+
     counts = {split: len(documents) for split, documents in DOCUMENTS.items()}
+    # Four special entries and five words.
     small = type("Small", (Yelp,), {"sources": sources, "documents": counts, "entries": 9})
 
     assert (
@@ -181,17 +196,22 @@ def test_yelp_reads_labels(tmp_path):
 
 def test_yahoo_small_parts_the_validation_file(tmp_path):
     (tmp_path / "yahoo").mkdir()
+    # The first word has the number of its line, the rest is 0 to 2 times x.
     lines = [[f"w{i}", *["x"] * (i % 3)] for i in range(1, 41)]
     (tmp_path / "yahoo" / "yahoo.valid.txt").write_bytes(text_of(lines))
     (tmp_path / "yahoo" / "yahoo.test.txt").write_bytes(text_of([["w7"], ["w10"]]))
+
     sources = {
         k: Source("yahoo", f"yahoo.{k}.txt", "", documents=n)
         for k, n in (("valid", 40), ("test", 2))
     }
     counts = {"train": 36, "valid": 4, "test": 2}
     small = type("Small", (YahooSmall,), {"sources": sources, "documents": counts, "entries": 41})
+
     splits = load(small, tmp_path, tmp_path / "root")
 
+    # Lines 10, 20, 30 and 40 validate, sorted by length. Training documents hold x, but none of
+    # their first words.
     assert [words_of(row, splits.vocabulary) for row in splits.valid] == [
         ["<unk>"], ["<unk>", "x"], ["<unk>", "x"], ["<unk>", "x", "x"],
     ]  # fmt: skip
@@ -212,13 +232,16 @@ def test_toy_text():
     ]
     assert len(splits.vocabulary) == 37
 
+    # Without the two of the frame.
     lengths = (splits.train != 0).sum(axis=1) - 2
     assert set(lengths) == set(range(3, 13))
+    # 3 is the unknown word.
     assert not any((getattr(splits, s) == 3).any() for s in DOCUMENTS)
     assert splits.hash == "cf38b8f7084668e6cfd33dee5cb475d7db5cbb3f6cbc030c0f25b2cc8ef7129e"
 
     land = {"dog", "hen", "farmer", "barn", "near", "behind"}
     sea = {"fish", "gull", "sailor", "ship", "under", "beside"}
-    for row in splits.train:  # every sentence speaks of one subject
+    # Every sentence speaks of one subject.
+    for row in splits.train:
         words = set(words_of(row, splits.vocabulary))
         assert bool(words & land) != bool(words & sea)

@@ -29,10 +29,11 @@ def test_counts_are_read(tmp_path, end):
     rows = rows_of(12, 0)
     content = text_of(rows)
     path = written(tmp_path / f"x.feat{end}", gzip.compress(content) if end else content)
-    found = read_counts(path, WORDS)
 
-    np.testing.assert_array_equal(found.dense(WORDS, np.int16), rows)
-    np.testing.assert_array_equal(found.lengths, rows.sum(1))
+    documents = read_counts(path, WORDS)
+
+    np.testing.assert_array_equal(documents.dense(WORDS, np.int16), rows)
+    np.testing.assert_array_equal(documents.lengths, rows.sum(1))
 
     written(tmp_path / "dos.feat", content.replace(b"\n", b"\r\n"))
     np.testing.assert_array_equal(
@@ -101,20 +102,22 @@ def test_vocabularies(tmp_path):
 def test_documents_chosen_joined_and_of_tokens():
     rows = rows_of(9, 1)
     more = rows_of(4, 2)
-    found = documents_of(rows)
+    documents = documents_of(rows)
 
+    # By places in any order, by a mask, and none at all.
     for places in (np.array([3, 0, 8]), rows[:, 3] > 0, np.array([], dtype=int)):
-        np.testing.assert_array_equal(found.chosen(places).dense(WORDS, np.int64), rows[places])
+        np.testing.assert_array_equal(documents.chosen(places).dense(WORDS, np.int64), rows[places])
 
-    both = joined(found, documents_of(more))
+    both = joined(documents, documents_of(more))
     np.testing.assert_array_equal(both.dense(WORDS, np.int64), np.concatenate([rows, more]))
 
+    # Each word as often as it is counted, in any order.
     rng = np.random.default_rng(5)
     tokens = [rng.permutation(np.repeat(np.arange(WORDS), row)) for row in rows]
-    again = Documents.of_tokens(np.concatenate(tokens), np.cumsum([0, *map(len, tokens)]))
 
-    np.testing.assert_array_equal(again.dense(WORDS, np.int64), rows)
+    of_tokens = Documents.of_tokens(np.concatenate(tokens), np.cumsum([0, *map(len, tokens)]))
 
+    np.testing.assert_array_equal(of_tokens.dense(WORDS, np.int64), rows)
     # Documents without a token on both sides.
     gap = Documents.of_tokens(np.array([2, 2]), np.array([0, 0, 2, 2]))
     np.testing.assert_array_equal(gap.dense(3, np.int64), [[0, 0, 0], [0, 0, 2], [0, 0, 0]])
@@ -122,12 +125,13 @@ def test_documents_chosen_joined_and_of_tokens():
 
 def test_log_counts_are_rounded_half_up():
     n = np.arange(1, 30_000)
-    found = Documents.of(np.zeros(len(n)), n, np.arange(len(n) + 1)).with_log_counts().counts
+    # One document of one word for each count.
+    logs = Documents.of(np.zeros(len(n)), n, np.arange(len(n) + 1)).with_log_counts().counts
 
     # e^1.5 - 1 is 3.48, e^2.5 - 1 is 11.18.
-    assert found[:12].tolist() == [1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3]
-    assert found.tolist() == [math.floor(0.5 + math.log(1 + int(i))) for i in n]
-    assert found.min() == 1  # no document loses a word
+    assert logs[:12].tolist() == [1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3]
+    assert logs.tolist() == [math.floor(0.5 + math.log(1 + int(i))) for i in n]
+    assert logs.min() == 1  # no document loses a word
 
 
 def test_toy_counts():
@@ -140,9 +144,11 @@ def test_toy_counts():
     assert set(everything.sum(1)) == set(range(4, 21))
     assert splits.hash == "d5e997c3d6c630a679dc7ebc622676721fa7cb12e8a3deac7239543be647ba64"
 
+    # (documents, topics, words of a topic), summed over the words.
     topics = everything.reshape(-1, 4, 6).sum(2)
-    two = np.sort(topics, axis=1)[:, 2:].sum() / topics.sum()
-    assert two > 0.9  # tokens of the two topics of a document
+    # Each document has two topics, and at least nine in ten tokens are theirs.
+    share = np.sort(topics, axis=1)[:, 2:].sum() / topics.sum()
+    assert share > 0.9
 
 
 def test_every_loader_of_counts_checks_how_they_are_counted():

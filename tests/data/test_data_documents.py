@@ -54,6 +54,7 @@ def test_documents_are_read(file, content):
 
 
 def test_lines_end_as_in_text_files_of_python(file):
+    # Vertical tab, form feed, file separator, U+2028 and U+0085 part words, but end no line.
     content = (
         "a b\nc\x0bd\x0ce\x1cf\u2028g\u0085h\r\ni\rj\r\r\nk\n\n\xe9 \ufeff\n\ufeffl\n".encode()
     )
@@ -62,6 +63,7 @@ def test_lines_end_as_in_text_files_of_python(file):
         expected = [line.split() for line in lines if line.split()]
 
     assert list(read_documents(path)) == expected
+    # So that the comparison is not of two empty lists.
     assert len(expected) == 7
 
 
@@ -117,6 +119,7 @@ def test_words_that_look_like_the_frame_are_unknown(file, caplog):
 
     assert unpacked(arrays["vocabulary"]) == (*SPECIALS, "a", "b")
     for split in ("train", "valid", "test"):
+        # Numbers of the words; 3 is <unk>.
         assert arrays[split].tolist() == [4, 3, 5, 3, 4, 3, 3]
 
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]

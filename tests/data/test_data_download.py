@@ -25,13 +25,18 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
+    # No test reaches the network, but this server is on the same machine.
     monkeypatch.setattr(fetch, "download", REAL_DOWNLOAD)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
+
     folder = tmp_path / "served"
     folder.mkdir()
     (folder / "grey.bin").write_bytes(CONTENT)
+
     handler = functools.partial(Quiet, directory=str(folder))
+
+    # Port 0: any free one.
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
         threading.Thread(target=httpd.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{httpd.server_address[1]}"
@@ -50,6 +55,7 @@ def test_a_file_is_downloaded_and_checked_without_a_word(server, tmp_path, capfd
 
 def test_http_errors_and_closed_ports_are_told_apart(server, tmp_path):
     with socket.socket() as s:
+        # A free port, which is closed again: nobody listens there.
         s.bind(("127.0.0.1", 0))
         closed = f"http://127.0.0.1:{s.getsockname()[1]}/grey.bin"
     sha256 = hashlib.sha256(CONTENT).hexdigest()
@@ -60,5 +66,6 @@ def test_http_errors_and_closed_ports_are_told_apart(server, tmp_path):
         )
     assert f"{closed}: no connection" in str(e.value)
     assert "network seems to be down" not in str(e.value)
+
     with pytest.raises(DataError, match="network seems to be down"):
         fetch.fetch(Source("room", "grey.bin", sha256, (closed,)), None, tmp_path)

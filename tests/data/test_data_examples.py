@@ -26,6 +26,7 @@ def test_documents_stay_as_they_are():
 
 
 def test_a_grey_pixel_is_one_where_the_noise_is_below_it():
+    # 51 / 255 is 0.2.
     rows = torch.tensor([[0, 51, 51, 255]], dtype=torch.uint8)
     noise = torch.tensor([[0.0, 0.19, 0.21, 0.99]])
     assert examples.prepare(Kind.GREY, rows, noise).tolist() == [[0.0, 1.0, 0.0, 1.0]]
@@ -45,6 +46,7 @@ def test_every_grey_level_is_its_share_of_255():
 
 
 def grey(dtype, n=40):
+    """Grey training examples that grow lighter from one row to the next."""
     levels = np.linspace(0, 255, n * 12).reshape(n, 12).astype(dtype)
     bits = np.zeros((3, 12), dtype=np.uint8)
     hashes = {"train": array_hash(levels), "valid": array_hash(bits), "test": array_hash(bits)}
@@ -59,9 +61,12 @@ def test_grey_training_examples_are_fixed_for_evaluation(dtype):
 
     assert x.dtype == np.uint8
     assert set(np.unique(x)) == {0, 1}
+    # The ramp has the mean 1/2; its 480 bits have a mean with an error of 0.02.
     assert 0.3 < x.mean() < 0.7
+    # The first row is nearly black, the last nearly white.
     assert x[0].mean() < 0.2 < 0.8 < x[-1].mean()
 
+    # The same bits for some examples as for all of them.
     places = np.array([3, 17, 30])
     np.testing.assert_array_equal(examples.fixed(splits, "train", places), x[places])
     np.testing.assert_array_equal(examples.fixed(splits, "test"), splits.test)
