@@ -1,3 +1,5 @@
+"""Files from the mirror, the cache or the network: which is preferred, and what is refused."""
+
 from __future__ import annotations
 
 import gzip
@@ -28,14 +30,17 @@ def mirror(tmp_path):
 
 @pytest.fixture
 def serve(monkeypatch):
-    """Replaces the network: a mapping from URL to content, or to the exception it raises; returns
-    the URLs asked."""
+    """Replace the network by answers, a mapping from URL to content or to the exception it raises.
+
+    Returns a function that sets the answers and returns the list of the URLs that are asked.
+    """
 
     def network(answers):
         asked = []
 
         def download(url, to):
             asked.append(url)
+            # A URL without an answer cannot be reached.
             answer = answers.get(url, requests.ConnectionError("Max retries exceeded\nwith url"))
             if isinstance(answer, Exception):
                 raise answer
@@ -66,6 +71,7 @@ def test_mirror_is_preferred_and_serves_both_forms(source, mirror, tmp_path, nam
 def test_cache_is_preferred_to_the_network(source, mirror, tmp_path):
     (tmp_path / "root" / "room").mkdir(parents=True)
     (tmp_path / "root" / "room" / "cases.amat").write_bytes(TEXT)
+
     assert (
         fetch.fetch(source, mirror, tmp_path / "root") == tmp_path / "root" / "room" / "cases.amat"
     )
@@ -77,6 +83,7 @@ def test_download_goes_to_the_cache_once(source, tmp_path, serve):
 
     assert path == tmp_path / "room" / "cases.amat"
     assert path.read_bytes() == TEXT
+    # The second call finds the file in the cache.
     assert fetch.fetch(source, None, tmp_path) == path
     assert asked == [source.urls[0]]
     assert files_in(tmp_path) == ["room/cases.amat"]
@@ -98,7 +105,6 @@ def test_wrong_downloads_say_what_was_found(source, tmp_path, serve):
         fetch.fetch(source, None, tmp_path)
 
     line = str(e.value)
-
     for part in (
         source.name,
         source.sha256,
@@ -119,7 +125,6 @@ def test_offline_line_names_sources_and_the_mirror_setting(source, tmp_path, ser
         fetch.fetch(source, None, tmp_path)
 
     line = str(e.value)
-
     for part in (
         source.name,
         source.sha256,
@@ -131,7 +136,8 @@ def test_offline_line_names_sources_and_the_mirror_setting(source, tmp_path, ser
         assert part in line
 
     assert "\n" not in line
-    assert asked == list(source.urls)  # each once
+    # Each source once.
+    assert asked == list(source.urls)
 
 
 @pytest.mark.parametrize(
@@ -157,13 +163,16 @@ def test_bad_mirror_file_is_passed_over_and_named(
     assert f"{bad}: {says}" in line
     assert source.sha256 in line
 
+    # A gzip that is cut short has no content to be hashed.
     if says == "truncated or altered":
         assert hashlib.sha256(content).hexdigest() in line
+
     assert "\n" not in line
 
     serve({source.urls[1]: TEXT})
     assert fetch.fetch(source, mirror, tmp_path / "root").read_bytes() == TEXT
-    assert bad.read_bytes() == content  # the mirror is only read
+    # The mirror is only read.
+    assert bad.read_bytes() == content
     assert any(str(bad) in r.getMessage() for r in caplog.records if r.levelno == logging.WARNING)
 
 
@@ -197,7 +206,9 @@ def test_a_full_disk_is_not_blamed_on_the_source(source, tmp_path, serve):
 
 def test_the_container_hash_counts_where_it_is_the_known_one(tmp_path, mirror):
     packed = gzip.compress(b"content", 9)
+
     source = Source("room", "images.gz", hashlib.sha256(packed).hexdigest())
+    # The same content, packed in another way.
     (mirror / "room" / "images.gz").write_bytes(gzip.compress(b"content", 1))
 
     with pytest.raises(DataError, match="truncated or altered"):
@@ -210,6 +221,7 @@ def test_the_container_hash_counts_where_it_is_the_known_one(tmp_path, mirror):
 def test_roots_argument_then_environment_then_user_cache(monkeypatch, tmp_path):
     assert fetch.cache_root() == tmp_path / "default_root"
     assert fetch.cache_root(tmp_path) == tmp_path
+    # The user's own cache folder, since no setting names another.
 
     monkeypatch.delenv(fetch.CACHE_ENV)
     assert "vaebench" in str(fetch.cache_root())

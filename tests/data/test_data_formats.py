@@ -1,3 +1,5 @@
+"""Readers of the formats amat and idx, plain and gzipped: what they read and what they refuse."""
+
 from __future__ import annotations
 
 import gzip
@@ -28,11 +30,12 @@ def write(request, tmp_path):
 
 @pytest.mark.parametrize("block", [1, 6, 13, 1 << 20])
 def test_amat_is_read_whatever_the_block(write, formats_of, monkeypatch, block):
+    # A line has six bytes: blocks end within lines and between them.
     monkeypatch.setattr(formats, "BLOCK", block)
-    found = formats.read_amat(write(formats_of[0](CASES)), 3)
+    cases = formats.read_amat(write(formats_of[0](CASES)), 3)
 
-    assert found.dtype == np.uint8
-    np.testing.assert_array_equal(found, CASES)
+    assert cases.dtype == np.uint8
+    np.testing.assert_array_equal(cases, CASES)
 
 
 def test_amat_may_lack_the_last_line_feed(write, formats_of):
@@ -62,6 +65,7 @@ def test_bad_amat_names_the_line(write, text, says):
 
 
 def test_bad_line_is_counted_over_blocks(write, formats_of, monkeypatch):
+    # Two lines a block.
     monkeypatch.setattr(formats, "BLOCK", 12)
     with pytest.raises(DataError, match="line 5 has the value '7'"):
         formats.read_amat(write(formats_of[0](CASES) + b"0 7 0\n"), 3)

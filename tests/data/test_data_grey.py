@@ -34,10 +34,10 @@ def python2(array: np.ndarray) -> bytes:
 def test_a_pickled_array_is_read(tmp_path, content):
     path = tmp_path / "faces.pkl"
     path.write_bytes(content)
-    found = read_pickled(path, FACES.shape)
+    faces = read_pickled(path, FACES.shape)
 
-    assert found.dtype == np.uint8
-    np.testing.assert_array_equal(found, FACES)
+    assert faces.dtype == np.uint8
+    np.testing.assert_array_equal(faces, FACES)
 
 
 class Harm:
@@ -73,6 +73,7 @@ def test_frey_faces_are_shuffled_once_and_no_case_is_lost(tmp_path, monkeypatch)
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny" / "faces.pkl").write_bytes(content)
     source = Source("tiny", "faces.pkl", hashlib.sha256(content).hexdigest())
+
     rows = {"train": 12, "valid": 3, "test": 4}
     cls = type(
         "Tiny",
@@ -86,7 +87,9 @@ def test_frey_faces_are_shuffled_once_and_no_case_is_lost(tmp_path, monkeypatch)
 
     assert [len(part) for part in parts] == [12, 3, 4]
     assert splits.kind is Kind.INTENSITY
+    # Shuffled: not in the order of the file.
     assert not np.array_equal(np.concatenate(parts), FACES / np.float32(255))
+    # But each face once, compared as bytes.
     assert sorted(map(bytes, np.concatenate(parts))) == sorted(map(bytes, FACES / np.float32(255)))
     np.testing.assert_allclose(splits.mean, splits.train.mean(0), rtol=1e-6)
 
@@ -94,15 +97,16 @@ def test_frey_faces_are_shuffled_once_and_no_case_is_lost(tmp_path, monkeypatch)
 def test_grey_mnist_is_the_dynamic_one_before_it_is_binarized(tiny_dynamic):
     files = {key: tiny_dynamic.file(key) for key in tiny_dynamic.cls.sources}
     rows = {"train": 10, "valid": 5, "test": 4}
+
     grey = type("TinyGrey", (MnistGrey,), {"name": "tiny", "rows": rows, "shape": (2, 3)})()
-    found = grey.splits(grey.arrays(files), None, 0)
+    splits = grey.splits(grey.arrays(files), None, 0)
     dynamic = tiny_dynamic.cls().arrays(files)
 
-    assert found.train.dtype == np.float32
-    np.testing.assert_array_equal(np.rint(found.train * 255), dynamic["train"])
-    np.testing.assert_array_equal(np.rint(found.valid * 255), dynamic["valid_grey"])
+    assert splits.train.dtype == np.float32
+    np.testing.assert_array_equal(np.rint(splits.train * 255), dynamic["train"])
+    np.testing.assert_array_equal(np.rint(splits.valid * 255), dynamic["valid_grey"])
     np.testing.assert_array_equal(
-        found.test, tiny_dynamic.content["test"].reshape(4, -1) / np.float32(255)
+        splits.test, tiny_dynamic.content["test"].reshape(4, -1) / np.float32(255)
     )
     assert MnistGrey.rows["train"] + MnistGrey.rows["valid"] == MnistDynamic.rows["train"]
 
@@ -111,5 +115,6 @@ def test_grey_digits_are_those_that_are_binarized_at_half_intensity():
     grey = load({"name": "digits_grey"})
     bits = load({"name": "digits"})
     for split in ("train", "valid", "test"):
+        # The digits have levels 0 to 16.
         np.testing.assert_array_equal(getattr(grey, split) * 16, levels()[split])
         np.testing.assert_array_equal(getattr(grey, split) >= 0.5, getattr(bits, split))

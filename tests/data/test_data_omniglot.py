@@ -24,19 +24,22 @@ TEST = 4
 
 @pytest.fixture
 def grey() -> dict[str, np.ndarray]:
-    """Pictures as they look: (n, 2, 3) in [0, 1], levels that bytes cannot hold,
-    paper and ink among them."""
+    """Pictures as they look: (n, 2, 3) in [0, 1]. Bytes cannot hold these levels; paper (0) and ink
+    (1) are among them."""
     rng = np.random.default_rng(5)
-    found = {
+    pictures = {
         k: rng.random((n, *SHAPE)).astype(np.float32) for k, n in (("train", N), ("test", TEST))
     }
-    found["train"][:, 0, 0], found["train"][:, 1, 2] = 0, 1
-    return found
+    pictures["train"][:, 0, 0] = 0
+    pictures["train"][:, 1, 2] = 1
+
+    return pictures
 
 
 @pytest.fixture
 def omniglot(grey, tmp_path):
     content = {
+        # As in the real file, an example a column.
         "data": column_by_column(grey["train"]).T,
         "testdata": column_by_column(grey["test"]).T,
         "target": [1],
@@ -69,8 +72,8 @@ def test_omniglot_splits(omniglot, grey, tmp_path):
     assert (splits.train.min(), splits.train.max()) == (0, 255)
     assert splits.hashes == {k: array_hash(getattr(splits, k)) for k in ("train", "valid", "test")}
 
-    for_valid, for_test = draws((VALID, 6), (TEST, 6))  # in this order, of one stream
-
+    # First those for validation, then those for the test, from one stream.
+    for_valid, for_test = draws((VALID, 6), (TEST, 6))
     assert splits.valid.dtype == splits.test.dtype == np.uint8
     np.testing.assert_array_equal(splits.valid, for_valid < train[-VALID:])
     np.testing.assert_array_equal(splits.test, for_test < test)
@@ -79,8 +82,7 @@ def test_omniglot_splits(omniglot, grey, tmp_path):
 
 
 def test_evaluation_noise_golden():
-    # the numbers of the stream, which NumPy keeps as they are (NEP 19), are 0.41702, 0.72032,
-    # 0.00011, 0.30233, ...
+    # The stream, which NumPy never changes (NEP 19), begins 0.41702, 0.72032, 0.00011, 0.30233.
     below = np.array([[0.41702, 0.72032, 1.1e-4]])
     above = np.array([[0.30234]])
 
@@ -107,6 +109,7 @@ def test_omniglot_held_out(omniglot, grey, tmp_path):
 
         np.testing.assert_array_equal(splits.train, pool[~held] * np.float32(255))
         np.testing.assert_array_equal(splits.valid, draws((n, 6))[0] < pool[held])
+        # Test examples get the numbers after those of the usual validation examples.
         np.testing.assert_array_equal(splits.test, loader.splits(arrays, None, 0).test)
         np.testing.assert_allclose(splits.mean, pool[~held].mean(0, dtype=np.float64), rtol=1e-6)
 
@@ -116,29 +119,34 @@ def test_omniglot_held_out(omniglot, grey, tmp_path):
 
 def test_omniglot_is_the_same_from_the_prepared_file(omniglot, tmp_path, monkeypatch):
     loader, fresh = prepared(omniglot, tmp_path)
-    monkeypatch.setattr(prepare, "fetch", None)  # the file is not read again
-    _, again = prepared(omniglot, tmp_path)
 
-    assert {k: v.dtype for k, v in again.items()} == {k: v.dtype for k, v in fresh.items()}
+    # The file is not read again.
+    monkeypatch.setattr(prepare, "fetch", None)
+
+    _, reread = prepared(omniglot, tmp_path)
+
+    assert {k: v.dtype for k, v in reread.items()} == {k: v.dtype for k, v in fresh.items()}
     for n in (None, 4):
-        assert loader.splits(fresh, n, 1).hashes == loader.splits(again, n, 1).hashes
+        assert loader.splits(fresh, n, 1).hashes == loader.splits(reread, n, 1).hashes
 
 
 def test_training_cases_are_binarized_by_their_levels(omniglot, grey, tmp_path):
-    """What the training loop does with ``train``: float32 noise, x = 1 where 255 u <
-    level. False alarms: 1e-5."""
+    """What the training loop does with ``train``: float32 noise, x = 1 where 255 u < level. One of
+    the 40 levels strictly between 0 and 1 fails by chance once in 40,000 seeds."""
     import torch
 
     loader, arrays = prepared(omniglot, tmp_path)
     levels = torch.from_numpy(loader.splits(arrays, None, 0).train)
+
     n = 20_000
     u = torch.rand(n, *levels.shape, generator=torch.Generator().manual_seed(8))
-    found = (u * 255.0 < levels).double().mean(0).numpy()
-    p = grey["train"][:-VALID].reshape(found.shape).astype(np.float64)
+    frequency = (u * 255.0 < levels).double().mean(0).numpy()
+    p = grey["train"][:-VALID].reshape(frequency.shape).astype(np.float64)
 
-    assert (abs(found - p) <= 5 * np.sqrt(p * (1 - p) / n)).all()
+    assert (abs(frequency - p) <= 5 * np.sqrt(p * (1 - p) / n)).all()
 
-    for extreme in (0.0, 1 - 2**-24):  # paper is never 1 and ink always is
+    # Paper is never 1 and ink always is.
+    for extreme in (0.0, 1 - 2**-24):
         x = torch.full_like(levels, extreme) * 255.0 < levels
         assert not x[:, 0].any()
         assert x[:, 5].all()
@@ -149,6 +157,7 @@ def test_training_cases_are_binarized_by_their_levels(omniglot, grey, tmp_path):
 def test_grey_levels_out_of_range_are_refused(tmp_path, key, value):
     content = {"data": np.full((6, N), 0.5), "testdata": np.full((6, TEST), 0.5)}
     content[key][2, 1] = value
+
     cls = tiny(
         OmniglotReconstructed,
         tmp_path,
@@ -189,8 +198,9 @@ def test_sources():
         assert len(bytes.fromhex(source.sha256)) == 32
         assert all(url.endswith(f"/{source.name}") for url in source.urls)
     assert CALTECH101_SILHOUETTES["split1"].urls
-    # no file that goes by the name of the original may come in from the network under the
-    # reconstruction's
+
+    # The reconstruction is never downloaded: the original, which has the same name, could come in
+    # its place.
     assert OMNIGLOT_RECONSTRUCTED["chardata"].urls == ()
 
 
@@ -202,6 +212,7 @@ def test_the_original_is_known_by_its_md5(tmp_path, monkeypatch, grey):
     cls = tiny(
         Omniglot, tmp_path, "chardata", content, rows={"train": N, "test": TEST}, valid=VALID
     )
+
     file = tmp_path / "tiny" / "tiny.mat"
     good = hashlib.md5(file.read_bytes()).hexdigest()
     cls.sources = {"chardata": Source("tiny", "tiny.mat", "", md5=good)}
@@ -210,8 +221,8 @@ def test_the_original_is_known_by_its_md5(tmp_path, monkeypatch, grey):
     assert data.load({"name": "tiny"}, mirror=tmp_path, root=tmp_path / "a").kind is Kind.GREY
     assert {c.state for c in data.verify("tiny", mirror=tmp_path, root=tmp_path / "a")} == {"ok"}
 
+    # Another byte, another digest.
     file.write_bytes(changed(file.read_bytes(), 200))
-
     with pytest.raises(
         DataError,
         match=rf"found md5 [0-9a-f]{{32}}\).*expected md5 {good}|expected md5 {good}.*found md5",

@@ -1,5 +1,5 @@
-"""``data=word_counts``, documents of the user's own: what decides their name, and one line for what
-cannot be used."""
+"""``data=word_counts``, documents of the user's own: what decides their name. Files that cannot be
+used are refused in one line."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def own(tmp_path):
     def write(folder="own", valid=False, train=None) -> dict:
         rows = {"train": rows_of(30, 1) if train is None else train, "test": rows_of(5, 2)}
         rows |= {"valid": rows_of(6, 3)} if valid else {}
+
         config = {
             "name": "word_counts",
             "valid": None,
@@ -29,6 +30,7 @@ def own(tmp_path):
         config |= {
             k: str(written(tmp_path / folder / f"{k}.txt", text_of(v))) for k, v in rows.items()
         }
+
         return config | {
             "vocabulary": str(written(tmp_path / folder / "words.txt", vocabulary_of(WORDS)))
         }
@@ -38,6 +40,7 @@ def own(tmp_path):
 
 def test_own_counts(own, tmp_path):
     splits = data.load(own(), root=tmp_path / "root")
+    # Without documents to validate, one training document in ten does.
     assert [len(s) for s in (splits.train, splits.valid, splits.test)] == [27, 3, 5]
 
     with_valid = data.load(own("other", valid=True), root=tmp_path / "root")
@@ -46,6 +49,7 @@ def test_own_counts(own, tmp_path):
 
     held = data.load({**own(), "held_out": 10}, root=tmp_path / "root")
     assert [len(s) for s in (held.train, held.valid)] == [20, 10]
+    # The first and the third use one prepared file.
     assert len(list((tmp_path / "root" / "prepared").glob("word_counts-*.h5"))) == 2
 
 
@@ -60,15 +64,15 @@ def test_validation_documents_are_used_whatever_a_table_holds_out(own, tmp_path)
 
 
 def test_what_own_counts_hold_decides_not_where_they_are(own, tmp_path):
-    here = data.settle(own())
-    there = data.settle(own("there"))
+    settled = data.settle(own())
+    moved = data.settle(own("there"))
 
-    assert here["content"] == there["content"] != data.settle(own("v", valid=True))["content"]
-    assert OwnCounts.of(here).stem == f"word_counts-{here['content'][:16]}"
+    assert settled["content"] == moved["content"] != data.settle(own("v", valid=True))["content"]
+    assert OwnCounts.of(settled).stem == f"word_counts-{settled['content'][:16]}"
 
-    written(Path(here["vocabulary"]), vocabulary_of(WORDS + 1))
+    written(Path(settled["vocabulary"]), vocabulary_of(WORDS + 1))
     with pytest.raises(DataError, match="not what they were: expected content"):
-        data.settle(here)
+        data.settle(settled)
 
 
 def test_own_counts_that_cannot_be_used(own, tmp_path):
@@ -92,4 +96,6 @@ def test_own_counts_that_cannot_be_used(own, tmp_path):
     written(Path(config["vocabulary"]), vocabulary_of(3))
     with pytest.raises(DataError, match="but the vocabulary has the words 1 to 3"):
         data.load(config, root=tmp_path / "root")
+
+    # Nothing was prepared in all of this.
     assert not list((tmp_path / "root").glob("prepared/*.h5"))

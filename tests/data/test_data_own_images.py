@@ -1,5 +1,5 @@
-"""``data=images``, images of the user's own: their splits, what names them, and
-what is asked of them."""
+"""``data=images``, images of the user's own: their splits, what decides their name, and what a user
+has to say of them."""
 
 from __future__ import annotations
 
@@ -61,10 +61,13 @@ def test_grey_images_are_what_the_same_grey_mnist_would_be(held_out, tmp_path, l
     small = type(
         "Small", (MnistDynamic,), {"rows": {"train": 48, "test": 9}, "valid": 8, "shape": SHAPE}
     )
+
     pool = np.concatenate([grey["train"], grey["valid"]])
+    # The header of an idx file of bytes with three axes.
     header = lambda n: bytes([0, 0, 8, 3]) + struct.pack(">3I", n, *SHAPE)  # noqa: E731
     (tmp_path / "train.idx").write_bytes(header(48) + pool.tobytes())
     (tmp_path / "test.idx").write_bytes(header(9) + grey["test"].tobytes())
+
     loader = small()
     arrays = loader.arrays({"train": tmp_path / "train.idx", "test": tmp_path / "test.idx"})
     expected = loader.splits(arrays, held_out, 3)
@@ -77,20 +80,24 @@ def test_grey_images_are_what_the_same_grey_mnist_would_be(held_out, tmp_path, l
     np.testing.assert_array_equal(splits.mean, expected.mean)
 
     if held_out is None:
+        # Nothing is held out: all images to train on are used, in their order.
         np.testing.assert_array_equal(splits.train, flat["train"])
+
     assert 0 < splits.test.mean() < 1
 
 
 def test_binarized_test_images_have_the_levels_as_their_mean(tmp_path, load):
+    # A ramp from black to white, 4,000 times; as floats it reaches 0.999.
     levels = np.tile(np.linspace(0, 255, 30).astype(np.uint8).reshape(SHAPE), (4000, 1, 1))
     for test in (levels, levels / 255 * 0.999):
         splits = load(files_of({**grey_images(), "test": test}, tmp_path))
         assert splits.test.dtype == np.uint8
 
         p = test[0].reshape(-1) / (255 if test.dtype == np.uint8 else 1)
-        # By chance once in 5,000.
+        # 4.5 standard errors at each of 30 pixels: by chance once in 5,000.
         assert (abs(splits.test.mean(0) - p) <= 4.5 * np.sqrt(p * (1 - p) / 4000)).all()
-        assert splits.test[:, 0].max() == 0  # black
+        # Black pixels are never 1.
+        assert splits.test[:, 0].max() == 0
 
 
 def test_levels_finer_than_bytes(tmp_path, load):
@@ -105,8 +112,10 @@ def test_levels_finer_than_bytes(tmp_path, load):
 
 def test_half_intensity(tmp_path, load):
     grey = grey_images()
+    # The two levels next to one half.
     grey["train"][0, 0, :2] = 127, 128
-    fine = {split: images / 256 for split, images in grey.items()}  # 128 is one half
+    # Here 128 is one half.
+    fine = {split: images / 256 for split, images in grey.items()}
     for images in (grey, fine):
         splits = load(files_of(images, tmp_path, grey="threshold"))
 
@@ -117,7 +126,8 @@ def test_half_intensity(tmp_path, load):
                 getattr(splits, split), levels.reshape(len(levels), -1) >= 128
             )
 
-    assert load(files_of(grey, tmp_path)).kind is Kind.GREY  # one prepared file for both
+    # Without the threshold the same prepared file is used.
+    assert load(files_of(grey, tmp_path)).kind is Kind.GREY
 
 
 def test_grey_images_to_train_on_and_binary_ones_to_evaluate(tmp_path, load):
@@ -137,8 +147,11 @@ def test_validation_images_that_are_named_validate(tmp_path, load):
     grey = grey_images()
     config = files_of(grey, tmp_path)
     expected = load(config)
+
+    # All splits in one file.
     np.savez(tmp_path / "all.npz", **grey)
     at_once = {**config, "train": str(tmp_path / "all.npz"), "valid": None, "test": None}
+
     for same in (config, at_once):
         settled = data.settle({**same, "held_out": 100})
 
@@ -154,17 +167,20 @@ def test_validation_images_that_are_named_validate(tmp_path, load):
 
 @pytest.mark.parametrize("images", [grey_images, bit_images])
 def test_held_out_images(images, tmp_path, load):
-    found = images()
-    alone = {split: found[split] for split in ("train", "test")}
-    config = files_of(alone, tmp_path, held_out=7, held_out_seed=2)
+    splits_of = images()
+    without_valid = {split: splits_of[split] for split in ("train", "test")}
+    config = files_of(without_valid, tmp_path, held_out=7, held_out_seed=2)
+
     splits = load(config)
     held = held_out_mask(40, 7, 2)
 
-    np.testing.assert_array_equal(splits.train, found["train"][~held].reshape(33, -1))
+    np.testing.assert_array_equal(splits.train, splits_of["train"][~held].reshape(33, -1))
     assert splits.valid.shape == (7, 30)
 
-    if found["train"].dtype == bool:
-        np.testing.assert_array_equal(splits.valid, found["train"][held].reshape(7, -1))
+    # Held-out grey images are binarized.
+    if splits_of["train"].dtype == bool:
+        np.testing.assert_array_equal(splits.valid, splits_of["train"][held].reshape(7, -1))
+
     assert load({**config, "held_out_seed": 4}).hashes["valid"] != splits.hashes["valid"]
 
     for n in (0, 40):
@@ -178,12 +194,13 @@ def test_held_out_images(images, tmp_path, load):
         with pytest.raises(UserError, match=allowed):
             data.check({**config, "held_out": n})
 
+    # What was prepared does not need its files again.
     gone = {**config, "content": data.settle(config)["content"], "train": "gone", "test": "gone"}
-
     with pytest.raises(UserError, match=r"^data\.held_out=40: allowed"):
         load({**gone, "held_out": 40})
     assert load(gone).hash == splits.hash
 
+    # 33 images are left to train on.
     data.check(config, cases=33)
     with pytest.raises(UserError, match=r"^train\.cases=34"):
         data.check(config, cases=34)
@@ -197,6 +214,7 @@ def test_however_they_are_stored_the_same_images_are_the_same_data(tmp_path, loa
         **{s: str(folder_of(images, tmp_path / "png" / s)) for s, images in grey.items()},
     }
     floats = files_of({s: images / 255 for s, images in grey.items()}, tmp_path / "floats")
+    # An array of another name is ignored.
     np.savez_compressed(tmp_path / "all.npz", **grey, labels=np.array(["a"]))
     at_once = {**files, "train": str(tmp_path / "all.npz"), "valid": None, "test": None}
     thrice = {**files, **dict.fromkeys(grey, str(tmp_path / "all.npz"))}
@@ -208,11 +226,13 @@ def test_however_they_are_stored_the_same_images_are_the_same_data(tmp_path, loa
     assert {load(config).hash for config in (files, folders, floats, at_once, thrice)} == {
         load(files).hash
     }
+    # All five are one prepared file.
     assert len(list((tmp_path / "root" / "prepared").glob("*.h5"))) == 1
     assert OwnImages.of(files).stem == f"images-{settled[0]['content'][:16]}"
     assert OwnImages.of(at_once).sizes == COUNTS
     assert (OwnImages.of(files).shape, OwnImages.of(files).kind) == (SHAPE, Kind.GREY)
 
+    # Paths may be relative to the working folder.
     monkeypatch.chdir(tmp_path)
     assert data.settle({**files, "train": "npy/train.npy"}) == settled[0]
     assert data.settle(settled[0]) == settled[0]
@@ -224,24 +244,30 @@ def test_other_images_are_other_data(tmp_path):
     others = [
         {**grey, "train": grey["train"][::-1]},
         {**grey, "valid": grey["test"], "test": grey["valid"]},
+        # One pixel of each test image.
         {**grey, "test": grey["test"] ^ (np.arange(30).reshape(SHAPE) == 29)},
         {split: images.swapaxes(1, 2) for split, images in grey.items()},
         {split: images / 256 for split, images in grey.items()},
         bit_images(),
     ]
-    found = [
+
+    contents = [
         data.settle(files_of(images, tmp_path / str(i)))["content"]
         for i, images in enumerate(others)
     ]
-    found.append(data.settle({**files_of(grey, tmp_path), "valid": None, "held_out": 3})["content"])
+    # The same files without those to validate.
+    contents.append(
+        data.settle({**files_of(grey, tmp_path), "valid": None, "held_out": 3})["content"]
+    )
 
-    assert len({content, *found}) == len(others) + 2
+    assert len({content, *contents}) == len(others) + 2
 
 
 def test_files_that_are_gone_or_changed(tmp_path, load):
     grey = grey_images()
     config = data.settle(files_of(grey, tmp_path / "own"))
     expected = load(config).hash
+
     np.save(config["test"], grey["valid"])
 
     with pytest.raises(
@@ -250,12 +276,13 @@ def test_files_that_are_gone_or_changed(tmp_path, load):
         load(config)
 
     shutil.rmtree(tmp_path / "own")
-
-    assert load(config).hash == expected  # it was prepared
+    # Once prepared, the data need no files.
+    assert load(config).hash == expected
     with pytest.raises(
         DataError, match=r"data\.train=.*train\.npy: there is no such file or folder"
     ):
         data.load(config, root=tmp_path / "empty")
+
     with pytest.raises(
         DataError, match=r"data\.train=.*train\.npy: there is no such file or folder"
     ):
@@ -267,8 +294,10 @@ def test_a_changed_folder_is_noticed(tmp_path):
     config = files_of(grey, tmp_path / "own")
     config["train"] = str(folder_of(grey["train"], tmp_path / "png"))
     first = data.settle(config)["content"]
+
     Image.fromarray(grey["test"][0]).save(tmp_path / "png" / "005.png")
     second = data.settle(config)["content"]
+
     (tmp_path / "png" / "006.png").unlink()
 
     assert len({first, second, data.settle(config)["content"]}) == 3
@@ -276,6 +305,7 @@ def test_a_changed_folder_is_noticed(tmp_path):
 
 def test_files_that_change_while_they_are_read(tmp_path, load, monkeypatch):
     config = data.settle(files_of(grey_images(), tmp_path))
+    # The loader knows what the files hold; then one of them changes.
     loader = OwnImages.of(config)
     np.save(config["test"], grey_images()["valid"])
 
@@ -287,8 +317,10 @@ def test_images_have_to_be_named(tmp_path):
     config = files_of(grey_images(), tmp_path)
     np.savez(tmp_path / "two.npz", train=GREY, test=GREY)
     two = {**config, "train": str(tmp_path / "two.npz"), "valid": None, "test": None}
+
     # Called as the split is, and taken for training alone.
     np.savez(tmp_path / "test.npz", test=GREY)
+
     cases = [
         (
             {"name": "images"},
@@ -318,7 +350,9 @@ def test_images_have_to_be_named(tmp_path):
     for wrong, message in cases:
         with pytest.raises(UserError, match=message):
             data.load(wrong, root=tmp_path / "root")
+
     assert not (tmp_path / "root").exists()
+
     with pytest.raises(UserError, match=r"name them, data\.train=PATH"):
         data.get("images", root=tmp_path / "root")
 
@@ -382,11 +416,14 @@ def test_a_table_runs_on_them(form, tmp_path, monkeypatch, capsys):
     result = json.loads(path.read_text())
 
     assert result["status"] == "done"
+    # The same cell and settings without the seed.
     assert main(["report", *command[1:8], *command[8:-3], "run.engine=plain"]) == 0
     assert "data: images, not the paper's mnist_static" in capsys.readouterr().out
 
-    changed = path.stat().st_mtime_ns
+    # The run is found again: nothing is written.
+    written_at = path.stat().st_mtime_ns
     assert main(command) == 0
-    assert path.stat().st_mtime_ns == changed  # found again
+    assert path.stat().st_mtime_ns == written_at
+
     assert main([*command, "data.grey=half"]) == 2
     assert "allowed: dynamic or threshold" in capsys.readouterr().err

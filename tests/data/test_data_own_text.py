@@ -1,5 +1,5 @@
-"""``data=text``, documents of the user's own: what decides their name, and one line
-for what cannot be used."""
+"""``data=text``, documents of the user's own: what decides their name. Files that cannot be used
+are refused in one line."""
 
 from __future__ import annotations
 
@@ -38,35 +38,39 @@ def test_own_documents(own, tmp_path):
     for config in (own(), own("labelled", labels=True), own("zipped", end=".gz")):
         assert data.load(config, root=tmp_path / "root").hash == expected
 
-    found = sorted(p.name for p in (tmp_path / "root" / "prepared").glob("*.h5"))
-    assert len(found) == 2  # plain and gzipped are one
-    assert all(name.startswith("text-") for name in found)
+    names = sorted(p.name for p in (tmp_path / "root" / "prepared").glob("*.h5"))
+    # Plain and gzipped files are one data set; labels are part of the content of a file.
+    assert len(names) == 2
+    assert all(name.startswith("text-") for name in names)
 
 
 def test_what_own_files_hold_decides_not_where_they_are(own, tmp_path, monkeypatch):
-    here = data.settle(own())
-    there = data.settle(own("there"))
+    settled = data.settle(own())
+    moved = data.settle(own("there"))
 
-    assert here["content"] == there["content"]
-    assert len(here["content"]) == 64
-    assert data.settle(own("other", test=[["a"]]))["content"] != here["content"]
+    assert settled["content"] == moved["content"]
+    assert len(settled["content"]) == 64
+    assert data.settle(own("other", test=[["a"]]))["content"] != settled["content"]
     assert (
         data.settle(own("valid", valid=DOCUMENTS["test"], test=DOCUMENTS["valid"]))["content"]
-        != here["content"]
+        != settled["content"]
     )
-    assert data.settle({**own(), "labels": True})["content"] != here["content"]
+    assert data.settle({**own(), "labels": True})["content"] != settled["content"]
 
+    # A path may be relative to the working folder.
     monkeypatch.chdir(tmp_path)
     config = {**own(), "train": "own/train.txt"}
-
-    assert data.settle(config) == here
-    assert data.settle(here) == here
-    assert (OwnText.of(here).stem, OwnText.of(there).stem) == (f"text-{here['content'][:16]}",) * 2
+    assert data.settle(config) == settled
+    assert data.settle(settled) == settled
+    assert (OwnText.of(settled).stem, OwnText.of(moved).stem) == (
+        f"text-{settled['content'][:16]}",
+    ) * 2
 
 
 def test_own_files_that_are_gone_or_changed(own, tmp_path):
     config = data.settle(own())
     expected = data.load(config, root=tmp_path / "root").hash
+
     Path(config["test"]).write_bytes(b"a\n")
 
     with pytest.raises(
@@ -76,8 +80,8 @@ def test_own_files_that_are_gone_or_changed(own, tmp_path):
 
     for split in DOCUMENTS:
         Path(config[split]).unlink()
-
-    assert data.load(config, root=tmp_path / "root").hash == expected  # it was prepared
+    # Once prepared, the data need no files.
+    assert data.load(config, root=tmp_path / "root").hash == expected
     with pytest.raises(DataError, match=r"train\.txt: cannot be read \(No such file"):
         data.load(config, root=tmp_path / "empty")
     with pytest.raises(DataError, match=r"data\.train=.*train\.txt: there is no such file"):
@@ -89,6 +93,7 @@ def test_own_files_have_to_be_named(own, tmp_path):
                             ({**own(), "valid": None}, "them, data.valid=FILE")):  # fmt: skip
         with pytest.raises(UserError, match=missing):
             data.load(config, root=tmp_path / "root")
+
     with pytest.raises(UserError, match=r"name them, data\.train=FILE"):
         data.get("text", root=tmp_path / "root")
     with pytest.raises(DataError, match=r"data\.test=.*: a folder, expected a file"):
@@ -103,4 +108,6 @@ def test_own_files_have_to_be_named(own, tmp_path):
     Path(own()["train"] + ".gz").write_bytes(gzip.compress(b"a b\n" * 99, mtime=0)[:-9])
     with pytest.raises(DataError, match=r"data\.train=.*: truncated or damaged gzip"):
         data.load({**own(), "train": own()["train"] + ".gz"}, root=tmp_path / "root")
+
+    # Nothing was prepared in all of this.
     assert not list((tmp_path / "root").glob("prepared/*.h5"))

@@ -1,3 +1,5 @@
+"""Prepared files: what they hold, when they are used, and what an interruption leaves on disk."""
+
 from __future__ import annotations
 
 import json
@@ -55,6 +57,8 @@ def test_prepared_file_is_exact_and_says_where_it_came_from(tiny_static, tmp_pat
 def test_prepared_once(tiny_static, tmp_path, monkeypatch):
     loader = tiny_static.cls()
     first = prepare.prepare(loader, tiny_static.mirror, tmp_path)
+
+    # The sources are not read again.
     monkeypatch.setattr(prepare, "fetch", no_files)
     second = prepare.prepare(loader, None, tmp_path)
 
@@ -103,11 +107,14 @@ def test_a_bad_prepared_file_is_prepared_anew(tiny_static, tmp_path, caplog, cap
     loader = tiny_static.cls()
     prepare.prepare(loader, tiny_static.mirror, tmp_path)
     path = prepare.prepared_path(loader, tmp_path)
+
     damage(path)
-    again = prepare.prepare(loader, tiny_static.mirror, tmp_path)
+
+    arrays = prepare.prepare(loader, tiny_static.mirror, tmp_path)
 
     for key, cases in tiny_static.content.items():
-        np.testing.assert_array_equal(again[key], cases)
+        np.testing.assert_array_equal(arrays[key], cases)
+    # The new file is whole.
     assert isinstance(prepare.read(loader, path), dict)
 
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
@@ -119,6 +126,7 @@ def test_a_bad_prepared_file_is_prepared_anew(tiny_static, tmp_path, caplog, cap
 def test_a_bad_prepared_file_is_never_used_even_when_the_sources_are_gone(tiny_static, tmp_path):
     loader = tiny_static.cls()
     prepare.prepare(loader, tiny_static.mirror, tmp_path)
+    # The prepared file is damaged, and a source cannot be had either.
     one_pixel_changed(prepare.prepared_path(loader, tmp_path))
     tiny_static.file("valid").write_bytes(b"gone bad")
     loader.sources["valid"] = Source(
@@ -150,7 +158,8 @@ def test_interrupted_preparation_leaves_nothing(tiny_static, tmp_path, monkeypat
 
     assert in_prepared(tmp_path) == []
 
-    prepare.prepare(loader, tiny_static.mirror, tmp_path)  # the lock was let go
+    # The lock was let go.
+    prepare.prepare(loader, tiny_static.mirror, tmp_path)
     assert in_prepared(tmp_path) == ["tiny-v1.h5"]
 
 
@@ -169,6 +178,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_old_file(tiny_static, tmp_path, m
         DataError, match=r"cannot write .*tiny-v1\.h5: No space left on device; set VAEBENCH_DATA"
     ):
         prepare.write(loader, arrays, path)
+
     assert path.read_bytes() == before
     assert in_prepared(tmp_path) == ["tiny-v1.h5"]
 
@@ -177,6 +187,7 @@ def test_leftovers_of_a_killed_process_are_removed(tiny_static, tmp_path):
     (tmp_path / "prepared").mkdir()
     (tmp_path / "prepared" / ".tiny-v1.123-abc.tmp").write_bytes(b"half")
     (tmp_path / "prepared" / ".other-v1.123-abc.tmp").write_bytes(b"not ours")
+
     prepare.prepare(tiny_static.cls(), tiny_static.mirror, tmp_path)
 
     assert in_prepared(tmp_path) == [".other-v1.123-abc.tmp", "tiny-v1.h5"]
@@ -200,12 +211,15 @@ def _prepare_slowly(sources, rows, mirror, root, barrier, results):
 
         def arrays(self, files):
             read_by_this_one.append(1)
+            # So long that the other process comes while this one prepares.
             time.sleep(0.3)
             return super().arrays(files)
 
     Slow.sources = sources
     Slow.rows = rows
     loader = Slow()
+
+    # Both begin at the same moment.
     barrier.wait(60)
     splits = loader.splits(prepare.prepare(loader, mirror, root), None, 0)
     results.put((splits.hash, len(read_by_this_one)))
@@ -224,16 +238,20 @@ def test_two_processes_prepare_at_once(tiny_static, tmp_path):
         results,
     )
     processes = [context.Process(target=_prepare_slowly, args=task) for _ in range(2)]
+
     for p in processes:
         p.start()
-    found = [results.get(timeout=60) for _ in processes]
+
+    outcomes = [results.get(timeout=60) for _ in processes]
     for p in processes:
         p.join(60)
+
     loader = tiny_static.cls()
     expected = loader.splits(tiny_static.content, None, 0).hash
 
-    assert [h for h, _ in found] == [expected, expected]
-    assert sorted(n for _, n in found) == [0, 1]  # one prepared, the other waited and read
+    assert [h for h, _ in outcomes] == [expected, expected]
+    # One prepared, the other waited and read.
+    assert sorted(n for _, n in outcomes) == [0, 1]
     assert in_prepared(tmp_path) == ["tiny-v1.h5"]
 
 
@@ -261,6 +279,7 @@ def test_downloads_serve_when_there_is_no_mirror(tiny_static, tmp_path, monkeypa
 
 def test_flat_arrays_have_long_chunks(tmp_path):
     arrays = {"a": np.zeros(200_000, dtype=np.int16), "b": np.zeros((2000, 3), dtype=np.uint8)}
+
     prepare.write(ToyText(), arrays, tmp_path / "x.h5")
     with h5py.File(tmp_path / "x.h5") as f:
         assert (f["a"].chunks, f["b"].chunks) == ((65_536,), (1000, 3))
@@ -273,7 +292,8 @@ def test_what_a_loader_without_sources_keeps(tmp_path, monkeypatch):
     assert not any(tmp_path.iterdir())
     assert load(kept, None, tmp_path).hash == expected
 
-    monkeypatch.setattr(kept, "read", None)  # not made again
+    # The data are not made again.
+    monkeypatch.setattr(kept, "read", None)
     assert load(kept, None, tmp_path).hash == expected
 
     state = inventory.status_of(kept(), None, tmp_path)

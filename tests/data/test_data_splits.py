@@ -1,3 +1,5 @@
+"""Splits: which examples are held out, how grey examples are binarized, and what hashes see."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -16,10 +18,11 @@ from vaebench.errors import DataError, UserError
 
 @pytest.fixture(params=["static", "dynamic"])
 def tiny(request):
-    """(loader, canonical arrays, pool as the files have it) of either kind."""
-    tiny = request.getfixturevalue(f"tiny_{request.param}")
-    loader = tiny.cls()
-    arrays = loader.arrays({key: tiny.file(key) for key in loader.sources})
+    """(loader, canonical arrays, pool as the files have it), of a binary and of a grey data set."""
+    files = request.getfixturevalue(f"tiny_{request.param}")
+    loader = files.cls()
+    arrays = loader.arrays({key: files.file(key) for key in loader.sources})
+    # A grey loader keeps the grey levels of its validation examples.
     pool = np.concatenate([arrays["train"], arrays.get("valid_grey", arrays["valid"])])
     return loader, arrays, pool
 
@@ -31,6 +34,7 @@ def test_own_validation_split(tiny):
     for key in ("train", "valid", "test"):
         np.testing.assert_array_equal(getattr(splits, key), arrays[key])
         assert splits.hashes[key] == array_hash(arrays[key])
+
     assert splits.shape == (2, 3)
     assert set(np.unique(splits.valid)) | set(np.unique(splits.test)) == {0, 1}
 
@@ -44,24 +48,26 @@ def test_held_out_parts_the_pool(tiny, n):
     assert len(splits.valid) == held.sum() == n
     np.testing.assert_array_equal(splits.train, pool[~held])  # the rest, in file order
 
+    # Held-out examples of a grey data set are binarized.
     if splits.kind is Kind.BITS:
         np.testing.assert_array_equal(splits.valid, pool[held])
+
     np.testing.assert_array_equal(splits.test, arrays["test"])
     assert splits.hashes["test"] == loader.splits(arrays, None, 0).hashes["test"]
 
 
 def test_held_out_is_a_function_of_its_seed(tiny):
     loader, arrays, _ = tiny
-    once, again, other = (loader.splits(arrays, 5, seed) for seed in (1, 1, 2))
+    first, again, changed = (loader.splits(arrays, 5, seed) for seed in (1, 1, 2))
 
-    assert once.hash == again.hash
-    assert once.hashes == again.hashes
-    assert once.hash != other.hash
-    assert once.hashes["valid"] != other.hashes["valid"]
+    assert first.hash == again.hash
+    assert first.hashes == again.hashes
+    assert first.hash != changed.hash
+    assert first.hashes["valid"] != changed.hashes["valid"]
 
 
 def test_held_out_cases_golden():
-    # the same cases on every machine and with every release of NumPy
+    # The same examples on every machine and with every release of NumPy.
     assert np.flatnonzero(held_out_mask(60_000, 5, 0)).tolist() == [
         16026,
         20554,
@@ -117,22 +123,26 @@ def test_grey_splits_keep_grey_training_cases(tiny_dynamic):
 
 def test_binarization_extremes_frequencies_and_streams():
     grey = np.repeat(np.array([[0, 64, 191, 255]], dtype=np.uint8), 20_000, axis=0)
-    found = binarize_once(grey, 0, np.arange(len(grey)))
 
-    assert found.dtype == np.uint8
-    assert not found[:, 0].any()
-    assert found[:, 3].all()
+    bits = binarize_once(grey, 0, np.arange(len(grey)))
 
+    assert bits.dtype == np.uint8
+    assert not bits[:, 0].any()
+    assert bits[:, 3].all()
+
+    # Five standard errors of two frequencies: by chance once in 900,000 seeds.
     p = np.array([64, 191]) / 255
-    assert (abs(found[:, 1:3].mean(0) - p) < 5 * np.sqrt(p * (1 - p) / len(grey))).all()
-    assert (found != binarize_once(grey, 1, np.arange(len(grey)))).any()
+    assert (abs(bits[:, 1:3].mean(0) - p) < 5 * np.sqrt(p * (1 - p) / len(grey))).all()
+    assert (bits != binarize_once(grey, 1, np.arange(len(grey)))).any()
 
-    few = np.array([3, 999, 1000, 12_345])  # places in several blocks
-    np.testing.assert_array_equal(binarize_once(grey[few], 0, few), found[few])
+    # Places in several blocks of noise.
+    few = np.array([3, 999, 1000, 12_345])
+    np.testing.assert_array_equal(binarize_once(grey[few], 0, few), bits[few])
 
 
 @pytest.mark.parametrize("u", [0.0, 1 - 2**-53])
 def test_black_and_white_pixels_do_not_depend_on_the_noise(monkeypatch, u):
+    # The least and the largest number that NumPy draws.
     class Extreme:
         def __init__(self, _):
             pass
@@ -166,13 +176,16 @@ def test_hash_sees_dtype_shape_and_bytes():
     ]
 
     assert len({array_hash(x) for x in different}) == len(different)
+    # The byte order does not count.
     assert array_hash(a.astype("<u2")) == array_hash(a.astype(">u2"))
+    # Pinned: the protocols of stored results hold such hashes.
     assert array_hash(a) == hashlib.sha256(b"|u1 (6,)\n" + a.tobytes()).hexdigest()
 
 
 def test_hash_of_splits_sees_every_split_and_their_order():
     a, b, c = (np.full((2, 3), v, dtype=np.uint8) for v in (0, 1, 0))
     c[0, 0] = 1
+
     hashes = {
         make_splits("x", *parts, (3,)).hash
         for parts in ((a, b, c), (a, c, b), (b, a, c), (a, b, b))
@@ -200,13 +213,13 @@ def test_digits():
     assert splits.kind is Kind.BITS
 
     everything = np.concatenate([splits.train, splits.valid, splits.test])
-
     assert everything.dtype == np.uint8
     assert set(np.unique(everything)) == {0, 1}
     np.testing.assert_allclose(splits.mean, splits.train.mean(0), rtol=1e-6)
     assert (
         splits.hashes["test"] == "35d86403398422e7067ea483c3c7db20453714ddaea2af372866541cf6bf3914"
     )
+
     assert loader.splits(loader.arrays({}), 200, 3).hashes["test"] == splits.hashes["test"]
     with pytest.raises(UserError, match="from 1 to 1496"):
         loader.splits(loader.arrays({}), 1497, 0)
@@ -227,11 +240,13 @@ def test_digits_are_every_case_of_scikit_learn():
     from sklearn.datasets import load_digits
 
     arrays = Digits().arrays({})
-    found = np.concatenate([arrays[k] for k in ("train", "valid", "test")])
+    bits = np.concatenate([arrays[k] for k in ("train", "valid", "test")])
     grey = load_digits().data
 
-    assert sorted(map(bytes, found)) == sorted(map(bytes, (grey >= 8).astype(np.uint8)))
-    assert (found != (grey >= 8)).any()  # in another order
+    # Each example once, compared as bytes.
+    assert sorted(map(bytes, bits)) == sorted(map(bytes, (grey >= 8).astype(np.uint8)))
+    # In another order.
+    assert (bits != (grey >= 8)).any()
 
 
 @pytest.mark.parametrize("name", ["digits", "blank", "toy_text"])
