@@ -21,11 +21,12 @@ SHAPES = {"a": (2, 3), "b": (2, 2)}
 def test_mat_is_read(tmp_path, options, pack):
     path = tmp_path / "file.bin"
     path.write_bytes(pack(mat(REAL, **options)))
-    found = read_mat(path, SHAPES)
+    arrays = read_mat(path, SHAPES)
 
-    assert list(found) == ["a", "b"]
-    np.testing.assert_array_equal(found["a"], REAL["a"])
-    np.testing.assert_array_equal(found["b"], REAL["b"])
+    # The variable "other" is not asked for.
+    assert list(arrays) == ["a", "b"]
+    np.testing.assert_array_equal(arrays["a"], REAL["a"])
+    np.testing.assert_array_equal(arrays["b"], REAL["b"])
 
 
 @pytest.mark.parametrize(

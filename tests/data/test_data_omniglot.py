@@ -199,8 +199,7 @@ def test_sources():
         assert all(url.endswith(f"/{source.name}") for url in source.urls)
     assert CALTECH101_SILHOUETTES["split1"].urls
 
-    # The reconstruction is never downloaded: the original, which has the same name, could come in
-    # its place.
+    # The reconstruction comes only from a mirror: what the network offers is the original.
     assert OMNIGLOT_RECONSTRUCTED["chardata"].urls == ()
 
 

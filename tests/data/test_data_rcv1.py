@@ -21,9 +21,10 @@ STORIES = [["recov", "excit", "excit"], ["mexic", "recov"], [], ["arg"] * 3 + ["
 
 
 def stories_of(stories: list[list[str]], first: int = 2286) -> str:
-    """As distributed: some tokens a line, a blank line behind every story."""
+    """Stories as distributed: some tokens a line, a blank line after every story."""
     parts = []
     for i, story in enumerate(stories):
+        # Two tokens a line.
         lines = [" ".join(story[j : j + 2]) for j in range(0, len(story), 2)]
         parts.append("\n".join([f".I {first + i}", ".W", *lines, "", ""]))
     return "".join(parts)
@@ -61,17 +62,21 @@ def test_bad_token_files_are_one_line(tmp_path, content, says):
 
 
 def test_rcv1_from_token_files(tmp_path, caplog):
-    """Against a second way of counting; the story without a word of the vocabulary is left
-    out, and that is said."""
+    """Against a second way of counting. The stories without a word of the vocabulary are left out,
+    and this is said."""
     rng = np.random.default_rng(3)
     stems = [f"s{i}" for i in range(9)]
+    # 30 stories of two to eight stems; the first stems are the most frequent.
     stories = [
         [stems[j] for j in rng.choice(9, rng.integers(2, 9), p=np.arange(9, 0, -1) / 45)]
         for _ in range(30)
     ]
+
+    # "rare" is too rare for the vocabulary of five words, and a story may be empty.
     stories += [["rare"], []]
     shares = {"train": stories[:4], "test_pt0": stories[4:20], "test_pt1": stories[20:]}
     sources = {part: Source("rcv1", RCV1[part].name, "", unzipped=True) for part in shares}
+
     for part, source in sources.items():
         written(
             tmp_path / "rcv1" / f"{source.name}.gz",
@@ -80,36 +85,41 @@ def test_rcv1_from_token_files(tmp_path, caplog):
 
     sizes = {"sources": sources, "words": 5, "stories": 32, "tested": 6, "valid": 3}
     tiny = type("Tiny", (Rcv1,), sizes)
-
     loader = tiny()
+
     arrays = loader.arrays({k: tmp_path / "rcv1" / f"{s.name}.gz" for k, s in sources.items()})
     splits = loader.splits(arrays, None, 0)
 
     tested = held_out_mask(32, 6, rcv1.SEED)
+    # Only stories that are not for testing count; ties go to the word that sorts first.
     totals = Counter(
-        stem for story, out in zip(stories, tested, strict=True) if not out for stem in story
+        stem
+        for story, is_test in zip(stories, tested, strict=True)
+        if not is_test
+        for stem in story
     )
     words = sorted(totals, key=lambda stem: (-totals[stem], stem))[:5]
 
     assert splits.vocabulary == tuple(words)
 
     counted = np.array([[story.count(word) for word in words] for story in stories])
-    some = counted.sum(1) > 0
+    has_words = counted.sum(1) > 0
+    assert not has_words[-2:].any()
+    np.testing.assert_array_equal(splits.test, counted[tested & has_words])
 
-    assert not some[-2:].any()
-    np.testing.assert_array_equal(splits.test, counted[tested & some])
-
-    pool = counted[~tested & some]
+    # The documents that validate are spread evenly.
+    pool = counted[~tested & has_words]
     held = np.arange(3) * len(pool) // 3
-
     np.testing.assert_array_equal(splits.valid, pool[held])
     np.testing.assert_array_equal(splits.train, np.delete(pool, held, axis=0))
-    assert f"{(~some).sum()} stories hold none of its words and are left out" in caplog.text
+    assert f"{(~has_words).sum()} stories hold none of its words and are left out" in caplog.text
 
     with pytest.raises(DataError, match="32 stories in its token files, expected 804,414"):
         type("Whole", (Rcv1,), {"sources": sources})().arrays(
             {k: tmp_path / "rcv1" / f"{s.name}.gz" for k, s in sources.items()}
         )
+
+    # The nine stems and "rare".
     with pytest.raises(
         DataError, match="the training stories have 10 different words, expected 11 or more"
     ):
@@ -127,6 +137,8 @@ def test_rcv1_takes_any_whole_copy_from_the_mirror(tmp_path, monkeypatch):
     }
     sizes = {"sources": sources, "words": 4, "stories": 8, "tested": 2, "valid": 2}
     monkeypatch.setitem(data.DATA, "tiny", type("Tiny", (Rcv1,), sizes | {"name": "tiny"}))
+
+    # Eight equal stories in two files, one plain and one gzipped.
     stories = [["a", "b", "c", "d"]] * 4
     written(tmp_path / "rcv1" / "train.dat", stories_of(stories))
     packed = gzip.compress(stories_of(stories, 9).encode())

@@ -22,9 +22,9 @@ REAL_MIRROR = os.environ.get("VAEBENCH_MIRROR")
 
 
 def real(folder: str):
-    """For tests of the files in a folder of the mirror."""
-    there = REAL_MIRROR is not None and (Path(REAL_MIRROR) / folder).is_dir()
-    return pytest.mark.skipif(not there, reason=f"needs VAEBENCH_MIRROR with {folder}/")
+    """A mark for tests of the real files: skip them if the mirror has no such folder."""
+    has_folder = REAL_MIRROR is not None and (Path(REAL_MIRROR) / folder).is_dir()
+    return pytest.mark.skipif(not has_folder, reason=f"needs VAEBENCH_MIRROR with {folder}/")
 
 
 @real("binarized_mnist")
@@ -35,6 +35,7 @@ def test_real_fixed_binarization(tmp_path):
     assert [p.shape for p in parts] == [(50_000, 784), (10_000, 784), (10_000, 784)]
     assert [round(float(p.mean(dtype=np.float64)), 5) for p in parts] == [0.13056, 0.13113, 0.13251]
     assert splits.shape == (28, 28)
+    # Pinned: the same data on every machine.
     assert splits.hash == "f208dae42089bca308cbcaab97fe3eb80568f9bc0b523c043de534afc65bfea9"
 
 
@@ -48,7 +49,7 @@ def test_real_grey_mnist(tmp_path):
         (10_000, 784),
     ]
     assert splits.train.max() == 255
-    # the evaluation cases are the same on every machine
+    # The evaluation examples are the same on every machine.
     assert (
         splits.hashes["valid"] == "6ea74329d9862125667408af4f34628ba0d0be57201770fa98da10a5e3e9c848"
     )
@@ -117,22 +118,24 @@ def test_real_silhouettes(tmp_path):
 @real("yahoo")
 def test_real_yahoo_small(tmp_path):
     splits = data.load(load_yaml("data", "yahoo_small"), mirror=REAL_MIRROR, root=tmp_path)
-    found = {s: statistics(getattr(splits, s)) for s in DOCUMENTS}
+    by_split = {s: statistics(getattr(splits, s)) for s in DOCUMENTS}
 
-    assert [x.documents for x in found.values()] == [9_000, 1_000, 10_000]
-    assert [x.tokens for x in found.values()] == [720_112, 80_568, 798_673]
+    assert [x.documents for x in by_split.values()] == [9_000, 1_000, 10_000]
+    assert [x.tokens for x in by_split.values()] == [720_112, 80_568, 798_673]
     assert (splits.shape, len(splits.vocabulary)) == ((202,), 16_699)
+    # The first four entries are padding, frame and <unk>.
     assert splits.vocabulary[4:9] == ("what", "do", "you", "think", "of")
     assert splits.hash == "02a457b5ae48943348f1bbf1aab621fb6466d12af2984c5954701c4b004ab7dc"
 
 
 @real("yahoo")
 def test_real_yahoo_lacks_its_training_documents(tmp_path):
-    there = (Path(REAL_MIRROR) / "yahoo" / "yahoo.train.txt").is_file()
-    state = next(s for s in data.status(mirror=REAL_MIRROR, root=tmp_path) if s.name == "yahoo")
-    assert state.missing == (() if there else ("yahoo.train.txt",))
+    has_training = (Path(REAL_MIRROR) / "yahoo" / "yahoo.train.txt").is_file()
 
-    if not there:
+    state = next(s for s in data.status(mirror=REAL_MIRROR, root=tmp_path) if s.name == "yahoo")
+    assert state.missing == (() if has_training else ("yahoo.train.txt",))
+
+    if not has_training:
         with pytest.raises(
             DataError, match=r"yahoo\.train\.txt: .*expected 100,000 documents; tried"
         ) as e:
@@ -148,7 +151,9 @@ def test_real_yahoo_lacks_its_training_documents(tmp_path):
 def own_unigram(x):
     """Perplexities, per document and pooled, of documents under their own word frequencies."""
     frequency = x.sum(0, dtype=np.int64)
+    # Nats of each document, (n,).
     nll = torch.from_numpy(-(x @ np.log(frequency / frequency.sum())))
+
     tokens = torch.from_numpy(x.sum(1, dtype=np.int64))
     return per_document(nll, tokens).value, pooled(nll, tokens).value
 
@@ -170,21 +175,22 @@ def test_real_news20(tmp_path):
     assert lengths.std() == pytest.approx(187, abs=0.5)
     assert splits.vocabulary[:2] == ("who", "out")
 
-    everything = splits.train[:, 0].sum() + splits.valid[:, 0].sum()
-    assert everything == 6494  # as the vocabulary file says of its first word
+    # As the vocabulary file says of its first word.
+    count = splits.train[:, 0].sum() + splits.valid[:, 0].sum()
+    assert count == 6494
 
-    logs = data.load({**config, "counts": "log1p"}, mirror=REAL_MIRROR, root=tmp_path).test.sum(
-        1, dtype=np.int64
-    )
-    assert logs.mean() == pytest.approx(66.8, abs=0.05)
-    assert logs.std() == pytest.approx(75.5, abs=0.05)
+    log_lengths = data.load(
+        {**config, "counts": "log1p"}, mirror=REAL_MIRROR, root=tmp_path
+    ).test.sum(1, dtype=np.int64)
+    assert log_lengths.mean() == pytest.approx(66.8, abs=0.05)
+    assert log_lengths.std() == pytest.approx(75.5, abs=0.05)
 
     plain = data.load({"name": "news20"}, mirror=REAL_MIRROR, root=tmp_path)
     assert plain.hash == "2804ca9788bada255cec28b41b5d4d1e9d0b3500b8829a3676dc6eda6f659566"
 
     # As counted by others.
     for counts, per, pool in (("raw", 1190.0, 1183.8), ("log1p", 1195.9, 1231.3)):
-        found = own_unigram(
+        perplexities = own_unigram(
             data.load({**config, "counts": counts}, mirror=REAL_MIRROR, root=tmp_path).test
         )
-        assert found == (pytest.approx(per, abs=0.05), pytest.approx(pool, abs=0.05))
+        assert perplexities == (pytest.approx(per, abs=0.05), pytest.approx(pool, abs=0.05))

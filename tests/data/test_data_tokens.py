@@ -26,7 +26,7 @@ from vaebench.errors import DataError, UserError
 
 
 def test_the_most_frequent_entries_are_kept_in_their_order():
-    """b twice, c and a and d once: of a vocabulary of six b stays, and c,
+    """In training b comes twice, c, a and d once. Of six entries four are special: b stays, and c,
     the earliest of the rest."""
     arrays = encode(
         {"train": [["c", "b"], ["b", "a", "d"]], "valid": [["a", "b"]], "test": [["x", "c"]]}
@@ -41,10 +41,12 @@ def test_the_most_frequent_entries_are_kept_in_their_order():
     ]
     assert words_of(small.valid[0], small.vocabulary) == ["<unk>", "b"]
     assert words_of(small.test[0], small.vocabulary) == ["<unk>", "c"]
+    # Of the 7 tokens after <s>, two each are </s>, <unk> and b, one is c.
     assert small.mean.tolist() == pytest.approx([0, 0, 2 / 7, 2 / 7, 1 / 7, 2 / 7])
     assert small.train.dtype == whole.train.dtype
     assert small.hash != whole.hash
     assert with_entries(whole, 8).hash == whole.hash
+
     for n in (5, 9):
         with pytest.raises(
             UserError, match=rf"data\.entries={n}: allowed: null, or a whole number from 6 to 8"
@@ -53,6 +55,7 @@ def test_the_most_frequent_entries_are_kept_in_their_order():
 
 
 def test_the_share_of_unknown_words_leaves_out_frame_and_padding():
+    # Frame 1 and 2, <unk> 3, padding 0: two of four words are unknown.
     rows = np.array([[1, 3, 5, 3, 2], [1, 4, 2, 0, 0]])
     assert unknown_share(rows) == 2 / 4
     assert unknown_share(rows[1:]) == 0.0
@@ -114,19 +117,21 @@ def test_splits_are_sorted_framed_and_padded():
     assert (splits.name, splits.shape, splits.kind) == ("x", (8,), Kind.TOKENS)
     assert splits.vocabulary == (*SPECIALS, "b", "a", "c", "d", "e")
     assert splits.mean.dtype == np.float32
+    # The frequency of each entry among the 13 tokens after <s>; each of 4 documents has a </s>.
     np.testing.assert_allclose(splits.mean, np.array([0, 0, 4, 0, 2, 3, 2, 1, 1]) / 13, rtol=1e-6)
 
 
 def test_sorting_is_stable():
+    # Document i repeats the token i + 4, so that a row says which document it is.
     rng = np.random.default_rng(7)
     lengths = rng.integers(1, 6, 300)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     flat = np.repeat(np.arange(300) + 4, lengths).astype(np.int16)
     rows = padded(flat, offsets, 9)
+    # Python's sort is stable.
     order = sorted(range(300), key=lambda i: lengths[i])
 
     np.testing.assert_array_equal(rows[:, 1] - 4, order)
-
     for row, i in zip(rows, order, strict=True):
         n = lengths[i]
         assert row.tolist() == [1, *[i + 4] * n, 2, *[0] * (7 - n)]
@@ -153,7 +158,8 @@ def test_the_hash_sees_tokens_order_and_vocabulary():
     assert sorted(splits.hashes) == ["test", "train", "valid", "vocabulary"]
     assert splits.hashes["train"] == array_hash(splits.train)
 
-    # Neither numbers nor equal lengths change places.
+    # Rows are sorted by length. In this order documents of equal length keep their places, and
+    # words first appear as before.
     other_order = [DOCUMENTS["train"][i] for i in (0, 2, 3, 1)]
     assert hash_of(train=other_order) == hash_of()
 
@@ -161,13 +167,15 @@ def test_the_hash_sees_tokens_order_and_vocabulary():
 def test_round_trip():
     splits = make_text_splits("x", encode(DOCUMENTS))
     for split, documents in DOCUMENTS.items():
-        known = [[w if w in splits.vocabulary else "<unk>" for w in d] for d in documents]
+        with_unknown = [[w if w in splits.vocabulary else "<unk>" for w in d] for d in documents]
         rows = getattr(splits, split)
 
-        assert [words_of(row, splits.vocabulary) for row in rows] == sorted(known, key=len)
+        assert [words_of(row, splits.vocabulary) for row in rows] == sorted(with_unknown, key=len)
+        # Back to numbers, frame included, padding left out.
         for row, words in zip(rows, sorted(documents, key=len), strict=True):
             assert ids_of(words, splits.vocabulary) == [i for i in row if i]
 
+    # Words that look like the frame or padding are unknown. Words end at padding.
     assert ids_of(["</s>", "a", "<pad>"], splits.vocabulary) == [1, 3, 5, 3, 2]
     assert words_of([4, 5], splits.vocabulary) == ["b", "a"]
     assert words_of([1, 4, 0, 5], splits.vocabulary) == ["b"]
@@ -175,9 +183,10 @@ def test_round_trip():
 
 def test_statistics():
     splits = make_text_splits("x", encode(DOCUMENTS))
-    found = statistics(splits.train)
+    training = statistics(splits.train)
 
-    assert (found.documents, found.tokens, found.longest) == (4, 13, 5)
+    # Each document counts one </s>.
+    assert (training.documents, training.tokens, training.longest) == (4, 13, 5)
     assert statistics(splits.test).longest == 7
 
 

@@ -51,7 +51,8 @@ def test_mirror_from_argument_setting_or_environment(tiny, tmp_path, monkeypatch
     monkeypatch.setenv("VAEBENCH_MIRROR", str(tiny.mirror))
     assert data.load(config, root=tmp_path / "b").hash == by_argument.hash
     assert data.load(config).hash == by_argument.hash
-    assert (tmp_path / "default_root" / "prepared" / "tiny-v1.h5").is_file()  # $VAEBENCH_DATA
+    # The environment names this folder, by VAEBENCH_DATA.
+    assert (tmp_path / "default_root" / "prepared" / "tiny-v1.h5").is_file()
 
 
 def test_unknown_name_is_a_user_error():
@@ -64,13 +65,11 @@ def test_unknown_name_is_a_user_error():
 def test_status_get_and_verify(tiny, tmp_path):
     needed = ("tiny_train.amat", "tiny_valid.amat", "tiny_test.amat")
     nothing = state_of("tiny", root=tmp_path)
-
     assert (nothing.needed, nothing.present, nothing.missing) == (needed, (), needed)
     assert (nothing.prepared, nothing.bytes) == (False, 0)
     assert {c.state for c in data.verify("tiny", root=tmp_path)} == {"absent"}
 
     mirrored = state_of("tiny", mirror=tiny.mirror, root=tmp_path)
-
     assert (mirrored.present, mirrored.missing, mirrored.prepared, mirrored.bytes) == (
         needed,
         (),
@@ -84,8 +83,10 @@ def test_status_get_and_verify(tiny, tmp_path):
     assert got == state_of("tiny", mirror=tiny.mirror, root=tmp_path)
 
     checks = data.verify("tiny", mirror=tiny.mirror, root=tmp_path)
+    # Three files and the prepared one.
     assert [c.state for c in checks] == ["ok"] * 4
 
+    # A source of other content, and a prepared file that is cut short.
     tiny.file("valid").write_bytes(b"0 1\n")
     got.path.write_bytes(got.path.read_bytes()[:-500])
     bad = [c for c in data.verify("tiny", mirror=tiny.mirror, root=tmp_path) if c.state == "bad"]
@@ -144,8 +145,11 @@ def test_import_is_light():
         "import sys, vaebench.data; print([m for m in ('numpy', 'h5py', 'sklearn', 'pooch', "
         "'requests', 'torch') if m in sys.modules])"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    # None of these is loaded by the import alone.
+    assert process.stdout.strip() == "[]"
 
 
 def test_other_data_sets_are_settled_as_they_are():

@@ -67,9 +67,9 @@ def test_whether_it_is_what_settings_ask_for(text, matching):
 
 
 def test_the_batch_of_a_refinement_was_not_always_named():
-    wanted = Protocol(WANTED + "|svi:10|svi_batch:50")
-    assert Protocol(WHOLE + "|svi:10").matches(wanted)
-    assert not Protocol(WHOLE + "|svi:10|svi_batch:20").matches(wanted)
+    with_batch = Protocol(WANTED + "|svi:10|svi_batch:50")
+    assert Protocol(WHOLE + "|svi:10").matches(with_batch)
+    assert not Protocol(WHOLE + "|svi:10|svi_batch:20").matches(with_batch)
 
 
 def test_it_is_plain_text_wherever_it_is_stored():
