@@ -1,5 +1,5 @@
-"""Tiny data sets in the real formats, written to a temporary mirror; nothing here
-may reach the network."""
+"""Tiny data sets in the real formats, written to a temporary mirror. No test here may reach the
+network."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ from vaebench.data.text.yahoo import Yahoo
 
 
 def amat(cases: np.ndarray) -> bytes:
+    """An amat file: one example a line, blanks between its values."""
     return b"".join(b" ".join(b"%d" % v for v in row) + b"\n" for row in cases)
 
 
 def idx(array: np.ndarray) -> bytes:
+    """An idx file: the magic number (8: bytes; the number of axes), the shape, the values."""
     return (
         bytes([0, 0, 8, array.ndim])
         + struct.pack(f">{array.ndim}I", *array.shape)
@@ -50,7 +52,7 @@ class Tiny:
 
 @pytest.fixture(autouse=True)
 def sealed(monkeypatch, tmp_path):
-    """No setting of the user and no network enters a test."""
+    """Keep the user's settings and the network out of every test."""
 
     def no_network(url, to):
         raise AssertionError(f"a test asked the network for {url}")
@@ -62,9 +64,12 @@ def sealed(monkeypatch, tmp_path):
 
 @pytest.fixture
 def tiny_static(tmp_path) -> Tiny:
+    """Binary images in three files, one for each split."""
     rng = np.random.default_rng(3)
     rows = {"train": 12, "valid": 5, "test": 4}
     content = {k: rng.integers(0, 2, (n, 6), dtype=np.uint8) for k, n in rows.items()}
+
+    # The digest is that of the unzipped file, the mirror holds it gzipped.
     mirror = tmp_path / "mirror"
     (mirror / "tiny").mkdir(parents=True)
     sources = {}
@@ -86,10 +91,12 @@ def tiny_static(tmp_path) -> Tiny:
 
 @pytest.fixture
 def tiny_dynamic(tmp_path) -> Tiny:
+    """Grey images in two files; the last five of ``train`` validate."""
     rng = np.random.default_rng(4)
     content = {
         k: rng.integers(0, 256, (n, 2, 3), dtype=np.uint8) for k, n in (("train", 15), ("test", 4))
     }
+    # The digest is that of the gzipped file.
     mirror = tmp_path / "mirror"
     (mirror / "tiny").mkdir(parents=True)
     sources = {}

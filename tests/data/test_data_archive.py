@@ -38,17 +38,17 @@ def members(prefix: str = "data/") -> dict[str, bytes]:
 
 def test_files_come_out_of_a_downloaded_archive(tiny_text, tmp_path, monkeypatch):
     cls, _ = tiny_text
-    asked = []
+    urls = []
 
     def download(url, to):
-        asked.append(url)
+        urls.append(url)
         to.write_bytes(b"<html>sign in</html>" if "one.test" in url else tar_of(members()))
 
     monkeypatch.setattr(fetch, "download", download)
     splits = load(cls, None, tmp_path / "root")
 
     assert splits.hash == make_text_splits("tiny", encode(DOCUMENTS)).hash
-    assert asked == ["https://one.test/train", "https://two.test/train"]  # once for all three
+    assert urls == ["https://one.test/train", "https://two.test/train"]  # once for all three
 
     names = sorted(p.name for p in (tmp_path / "root" / "tiny").iterdir())
     assert names == ["tiny.tar.gz", "tiny.test.txt", "tiny.train.txt", "tiny.valid.txt"]

@@ -36,10 +36,10 @@ def serve(monkeypatch):
     """
 
     def network(answers):
-        asked = []
+        urls_asked = []
 
         def download(url, to):
-            asked.append(url)
+            urls_asked.append(url)
             # A URL without an answer cannot be reached.
             answer = answers.get(url, requests.ConnectionError("Max retries exceeded\nwith url"))
             if isinstance(answer, Exception):
@@ -47,7 +47,7 @@ def serve(monkeypatch):
             to.write_bytes(answer)
 
         monkeypatch.setattr(fetch, "download", download)
-        return asked
+        return urls_asked
 
     return network
 
@@ -78,21 +78,21 @@ def test_cache_is_preferred_to_the_network(source, mirror, tmp_path):
 
 
 def test_download_goes_to_the_cache_once(source, tmp_path, serve):
-    asked = serve({source.urls[0]: TEXT})
+    urls_asked = serve({source.urls[0]: TEXT})
     path = fetch.fetch(source, None, tmp_path)
 
     assert path == tmp_path / "room" / "cases.amat"
     assert path.read_bytes() == TEXT
     # The second call finds the file in the cache.
     assert fetch.fetch(source, None, tmp_path) == path
-    assert asked == [source.urls[0]]
+    assert urls_asked == [source.urls[0]]
     assert files_in(tmp_path) == ["room/cases.amat"]
 
 
 def test_sources_are_tried_in_order_and_wrong_content_is_not_kept(source, tmp_path, serve):
-    asked = serve({source.urls[0]: b"<html>moved</html>", source.urls[1]: TEXT})
+    urls_asked = serve({source.urls[0]: b"<html>moved</html>", source.urls[1]: TEXT})
     assert fetch.fetch(source, None, tmp_path).read_bytes() == TEXT
-    assert asked == list(source.urls)
+    assert urls_asked == list(source.urls)
     assert files_in(tmp_path) == ["room/cases.amat"]
 
 
@@ -120,7 +120,7 @@ def test_wrong_downloads_say_what_was_found(source, tmp_path, serve):
 
 
 def test_offline_line_names_sources_and_the_mirror_setting(source, tmp_path, serve):
-    asked = serve({source.urls[1]: requests.Timeout("slow")})
+    urls_asked = serve({source.urls[1]: requests.Timeout("slow")})
     with pytest.raises(DataError, match="the network seems to be down") as e:
         fetch.fetch(source, None, tmp_path)
 
@@ -137,7 +137,7 @@ def test_offline_line_names_sources_and_the_mirror_setting(source, tmp_path, ser
 
     assert "\n" not in line
     # Each source once.
-    assert asked == list(source.urls)
+    assert urls_asked == list(source.urls)
 
 
 @pytest.mark.parametrize(
@@ -197,10 +197,10 @@ def test_an_altered_cache_file_is_replaced(source, tmp_path, serve):
 
 
 def test_a_full_disk_is_not_blamed_on_the_source(source, tmp_path, serve):
-    asked = serve({source.urls[0]: OSError(28, "No space left on device")})
+    urls_asked = serve({source.urls[0]: OSError(28, "No space left on device")})
     with pytest.raises(DataError, match=r"cannot write to .*No space left.*VAEBENCH_DATA"):
         fetch.fetch(source, None, tmp_path)
-    assert asked == [source.urls[0]]
+    assert urls_asked == [source.urls[0]]
     assert files_in(tmp_path) == []
 
 

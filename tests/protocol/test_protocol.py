@@ -290,6 +290,7 @@ def test_a_refined_posterior_has_its_steps_and_its_batch():
 
     assert "|samples:20|svi:10|svi_batch:32|select:last|" in signature(c, "bound", 20)
 
+    # Settings of the refinement other than the usual ones are named.
     c["train"]["batch"] = 16
     c["objective"]["svi_rate"] = 0.1
     assert "|samples:20|svi:10,svi_rate=0.1|svi_batch:16|select:" in signature(c, "bound", 20)
@@ -302,6 +303,7 @@ def test_a_refined_posterior_has_its_steps_and_its_batch():
 def test_the_nll_from_posterior_samples_is_taken_where_it_is_asked_for():
     c = config({"name": "gaussian_vae"}, hmc_samples=50)
 
+    # Not if the setting is null, and not of models of documents.
     assert "hmc_nll" in evaluated(c, "iw_nll")
     assert "hmc_nll" not in evaluated(config({"name": "gaussian_vae"}), "iw_nll")
     assert "hmc_nll" not in evaluated(config({"name": "text_vae"}, hmc_samples=50), "iw_nll")
@@ -313,12 +315,14 @@ def test_the_nll_from_posterior_samples_is_taken_where_it_is_asked_for():
 def test_an_annealed_nll_has_its_chains_and_temperatures():
     c = config({"name": "dlgm"}, ais_chains=16)
 
+    # Of models with Gaussian latents, but not of documents, if the setting is not null.
     assert "ais_nll" in evaluated(c, "iw_nll")
     assert "ais_nll" not in evaluated(config({"name": "dlgm"}), "iw_nll")
     assert "ais_nll" not in evaluated(config({"name": "text_vae"}, ais_chains=16), "iw_nll")
     assert "ais_nll" not in evaluated(config({"name": "sbn", "dims": [5]}, ais_chains=16), "iw_nll")
     assert "|samples:16|temperatures:1000|" in signature(c, "ais_nll", samples_of(c, "ais_nll"))
     assert "temperatures" not in signature(c, "iw_nll", samples_of(c, "iw_nll"))
+
     with pytest.raises(
         UserError, match=r"eval\.ais_chains=null: ais_nll, which this table compares"
     ):

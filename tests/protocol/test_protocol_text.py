@@ -1,5 +1,5 @@
-"""The text of a protocol: its parts, what it says to readers, whether it is what settings ask for;
-as plain data."""
+"""The text of a protocol: its parts, what readers are told, and whether it is what settings ask
+for. It is stored as plain text."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def test_its_parts():
     assert WHOLE.data == "digits"
     assert WHOLE.parts["samples"] == "10"
     assert WHOLE.cases is None
+    # Only the first colon parts a name from its value.
     assert Protocol("kl|data:digits|points:100|log_z:a:b").parts["log_z"] == "a:b"
     assert (UNKNOWN.measure, UNKNOWN.data, UNKNOWN.cases, UNKNOWN.of_other_data) == (
         "",
@@ -78,6 +79,7 @@ def test_it_is_plain_text_wherever_it_is_stored():
     assert Measure.from_dict(json.loads(json.dumps(measure.to_dict()))) == measure
     assert Measure(**measure.to_dict()).signature.data == "digits"
     assert Measure("iw_nll", 90.0, "nats", signature=str(WHOLE)).signature.data == "digits"
+    # Reading the parts caches them; a copy must still be equal.
     assert WHOLE.parts
     for same in (copy.deepcopy(WHOLE), pickle.loads(pickle.dumps(WHOLE))):
         assert same == WHOLE

@@ -172,10 +172,10 @@ def test_dithered_blocks_and_seeds_are_independent_of_each_other_and_of_other_no
     second = noise.update_block(shapes, [0], 1, CPU, 1)
     a = first["a"][0, 0]
 
-    for other in (first["a"][0, 1], second["a"][0, 0], first["b"][0, 0], first["u"][0, 0]):
-        assert abs(float(((a - 0.5) * (other - 0.5)).double().mean())) * 12 * a.numel() ** 0.5 < 5
+    for b in (first["a"][0, 1], second["a"][0, 0], first["b"][0, 0], first["u"][0, 0]):
+        assert abs(float(((a - 0.5) * (b - 0.5)).double().mean())) * 12 * a.numel() ** 0.5 < 5
         # Two numbers are equal once in 2^23 times at most: 0.01 of 100,000 pairs.
-        assert int((a == other).sum()) < 5
+        assert int((a == b).sum()) < 5
 
 
 def test_dithered_noise_needs_an_axis_of_chains():

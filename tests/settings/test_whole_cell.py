@@ -14,6 +14,7 @@ from vaebench.settings.whole_cell import check_cell
 
 
 def put(cell, key, value):
+    """A copy of the cell with another value; a key without a dot is one of the cell itself."""
     changed = copy.deepcopy(cell)
     group, _, name = key.rpartition(".")
     (changed[group] if group else changed)[name] = value
@@ -239,6 +240,7 @@ def test_outside_is_refused_by_name(cell, key, value):
     with pytest.raises(UserError) as caught:
         check_cell(put(cell, key, value))
 
+    # The message begins with the setting and says what is allowed.
     line = str(caught.value)
     assert line.startswith(f"{key}=")
     assert "allowed: " in line

@@ -93,11 +93,13 @@ def test_patience_lets_what_ends_soon_end(monkeypatch):
 def test_it_keeps_every_minute_and_tells_counts_and_the_time_left(monkeypatch):
     clock = [0.0]
     kept = []
-    told = []
+    reports = []
     monkeypatch.setattr(steps.time, "monotonic", lambda: clock[0])
 
     with Work(
-        keep=lambda loops, seconds: kept.append((loops[0].at, seconds)), spent=5.0, tell=told.append
+        keep=lambda loops, seconds: kept.append((loops[0].at, seconds)),
+        spent=5.0,
+        tell=reports.append,
     ):
         # 800 steps of a quarter of a second. A state is kept when more than 60 s have passed, and
         # every half second brings a report.
@@ -106,6 +108,6 @@ def test_it_keeps_every_minute_and_tells_counts_and_the_time_left(monkeypatch):
 
     # The seconds include the 5 s that the earlier block had spent.
     assert kept == [(241, 65.25), (482, 125.5), (723, 185.75)]
-    assert told[0] == "numbers 0/800"
-    assert told[1] == "numbers 2/800, 3.3 min left"
-    assert told[-1] == "numbers 798/800, 0.5 s left"
+    assert reports[0] == "numbers 0/800"
+    assert reports[1] == "numbers 2/800, 3.3 min left"
+    assert reports[-1] == "numbers 798/800, 0.5 s left"
