@@ -38,7 +38,6 @@ def test_prepared_as_flat_numbers_offsets_and_vocabulary(tiny_text, tmp_path):
 
 def test_documents_are_not_held_out(tiny_text, tmp_path):
     cls, mirror = tiny_text
-
     arrays = prepare.prepare(cls(), mirror, tmp_path / "root")
 
     with pytest.raises(

@@ -35,7 +35,6 @@ def server(tmp_path, monkeypatch):
     (folder / "grey.bin").write_bytes(CONTENT)
 
     handler = functools.partial(Quiet, directory=str(folder))
-
     # Port 0: any free one.
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
         threading.Thread(target=httpd.serve_forever, daemon=True).start()

@@ -122,7 +122,6 @@ def test_omniglot_is_the_same_from_the_prepared_file(omniglot, tmp_path, monkeyp
 
     # The file is not read again.
     monkeypatch.setattr(prepare, "fetch", None)
-
     _, reread = prepared(omniglot, tmp_path)
 
     assert {k: v.dtype for k, v in reread.items()} == {k: v.dtype for k, v in fresh.items()}

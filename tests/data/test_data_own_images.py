@@ -269,7 +269,6 @@ def test_files_that_are_gone_or_changed(tmp_path, load):
     expected = load(config).hash
 
     np.save(config["test"], grey["valid"])
-
     with pytest.raises(
         DataError, match=rf"not what they were: expected content {config['content'][:16]}, found"
     ):

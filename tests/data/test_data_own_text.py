@@ -72,7 +72,6 @@ def test_own_files_that_are_gone_or_changed(own, tmp_path):
     expected = data.load(config, root=tmp_path / "root").hash
 
     Path(config["test"]).write_bytes(b"a\n")
-
     with pytest.raises(
         DataError, match=rf"not what they were: expected content {config['content'][:16]}, found"
     ):

@@ -107,7 +107,6 @@ def test_a_bad_prepared_file_is_prepared_anew(tiny_static, tmp_path, caplog, cap
     loader = tiny_static.cls()
     prepare.prepare(loader, tiny_static.mirror, tmp_path)
     path = prepare.prepared_path(loader, tmp_path)
-
     damage(path)
 
     arrays = prepare.prepare(loader, tiny_static.mirror, tmp_path)
