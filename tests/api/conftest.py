@@ -10,9 +10,10 @@ import vaebench as vb
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A table of which one cell was run at one seed, and what ``run`` gave."""
+    """(a table of which one cell was run at one seed, the frame that ``run`` returned)"""
     folder = tmp_path_factory.mktemp("api") / "runs"
     table = vb.table("nvil_mnist", *FEW, f"run.results={folder}", preset="quick")
+
     return table, table.run("SBN 200", "NVIL", seeds=0)
 
 
@@ -28,5 +29,6 @@ def documents(tmp_path_factory):
         "model.units=8",
     ]
     table = vb.table("lagging_yahoo", *few, f"run.results={folder}", preset="quick")
+
     table.run("VAE + anneal", seeds=0)
     return vb.load_run(table.runs()[0])

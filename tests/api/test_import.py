@@ -16,6 +16,7 @@ def test_the_import_loads_nothing():
         "print(*sorted(set(sys.modules) - before))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
     assert done.stdout.split() == ["vaebench"]
 
 
@@ -25,6 +26,7 @@ def test_listing_tables_needs_neither_torch_nor_pandas_nor_hydra():
         "'hydra'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
     assert done.stdout.split() == []
 
 
@@ -32,10 +34,12 @@ def test_every_name_is_there_and_no_other():
     for name in vb.__all__:
         assert getattr(vb, name) is not None
         assert name in dir(vb)
+
     with pytest.raises(AttributeError, match="has no attribute 'tabels'"):
         _ = vb.tabels
     with pytest.raises(AttributeError, match="has no attribute 'importances'"):
         _ = vb.estimators.importances
+
     assert all(getattr(vb.estimators, name) for name in vb.estimators.__all__)
     assert all(getattr(vb.estimators.log_z, name) for name in vb.estimators.log_z.__all__)
 

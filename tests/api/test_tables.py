@@ -17,6 +17,7 @@ from vaebench.results.status import Status
 
 def test_a_run_is_the_command_s(made, capsys):
     table, results = made
+
     folder = table.runs()[0].parents[1]
     given = [
         "table=nvil_mnist",
@@ -27,6 +28,7 @@ def test_a_run_is_the_command_s(made, capsys):
         "SBN 200",
         "--only",
     ]
+
     assert main(["run", *given, "column=NVIL", "--seeds", "0", "--dry-run"]) == 0
     assert "to do: nothing" in capsys.readouterr().out
 
@@ -36,6 +38,7 @@ def test_a_run_is_the_command_s(made, capsys):
         )
         == 0
     )
+
     pd.testing.assert_frame_equal(
         vb.table("nvil_mnist", *FEW, f"run.results={folder}", preset="quick").results(), results
     )
@@ -45,6 +48,7 @@ def test_a_run_is_the_command_s(made, capsys):
 
 def test_what_is_finished_is_not_run_again(made):
     table, results = made
+
     pd.testing.assert_frame_equal(table.run("SBN 200", "NVIL", seeds=[0]), results)
     assert len(table.runs()) == 1
     assert (table.rows[0], table.columns[:2]) == ("SBN 200", ["NVIL", "WS"])
@@ -53,9 +57,10 @@ def test_what_is_finished_is_not_run_again(made):
 def test_it_runs_in_a_thread_of_the_user_s(made):
     with ThreadPoolExecutor(1) as pool:
         again = pool.submit(made[0].run, "SBN 200", "NVIL", 0, force=True).result()
-    wanted = made[1]
+
+    before = made[1]
     assert list(again["value"][again["metric"] == "bound"]) == list(
-        wanted["value"][wanted["metric"] == "bound"]
+        before["value"][before["metric"] == "bound"]
     )
 
 
@@ -64,7 +69,9 @@ def test_a_run_that_fails_is_a_line_with_its_reason(made, monkeypatch, caplog):
         raise RuntimeError("out of luck")
 
     monkeypatch.setattr("vaebench.running.session.train", fail)
+
     results = made[0].run("SBN 200", "NVIL", seeds=7)
+
     assert list(results["status"]) == ["failed"]
     assert "out of luck" in results["reason"].item()
     assert "seed 7 failed" in caplog.text
@@ -75,15 +82,19 @@ def test_a_run_that_is_stopped_raises_keyboard_interrupt(made, monkeypatch):
     from vaebench.running.launchers import Launched
 
     monkeypatch.setattr(execute, "execute", lambda todo, force, until: Launched([], True))
+
     with pytest.raises(KeyboardInterrupt, match="the same call goes on"):
         made[0].run("SBN 200", "NVIL", seeds=8)
 
 
 def test_training_now_and_evaluating_later_is_the_same_run(made, tmp_path, caplog):
     table = vb.table("nvil_mnist", *FEW, f"run.results={tmp_path}", preset="quick")
+
     trained = table.run("SBN 200", "NVIL", seeds=0, evaluate=False)
+
     assert set(trained["status"]) == {"trained"}
     assert "bound" not in set(trained["metric"])
+
     line = "trained and not evaluated: 1 run; the same call with evaluate=True evaluates it"
     assert [record.getMessage() for record in caplog.records] == [line]
 
@@ -95,7 +106,9 @@ def test_training_now_and_evaluating_later_is_the_same_run(made, tmp_path, caplo
 
 def test_a_call_whose_time_is_over_saves_and_the_same_call_goes_on(made, tmp_path, caplog):
     table = vb.table("nvil_mnist", *FEW, f"run.results={tmp_path}", preset="quick")
+
     assert not len(table.run("SBN 200", "NVIL", seeds=0, minutes=1e-9))
+
     over = (
         "1e-09 minutes are over, the state is saved: 1 of 1 runs left; the same "
         "call goes on from here"
@@ -112,8 +125,8 @@ def measured(results, others):
     """Metrics and values of a run; times are those of the other one."""
     lines = zip(results["metric"], results["value"], others["value"], strict=True)
     return [
-        (metric, other if metric in ("ms_per_update", "hours") else value)
-        for metric, value, other in lines
+        (metric, there if metric in ("ms_per_update", "hours") else value)
+        for metric, value, there in lines
     ]
 
 
@@ -138,6 +151,7 @@ def test_a_time_is_of_this_machine_alone(tmp_path):
 
 def test_the_number_of_threads_stays(made):
     before = torch.get_num_threads()
+
     torch.set_num_threads(2)
     try:
         made[0].run("SBN 200", "NVIL", seeds=0, force=True)
@@ -188,6 +202,7 @@ def test_the_number_of_threads_stays(made):
 def test_bad_input_is_one_line(made, call, line):
     with pytest.raises(vb.UserError) as caught:
         call(made[0])
+
     assert line in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -206,20 +221,23 @@ def test_a_figure_of_formulas():
 
 
 def test_a_divergence_that_the_paper_had_too_is_nothing_to_warn_of(tmp_path, monkeypatch, caplog):
-    """As in the command: a run that diverges is told of only if the paper's did not."""
+    """As in the command, a diverged run is only reported if the paper's did not diverge."""
     from vaebench.running import execute
     from vaebench.running.launchers import Launched
     from vaebench.running.tasks import Outcome, Task
 
     table = vb.table("lagging_rates", f"run.results={tmp_path}", preset="quick")
+
     told = {}
     for cell in table.cells():
         ended = Outcome(Task(cell, (0,)), 0, Status.DIVERGED, "at update 3")
+
         monkeypatch.setattr(
             execute, "execute", lambda *_, ended=ended, **__: Launched([ended], False)
         )
         caplog.clear()
         table.run(cell.row, cell.column, seeds=0)
         told[cell.row] = "at update 3" in caplog.text
+
     assert told == {name: not row.diverges for name, row in table.table.rows.items()}
     assert set(told.values()) == {True, False}

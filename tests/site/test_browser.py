@@ -43,18 +43,22 @@ def seen(address, tmp_path):
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no Chromium here")
+
     done = subprocess.run(
         [browser, *FLAGS, f"--user-data-dir={tmp_path}", "--virtual-time-budget=20000",
          "--dump-dom", address],
         capture_output=True, text=True, timeout=200, check=True,
     )  # fmt: skip
+
     assert "CONSOLE" not in done.stderr
     return done.stdout
 
 
 def found_in(page, width, body, tmp_path):
     """What a function body in JavaScript returns on a page of so many pixels."""
-    probe, frame = page.with_name(f"probe-{page.name}"), page.with_name(f"frame-{page.name}")
+    probe = page.with_name(f"probe-{page.name}")
+    frame = page.with_name(f"frame-{page.name}")
+
     probe.write_text(page.read_text().replace("</body>", PROBE % body + "</body>"))
     frame.write_text(FRAME % (probe.name, width))
     try:
@@ -85,10 +89,11 @@ def test_on_a_phone_figures_are_whole_and_their_names_below_them(folder, tmp_pat
       return [title.right <= box(figure).right, title.bottom <= names.top, fits];
     });"""
 
-    found = found_in(folder / "table/lagging_synthetic.html", 375, body, tmp_path)
+    figures = found_in(folder / "table/lagging_synthetic.html", 375, body, tmp_path)
 
-    assert len(found) >= 2
-    assert all(map(all, found)), found
+    assert len(figures) >= 2
+    # In each: the title lies within the figure, the names below it, and the page does not scroll.
+    assert all(map(all, figures)), figures
 
 
 @pytest.mark.slow
@@ -98,10 +103,10 @@ def test_on_a_phone_the_index_shows_how_tables_stand(folder, tmp_path):
         "bar.getBoundingClientRect().right);"
     )
 
-    found = found_in(folder / "index.html", 375, body, tmp_path)
+    right_edges = found_in(folder / "index.html", 375, body, tmp_path)
 
-    assert len(found) == 4
-    assert all(0 < right <= 375 for right in found), found
+    assert len(right_edges) == 4
+    assert all(0 < right <= 375 for right in right_edges), right_edges
 
 
 @pytest.mark.slow
@@ -114,10 +119,11 @@ def test_a_column_of_times_is_sorted_by_time(folder, tmp_path):
     return texts.filter((text) => text);"""
     units = {"s": 1, "min": 60, "h": 3600}
 
-    found = found_in(folder / "table/nvil_recipe.html", 1200, body, tmp_path)
+    times = found_in(folder / "table/nvil_recipe.html", 1200, body, tmp_path)
 
-    assert {text.split()[1] for text in found} == {"min", "h"}
-    seconds = [float(text.split()[0]) * units[text.split()[1]] for text in found]
+    # Both units occur, so sorting by the numbers alone would be noticed.
+    assert {text.split()[1] for text in times} == {"min", "h"}
+    seconds = [float(text.split()[0]) * units[text.split()[1]] for text in times]
     assert seconds == sorted(seconds)
 
 

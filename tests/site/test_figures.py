@@ -9,12 +9,13 @@ from vaebench.site import figures, sources
 
 def test_lines_of_different_names_look_different():
     points = [(1, 1.0), (2, 1.0)]
-    many = [sources.Curve(f"row {i}", "c", seed, points) for i in range(20) for seed in (0, 1)]
+    curves = [sources.Curve(f"row {i}", "c", seed, points) for i in range(20) for seed in (0, 1)]
 
-    drawn = figures.curves(many)["data"]
+    drawn = figures.curves(curves)["data"]
 
-    looks = {(t["name"], t["line"]["color"], t["line"]["dash"]) for t in drawn}
+    looks = {(trace["name"], trace["line"]["color"], trace["line"]["dash"]) for trace in drawn}
     assert len(drawn) == 40
+    # No two of the 20 names share their colour and dash; the seeds of one name do.
     assert len(looks) == len({look[1:] for look in looks}) == 20
 
 
@@ -22,9 +23,9 @@ def test_lines_of_different_names_look_different():
 def test_thinned_curves_keep_their_ends(length):
     points = [(i, 0.0) for i in range(length)]
 
-    found = sources.thinned(points, most=10)
+    kept = sources.thinned(points, most=10)
 
-    assert len(found) <= 10
-    assert found == [] if not length else found[0] == points[0] and found[-1] == points[-1]
+    assert len(kept) <= 10
+    assert kept == [] if not length else kept[0] == points[0] and kept[-1] == points[-1]
     if length <= 10:
-        assert found == points
+        assert kept == points

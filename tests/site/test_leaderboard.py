@@ -16,14 +16,20 @@ def test_a_board_has_one_kind_of_number_and_each_model_once():
 
     kinds = [(board.data, board.kind) for board in boards]
     assert len(kinds) == len(set(kinds)) > 2
+
     for board in boards:
-        assert len({p.key for p in board.places}) == len(board.places)
-        means = [p.number.mean for p in board.places]
+        assert len({place.key for place in board.places}) == len(board.places)
+        means = [place.number.mean for place in board.places]
         assert means == sorted(means)
+
     bounds = [
         b for b in boards if b.data.startswith("mnist_static@") and b.kind.startswith("bound,")
     ]
-    apart = [p.key for b in bounds for p in b.places if "samples 10" not in b.kind]
-    assert apart
-    assert all("-mdl-" in key for key in apart)  # deterministic codes, of which one sample is exact
+    other_samples = [place.key for b in bounds for place in b.places if "samples 10" not in b.kind]
+
+    assert other_samples
+    assert all(
+        "-mdl-" in key for key in other_samples
+    )  # deterministic codes, of which one sample is exact
+
     assert not any(b.kind.startswith(("kl", "active")) for b in boards)

@@ -17,10 +17,12 @@ from vaebench.site.build import slug
 def test_all_links_lead_to_files_of_the_folder(folder):
     pages = sorted(folder.rglob("*.html"))
     assert len(pages) > 20
+
     for path in pages:
         for link in Page(path).links:
             if link.startswith("#"):
                 continue
+
             assert not re.match(r"\w+:|//", link), f"{path}: {link}"
             assert (path.parent / link).resolve().is_file(), f"{path}: {link}"
 
@@ -34,26 +36,34 @@ def test_elements_are_closed_and_named(folder):
 def test_a_table_page_has_its_numbers_findings_ledger_and_commands(folder):
     text = (folder / "table/nvil_recipe.html").read_text()
     table = catalogue.load("nvil_recipe")
+
     assert "115.29 [0.02]" in text
     for preset in shipped.recorded_presets("nvil_recipe", shipped.folder()):
         words = "" if preset == "paper" else f" preset={preset}"
         assert f"vaebench run table=nvil_recipe{words}\n" in text
+
     for part in (*table.findings, *table.ledger):
         assert part.topic in text
 
 
 def test_the_figures_of_a_table(folder):
+    # The first figure shows our numbers less the printed ones, the others the curves of a preset
+    # each.
     dots, *curves = Page(folder / "table/nvil_recipe.html").specs
     published, ours = dots["data"]
+
     frame = long_frame.read_csv(shipped.folder() / "nvil_recipe-paper.csv")
     (value,) = frame[
         (frame["row"] == "SBN 200") & (frame["column"] == "equal") & (frame["metric"] == "bound")
     ]["value"]
 
     place = ours["y"].index("SBN 200 / equal (paper)")
+    # 113.1 is printed.
     assert ours["x"][place] == pytest.approx(value - 113.1, abs=1e-3)
     assert published["y"] == ours["y"]
+    # The margin of the table, 0.5 nat either way.
     assert [dots["layout"]["shapes"][0][k] for k in ("x0", "x1")] == [-0.5, 0.5]
+
     assert all(trace["line"]["dash"] == "solid" for spec in curves for trace in spec["data"])
     assert len(curves) == len(shipped.recorded_presets("nvil_recipe", shipped.folder()))
     assert curves[0]["data"][0]["x"][-1] == 10_000_000
@@ -61,12 +71,14 @@ def test_the_figures_of_a_table(folder):
 
 def test_a_table_without_results_has_a_page(folder):
     text = (folder / "table/lagging_yelp.html").read_text()
+
     assert Page(folder / "table/lagging_yelp.html").specs == []
     assert "not run" in text
 
 
 def test_a_run_page(folder):
     text = (folder / "run/mnist_static-sbn200-nvil-230cf4d306-seed-0.html").read_text()
+
     assert "--only &#39;row=SBN 200&#39; --only column=equal --seeds 0" in text
     assert "bound|data:mnist_static@bd72f988|split:test" in text
     assert "optim.posterior_rate" in text

@@ -56,6 +56,7 @@ def test_the_runs_of_a_folder(tmp_path, capsys):
     only = ["--only", "row=mixture 1", "--seeds", "0"]
     assert main(["run", "table=dvae_sharp_sharp_toy", "preset=quick", *only, runs]) == 0
 
+    # The same entry with a smaller budget is another run, of which no table has a row.
     other = ["train.updates=5", *only, runs]
     assert main(["run", "table=dvae_sharp_sharp_toy", "preset=quick", *other]) == 0
     capsys.readouterr()
@@ -80,6 +81,7 @@ def test_the_runs_of_a_folder(tmp_path, capsys):
     )
 
     assert "with other settings or of other tables left out" in capsys.readouterr().err
+
     text = (tmp_path / "site/table/dvae_sharp_sharp_toy.html").read_text()
     assert "quick" in text
     assert list((tmp_path / "site/run").glob("*-seed-0.html"))
@@ -90,17 +92,21 @@ def test_a_curve_that_cannot_be_drawn_is_left_out(tmp_path, caplog):
     """Damaged: a warning, and its run has a page all the same. Infinite: these points alone."""
     root = tmp_path / "runs"
     script = [sys.executable, Path(__file__).parents[2] / "scripts/simulated_store.py", root]
+
     subprocess.run(
         [*script, "--runs", "2", "--seeds", "2", "--validations", "5"],
         check=True,
         capture_output=True,
     )
+
     damaged, infinite = sorted(root.glob("*/seed-*/curve.csv"))
+
     damaged.write_text(damaged.read_text() + "no number,0,0\n")
+
     header, *lines = infinite.read_text().splitlines()
-    place = header.split(",").index("valid_bound")
+    column = header.split(",").index("valid_bound")
     first = lines[0].split(",")
-    first[place] = "inf"
+    first[column] = "inf"
     infinite.write_text("\n".join([header, ",".join(first), *lines[1:], ""]))
 
     name = store.read_note(damaged.parent)[0]["table"]
@@ -110,8 +116,11 @@ def test_a_curve_that_cannot_be_drawn_is_left_out(tmp_path, caplog):
     assert f"left out: {damaged}" in caplog.text
     assert curve.seed == 1
     assert len(curve.points) == len(lines) - 1
+
     pages = build.build(tmp_path / "site", [results])
+    # The index, the boards, the table and the two runs.
     assert pages == 5
+
     with_figure = [path for path in (tmp_path / "site/run").iterdir() if Page(path).specs]
     assert [path.stem[-1] for path in with_figure] == ["1"]
 
@@ -126,9 +135,12 @@ def test_pages_that_would_be_the_same_keep_their_time(tmp_path):
         str(tmp_path),
     ]
     assert main(words) == 0
+
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    # So that a page that is written anew has another time.
     for path in files:
         os.utime(path, (1000, 1000))
+
     changed = tmp_path / "table/lagging_yelp.html"
     changed.write_text("of an earlier version")
 
@@ -205,12 +217,15 @@ def test_samples_of_a_run_are_pictures(tmp_path, monkeypatch):
         "model.dims=[3]",
     ]
     one = ["table=nvil_mnist", "--only", "row=SBN 200", "--only", "column=NVIL", "--seeds", "0"]
+
     assert main(["run", *one, *few, "eval.iw_samples=2", f"run.results={tmp_path / 'runs'}"]) == 0
+
     (run,) = (tmp_path / "runs").glob("*/seed-0")
 
     made = samples.of_run(run)
 
     (picture,) = made.pictures
+    # Two rows of eight images of 8 x 8 with a line after each but the last; four dots a pixel.
     assert Image.open(io.BytesIO(picture)).size == (8 * 9 * 4 - 4, 2 * 9 * 4 - 4)
     assert not made.documents
 
@@ -226,6 +241,7 @@ def test_samples_of_a_text_model_are_documents_on_its_page(tmp_path):
     (page,) = (tmp_path / "site/run").glob("*.html")
     (listed,) = re.findall(r"<h2>Samples</h2>\n<ol>(.*?)</ol>", page.read_text(), re.S)
     documents = re.findall(r"<li>(.*?)</li>", listed)
+
     assert len(documents) == 16
     assert any(len(document.split()) > 1 for document in documents)
     assert Page(page).open == []

@@ -20,9 +20,11 @@ def conf(conf, tmp_path, monkeypatch):
     the user's environment."""
     (conf / "table" / "small.yaml").write_text(SMALL)
     (conf / "table" / "drawing.yaml").write_text(DRAWN)
+
     monkeypatch.setenv("VAEBENCH_DATA", str(tmp_path / "data"))
     for name in ("VAEBENCH_MIRROR", "VAEBENCH_DEBUG"):
         monkeypatch.delenv(name, raising=False)
+
     return conf
 
 
@@ -33,9 +35,11 @@ def runs(conf, tmp_path):
     nvil, ws = cells(
         catalogue.load_table("small"), catalogue.load_preset("paper"), only=["SBN 200"]
     )
+
     store_run(root, nvil, 0, 113.2)
     store_run(root, nvil, 7, 113.4)
     store_run(root, ws, 0, 120.75)
+
     return root
 
 
@@ -47,7 +51,7 @@ def results(tmp_path):
 
 @pytest.fixture
 def log(tmp_path):
-    """(code that notes, function that reads the notes)"""
+    """(code by which a command notes what it does, function that returns the lines of its notes)"""
     path = tmp_path / "log"
     return LOG.format(
         path=str(path)
@@ -56,12 +60,14 @@ def log(tmp_path):
 
 @pytest.fixture(scope="session")
 def whole(zygote, tmp_path_factory):
-    """(what an uninterrupted command left, how long it took, its streams); to be read alone."""
+    """An uninterrupted command: (results folder, its seconds, stdout, stderr). Only for reading."""
     root = tmp_path_factory.mktemp("whole")
     began = time.monotonic()
     command = zygote.start(["run", *TWO_CELLS, f"run.results={root}"])
+
     code, out, err = command.wait()
     assert code == 0, err
+
     return root, time.monotonic() - began, out, err
 
 

@@ -217,6 +217,7 @@ def here(tmp_path, monkeypatch):
 
 
 def content(place: Path) -> dict[str, object]:
+    """Every path below a folder, with the bytes of each file; None for a folder."""
     return {str(p): p.read_bytes() if p.is_file() else None for p in sorted(place.rglob("*"))}
 
 
@@ -224,8 +225,10 @@ def refused(arguments: list[str], place: Path, capsys) -> str:
     """The one line with which a command is refused, which has written nothing."""
     before = content(place)
     capsys.readouterr()
+
     code = cli.main(arguments)
     out, err = capsys.readouterr()
+
     assert (code, out, err.count("\n")) == (2, "", 1), err
     assert err.startswith("vaebench: ")
     assert "VAEBENCH_DEBUG" not in err
@@ -250,6 +253,8 @@ def trained(tmp_path_factory) -> Path:
 
 
 def replaced(name: str, new: bytes | None):
+    """Give a file of a run this content; None: remove it."""
+
     def damage(folder: Path) -> None:
         (folder / name).unlink()
         if new is not None:
@@ -259,6 +264,8 @@ def replaced(name: str, new: bytes | None):
 
 
 def cut(name: str):
+    """Keep only the first 50 bytes of a file of a run."""
+
     def damage(folder: Path) -> None:
         (folder / name).write_bytes((folder / name).read_bytes()[:50])
 
@@ -266,6 +273,7 @@ def cut(name: str):
 
 
 def a_folder(folder: Path) -> None:
+    """Put a folder in the place of the result."""
     (folder / "result.json").unlink()
     (folder / "result.json").mkdir()
 
@@ -328,10 +336,13 @@ def sound(folder: Path) -> None:
     ],
 )
 def test_a_damaged_run_is_one_line(here, trained, capsys, monkeypatch, damage, verb, more, words):
+    # ``reconstruct`` reads its documents from here.
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+
     shutil.copytree(trained, here / "runs")
     (folder,) = (here / "runs").glob("*/seed-0")
     damage(folder)
+
     assert words in refused([verb, str(folder.relative_to(here)), *more], here, capsys)
 
 
@@ -354,7 +365,7 @@ def test_a_signal_after_the_last_word_leaves_the_code_of_the_command(number):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_the_middle_of_any_verb_is_one_line(number):
-    """A report that is rendered, say: what ends a training in good order ends all else, too."""
+    """For example while a report is rendered: the signals that end a training end any verb."""
     code = (
         "import os, sys, time\n"
         "from vaebench import __main__\n"

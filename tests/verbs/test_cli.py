@@ -167,15 +167,20 @@ def test_the_code_of_a_verb_is_passed_on(conf, verb, capsys, value, code):
 )
 def test_usage_errors_are_one_line(conf, capsys, tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
+    # Three ways to spoil the table of a drawn figure.
     for name, old, new in (
         ("misdrawn", "smoothing", "smoothign"),
         ("drawn_rows", "drawn:", "rows: {}\ndrawn:"),
         ("drawn_number", "smoothing", "3"),
     ):
         (conf / "table" / f"{name}.yaml").write_text(DRAWN.replace(old, new))
+
     before = sorted(tmp_path.rglob("*"))
     code, out, err = call(capsys, *arguments)
+
+    # A word on runs that do not exist may stand beside the error.
     lines = [line for line in err.splitlines() if "no runs of" not in line]
+
     assert (code, out, len(lines)) == (2, "", 1)
     assert lines[0].startswith("vaebench: ")
     assert all(word in lines[0] for word in words), lines
@@ -202,13 +207,13 @@ def test_a_bad_size_of_a_bench_is_one_line(argument, capsys):
 
 
 def test_options_and_overrides_in_any_order(conf, verb, capsys):
-    seen = []
+    parsed = []
 
     def configure(parser):
         parser.add_argument("overrides", nargs="*")
         parser.add_argument("--seeds")
 
-    verb(lambda args: seen.append((args.overrides, args.seeds)), configure)
+    verb(lambda args: parsed.append((args.overrides, args.seeds)), configure)
     for line in (
         "a=1 --seeds 0-2 b=2",
         "--seeds 0-2 a=1 b=2",
@@ -216,7 +221,7 @@ def test_options_and_overrides_in_any_order(conf, verb, capsys):
         "a=1 --debug b=2 --seeds=0-2",
     ):
         assert call(capsys, *("bench " + line).split())[0] == 0
-    assert seen == [(["a=1", "b=2"], "0-2")] * 4
+    assert parsed == [(["a=1", "b=2"], "0-2")] * 4
 
 
 def test_messages_go_to_stderr_one_line_each():
@@ -232,6 +237,7 @@ m = types.ModuleType("bench"); m.HELP, m.configure, m.run = "", lambda p: None, 
 sys.modules["vaebench.verbs.bench"] = m
 sys.exit(main(["bench"]))
 """
+
     done = python(code)
     assert (done.returncode, done.stdout) == (0, "result\n")
     assert (
@@ -253,13 +259,17 @@ def test_module_runs():
         text=True,
         timeout=60,
     )
+
     assert (done.returncode, done.stdout.split()[0]) == (0, "vaebench")
 
 
 def test_help_lists_every_verb(capsys):
     code, out, err = call(capsys, "--help")
+
     assert (code, err) == (0, "")
     assert all(f"\n  {verb} " in out for verb in VERBS)
+
+    # Without any argument it is a usage error.
     assert call(capsys)[0] == 2
 
 
@@ -279,18 +289,23 @@ def test_examples_are_understood():
 
     tried = 0
     for verb, (_, examples) in VERBS.items():
+        # Some verbs have no file of their own name.
         if not (Path(cli.__file__).parent / "verbs" / f"{verb}.py").is_file():
             continue
+
         module = importlib.import_module(f"vaebench.verbs.{verb}")
         for example in examples:
+            # One example stands inside a shell's own eval "$(...)".
             words = shlex.split(
                 example.replace('"$(vaebench ', "")
                 .replace(')"', "")
                 .removeprefix("eval completion")
             )
+
             parser = cli._configured(cli.Parser(prog="x"), module)
             parser.parse_intermixed_args(words[1:] if words[0] == verb else words)
             tried += 1
+
     assert tried >= 7
 
 

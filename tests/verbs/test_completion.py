@@ -18,6 +18,7 @@ def complete(line, conf, tmp_path):
         "COMP_LINE": line,
         "COMP_POINT": str(len(line)),
     }
+
     done = python("main()", conf=conf, env=env)
     assert done.returncode == 0, done.stderr
     return [word.rstrip() for word in answer.read_text().split("\n") if word]

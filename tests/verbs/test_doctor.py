@@ -10,8 +10,10 @@ from kit.commands import call
 def test_doctor(conf, tmp_path, capsys):
     code, out, _ = call(capsys, "doctor", f"run.results={tmp_path}/runs")
     lines = out.splitlines()
+
     assert code == 0
     assert all(line.startswith(("ok    ", "warn  ")) for line in lines)
+
     for word in (
         "Python",
         "vaebench",
@@ -35,14 +37,19 @@ def test_doctor_fails_where_nothing_can_be_written(conf, tmp_path, capsys, monke
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(installation.tempfile, "TemporaryFile", refuse)
+
     code, out, _ = call(capsys, "doctor", f"run.results={tmp_path}/runs")
+
     assert code == 1
     assert f"FAIL  results: cannot write to {tmp_path}: Permission denied" in out
 
 
 def test_doctor_survives_a_broken_library(conf, capsys, monkeypatch):
+    # None in sys.modules makes an import of this name fail.
     monkeypatch.setitem(sys.modules, "h5py", None)
+
     code, out, _ = call(capsys, "doctor")
+
     assert code == 1
     assert "FAIL  libraries: ModuleNotFoundError" in out
     assert "cores" in out  # the later checks still run

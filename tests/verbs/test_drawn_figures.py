@@ -10,13 +10,16 @@ from kit.commands import call
 def test_a_figure_is_drawn(conf, tmp_path, capsys):
     results = f"run.results={tmp_path}/runs"
     code, out, err = call(capsys, "run", "table=drawing", "preset=short", results)
+
     figures = tmp_path / "figures"
+
     assert (code, err) == (
         0,
         "".join(f"vaebench: wrote {figures}/drawing.{s}\n" for s in ("csv", "png")),
     )
     assert out.startswith("A figure of formulas (Figure 5, someone2018)\n\nsmoothing ")
     assert "logistic           scale 0.1" in out
+
     assert call(capsys, "report", "table=drawing", results) == (0, out, "")
     assert (
         call(capsys, "report", "table=drawing", "--format", "csv")[1]
@@ -29,6 +32,7 @@ def test_a_dry_run_draws_nothing(conf, tmp_path, capsys):
     code, out, err = call(
         capsys, "run", "table=drawing", "--dry-run", f"run.results={tmp_path}/runs"
     )
+
     assert (code, out.count("\n"), err) == (0, 1, "")
     assert "nothing to train" in out
     assert f"{tmp_path}/figures/drawing.png" in out
@@ -37,7 +41,9 @@ def test_a_dry_run_draws_nothing(conf, tmp_path, capsys):
 
 def test_a_folder_that_cannot_be_written_is_one_line(conf, tmp_path, capsys):
     (tmp_path / "figures").write_text("a file in the way")
+
     code, out, err = call(capsys, "run", "table=drawing", f"run.results={tmp_path}/runs")
+
     assert (code, out) == (2, "")
     assert err.startswith(f"vaebench: cannot write {tmp_path}/figures/drawing.csv: ")
     assert err.count("\n") == 1
@@ -48,14 +54,17 @@ def test_a_figure_beside_a_table(runs, conf, capsys, names):
     """Rows, seeds and settings are the other table's; the pages stand in the order asked for."""
     arguments = [f"table={names}", "eval.points=50", "--seeds", "0", f"run.results={runs}"]
     code, out, err = call(capsys, "run", "--dry-run", "--only", "column=NVIL", *arguments)
+
     assert (code, err) == (0, "")
     assert all(
         text in out for text in ("drawing: drawn from formulas", "small preset=paper", "to do: ")
     )
+
     for format in ("text", "md", "latex"):
         code, out, err = call(
             capsys, "report", f"table={names}", "--format", format, f"run.results={runs}"
         )
+
         titles = {"small": out.index("A small table"), "drawing": out.index("A figure of formulas")}
         assert (code, err, ",".join(sorted(titles, key=titles.get))) == (0, "", names)
         assert "113.30" in out
@@ -71,11 +80,15 @@ def test_a_figure_is_drawn_before_a_table_is_trained(conf, tmp_path, capsys):
     ]
     here = [f"run.results={tmp_path}/runs", "run.jobs=1", "run.engine=plain"]
     arguments = ["run", "table=small,drawing", "--only", "fDARN 200", "--seeds", "0", *few, *here]
+
+    # If the figure cannot be written, nothing is trained.
     (tmp_path / "figures").write_text("a file in the way")
     assert call(capsys, *arguments)[0] == 2
     assert not (tmp_path / "runs").exists()
+
     (tmp_path / "figures").unlink()
     code, out, err = call(capsys, *arguments)
+
     assert (code, "drawing.png" in err) == (0, True)
     assert out.index("A small table") < out.index("A figure of formulas")
     assert len(list((tmp_path / "runs").glob("*/seed-0/result.json"))) == 1
@@ -84,9 +97,11 @@ def test_a_figure_is_drawn_before_a_table_is_trained(conf, tmp_path, capsys):
 def test_report_writes_what_is_drawn(conf, tmp_path, capsys):
     points = tmp_path / "p.csv"
     plot = tmp_path / "p.svg"
+
     code, _, err = call(
         capsys, "report", "table=drawing", "--curves", str(points), "--plot", str(plot)
     )
+
     assert (code, err) == (0, f"vaebench: wrote {points}\nvaebench: wrote {plot}\n")
     assert points.read_text() == call(capsys, "report", "table=drawing", "--format", "csv")[1]
     assert plot.read_text().startswith("<?xml")
@@ -105,7 +120,9 @@ def test_a_drawn_figure_is_listed_and_shown(conf, capsys):
         "of",
         "formulas",
     ]
+
     code, out, _ = call(capsys, "show", "table=drawing")
+
     assert code == 0
     assert all(
         text in out

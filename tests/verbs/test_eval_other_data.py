@@ -26,21 +26,27 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Arguments for images of one's own, by name: the digits' test images behind
-    another training set; others."""
+    """Arguments that name image files of one's own, by what is in the files.
+
+    ``same_test`` has the digits' test images and fewer training images; ``other_test`` has inverted
+    test images; the images of ``wide`` are 8 x 16.
+    """
     folder = tmp_path_factory.mktemp("files")
     digits = data.load(compose.section("data", "digits"))
+
     sets = {
         "same_test": (digits.train[:50], digits.valid, digits.test),
         "other_test": (digits.train, digits.valid, 1 - digits.test),
         "wide": tuple(np.repeat(x, 2, axis=1) for x in (digits.train, digits.valid, digits.test)),
     }
+
     for name, (train, valid, test) in sets.items():
         shape = (8, -1)
         arrays = {"train": train, "valid": valid, "test": test}
         np.savez(
             folder / f"{name}.npz", **{k: x.reshape(len(x), *shape) for k, x in arrays.items()}
         )
+
     return {name: ["data=images", f"data.train={folder / name}.npz"] for name in sets}
 
 
@@ -49,27 +55,38 @@ def folder_of(root):
 
 
 def by_data(root, name):
-    """The measures with this in their signature."""
-    found = json.loads((folder_of(root) / "result.json").read_text())["measures"]
-    return [m for m in found if name in m["signature"]]
+    """The measures of the run that have ``name`` in their signature."""
+    measures = json.loads((folder_of(root) / "result.json").read_text())["measures"]
+    return [m for m in measures if name in m["signature"]]
 
 
 def test_the_same_cases_behind_another_name_have_the_same_numbers_under_another_protocol(
     trained, files, capsys
 ):
-    own = {m["name"]: m for m in by_data(trained, "data:digits@") if "split:test" in m["signature"]}
+    on_digits = {
+        measure["name"]: measure
+        for measure in by_data(trained, "data:digits@")
+        if "split:test" in measure["signature"]
+    }
+
     assert cli.main(["eval", str(folder_of(trained)), *files["same_test"]]) == 0
-    other = {m["name"]: m for m in by_data(trained, "data:images@")}
-    assert set(other) == set(own)
-    for name, m in other.items():
-        assert m["value"] == own[name]["value"], (
+
+    on_images = {measure["name"]: measure for measure in by_data(trained, "data:images@")}
+
+    assert set(on_images) == set(on_digits)
+    for name, measure in on_images.items():
+        assert measure["value"] == on_digits[name]["value"], (
             "the mean that the model subtracts is that of its training data"
         )
-        parts = Protocol(m["signature"]).parts
-        before = Protocol(own[name]["signature"]).parts
+
+        # The protocols differ in nothing but the data.
+        # Besides, ``trained`` names the data that were ``data`` before.
+        parts = Protocol(measure["signature"]).parts
+        before = Protocol(on_digits[name]["signature"]).parts
         assert parts.pop("trained") == before.pop("data")
         assert parts.pop("data") != before.get("data")
         assert parts == before
+
     said = capsys.readouterr()
     assert "  of data images:\n" in said.out
     assert "an evaluation on other data, images" in said.err
@@ -96,8 +113,11 @@ def test_other_data_are_in_no_row_and_have_no_verdict(trained, files, tmp_path, 
     assert cli.main(["eval", str(folder_of(trained)), *files["other_test"]]) == 0
     assert by_data(trained, "data:images@")
     assert shown() == before
+
     assert cli.main([*report, "--format", "csv"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if "trained:digits@" in line]
+
+    # In the CSV they are marked as not current, and without the printed number.
     assert lines
     assert all('""current"": false' in line and ",113.1," not in line for line in lines)
 
@@ -106,23 +126,29 @@ def test_a_run_of_images_of_ones_own_is_not_judged_by_other_images(tmp_path, fil
     """The names of the data are equal then, and the hashes alone are not."""
     args = ["run", *TINY, *files["other_test"], f"run.results={tmp_path}"]
     assert cli.main(args) == 0
-    own = by_data(tmp_path, "bound|data:images@")
+    by_own_data = by_data(tmp_path, "bound|data:images@")
+
     assert cli.main(["eval", str(folder_of(tmp_path)), *files["same_test"]]) == 0
+
     run = load_run(folder_of(tmp_path))
     cell = stored(run.folder, run._note, 0, []).cell
     bounds = [m for m in run.measures if m.name == "bound"]
+
     assert len(bounds) == 2
-    assert [m.value for m in bounds if is_current(cell, m)] == [own[0]["value"]]
+    assert [m.value for m in bounds if is_current(cell, m)] == [by_own_data[0]["value"]]
 
 
 def test_a_run_that_is_only_trained_stays_so(tmp_path, files, capsys):
     args = ["run", *TINY, f"run.results={tmp_path}"]
     assert cli.main([*args, "--no-eval"]) == 0
+
     assert cli.main(["eval", str(folder_of(tmp_path)), *files["other_test"]]) == 0
     assert json.loads((folder_of(tmp_path) / "result.json").read_text())["status"] == "trained"
+
     capsys.readouterr()
     assert cli.main([*args, "--dry-run"]) == 0
     assert "to do: the evaluation of 1 trained run" in capsys.readouterr().out
+
     assert cli.main(args) == 0
     result = json.loads((folder_of(tmp_path) / "result.json").read_text())
     assert result["status"] == "done"
@@ -134,15 +160,20 @@ def test_a_run_that_is_only_trained_stays_so(tmp_path, files, capsys):
 
 def test_the_same_data_are_its_own(trained, capsys):
     before = len(by_data(trained, ""))
+
     assert cli.main(["eval", str(folder_of(trained)), "data=digits", "data.held_out=100"]) == 0
+
     assert len(by_data(trained, "")) == before
     assert "trained:digits@" not in capsys.readouterr().out.partition("of data")[0]
 
 
 def test_cases_of_other_data_are_named_by_their_hash(trained, files, tmp_path, capsys):
     paths = [tmp_path / name for name in ("a.csv", "b.csv")]
+
     for path, name in zip(paths, ("same_test", "other_test"), strict=True):
         assert cli.main(["eval", str(folder_of(trained)), *files[name], "--cases", str(path)]) == 0
+
+    # The second column is the hash of the split.
     assert len({path.read_text().splitlines()[1].split(",")[1] for path in paths}) == 2
     assert cli.main(["compare", *map(str, paths)]) == 2
     assert "data" in capsys.readouterr().err
@@ -150,8 +181,10 @@ def test_cases_of_other_data_are_named_by_their_hash(trained, files, tmp_path, c
 
 def test_the_same_test_cases_compare_whatever_else_was_held_out(trained, tmp_path, capsys):
     paths = [str(tmp_path / name) for name in ("a.csv", "b.csv")]
+
     for path, more in zip(paths, ([], ["data=digits", "data.held_out=50"]), strict=True):
         assert cli.main(["eval", str(folder_of(trained)), *more, "--cases", path]) == 0
+
     assert cli.main(["compare", *paths]) == 0
     assert "of data" not in capsys.readouterr().err
 
@@ -175,8 +208,10 @@ def test_the_same_test_cases_compare_whatever_else_was_held_out(trained, tmp_pat
 )
 def test_what_the_model_cannot_read_is_one_line(trained, files, words, part, capsys):
     before = (folder_of(trained) / "result.json").read_bytes()
-    given = files.get(words[0], words)
-    assert cli.main(["eval", str(folder_of(trained)), *given]) == 2
+    arguments = files.get(words[0], words)
+
+    assert cli.main(["eval", str(folder_of(trained)), *arguments]) == 2
+
     said = capsys.readouterr().err
     assert part in said
     assert said.count("\n") == 1
@@ -193,14 +228,14 @@ def test_documents_need_the_same_vocabulary(tmp_path, capsys):
     }
     for name, text in texts.items():
         (tmp_path / f"{name}.txt").write_text(text * 20)
-    place = {name: f"{tmp_path / name}.txt" for name in texts}
+    paths = {name: f"{tmp_path / name}.txt" for name in texts}
 
     def words(train, test):
         return [
             "data=text",
-            f"data.train={place[train]}",
-            f"data.valid={place['valid']}",
-            f"data.test={place[test]}",
+            f"data.train={paths[train]}",
+            f"data.valid={paths['valid']}",
+            f"data.test={paths[test]}",
         ]
 
     run = [
@@ -214,16 +249,20 @@ def test_documents_need_the_same_vocabulary(tmp_path, capsys):
         "train.updates=1",
     ]
     assert cli.main([*run, *words("train", "test"), f"run.results={tmp_path / 'runs'}"]) == 0
+
     folder = str(folder_of(tmp_path / "runs"))
     capsys.readouterr()
+
     assert cli.main(["eval", folder, *words("others", "more")]) == 2
     assert "another vocabulary" in capsys.readouterr().err
+
     assert cli.main(["eval", folder, *words("train", "more")]) == 0
     assert "of data text:" in capsys.readouterr().out
 
 
 def test_another_kind_is_refused_before_data_are_read(trained, capsys, monkeypatch):
     monkeypatch.setattr(data, "load", lambda *_: pytest.fail("the data were loaded"))
+
     for words, part in (
         (["data=mnist_static"], "examples of 28 x 28"),
         (["data=yahoo"], "documents for examples"),

@@ -40,10 +40,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def measures(root: Path, seed: int) -> dict[str, list[dict]]:
-    out: dict[str, list[dict]] = {}
-    for m in json.loads(next(root.glob(f"*/seed-{seed}/result.json")).read_text())["measures"]:
-        out.setdefault(m["name"], []).append(m)
-    return out
+    """The stored measures of a run, by their names."""
+    by_name: dict[str, list[dict]] = {}
+
+    for measure in json.loads(next(root.glob(f"*/seed-{seed}/result.json")).read_text())[
+        "measures"
+    ]:
+        by_name.setdefault(measure["name"], []).append(measure)
+
+    return by_name
 
 
 def test_new_samples_are_added_and_the_old_kept(
@@ -55,12 +60,16 @@ def test_new_samples_are_added_and_the_old_kept(
         (folder / "best.safetensors").read_bytes(),
         (folder / "checkpoint.safetensors").read_bytes(),
     )
+
     assert cli.main(["eval", str(folder), "eval.iw_samples=30"]) == 0
+
     after = {m["samples"]: m for m in measures(trained, 0)["iw_nll"]}
     assert set(after) == {10, 30}
     assert after[10]["value"] == before[0]["value"]
     # The first samples are the same ones, so the nested curve at 10 is the earlier estimate.
     assert after[30]["extra"]["curve"]["10"] == pytest.approx(before[0]["value"], abs=1e-9)
+
+    # Nothing was trained.
     assert weights == (
         (folder / "best.safetensors").read_bytes(),
         (folder / "checkpoint.safetensors").read_bytes(),
@@ -70,7 +79,9 @@ def test_new_samples_are_added_and_the_old_kept(
 
 def test_a_name_means_all_its_seeds(trained: Path) -> None:
     name = next(trained.iterdir()).name
+
     assert cli.main(["eval", name, "eval.iw_samples=20", f"run.results={trained}"]) == 0
+
     assert all(20 in {m["samples"] for m in measures(trained, s)["iw_nll"]} for s in (0, 1))
 
 
@@ -92,7 +103,9 @@ def test_wrong_words_are_one_line(
     folder = next(trained.glob("*/seed-1"))
     before = (folder / "result.json").read_bytes()
     words = [str(folder) if w == "RUN" else w for w in words]
+
     assert cli.main(["eval", *words, f"run.results={trained}"]) == 2
+
     said = capsys.readouterr().err
     assert part in said
     assert said.count("\n") == 1
@@ -102,8 +115,8 @@ def test_wrong_words_are_one_line(
 def test_bfloat16_is_another_number_beside_the_first(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """Of a run by a version that knew of no precision too; a report shows the number that its
-    settings ask for."""
+    """Also beside that of an earlier version, which had no setting of the precision. A report shows
+    the number that its settings ask for."""
     words = [
         "table=lagging_mnist",
         "preset=quick",
@@ -122,30 +135,37 @@ def test_bfloat16_is_another_number_beside_the_first(
         f"run.results={tmp_path}",
     ]
     assert cli.main(["run", *words, "run.jobs=1", "run.engine=plain"]) == 0
+
     (folder,) = tmp_path.glob("*/seed-0")
+
+    # As an earlier version wrote it.
     note = json.loads((folder / "config.json").read_text())
     del note["config"]["eval"]["precision"]
     (folder / "config.json").write_text(json.dumps(note))
 
     assert cli.main(["eval", str(folder), "eval.precision=bfloat16"]) == 0
-    found = measures(tmp_path, 0)
-    kept = {
-        "bfloat16" if "precision:bfloat16" in m["signature"] else "float32": m["value"]
-        for m in found["iw_nll"]
+    stored = measures(tmp_path, 0)
+
+    by_precision = {
+        "bfloat16" if "precision:bfloat16" in measure["signature"] else "float32": measure["value"]
+        for measure in stored["iw_nll"]
     }
-    assert set(kept) == {"float32", "bfloat16"}
-    assert len(found["kl"]) == 1
+
+    assert set(by_precision) == {"float32", "bfloat16"}
+    assert len(stored["kl"]) == 1
     capsys.readouterr()
 
-    values = {}
+    reported = {}
     for precision in ("float32", "bfloat16"):
         assert cli.main(["report", *words, f"eval.precision={precision}", "--format", "csv"]) == 0
+
         lines = csv.DictReader(capsys.readouterr().out.splitlines())
+        # Measures that the settings do not ask for are marked ``"current": false``.
         current = [
             line for line in lines if line["metric"] == "iw_nll" and "current" not in line["extra"]
         ]
-        values[precision] = [float(line["value"]) for line in current]
-    assert values == {precision: [value] for precision, value in kept.items()}
+        reported[precision] = [float(line["value"]) for line in current]
+    assert reported == {precision: [value] for precision, value in by_precision.items()}
 
 
 def test_an_unfinished_run_is_evaluated_and_can_still_go_on(tmp_path: Path) -> None:
@@ -154,17 +174,22 @@ def test_an_unfinished_run_is_evaluated_and_can_still_go_on(tmp_path: Path) -> N
 
     words = ["run", *TINY, *FEW, f"run.results={tmp_path / 'a'}", "--seeds", "0"]
     assert cli.main(words) == 0
+
     short = next((tmp_path / "a").iterdir())
+
     # The state at update 40, under the name of a run with a budget of 60.
     assert cli.main([w if w != "train.updates=40" else "train.updates=60" for w in words]) == 0
-    long = next(p for p in (tmp_path / "a").iterdir() if p != short)
+    long = next(folder for folder in (tmp_path / "a").iterdir() if folder != short)
     for name in ("checkpoint.safetensors", "best.safetensors"):
         shutil.copy(short / "seed-0" / name, long / "seed-0" / name)
     (long / "seed-0" / "result.json").unlink()
+
     assert cli.main(["eval", str(long)]) == 0
     result = json.loads((long / "seed-0" / "result.json").read_text())
     assert (result["status"], result["updates"]) == ("partial", 40)
     assert result["measures"]
+
+    # The same command trains from update 40 to the end.
     assert cli.main([w if w != "train.updates=40" else "train.updates=60" for w in words]) == 0
     result = json.loads((long / "seed-0" / "result.json").read_text())
     assert (result["status"], result["updates"]) == ("done", 60)
@@ -175,13 +200,18 @@ def test_check_prints_exact_estimate_error_and_z(
 ) -> None:
     from vaebench.check import checks as check
 
+    # 0.01 off with an error of 0.02: z = 0.5. The other one is exact.
     lines = [check.Line("good", 1.0, 1.01, 0.02), check.Line("rounding", 2.0, 2.0, 0.0)]
     monkeypatch.setattr(check, "run", lambda device: iter(lines))
+
     assert cli.main(["check", "run.device=cpu"]) == 0
     assert "0.50" in capsys.readouterr().out
+
+    # 1.0 off with an error of 0.1: z = 10.
     lines.append(check.Line("bad", 1.0, 2.0, 0.1))
     assert cli.main(["check", "run.device=cpu"]) == 1
     shown = capsys.readouterr()
+
     assert "FAIL" in shown.out
     assert "2 of 3 agree" in shown.out
 
@@ -192,7 +222,9 @@ def test_copies_beside_the_seeds_are_no_seeds(
     name = next(trained.iterdir()).name
     shutil.copytree(trained / name, tmp_path / name)
     shutil.copytree(trained / name / "seed-0", tmp_path / name / "seed-old")
+
     assert cli.main(["eval", name, "eval.iw_samples=20", f"run.results={tmp_path}"]) == 0
+
     capsys.readouterr()
     assert cli.main(["eval", str(tmp_path / name / "seed-old")]) == 2
     assert (
@@ -211,9 +243,11 @@ def test_a_damaged_note_is_one_line(
     name = next(trained.iterdir()).name
     shutil.copytree(trained / name, tmp_path / name)
     (tmp_path / name / "seed-0" / "config.json").write_text(content)
+
     capsys.readouterr()
     for verb in ("eval", "sample"):
         assert cli.main([verb, str(tmp_path / name / "seed-0")]) == 2
+
         said = capsys.readouterr().err
         assert said.count("\n") == 1
         assert "config.json: damaged, so what was trained is unknown" in said
@@ -227,6 +261,8 @@ def test_what_is_wrong_with_one_run_does_not_keep_the_others(
     name = next(trained.iterdir()).name
     shutil.copytree(trained / name, tmp_path / name)
     folders = [tmp_path / name / f"seed-{n}" for n in (0, 1)]
+
+    # An estimate that was not finite, and a measure of which only the name is left.
     result = json.loads((folders[1] / "result.json").read_text())
     kept = next(m for m in result["measures"] if m["name"] == "iw_nll")
     kept |= {
@@ -236,6 +272,7 @@ def test_what_is_wrong_with_one_run_does_not_keep_the_others(
     }
     result["measures"].append({"name": "bound"})
     (folders[1] / "result.json").write_text(json.dumps(result))
+
     with Store(tmp_path).lock(name, 0):
         assert cli.main(["eval", *map(str, folders), "eval.iw_samples=11"]) == 1
         out, err = capsys.readouterr()
@@ -251,20 +288,28 @@ def test_a_value_that_differs_from_the_stored_one_is_said_and_both_are_kept(
 ) -> None:
     shutil.copytree(next(trained.iterdir()), tmp_path / next(trained.iterdir()).name)
     folder = next(tmp_path.glob("*/seed-0"))
+
+    # Evaluated again, the value is the same, and nothing is said.
     assert cli.main(["eval", str(folder)]) == 0
-    assert "warning" not in capsys.readouterr().err  # the same again says nothing
+    assert "warning" not in capsys.readouterr().err
+
+    # Change the stored value by 0.25 nat.
     result = json.loads((folder / "result.json").read_text())
     (bound,) = (m for m in result["measures"] if m["name"] == "bound")
-    true, bound["value"] = bound["value"], bound["value"] + 0.25
+    measured = bound["value"]
+    bound["value"] = bound["value"] + 0.25
     (folder / "result.json").write_text(json.dumps(result))
+
     assert cli.main(["eval", str(folder)]) == 0
     said = capsys.readouterr().err
     assert said.count("\n") == 2, "what the evaluation will cost, and what differs"
-    assert f"bound is {true:.6g} now and was {true + 0.25:.6g} before" in said
-    for _ in range(2):  # and stays beside it
+    assert f"bound is {measured:.6g} now and was {measured + 0.25:.6g} before" in said
+
+    # The new value counts. The earlier one stays beside it, through further evaluations.
+    for _ in range(2):
         (bound,) = measures(tmp_path, 0)["bound"]
-        assert bound["value"] == true
-        assert bound["extra"]["earlier"] == [true + 0.25]
+        assert bound["value"] == measured
+        assert bound["extra"]["earlier"] == [measured + 0.25]
         assert cli.main(["eval", str(folder)]) == 0
         assert "warning" not in capsys.readouterr().err
 
@@ -274,41 +319,53 @@ def test_a_checkpoint_with_a_flipped_bit_is_not_evaluated(
 ) -> None:
     shutil.copytree(next(trained.iterdir()), tmp_path / next(trained.iterdir()).name)
     folder = next(tmp_path.glob("*/seed-0"))
+
     before = (folder / "result.json").read_bytes()
     for name in ("best.safetensors", "checkpoint.safetensors"):
+        # A bit of the tensors, which stand behind the header.
         whole = (folder / name).read_bytes()
         (folder / name).write_bytes(whole[:-3] + bytes([whole[-3] ^ 4]) + whole[-2:])
+
         assert cli.main(["eval", str(folder)]) == 2
         assert (
             f"{folder / name}: not a usable checkpoint (its content does not fit"
             in capsys.readouterr().err
         )
         assert (folder / "result.json").read_bytes() == before
+
         (folder / name).write_bytes(whole)
 
 
 def test_cases_are_what_the_measures_are_means_of(trained: Path, tmp_path: Path) -> None:
     folder = next(trained.glob("*/seed-0"))
     before = (folder / "result.json").read_bytes()
-    stored = {(m["name"], m["samples"]): m for some in measures(trained, 0).values() for m in some}
+    stored = {
+        (m["name"], m["samples"]): m for alike in measures(trained, 0).values() for m in alike
+    }
+
     words = ["eval.iw_samples=10", "eval.points=17"]
     assert cli.main(["eval", str(folder), *words, "--cases", str(tmp_path / "a.csv")]) == 0
     assert (
         cli.main(["eval", str(folder), "eval.iw_samples=10", "--cases", str(tmp_path / "all.csv")])
         == 0
     )
+
     assert (folder / "result.json").read_bytes() == before
 
-    some, every = (
-        list(csv.DictReader((tmp_path / f).read_text().splitlines())) for f in ("a.csv", "all.csv")
+    few_rows, all_rows = (
+        list(csv.DictReader((tmp_path / file).read_text().splitlines()))
+        for file in ("a.csv", "all.csv")
     )
+    # Both are means of the same numbers: they differ by rounding alone.
     for name, samples in (("iw_nll", 10), ("bound", 10), ("kl", 10)):
-        mean = sum(float(row[name]) for row in every) / len(every)
+        mean = sum(float(row[name]) for row in all_rows) / len(all_rows)
         assert mean == pytest.approx(stored[name, samples]["value"], abs=1e-6)
-    mean = sum(float(row["ess"]) for row in every) / len(every)
+    mean = sum(float(row["ess"]) for row in all_rows) / len(all_rows)
     assert mean == pytest.approx(stored["iw_nll", 10]["extra"]["ess"], abs=1e-6)
-    assert len(some) == 17
-    assert [int(row["case"]) for row in some] == [i * len(every) // 17 for i in range(17)]
+
+    assert len(few_rows) == 17
+    # Fewer cases are spread evenly over the data.
+    assert [int(row["case"]) for row in few_rows] == [i * len(all_rows) // 17 for i in range(17)]
 
     assert cli.main(["compare", str(tmp_path / "a.csv"), str(tmp_path / "a.csv")]) == 0
 
@@ -318,6 +375,7 @@ def test_cases_of_several_runs_are_refused(
 ) -> None:
     name = next(trained.iterdir()).name
     words = ["eval", name, f"run.results={trained}", "--cases", str(tmp_path / "x.csv")]
+
     assert cli.main(words) == 2
     assert "--cases: 2 runs given; allowed: one, with its seed" in capsys.readouterr().err
     assert not (tmp_path / "x.csv").exists()
@@ -329,21 +387,27 @@ def test_an_evaluation_of_fewer_cases_is_marked_as_such(
     run = [*TINY, *FEW, f"run.results={tmp_path / 'runs'}"]
     assert cli.main(["run", *run, "--seeds", "0"]) == 0
     folder = next((tmp_path / "runs").glob("*/seed-0"))
+
     capsys.readouterr()
 
     assert cli.main(["eval", str(folder)]) == 0
     assert " cases:" not in capsys.readouterr().out, "an evaluation of all goes without saying"
+
     assert cli.main(["eval", str(folder), "eval.points=7"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    at = lines.index("  of 7 cases:")
+    few_begin = lines.index("  of 7 cases:")
+
+    # The measures of all cases stand first, those of 7 cases below their own line.
     assert lines[1] == "  of all test cases:"
-    assert all("points:7" not in line for line in lines[:at])
-    assert all("points:7" in line for line in lines[at + 1 :] if "|" in line)
+    assert all("points:7" not in line for line in lines[:few_begin])
+    assert all("points:7" in line for line in lines[few_begin + 1 :] if "|" in line)
+
     assert cli.main(["eval", str(folder), "eval.points=7", "eval.split=valid"]) == 0
     assert "  of valid, 7 cases:\n" in capsys.readouterr().out
 
     assert cli.main(["ls", "runs", f"run.results={tmp_path / 'runs'}"]) == 0
     (line,) = capsys.readouterr().out.splitlines()[1:]
+
     assert line.index("; of valid, 7 cases: bound ") > line.index(" bound ")
     assert "; of 7 cases: bound " in line
 
@@ -367,9 +431,11 @@ def test_more_cases_than_there_are_are_all_of_them(
 ) -> None:
     root = f"run.results={tmp_path}"
     assert cli.main(["run", *TINY, *FEW, root, "--seeds", "0", "eval.points=7"]) == 0
+
     capsys.readouterr()
     assert cli.main(["ls", "runs", root]) == 0
     assert re.search(r"  of 7 cases: bound .*; of training: valid_bound ", capsys.readouterr().out)
+
     assert (
         cli.main(["run", *TINY, *FEW, root, "--seeds", "0", "eval.points=100000", "--force"]) == 0
     )
@@ -384,9 +450,11 @@ def test_two_evaluations_of_the_same_cases_are_told_apart_by_their_samples(
     root = f"run.results={tmp_path}"
     assert cli.main(["run", *TINY, *FEW, root, "--seeds", "0"]) == 0
     assert cli.main(["eval", str(next(tmp_path.glob("*/seed-0"))), "eval.iw_samples=20"]) == 0
+
     capsys.readouterr()
     assert cli.main(["ls", "runs", root]) == 0
     line = capsys.readouterr().out.splitlines()[1]
+
     assert "iw_nll K=20 " in line
     assert "iw_nll K=10 " in line
     assert "bound K" not in line

@@ -24,12 +24,15 @@ def made(tmp_path_factory):
     """A folder with one run of changed settings."""
     root = tmp_path_factory.mktemp("made")
     assert main(["run", *ONE, "--seeds", "0", "model.dims=[5]", *FEW, f"run.results={root}"]) == 0
+
     return root
 
 
 def test_a_run_names_its_cell_and_what_was_changed(made, monkeypatch, capsys):
     monkeypatch.delenv("COLUMNS", raising=False)
+
     code, out, _ = call(capsys, "ls", "runs", f"run.results={made}")
+
     assert code == 0
     words = (
         "nvil_mnist: SBN 200 / NVIL, preset=quick, model.dims=[5], "
@@ -37,6 +40,8 @@ def test_a_run_names_its_cell_and_what_was_changed(made, monkeypatch, capsys):
     )
     assert f"  {words}  flagged: kl dead layer; of 5 cases: bound " in out.splitlines()[1]
     assert "eval.points" not in out  # it changes no training
+
+    # On a narrow terminal lines are broken, and no word is lost.
     monkeypatch.setenv("COLUMNS", "80")
     narrow = call(capsys, "ls", "runs", f"run.results={made}")[1]
     assert max(map(len, narrow.splitlines())) <= 80
@@ -50,16 +55,20 @@ def test_a_report_without_runs_hints_at_those_with_other_settings(made, preset, 
         capsys, "report", "table=nvil_mnist", f"preset={preset}", "--brief", f"run.results={made}"
     )
     nothing, hint = err.splitlines()
+
     assert code == 0
     assert f"no runs of nvil_mnist with preset={preset}" in nothing
     assert (
         "1 run with other settings: model.dims=[5] train.updates=2 "
         "train.valid_every=2; vaebench report"
     ) in hint
+
     command = shlex.split(hint.partition("; ")[2].removesuffix(" shows it"))
     code, out, err = call(capsys, *command[1:], "--brief")
+
     assert (code, err) == (0, "")
     assert "SBN 200" in out
+
     csv = call(capsys, *command[1:], "--format", "csv")[1]
     assert ',quick,"quick, modified",0,done,bound,' in csv.splitlines()[1]
 
@@ -67,33 +76,40 @@ def test_a_report_without_runs_hints_at_those_with_other_settings(made, preset, 
 def test_a_report_hints_at_changed_settings_beside_what_it_shows(made, capsys):
     here = f"run.results={made}"
     assert call(capsys, "run", *ONE, "--seeds", "0", "model.dims=[4]", *FEW, here)[0] == 0
+
     _, out, err = call(capsys, "report", *ONE, "model.dims=[4]", *FEW, "--brief", here)
+
     assert "SBN 200" in out
     assert err.count("\n") == 1
     assert "1 run with other settings: model.dims=[5] " in err
 
 
 def test_many_other_settings_are_counted():
-    some = [stored.Others("quick", (f"optim.rate={i}",), 2) for i in range(5)]
-    found = list(stored.lines("t", some))
-    assert len(found) == stored.MOST + 1
-    assert found[-1] == "4 runs with yet other settings: vaebench ls runs"
-    assert found[0].endswith("vaebench report table=t preset=quick optim.rate=0 shows them")
+    others = [stored.Others("quick", (f"optim.rate={i}",), 2) for i in range(5)]
+
+    lines = list(stored.lines("t", others))
+
+    assert len(lines) == stored.MOST + 1
+    assert lines[-1] == "4 runs with yet other settings: vaebench ls runs"
+    assert lines[0].endswith("vaebench report table=t preset=quick optim.rate=0 shows them")
 
 
 def test_a_damaged_note_is_passed_over(tmp_path):
     folder = tmp_path / "a-b" / "seed-0"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("[1, 2]")
+
     assert stored.others(Store(tmp_path), "t", set()) == []
 
 
 def test_only_settings_of_the_training_are_changes():
     table = catalogue.load_table("nvil_mnist")
     quick = catalogue.load_preset("quick")
-    some = ["row=SBN 200", "column=NVIL"]
-    (plain,) = cells(table, quick, ["eval.points=5", "run.jobs=1"], some)
-    (changed,) = cells(table, quick, ["eval.points=5", "optim.rate=1e-2", "run.jobs=1"], some)
+    entry = ["row=SBN 200", "column=NVIL"]
+
+    (plain,) = cells(table, quick, ["eval.points=5", "run.jobs=1"], entry)
+    (changed,) = cells(table, quick, ["eval.points=5", "optim.rate=1e-2", "run.jobs=1"], entry)
+
     assert (plain.changed, changed.changed) == ((), ("optim.rate=1e-2",))
 
 
@@ -104,9 +120,12 @@ def test_only_settings_of_the_training_are_changes():
 def test_a_list_fits_the_terminal_and_loses_nothing(what, monkeypatch, capsys):
     monkeypatch.delenv("COLUMNS", raising=False)
     whole = call(capsys, "ls", what)[1]
+
     monkeypatch.setenv("COLUMNS", "80")
     narrow = call(capsys, "ls", what)[1]
+
     assert max(map(len, narrow.splitlines())) <= 80
+    # Headings of columns may go.
     lost = set(whole.split()) - set(narrow.split()) - {"TITLE", "ABOUT", "FILES"}
     assert lost == set()
 
@@ -119,21 +138,26 @@ def test_a_mirror_that_is_not_there_is_named(how, tmp_path, monkeypatch, capsys)
     gone = tmp_path / "gone"
     monkeypatch.setenv("VAEBENCH_DATA", str(tmp_path / "data"))
     monkeypatch.delenv("VAEBENCH_MIRROR", raising=False)
-    given = [f"data.mirror={gone}"] if how == "option" else []
+    mirror = [f"data.mirror={gone}"] if how == "option" else []
     if how == "environment":
         monkeypatch.setenv("VAEBENCH_MIRROR", str(gone))
-    code, out, _ = call(capsys, "doctor", *given)
+
+    code, out, _ = call(capsys, "doctor", *mirror)
     name = "data.mirror" if how == "option" else "VAEBENCH_MIRROR"
+
     assert code == 1
     assert (
         f"FAIL  mirror: {gone} is not a folder, so nothing can be fetched; correct or unset {name}"
         in out
     )
+
+    # Verbs that only list and check warn of it.
     for verb in (["ls", "data"], ["data", "ls"], ["data", "verify"]):
-        code, _, err = call(capsys, *verb, *given)
+        code, _, err = call(capsys, *verb, *mirror)
         assert (code, err) == (0, f"vaebench: warning: the mirror {gone} is not a folder\n")
+
     gone.mkdir()
-    code, out, _ = call(capsys, "doctor", *given)
+    code, out, _ = call(capsys, "doctor", *mirror)
     assert f"ok    mirror: {gone}" in out
 
 
@@ -144,8 +168,11 @@ def test_a_read_only_folder_under_eval_is_one_line(made, monkeypatch, capsys):
         raise OSError(30, "Read-only file system", "x")
 
     folder = next(made.glob("*/seed-0"))
+    # A lock is made by a hard link; see ``results/lock.py``.
     monkeypatch.setattr(os, "link", refuse)
+
     code, out, err = call(capsys, "eval", folder)
+
     assert (code, out) == (2, "")
     assert err == f"vaebench: {folder}: cannot be written: Read-only file system\n"
 
@@ -159,6 +186,8 @@ def test_a_measure_that_cannot_be_read_is_left_out(capsys, tmp_path, odd):
     Store(tmp_path).write_result(
         "a-b-0123456789", 0, {"status": "done", "measures": [odd, good, unknown]}
     )
+
     code, out, _ = call(capsys, "ls", "runs", f"run.results={tmp_path}")
+
     assert code == 0
     assert out.rstrip().endswith("kl 1.50, bound ?")

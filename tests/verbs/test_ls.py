@@ -14,15 +14,18 @@ from vaebench.config.compose import cells
 
 def test_ls_tables(conf, capsys):
     code, out, _ = call(capsys, "ls")
-    line = next(line for line in out.splitlines() if line.startswith("small"))
+    row = next(row for row in out.splitlines() if row.startswith("small"))
+
     assert code == 0
-    assert line.split() == ["small", "Table", "1", "5", "someone2014", "A", "small", "table"]
+    assert row.split() == ["small", "Table", "1", "5", "someone2014", "A", "small", "table"]
     assert call(capsys, "ls", "tables")[1] == out
 
 
 def test_ls_options_with_their_first_comment(conf, capsys):
     (conf / "model" / "bare.yaml").write_text("name: bare\n")
+
     out = call(capsys, "ls", "models")[1]
+
     assert re.search(r"^sbn +Sigmoid belief net", out, re.M)
     assert "\nbare\n" in out
     assert re.search(r"^wake_sleep +Wake-sleep", call(capsys, "ls", "objectives")[1], re.M)
@@ -33,6 +36,7 @@ def test_ls_data(conf, capsys):
     for arguments in (["ls", "data"], ["data", "ls"]):
         code, out, _ = call(capsys, *arguments)
         assert code == 0
+
         lines = [line.split() for line in out.splitlines()]
         assert ["digits", "ready"] in [line[:2] for line in lines]
         assert ["mnist_static", "missing", "3", "of", "3"] in [line[:5] for line in lines]
@@ -41,6 +45,7 @@ def test_ls_data(conf, capsys):
 def test_ls_runs(runs, capsys):
     code, out, _ = call(capsys, "ls", "runs", f"run.results={runs}")
     lines = out.splitlines()
+
     assert (code, len(lines)) == (0, 4)
     assert lines[1].split()[1:] == ["0", "done", "2,000", "-", "bound", "113.20(0.10)"]
     assert call(capsys, "ls", f"run.results={runs}")[0] == 0  # "tables" may be left out
@@ -69,8 +74,10 @@ def test_ls_runs_tells_how_far_a_run_in_training_is(runs, capsys, curve, told):
     (folder / "config.json").write_text("{}")
     (folder / "checkpoint.safetensors").touch()
     (folder / "curve.csv").write_text(curve, encoding="latin-1")
+
     lines = call(capsys, "ls", "runs", f"run.results={runs}")[1].splitlines()
     (line,) = [line for line in lines if line.startswith("other-sbn9")]
+
     assert line.split()[1:4] == ["4", "partial", told]
 
 
@@ -81,7 +88,9 @@ def test_ls_runs_shows_flags_first(runs, capsys):
         only=["SBN 200", "column=NVIL"],
     )
     store_run(runs, cell, 7, -626.3)
+
     _, out, _ = call(capsys, "ls", "runs", f"run.results={runs}")
+
     lines = out.splitlines()
     assert sum("flagged" in line for line in lines) == 1
     assert "flagged: bound impossible; bound -626.30(0.10)" in out
@@ -103,6 +112,8 @@ def test_ls_imports_nothing_heavy(what, runs):
         "matplotlib",
         "argcomplete",
     }
+
     done = python(f"main({arguments!r}); print({heavy!r} & set(sys.modules), file=sys.stderr)")
+
     assert done.stdout
     assert done.stderr == "set()\n"

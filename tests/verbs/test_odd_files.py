@@ -76,12 +76,13 @@ def cell() -> Cell:
 
 @pytest.fixture(scope="module")
 def result(cell: Cell) -> dict:
-    """A good one."""
+    """A sound result of the cell."""
     extra = {
         "ess": 5.0,
         "repeats": {"values": [1.0, 2.0], "mean": 1.5, "variance": 0.5},
         "log_z_error": 0.1,
     }
+
     measures = [
         Measure(
             name,
@@ -96,6 +97,7 @@ def result(cell: Cell) -> dict:
         ).to_dict()
         for name, n in (("bound", 10), ("iw_nll", 100), ("kl", 10))
     ]
+
     return {
         "schema": 1, "status": "done", "reason": "", "key": cell.key, "seed": 0,
         "config": cell.config, "updates": 9, "best_update": 5, "stopped_early": False,
@@ -107,17 +109,19 @@ def result(cell: Cell) -> dict:
 
 
 def refused(call, *arguments) -> tuple[object, str]:
-    """What a call returned and '', or None and the one line with which it refused."""
+    """What a call returned and '', or None and the one line with which it refused. Any error but a
+    UserError is passed on."""
     try:
         return call(*arguments), ""
     except UserError as e:
         line = str(e)
+
     assert "\n" not in line
     return None, line
 
 
 def places(content: object, here: tuple = ()) -> list[tuple]:
-    """Where something stands in nested JSON, the whole included."""
+    """The paths of all values in nested JSON, as keys and indices; the whole has the empty path."""
     inside = (
         content.items()
         if isinstance(content, dict)
@@ -125,6 +129,7 @@ def places(content: object, here: tuple = ()) -> list[tuple]:
         if isinstance(content, list)
         else ()
     )
+
     return [here, *(place for key, value in inside for place in places(value, (*here, key)))]
 
 
@@ -132,10 +137,12 @@ def put(content: object, place: tuple, value: object) -> object:
     """A copy with ``value`` at ``place``."""
     if not place:
         return value
+
     content = copy.deepcopy(content)
     inner = content
     for key in place[:-1]:
         inner = inner[key]
+
     inner[place[-1]] = value
     return content
 
@@ -144,10 +151,13 @@ def put(content: object, place: tuple, value: object) -> object:
 @given(data=st.data())
 def test_any_result_can_be_listed_reported_and_planned_with(cell, result, tmp_path, data):
     odd = put(result, data.draw(st.sampled_from(places(result))), data.draw(JSON))
+
     store = Store(tmp_path)
     path = store.run_dir(cell.key, 0) / "result.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(odd))
+
+    # Everything that reads a result: the state of the run, CSV, costs, lists and reports.
     logging.disable(logging.CRITICAL)
     try:
         assert record(store, cell, 0).status in Status
@@ -168,17 +178,21 @@ def test_any_result_can_be_listed_reported_and_planned_with(cell, result, tmp_pa
 def test_any_note_of_a_run_is_read_or_refused(cell, tmp_path, capsys, data):
     note = {"config": cell.config, "data_hash": "ab", "row": "SBN 200", "column": "NVIL"}
     odd = put(note, data.draw(st.sampled_from(places(note))), data.draw(JSON))
+
     folder = tmp_path / cell.key / "seed-0"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(odd))
-    found, line = refused(read_note, folder)
-    if not line and run_key(found[0]["config"]) == cell.key:  # otherwise it is refused for its name
-        refused(reevaluated, found[0]["config"], [])
+
+    content, line = refused(read_note, folder)
+    # If its settings do not fit its name, it is refused for that.
+    if not line and run_key(content[0]["config"]) == cell.key:
+        refused(reevaluated, content[0]["config"], [])
+
     # Nothing is trained there.
     assert cli.main(["eval", str(folder), f"run.results={tmp_path}"]) in (1, 2)
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "VAEBENCH_DEBUG" not in said, "an error that nobody foresaw"
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "VAEBENCH_DEBUG" not in message, "an error that nobody foresaw"
 
 
 # ---------------------------------------------------------------------------------------------- CSV
@@ -209,7 +223,9 @@ def test_any_frame_survives_its_csv(tmp_path, rows, extra):
     from pandas.testing import assert_frame_equal
 
     frame = typed([{**row, "extra": json.dumps(extra)} for row in rows])
+
     (tmp_path / "x.csv").write_bytes(csv_text(frame).encode())
+
     assert_frame_equal(read_csv(tmp_path / "x.csv"), frame, check_exact=True)
 
 
@@ -222,16 +238,20 @@ def test_any_damage_to_a_csv_is_read_over_or_refused_by_one_line(tmp_path, data)
             for i in range(3)
         ]
     )
+
     whole = csv_text(frame).encode()
+    # Replace up to 20 bytes anywhere by up to 10 others; at the very end, append.
     place = data.draw(st.integers(0, len(whole)))
     length = data.draw(st.integers(0, 20))
     damage = data.draw(
         st.binary(max_size=10) | st.text(max_size=10).map(lambda t: t.encode(errors="replace"))
     )
+
     path = Path(tmp_path / "x.csv")
     path.write_bytes(whole[:place] + damage + whole[place + length :])
-    found, line = refused(read_csv, path)
-    assert list(found.columns) == list(COLUMNS) if found is not None else line.startswith(str(path))
+
+    read, line = refused(read_csv, path)
+    assert list(read.columns) == list(COLUMNS) if read is not None else line.startswith(str(path))
 
 
 @FEW
@@ -240,8 +260,12 @@ def test_any_cell_of_a_csv_is_read_or_named(tmp_path, value, column):
     frame = typed(
         [{"row": "a", "seed": 1, "value": 0.5, "paper_protocol": True, "extra": "{}"}]
     ).astype(object)
+
     frame.loc[0, column] = json.dumps(value)
     (tmp_path / "x.csv").write_text(frame.to_csv(index=False))
+
     _, line = refused(read_csv, tmp_path / "x.csv")
+
+    # Free text is always read; JSON and flags stand in columns of text and may be refused.
     assert not line or f"record 2: column {column}: " in line
     assert not line or COLUMNS[column] != TEXT or column in ("extra", "flags")

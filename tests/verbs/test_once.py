@@ -19,8 +19,10 @@ def root(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     real = data.load
     patch.setattr(data, "load", lambda config: loads.append(config) or real(config))
+
     assert cli.main(["run", *TINY, "--only", "column=WS", f"run.results={place}"]) == 0
     patch.undo()
+
     assert len(loads) == 1, "the checks and both tasks share what was loaded"
     return place
 
@@ -36,24 +38,29 @@ def test_each_result_is_opened_once(root, capsys, monkeypatch, command):
     monkeypatch.setattr(
         result_file, "_content", lambda path: opened.update([str(path)]) or real(path)
     )
+
     words = () if command[0] == "ls" else (*TINY, "--only", "column=WS")
+
     assert cli.main([*command, *words, f"run.results={root}"]) == 0
+
+    # Two runs, each of which has one result.
     assert sorted(opened.values()) == [1, 1]
 
 
 @pytest.fixture
 def built(monkeypatch):
-    """Where the parameters of the models are that are built: ``meta`` allocates nothing."""
-    places: list[str] = []
+    """The device of each model that is built, in their order; ``meta`` allocates no memory."""
+    devices: list[str] = []
     real = models.build
 
     def build(config, info):
         model = real(config, info)
-        places.append(next(model.parameters()).device.type)
+        devices.append(next(model.parameters()).device.type)
         return model
 
     monkeypatch.setattr(models, "build", build)
-    return places
+
+    return devices
 
 
 @pytest.mark.parametrize(
@@ -62,10 +69,13 @@ def built(monkeypatch):
     ids=["together", "one by one", "with snapshots"],
 )
 def test_a_task_builds_its_model_once(tmp_path, built, seeds):
-    """For training and evaluation of all its seeds; the check before anything starts
-    builds one of no memory."""
+    """It serves training and evaluation of all seeds. The check before anything starts builds one
+    more, which allocates no memory."""
     command = ["run", *TINY, f"run.results={tmp_path}", "--seeds", *seeds]
+
     assert cli.main(command) == 0
+
+    # ``run.pack=1`` trains each of the two seeds in a task of its own.
     tasks = 2 if "run.pack=1" in seeds else 1
     assert built == ["meta"] + ["cpu"] * tasks
 

@@ -69,10 +69,12 @@ def parser_of(verb):
 def test_what_is_not_allowed_is_one_line(verb, option, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     allowed, refused = LINES[verb, option]
+
     for value in refused:
         assert main([verb, *REQUIRED[verb], f"{option}={value}"]) == 2
-        said = value or "''"
-        assert capsys.readouterr() == ("", f"vaebench: {option} {said}: allowed: {allowed}\n")
+        shown = value or "''"
+        assert capsys.readouterr() == ("", f"vaebench: {option} {shown}: allowed: {allowed}\n")
+
     assert not any(tmp_path.iterdir())
 
 
@@ -80,16 +82,17 @@ def test_what_is_not_allowed_is_one_line(verb, option, capsys, tmp_path, monkeyp
 def test_what_is_allowed_is_taken_exactly(verb, option, text, value):
     args = parser_of(verb).parse_intermixed_args([*REQUIRED[verb], option, text])
 
-    found = getattr(args, option.removeprefix("--"))
+    taken = getattr(args, option.removeprefix("--"))
 
-    assert found == value
-    assert isinstance(found, str) == isinstance(value, str)
+    assert taken == value
+    # The word stays text, and every number is one.
+    assert isinstance(taken, str) == isinstance(value, str)
 
 
 def test_every_such_option_is_held_above():
-    """None reads its value by ``int`` or ``float`` alone: argparse's own words say
-    nothing of what is allowed."""
-    found = {
+    """No option reads its value by ``int`` or ``float`` alone, because argparse's own message does
+    not say what is allowed."""
+    options = {
         (verb, option)
         for verb in VERBS
         for action in parser_of(verb)._actions
@@ -97,4 +100,4 @@ def test_every_such_option_is_held_above():
         if action.type not in (None, Path)
     }
 
-    assert found == set(LINES)
+    assert options == set(LINES)

@@ -13,9 +13,12 @@ def test_ten_commands_on_one_folder_do_every_run_once(
     vaebench, results, expected, states_of, tmp_path, log
 ):
     commands = [vaebench("run", *TWO_CELLS, results, code=log[0]) for _ in range(10)]
-    ended = [c.wait() for c in commands]
+
+    ended = [command.wait() for command in commands]
+
     assert [code for code, _, _ in ended] == [0] * 10, [err for _, _, err in ended]
     assert states_of(tmp_path / "runs") == expected
+
     lines = log[1]()
     assert len(lines) == len(set(lines)) == 8, (
         "4 runs, each trained once from its beginning and evaluated once"
@@ -36,13 +39,17 @@ def test_a_run_whose_holder_is_killed_is_taken_over(
         code=HOLD.format(until=False, seconds=60),
     )
     until(lambda: len(checkpoints(tmp_path)) == 2)
+
     heir = vaebench("run", *TWO_CELLS, results, code=log[0])
     until(lambda: "waiting for 2 runs that another process works on" in heir.err)
+
     assert holder.running()
     holder.signal(signal.SIGKILL)
+
     code, _, err = heir.wait()
     assert code == 0, err
     assert states_of(tmp_path / "runs") == expected
+    # Both runs with NVIL go on from where the killed command was, not from update 0.
     assert [
         line.split()[3] != "0" for line in log[1]() if line.startswith("train") and "nvil" in line
     ] == [True, True]
@@ -62,12 +69,14 @@ def test_training_now_and_evaluating_later_is_the_same_run(
         "trained and not evaluated: 4 runs; the same command without --no-eval evaluates them"
         in err
     )
+
     for more, words in (
         (["--no-eval"], "to do: nothing"),
         ([], "to do: the evaluation of 4 trained runs"),
         (["--no-eval", "--force"], "4 runs"),
     ):
         assert words in out_and_err("--dry-run", *more)[0]
+
     assert "not evaluated" not in out_and_err()[1]
     assert states_of(tmp_path / "runs") == expected
 
@@ -77,23 +86,29 @@ def test_what_is_finished_is_skipped_and_new_evaluations_need_no_training(
 ):
     root = tmp_path / "runs"
     shutil.copytree(whole[0], root)
+
     before = times(root)
+
     args = [*TWO_CELLS, f"run.results={root}"]
     code, out, err = vaebench("run", *args, code=log[0]).wait()
     assert (code, out, err) == (0, whole[2], "")
     assert times(root) == before
+
     code, _, err = vaebench("run", *args, "eval.iw_samples=20", code=log[0]).wait()
     assert code == 0, err
     assert [line.split()[0] for line in log[1]()] == ["evaluate"] * 4
+
+    # The weights are the files that were there.
     after = times(root)
-    assert {p: t for p, t in after.items() if p.suffix == ".safetensors"} == {
-        p: t for p, t in before.items() if p.suffix == ".safetensors"
+    assert {path: written for path, written in after.items() if path.suffix == ".safetensors"} == {
+        path: written for path, written in before.items() if path.suffix == ".safetensors"
     }
+
     for path in root.glob("*/seed-*/result.json"):
-        found = [
+        samples = [
             m["samples"] for m in json.loads(path.read_text())["measures"] if m["name"] == "iw_nll"
         ]
-        assert sorted(found) == [10, 20]
+        assert sorted(samples) == [10, 20]
 
 
 def test_a_larger_budget_goes_on_from_the_smaller_one(
@@ -101,9 +116,12 @@ def test_a_larger_budget_goes_on_from_the_smaller_one(
 ):
     args = [*TWO_CELLS, results, "--only", "column=NVIL"]
     assert vaebench("run", *args, "train.updates=80").wait()[0] == 0
+
     code, _, err = vaebench("run", *args, code=log[0]).wait()
+
     assert code == 0, err
     assert [line.split()[3] for line in log[1]() if line.startswith("train")] == ["80", "80"]
+
     states = states_of(tmp_path / "runs")
     assert len(states) == 4, "the smaller run's folders stay"
     assert {k: v for k, v in states.items() if k in expected} == {
@@ -123,22 +141,30 @@ def test_tables_that_share_runs_train_them_once(vaebench, whole, tmp_path, log):
         "--seeds",
         "0",
     ]
+
     shown = vaebench("run", *args, "--dry-run", code=code).wait()[1]
     assert shown.count("1 new") == 6
     assert shown.endswith("to do: 3 runs of unknown cost (nothing like them is recorded)\n")
     assert not root.exists()
-    rc, out, err = vaebench("run", *args, code=code).wait()
-    assert rc == 0, err
+
+    exit_code, out, err = vaebench("run", *args, code=code).wait()
+
+    assert exit_code == 0, err
+
     lines = log[1]()
     assert len([line for line in lines if line.startswith("train")]) == 3
+    # The two runs with NVIL are in the third table as well, which asks for 7 samples.
     assert sorted(line for line in lines if line.startswith("evaluate")) == sorted(
         ["evaluate nvil 0 10", "evaluate nvil 0 7"] * 2 + ["evaluate wake_sleep 0 10"]
     )
+
     assert out.count("Table 1") == 1
     assert out.count("Table 2") == 2
-    rc, again, err = vaebench("run", *args, code=code).wait()
-    assert (rc, again, err) == (0, out, ""), "one command was enough"
+
+    exit_code, again, err = vaebench("run", *args, code=code).wait()
+    assert (exit_code, again, err) == (0, out, ""), "one command was enough"
     assert log[1]() == lines
+
     assert vaebench("run", *args, "--force", code=code).wait()[0] == 0
     assert sorted(log[1]()) == sorted(lines * 2), (
         "thrown away and trained once, not once for each table"

@@ -25,22 +25,29 @@ def test_an_absurd_rate_is_reported_again_without_training_until_forced(
         "optim.rate=1e38",
         "optim.posterior_rate=1e18",
     ]
+
     code, out, err = vaebench("run", *args, code=log[0]).wait()
     assert code == 1
-    bad = [line for line in err.splitlines() if line.startswith("vaebench: ")]
-    assert len(bad) == 2
-    for seed, line in enumerate(bad):
+
+    complaints = [line for line in err.splitlines() if line.startswith("vaebench: ")]
+    assert len(complaints) == 2
+    for seed, line in enumerate(complaints):
         head = f"vaebench: nvil_mnist: SBN 200 / NVIL seed {seed} diverged: "
         assert line.startswith(head)
         assert "is not finite at update 40; there is no checkpoint yet" in line
+
     assert "diverged" in out
-    found = [json.loads(p.read_text()) for p in (tmp_path / "runs").glob("*/seed-*/result.json")]
-    assert [r["status"] for r in found] == ["diverged", "diverged"]
+    stored = [json.loads(p.read_text()) for p in (tmp_path / "runs").glob("*/seed-*/result.json")]
+    assert [result["status"] for result in stored] == ["diverged", "diverged"]
+
     assert len(log[1]()) == 2
+
     code, _, err = vaebench("run", *args, code=log[0]).wait()
     assert code == 1
-    assert [line for line in err.splitlines() if line.startswith("vaebench: ")] == bad
+    assert [line for line in err.splitlines() if line.startswith("vaebench: ")] == complaints
     assert len(log[1]()) == 2, "not trained again"
+
+    # Forced, both begin at update 0 once more.
     code, _, _ = vaebench("run", *args, "--force", code=log[0]).wait()
     assert code == 1
     assert [line.split()[3] for line in log[1]()] == ["0"] * 4
@@ -51,14 +58,17 @@ def test_a_cell_that_fails_is_told_at_the_end_and_the_others_complete(
 ):
     code, out, err = vaebench("run", *TWO_CELLS, results, code=BROKEN).wait()
     assert code == 1
+
     reason = "RuntimeError: a cell is broken"
+
     assert [line for line in err.splitlines() if "broken" in line] == [
         f"[1/2] nvil_mnist: SBN 200 / NVIL: failed (seeds 0,1): {reason}",
-        *(f"vaebench: nvil_mnist: SBN 200 / NVIL seed {s} failed: {reason}" for s in (0, 1)),
+        *(f"vaebench: nvil_mnist: SBN 200 / NVIL seed {seed} failed: {reason}" for seed in (0, 1)),
     ]
     assert "[2/2] nvil_mnist: SBN 200 / WS: done (seeds 0,1)" in err
     assert "Traceback" not in err
     assert "failed" in out
+
     code, _, err = vaebench("run", *TWO_CELLS, results).wait()
     assert code == 0
     assert err.startswith("1 of 2 cells are finished already\n")
@@ -67,9 +77,12 @@ def test_a_cell_that_fails_is_told_at_the_end_and_the_others_complete(
 
 def test_fail_fast_begins_nothing_new(vaebench, results, tmp_path):
     code, _, err = vaebench("run", *TWO_CELLS, results, "--fail-fast", code=BROKEN).wait()
+
     assert code == 1
     assert "WS: done" not in err
     assert "2 runs were not begun after the failure (--fail-fast)" in err
+
+    # These are of the cell that failed; the other one has no folder.
     assert len(list((tmp_path / "runs").glob("*/seed-*"))) == 2
 
 
@@ -79,10 +92,16 @@ def test_a_full_disk_is_one_line_and_a_rerun_completes(
     code, _, err = vaebench("run", *TWO_CELLS, results, code=FULL).wait()
     assert code == 1
     assert "Traceback" not in err
-    told = [line for line in err.splitlines() if line.startswith("vaebench: ")]
-    assert len(told) == 4
-    assert all("failed: No space left on device" in line for line in told)
-    assert [p for p in (tmp_path / "runs").rglob("*") if p.is_file() and p.name != ".lock"] == []
+
+    complaints = [line for line in err.splitlines() if line.startswith("vaebench: ")]
+    assert len(complaints) == 4
+    assert all("failed: No space left on device" in line for line in complaints)
+
+    # A file that cannot be written whole is not there at all.
+    assert [
+        path for path in (tmp_path / "runs").rglob("*") if path.is_file() and path.name != ".lock"
+    ] == []
+
     code, _, err = vaebench("run", *TWO_CELLS, results).wait()
     assert code == 0, err
     assert states_of(tmp_path / "runs") == expected
@@ -99,7 +118,9 @@ def test_a_full_disk_is_one_line_and_a_rerun_completes(
 def test_a_file_in_the_place_of_the_results_folder_is_one_line(tmp_path, capsys, below, why):
     (tmp_path / "taken").write_text("a file")
     place = f"{tmp_path / 'taken'}{below}"
+
     assert main(["run", *TWO_CELLS, f"run.results={place}"]) == 2
+
     out, err = capsys.readouterr()
     assert out == ""
     assert err == f"vaebench: run.results={place}: {why.format(taken=tmp_path / 'taken')}\n"
@@ -108,11 +129,13 @@ def test_a_file_in_the_place_of_the_results_folder_is_one_line(tmp_path, capsys,
 
 def test_a_results_folder_for_reading_alone_is_one_line(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(execute.os, "access", lambda place, *_, **__: Path(place) != tmp_path)
+
     assert main(["run", *TWO_CELLS, f"run.results={tmp_path}"]) == 2
     assert capsys.readouterr() == (
         "",
         f"vaebench: run.results={tmp_path}: nothing can be written there\n",
     )
+
     assert list(tmp_path.iterdir()) == []
 
 
@@ -123,20 +146,24 @@ def test_a_damaged_checkpoint_is_one_line_until_forced(
     folder = next((tmp_path / "runs").glob("*nvil*")) / "seed-0"
     (folder / "result.json").unlink()
     (folder / "checkpoint.safetensors").write_bytes(b"\x80\x04")
+
     args = [*TWO_CELLS, f"run.results={tmp_path / 'runs'}"]
+
     code, _, err = vaebench("run", *args).wait()
     assert code == 1
+
     (line,) = [line for line in err.splitlines() if line.startswith("vaebench: ")]
     assert f"seed 0 failed: {folder / 'checkpoint.safetensors'}: not a usable checkpoint" in line
     assert line.endswith("vaebench run --force starts anew")
     assert (folder / "checkpoint.safetensors").read_bytes() == b"\x80\x04"
+
     code, _, err = vaebench("run", *args, "--only", "column=NVIL", "--seeds", "0", "--force").wait()
     assert code == 0, err
     assert states_of(tmp_path / "runs") == expected
 
 
 def test_a_run_that_diverges_as_the_papers_did_is_no_failure(tmp_path, capsys):
-    """And one that the paper's did not is."""
+    """A run that diverges is a failure if the paper's did not."""
     steep = [
         "optim.posterior_rate=1e12",
         "optim.clip=null",
@@ -145,11 +172,14 @@ def test_a_run_that_diverges_as_the_papers_did_is_no_failure(tmp_path, capsys):
         "--seeds",
         "0",
     ]
+
+    # In the table, the entry of 50x diverges in print; that of 4x does not.
     for row, code in (("50x", 0), ("4x", 1)):
         assert (
             main(["run", "table=lagging_rates", "preset=quick", "--only", f"row={row}", *steep])
             == code
         )
-        said = capsys.readouterr()
-        assert "diverged" in said.out
-        assert ("vaebench: lagging_rates" in said.err) == bool(code)
+
+        streams = capsys.readouterr()
+        assert "diverged" in streams.out
+        assert ("vaebench: lagging_rates" in streams.err) == bool(code)

@@ -16,26 +16,34 @@ from vaebench.cli import main
 
 
 def killed_at_random(vaebench, args, kills, rng, seconds):
-    """Start a command again and again and kill it at random moments; how many
-    kills found it at work."""
-    found = 0
-    # The first ones early, in case the machine was slower when ``seconds`` were taken.
+    """Start a command ``kills`` times and kill it at a random moment each time.
+
+    A kill comes between 0.05 and 0.75 times ``seconds`` after the start. Returns how many kills
+    found the command at work.
+    """
+    kills_at_work = 0
+
+    # The first kills come early, in case the machine was slower when ``seconds`` were taken.
     for i in range(kills):
         command = vaebench(
             "run", *args, code="import vaebench.training.bookkeeping as t; t.SAVE_SECONDS = 0.0"
         )
+
         time.sleep(rng.uniform(0.05, 0.25) * min(i + 1, 3) * seconds)
-        found += command.running()
+        kills_at_work += command.running()
+
         with contextlib.suppress(ProcessLookupError):
             command.signal_all(signal.SIGKILL)
         command.wait()
-    return found
+
+    return kills_at_work
 
 
 def test_a_command_killed_at_random_moments_ends_as_if_nothing_had_been(
     vaebench, results, whole, expected, states_of, tmp_path
 ):
     assert killed_at_random(vaebench, [*TWO_CELLS, results], 3, random.Random(0), whole[1])
+
     code, _, err = vaebench("run", *TWO_CELLS, results).wait()
     assert code == 0, err
     assert states_of(tmp_path / "runs") == expected
@@ -48,12 +56,15 @@ def test_a_command_killed_at_random_moments_ends_as_if_nothing_had_been(
 )
 def test_twenty_kills(vaebench, results, states_of, tmp_path, more):
     args = [*TWO_CELLS, "train.updates=3000", *more]
+
     began = time.monotonic()
     assert vaebench("run", *args, f"run.results={tmp_path / 'whole'}").wait()[0] == 0
+
     rng = random.Random(1)
     assert killed_at_random(
         vaebench, [*args, results], 20, rng, min((time.monotonic() - began) / 8, 8.0)
     )
+
     assert vaebench("run", *args, results).wait(300)[0] == 0
     assert states_of(tmp_path / "runs") == states_of(tmp_path / "whole")
 
@@ -64,8 +75,10 @@ def test_a_signal_saves_says_so_and_the_same_command_goes_on(
 ):
     command = vaebench("run", *TWO_CELLS, results, code=HOLD.format(until=SPOKEN, seconds=60))
     until(lambda: len(checkpoints(tmp_path)) == 2)
+
     command.signal_all(number)
     code, out, err = command.wait()
+
     assert code == 130
     lines = err.splitlines()
     assert lines[0] == "SBN 200 / NVIL seeds 0,1: training, update 0 of 120"
@@ -73,13 +86,18 @@ def test_a_signal_saves_says_so_and_the_same_command_goes_on(
     assert (
         lines[-1] == "vaebench: interrupted; the state is saved, the same command goes on from here"
     )
+
     assert "Traceback" not in err
     assert "not run" in out, "the table as far as it goes"
     assert command.survivors() == []
+
     code, _, err = vaebench("run", *TWO_CELLS, results, code=log[0]).wait()
     assert code == 0, err
+    # A line is: train, name of the run, seed, update.
     trained = [line.split() for line in log[1]() if line.startswith("train")]
-    assert [int(t[3]) > 0 for t in trained] == [True, True, False, False], "NVIL went on, WS began"
+    assert [int(fields[3]) > 0 for fields in trained] == [True, True, False, False], (
+        "NVIL went on, WS began"
+    )
     assert states_of(tmp_path / "runs") == expected
 
 
@@ -88,11 +106,15 @@ def test_a_second_ctrl_c_ends_at_once(vaebench, results, until, tmp_path):
     deaf = HOLD.format(until=False, seconds=300)
     command = vaebench("run", *TWO_CELLS, results, code=deaf)
     until(lambda: len(checkpoints(tmp_path)) == 2)
+
     command.signal(signal.SIGINT)
     until(lambda: "once more to end at once" in command.err)
+
     command.signal(signal.SIGINT)
     began = time.monotonic()
+
     code, _, err = command.wait()
+
     assert (code, err.splitlines()[-1]) == (130, "vaebench: interrupted")
     assert time.monotonic() - began < 20
     assert "Traceback" not in err
@@ -103,27 +125,34 @@ def test_a_second_ctrl_c_ends_at_once(vaebench, results, until, tmp_path):
 def test_several_jobs_stop_together_and_leave_no_orphans(
     vaebench, results, until, states_of, tmp_path
 ):
-    """Interrupted as by a terminal while the children start; killed outright; then stopped once
-    more, and finished."""
+    """First it is interrupted as by a terminal while its children start, then killed outright, then
+    stopped by SIGTERM; at last it finishes."""
     # So that no process ends its training before it is told to stop.
     longer = [*TWO_CELLS, "train.updates=2000"]
     jobs = [*longer, "run.jobs=2", results]
+
     first = vaebench("run", *jobs)
     until(lambda: len(first.survivors()) > 2)
     first.signal_all(signal.SIGINT)
+
     code, _, err = first.wait()
     assert code == 130
     assert "Traceback" not in err
+
     until(lambda: first.survivors() == [])
 
     go = tmp_path / "go"
     hold = HOLD.format(until=f"os.path.exists({str(go)!r})", seconds=60)
     second = vaebench("run", *jobs, child=hold)
+
     until(lambda: len(checkpoints(tmp_path)) == 4)
+
+    # Its children wait for ``go``. Then they find that their parent is gone.
     second.signal(signal.SIGKILL)
     until(lambda: not second.running())
     go.touch()
     until(lambda: second.survivors() == [])
+
     begun = r"SBN 200 / (NVIL|WS) seeds 0,1: training, update [0-9,]+ of 2,000"
     assert all(re.fullmatch(begun, line) for line in second.err.splitlines()), (
         "they say nothing of their end"
@@ -133,14 +162,17 @@ def test_several_jobs_stop_together_and_leave_no_orphans(
     )
 
     go.unlink()
-    before = [p.stat().st_mtime_ns for p in sorted(checkpoints(tmp_path))]
+
+    before = [path.stat().st_mtime_ns for path in sorted(checkpoints(tmp_path))]
     third = vaebench("run", *jobs, child=hold)
+    # Every checkpoint has been written once more, so both children are at work.
     until(
         lambda: all(
-            p.stat().st_mtime_ns > b
-            for p, b in zip(sorted(checkpoints(tmp_path)), before, strict=True)
+            path.stat().st_mtime_ns > written_before
+            for path, written_before in zip(sorted(checkpoints(tmp_path)), before, strict=True)
         )
     )
+
     third.signal_all(signal.SIGTERM)
     until(lambda: "once more to end at once" in third.err)
     go.touch()
@@ -163,13 +195,16 @@ def test_a_command_whose_time_is_over_saves_and_the_same_command_goes_on(
     vaebench, results, expected, states_of, tmp_path
 ):
     slow = HOLD.format(until=False, seconds=3)
+
     code, out, err = vaebench("run", *TWO_CELLS, results, "--minutes", "0.03", code=slow).wait()
+
     assert code == 0, err
     assert (
         "0.03 minutes are over, the state is saved: 4 of 4 runs left; the same "
         "command goes on from here"
     ) in err
     assert "SBN 200" in out, "the table as far as it goes"
+
     code, _, err = vaebench("run", *TWO_CELLS, results, "--minutes", "90").wait()
     assert (code, "over" in err) == (0, False), err
     assert states_of(tmp_path / "runs") == expected
@@ -183,5 +218,6 @@ def test_no_time_is_over_where_nothing_is_left(whole, capsys):
 @pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf", "x"])
 def test_a_time_that_is_none_is_refused(results, tmp_path, capsys, minutes):
     assert main(["run", *TWO_CELLS, results, "--minutes", minutes]) == 2
+
     assert "--minutes" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()

@@ -18,40 +18,48 @@ def test_the_table_goes_to_stdout_and_all_else_to_stderr(whole):
     _, _, out, err = whole
     assert out.startswith("Belief nets on binarized MNIST")
     assert "[1/2]" not in out
+
     lines = err.splitlines()
     assert len(lines) == 4, (
         "a line when a cell begins and one when it ends, and no bar where there is no terminal"
     )
+
     assert lines[0] == "SBN 200 / NVIL seeds 0,1: training, update 0 of 120"
     assert lines[1].startswith("[1/2] nvil_mnist: SBN 200 / NVIL: done (seeds 0,1) bound ")
     assert lines[2] == "SBN 200 / WS seeds 0,1: training, update 0 of 120"
     assert lines[3].startswith("[2/2] nvil_mnist: SBN 200 / WS: done (seeds 0,1) bound ")
+    # No characters of a progress bar.
     assert not {"\r", "\x1b", "|"} & set(out + err)
 
 
 class Terminal:
-    """A pseudo-terminal whose other side is read until it closes."""
+    """A pseudo-terminal for a command; ``shown`` is what the command has written to it."""
 
     def __init__(self):
         self.master, slave = pty.openpty()
+
         self.name = os.ttyname(slave)
         self.shown = ""
         self._slave = slave
+
         termios.tcsetwinsize(slave, (24, 120))
 
     def read(self):
+        """Read what is there, without waiting."""
         os.set_blocking(self.master, False)
         try:
             while data := os.read(self.master, 65536):
                 self.shown += data.decode()
         except OSError:
             pass
+
         return self.shown
 
     def watch(self, command):
         """Read until a command has ended; its exit code."""
         while command.running():
             self.read()
+
         self.read()
         return command.wait()[0]
 
@@ -72,8 +80,10 @@ def terminal():
 
 def test_on_a_terminal_there_is_one_bar_and_it_goes(vaebench, terminal, results):
     command = vaebench("run", *TWO_CELLS, results, tty=terminal.name)
+
     assert terminal.watch(command) == 0
     shown = terminal.shown
+
     assert "updates/s" in shown
     assert re.search(r"SBN 200 / NVIL seeds 0,1 valid_bound \d", shown)
     assert "\x1b[A" not in shown, "one bar: the cursor never has to go up"
@@ -87,8 +97,11 @@ def test_ctrl_c_on_a_terminal(vaebench, terminal, results, until, tmp_path):
         "run", *TWO_CELLS, results, tty=terminal.name, code=HOLD.format(until=False, seconds=2)
     )
     until(lambda: len(checkpoints(tmp_path)) == 2)
+
+    # Ctrl-C as a key: the terminal makes a signal of it.
     terminal.type(b"\x03")
     assert terminal.watch(command) == 130
+
     shown = terminal.shown
     assert "vaebench: saving the state and stopping; once more to end at once\r\n" in shown
     assert shown.endswith(
@@ -111,7 +124,9 @@ def test_it_runs_as_a_module_in_a_fresh_interpreter(results, tmp_path):
         "--only",
         "column=NVIL",
     ]
+
     ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith("Belief nets on binarized MNIST")
     assert len(ended.stderr.splitlines()) == 2

@@ -27,11 +27,11 @@ RUNS = {
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Tables -> the folder of one short run of each."""
-    found = {}
+    """By table: the folder of one short run."""
+    folders = {}
     for table, only in RUNS.items():
         root = tmp_path_factory.mktemp(table)
-        picked = [word for o in only for word in ("--only", o)]
+        picked = [word for choice in only for word in ("--only", choice)]
         short = [
             "train.updates=20",
             "train.valid_every=10",
@@ -39,6 +39,7 @@ def runs(tmp_path_factory):
             "eval.iw_samples=2",
             "run.jobs=1",
         ]
+
         args = [
             "run",
             f"table={table}",
@@ -49,32 +50,42 @@ def runs(tmp_path_factory):
             *short,
             f"run.results={root}",
         ]
+
         assert main(args) == 0
-        (found[table],) = root.glob("*/seed-0")
-    return found
+        (folders[table],) = root.glob("*/seed-0")
+
+    return folders
 
 
 def feed(monkeypatch, content: bytes) -> None:
+    """Let a command find this on its standard input."""
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
 
 
 def test_documents(runs, capsys, monkeypatch, tmp_path):
     folder = str(runs["lagging_yahoo"])
     capsys.readouterr()
+
     assert main(["sample", folder, "--number", "3", "--longest", "4"]) == 0
+
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert all(len(line.split()) <= 4 for line in lines)
+
     feed(monkeypatch, b"the cat sat\nnobody knows this word\n")
     assert (
         main(["reconstruct", folder, "--output", str(tmp_path / "new/again.txt"), "--how", "beam"])
         == 0
     )
     assert len((tmp_path / "new/again.txt").read_text().splitlines()) == 2
+
     feed(monkeypatch, b"the cat sat\na dog\nthe red ship\n")
     assert main(["reconstruct", folder, "--path", "4", "--code", "sample"]) == 0
+    # Four lines from the first document to the second, and four from there to the third.
     assert len(capsys.readouterr().out.splitlines()) == 2 * 4
+
     assert main(["reconstruct", folder, "--test", "3"]) == 0
+
     pairs = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert [len(pair) for pair in pairs] == [2, 2, 2]
     assert all(original.split() for original, _ in pairs)
@@ -87,18 +98,24 @@ def test_images(runs, capsys, monkeypatch, tmp_path):
         main(["sample", folder.parent.name, f"run.results={folder.parent.parent}", "--number", "4"])
         == 0
     )
+
     text = capsys.readouterr().out
     assert [len(line) for line in text.splitlines()] == [64] * 4
+
     feed(monkeypatch, text.encode())
     assert main(["reconstruct", str(folder)]) == 0
+
     again = capsys.readouterr().out.splitlines()
     assert len(again) == 4
     assert set("".join(again)) == {"0", "1"}
+
     assert (
         main(["reconstruct", str(folder), "--test", "3", "--output", str(tmp_path / "pairs.txt")])
         == 0
     )
+    # An image of 64 pixels, a tab, and its reconstruction.
     assert [len(line) for line in (tmp_path / "pairs.txt").read_text().splitlines()] == [129] * 3
+
     assert main(["sample", str(folder), "--output", str(tmp_path / "x.png")]) == 0
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
@@ -177,7 +194,9 @@ def test_images(runs, capsys, monkeypatch, tmp_path):
 def test_what_is_refused(runs, capsys, monkeypatch, table, wrong, given, says):
     capsys.readouterr()
     feed(monkeypatch, given)
+
     assert main([wrong[0], str(runs[table]), *wrong[1:]]) == 2
+
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("vaebench: ")
@@ -187,6 +206,7 @@ def test_what_is_refused(runs, capsys, monkeypatch, table, wrong, given, says):
 
 def test_a_folder_without_a_run(tmp_path, capsys):
     assert main(["sample", str(tmp_path)]) == 2
+
     (tmp_path / "seed-0").mkdir()
     (tmp_path / "seed-0/config.json").write_text("{}")
     assert main(["sample", str(tmp_path)]) == 2
@@ -196,8 +216,10 @@ def test_a_folder_without_a_run(tmp_path, capsys):
 def test_data_that_are_others_now_are_refused(runs, capsys, tmp_path):
     key = runs["nvil_mnist"].parent.name
     folder = shutil.copytree(runs["nvil_mnist"], tmp_path / key / "seed-0")
+
     note = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**note, "data_hash": "0" * 64}))
+
     assert main(["sample", str(folder)]) == 2
     assert "trained on other data (00000000, now" in capsys.readouterr().err
 
@@ -211,27 +233,33 @@ def test_a_run_in_training_is_not_told_to_start_anew(runs, capsys, monkeypatch):
         )
 
     monkeypatch.setattr(trained_run, "evaluated_checkpoint", apart)
+
     folder = runs["nvil_mnist"]
     capsys.readouterr()
+
     with hold(folder) as held:
         assert main(["sample", str(folder)]) == 2
-    said = (
+    busy = (
         f"{folder}: {held.holder} works on this run, and its checkpoints do not fit together "
         "yet; try again later"
     )
-    assert capsys.readouterr().err == f"vaebench: {said}\n"
+    assert capsys.readouterr().err == f"vaebench: {busy}\n"
+
+    # If nobody works on it, the run is damaged.
     assert main(["sample", str(folder)]) == 2
     assert "starts anew" in capsys.readouterr().err
 
 
 def test_too_many_training_cases_are_refused_before_anything_is_written(tmp_path, capsys):
-    wanted = [
+    arguments = [
         "table=lagging_trajectory",
         "preset=quick",
         "train.cases=99999",
         f"run.results={tmp_path}/runs",
     ]
-    assert main(["run", *wanted]) == 2
+
+    assert main(["run", *arguments]) == 2
+
     out, err = capsys.readouterr()
     assert out == ""
     assert "train.cases=99999: allowed: null, or a whole number from 1 to" in err
@@ -243,8 +271,10 @@ def test_too_many_training_cases_are_refused_before_anything_is_written(tmp_path
 def test_an_image_that_is_not_drawn_does_not_become_text(name):
     with pytest.raises(UserError, match="cannot draw to"):
         pictured.is_picture(Path(name))
+
     assert pictured.is_picture(Path("x.png"))
     assert not any(pictured.is_picture(Path(name)) for name in ("x.txt", "x", "x.csv", "x.npy"))
+
     with pytest.raises(UserError, match="did you mean"):
         pictured.is_picture(Path("x.pngg"))
 
@@ -301,6 +331,7 @@ def test_what_the_settings_of_a_run_refuse_is_refused_before_its_data_are_read(
     """Of the run there is only its note: no checkpoint, and no data that may be loaded."""
     changes = ["model.latents=3"] if table == "aevb_bound" else []
     cell = compose.cells(catalogue.load_table(table), catalogue.load_preset("quick"), changes)[0]
+
     folder = tmp_path / cell.key / "seed-0"
     folder.mkdir(parents=True)
     note = {"config": cell.config, "data_hash": "0" * 64, "row": cell.row, "column": cell.column}
@@ -310,7 +341,9 @@ def test_what_the_settings_of_a_run_refuse_is_refused_before_its_data_are_read(
         pytest.fail("the data were loaded")
 
     monkeypatch.setattr(data, "load", load)
+
     assert main([words[0], str(folder), *words[1:]]) == 2
+
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert says in err

@@ -7,6 +7,7 @@ from kit.commands import call, python
 
 def test_show_has_everything(conf, capsys):
     code, out, _ = call(capsys, "show", "table=small")
+
     assert code == 0
     for text in (
         "A small table",
@@ -33,4 +34,5 @@ def test_show_imports_nothing_heavy(conf):
         'main(["show", "table=small"]); print({"torch", "hydra", "pandas"} & '
         "set(sys.modules), file=sys.stderr)"
     )
+
     assert python(code, conf=conf).stderr == "set()\n"

@@ -35,6 +35,7 @@ every status has a line."""
 
 
 def measures(root):
+    """The measures of the only run, by signature. Times are left out, as no two runs share them."""
     (path,) = root.glob("*/seed-0/result.json")
     return {
         m["signature"]: m
@@ -44,31 +45,40 @@ def measures(root):
 
 
 def stopped(command, until, number):
-    """Signal a command in its evaluation; when that was, and what it said until it ended."""
+    """Signal a command in its evaluation: (when that was, its stderr)."""
     until(lambda: "posterior samples 3/" in command.err)
-    at = time.time()
+
+    signalled = time.time()
     command.signal_all(number)
+
     code, _, err = command.wait()
     assert code == 130
     assert "Traceback" not in err
-    return at, err
+
+    return signalled, err
 
 
 def test_an_evaluation_at_the_end_of_a_run(vaebench, until, tmp_path):
     whole = tmp_path / "whole"
     root = tmp_path / "runs"
+
     assert vaebench("run", *TINY, f"run.results={whole}").wait()[0] == 0
-    at, err = stopped(
+
+    signalled, err = stopped(
         vaebench("run", *TINY, f"run.results={root}", code=SLOW), until, signal.SIGTERM
     )
     assert (
         err.splitlines()[-1]
         == "vaebench: interrupted; the state is saved, the same command goes on from here"
     )
+
     assert "evaluating seed 0: posterior samples 3/" in err
     assert " left\n" in err, "a time left"
+
     (kept,) = root.glob(f"*/seed-0/{run_files.EVALUATION}")
-    assert kept.stat().st_mtime - at < 2
+    # It is written soon after the signal, not when the evaluation would have ended.
+    assert kept.stat().st_mtime - signalled < 2
+
     code, _, err = vaebench("run", *TINY, f"run.results={root}").wait()
     assert code == 0, err
     assert measures(root) == measures(whole)
@@ -79,24 +89,32 @@ def test_an_evaluation_of_a_stored_run(vaebench, until, tmp_path):
     roots = [tmp_path / "whole", tmp_path / "runs"]
     for root in roots:
         assert vaebench("run", *TINY, f"run.results={root}", "eval.iw_samples=10").wait()[0] == 0
+
     whole, folder = (next(root.glob("*/seed-0")) for root in roots)
+
     more = ["eval", "eval.iw_samples=190"]
     code, _, err = vaebench(*more, str(whole)).wait()
     assert (code, err) == (0, f"{whole}: an evaluation of unknown cost\n")
-    at, err = stopped(vaebench(*more, str(folder), code=SLOW), until, signal.SIGINT)
+
+    signalled, err = stopped(vaebench(*more, str(folder), code=SLOW), until, signal.SIGINT)
+
     last = err.splitlines()[-1]
     assert last.startswith(
         "vaebench: interrupted: the evaluation of seed 0 stopped at posterior samples "
     )
     assert last.endswith("; what it has found is kept, the same command goes on from here")
-    assert (folder / run_files.EVALUATION).stat().st_mtime - at < 2
+    assert (folder / run_files.EVALUATION).stat().st_mtime - signalled < 2
+
     before = json.loads((folder / "result.json").read_text())
     assert "190" not in {str(m["samples"]) for m in before["measures"]}, (
         "nothing is recorded of half an evaluation"
     )
+
     code, _, err = vaebench(*more, str(folder)).wait()
     assert code == 0, err
     assert measures(roots[1]) == measures(roots[0])
     assert not (folder / run_files.EVALUATION).exists()
+
+    # Now that its cost is recorded, it can be told.
     _, _, err = vaebench(*more, str(folder)).wait()
     assert "an evaluation of about " in err

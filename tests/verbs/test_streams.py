@@ -19,14 +19,16 @@ MESSAGES = "vaebench: cannot write to the standard output: "
 
 
 def shell(line: str, **env: str) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a line of shell, in which ``vaebench`` is this checkout's."""
+    """Exit code, stdout and stderr of a line of shell; its ``vaebench`` is that of this checkout."""
     environment = {
         k: v
         for k, v in os.environ.items()
         if not k.startswith(("VAEBENCH_", "PYTHON", "LC_", "LANG"))
     }
     environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **env}
+
     line = line.replace("vaebench", COMMAND, 1)
+
     done = subprocess.run(["bash", "-c", line], env=environment, capture_output=True, timeout=60)
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
@@ -59,12 +61,14 @@ def test_a_stream_that_takes_nothing_is_one_line_at_most(
 
 def test_a_closed_input_is_an_empty_one() -> None:
     code, out, err = shell("vaebench ls presets <&-")
+
     assert (code, err) == (0, "")
     assert "tuned" in out
 
 
 def test_no_file_takes_the_number_of_a_closed_stream(tmp_path: Path) -> None:
-    """Else what a library writes to descriptor 1 would land in a results file."""
+    """Otherwise what a library writes to descriptor 1 would land in a results file."""
+    # The exit code is the number that the first opened file was given.
     code = f"""
 import os, sys
 from vaebench import cli; from vaebench.verbs import streams
@@ -90,7 +94,9 @@ def test_ascii_output_has_the_nearest_characters(env: dict[str, str]) -> None:
     """A report with a standard error over seeds, which is behind a ±."""
     source = REFERENCE / "dvae_sharp_sharp_mcmc-short.csv"
     env |= {"PYTHONCOERCECLOCALE": "0"}
+
     code, out, err = shell(f"vaebench report table=dvae_sharp_sharp_mcmc --from {source}", **env)
+
     assert (code, err) == (0, "")
     assert " +- " in out
     assert out.isascii()
@@ -107,8 +113,10 @@ def test_nearest_characters(text: str, plain: str) -> None:
 
 def test_the_streams_are_given_back() -> None:
     before = sys.stdin, sys.stdout, sys.stderr, sys.stdout.errors
+
     with pytest.raises(KeyboardInterrupt), streams.safe():
         raise KeyboardInterrupt
+
     assert (sys.stdin, sys.stdout, sys.stderr, sys.stdout.errors) == before
 
 
@@ -131,6 +139,7 @@ sys.exit(main())
     done = subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60
     )
+
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "vaebench: interrupted\n")
 
 
@@ -156,8 +165,11 @@ sys.exit(main(["bench"]))
 def test_a_closed_pipe_is_silent(then, code, line):
     reading, writing = os.pipe()
     os.close(reading)
+
     done = python(BENCH.format(then), stdout=writing)
+
     os.close(writing)
+
     assert (done.returncode, done.stderr) == (code, line)
 
 
@@ -168,5 +180,6 @@ def test_a_closed_pipe_is_silent(then, code, line):
 def test_a_full_disk_under_stdout_is_one_line(then, code, word):
     with open("/dev/full", "w") as full:
         done = python(BENCH.format(then), stdout=full)
+
     assert (done.returncode, done.stderr.count("\n")) == (code, 1)
     assert word in done.stderr
