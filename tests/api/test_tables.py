@@ -19,7 +19,7 @@ def test_a_run_is_the_command_s(made, capsys):
     table, results = made
 
     folder = table.runs()[0].parents[1]
-    given = [
+    arguments = [
         "table=nvil_mnist",
         "preset=quick",
         *FEW,
@@ -29,12 +29,20 @@ def test_a_run_is_the_command_s(made, capsys):
         "--only",
     ]
 
-    assert main(["run", *given, "column=NVIL", "--seeds", "0", "--dry-run"]) == 0
+    assert main(["run", *arguments, "column=NVIL", "--seeds", "0", "--dry-run"]) == 0
     assert "to do: nothing" in capsys.readouterr().out
 
     assert (
         main(
-            ["report", *given, "column=NVIL", "--format", "csv", "--output", str(folder / "x.csv")]
+            [
+                "report",
+                *arguments,
+                "column=NVIL",
+                "--format",
+                "csv",
+                "--output",
+                str(folder / "x.csv"),
+            ]
         )
         == 0
     )
@@ -42,7 +50,7 @@ def test_a_run_is_the_command_s(made, capsys):
     pd.testing.assert_frame_equal(
         vb.table("nvil_mnist", *FEW, f"run.results={folder}", preset="quick").results(), results
     )
-    assert main(["report", *given, "column=NVIL", "--format", "md"]) == 0
+    assert main(["report", *arguments, "column=NVIL", "--format", "md"]) == 0
     assert capsys.readouterr().out.strip() == table.report("md", "SBN 200", "NVIL").strip()
 
 
@@ -125,8 +133,8 @@ def measured(results, others):
     """Metrics and values of a run; times are those of the other one."""
     lines = zip(results["metric"], results["value"], others["value"], strict=True)
     return [
-        (metric, there if metric in ("ms_per_update", "hours") else value)
-        for metric, value, there in lines
+        (metric, others_value if metric in ("ms_per_update", "hours") else value)
+        for metric, value, others_value in lines
     ]
 
 
@@ -228,7 +236,7 @@ def test_a_divergence_that_the_paper_had_too_is_nothing_to_warn_of(tmp_path, mon
 
     table = vb.table("lagging_rates", f"run.results={tmp_path}", preset="quick")
 
-    told = {}
+    reported = {}
     for cell in table.cells():
         ended = Outcome(Task(cell, (0,)), 0, Status.DIVERGED, "at update 3")
 
@@ -237,7 +245,7 @@ def test_a_divergence_that_the_paper_had_too_is_nothing_to_warn_of(tmp_path, mon
         )
         caplog.clear()
         table.run(cell.row, cell.column, seeds=0)
-        told[cell.row] = "at update 3" in caplog.text
+        reported[cell.row] = "at update 3" in caplog.text
 
-    assert told == {name: not row.diverges for name, row in table.table.rows.items()}
-    assert set(told.values()) == {True, False}
+    assert reported == {name: not row.diverges for name, row in table.table.rows.items()}
+    assert set(reported.values()) == {True, False}

@@ -57,9 +57,9 @@ def test_the_figures_of_a_table(folder):
         (frame["row"] == "SBN 200") & (frame["column"] == "equal") & (frame["metric"] == "bound")
     ]["value"]
 
-    place = ours["y"].index("SBN 200 / equal (paper)")
+    position = ours["y"].index("SBN 200 / equal (paper)")
     # 113.1 is printed.
-    assert ours["x"][place] == pytest.approx(value - 113.1, abs=1e-3)
+    assert ours["x"][position] == pytest.approx(value - 113.1, abs=1e-3)
     assert published["y"] == ours["y"]
     # The margin of the table, 0.5 nat either way.
     assert [dots["layout"]["shapes"][0][k] for k in ("x0", "x1")] == [-0.5, 0.5]

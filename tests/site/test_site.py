@@ -57,8 +57,8 @@ def test_the_runs_of_a_folder(tmp_path, capsys):
     assert main(["run", "table=dvae_sharp_sharp_toy", "preset=quick", *only, runs]) == 0
 
     # The same entry with a smaller budget is another run, of which no table has a row.
-    other = ["train.updates=5", *only, runs]
-    assert main(["run", "table=dvae_sharp_sharp_toy", "preset=quick", *other]) == 0
+    smaller_budget = ["train.updates=5", *only, runs]
+    assert main(["run", "table=dvae_sharp_sharp_toy", "preset=quick", *smaller_budget]) == 0
     capsys.readouterr()
 
     assert main(["site", "table=nvil_mnist", runs, "--output", str(tmp_path / "none")]) == 2
@@ -181,10 +181,10 @@ def test_it_says_how_far_it_is(tmp_path, capsys, monkeypatch):
         == 0
     )
 
-    told = capsys.readouterr().err
-    assert "\nsite: tables read 1/2, " in told
-    assert "\nsite: tables summed up 1/2, " in told
-    assert re.search(r"\nsite: tables written 0/2, runs 3/\d+, [\d.]+ \w+ left\n", told)
+    err = capsys.readouterr().err
+    assert "\nsite: tables read 1/2, " in err
+    assert "\nsite: tables summed up 1/2, " in err
+    assert re.search(r"\nsite: tables written 0/2, runs 3/\d+, [\d.]+ \w+ left\n", err)
 
 
 def test_without_a_terminal_it_says_so_once_a_minute(tmp_path, capsys):
@@ -216,24 +216,24 @@ def test_samples_of_a_run_are_pictures(tmp_path, monkeypatch):
         "run.engine=plain",
         "model.dims=[3]",
     ]
-    one = ["table=nvil_mnist", "--only", "row=SBN 200", "--only", "column=NVIL", "--seeds", "0"]
+    entry = ["table=nvil_mnist", "--only", "row=SBN 200", "--only", "column=NVIL", "--seeds", "0"]
 
-    assert main(["run", *one, *few, "eval.iw_samples=2", f"run.results={tmp_path / 'runs'}"]) == 0
+    assert main(["run", *entry, *few, "eval.iw_samples=2", f"run.results={tmp_path / 'runs'}"]) == 0
 
     (run,) = (tmp_path / "runs").glob("*/seed-0")
 
-    made = samples.of_run(run)
+    drawn = samples.of_run(run)
 
-    (picture,) = made.pictures
+    (picture,) = drawn.pictures
     # Two rows of eight images of 8 x 8 with a line after each but the last; four dots a pixel.
     assert Image.open(io.BytesIO(picture)).size == (8 * 9 * 4 - 4, 2 * 9 * 4 - 4)
-    assert not made.documents
+    assert not drawn.documents
 
 
 def test_samples_of_a_text_model_are_documents_on_its_page(tmp_path):
     runs = f"run.results={tmp_path / 'runs'}"
-    one = ["--only", "row=basic, usual start, dropout 0.5", "--only", "column=IW", "--seeds", "0"]
-    assert main(["run", "table=lagging_synthetic", "preset=quick", *one, runs]) == 0
+    entry = ["--only", "row=basic, usual start, dropout 0.5", "--only", "column=IW", "--seeds", "0"]
+    assert main(["run", "table=lagging_synthetic", "preset=quick", *entry, runs]) == 0
 
     words = ["table=lagging_synthetic", runs, "--samples", "--output", str(tmp_path / "site")]
     assert main(["site", *words]) == 0

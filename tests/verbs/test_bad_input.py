@@ -247,9 +247,9 @@ def test_a_wrong_command_is_one_line(here, capsys, arguments, words):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     """A run of four updates."""
-    place = tmp_path_factory.mktemp("trained")
-    assert cli.main(["run", *TINY, f"run.results={place}"]) == 0
-    return place
+    root = tmp_path_factory.mktemp("trained")
+    assert cli.main(["run", *TINY, f"run.results={root}"]) == 0
+    return root
 
 
 def replaced(name: str, new: bytes | None):

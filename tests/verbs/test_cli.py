@@ -178,7 +178,7 @@ def test_usage_errors_are_one_line(conf, capsys, tmp_path, monkeypatch, argument
     before = sorted(tmp_path.rglob("*"))
     code, out, err = call(capsys, *arguments)
 
-    # A word on runs that do not exist may stand beside the error.
+    # A line that says that there are no runs may stand beside the error.
     lines = [line for line in err.splitlines() if "no runs of" not in line]
 
     assert (code, out, len(lines)) == (2, "", 1)
@@ -289,7 +289,6 @@ def test_examples_are_understood():
 
     tried = 0
     for verb, (_, examples) in VERBS.items():
-        # Some verbs have no file of their own name.
         if not (Path(cli.__file__).parent / "verbs" / f"{verb}.py").is_file():
             continue
 

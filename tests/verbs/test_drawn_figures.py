@@ -78,8 +78,17 @@ def test_a_figure_is_drawn_before_a_table_is_trained(conf, tmp_path, capsys):
         "train.valid_every=2",
         "eval.points=10",
     ]
-    here = [f"run.results={tmp_path}/runs", "run.jobs=1", "run.engine=plain"]
-    arguments = ["run", "table=small,drawing", "--only", "fDARN 200", "--seeds", "0", *few, *here]
+    run_settings = [f"run.results={tmp_path}/runs", "run.jobs=1", "run.engine=plain"]
+    arguments = [
+        "run",
+        "table=small,drawing",
+        "--only",
+        "fDARN 200",
+        "--seeds",
+        "0",
+        *few,
+        *run_settings,
+    ]
 
     # If the figure cannot be written, nothing is trained.
     (tmp_path / "figures").write_text("a file in the way")

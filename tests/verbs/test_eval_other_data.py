@@ -79,17 +79,16 @@ def test_the_same_cases_behind_another_name_have_the_same_numbers_under_another_
             "the mean that the model subtracts is that of its training data"
         )
 
-        # The protocols differ in nothing but the data.
-        # Besides, ``trained`` names the data that were ``data`` before.
+        # The protocols differ in their data alone; ``trained`` names those of the training.
         parts = Protocol(measure["signature"]).parts
         before = Protocol(on_digits[name]["signature"]).parts
         assert parts.pop("trained") == before.pop("data")
         assert parts.pop("data") != before.get("data")
         assert parts == before
 
-    said = capsys.readouterr()
-    assert "  of data images:\n" in said.out
-    assert "an evaluation on other data, images" in said.err
+    streams = capsys.readouterr()
+    assert "  of data images:\n" in streams.out
+    assert "an evaluation on other data, images" in streams.err
 
 
 def test_other_data_are_in_no_row_and_have_no_verdict(trained, files, tmp_path, capsys):
@@ -212,9 +211,9 @@ def test_what_the_model_cannot_read_is_one_line(trained, files, words, part, cap
 
     assert cli.main(["eval", str(folder_of(trained)), *arguments]) == 2
 
-    said = capsys.readouterr().err
-    assert part in said
-    assert said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert part in message
+    assert message.count("\n") == 1
     assert (folder_of(trained) / "result.json").read_bytes() == before
 
 

@@ -106,9 +106,9 @@ def test_wrong_words_are_one_line(
 
     assert cli.main(["eval", *words, f"run.results={trained}"]) == 2
 
-    said = capsys.readouterr().err
-    assert part in said
-    assert said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert part in message
+    assert message.count("\n") == 1
     assert (folder / "result.json").read_bytes() == before
 
 
@@ -248,9 +248,9 @@ def test_a_damaged_note_is_one_line(
     for verb in ("eval", "sample"):
         assert cli.main([verb, str(tmp_path / name / "seed-0")]) == 2
 
-        said = capsys.readouterr().err
-        assert said.count("\n") == 1
-        assert "config.json: damaged, so what was trained is unknown" in said
+        message = capsys.readouterr().err
+        assert message.count("\n") == 1
+        assert "config.json: damaged, so what was trained is unknown" in message
 
 
 def test_what_is_wrong_with_one_run_does_not_keep_the_others(
@@ -264,11 +264,11 @@ def test_what_is_wrong_with_one_run_does_not_keep_the_others(
 
     # An estimate that was not finite, and a measure of which only the name is left.
     result = json.loads((folders[1] / "result.json").read_text())
-    kept = next(m for m in result["measures"] if m["name"] == "iw_nll")
-    kept |= {
+    estimate = next(m for m in result["measures"] if m["name"] == "iw_nll")
+    estimate |= {
         "value": None,
         "samples": 7,
-        "signature": kept["signature"].replace("samples:10|", "samples:7|"),
+        "signature": estimate["signature"].replace("samples:10|", "samples:7|"),
     }
     result["measures"].append({"name": "bound"})
     (folders[1] / "result.json").write_text(json.dumps(result))
@@ -301,9 +301,9 @@ def test_a_value_that_differs_from_the_stored_one_is_said_and_both_are_kept(
     (folder / "result.json").write_text(json.dumps(result))
 
     assert cli.main(["eval", str(folder)]) == 0
-    said = capsys.readouterr().err
-    assert said.count("\n") == 2, "what the evaluation will cost, and what differs"
-    assert f"bound is {measured:.6g} now and was {measured + 0.25:.6g} before" in said
+    message = capsys.readouterr().err
+    assert message.count("\n") == 2, "what the evaluation will cost, and what differs"
+    assert f"bound is {measured:.6g} now and was {measured + 0.25:.6g} before" in message
 
     # The new value counts. The earlier one stays beside it, through further evaluations.
     for _ in range(2):
@@ -323,8 +323,8 @@ def test_a_checkpoint_with_a_flipped_bit_is_not_evaluated(
     before = (folder / "result.json").read_bytes()
     for name in ("best.safetensors", "checkpoint.safetensors"):
         # A bit of the tensors, which stand behind the header.
-        whole = (folder / name).read_bytes()
-        (folder / name).write_bytes(whole[:-3] + bytes([whole[-3] ^ 4]) + whole[-2:])
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[:-3] + bytes([content[-3] ^ 4]) + content[-2:])
 
         assert cli.main(["eval", str(folder)]) == 2
         assert (
@@ -333,7 +333,7 @@ def test_a_checkpoint_with_a_flipped_bit_is_not_evaluated(
         )
         assert (folder / "result.json").read_bytes() == before
 
-        (folder / name).write_bytes(whole)
+        (folder / name).write_bytes(content)
 
 
 def test_cases_are_what_the_measures_are_means_of(trained: Path, tmp_path: Path) -> None:
@@ -411,9 +411,11 @@ def test_an_evaluation_of_fewer_cases_is_marked_as_such(
     assert line.index("; of valid, 7 cases: bound ") > line.index(" bound ")
     assert "; of 7 cases: bound " in line
 
-    more = "eval.points=7"
+    few_cases = "eval.points=7"
     assert (
-        cli.main(["report", *run, more, "--format", "csv", "--output", str(tmp_path / "few.csv")])
+        cli.main(
+            ["report", *run, few_cases, "--format", "csv", "--output", str(tmp_path / "few.csv")]
+        )
         == 0
     )
     assert cli.main(["report", *run, "--format", "csv", "--output", str(tmp_path / "all.csv")]) == 0

@@ -74,10 +74,10 @@ def test_a_report_without_runs_hints_at_those_with_other_settings(made, preset, 
 
 
 def test_a_report_hints_at_changed_settings_beside_what_it_shows(made, capsys):
-    here = f"run.results={made}"
-    assert call(capsys, "run", *ONE, "--seeds", "0", "model.dims=[4]", *FEW, here)[0] == 0
+    results = f"run.results={made}"
+    assert call(capsys, "run", *ONE, "--seeds", "0", "model.dims=[4]", *FEW, results)[0] == 0
 
-    _, out, err = call(capsys, "report", *ONE, "model.dims=[4]", *FEW, "--brief", here)
+    _, out, err = call(capsys, "report", *ONE, "model.dims=[4]", *FEW, "--brief", results)
 
     assert "SBN 200" in out
     assert err.count("\n") == 1

@@ -241,14 +241,14 @@ def test_any_damage_to_a_csv_is_read_over_or_refused_by_one_line(tmp_path, data)
 
     whole = csv_text(frame).encode()
     # Replace up to 20 bytes anywhere by up to 10 others; at the very end, append.
-    place = data.draw(st.integers(0, len(whole)))
+    start = data.draw(st.integers(0, len(whole)))
     length = data.draw(st.integers(0, 20))
     damage = data.draw(
         st.binary(max_size=10) | st.text(max_size=10).map(lambda t: t.encode(errors="replace"))
     )
 
     path = Path(tmp_path / "x.csv")
-    path.write_bytes(whole[:place] + damage + whole[place + length :])
+    path.write_bytes(whole[:start] + damage + whole[start + length :])
 
     read, line = refused(read_csv, path)
     assert list(read.columns) == list(COLUMNS) if read is not None else line.startswith(str(path))

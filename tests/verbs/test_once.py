@@ -14,17 +14,17 @@ from vaebench.results import result_file
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     """Where two cells are trained: two rows of a table with the same data."""
-    place = tmp_path_factory.mktemp("once")
+    folder = tmp_path_factory.mktemp("once")
     loads = []
     patch = pytest.MonkeyPatch()
     real = data.load
     patch.setattr(data, "load", lambda config: loads.append(config) or real(config))
 
-    assert cli.main(["run", *TINY, "--only", "column=WS", f"run.results={place}"]) == 0
+    assert cli.main(["run", *TINY, "--only", "column=WS", f"run.results={folder}"]) == 0
     patch.undo()
 
     assert len(loads) == 1, "the checks and both tasks share what was loaded"
-    return place
+    return folder
 
 
 @pytest.mark.parametrize(

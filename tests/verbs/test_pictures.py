@@ -101,7 +101,8 @@ def test_missing_pixels_are_filled_in_row_by_row(made, tmp_path, monkeypatch):
     )
 
     assert images[:, 0].tolist() == made.splits.test[[0, 4, 8]].tolist()
-    # The missing pixel is grey. The others are those of the image in every state of the chain.
+    # The missing pixel is grey, up to the 8 bits of a PNG. The others are those of the image in
+    # every state of the chain.
     assert np.allclose(images[:, 1, 0], 0.5, atol=0.01)
     assert (images[:, :, 1:] == images[:, :1, 1:]).all()
     assert set(images[:, 2:, 0].ravel()) <= {0.0, 1.0}

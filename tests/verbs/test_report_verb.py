@@ -143,15 +143,15 @@ def test_what_is_left_out_of_a_csv_is_named(runs, tmp_path, capsys, known, odd, 
 
 def test_a_report_of_some_entries_says_nothing_of_the_others(runs, capsys):
     report = ["report", "table=small", f"run.results={runs}"]
-    whole, some = (
+    all_entries, one_entry = (
         call(capsys, *report, *more)[1]
         for more in ([], ["--only", "SBN 200", "--only", "column=NVIL"])
     )
 
-    assert "113.30" in some
-    assert ("not run" in whole, "not run" in some) == (True, False)
-    assert ("NADE 500" in whole, "NADE 500" in some) == (True, False)
-    assert "113.1" in some
+    assert "113.30" in one_entry
+    assert ("not run" in all_entries, "not run" in one_entry) == (True, False)
+    assert ("NADE 500" in all_entries, "NADE 500" in one_entry) == (True, False)
+    assert "113.1" in one_entry
 
 
 def test_report_of_two_tables(runs, conf, capsys):

@@ -120,8 +120,8 @@ def test_a_dry_run_tells_what_is_done_and_what_the_rest_will_cost(whole, tmp_pat
     assert shown("0", "--force").endswith("to do: about 1.7 min of one process for 2 runs\n")
     assert shown("0").endswith("to do: nothing\n")
 
-    words = "to do: the evaluation of 2 trained runs (of unknown cost)\n"
-    assert shown("0", "eval.iw_samples=11").endswith(words)
+    to_do = "to do: the evaluation of 2 trained runs (of unknown cost)\n"
+    assert shown("0", "eval.iw_samples=11").endswith(to_do)
 
     assert times(root) == before
 
@@ -206,7 +206,7 @@ def test_data_that_are_not_here_are_named(tmp_path, capsys, monkeypatch):
     """They are fetched if they have an address, else the user must supply them."""
     monkeypatch.setenv("VAEBENCH_DATA", str(tmp_path / "data"))
     monkeypatch.delenv("VAEBENCH_MIRROR", raising=False)
-    told = {}
+    data_lines = {}
 
     for table in ("nvil_documents", "lagging_omniglot"):
         arguments = ["preset=short", "--seeds", "0", "--dry-run", f"run.results={tmp_path}/runs"]
@@ -214,10 +214,12 @@ def test_data_that_are_not_here_are_named(tmp_path, capsys, monkeypatch):
         assert main(["run", f"table={table}", *arguments, *only]) == 0
 
         lines = capsys.readouterr().out.splitlines()
-        (told[table],) = [line for line in lines if line.startswith("data ")]
+        (data_lines[table],) = [line for line in lines if line.startswith("data ")]
 
-    assert told["nvil_documents"].startswith("data news20: not on this machine, so fetched first: ")
-    assert told["lagging_omniglot"] == (
+    assert data_lines["nvil_documents"].startswith(
+        "data news20: not on this machine, so fetched first: "
+    )
+    assert data_lines["lagging_omniglot"] == (
         "data omniglot_reconstructed: not on this machine, and to be supplied: name their folder "
         "in data.mirror or VAEBENCH_MIRROR: chardata_reconstructed.mat"
     )

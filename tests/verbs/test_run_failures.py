@@ -117,13 +117,15 @@ def test_a_full_disk_is_one_line_and_a_rerun_completes(
 )
 def test_a_file_in_the_place_of_the_results_folder_is_one_line(tmp_path, capsys, below, why):
     (tmp_path / "taken").write_text("a file")
-    place = f"{tmp_path / 'taken'}{below}"
+    results_folder = f"{tmp_path / 'taken'}{below}"
 
-    assert main(["run", *TWO_CELLS, f"run.results={place}"]) == 2
+    assert main(["run", *TWO_CELLS, f"run.results={results_folder}"]) == 2
 
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == f"vaebench: run.results={place}: {why.format(taken=tmp_path / 'taken')}\n"
+    assert (
+        err == f"vaebench: run.results={results_folder}: {why.format(taken=tmp_path / 'taken')}\n"
+    )
     assert (tmp_path / "taken").read_text() == "a file"
 
 

@@ -19,7 +19,7 @@ MESSAGES = "vaebench: cannot write to the standard output: "
 
 
 def shell(line: str, **env: str) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a line of shell; its ``vaebench`` is that of this checkout."""
+    """Exit code, stdout and stderr of a line of shell, with the ``vaebench`` of this checkout."""
     environment = {
         k: v
         for k, v in os.environ.items()
