@@ -43,7 +43,7 @@ def test_an_evaluation_is_kept(made):
 
 
 def test_a_shipped_model(made, tmp_path, monkeypatch):
-    """By table and row; it is only read, and an evaluation is that of a copy."""
+    """It is loaded by table and row. It is only read: an evaluation goes to a copy of it."""
     (folder,) = made[0].runs()[:1]
     shipped = tmp_path / "models" / folder.parent.name / folder.name
     shutil.copytree(folder, shipped)
@@ -55,7 +55,7 @@ def test_a_shipped_model(made, tmp_path, monkeypatch):
     assert vb.load_run("nvil_mnist").folder == shipped, "the only one of its table"
     assert run.sample(2).shape == (2, 64)
 
-    # Only a copy in ``run.results`` is written to.
+    # The copy is made in ``run.results``.
     before = {path.name: path.read_bytes() for path in shipped.iterdir()}
 
     measures = run.evaluate(f"run.results={tmp_path / 'mine'}", iw_samples=3)

@@ -1,5 +1,5 @@
-"""A table from Python: the runs, results and reports of the command's, and one clear
-line for what is refused."""
+"""A table from Python: its runs, results and reports are those of the command, and what is refused
+is one clear line."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_a_call_whose_time_is_over_saves_and_the_same_call_goes_on(made, tmp_pat
 
 
 def measured(results, others):
-    """Metrics and values of a run; times are those of the other one."""
+    """(metric, value) of each result. Times are those of ``others``: no two runs take the same."""
     lines = zip(results["metric"], results["value"], others["value"], strict=True)
     return [
         (metric, others_value if metric in ("ms_per_update", "hours") else value)

@@ -39,7 +39,10 @@ addEventListener("message", (e) => (document.querySelector("pre").textContent = 
 
 
 def seen(address, tmp_path):
-    """The elements and the messages of a page in a browser. Skips where there is none."""
+    """The elements of a page as a browser builds them.
+
+    Fails if the page writes to the console. Skips the test if there is no browser.
+    """
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no Chromium here")
@@ -55,7 +58,7 @@ def seen(address, tmp_path):
 
 
 def found_in(page, width, body, tmp_path):
-    """What a function body in JavaScript returns on a page of so many pixels."""
+    """What a function body in JavaScript returns on a page that is ``width`` pixels wide."""
     probe = page.with_name(f"probe-{page.name}")
     frame = page.with_name(f"frame-{page.name}")
 

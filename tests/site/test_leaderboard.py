@@ -1,4 +1,4 @@
-"""Boards: one kind of number each."""
+"""Leaderboards: each has one kind of number."""
 
 from __future__ import annotations
 

@@ -89,7 +89,8 @@ def test_the_runs_of_a_folder(tmp_path, capsys):
 
 
 def test_a_curve_that_cannot_be_drawn_is_left_out(tmp_path, caplog):
-    """Damaged: a warning, and its run has a page all the same. Infinite: these points alone."""
+    """A damaged curve is left out with a warning, and its run still has a page. Of a curve with
+    infinite values only these points are left out."""
     root = tmp_path / "runs"
     script = [sys.executable, Path(__file__).parents[2] / "scripts/simulated_store.py", root]
 
@@ -151,7 +152,7 @@ def test_pages_that_would_be_the_same_keep_their_time(tmp_path):
 
 
 def test_tables_that_share_a_run_have_one_page_of_it(tmp_path):
-    """Of the last of them, as many pages as there are files."""
+    """It is the page of the last of them. The number of pages is that of the files."""
     tables = [catalogue.load(name) for name in ("nvil_mnist", "nvil_recipe")]
     results = [sources.of_files(table, ["reference"]) for table in tables]
     shared = {*results[0].runs()} & {*results[1].runs()}

@@ -16,8 +16,8 @@ from vaebench.config.compose import cells
 
 @pytest.fixture
 def conf(conf, tmp_path, monkeypatch):
-    """The tables ``small`` and ``drawing`` beside the shipped ones; no setting of
-    the user's environment."""
+    """The tables ``small`` and ``drawing`` beside the shipped ones. The user's environment sets
+    nothing."""
     (conf / "table" / "small.yaml").write_text(SMALL)
     (conf / "table" / "drawing.yaml").write_text(DRAWN)
 

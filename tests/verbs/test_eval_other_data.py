@@ -122,7 +122,7 @@ def test_other_data_are_in_no_row_and_have_no_verdict(trained, files, tmp_path, 
 
 
 def test_a_run_of_images_of_ones_own_is_not_judged_by_other_images(tmp_path, files):
-    """The names of the data are equal then, and the hashes alone are not."""
+    """Both data sets have the same name then, and only their hashes differ."""
     args = ["run", *TINY, *files["other_test"], f"run.results={tmp_path}"]
     assert cli.main(args) == 0
     by_own_data = by_data(tmp_path, "bound|data:images@")

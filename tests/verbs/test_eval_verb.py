@@ -256,13 +256,12 @@ def test_a_damaged_note_is_one_line(
 def test_what_is_wrong_with_one_run_does_not_keep_the_others(
     trained: Path, tmp_path: Path, capsys
 ) -> None:
-    """A kept measure that was not finite is null in the file, or cannot be read; a run that
-    somebody holds is busy."""
+    """One run has a value that was not finite, null in the file, and a measure that cannot be read.
+    The other run is held by another process."""
     name = next(trained.iterdir()).name
     shutil.copytree(trained / name, tmp_path / name)
     folders = [tmp_path / name / f"seed-{n}" for n in (0, 1)]
 
-    # An estimate that was not finite, and a measure of which only the name is left.
     result = json.loads((folders[1] / "result.json").read_text())
     estimate = next(m for m in result["measures"] if m["name"] == "iw_nll")
     estimate |= {

@@ -1,5 +1,5 @@
-"""What lists and reports say of runs: for what each was made, with which changes, and on
-terminals of any width."""
+"""What lists and reports say of a run: its cell and the settings that were changed. Lists fit a
+terminal of any width."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_run_names_its_cell_and_what_was_changed(made, monkeypatch, capsys):
 
 @pytest.mark.parametrize("preset", ["quick", "paper"])
 def test_a_report_without_runs_hints_at_those_with_other_settings(made, preset, capsys):
-    """And the command that it gives shows them."""
+    """The command in the hint shows these runs."""
     code, _, err = call(
         capsys, "report", "table=nvil_mnist", f"preset={preset}", "--brief", f"run.results={made}"
     )

@@ -68,7 +68,8 @@ CURVES = {
 
 @pytest.mark.parametrize(("curve", "told"), CURVES.items())
 def test_ls_runs_tells_how_far_a_run_in_training_is(runs, capsys, curve, told):
-    """By its last validation, without the checkpoint; what is damaged tells nothing."""
+    """It is told by the last validation of the curve, without reading the checkpoint. Damaged lines
+    do not count."""
     folder = runs / "other-sbn9" / "seed-4"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")

@@ -13,7 +13,7 @@ from vaebench.results import result_file
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Where two cells are trained: two rows of a table with the same data."""
+    """A results folder with two trained cells on the same data: one row, NVIL and wake-sleep."""
     folder = tmp_path_factory.mktemp("once")
     loads = []
     patch = pytest.MonkeyPatch()

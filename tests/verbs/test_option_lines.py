@@ -1,4 +1,4 @@
-"""Every option with a value of a kind: what is refused, in one line, and what is taken."""
+"""Every option whose value is checked: what is refused, in one line, and what is taken."""
 
 from __future__ import annotations
 

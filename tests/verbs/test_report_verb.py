@@ -81,7 +81,7 @@ def test_report_formats(runs, tmp_path, capsys, format):
 
 
 def as_csv(runs, file):
-    """Words that write the results of a folder of runs into a file."""
+    """Arguments of a command that writes the results of a folder of runs to a CSV."""
     return [
         "report",
         "table=small",

@@ -130,8 +130,8 @@ def test_a_larger_budget_goes_on_from_the_smaller_one(
 
 
 def test_tables_that_share_runs_train_them_once(vaebench, whole, tmp_path, log):
-    """Both tables in one command; of the second table's cells one is the first's, and
-    is evaluated otherwise."""
+    """Three tables in one command. The second shares a cell with the first. The third trains what
+    the second trains, and evaluates it with other samples."""
     code = log[0] + MORE_SAMPLES
     root = tmp_path / "runs"
     args = [

@@ -167,7 +167,8 @@ def test_a_dry_run_tells_what_is_done_and_what_the_rest_will_cost(whole, tmp_pat
 def test_a_value_that_is_refused_is_one_line_and_nothing_is_written(
     tmp_path, capsys, monkeypatch, more, table, wrong, says
 ):
-    """Before the first cell is trained, a figure drawn or data read; in a dry run too."""
+    """It is refused before the first cell is trained, a figure is drawn or data are read. A dry run
+    refuses it as well."""
     # Loading data would fail, and by another message.
     monkeypatch.setattr(data, "load", None)
 

@@ -56,7 +56,7 @@ class Terminal:
         return self.shown
 
     def watch(self, command):
-        """Read until a command has ended; its exit code."""
+        """Read until a command has ended, and return its exit code."""
         while command.running():
             self.read()
 

@@ -1,5 +1,5 @@
-"""``vaebench sample`` and ``reconstruct``: lines in, lines out, and one clear
-line for what cannot be."""
+"""``vaebench sample`` and ``reconstruct``: lines in, lines out, and one clear line for what is
+refused."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def _close_all() -> None:
 
 @pytest.mark.parametrize("env", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}])
 def test_ascii_output_has_the_nearest_characters(env: dict[str, str]) -> None:
-    """A report with a standard error over seeds, which is behind a ±."""
+    """The report has standard errors over seeds, each printed after a ±."""
     source = REFERENCE / "dvae_sharp_sharp_mcmc-short.csv"
     env |= {"PYTHONCOERCECLOCALE": "0"}
 
