@@ -77,9 +77,12 @@ def test_an_exported_model_refines_its_posterior(documents, tmp_path):
         ]
         assert len(set(values)) == 1
     finally:
+        # The model of the fixture is left as it was.
         model.refinement = None
+
     # Without the steps the number is another one, so they count in all three.
     assert vb.estimators.importance(model, x, samples=5, seed=3).nll != values[0]
+
     assert torch.load(tmp_path / "refined.pt", weights_only=True)["refinement"]["count"] == 2
 
 

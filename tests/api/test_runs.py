@@ -82,6 +82,7 @@ def test_images(made):
         assert images.shape == (3, 64)
         assert images.dtype == np.uint8
         assert set(np.unique(images)) <= {0, 1}
+
     assert (run.sample(3, seed=1) == run.sample(3, seed=1)).all()
     assert (run.sample(3, seed=1) != run.sample(3, seed=2)).any()
 

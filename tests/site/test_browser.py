@@ -69,6 +69,7 @@ def found_in(page, width, body, tmp_path):
     finally:
         probe.unlink()
         frame.unlink()
+
     return json.loads(html.unescape(text))
 
 

@@ -62,6 +62,7 @@ def test_the_runs_of_a_folder(tmp_path, capsys):
     capsys.readouterr()
 
     assert main(["site", "table=nvil_mnist", runs, "--output", str(tmp_path / "none")]) == 2
+    # The entry has five columns, each of which was run twice.
     assert (
         "no results of these tables; 10 runs with other settings or of other tables left out"
         in capsys.readouterr().err

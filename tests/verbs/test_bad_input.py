@@ -209,10 +209,12 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VAEBENCH_DATA", str(tmp_path / "cache"))
     monkeypatch.delenv("VAEBENCH_MIRROR", raising=False)
+
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder").mkdir()
     (tmp_path / "empty.csv").touch()
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\0\1" * 20)
+
     return tmp_path
 
 
@@ -359,7 +361,9 @@ def test_a_signal_after_the_last_word_leaves_the_code_of_the_command(number):
         f"os.kill(os.getpid(), {int(number)})\n"
         "time.sleep(20)\n"
     )
+
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
 
 
@@ -377,5 +381,7 @@ def test_a_signal_in_the_middle_of_any_verb_is_one_line(number):
         "sys.argv = ['vaebench', 'ls']\n"
         "sys.exit(__main__.main())\n"
     )
+
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "vaebench: interrupted\n")

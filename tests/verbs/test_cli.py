@@ -239,6 +239,7 @@ sys.exit(main(["bench"]))
 """
 
     done = python(code)
+
     assert (done.returncode, done.stdout) == (0, "result\n")
     assert (
         done.stderr == "vaebench: saved\nvaebench: warning: two lines\nvaebench: warning: careful\n"

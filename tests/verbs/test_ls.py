@@ -48,12 +48,14 @@ def test_ls_runs(runs, capsys):
 
     assert (code, len(lines)) == (0, 4)
     assert lines[1].split()[1:] == ["0", "done", "2,000", "-", "bound", "113.20(0.10)"]
+
     assert call(capsys, "ls", f"run.results={runs}")[0] == 0  # "tables" may be left out
     assert call(capsys, "ls", "runs", f"run.results={runs}/none")[1] == (
         f"no runs: there is no folder {runs}/none yet\n"
     )
 
 
+# The content of ``curve.csv`` of a run in training, and the update that ``ls runs`` shows.
 CURVES = {
     "update,seconds\n1000,2.0\n2500,5.0\n": "2,500",
     "update,seconds\n1000,2.0\n2500,5": "1,000",  # it was cut short

@@ -39,6 +39,8 @@ from vaebench.results.status import Status
 from vaebench.results.store import Store, read_note
 from vaebench.running import tasks as runner
 
+# Always the same examples. Those of a test share one ``tmp_path``, where each replaces the file of
+# the one before.
 FEW = settings(
     max_examples=50,
     deadline=None,

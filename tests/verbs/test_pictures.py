@@ -61,6 +61,7 @@ def test_lines_between_images_and_between_groups():
         [1, 1, x, 1, 1, x, x, x, 0, 0, x, 0, 0],
         [1, 1, x, 1, 1, x, x, x, 0, 0, x, 0, 0],
     ]
+
     assert mosaic(grid[:, :2]).shape == (5, 5)
 
 

@@ -9,6 +9,7 @@ def test_show_has_everything(conf, capsys):
     code, out, _ = call(capsys, "show", "table=small")
 
     assert code == 0
+
     for text in (
         "A small table",
         "Table 1 of someone2014",
