@@ -9,19 +9,20 @@ import torch
 
 from vaebench.check import checks as check
 from vaebench.estimators.log_z.partition import LogZ
+from vaebench.estimators.over_examples import standard_error
 from vaebench.estimators.sums import Sums
-from vaebench.metrics.job import Job, case_error
+from vaebench.metrics.job import Job
 from vaebench.metrics.normaliser import METRIC
 from vaebench.settings.records import EvalSettings
 
 
 def test_the_error_over_examples_is_that_of_their_mean():
     """Three examples with the squared distances 4, 1 and 9 from their mean: variance 14 / 2 = 7."""
-    assert case_error(torch.tensor([1.0, 2.0, 6.0])) == pytest.approx(math.sqrt(7 / 3))
-    assert case_error(torch.tensor([1.0, 2.0, 6.0]).repeat(100)) == pytest.approx(
+    assert standard_error(torch.tensor([1.0, 2.0, 6.0])) == pytest.approx(math.sqrt(7 / 3))
+    assert standard_error(torch.tensor([1.0, 2.0, 6.0]).repeat(100)) == pytest.approx(
         math.sqrt(14 / 3 * 300 / 299 / 300)
     )
-    assert case_error(torch.tensor([3.0])) is None
+    assert standard_error(torch.tensor([3.0])) is None
 
 
 def test_log_z_is_told_from_below_and_from_above():

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from vaebench.estimators.posteriors import Posteriors, mean_and_error
+from vaebench.estimators.over_examples import mean_and_error
+from vaebench.estimators.posteriors import Posteriors
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-LARGEST = 700.0
-"""Nats per token beyond which exp overflows."""
+from vaebench.estimators.over_examples import standard_error
+from vaebench.estimators.perplexity import exp
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,7 @@ def per_document(nll: Tensor, tokens: Tensor, variance: Tensor | None = None) ->
         if variance is None
         else float((variance.double() / tokens.double() ** 2).sum().sqrt()) / len(rate)
     )
-    case_error = float(rate.std()) / math.sqrt(len(rate)) if len(rate) > 1 else None
-    return _exp(float(rate.mean()), error, case_error)
+    return _exp(float(rate.mean()), error, standard_error(rate))
 
 
 def pooled(nll: Tensor, tokens: Tensor, variance: Tensor | None = None) -> Perplexity:
@@ -69,6 +68,6 @@ def pooled(nll: Tensor, tokens: Tensor, variance: Tensor | None = None) -> Perpl
 
 
 def _exp(rate: float, error: float | None, case_error: float | None) -> Perplexity:
-    value = math.exp(rate) if rate < LARGEST else math.inf
+    value = exp(rate)
     errors = [None if e is None else value * e for e in (error, case_error)]
     return Perplexity(value, *errors)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vaebench.errors import UserError
 from vaebench.estimators import jackknife
+from vaebench.estimators.over_examples import standard_error
 from vaebench.estimators.sums import Sums
 from vaebench.estimators.weights import Pass, cases_of, stream
 from vaebench.models.base import BoltzmannPrior, Model, SampledPosterior
@@ -124,7 +125,7 @@ class ImportanceSum(Sums):
         return Importance(
             nll=float(-log_p.mean()) + self.log_z,
             error=float(self.variance().sum().sqrt() / self.cases) if self.samples > 1 else None,
-            case_error=float(log_p.std() / math.sqrt(self.cases)) if self.cases > 1 else None,
+            case_error=standard_error(log_p),
             curve={k: float(-v.mean()) + self.log_z for k, v in self.at.items()},
             ess=float(ess.mean()),
             ess_min=float(ess.min()),

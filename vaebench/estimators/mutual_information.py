@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from vaebench.estimators.posteriors import Posteriors, mean_and_error
+from vaebench.estimators.over_examples import mean_and_error
+from vaebench.estimators.posteriors import Posteriors
 from vaebench.models.base import Model
 from vaebench.nn.tokens import groups, lengths_of
 from vaebench.rng import noise

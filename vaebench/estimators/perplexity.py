@@ -12,6 +12,9 @@ from torch import Tensor
 
 from vaebench.nn.tokens import predicted
 
+LARGEST = 700.0
+"""Nats per token beyond which a perplexity counts as infinite, because exp overflows at 709.8."""
+
 
 @dataclass(frozen=True)
 class Perplexity:
@@ -34,5 +37,10 @@ def perplexity(nll: float, error: float | None, x: Tensor) -> Perplexity:
     """
     tokens = predicted(x)
     rate = len(x) / tokens
-    value = math.exp(rate * nll) if rate * nll < 700 else math.inf
+    value = exp(rate * nll)
     return Perplexity(value, None if error is None else value * rate * error, tokens)
+
+
+def exp(rate: float) -> float:
+    """Return the perplexity of ``rate`` nats per token; infinite beyond ``LARGEST``."""
+    return math.exp(rate) if rate < LARGEST else math.inf

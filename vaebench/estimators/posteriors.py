@@ -185,11 +185,3 @@ def posteriors(
         (z,) = q.sample(1, draws(model, cases, 0, 1, seed, purpose, x.device))
         by_group.append((q.mean, q.log_var, z[0]))
     return Posteriors(*(torch.cat(column).double() for column in zip(*by_group, strict=True)))
-
-
-def mean_and_error(each: Tensor) -> tuple[float, float | None]:
-    """Return the mean over examples (n,) and its standard error.
-
-    The error is sd / sqrt(n), with n - 1 degrees of freedom; None for one example.
-    """
-    return float(each.mean()), float(each.std() / math.sqrt(len(each))) if len(each) > 1 else None

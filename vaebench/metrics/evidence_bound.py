@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from vaebench.estimators.over_examples import standard_error
 from vaebench.metrics import document_perplexity
 from vaebench.metrics.base import Metric
-from vaebench.metrics.job import Job, case_error
+from vaebench.metrics.job import Job
 from vaebench.models.base import BoundedModel
 from vaebench.results.stats import Measure
 
@@ -34,7 +35,7 @@ class EvidenceBound(Metric[Tensor]):
         """
         value = -float(collected.mean())
         bound = job.measure(
-            "bound", value, None, None, each=-collected, spread=case_error(collected)
+            "bound", value, None, None, each=-collected, spread=standard_error(collected)
         )
         names = document_perplexity.PER_DOCUMENT, document_perplexity.POOLED
         return [bound, *document_perplexity.measures(job, -collected, None, None, names)]

@@ -9,9 +9,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from vaebench.estimators import ensemble, enumeration
+from vaebench.estimators.over_examples import standard_error
 from vaebench.metrics import document_perplexity, perplexity
 from vaebench.metrics.base import Metric
-from vaebench.metrics.job import Job, case_error
+from vaebench.metrics.job import Job
 from vaebench.models.base import Ensemble, ExactModel, OrderedModel
 from vaebench.nn.precision import products_in
 from vaebench.results.stats import Measure
@@ -47,7 +48,7 @@ class ExactNLL(Metric[Tensor]):
         """
         nll = -float(collected.mean())
         measures = [
-            job.measure("nll", nll, None, None, each=-collected, spread=case_error(collected))
+            job.measure("nll", nll, None, None, each=-collected, spread=standard_error(collected))
         ]
 
         if job.model.facts.reads_documents:

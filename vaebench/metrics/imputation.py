@@ -10,8 +10,9 @@ from typing import Any, cast
 from torch import Tensor
 
 from vaebench.estimators.imputation import Decoding, decodes, errors, missing
+from vaebench.estimators.over_examples import standard_error
 from vaebench.metrics.base import Metric
-from vaebench.metrics.job import Job, case_error
+from vaebench.metrics.job import Job
 from vaebench.results.stats import Measure
 
 
@@ -51,7 +52,7 @@ class Imputation(Metric[Tensor]):
         curve_error = {str(t): float(v) for t, v in enumerate(error)}
 
         # After the last step: the mean over chains of each example.
-        spread = case_error(percent[:, -1].mean(0))
+        spread = standard_error(percent[:, -1].mean(0))
         details: dict[str, Any] = {"curve": curve, "curve_error": curve_error, "spread": spread}
         return [job.measure("imputation", float(mean[-1]), float(error[-1]), chains, **details)]
 

@@ -137,14 +137,3 @@ class Job:
             names = zip(flags.OF_LOG_Z, flags.OF_ANNEALING, strict=True)
             extra |= {key_here: trust[key] for key_here, key in names if key in trust}
         return self.measure(name, value, error, samples, **extra)
-
-
-def case_error(each: Tensor) -> float | None:
-    """Return the standard error of the mean, as if the examples were drawn from a population.
-
-    It is None for a single example.
-
-    Args:
-        each: The examples' values, (n,).
-    """
-    return float(each.std() / len(each) ** 0.5) if len(each) > 1 else None

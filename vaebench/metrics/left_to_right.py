@@ -8,9 +8,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from vaebench.estimators.left_to_right import log_evidence
+from vaebench.estimators.over_examples import standard_error
 from vaebench.metrics import document_perplexity
 from vaebench.metrics.base import Metric
-from vaebench.metrics.job import Job, case_error
+from vaebench.metrics.job import Job
 from vaebench.models.lda import LDA
 from vaebench.results.stats import Measure
 
@@ -46,7 +47,7 @@ class LeftToRight(Metric[Tensor]):
             None,
             particles,
             each=-collected,
-            spread=case_error(collected),
+            spread=standard_error(collected),
         )
         return [nll, *document_perplexity.measures(job, -collected, None, particles, NAMES)]
 

@@ -16,9 +16,10 @@ from vaebench.estimators.log_z import by_length
 from vaebench.estimators.log_z.by_length import Annealing
 from vaebench.estimators.log_z.partition import LogZ
 from vaebench.estimators.log_z.spacing import SPACINGS
+from vaebench.estimators.over_examples import standard_error
 from vaebench.metrics import document_perplexity
 from vaebench.metrics.base import Metric
-from vaebench.metrics.job import Job, case_error
+from vaebench.metrics.job import Job
 from vaebench.metrics.log_z import free_energies
 from vaebench.models.replicated_softmax import ReplicatedSoftmax, log_shares
 from vaebench.protocol.log_z import log_z_method
@@ -97,7 +98,7 @@ class LengthNLL(Metric[Annealed]):
 
         # Free energies are exact, so all error is that of log Z.
         error = float(variance.sum().sqrt() / documents)
-        details = {"spread": case_error(nll), "log_z_error": error, **trust}
+        details = {"spread": standard_error(nll), "log_z_error": error, **trust}
         measures = [job.measure("annealed_nll", float(nll.mean()), 0.0, None, each=nll, **details)]
 
         # The same NLL with log Z from above.

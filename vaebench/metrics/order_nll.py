@@ -8,9 +8,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from vaebench.estimators import orders
+from vaebench.estimators.over_examples import standard_error
 from vaebench.metrics import document_perplexity
 from vaebench.metrics.base import Metric
-from vaebench.metrics.job import Job, case_error
+from vaebench.metrics.job import Job
 from vaebench.models.base import OrderedModel
 from vaebench.results.stats import Measure
 
@@ -37,7 +38,7 @@ class OrderNLL(Metric[Tensor]):
         each = -collected.mean(0)
         error = orders.mean_error(collected)
         nll = job.measure(
-            "nll", float(each.mean()), error, None, each=each, spread=case_error(each)
+            "nll", float(each.mean()), error, None, each=each, spread=standard_error(each)
         )
 
         # Variance of each example's mean over orders; one order does not show it.

@@ -20,9 +20,10 @@ from torch import Tensor
 
 from vaebench.data import examples
 from vaebench.estimators.log_z.partition import LogZ
+from vaebench.estimators.over_examples import standard_error
 from vaebench.metrics import log_z
 from vaebench.metrics.base import Metric
-from vaebench.metrics.job import Job, case_error
+from vaebench.metrics.job import Job
 from vaebench.models.rbm import BinaryRBM
 from vaebench.protocol.log_z import log_z_method
 from vaebench.results.stats import Measure
@@ -80,7 +81,7 @@ class RBMNLL(Metric[Annealed]):
                 0.0,
                 None,
                 each=collected.free_energy + value,
-                spread=case_error(collected.free_energy),
+                spread=standard_error(collected.free_energy),
                 log_z=value,
                 log_z_error=float(estimate.error),
                 **estimate.trust,

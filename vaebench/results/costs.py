@@ -34,8 +34,9 @@ def estimate(
         The mean over finished runs of the same training settings, by any version of their options.
         If there are none, the mean over runs with the same data, model, sizes and objective, of
         their seconds per update times the cell's upper limit of updates. None if nothing similar is
-        recorded. If some runs were timed by the processor's clock, only these count, because the
-        seconds of the others include whatever else the machine did.
+        recorded. If some runs of either kind were timed by the processor's clock, only these count:
+        the seconds of the others are of earlier versions, and include whatever else the machine
+        did.
     """
     key = cell.key
     sizes_here = sizes(cell.config)
@@ -62,7 +63,7 @@ def estimate(
         ):
             of_similar_runs.append((training / budget * updates + evaluated, record))
 
-    return _mean(of_same_settings or of_similar_runs)
+    return _mean(of_same_settings, of_similar_runs)
 
 
 def evaluation(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "") -> float | None:
@@ -72,6 +73,7 @@ def evaluation(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "") -
     training settings, else those with the same data, model, sizes and objective.
     """
     key = cell.key
+    keys = {run_key(version) for version in versions(cell.config)}
     sizes_here = sizes(cell.config)
     eval_digest = digest.evaluation(cell.config)
 
@@ -82,12 +84,12 @@ def evaluation(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "") -
         if not seconds or not _on(kind, record) or record["evaluation"] != eval_digest:
             continue
 
-        if record["key"] == key:
+        if record["key"] in keys:
             of_same_settings.append((seconds, record))
         elif _alike(record, key, sizes_here):
             of_similar_runs.append((seconds, record))
 
-    return _mean(of_same_settings or of_similar_runs)
+    return _mean(of_same_settings, of_similar_runs)
 
 
 def stored_evaluation(store: Store, cell: Cell, kind: str = "") -> float | None:
@@ -114,12 +116,19 @@ def reference_records() -> list[dict[str, Any]]:
     return list(by_run.values())
 
 
-def _mean(timed: list[tuple[float, dict[str, Any]]]) -> float | None:
-    """Return the mean of the seconds, of those timed by the processor's clock if there are any."""
-    seconds_used = [seconds for seconds, record in timed if record.get("clock")] or [
-        seconds for seconds, _ in timed
-    ]
-    return math.fsum(seconds_used) / len(seconds_used) if seconds_used else None
+Timed = list[tuple[float, dict[str, Any]]]
+"""Seconds, and the record of the run that took them."""
+
+
+def _mean(of_same_settings: Timed, of_similar_runs: Timed) -> float | None:
+    """Return the mean of the seconds of the best runs that there are; None if there are none.
+
+    Runs timed by the processor's clock are better than others, then those of the same settings.
+    """
+    kinds = (of_same_settings, of_similar_runs)
+    by_processor = [[timed for timed in kind if timed[1].get("clock")] for kind in kinds]
+    best = next(filter(None, [*by_processor, *kinds]), [])
+    return math.fsum(seconds for seconds, _ in best) / len(best) if best else None
 
 
 def _known(seconds: float | None) -> float:

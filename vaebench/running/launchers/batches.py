@@ -42,6 +42,10 @@ class Note(NamedTuple):
     jobs: list[list[Run]]
     asks: Mapping[str, Any] | None = None
 
+    def runs(self, number: int) -> list[Run]:
+        """Return the runs of a job; none if the note is damaged, so that they are not known."""
+        return self.jobs[number] if number < len(self.jobs) else []
+
 
 class Batches:
     """The batches of one engine.

@@ -204,7 +204,7 @@ class Elsewhere:
         for batch in notes:
             if not any(job.batch == batch for job in live):
                 batches.forget(batch)
-        return live, {run: job for job in live for run in notes[job.batch].jobs[job.number]}
+        return live, {run: job for job in live for run in notes[job.batch].runs(job.number)}
 
     def _take_back(
         self, batches: Batches, in_flight: Mapping[Job, State], tasks: Sequence[Task], say: Say
@@ -223,7 +223,7 @@ class Elsewhere:
         to_cancel: dict[Job, Mapping[str, Any]] = {}
         for job, state in in_flight.items():
             asked_before = notes[job.batch].asks
-            all_wanted = wanted_runs.issuperset(notes[job.batch].jobs[job.number])
+            all_wanted = wanted_runs.issuperset(notes[job.batch].runs(job.number))
             if (
                 not state.running
                 and all_wanted

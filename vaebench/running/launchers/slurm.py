@@ -195,9 +195,11 @@ class Slurm:
 
     def log(self, folder: Path, index: int) -> Path:
         """Return the path of a job's log; see ``Engine.log``."""
-        # submitit leaves the index out of the names of logs if the array is a single job.
-        logs = sorted([*folder.glob(f"*_{index}_0_log.out"), *folder.glob("*_0_log.out")])
-        return logs[0] if logs else folder
+        # The name of a log is <array>_<index>_<task>_log.out. A batch of a single job is no array,
+        # so its name lacks the index.
+        of_job = sorted(folder.glob(f"*_{index}_0_log.out"))
+        without_index = [p for p in folder.glob("*_0_log.out") if p.name.count("_") == 2]
+        return next(iter([*of_job, *without_index]), folder)
 
     def close(self) -> None:
         """Do nothing, because nothing is open."""
@@ -244,7 +246,7 @@ class Carried:
 
 @contextlib.contextmanager
 def _signals(received: list[int]) -> Iterator[Mapping[signal.Signals, Any]]:
-    """Note SIGUSR2 and SIGTERM in ``told`` for the time of the block.
+    """Append each SIGUSR2 and SIGTERM to ``received`` for the time of the block.
 
     The block gets the previous handlers.
     """
