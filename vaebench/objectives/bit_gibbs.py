@@ -18,7 +18,7 @@ from vaebench.dists.rbm import bits
 from vaebench.models.base import Model
 from vaebench.models.rbm_generator import RBMGenerator
 from vaebench.nn import batch_norm
-from vaebench.objectives.base import Batch, Objective, State, Step
+from vaebench.objectives.base import MODEL, Batch, Objective, State, Step
 from vaebench.objectives.decay import check_decay, penalty
 from vaebench.rng import noise as draws
 from vaebench.rng.noise import Shapes
@@ -119,7 +119,7 @@ class BitGibbs(Objective):
         if self.statistics == "running":
             norms = [m.path for m in batch_norm.layers(self.model)]
             return {
-                path: (state[f"model.{path}.mean"], state[f"model.{path}.variance"])
+                path: (state[f"{MODEL}{path}.mean"], state[f"{MODEL}{path}.variance"])
                 for path in norms
             }
 

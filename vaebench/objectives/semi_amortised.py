@@ -30,7 +30,7 @@ from vaebench.nn import second_order
 from vaebench.nn.batch_norm import Tape
 from vaebench.objectives.base import Batch, State, Step
 from vaebench.objectives.vae import VAE, drawn
-from vaebench.optim.clipping import clipped_jointly
+from vaebench.optim.clipping import EPSILON, clipped_jointly
 from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
 
@@ -293,13 +293,12 @@ def _through_clip(v: Tensor, grad: Tensor, clip: float | None) -> Tensor:
 
     If the clip acts, the part of ``v`` along the gradient is lost, up to rounding.
     """
-    # 1e-6 is that of ``optim.clipping``, so both agree on when the clip acts.
     norm = torch.linalg.vector_norm(grad)
-    if clip is None or float(norm) + 1e-6 <= clip:
+    if clip is None or float(norm) + EPSILON <= clip:
         return v
 
-    # The clip is c(g) = clip g / (|g| + 1e-6). Its derivative is symmetric:
-    # clip / (|g| + 1e-6) [I - |g| / (|g| + 1e-6) unit unit'].
+    # The clip is c(g) = clip g / (|g| + epsilon). Its derivative is symmetric:
+    # clip / (|g| + epsilon) [I - |g| / (|g| + epsilon) unit unit'].
     unit = grad / norm
-    factor = clip / (norm + 1e-6)
-    return factor * (v - (norm / (norm + 1e-6)) * unit * (unit * v).sum())
+    factor = clip / (norm + EPSILON)
+    return factor * (v - (norm / (norm + EPSILON)) * unit * (unit * v).sum())

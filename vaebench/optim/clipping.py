@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+EPSILON = 1e-6
+"""Added to a norm before the clip is divided by it, as PyTorch's clip_grad_norm_ does."""
+
 
 def joint_scale(grads: list[Tensor], clip: float | None) -> Tensor:
     """Return the factors, (seeds,), that bring each seed's joint gradient norm to ``clip`` at most.
@@ -17,11 +20,11 @@ def joint_scale(grads: list[Tensor], clip: float | None) -> Tensor:
     if clip is None:
         return torch.ones(seeds, dtype=grads[0].dtype, device=grads[0].device)
 
-    # The joint norm is the norm of the tensors' norms. 1e-6 is from PyTorch's clip_grad_norm_.
+    # The joint norm is the norm of the tensors' norms.
     norm = torch.stack(
         [torch.linalg.vector_norm(g.reshape(seeds, -1), dim=1) for g in grads],
     ).norm(dim=0)
-    return torch.clamp(clip / (norm + 1e-6), max=1.0)
+    return torch.clamp(clip / (norm + EPSILON), max=1.0)
 
 
 def clipped_jointly(tensors: list[Tensor], clip: float | None) -> list[Tensor]:
