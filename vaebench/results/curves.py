@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from vaebench.config.cells import Cell
 from vaebench.results import run_files
@@ -30,28 +31,58 @@ def share_done(cell: Cell, validated: Sequence[int]) -> float:
     return min(done / cell.train.updates, 1.0)
 
 
+class Lines(NamedTuple):
+    """The lines of a ``curve.csv``.
+
+    Attributes:
+        header: Names of the columns.
+        rows: The texts of each line, as many as there are columns.
+        damaged: Number of the first damaged line, counted from 1; ``rows`` ends before it. None if
+            all lines are sound.
+    """
+
+    header: list[str]
+    rows: list[list[str]]
+    damaged: int | None
+
+
+def lines(path: Path) -> Lines:
+    """Read a ``curve.csv`` as far as it is sound; without lines if it does not exist.
+
+    A line is sound if it has a text for each column, and a later update than the line before. A
+    last line that was cut off when the process was killed is left out.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return Lines([], [], None)
+
+    complete = text[: text.rfind("\n") + 1]
+    header, *others = [line.split(",") for line in complete.splitlines()] or [[]]
+
+    rows: list[list[str]] = []
+    last_update = 0
+    for number, row in enumerate(others, 2):
+        update = row[0]
+        is_whole = update.isascii() and update.isdecimal()
+        if not is_whole or len(row) != len(header) or int(update) <= last_update:
+            return Lines(header, rows, number)
+        rows.append(row)
+        last_update = int(update)
+    return Lines(header, rows, None)
+
+
 def validated(folder: Path) -> list[int]:
     """Return the updates at which a run in ``folder`` was validated.
 
-    They are read from its curve, without the checkpoint. From the first line on that is damaged or
-    cut short, nothing counts; [] if there is no curve.
+    They are read from its curve, without the checkpoint. From the first damaged line on, nothing
+    counts; [] if there is no curve, or it cannot be read.
     """
     try:
-        text = (folder / run_files.CURVE).read_text(encoding="utf-8", errors="replace")
+        rows = lines(folder / run_files.CURVE).rows
     except OSError:
         return []
-
-    # A line without its end was being written when the process was killed.
-    header, *lines = text.splitlines() or [""]
-    if not text.endswith("\n"):
-        lines = lines[:-1]
-
-    # Updates grow from line to line. Anything else means a damaged line.
-    updates: list[int] = []
-    for line in lines:
-        update = line.partition(",")[0]
-        intact = update.isascii() and update.isdecimal() and line.count(",") == header.count(",")
-        if not intact or int(update) <= (updates or [0])[-1]:
-            break
-        updates.append(int(update))
-    return updates
+    return [int(row[0]) for row in rows]

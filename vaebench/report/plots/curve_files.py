@@ -6,9 +6,6 @@ sign, which is changed here.
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import io
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +13,7 @@ from typing import TYPE_CHECKING
 from vaebench.config.cells import Cell
 from vaebench.errors import UserError
 from vaebench.report.plots.base import runs_of
-from vaebench.results import run_files
-from vaebench.results.curves import BOUNDS
+from vaebench.results import curves, run_files
 from vaebench.results.store import Store
 
 if TYPE_CHECKING:
@@ -90,10 +86,7 @@ def whole(path: Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    header: list[str] = []
-    with contextlib.suppress(FileNotFoundError), path.open(encoding="utf-8", newline="") as f:
-        header = next(csv.reader(f), [])
-
+    header = curves.lines(path).header
     names = tuple(name for name in header if name not in ("update", "unit"))
     points = _read(path, names, (), only=False)
     return pd.DataFrame(points, columns=["update", *names]).astype({"update": "int64"})
@@ -113,18 +106,11 @@ def bounds(path: Path) -> list[tuple[int, float]]:
 def _read(
     path: Path, wanted: tuple[str, ...], more: tuple[str, ...], only: bool
 ) -> list[tuple[float, ...]]:
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
-        return []
-
-    # A process that was killed may leave half a line at the end: cut after the last newline.
-    complete = text[: text.rfind("\n") + 1]
-    reader = csv.DictReader(io.StringIO(complete))
+    header, rows, damaged = curves.lines(path)
     columns = ("update", *wanted)
 
     # A file without a header has no lines either, so no column is missed.
-    missing = [c for c in columns if c not in (reader.fieldnames or columns)]
+    missing = [c for c in columns if c not in (header or columns)]
     if missing and only:
         return []
     if missing:
@@ -132,16 +118,22 @@ def _read(
             f"{path}: missing columns {', '.join(missing)}; expected {', '.join(columns)}"
         )
 
-    try:
-        return [
-            (int(line["update"]), *(_number(line, c) for c in (*wanted, *more))) for line in reader
-        ]
-    except (TypeError, ValueError):
-        raise UserError(f"{path}: line {reader.line_num} is damaged") from None
+    points: list[tuple[float, ...]] = []
+    for number, row in enumerate(rows, 2):
+        line = dict(zip(header, row, strict=True))
+        try:
+            points.append((int(line["update"]), *(_number(line, c) for c in (*wanted, *more))))
+        except ValueError:
+            damaged = number
+            break
+
+    if damaged is not None:
+        raise UserError(f"{path}: line {damaged} is damaged")
+    return points
 
 
 def _number(line: dict[str, str], column: str) -> float:
     # Files without the column ``unit`` have bounds of the opposite sign (see above).
     value = float(line.get(column) or "nan")
-    turned = column in BOUNDS and "unit" not in line
+    turned = column in curves.BOUNDS and "unit" not in line
     return -value if turned else value

@@ -66,8 +66,8 @@ class Ray:
         if self._ray is not None:
             return self._ray
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray must not report its use
-        # Leave CUDA_VISIBLE_DEVICES alone for jobs that ask for no GPU, as later versions of Ray do.
-        # Without the setting it warns of the change.
+        # Leave CUDA_VISIBLE_DEVICES alone for jobs that ask for no GPU, as later versions of Ray
+        # do. Without the setting it warns of the change.
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
         import logging
