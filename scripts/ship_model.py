@@ -87,10 +87,9 @@ def ship(run: Path, preset: str | None = None, table: str | None = None) -> None
         **{name: (run / name).read_bytes() for name in copied},
     }
 
-    # Shipped files of other keys; those of this key count as replaced.
-    others = (
-        path for path in MODELS.rglob("*") if path.is_file() and run.parent.name not in path.parts
-    )
+    # All shipped files but those of this run, which are replaced.
+    replaced = MODELS / run.parent.name / run.name
+    others = (path for path in MODELS.rglob("*") if path.is_file() and replaced not in path.parents)
     size = sum(path.stat().st_size for path in others) + sum(map(len, files.values()))
     if size > LIMIT:
         sys.exit(f"{run}: {size / 2**20:.1f} MiB in all; allowed: {LIMIT / 2**20:.0f}")

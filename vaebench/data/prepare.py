@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from vaebench.data.files.content import UNREADABLE, digest_of
-from vaebench.data.files.fetch import CACHE_ENV, fetch, local_copies
+from vaebench.data.files.fetch import CACHE_ENV, fetch, local_copies, mistake
 from vaebench.data.loader import Loader
 from vaebench.data.splits import array_hash
 from vaebench.errors import DataError
@@ -98,9 +98,10 @@ def contents(loader: Loader, mirror: Path | None, root: Path) -> dict[str, str]:
     for source in loader.sources.values():
         if source.digest or not (copies := local_copies(source, mirror, root)):
             continue
-        # The first copy counts, because ``fetch`` tries it first.
+        # The copy that ``fetch`` takes: the first good one. A single copy is not read twice.
+        good = (copy for copy in copies if len(copies) == 1 or not mistake(copy, source))
         try:
-            digest_of_source[source.name] = digest_of(copies[0], source.unzipped)
+            digest_of_source[source.name] = digest_of(next(good, copies[0]), source.unzipped)
         except (OSError, *UNREADABLE):
             digest_of_source[source.name] = "unreadable"
 

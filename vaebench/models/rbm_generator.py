@@ -55,7 +55,7 @@ class RBMGenerator(RBMPriorModel, SampledPosterior):
             raise UserError(
                 f"model.latents={latents!r}: the posterior is enumerated; allowed: 2 to {most} bits"
             )
-        super().__init__(info, [latents], units, layers, layers, momentum)
+        super().__init__(info, [latents], units, layers, momentum)
         self._kept: tuple[list[Tensor], tuple[Tensor, Tensor]] | None = None
         name_norms(self)
 

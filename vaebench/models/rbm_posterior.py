@@ -100,7 +100,7 @@ class RBMPosteriorVAE(RBMPriorModel, BoltzmannPosterior):
         momentum: float = 0.99,
     ) -> None:
         super().__init__(
-            info, [validate.whole("model.latents", latents, 2)], units, layers, layers, momentum
+            info, [validate.whole("model.latents", latents, 2)], units, layers, momentum
         )
         self.q = Encoder(info.size, (latents // 2, latents - latents // 2), units, layers, momentum)
         name_norms(self)

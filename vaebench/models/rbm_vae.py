@@ -75,7 +75,6 @@ class RBMPriorModel(BoltzmannPrior, BinaryVisibles):
         groups: Sequence[int],
         units: int,
         layers: int,
-        decoder_layers: int,
         momentum: float,
     ) -> None:
         super().__init__(info, groups)
@@ -89,7 +88,7 @@ class RBMPriorModel(BoltzmannPrior, BinaryVisibles):
             validate.whole(f"model.{key}", value, least)
 
         validate.below_one("model.momentum", momentum)
-        self.p = Generator(self.mean, latents, units, decoder_layers, momentum)
+        self.p = Generator(self.mean, latents, units, layers, momentum)
 
     def prior(self) -> RBM:
         """Return the prior's Boltzmann machine, unnormalised."""
@@ -200,7 +199,7 @@ class RBMVAE(RBMPriorModel, SampledPosterior):
 
         validate.one_of("model.context", context, CONTEXTS)
         size = latents // groups
-        super().__init__(info, [size] * groups, units, layers, layers, momentum)
+        super().__init__(info, [size] * groups, units, layers, momentum)
 
         # Group i reads x, or the shared context, and the i groups before it. A net without hidden
         # layers returns its input, so that with a shared context a group is linear in it.

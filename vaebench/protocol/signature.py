@@ -103,7 +103,7 @@ def check_measure(measure: str, config: dict[str, Any]) -> None:
         return
 
     # Active units need two samples to estimate posterior means, unless these are known.
-    least = 1 if model.encoded else metric.least
+    least = 1 if measure == "active_units" and model.encoded else metric.least
     if value is None or value < least:
         raise UserError(
             f"{group}.{name}={shown(value)}: {measure}, which this table compares, is not "
