@@ -377,3 +377,19 @@ def test_what_is_refused_leaves_nothing_written_down(cluster, tasks, said, store
     with pytest.raises(UserError, match="no such partition"):
         launch(Refusing(cluster), tasks, said)
     assert list((store.root / ".jobs" / "listed").iterdir()) == []
+
+
+@pytest.mark.parametrize("note", ["", '{"jobs": [[["key', "[]"])
+def test_a_job_whose_note_is_damaged_does_not_stop_a_command(note, cluster, tasks, said, store):
+    """Which runs it has is not known. They are handed over again, and their locks do the rest."""
+    first_command = killed(cluster, tasks[:1])
+    (path,) = (store.root / ".jobs" / "listed").glob("*/batch.json")
+    path.write_text(note)
+
+    # It asks for something else than the first, so it looks at each waiting job.
+    second_command = Listed(cluster, in_a_while(), gpus=2)
+    launched = launch(second_command, tasks[:1], said)
+
+    assert statuses(launched) == DONE[:2]
+    assert len(first_command.batches) == len(second_command.batches) == 1
+    assert second_command.cancelled == []

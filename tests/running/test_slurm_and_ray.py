@@ -121,3 +121,21 @@ def test_what_slurm_is_asked_for(monkeypatch, tmp_path):
 
     with pytest.raises(UserError, match=r"run.grace=60: allowed: fewer seconds than the 1 minutes"):
         Slurm(replace(settings, time_limit=1))
+
+
+def test_the_log_of_a_slurm_job_is_its_own(tmp_path):
+    """The names are those of submitit: <array>_<index>_<task>_log.out, and without an index if a
+    batch has one job."""
+    slurm = Slurm.__new__(Slurm)  # the log needs neither submitit nor the commands of Slurm
+    assert slurm.log(tmp_path, 0) == tmp_path, "the folder as long as there is no log"
+
+    for index in (0, 1, 3, 10, 11):
+        (tmp_path / f"123_{index}_0_log.out").touch()
+    for index in (0, 1, 3, 10, 11):
+        assert slurm.log(tmp_path, index).name == f"123_{index}_0_log.out"
+    assert slurm.log(tmp_path, 2) == tmp_path, "not that of another job"
+
+    single = tmp_path / "single"
+    single.mkdir()
+    (single / "124_0_log.out").touch()
+    assert slurm.log(single, 0).name == "124_0_log.out"
