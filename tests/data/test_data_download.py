@@ -49,7 +49,7 @@ def test_a_file_is_downloaded_and_checked_without_a_word(server, tmp_path, capfd
 
     assert path.read_bytes() == CONTENT
     assert [p for p in (tmp_path / "root" / "room").iterdir()] == [path]
-    assert capfd.readouterr().out == ""
+    assert capfd.readouterr() == ("", "")
 
 
 def test_http_errors_and_closed_ports_are_told_apart(server, tmp_path):

@@ -195,7 +195,6 @@ def test_a_truncated_or_missing_file_is_one_line(omniglot, tmp_path, monkeypatch
 def test_sources():
     for (source,) in (OMNIGLOT_RECONSTRUCTED.values(), CALTECH101_SILHOUETTES.values()):
         assert len(bytes.fromhex(source.sha256)) == 32
-        assert all(url.endswith(f"/{source.name}") for url in source.urls)
     assert CALTECH101_SILHOUETTES["split1"].urls
 
     # The reconstruction comes only from a mirror: what the network offers is the original.
@@ -223,7 +222,7 @@ def test_the_original_is_known_by_its_md5(tmp_path, monkeypatch, grey):
     file.write_bytes(changed(file.read_bytes(), 200))
     with pytest.raises(
         DataError,
-        match=rf"found md5 [0-9a-f]{{32}}\).*expected md5 {good}|expected md5 {good}.*found md5",
+        match=rf"expected md5 {good}; tried .*found md5 [0-9a-f]{{32}}\)",
     ):
         data.load({"name": "tiny"}, mirror=tmp_path, root=tmp_path / "b")
 

@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 from pathlib import Path
+from typing import ClassVar
 
 import h5py
 import numpy as np
@@ -301,3 +302,34 @@ def test_what_a_loader_without_sources_keeps(tmp_path, monkeypatch):
 
     state.path.write_bytes(b"x")
     assert [c.state for c in inventory.verify_one(kept(), None, tmp_path)] == ["bad"]
+
+
+class WithoutDigest(ToyText):
+    """A loader whose only source has no digest, but a number of documents: 2."""
+
+    name = "without_digest"
+    sources: ClassVar = {"train": Source("room", "room.txt", "", documents=2)}
+
+    def arrays(self, files):
+        return {"train": np.frombuffer(files["train"].read_bytes(), np.uint8)}
+
+
+def test_a_bad_copy_in_the_mirror_costs_one_preparation(tmp_path, monkeypatch):
+    """Without a digest on record the file that was used is remembered: the good copy, not the
+    first."""
+    for place, text in (("mirror", "cut off\n"), ("cache", "one\ntwo\n")):
+        (tmp_path / place / "room").mkdir(parents=True)
+        (tmp_path / place / "room" / "room.txt").write_text(text)
+
+    places = tmp_path / "mirror", tmp_path / "cache"
+    first = prepare.prepare(WithoutDigest(), *places)
+    assert first["train"].tobytes() == b"one\ntwo\n"
+
+    with monkeypatch.context() as patched:
+        patched.setattr(prepare, "fetch", no_files)
+        second = prepare.prepare(WithoutDigest(), *places)
+    assert second["train"].tobytes() == b"one\ntwo\n"
+
+    # Another good copy in the mirror comes first.
+    (tmp_path / "mirror" / "room" / "room.txt").write_text("three\nfour\n")
+    assert prepare.prepare(WithoutDigest(), *places)["train"].tobytes() == b"three\nfour\n"

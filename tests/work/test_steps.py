@@ -64,7 +64,7 @@ def test_loops_of_one_name_are_told_apart():
         return [summed(Box(value=float(i)), 4) for i in range(3)]
 
     # Each of 12 steps asks twice: before it and by its tick.
-    for at in range(1, 24):
+    for at in range(1, 25):
         kept = []
 
         with (
