@@ -25,6 +25,7 @@ def floors() -> list[list[str]]:
         r"<!-- imports: begin -->\n+```\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S
     )
     assert block, f"{PAGE} has no import list"
+
     return [line.split("#")[0].replace(",", " ").split() for line in block[1].splitlines()]
 
 
@@ -112,6 +113,7 @@ def violations(room: str, source: str) -> list[str]:
                 )
         if parts[0] in ("hydra", "omegaconf") and room != "config":
             out.append(f"line {line}: {room} imports {parts[0]}; only config may")
+
     if room in WITHOUT_TORCH:
         heavy = [
             line
@@ -119,6 +121,7 @@ def violations(room: str, source: str) -> list[str]:
             if module.split(".")[0] == "torch"
         ]
         out += [f"line {line}: {room} imports torch at its start" for line in heavy]
+
     return out
 
 
@@ -142,7 +145,9 @@ def imports_among(sources: dict[str, str]) -> dict[str, set[str]]:
                 # package's own.
                 parts = {f"{node.module}.{alias.name}" for alias in node.names}
                 used |= parts if parts <= sources.keys() else parts | {node.module}
+
         found[name] = used & sources.keys()
+
     return found
 
 
@@ -183,6 +188,7 @@ def test_every_room_stands_once_in_the_import_list_and_in_the_tree():
     rooms = [room for floor in FLOORS for room in floor]
     assert len(rooms) == len(set(rooms))
     assert set(rooms) == {room_of(p) for p in files()}
+
     tree = re.search(r"```\nvaebench/\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)[1]
     named = {
         name
@@ -190,6 +196,7 @@ def test_every_room_stands_once_in_the_import_list_and_in_the_tree():
         if not line.startswith("   ")
         for name in re.findall(r"(\w+)[/.]", line)
     }
+
     assert set(rooms) <= named
 
 
@@ -216,6 +223,7 @@ def test_the_report_composes_nothing():
             if isinstance(node, ast.ImportFrom)
             for alias in node.names
         }
+
         assert not {"compose", "vaebench.config.compose"} & names, path
 
 
@@ -267,11 +275,13 @@ def test_what_must_start_at_once_does():
         if room_of(p) in WITHOUT_TORCH and p.relative_to(ROOT).parts[0] != "data"
     ]
     assert len(modules) > 15
+
     code = f"import importlib, sys\nfor m in {modules!r}:\n    importlib.import_module(m)\n"
     code += "print(sorted({'torch', 'hydra'} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent, check=True
     )
+
     assert done.stdout.strip() == "[]"
 
 
@@ -280,4 +290,5 @@ def test_the_tests_have_the_rooms_of_the_package():
     option, helpers."""
     rooms = {p.parent.name for p in ROOT.glob("*/__init__.py")}
     found = {p.parent.name for p in Path(__file__).parent.glob("*/test_*.py")}
+
     assert found - rooms == {"contract", "docs", "scripts"}

@@ -92,8 +92,10 @@ def written(tmp_path_factory):
         json.dumps(WRITERS),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+
     assert done.returncode == 0, f"exit code {done.returncode}: {done.stderr}"
     assert "Exception ignored" not in done.stderr
+
     return json.loads(done.stdout)
 
 
@@ -107,6 +109,7 @@ def test_on_a_full_disk_every_writer_raises_and_leaves_nothing(written, kind):
 
 def test_without_the_limit_every_writer_writes_more_than_it_would_allow(written):
     assert {error for name, (error, _) in written.items() if name.endswith(" -1")} == {""}
+
     _, sizes = written[f"{list(WRITERS)[-1]} -1"]
     assert len(sizes) == len(WRITERS)
     assert min(sizes) > LIMIT
@@ -116,6 +119,7 @@ def test_a_run_whose_data_do_not_fit_on_a_full_disk_is_one_line(tmp_path):
     for split in ("train", "valid", "test"):
         words = (f"{i * 7919 % 104729:x}" for i in range(4000))
         (tmp_path / f"{split}.txt").write_text("".join(f"{w} b\n" for w in words))
+
     documents = [f"data.{split}={tmp_path / split}.txt" for split in ("train", "valid", "test")]
     command = [
         "run",
@@ -132,6 +136,7 @@ def test_a_run_whose_data_do_not_fit_on_a_full_disk_is_one_line(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False, env=env
     )
+
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("vaebench: cannot write ")
@@ -144,11 +149,13 @@ def test_a_device_is_written_to_and_stays_one(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+
     try:
         write_atomic(pipe, "a line\n")
         assert os.read(reader, 100) == b"a line\n"
     finally:
         os.close(reader)
+
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
@@ -191,6 +198,7 @@ def test_a_file_keeps_its_permissions(tmp_path, mode):
     path.write_text("old")
     path.chmod(mode)
     write_atomic(path, "new")
+
     assert path.read_text() == "new"
     assert stat.S_IMODE(path.stat().st_mode) == mode
 
@@ -205,6 +213,7 @@ def test_the_disk_is_waited_for_with_the_name_of_the_file_too(tmp_path, monkeypa
 
     monkeypatch.setattr(os, "fsync", fsync)
     write_atomic(tmp_path / "a.txt", "text", sync)
+
     assert synced == ([(False, False), (True, True)] if sync else [])
 
 
@@ -215,4 +224,5 @@ def test_a_folder_that_cannot_be_waited_for_is_no_error(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", fsync)
     write_atomic(tmp_path / "a.txt", "text")
+
     assert (tmp_path / "a.txt").read_text() == "text"

@@ -32,6 +32,7 @@ def test_a_narrow_list():
         listed(rows, None) == listed(rows, 80) == "NAME  ABOUT\na     one two three four\nb     -"
     )
     assert listed(rows, 20) == "NAME\na\n    one two three\n      four\nb"
+
     long = [("NAME", "ABOUT"), ("a", "word " * 12)]
     assert listed(long, 40).splitlines()[1:] == [
         f"a     {'word ' * 6}word",

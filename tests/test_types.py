@@ -17,4 +17,5 @@ def test_mypy_finds_nothing():
     done = subprocess.run(
         [sys.executable, "-m", "mypy"], cwd=ROOT, capture_output=True, text=True, timeout=600
     )
+
     assert done.returncode == 0, done.stdout

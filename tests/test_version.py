@@ -62,6 +62,7 @@ def test_a_version_above_one_is_part_of_the_key(raised, group):
     raised(FILES[group], 2)
     second = cell().key
     raised(FILES[group], 3)
+
     assert len({first, second, cell().key}) == 3
     assert first.rpartition("-")[0] == second.rpartition("-")[0]
 
@@ -70,6 +71,7 @@ def test_a_version_above_one_is_part_of_the_key(raised, group):
 def test_a_run_without_a_version_is_of_version_one(group):
     config = copy.deepcopy(cell().config)
     config[group].pop(VERSION, None)
+
     assert run_key({**config, group: {**config[group], VERSION: 1}}) == run_key(config)
     assert run_key({**config, group: {**config[group], VERSION: 2}}) != run_key(config)
 
@@ -78,7 +80,9 @@ def test_what_is_built_does_not_see_it(raised):
     for group in ("model", "objective", "optim"):
         raised(FILES[group], 2)
     config = cell().config
+
     assert [config[g][VERSION] for g in ("model", "objective", "optim")] == [2, 2, 2]
+
     model = models.build(config["model"], DataInfo(np.full(5, 0.5)))
     objectives.build(config["objective"], model)
     optim.build(config["optim"])
@@ -110,6 +114,7 @@ def test_the_cost_of_an_earlier_version_is_known(raised):
         "config": before.config,
     }
     raised("objective/nvil", 2)
+
     assert estimate([old], cell()) == 10.0
 
 

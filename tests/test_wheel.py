@@ -32,13 +32,16 @@ def python(tmp_path_factory) -> Path:
     pytest.importorskip("setuptools", minversion="77")
     place = tmp_path_factory.mktemp("wheel")
     source = place / "source"
+
     for part in PARTS:  # a build leaves files in the folder it is made in
         target = source / part
         target.parent.mkdir(parents=True, exist_ok=True)
+
         if (ROOT / part).is_dir():
             shutil.copytree(ROOT / part, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(ROOT / part, target)
+
     pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
     wheels = place / "wheels"
     run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", wheels, source], place)
@@ -61,7 +64,9 @@ def run(command: list, folder: Path, code: int = 0) -> str:
     done = subprocess.run(
         [str(c) for c in command], cwd=folder, env=env, capture_output=True, text=True
     )
+
     assert done.returncode == code, done.stderr
+
     return done.stdout
 
 
@@ -76,6 +81,7 @@ def test_reports_and_comparisons_with_the_reference(python, tmp_path):
         [python, "-m", "vaebench", "report", *words, "--format", "csv", "--output", "mine.csv"],
         tmp_path,
     )
+
     assert "rows within what is allowed" in run(
         [python, "-m", "vaebench", "compare", "mine.csv", "reference"], tmp_path
     )
@@ -87,6 +93,7 @@ def test_from_python(python, tmp_path):
         "len(vb.load_data('digits').test))"
     )
     results, cases = map(int, run([python, "-c", code], tmp_path).split())
+
     assert results > 50
     assert cases == 300
 

@@ -66,6 +66,7 @@ def test_the_chains_part_is_what_an_update_takes_longer_with_them(monkeypatch: p
     def step(pack, number, length, batch):
         batches.append((batch, length, type(pack.optim).__name__, pack.engine))
         assert pack.size == (4 if packing else 1)
+
         now[0] += 2e-3 + 1e-3 * getattr(pack.objective, "prior_chains", 0) * getattr(
             pack.objective, "prior_sweeps", 0
         )
@@ -78,14 +79,19 @@ def test_the_chains_part_is_what_an_update_takes_longer_with_them(monkeypatch: p
     monkeypatch.setattr(bench_boltzmann, "advance", step)
     monkeypatch.setattr(noise, "update_block", draw)
     found = bench_boltzmann.costs(SMALL, FEW, 1, ("plain",), CPU, 0.0)["plain"]
+
     assert found == pytest.approx((22.0, 19.0, 2.0))
     assert set(batches) == {(100, 1, "Adam", "plain")}
     assert set(drawn) == {(("prior2", "prior1"), (0,), 1)}
+
     packing.append(True)
     packed = bench_boltzmann.costs(SMALL, FEW, 4, ("plain",), CPU, 0.0)["plain"]
+
     assert packed == pytest.approx((5.5, 4.75, 0.5))
+
     packing.clear()
     bits = bench_boltzmann.costs(*BITS, 1, ("plain",), CPU, 0.0)["plain"]
+
     assert bits.update == pytest.approx(2.0)
     assert math.isnan(bits.chains)
     assert math.isnan(bits.noise)
@@ -102,16 +108,20 @@ def test_families_by_a_part_of_their_name():
 def test_documents_have_a_section_of_their_own(small, monkeypatch, capsys: pytest.CaptureFixture):
     size = bench.bench_text.Size(9, 3, 2, {"latents": 1, "embedding": 3, "units": 4}, 40)
     x = bench.bench_text.documents(size, 50)
+
     assert x.shape == (50, 5)
     assert set(x[:, 0].tolist()) == {1}
     assert set(x[:, -1].tolist()) == {2}
     assert 4 <= int(x[:, 1:-1].min()) <= int(x[:, 1:-1].max()) < 9
+
     families = {f"{m} {o}": ("tiny", {"name": m}, {"name": o})
                 for m, o in (("text_vae", "vae"), ("text_vae", "aggressive"),
                              ("text_lm", "likelihood"))}  # fmt: skip
     monkeypatch.setattr(bench.bench_text, "SIZES", {"tiny": size})
     monkeypatch.setattr(bench.bench_text, "FAMILIES", families)
+
     assert cli.main(["bench", "--only", "text", "--seconds", "0.01", "run.device=cpu"]) == 0
+
     lines = capsys.readouterr().out.splitlines()
     assert [line.rsplit(None, 5)[0].strip() for line in lines[-3:]] == list(families)
     for line in lines[-3:]:
@@ -137,6 +147,7 @@ def test_counted_documents_have_a_section_with_a_column_for_each_engine(
     monkeypatch.setattr(choice.kernels, "missing", lambda: "")
     monkeypatch.setattr(bench.bench_counts, "VOCABULARY", 30)
     nets = [name for name in bench.bench_counts.FAMILIES if "documents" in name]
+
     assert [name.split(",")[0] for name in nets] == ["SBN 50", "fDARN 50", "SBN 50"]
     assert cli.main(["bench", "--only", nets[0], "--seconds", "0.01", "run.device=cpu"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].split()[-2:] == ["1.00", "0.10"]
@@ -147,7 +158,9 @@ def test_images_have_a_section_of_their_own(monkeypatch, capsys: pytest.CaptureF
     monkeypatch.setattr(bench.bench_images, "SAMPLES", 2)
     monkeypatch.setattr(bench.bench_images, "AT_ONCE", 2)
     monkeypatch.setattr(bench.bench_images, "SIDE", 8)
+
     assert cli.main(["bench", "--only", "PixelCNN", "--seconds", "0.01", "run.device=cpu"]) == 0
+
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(",")[-1].split()[0] for line in lines[-2:]] == ["update", "image"]
     assert "(x" in lines[-1]
@@ -171,14 +184,18 @@ def test_the_decoder_written_down_is_the_decoder():
     ]
     weights = [p for name, p in ours.named_parameters() if p.dim() == 4]
     copies = [p for name, p in theirs.named_parameters() if p.dim() == 4 and "encoder" not in name]
+
     assert len(norms) == len(others) == 71
+
     generator = torch.Generator().manual_seed(1)
+
     with torch.no_grad():
         for mine, copy in zip(weights, copies, strict=True):
             copy.copy_(mine)
         for norm, other in zip(norms, others, strict=True):
             norm.variance.uniform_(0.5, 2.0, generator=generator)
             norm.mean.normal_(generator=generator)
+
             for name, to in (
                 ("scale", "weight"),
                 ("shift", "bias"),
@@ -186,27 +203,33 @@ def test_the_decoder_written_down_is_the_decoder():
                 ("variance", "running_var"),
             ):
                 getattr(other, to).copy_(getattr(norm, name))
+
         theirs.code.weight.copy_(ours.code.weight)
         theirs.code.bias.copy_(ours.code.bias)
         x = (torch.rand(2, 784, generator=generator) < 0.3).float()
         z = torch.randn(1, 2, 32, generator=generator)
         found = ours(x, z)[0]
         wanted = theirs.decode(x, z[0])
+
     assert (found - wanted).abs().max() < 1e-4 * wanted.abs().max()
 
 
 def test_the_command(small, capsys: pytest.CaptureFixture):
     assert cli.main(["bench", "--seconds", "0.05", "run.device=cpu"]) == 0
+
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("updates per second and seed, batch 20")
     assert lines[4].split() == ["plain", "products"]
+
     plain, products = (float(v.replace(",", "")) for v in lines[5].removeprefix("SBN 3").split())
     assert 1 < plain < products
     assert lines[6] == ""
     assert lines[7].startswith("milliseconds per update and seed, batch 100, Adam")
     assert lines[10].split() == ["plain", "chains", "noise", "kernel", "chains", "products"]
+
     pwl = lines[11]
     bits = lines[12]
+
     assert pwl.split()[:4] == ["RBM", "prior", "4+4,", "PWL"]
     assert 0 < float(pwl.split()[4]) < 1000
     assert bits.split()[-5:-1] == ["-", "-", "-", "-"]
@@ -215,6 +238,7 @@ def test_the_command(small, capsys: pytest.CaptureFixture):
 
 def test_the_numbers_as_json(small, capsys: pytest.CaptureFixture):
     assert cli.main(["bench", "--seconds", "0.01", "--json", "run.device=cpu"]) == 0
+
     out = json.loads(capsys.readouterr().out)
     assert "torch" in out["where"]
     assert [m["family"] for m in out["measured"]] == list(bench.FAMILIES)
@@ -229,10 +253,13 @@ def test_kernels_have_a_column_where_there_are_some(monkeypatch, capsys: pytest.
     monkeypatch.setattr(choice, "compiler_found", lambda: False)
     monkeypatch.setattr(bench.kernels, "missing", lambda: "")
     measure_only(monkeypatch, {"SBN 3": SBN, "linear": linear})
+
     assert cli.main(["bench", "--seconds", "0.05", "run.device=cpu"]) == 0
+
     heads, sbn, linear = (line.split() for line in capsys.readouterr().out.splitlines()[-3:])
     assert heads == ["plain", "kernel", "1", "products"]
     assert linear[-2:] == ["-", "-"]
+
     plain, kernel = (float(sbn[n].replace(",", "")) for n in (2, 3))
     assert kernel > 2 * plain
 
@@ -247,9 +274,12 @@ def test_the_products_of_an_update(monkeypatch):
     up = [(20, 784, 3), (3, 20, 784)]
     down = [(20, 3, 784), (784, 20, 3)]
     baseline = [(20, 784, 100), (100, 20, 784)]
+
     assert sorted(made) == sorted(up + down + baseline)
+
     made.clear()
     bench.floor(bench.make_pack(SBN[0], {"name": "wake_sleep"}, 1, "plain", CPU), 1.0)
+
     assert sorted(made) == sorted([*up, *down, up[0], down[0]])
 
 
@@ -278,10 +308,12 @@ def test_an_evaluation_beside_its_products(monkeypatch, capsys: pytest.CaptureFi
         bench.bench_importance, "products", lambda model, device: lambda number: work("products")
     )
     monkeypatch.setattr(packs.clock, "seconds", lambda device: now[0])
+
     assert (
         cli.main(["bench", "--json", "--only", "SBN 200, IW", "--seconds", "1", "run.device=cpu"])
         == 0
     )
+
     (found,) = json.loads(capsys.readouterr().out)["measured"]
     assert found["unit"] == "ms for 1,000 samples of a case"
     assert found["plain"] == pytest.approx(600 / 20)
@@ -295,6 +327,7 @@ def test_the_products_of_samples(monkeypatch):
     the inference network."""
     made = []
     monkeypatch.setattr(bench.torch, "mm", lambda a, b, out: made.append((*a.shape, b.shape[1])))
+
     for config, shapes in (
         ({"name": "sbn", "dims": [2, 3]}, [(1000, 3, 784), (1000, 2, 3), (1000, 3, 2)]),
         ({"name": "darn", "dims": [3]}, [(1000, 3, 784), (1000, 3, 3)]),
@@ -305,6 +338,7 @@ def test_the_products_of_samples(monkeypatch):
     ):
         made.clear()
         bench.bench_importance.products(bench.bench_importance.make_model(config, CPU), CPU)()
+
         assert len(made) == len(shapes) * bench.bench_importance.REPEATS
         assert sorted(set(made)) == sorted(shapes)
 
@@ -313,7 +347,9 @@ def test_jax_is_an_extra(monkeypatch, small, capsys: pytest.CaptureFixture):
     monkeypatch.setitem(sys.modules, "jax", None)
     monkeypatch.setenv("XLA_FLAGS", "")
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+
     assert cli.main(["bench", "--with", "jax", "run.device=cpu"]) == 2
+
     err = capsys.readouterr().err
     assert err.startswith("vaebench: --with jax: ")
     assert err.endswith('pip install "vaebench[jax]"\n')
@@ -321,6 +357,7 @@ def test_jax_is_an_extra(monkeypatch, small, capsys: pytest.CaptureFixture):
 
 def test_the_help_names_all_that_has_a_loop_in_jax(capsys: pytest.CaptureFixture):
     assert cli.main(["bench", "--help"]) == 0
+
     said = " ".join(capsys.readouterr().out.split())
     assert "beside NVIL and beside models with Gaussian latents (--only latents)" in said
     assert all("latents" in name for name in bench.bench_gaussian.FAMILIES)
@@ -335,6 +372,7 @@ def test_the_jax_loop_is_nvil(monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     pack = bench.make_pack({"name": "sbn", "dims": [10, 20]}, {"name": "nvil"}, 1, "plain", CPU)
     loop = bench.bench_jax.updates([10, 20], pack.data.numpy(), 20, 100)
+
     for block in range(10):
         theirs = loop(block)
         draws = noise.update_block(pack.objective.draws(20, 784), [0], block, CPU)
@@ -348,6 +386,7 @@ def test_the_jax_loop_is_nvil(monkeypatch):
             )
             / 100
         )
+
     assert -330 < ours < -300
     assert theirs == pytest.approx(ours, abs=2)
 
@@ -380,6 +419,7 @@ def test_the_speed_leaves_out_compilation_and_the_first_block(monkeypatch: pytes
 
     monkeypatch.setattr(bench, "advance", advance)
     monkeypatch.setattr(packs.clock, "seconds", lambda device: now[0])
+
     assert bench.speed(Pack(), 1.9, CPU) == pytest.approx(noise.BLOCK * 3 / 0.5)
     assert blocks == [(i, noise.BLOCK, 20) for i in range(5)]
 
@@ -392,9 +432,12 @@ def test_the_products_of_an_update_with_chains(monkeypatch):
         bench_boltzmann.torch, "mm", lambda a, b, out: made.append((*a.shape, b.shape[1]))
     )
     bench_boltzmann.products(bench.make_pack(SMALL, FEW, 1, "plain", CPU))()
+
     assert sorted(made) == sorted(3 * [(100, 784, 8), (100, 8, 784)] + 2 * 4 * [(5, 4, 4)])
+
     made.clear()
     bench_boltzmann.products(bench.make_pack(*BITS, 1, "plain", CPU))()
+
     assert made == (3 + 2) * [(100, 2, 784)]
 
 
@@ -405,7 +448,9 @@ def test_the_command_shows_the_kernels_of_chains_and_of_annealing(
     families = {"RBM prior 4+4, PWL": (SMALL, FEW)}
     size = bench_boltzmann.Annealing(5, 3, 20)
     measure_only(monkeypatch, families, {"log Z of a small RBM": size})
+
     assert cli.main(["bench", "--seconds", "0.01", "--json", "run.device=cpu"]) == 0
+
     rows = {m["family"]: m for m in json.loads(capsys.readouterr().out)["measured"]}
     assert {"kernel update", "kernel chains", "kernel noise", "products"} < set(
         rows["RBM prior 4+4, PWL"]

@@ -65,7 +65,9 @@ def test_the_loss_of_the_pytorch_loop_is_ours(name):
     params, x, normal, wanted, slopes = step_of(family)
     leaves = {k: v.clone().requires_grad_() for k, v in params.items()}
     loss = bench.loss_of(family, loops.LIBRARY)(leaves, x, normal)
+
     assert loss.item() == pytest.approx(wanted, rel=1e-5)
+
     loss.backward()
     for key, leaf in leaves.items():
         torch.testing.assert_close(leaf.grad, slopes[key], rtol=1e-4, atol=1e-5)
@@ -80,6 +82,7 @@ def test_the_loss_of_the_jax_loop_is_ours(jax, name):
     loss = bench.loss_of(family, jax_gaussian.library())
     given = {k: module.numpy.asarray(v.numpy()) for k, v in params.items()}
     value, found = module.value_and_grad(loss)(given, x.numpy(), normal.numpy())
+
     assert float(value) == pytest.approx(wanted, rel=1e-5)
     for key, slope in slopes.items():
         np.testing.assert_allclose(np.asarray(found[key]), slope.numpy(), rtol=1e-4, atol=1e-5)
@@ -102,6 +105,7 @@ def test_the_jax_loop_steps_as_pytorch_does(jax, optim):
     descent = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad}[optim["name"]](
         [v], lr=optim["rate"]
     )
+
     for number in range(4):
         losses = []
         for _ in range(2):
@@ -110,6 +114,7 @@ def test_the_jax_loop_steps_as_pytorch_does(jax, optim):
             loss.backward()
             descent.step()
             losses.append(loss.item())
+
         assert loop(number) == pytest.approx(sum(losses) / 2, rel=1e-5)
 
 
@@ -120,15 +125,19 @@ def test_the_pytorch_loop_trains():
     update = loops.updates(loss, params, family.optim, x.to(torch.uint8), 3, (2, 2))
     for number in range(100):
         update(number)
+
     assert loss(params, x, normal).item() < before - 0.3
 
 
 def test_the_section(monkeypatch, capsys):
     monkeypatch.setattr(choice, "compiler_found", lambda: False)
     monkeypatch.setattr(sections.bench_gaussian, "FAMILIES", {"VAE tiny": SMALL["vae"]})
+
     assert cli.main(["bench", "--only", "VAE tiny", "--seconds", "0.01", "run.device=cpu"]) == 0
+
     head, line = capsys.readouterr().out.splitlines()[-2:]
     assert head.split() == ["plain", "compiled", "PyTorch", "loop", "ours", "/", "best", "loop"]
+
     plain, compiled, theirs, ratio = line.removeprefix("VAE tiny").split()
     assert compiled == "-"
     assert float(ratio) == pytest.approx(float(plain) / float(theirs), rel=0.1)
@@ -139,8 +148,10 @@ def test_a_block_is_as_long_as_in_training(monkeypatch):
     monkeypatch.setattr(
         bench, "advance", lambda pack, number, length, batch: seen.append((number, length, batch))
     )
+
     for block, length, count in ((1, 1, 20), (None, 20, 1)):
         seen.clear()
         pack = type("Pack", (), {"objective": type("Rule", (), {"block": block})})
         bench.blocks(pack, 7, 2)
+
         assert seen == [(2 * count + i, length, 7) for i in range(count)]

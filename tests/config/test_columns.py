@@ -99,6 +99,7 @@ def test_the_signature_of_a_time_has_the_data_and_the_recipe():
         "model": {"name": "rbm_posterior"},
         "objective": {"name": "dvae_sharp_sharp", "valid_points": 50},
     }
+
     assert (
         signature(config, "ms_per_update", None, "8f3a12cd99")
         == "ms_per_update|data:digits@8f3a12cd|recipe:2"

@@ -21,6 +21,7 @@ from vaebench.errors import UserError
 def test_cells_of_the_paper(table):
     found = compose(table)
     assert list(found) == table.trained()
+
     cell = found["SBN 200-200", "WS"]
     assert cell.config["model"] == {
         "name": "sbn",
@@ -47,10 +48,12 @@ def test_later_overrides_are_stronger(table):
         return cell.config["optim"]["rate"], cell.config["train"]["batch"]
 
     tuned = compose(table, "tuned")
+
     assert rate_batch(tuned["SBN 200-200", "NVIL"]) == (1e-3, 30)  # set, over the column's own
     assert rate_batch(tuned["SBN 200-200", "WS"]) == (2e-3, 30)  # columns over set
     assert rate_batch(tuned["SBN 200", "NVIL"]) == (4e-3, 40)  # rows "*" over set
     assert rate_batch(tuned["SBN 200", "WS"]) == (5e-3, 40)  # rows column over rows "*"
+
     user = compose(table, "tuned", ["optim.rate=7e-3", "optim.rate=8e-3"])
     assert {rate_batch(c)[0] for c in user.values()} == {8e-3}
 
@@ -74,6 +77,7 @@ def test_an_entry_is_stronger_than_its_row_and_column_and_weaker_than_a_preset_o
 
     paper = compose(table)
     tuned = compose(table, "tuned")
+
     assert seen(paper["SBN 200", "WS"]) == (6e-4, [3], 7)
     assert seen(paper["SBN 200", "NVIL"]) == (3e-4, [200], 20)
     assert seen(paper["SBN 200-200", "WS"]) == (1e-4, [200, 200], 20)
@@ -85,6 +89,7 @@ def test_a_preset_is_weaker_than_the_table(small):
         "about: a\nlabel: mine\nset: [optim.rate=9, train.batch=9]\n"
     )
     cell = one(catalogue.load_table("small"), preset="mine")
+
     assert (cell.config["optim"]["rate"], cell.config["train"]["batch"]) == (3e-4, 9)
 
 
@@ -98,6 +103,7 @@ def test_only_the_last_choice_of_a_group_counts(table):
 def test_configs_are_plain_and_not_shared(table):
     first = one(table)
     assert type(first.config["model"]["dims"]) is list
+
     first.config["model"]["dims"].append(5)
     assert one(table).config["model"]["dims"] == [200]
 
@@ -106,6 +112,7 @@ def test_hydra_is_left_clean(table):
     from hydra.core.global_hydra import GlobalHydra
 
     one(table, "data=digits")
+
     assert not GlobalHydra.instance().is_initialized()
 
 
@@ -113,6 +120,7 @@ def test_importing_does_not_import_hydra():
     code = "import sys, vaebench.config.compose, vaebench.settings.validate\n"
     code += "print({'hydra', 'omegaconf', 'torch'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
     assert done.stdout.strip() == "set()"
 
 
@@ -124,6 +132,7 @@ def test_composing_is_quick_enough_to_repeat(table, monkeypatch):
         raise AssertionError("composed again")
 
     monkeypatch.setattr(hydra, "compose", refuse)
+
     assert one(table).config == one(table, "optim.rate=3e-4").config
     assert one(table, "data=digits", "optim=adam").config["optim"]["name"] == "adam"
 
@@ -136,6 +145,7 @@ def test_each_override_is_read_once(table, monkeypatch):
     monkeypatch.setattr(
         OverridesParser, "parse_override", lambda self, text: read.append(text) or real(self, text)
     )
+
     for batch in (3131, 3132):
         assert {
             c.config["train"]["batch"]
@@ -151,7 +161,9 @@ def test_each_override_is_read_once(table, monkeypatch):
 def test_lists_that_were_read_once_are_not_shared(table):
     first = one(table, "model.dims=[7,8]")
     first.config["model"]["dims"].append(9)
+
     assert one(table, "model.dims=[7,8]", "train.batch=3").config["model"]["dims"] == [7, 8]
+
     first.config["optim"]["rate"] = 5.0
     assert (
         one(table).config["optim"]["rate"]
@@ -170,10 +182,12 @@ def test_options_are_what_hydra_composes():
 
     options = {group: catalogue.options(group) for group in GROUPS}
     folder = str(catalogue.conf_dir())
+
     for i in range(max(map(len, options.values()))):
         choices = tuple((group, names[i % len(names)]) for group, names in options.items())
         with initialize_config_dir(folder, version_base="1.3"):
             wanted = by_hydra("cell", [f"{group}={name}" for group, name in choices])
+
         assert str(sections(choices, folder)) == str(OmegaConf.to_container(wanted, resolve=True))
 
 
@@ -192,10 +206,12 @@ SHIPPED = [
 def test_every_shipped_table_composes_with_every_preset(name, preset):
     table = catalogue.load_table(name)
     found = cells(table, catalogue.load_preset(preset), ["run.threads=2"])
+
     assert [(c.row, c.column) for c in found] == table.trained()
     assert all(
         c.config["run"]["threads"] == 2 and c.config["recipe"] == table.recipe for c in found
     )
+
     if preset == "paper":
         assert all(c.label == "" and c.paper_protocol for c in found)
 
@@ -218,6 +234,7 @@ def test_own_files_are_looked_at_anew_by_every_call(tmp_path, monkeypatch):
     first = found()
     monkeypatch.chdir(tmp_path / "b")
     other = found()
+
     assert (first["train"], other["train"]) == (
         str(tmp_path / "a" / "d.npz"),
         str(tmp_path / "b" / "d.npz"),
@@ -233,6 +250,7 @@ def test_a_call_looks_at_own_files_once_for_all_its_cells(table, monkeypatch):
     real = composing.settle
     monkeypatch.setattr(composing, "settle", lambda data: looked.append(data["name"]) or real(data))
     found = cells(table, catalogue.load_preset("quick"), ["data=digits"])
+
     assert len(found) > 2
     assert len(looked) == len(set(looked)), "once for the paper's data, once for the user's"
 
@@ -248,6 +266,7 @@ def test_a_run_of_an_earlier_version_takes_settings_that_are_newer(table, text):
     older = copy.deepcopy(whole)
     del older[group][name]
     found = reevaluated(older, [text])
+
     assert str(found[group][name]) in (value, value.replace("[", "['").replace("]", "']"))
     assert reevaluated(whole, [text])[group][name] == found[group][name]
 
@@ -263,6 +282,7 @@ def test_an_evaluation_that_a_model_does_not_allow_is_refused_before_and_after_t
     quick = catalogue.load_preset("quick")
     texts = ["eval.bound_samples=1", "eval.iw_samples=null"]
     cell = next(c for c in cells(posterior, quick) if c.config["model"]["name"] == "rbm_posterior")
+
     for refused in (
         lambda: cells(posterior, quick, texts),
         lambda: reevaluated(cell.config, texts),

@@ -58,6 +58,7 @@ def spread(**numbers):
 def test_a_table_is_read(conf):
     write(conf, TABLE)
     table = catalogue.load_table("small")
+
     assert table.name == "small"
     assert table.trained() == [("one", "A"), ("one", "B"), ("two", "B")]
     assert table.rows["one"].published == {"A": 10.5, "B": None}
@@ -70,6 +71,7 @@ def test_a_table_is_read(conf):
 def test_optional_parts_may_be_left_out_or_empty(conf):
     write(conf, changed(presets=None, ledger=None, seeds=None))
     table = catalogue.load_table("small")
+
     assert (table.presets, table.ledger, table.seeds) == ({}, (), (0,))
 
 
@@ -81,6 +83,7 @@ def test_a_bare_number_is_a_name(conf):
         ),
     )
     table = catalogue.load_table("small")
+
     assert table.trained() == [("200", "5")]
     assert table.rows["200"].published == {"5": 1.0}
 
@@ -141,6 +144,7 @@ def test_a_mistake_in_a_table_gets_one_line(conf, changes, words):
     write(conf, changed(**changes))
     with pytest.raises(UserError) as caught:
         catalogue.load_table("small")
+
     line = str(caught.value)
     assert "\n" not in line
     assert all(word in line for word in ["table small", *words]), line
@@ -150,6 +154,7 @@ def test_a_missing_key_is_named(conf):
     content = changed()
     del content["margin_why"]
     write(conf, content)
+
     with pytest.raises(UserError, match=r"table small: missing .*'margin_why'"):
         catalogue.load_table("small")
 
@@ -166,7 +171,9 @@ def without_margin(**changes):
 def test_a_table_without_published_numbers_needs_no_margin(conf):
     write(conf, without_margin(rows=UNPRINTED))
     table = catalogue.load_table("small")
+
     assert (table.margin, table.margin_why) == (0.0, "nothing is published, so nothing is compared")
+
     write(conf, changed(rows=UNPRINTED))
     assert catalogue.load_table("small").margin == 0.5
 
@@ -175,9 +182,11 @@ def test_a_table_with_published_numbers_needs_a_margin(conf):
     write(conf, without_margin())
     with pytest.raises(UserError, match=r"table small: missing 'margin' and 'margin_why'"):
         catalogue.load_table("small")
+
     write(conf, {**without_margin(rows=UNPRINTED), "margin": 0.5})  # a number needs its reason
     with pytest.raises(UserError, match=r"table small: missing 'margin_why'"):
         catalogue.load_table("small")
+
     write(
         conf,
         without_margin(
@@ -225,6 +234,7 @@ def test_a_table_lists_the_presets_it_supports(conf):
         "short",
         "tuned",
     ]
+
     write(conf, changed(presets=None))
     assert catalogue.presets_of(catalogue.load_table("small")) == ["paper", "quick", "short"]
 
@@ -236,6 +246,7 @@ def test_what_is_said_of_a_preset_is_true_of_the_table(name):
     if not isinstance(table, Table):
         return
     there = catalogue.presets_of(table)
+
     for preset in map(table.in_its_words, map(catalogue.load_preset, there)):
         assert set(re.findall(r"preset=(\w+)", preset.about)) <= set(there), preset.name
         assert "tuned" not in preset.label or "tuned" in there, preset.name
@@ -244,6 +255,7 @@ def test_what_is_said_of_a_preset_is_true_of_the_table(name):
 def test_a_table_s_own_words_for_a_preset_stand_behind_its_verdicts():
     table = catalogue.load_table("nade_orders")
     preset = catalogue.load_preset("long")
+
     assert table.in_its_words(preset).about.startswith("ten times the updates")
     assert {cell.label for cell in compose.cells(table, preset)} == {"long"}
     assert catalogue.load_table("nvil_mnist").in_its_words(preset) == preset
@@ -310,6 +322,7 @@ def test_a_table_narrowed_to_some_entries(conf):
     )
     table = catalogue.load_table("small")
     some = table.narrowed([("one", "B"), ("two", "B")])
+
     assert some.trained() == [("one", "B"), ("two", "B")]
     assert (some.rows["one"].published, some.rows["one"].spread) == ({"B": None}, {})
     assert (table.printed, some.printed) == (True, False)

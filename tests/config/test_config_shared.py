@@ -70,6 +70,7 @@ def test_shared_entries_stand_where_they_are_named(read):
 def test_a_mistake_gets_one_line(read, ledger, words):
     with pytest.raises(UserError) as caught:
         read(ledger)
+
     line = str(caught.value)
     assert "\n" not in line
     assert all(word in line for word in ["table small: ledger", *words]), line
@@ -130,9 +131,11 @@ def test_shared_settings_stand_where_a_list_names_them(settings):
         },
     )
     few = ("train.updates=3", "train.batch=2")
+
     assert found.base == ("model=sbn", *few)
     assert found.rows["a"].set == (*few, "optim.rate=1")
     assert found.rows["a"].entries == {"c": few}
+
     quick = found.presets["quick"]
     assert (quick.set, quick.columns, quick.rows) == (
         few + few,
@@ -159,6 +162,7 @@ def test_shared_settings_stand_where_a_list_names_them(settings):
 def test_a_mistake_in_shared_settings_gets_one_line(settings, shared, words):
     with pytest.raises(UserError) as caught:
         settings(rows={"a": {"set": ["model=sbn", shared]}})
+
     line = str(caught.value)
     assert "\n" not in line
     assert all(word in line for word in ["table small: ", *words]), line
@@ -170,11 +174,14 @@ def test_a_mistake_in_shared_settings_gets_one_line(settings, shared, words):
 def test_nothing_is_written_twice_and_nothing_is_shared_by_one_alone():
     own: Counter[str] = Counter()
     shared: Counter[str] = Counter()
+
     for name in catalogue.options("table"):
         entries = catalogue.load_yaml("table", name).get("ledger") or []
         own.update(yaml.safe_dump(e) for e in entries if "shared" not in e)
         shared.update(e["shared"] for e in entries if "shared" in e)
+
     assert [text for text, n in own.items() if n > 1] == []
+
     there = {
         f"{f}/{key}": e
         for f in catalogue.options("ledger")
@@ -193,6 +200,7 @@ def test_the_files_are_part_of_the_wheel():
     shipped = {
         p for pattern in settings["package-data"]["vaebench.conf"] for p in conf.glob(pattern)
     }
+
     assert {p for p in shipped if p.parent.name == "ledger"} == set((conf / "ledger").iterdir())
     assert (conf / "ledger" / "dvae.yaml") in shipped
 
@@ -202,6 +210,7 @@ def test_every_shared_list_of_settings_stands_in_several_places_and_nowhere_else
     lists = [part for table in files.values() for part in lists_of(table)]
     entries = [entry for part in lists for entry in part if isinstance(entry, dict)]
     named = Counter(entry.get("shared") for entry in entries)
+
     for family in catalogue.options("settings"):
         for key, shared in catalogue.load_yaml("settings", family).items():
             assert named[f"{family}/{key}"] > 1, key

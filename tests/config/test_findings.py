@@ -48,6 +48,7 @@ def seeds_of(evidence: str) -> dict[tuple[str, str, str, str], list[float]]:
         if {"metric", "seed", "value"} <= set(frame.columns):
             groups = frame.groupby(["row", "column", "metric"])["value"]
             found |= {(name, *key): values.dropna().tolist() for key, values in groups}
+
     return found
 
 
@@ -63,6 +64,7 @@ def errors_in_means(found: str, evidence: str) -> list[str]:
         ]
         if not any(rounded(match[2], v.mean()) and rounded(match[3], v.sem()) for v in same):
             wrong.append(match[0])
+
     return wrong
 
 
@@ -72,6 +74,7 @@ def errors_in_intervals(found: str, evidence: str) -> list[str]:
     if "half the 95 % interval" not in found:
         return []
     wrong = []
+
     for (_, row, _, metric), v in seeds_of(evidence).items():
         match = re.search(rf"(?:: |, |; ){re.escape(row)} ({NUMBER}) \+- ({NUMBER})", found)
         if metric in ("iw_nll", "nll") and match:
@@ -79,6 +82,7 @@ def errors_in_intervals(found: str, evidence: str) -> list[str]:
             half = t.ppf(0.975, len(v) - 1) * values.sem()
             if not (rounded(match[1], values.mean()) and rounded(match[2], half)):
                 wrong.append(match[0])
+
     return sorted(set(wrong))
 
 
@@ -89,12 +93,14 @@ def errors_in_slopes(found: str, evidence: str) -> list[str]:
         return []
     lines = pd.read_csv(REFERENCE / "nvil_slopes.csv")
     wrong = []
+
     for sentence in re.split(r"(?<=\D)\. ", found):
         for slope, error in SLOPE.findall(sentence) if "per 100,000" in sentence else ():
             there = lines["slope"] if slope[0] in "+-" else lines["slope"].abs()
             pairs = zip(there, lines["robust_error"], strict=True)
             if not any(rounded(slope, s, 5e-5) and rounded(error, e, 5e-5) for s, e in pairs):
                 wrong.append(f"{slope} +- {error}")
+
     return wrong
 
 

@@ -66,11 +66,15 @@ def test_a_new_setting_with_a_default_changes_no_key(config, monkeypatch):
 
     monkeypatch.setattr(defaults, "of_option", with_new)
     config["objective"]["later"] = 3
+
     assert run_key(config) == before
+
     config["objective"]["later"] = 4
     assert run_key(config) != before
+
     training = defaults.of_section("train")
     monkeypatch.setattr(defaults, "of_section", lambda name: {**training, "later": None})
+
     assert run_key({**config, "train": {**config["train"], "later": None}}) == run_key(config)
 
 
@@ -83,7 +87,9 @@ def test_a_stored_run_that_lacks_a_setting_has_its_default(config):
     ):
         for name in settings:
             del config[section][name]
+
     del config["recipe"]
+
     assert run_key(config) == before
 
 
@@ -112,6 +118,7 @@ def test_every_other_value_changes_the_key(config, section, name, value):
     else:
         assert config[section][name] != value or type(config[section][name]) is not type(value)
         config[section][name] = value
+
     assert run_key(config) != before
 
 
@@ -124,6 +131,7 @@ def test_a_key_is_never_too_long_for_a_folder(config):
         return run_key(config)
 
     fits = [of(n) for n in range(1, 57)]
+
     for n, key in enumerate(fits, 1):
         assert readable(key) == "mnist_static-sbn" + "-".join(["200"] * n) + "-nvil"
     assert len(fits[-1]) == 255
@@ -144,10 +152,13 @@ def test_equal_settings_are_equal_however_they_are_written():
         "model.dims=[200.0]",
         "train.snapshots=[]",
     ]
+
     assert {cell(text).key for text in same} == {key}
     assert cell("train.cases=null", "objective.decay=8e-1", "data.held_out=100").key == key
+
     some = cell().config
     whole = {**some, "objective": {**some["objective"], "baseline_units": 100.0}, "recipe": 1.0}
+
     assert run_key(whole) == key
     assert run_key({**some, "model": {**some["model"], "dims": (200,)}}) == key
 
@@ -156,6 +167,7 @@ def test_only_what_differs_is_in_it():
     found = identity(cell("optim.rate=0.5", "train.cases=9").config)
     for section in found.values():
         section.pop(VERSION, None)
+
     assert found == {
         "data": {"name": "mnist_static", "held_out": 100},
         "model": {"name": "sbn"},
@@ -188,6 +200,7 @@ def test_no_two_cells_of_different_settings_share_a_key():
             ):
                 whole = {k: v for k, v in c.config.items() if k not in ("eval", "run")}
                 whole["data"] = {k: v for k, v in whole["data"].items() if k != "mirror"}
+
                 assert seen.setdefault(c.key, canonical(whole)) == canonical(whole)
     assert len(seen) > 200
 
@@ -206,6 +219,7 @@ def test_a_key_needs_neither_torch_nor_hydra_and_little_time():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     key, heavy, seconds = done.stdout.split()
+
     assert (key, heavy) == (cell().key, "False")
     assert float(seconds) / 200 < 0.005
 
@@ -282,4 +296,5 @@ def test_a_class_has_the_defaults_of_its_file(group, name, cls):
         for k, v in taken.items()
         if k in usual and canonical(v) != canonical(usual[k])
     }
+
     assert differing == {}, "(of the class, of the file)"

@@ -57,6 +57,7 @@ def test_paper_protocol(table, overrides, same):
 def test_paper_protocol_of_an_importance_weighted_table(small):
     (small / "table" / "small.yaml").write_text(SMALL.replace("measure: bound", "measure: iw_nll"))
     table = catalogue.load_table("small")
+
     assert one(table, "eval.bound_samples=5").paper_protocol
     assert not one(table, "eval.iw_samples=5").paper_protocol
 
@@ -64,6 +65,7 @@ def test_paper_protocol_of_an_importance_weighted_table(small):
 def test_other_data_settings_are_not_the_papers_protocol():
     table = catalogue.load_table("nvil_mnist")
     paper = catalogue.load_preset("paper")
+
     for override, same in (
         ("data.held_out=null", False),
         ("data.mirror=/x", True),
@@ -76,6 +78,7 @@ def test_other_data_settings_are_not_the_papers_protocol():
 def test_a_validation_measure_asks_nothing_of_the_evaluation():
     table = catalogue.load_table("nvil_variance")
     short = catalogue.load_preset("short")
+
     assert all(
         c.paper_protocol for c in cells(table, short, ["eval.points=10", "eval.iw_samples=7"])
     )

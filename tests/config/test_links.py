@@ -29,6 +29,7 @@ def source(table, entry):
 def test_a_linked_entry_is_the_other_tables_run(preset):
     table = catalogue.load_table(NAME)
     assert len(table.links) >= 6
+
     for cell in cells(table, catalogue.load_preset(preset), ["optim.rate=1e-3"]):
         there = source(preset, table.links[cell.row, cell.column])
         assert cell.key == there.key
@@ -49,7 +50,9 @@ def test_the_presets_are_those_of_the_sources_too():
 def test_results_of_the_sources_stand_under_the_tables_own_names():
     table = catalogue.load_table(NAME)
     files = [path.name for path in shipped.files([NAME], ["short"])]
+
     assert "nvil_autoreg-short.csv" in files
+
     (row, column), entry = next(
         (at, e) for at, e in table.links.items() if e.table == "nvil_autoreg"
     )
@@ -58,7 +61,9 @@ def test_results_of_the_sources_stand_under_the_tables_own_names():
         (entry.table, "another", entry.column, 2.0),
     ]
     frame = pd.DataFrame(lines, columns=["table", "row", "column", "value"])
+
     assert under_own_names(frame, table).values.tolist() == [[NAME, row, column, 1.0]]
+
     own = pd.DataFrame([(NAME, row, column, 3.0)], columns=frame.columns)
     assert under_own_names(pd.concat([frame, own]), table).values.tolist() == [
         [NAME, row, column, 3.0]

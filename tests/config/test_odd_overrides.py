@@ -78,8 +78,10 @@ def refused(call, *arguments, **more) -> tuple[object, str]:
         return call(*arguments, **more), ""
     except UserError as e:
         line = str(e)
+
     assert "\n" not in line
     assert line
+
     return None, line
 
 
@@ -89,6 +91,7 @@ def test_any_override_is_a_setting_or_one_line(table, keys, data):
     text = f"{data.draw(st.sampled_from(keys))}={data.draw(VALUES)}"
     refused(parse, ["table=nvil_mnist", text])
     found, _ = refused(cells, table, catalogue.load_preset("paper"), [text], only=ONLY)
+
     for cell in found or ():
         assert cell.key  # it can be named, so it can be stored
 

@@ -37,6 +37,7 @@ def _sweeps(r: dict[str, str]) -> tuple[str, str]:
     """``s=1; t=1; RBM 100+100; K=1`` -> ("s=1", "t=1")."""
     discrete, relaxed, *same = r["variant"].split("; ")
     assert (r["dataset"], r["model"], same) == ("MNIST", "DVAE##", ["RBM 100+100", "K=1"])
+
     return discrete, relaxed
 
 
@@ -68,9 +69,11 @@ def printed(table: Table, what: str) -> dict[tuple[str, str], float]:
         ROOT / "results" / "published" / table.published_csv, newline="", encoding="utf-8"
     ) as f:
         lines = list(csv.DictReader(f))
+
     assert len({place(r) for r in lines}) == len(lines), (
         "two lines of the CSV have one place in the table"
     )
+
     return {place(r): float(r[what]) for r in lines if r[what] and not r[what].startswith("<")}
 
 
@@ -85,6 +88,7 @@ def test_published_numbers_and_their_spreads_are_those_of_the_paper(
         for r, row in table.rows.items()
         for c, v in getattr(row, ours).items()
     }
+
     assert here == printed(table, papers)
 
 
@@ -92,6 +96,7 @@ def test_published_numbers_and_their_spreads_are_those_of_the_paper(
 def test_a_table_says_what_it_must(name: str) -> None:
     assert catalogue.load(name).ledger
     assert name in DRAWN or catalogue.load_table(name).margin_why
+
     text = (catalogue.conf_dir() / "table" / f"{name}.yaml").read_text()
     assert text.startswith(f"# vaebench run table={name}\n# cost"), (
         "a table file starts with its command and its cost"
@@ -146,6 +151,7 @@ def test_a_table_runs_offline(
     where = [f"run.results={place / 'runs'}", "run.jobs=1", "run.engine=plain"]
     before = {p.parents[1].name for p in place.glob("runs/*/seed-0/result.json")}
     done = set()
+
     for only, entries in tried(catalogue.load_table(name)):
         picked = [word for text in only for word in ("--only", text)]
         assert (
@@ -154,11 +160,14 @@ def test_a_table_runs_offline(
             )
             == 0
         )
+
         shown = capsys.readouterr().out
         # On other data than the paper's, rows of the literature are left out.
         for row in {r for r, _ in entries}:
             assert row in shown
+
         done |= set(entries)
+
     preset = catalogue.load_preset("quick")
     made = {
         (c.row, c.column): c.key for c in cells(catalogue.load_table(name), preset, [*few, *where])
@@ -168,6 +177,7 @@ def test_a_table_runs_offline(
         p.parents[1].name: json.loads(p.read_text())
         for p in place.glob("runs/*/seed-0/result.json")
     }
+
     assert set(results) - before <= wanted <= set(results)
     assert {(results[key]["status"], results[key]["updates"]) for key in wanted} == {("done", 3)}
 
@@ -175,9 +185,11 @@ def test_a_table_runs_offline(
 def test_a_large_table_is_tried_in_every_row_and_column() -> None:
     sizes = {name: len(catalogue.load_table(name).trained()) for name in TRAINED}
     assert min(sizes.values()) <= ALL_ENTRIES < max(sizes.values())
+
     for name, size in sizes.items():
         table = catalogue.load_table(name)
         entries = [entry for _, some in tried(table) for entry in some]
+
         assert {r for r, _ in entries} >= {
             r for r, c in table.trained() if c == table.trained()[0][1]
         }
@@ -198,6 +210,7 @@ def test_a_drawn_figure_needs_nothing(
         cli.main(["run", f"table={name}", "preset=quick", f"run.results={tmp_path / 'runs'}"]) == 0
     )
     assert catalogue.load(name).title in capsys.readouterr().out
+
     made = [p.relative_to(tmp_path) for p in sorted(tmp_path.rglob("*")) if p.is_file()]
     assert made == [Path("figures") / f"{name}.csv", Path("figures") / f"{name}.png"]
 
@@ -210,6 +223,7 @@ def test_the_reference_of_a_drawn_figure_is_what_is_drawn(name: str) -> None:
     with open(REFERENCE / f"{name}.csv", newline="", encoding="utf-8") as f:
         stored = list(csv.DictReader(f))
     points = Drawn(catalogue.load(name)).lines
+
     assert len(stored) == len(points)
     for line, point in zip(stored, points, strict=True):
         assert list(line) == list(point)
@@ -293,10 +307,12 @@ def test_passes_over_documents_are_those_of_the_data(column: str) -> None:
     rule = machine["objective"]
     documents = TRAINING_DOCUMENTS[machine["data"]["name"]]
     last = train["updates"] * train["batch"] / documents / rule["grow"]
+
     assert rule["steps"] - 1 < last < rule["steps"] + 1
 
     train = config("DocNADE 50")["train"]
     assert train["batch"] == 1
+
     if train["patience"] is not None:
         assert train["valid_every"] == documents
         assert train["updates"] > train["patience"] * documents
@@ -308,6 +324,7 @@ def test_log_z_of_a_failed_annealing_is_flagged() -> None:
     with open(REFERENCE / "rbm_logz-short.csv", newline="", encoding="utf-8") as f:
         failed = [r for r in csv.DictReader(f) if r["row"].startswith("uniform")]
     of_both = [r for r in failed if r["metric"] in ("annealed_nll", "log_z")]
+
     assert len(of_both) == 2 * 12
     assert all("from below and from above log Z differs by" in r["flags"] for r in of_both)
 

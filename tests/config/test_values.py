@@ -13,6 +13,7 @@ from vaebench.errors import UserError
 def test_an_option_may_write_numbers_without_a_point(small):
     (small / "optim" / "mine.yaml").write_text("name: mine\nrate: 1e-4\nepsilon: 2e-5\n")
     found = one(catalogue.load_table("small"), "optim=mine", "optim.rate=2e-4").config["optim"]
+
     assert found == {"name": "mine", "rate": 2e-4, "epsilon": 2e-5}
 
 
@@ -131,6 +132,7 @@ def test_a_results_folder_is_taken_as_it_stands(table, monkeypatch):
 def test_a_mistake_gets_one_line(table, override, words):
     with pytest.raises(UserError) as caught:
         one(table, override)
+
     line = str(caught.value)
     assert "\n" not in line
     assert len(line) < 400
@@ -140,6 +142,7 @@ def test_a_mistake_gets_one_line(table, override, words):
 def test_a_mistake_of_a_table_names_its_place(small):
     path = small / "table" / "small.yaml"
     path.write_text(SMALL.replace("model.dims=[200,200]", "model.dmis=[200,200]"))
+
     with pytest.raises(
         UserError, match=r"^table small: rows\.SBN 200-200: unknown key 'model\.dmis'"
     ):
@@ -149,8 +152,10 @@ def test_a_mistake_of_a_table_names_its_place(small):
 def test_a_setting_of_a_replaced_option_is_an_error(small):
     path = small / "table" / "small.yaml"
     path.write_text(SMALL.replace("objective=nvil,", "objective=nvil, objective.decay=0.5,"))
+
     with pytest.raises(UserError) as caught:
         one(catalogue.load_table("small"), "objective=wake_sleep")
+
     line = str(caught.value)
     assert line.startswith(
         "SBN 200 / NVIL: objective=wake_sleep has no objective.decay, which table small: "
@@ -177,6 +182,7 @@ def test_an_option_in_place_of_a_tables_own_is_named_with_its_row(name, override
     table = catalogue.load_table(name)
     with pytest.raises(UserError) as caught:
         compose(table, overrides=[override])
+
     line = str(caught.value)
     assert line.partition(" / ")[0] in table.rows
     assert f": {override} has no {override.partition('=')[0]}." in line

@@ -72,8 +72,10 @@ def inserted(text: str, diff: str) -> str:
             )
         else:
             assert line.startswith("+")
+
             text = text.replace(f"{place}\n", f"{place}\n{line[1:]}\n")
             place = line[1:]
+
     return text
 
 
@@ -87,14 +89,18 @@ def copy(tmp_path_factory) -> Path:
         shutil.copy(ROOT / name, here / name)
     (here / "tests" / "objectives").mkdir()
     blocks = BLOCK.findall(PAGE)
+
     assert len(blocks) == 13
+
     for path, language, content in blocks:
         file = here / path
         if language == "diff":
             content = inserted(file.read_text(encoding="utf-8"), content)
         else:
             assert not file.exists(), path
+
         file.write_text(content, encoding="utf-8")
+
     return here
 
 
@@ -108,10 +114,14 @@ def test_everything_works(copy):
     }
     environment.pop("VAEBENCH_MIRROR", None)
     commands = COMMANDS[: -len(AFTER)]
+
     assert len(commands) == 12
+
     driver = [sys.executable, "-c", DRIVER.format(few=FEW), json.dumps(commands)]
     done = subprocess.run(driver, cwd=copy, env=environment, capture_output=True, text=True)
+
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
     shown = done.stdout.split("$ ")
     assert "stripes" in shown[4]
     assert (
@@ -124,6 +134,7 @@ def test_everything_works(copy):
 def test_the_style_is_that_of_the_repository(copy):
     files = [path for path, language, _ in BLOCK.findall(PAGE) if language != "yaml"]
     ruff = Path(sys.executable).with_name("ruff")
+
     for check in (["check"], ["format", "--check"]):
         done = subprocess.run([ruff, *check, *files], cwd=copy, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout
@@ -132,7 +143,9 @@ def test_the_style_is_that_of_the_repository(copy):
 def test_a_model_has_what_the_page_says():
     part = PAGE.split("which objectives can train it", 1)[1].split("\n\nAn objective", 1)[0]
     rows = re.findall(r"^\| (`.*?`) \| (`.*?`) \|", part, re.M)
+
     assert len(rows) > 5
+
     named = {
         name: re.findall(r"`(\w+)`", has)
         for kinds, has in rows
@@ -144,12 +157,14 @@ def test_a_model_has_what_the_page_says():
         if isinstance(v, type) and v.__module__ == base.__name__ and not issubclass(v, tuple)
     ]
     kinds = {kind.__name__: kind for kind in own if not kind.__name__.startswith("_")}
+
     assert set(named) == set(kinds)
 
     model = models.build({"name": "sbn", "dims": [2]}, DataInfo([0.5] * 4))
     assert [name for name in named["Model"] if not hasattr(model, name)] == []
     for name in set(named) - {"Model"}:
         assert [word for word in named[name] if not any(hasattr(kind, word) for kind in own)] == []
+
         abstract = {
             word
             for word, v in vars(kinds[name]).items()

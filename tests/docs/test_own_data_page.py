@@ -32,14 +32,17 @@ def here(tmp_path, monkeypatch):
             for other in "ijklm"
         ]
         (tmp_path / f"{split}.txt").write_text("\n".join(lines) + "\n")
+
     grey = np.random.default_rng(0).integers(0, 256, (60, 6, 5), dtype=np.uint8)
     np.save(tmp_path / "train.npy", grey[:40])
     np.savez(tmp_path / "valid.npz", grey[40:50])
     np.savez(tmp_path / "all.npz", train=grey[:40], valid=grey[40:50], test=grey[50:])
+
     for split, words in (("train", 150), ("test", 5)):
         (tmp_path / f"{split}.feat").write_text(
             "".join(f"1 {1 + i % 3}:2 {4 + i % 2}:1\n" for i in range(words))
         )
+
     (tmp_path / "words.txt").write_text("".join(f"word{i} 3\n" for i in range(5)))
     (tmp_path / "pngs").mkdir()
     for i, image in enumerate(grey[50:]):
@@ -54,12 +57,16 @@ def here(tmp_path, monkeypatch):
 
 def test_every_command_of_the_page_runs(here, monkeypatch, capsys):
     assert len(COMMANDS) == 13
+
     runs = {}
+
     for command in COMMANDS:
         folders = sorted(Path("results/runs").glob("text-*/seed-0"))
         line, _, source = command.partition(" < ")
         words = [str(folders[0]) if word == "RUN" else word for word in shlex.split(line)]
+
         assert words[0] == "vaebench"
+
         few = (
             ["train.updates=2", "train.valid_every=2", "run.engine=plain"]
             if words[1] in ("run", "report")
@@ -68,26 +75,33 @@ def test_every_command_of_the_page_runs(here, monkeypatch, capsys):
         with open(source or os.devnull, encoding="utf-8") as documents:
             monkeypatch.setattr("sys.stdin", documents)
             assert main([*words[1:], *few]) == 0, command
+
         out = capsys.readouterr().out
+
         if words[1] == "report" and "--format" not in words:
             papers = {"images": "mnist_static", "text": "yahoo", "word_counts": "news20"}
             (own,) = (word.removeprefix("data=") for word in words if word.startswith("data="))
+
             assert f"data: {own}, not the paper's {papers[own]}" in out
             assert not any(
                 word in out for word in ("published", "margin:", "where the paper is silent")
             )
+
         if words[1:3] == ["ls", "runs"]:
             assert (
                 "lagging_yahoo: VAE + anneal / IW, preset=quick, data=text, data.train=train.txt"
                 in out
             )
+
         runs[line] = sorted(p.parent.name for p in Path("results/runs").glob("images-*/seed-0"))
+
     # One file for all is no other run.
     assert [len(v) for v in list(runs.values())[-6:-2]] == [1, 1, 1, 2]
 
 
 def test_the_page_is_linked_and_names_every_setting():
     assert "docs/own-data.md" in (ROOT / "README.md").read_text(encoding="utf-8")
+
     documents, images, counts = re.split(r"\n## (?:Images|Documents as counts)\n", PAGE)
     filled_in_or_no_difference = {"name", "content", "held_out_seed", "mirror"}
     parts = (
@@ -95,9 +109,11 @@ def test_the_page_is_linked_and_names_every_setting():
         ("images", images, set()),
         ("word_counts", counts, set()),
     )
+
     for option, part, also in parts:
         settings = set(
             re.findall(r"^(\w+):", (ROOT / "conf" / "data" / f"{option}.yaml").read_text(), re.M)
         )
         named = set(re.findall(r"`data\.(\w+)=", part))
+
         assert named == settings - filled_in_or_no_difference - also

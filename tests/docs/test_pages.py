@@ -44,6 +44,7 @@ def test_links_lead_somewhere(page):
             continue
         file, _, anchor = link.partition("#")
         target = (page.parent / file).resolve() if file else page
+
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
 
@@ -58,6 +59,7 @@ def test_every_page_is_linked_from_the_readme():
 def test_every_script_is_named():
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     named = re.findall(r"`(\w+\.py)`", page.partition("## Scripts")[2])
+
     assert sorted(named) == sorted(path.name for path in (ROOT / "scripts").glob("*.py"))
 
 
@@ -70,8 +72,10 @@ def test_what_the_architecture_names_is_where_it_says():
         for name in re.findall(r"`([\w/]+\.py)`", page)
         if "/" in name and not name.startswith("tests/")
     ]
+
     assert len(named_files) > 15
     assert [name for name in named_files if not (package / name).exists()] == []
+
     inside = re.findall(r"`([\w/]+\.py)`, `(\w+)`", page)
     assert len(inside) >= 3
     for file, name in inside:
@@ -102,6 +106,7 @@ def test_a_command_is_understood(page, command, capsys):
     words = shlex.split(command)[1:]
     module = importlib.import_module(f"vaebench.verbs.{words[0]}")
     given = cli._configured(cli.Parser(prog="vaebench"), module).parse_intermixed_args(words[1:])
+
     if words[0] == "run" and "TABLE" not in command:
         asked = selection.parse(given.overrides)
         for table in asked.tables:
@@ -122,6 +127,7 @@ def test_what_a_command_names_is_there(page, command):
 def test_make_targets_of_all_pages_exist():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
     asked = {c.split()[1] for p in PAGES for c in commands(p) if c.startswith("make ")}
+
     assert {"setup", "test"} <= asked <= targets
 
 
@@ -131,8 +137,10 @@ def test_forks_install_and_test_as_the_readme_says():
     )
     job = workflow["jobs"]["tests"]
     lines = [step["run"] for step in job["steps"] if "run" in step]
+
     assert lines[-1] == "make test"
     assert set(lines) <= set(commands(ROOT / "README.md"))
+
     lowest = re.search(r'requires-python = ">=(.*)"', (ROOT / "pyproject.toml").read_text())[1]
     assert job["strategy"]["matrix"]["python"][0] == lowest
 

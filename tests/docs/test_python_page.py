@@ -24,6 +24,7 @@ def names(tmp_path_factory):
         patch.setenv("VAEBENCH_DATA", "data")
         for number, example in enumerate(EXAMPLES, start=1):
             exec(compile(example, f"example {number} of docs/python.md", "exec"), found)
+
     return found
 
 
@@ -48,9 +49,12 @@ def test_estimates_agree_with_exact_answers(names):
     tiny = names["tiny"]
     data = names["data"]
     iw = vaebench.estimators.importance(tiny, data.test[:20], samples=500, seed=0)
+
     assert iw.nll == pytest.approx(-float(exact.detach().mean()), abs=5 * iw.error)
+
     z = names["log_z"]
     known = names["known"]
+
     assert float(z.value) == pytest.approx(float(known.value), abs=5 * float(z.error) + 1e-6)
 
 
@@ -58,6 +62,7 @@ def test_the_exported_model_is_the_run_s(names):
     run = names["run"]
     module = names["module"]
     same = names["same"]
+
     assert all(torch.equal(v, run.model.state_dict()[k]) for k, v in names["state"].items())
     assert all(torch.equal(v, same.state_dict()[k]) for k, v in module.state_dict().items())
     assert all(p.requires_grad for p in (*module.parameters(), *same.parameters()))
@@ -66,6 +71,7 @@ def test_the_exported_model_is_the_run_s(names):
 
 def test_the_page_is_linked_and_names_everything():
     assert "docs/python.md" in (ROOT / "README.md").read_text(encoding="utf-8")
+
     named = set(re.findall(r"^\| `vb\.(\w+)", PAGE, re.M))
     assert named == {*vaebench.__all__, "__version__"}
 

@@ -50,6 +50,7 @@ def test_a_command_that_only_reads_works(command: str, tmp_path: Path, monkeypat
     (tmp_path / "mine.csv").write_bytes((REFERENCE / "nvil_mnist-short.csv").read_bytes())
     monkeypatch.chdir(tmp_path)
     without_runs = "--plot" in command or "--output" in command
+
     assert cli.main(shlex.split(command)[1:]) == (2 if without_runs else 0)
     assert ("nothing was written" in capsys.readouterr().err) == without_runs
 
@@ -65,6 +66,7 @@ def test_make_targets_exist() -> None:
     named = set(re.findall(r"^make ([a-z]+)", BLOCKS, re.M)) | set(
         re.findall(r"`make ([a-z]+)`", README)
     )
+
     assert named
     assert named <= targets
 
@@ -99,6 +101,7 @@ def test_the_page_behind_the_table_is_rendered_from_all_of_them(script) -> None:
 def test_the_progress_is_counted_from_the_reference_results(script) -> None:
     parts = script.progress.of_shipped()
     told = script.progress_sentence(parts)
+
     assert f"<!-- progress: begin -->\n{told}<!-- progress: end -->" in README
     assert script.PROGRESS.read_text(encoding="utf-8") == script.progress_page(parts)
 
@@ -106,6 +109,7 @@ def test_the_progress_is_counted_from_the_reference_results(script) -> None:
 def test_a_part_of_a_page_is_replaced_and_nothing_beside_it(script) -> None:
     text = "a\n<!-- x: begin -->\nold\n<!-- x: end -->\nb\n<!-- y: begin -->\n<!-- y: end -->"
     found = script.within(text, "x", "new \\1\n")
+
     assert found == text.replace("old\n", "new \\1\n")
 
 
@@ -129,10 +133,12 @@ def test_the_best_evidence_is_chosen_and_not_the_best_number(script) -> None:
     assert chosen(short, long) == [("SBN 200", "NVIL", "long")]
     assert {p for *_, p in chosen(short, long, short.assign(seed=1))} == {"short"}
     assert {p for *_, p in chosen(short, long, short.assign(seed=1, status="failed"))} == {"long"}
+
     alike = (
         short.assign(preset="tuned", label="tuned"),
         short.assign(preset="paper", label="", key="c", value=9e9),
     )
     assert {p for *_, p in chosen(*alike)} == {"paper"}
+
     found = script.evidenced(table, frame)
     assert len(set(zip(found["row"], found["column"], strict=True))) == script.MOST

@@ -27,11 +27,13 @@ def first_column(head: str) -> list[str]:
     next(line for line in lines if line.startswith(f"| {head} |"))
     next(lines)
     names = []
+
     for line in lines:
         if not line.startswith("| "):
             break
         cell = line.split(" | ")[0].strip("| ")
         names += re.findall(r"`([^`]+)`", cell) or [cell]
+
     return names
 
 
@@ -74,10 +76,12 @@ def runs(tmp_path_factory) -> list[Path]:
         "column=IW",
     ]
     noisy = [*nvil, "objective=mdl", "objective.weight_noise=0.1", "optim=adam", "optim.rate=1e-3"]
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VAEBENCH_DATA", str(tmp_path_factory.mktemp("data")))
         for words in (nvil, noisy, text):
             assert main(["run", *words, "--seeds", "0", *few]) == 0
+
     return sorted(here.glob("*/seed-0"))
 
 
@@ -122,6 +126,7 @@ def extras() -> set[str]:
         with path.open(encoding="utf-8") as f:
             for line in csv.DictReader(f):
                 found |= set(json.loads(line.get("extra") or "{}"))
+
     return found
 
 
@@ -131,9 +136,12 @@ def test_the_keys_of_extra(runs):
     for folder in runs:
         for measure in json.loads((folder / run_files.RESULT).read_text())["measures"]:
             seen |= set(measure["extra"])
+
     assert seen <= listed
+
     code = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "vaebench").rglob("*.py"))
     unknown = [key for key in listed if not re.search(rf"[\"']{key}[\"']|\b{key}=", code)]
+
     assert unknown == []
 
 
@@ -146,6 +154,7 @@ def test_the_columns_of_a_curve(runs):
     for folder in runs:
         with (folder / run_files.CURVE).open() as f:
             written |= set(csv.DictReader(f).fieldnames)
+
     assert set(under("## curve.csv", "column")) == written
 
 
@@ -157,6 +166,7 @@ def test_the_kinds_of_flags():
     """All that the module gives a flag: names of its own, lower-case texts of words."""
     constants = {k: v for k, v in vars(flags).items() if k.isupper() and isinstance(v, str)}
     kinds = {v for k, v in constants.items() if k not in ("DENSITY", "UNKNOWN", "OUTSIDE")}
+
     assert set(first_column("flag")) == kinds
     assert f"more than {100 * flags.MOST_UNKNOWN:.0f} % of the words" in PAGE
     assert f"less than {flags.LEAST_KL:g} nat" in PAGE

@@ -41,6 +41,7 @@ def test_every_option_and_key_has_a_line_with_a_meaning(page):
     conf = catalogue.conf_dir()
     primary = yaml.safe_load((conf / "cell.yaml").read_text(encoding="utf-8"))
     sections = {f"## {group}": (group, primary[group]) for group in ("train", "run")}
+
     for group in GROUPS:
         for path in (conf / group).glob("*.yaml"):
             option = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -48,10 +49,13 @@ def test_every_option_and_key_has_a_line_with_a_meaning(page):
                 group,
                 {k: v for k, v in option.items() if k not in OF_OPTION},
             )
+
     assert len(sections) > 30
+
     for heading, (group, keys) in sections.items():
         rows = lines_of(page, f"\n{heading}")
         assert list(rows) == [f"{group}.{key}" for key in keys], heading
+
         for key, value in keys.items():
             default, allowed, meaning = rows[f"{group}.{key}"]
             assert yaml.safe_load(default.strip("`")) == value, (heading, key)
@@ -87,7 +91,9 @@ def test_what_is_allowed_is_what_the_command_says(page, heading, key, wrong, cap
         "data=digits",
         "--dry-run",
     ]
+
     assert main([*command, f"{key}={wrong}"]) == 2
+
     line = capsys.readouterr().err
     assert key in line
     assert allowed.removeprefix("null or ") in line

@@ -23,7 +23,9 @@ OF = {
 def test_every_key_is_named(what):
     part = re.split(r"\n##+ ", PAGE.split(f"Keys of {what}\n", 1)[1])[0]
     named = re.findall(r"^\| `(\w+)`", part, re.M)
+
     assert len(named) == len(set(named))
+
     # Of a figure of formulas, in the same kind of file.
     more = {"drawn"} if OF[what] is tables.Table else set()
     assert set(named) == {f.name for f in fields(OF[what])} - {"name"} | more

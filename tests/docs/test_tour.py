@@ -20,6 +20,7 @@ def tour(tmp_path_factory):
     found: dict = {}
     shown: list = []
     matplotlib.use("Agg")
+
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("tour"))
         patch.delenv("VAEBENCH_MIRROR", raising=False)
@@ -28,12 +29,14 @@ def tour(tmp_path_factory):
         for number, cell in enumerate(CELLS, start=1):
             exec(compile(cell, f"cell {number} of docs/tour.ipynb", "exec"), found)
         yield found, shown
+
     plt.close("all")
 
 
 def test_the_cells_run_and_show_what_they_say(tour):
     found, (curve, pictures) = tour
     assert set(found["results"]["status"]) == {"done"}
+
     lines = curve.axes[0].lines
     assert [line.get_label() for line in lines] == ["seed-0", "seed-1"]
     np.testing.assert_array_equal(lines[0].get_ydata(), found["runs"][0].curve["valid_bound"])

@@ -15,7 +15,8 @@ from vaebench.rng import noise
 
 pytest.importorskip("numba")
 
-CASES, VISIBLE = 40, 37
+CASES = 40
+VISIBLE = 37
 
 NVIL = {"name": "nvil", "baseline_units": 9}
 WAKE_SLEEP = {"name": "wake_sleep"}
@@ -60,7 +61,8 @@ def bits():
     x = (torch.rand(CASES, VISIBLE, generator=generator) < torch.linspace(0.02, 0.6, VISIBLE)).to(
         torch.uint8
     )
-    x[:, 3], x[:, 30] = 0, 1
+    x[:, 3] = 0
+    x[:, 30] = 1
     return x
 
 
@@ -70,6 +72,7 @@ def test_a_hundred_updates_are_those_of_the_plain_engine(bits, run):
     # smaller ones there.
     scale = 0.1 if run == "nothing of all" else 1
     rates = {k: v if k == "name" else scale * v for k, v in RATES.items()}
+
     packs.assert_a_block_is_that_of_the_plain_engine(*RUNS[run], bits, rates=rates)
 
 
@@ -79,6 +82,7 @@ def test_grey_cases_are_binarized_anew(objective):
         256, (CASES, VISIBLE), generator=torch.Generator().manual_seed(2), dtype=torch.uint8
     )
     both = [pack_of(SBN, objective, grey, engine, 2, Kind.GREY) for engine in ("kernel", "plain")]
+
     assert_equal_training(both, [train(p) for p in both])
 
 
@@ -94,6 +98,7 @@ def test_baselines_outside_their_signal_are_counted(bits, run):
         draws = noise.update_block(pack.objective.draws(BATCH, VISIBLE), ids, 0, CPU, 30)
         order = noise.order_block(CASES, BATCH, "replacement", ids, 0, 30)
         found.append(pack.advance(order, draws, None))
+
     assert found[0].keys() == found[1].keys()
     assert torch.equal(found[0]["baseline_outside"], found[1]["baseline_outside"])
     assert (found[0]["baseline_outside"] > 0).all()
@@ -102,13 +107,17 @@ def test_baselines_outside_their_signal_are_counted(bits, run):
 def test_threads_and_packs_change_nothing(bits):
     before = torch.get_num_threads()
     together = pack_of(DEEP, NVIL, bits, "kernel", 3)
+
     try:
         torch.set_num_threads(2)
         bounds = train(together)
     finally:
         torch.set_num_threads(before)
+
     again = pack_of(DEEP, NVIL, bits, "kernel", 3)
+
     assert torch.equal(bounds, train(again))
+
     alone = pack_of(DEEP, NVIL, bits, "kernel", 1)
     assert train(alone)[0] == bounds[0]
     for name, v in together.params.items():
@@ -120,6 +129,7 @@ def test_batches_may_change_their_size(bits):
     """Memory is made anew; what was before does not shine through."""
     both = [pack_of(DEEP, NVIL, bits, engine) for engine in ("kernel", "plain")]
     sums = []
+
     for p in both:
         total = torch.zeros(1, dtype=torch.float64)
         for batch in (11, 3, 16):
@@ -127,7 +137,9 @@ def test_batches_may_change_their_size(bits):
             total += p.advance(
                 noise.order_block(CASES, batch, "replacement", [0], batch, 5), draws, None
             )["bound"]
+
         sums.append(total)
+
     assert_equal_training(both, sums)
 
 
@@ -138,6 +150,7 @@ def test_values_that_are_put_are_trained_on(bits):
     train(pack)
     params, state, opt = pack.seed(0)
     other.put(0, params, state, opt)
+
     assert torch.equal(train(pack), train(other))
     for name, v in pack.params.items():
         assert torch.equal(v, other.params[name]), name
@@ -182,4 +195,5 @@ def test_wake_sleep_follows_both_of_its_gradients(model):
     cases = [v[None] for v in exact.states(4)]
     dreams = [(case, packs.forced({"p0": case})["p0"]) for case in cases]
     x = torch.tensor([1.0, 0, 1, 1])
+
     packs.assert_wake_sleep_is_unbiased(model, WAKE_SLEEP, x, INFO, lambda rule, h: dreams)

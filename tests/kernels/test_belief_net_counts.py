@@ -16,7 +16,8 @@ from vaebench.dists import multinomial
 
 pytest.importorskip("numba")
 
-CASES, WORDS = 40, 37
+CASES = 40
+WORDS = 37
 RATES = {"name": "sgd", "rate": 0.003, "posterior_rate": 0.001, "baseline_rate": 0.002}
 
 NVIL = {"name": "nvil", "baseline_units": 9}
@@ -36,7 +37,8 @@ def documents():
     )
     x[:, 3] = 0
     x[4:6] = 0
-    x[4, 7], x[5, 0] = 300, 1
+    x[4, 7] = 300
+    x[5, 0] = 1
     return x
 
 
@@ -72,6 +74,7 @@ def test_counts_of_a_byte_are_the_same_documents(documents):
         packs.pack_of(SBN, NVIL, x, "kernel", kind=Kind.COUNTS, rates=RATES)
         for x in (small, small.to(torch.uint8))
     ]
+
     assert torch.equal(packs.train(both[0]), packs.train(both[1]))
 
 
@@ -98,7 +101,8 @@ def test_log_probability_and_its_gradient_in_double_precision(scale):
     logits = scale * torch.randn(WORDS, generator=generator)
     tokens = torch.randint(WORDS, (50,), generator=generator)
     row = np.full(48 + 16, OFF, np.float32)
-    row[:WORDS], row[48:] = logits.numpy(), 7.0
+    row[:WORDS] = logits.numpy()
+    row[48:] = 7.0
     ints = tokens.to(torch.int32).numpy()
     found = kernel.log_prob_tokens(row, 0, WORDS, ints, 0, 50, 0.5)
 
@@ -106,6 +110,7 @@ def test_log_probability_and_its_gradient_in_double_precision(scale):
     exactly = logits.double().requires_grad_()
     wanted = multinomial.log_prob(counts, exactly)
     (slope,) = torch.autograd.grad(wanted, [exactly])
+
     assert found == pytest.approx(float(wanted.detach()), rel=1e-6)
     torch.testing.assert_close(
         torch.from_numpy(row[:WORDS]).double(), 0.5 * slope, rtol=1e-5, atol=1e-5
@@ -149,6 +154,7 @@ def test_wake_sleep_follows_both_of_its_gradients(model):
         for tokens in sequences:
             counts = torch.bincount(torch.tensor(tokens), minlength=words).double()
             found.append((counts[None], middle[list(tokens)].float()[None, None, None]))
+
         return found
 
     packs.assert_wake_sleep_is_unbiased(model, WAKE_SLEEP, torch.tensor([1.0, 0, 1]), INFO, dreams)

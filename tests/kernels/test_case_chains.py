@@ -35,10 +35,13 @@ def uniform(*shape, seed=1):
 )
 def test_chains_are_the_plain_ones(batch, n1, n2, k):
     """Seven sweeps. Logits differ by rounding, which turns none of these bits around."""
-    m, z1 = machines(batch, n1, n2, scale=2.0), (uniform(k, batch, n1) < 0.5).float()
-    kept, noise = z1.clone(), (uniform(7, k, batch, n2, seed=2), uniform(7, k, batch, n1, seed=3))
+    m = machines(batch, n1, n2, scale=2.0)
+    z1 = (uniform(k, batch, n1) < 0.5).float()
+    kept = z1.clone()
+    noise = (uniform(7, k, batch, n2, seed=2), uniform(7, k, batch, n1, seed=3))
     with kernels.use(False):
         wanted = m.gibbs(z1, *noise)
+
     for got, plain in zip(case_chains.gibbs(*m, z1, *noise), wanted, strict=True):
         assert got.shape == plain.shape
         assert torch.equal(got, plain)
@@ -48,7 +51,9 @@ def test_chains_are_the_plain_ones(batch, n1, n2, k):
 def test_chains_stay_with_the_laws_of_their_machines():
     """Each of 40,000 equal machines has a chain that starts at an exact sample; the means and pair
     products, 76 z."""
-    n1, n2, cases = 3, 17, 40_000
+    n1 = 3
+    n2 = 17
+    cases = 40_000
     m = machines(1, n1, n2, scale=2.0)
     alone = RBM(*(p[0] for p in m))
     u = uniform(cases, 1 + n2)
@@ -60,17 +65,17 @@ def test_chains_stay_with_the_laws_of_their_machines():
             *many, start[None], uniform(3, 1, cases, n2), uniform(3, 1, cases, n1)
         )
     )
+
     assert_moments(alone, z1, z2, LIMIT)
 
 
 def test_noise_of_another_type_is_turned_into_floats():
-    m, z1, noise = (
-        machines(2, 5, 4),
-        torch.zeros(1, 2, 5),
-        (uniform(3, 1, 2, 4), uniform(3, 1, 2, 5)),
-    )
+    m = machines(2, 5, 4)
+    z1 = torch.zeros(1, 2, 5)
+    noise = (uniform(3, 1, 2, 4), uniform(3, 1, 2, 5))
     wanted = case_chains.gibbs(*m, z1, *noise)
     got = case_chains.gibbs(*m, z1.to(torch.uint8), *(u.double() for u in noise))
+
     assert all(torch.equal(a, b) for a, b in zip(got, wanted, strict=True))
     with pytest.raises(RuntimeError, match="expanded size"):
         case_chains.gibbs(*m, z1, noise[0], noise[0])
@@ -81,6 +86,7 @@ def test_machines_take_the_kernel_where_they_may(monkeypatch):
     gibbs = case_chains.gibbs
     monkeypatch.setattr(case_chains, "gibbs", lambda *a: (used.append(len(a[3])), gibbs(*a))[1])
     m = machines(2, 20, 20)
+
     for k, machine, allowed in (
         (3, m, True),
         (4, m, True),
@@ -90,17 +96,21 @@ def test_machines_take_the_kernel_where_they_may(monkeypatch):
         with kernels.use(allowed):
             u = uniform(2, k, 2, 20).to(machine.w.dtype)
             machine.gibbs(torch.zeros(k, 2, 20, dtype=machine.w.dtype), u, u)
+
     assert used == [3]
 
 
 def test_logits_of_few_chains_and_their_gradient_are_the_plain_ones():
-    m, z = machines(4, 9, 6), uniform(2, 4, 6).requires_grad_()
+    m = machines(4, 9, 6)
+    z = uniform(2, 4, 6).requires_grad_()
     leaves = [p.requires_grad_() for p in m]
     found = {}
+
     for wanted in (True, False):
         with kernels.use(wanted):
             logits = m.logits1(z)
         found[wanted] = [logits, *torch.autograd.grad((logits**2).sum(), [z, leaves[0], leaves[2]])]
+
     for a, b in zip(found[True], found[False], strict=True):
         torch.testing.assert_close(a, b)
     assert found[True][3].is_contiguous()

@@ -49,8 +49,10 @@ def bits(k, n, seed=1):
 @pytest.mark.parametrize(("n1", "n2", "k"), SIZES)
 def test_chains_are_the_plain_ones(n1, n2, k, kind):
     """Seven sweeps. Logits differ by rounding, which turns none of these bits around."""
-    m, z1 = machine(n1, n2, scale=2.0), bits(k, n1)
+    m = machine(n1, n2, scale=2.0)
+    z1 = bits(k, n1)
     own, floats = drawn(kind, 7, k, n1, n2)
+
     for got, wanted in zip(Machine(*m).gibbs(z1, *own), m.gibbs(z1, *floats), strict=True):
         assert got.shape == wanted.shape
         assert torch.equal(got, wanted)
@@ -58,9 +60,11 @@ def test_chains_are_the_plain_ones(n1, n2, k, kind):
 
 def test_machines_take_noise_by_its_digits(monkeypatch):
     """By the kernel where that is allowed, else put together: the same bits."""
-    m, z1 = machine(40, 20), bits(9, 40)
+    m = machine(40, 20)
+    z1 = bits(9, 40)
     own, floats = drawn("digits", 4, 9, 40, 20)
     wanted = m.gibbs(z1, *floats)
+
     with kernels.use(False):
         assert all(torch.equal(a, b) for a, b in zip(m.gibbs(z1, *own), wanted, strict=True))
 
@@ -68,13 +72,16 @@ def test_machines_take_noise_by_its_digits(monkeypatch):
     monkeypatch.setattr(Machine, "gibbs", lambda self, *a: used.append(a) or wanted)
     with kernels.use(True):
         m.gibbs(z1, *own)
+
     assert len(used) == 1
 
 
 @pytest.mark.parametrize("n", [15, 801])
 def test_sides_that_the_kernels_do_not_take_go_the_plain_way(n):
-    m, z1 = machine(n, 20), bits(3, n)
+    m = machine(n, 20)
+    z1 = bits(3, n)
     own, floats = drawn("digits", 2, 3, n, 20)
+
     assert all(
         torch.equal(a, b) for a, b in zip(m.gibbs(z1, *own), m.gibbs(z1, *floats), strict=True)
     )
@@ -86,12 +93,15 @@ def test_sides_that_the_kernels_do_not_take_go_the_plain_way(n):
 def test_chains_stay_with_the_law_of_their_machine(kind):
     """Started at exact samples, three sweeps on: all means and pair
     products of 16 + 17 units, 305 z."""
-    n1, n2, k = 16, 17, 40_000
+    n1 = 16
+    n2 = 17
+    k = 40_000
     m = machine(n1, n2, scale=2.0)
     u = torch.rand(k, 1 + n2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     start, _ = boltzmann_exact.sample(m, u[:, 0].float(), u[:, 1:].float())
     own, _ = drawn(kind, 3, k, n1, n2)
     z1, z2 = Machine(*m).gibbs(start, *own)
+
     assert_moments(m, z1, z2, LIMIT)
 
 
@@ -99,12 +109,14 @@ def test_bits_that_cannot_be_are_not():
     """Logits of +-200 with noise at both ends of its range."""
     b = 200.0 * torch.tensor([1.0, -1.0]).repeat(10)
     m = RBM(b, b.flip(0), torch.zeros(20, 20))
+
     for high in (-(2**15), 2**15 - 1):
         digits = (
             torch.full((1, 3, 20), high, dtype=torch.int16),
             torch.full((1, 1, 20), 0.5 + 2.0**-24),
         )
         z1, z2 = Machine(*m).gibbs(torch.zeros(3, 20), digits, digits)
+
         assert torch.equal(z1, (b > 0).float().expand(3, 20))
         assert torch.equal(z2, (b < 0).float().expand(3, 20))
 
@@ -125,6 +137,7 @@ def both(estimate):
     for wanted in (True, False):
         with kernels.use(wanted):
             out.append(estimate())
+
     return out
 
 
@@ -134,7 +147,8 @@ def both(estimate):
 def test_annealing_is_the_plain_one(worth, monkeypatch, chains, base, sweeps):
     """Two machines, up and down, with noise as floats and by its digits;
     the same bits at the end."""
-    used, weigh = [], annealing._BitChains.weigh
+    used = []
+    weigh = annealing._BitChains.weigh
     monkeypatch.setattr(
         annealing._BitChains, "weigh", lambda self, *a: used.append(a) or weigh(self, *a)
     )
@@ -150,6 +164,7 @@ def test_annealing_is_the_plain_one(worth, monkeypatch, chains, base, sweeps):
         return annealing.ais(m, 8, chains, 0, base=base, sweeps=sweeps, reverse=given, keep=True)
 
     a, b = both(estimate)
+
     assert len(used) == 2 * 2 * 8
     assert torch.equal(a.z1, b.z1)
     assert torch.equal(a.z2, b.z2)
@@ -165,8 +180,10 @@ def test_log_z_by_kernels_is_the_enumerated_one(worth, base):
     m = machine(16, 20, 2.0)
     exact = boltzmann_exact.log_z(RBM(*(p.double() for p in m)))
     found = annealing.ais(m, 100, 500, 0, base=base, reverse=True)
+
     assert abs(found.value - exact) < LIMIT * found.error
     assert abs(found.upper - exact) < LIMIT * found.upper_error
+
     found = tempering.parallel_tempering(m, 60, 50, 0, base=base, pilot=20)
     assert abs(found.value - exact) < LIMIT * found.error
 
@@ -175,6 +192,7 @@ def test_log_z_by_kernels_is_the_enumerated_one(worth, base):
 def test_tempering_is_the_plain_one(worth, base):
     m = machine(20, 35, 3.0)
     a, b = both(lambda: tempering.parallel_tempering(m, 20, 15, 0, base=base, pilot=10))
+
     assert torch.equal(a.temperatures[0].isnan(), b.temperatures[0].isnan())
     torch.testing.assert_close(a.temperatures[0], b.temperatures[0], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(a.swap_rates[0], b.swap_rates[0], rtol=1e-3, atol=1e-4)
@@ -191,7 +209,9 @@ def test_annealing_by_kernels_goes_on_where_it_was_stopped(worth, at):
             m, 5, 30, 0, base="uniform", reverse=bits(60, 20).reshape(30, 2, 20), keep=True
         )
 
-    asked, kept = [], []
+    asked = []
+    kept = []
+
     with (
         pytest.raises(Interrupted),
         Work(
@@ -200,9 +220,11 @@ def test_annealing_by_kernels_goes_on_where_it_was_stopped(worth, at):
         ),
     ):
         estimate()
+
     with Work(kept=kept):
         again = estimate()
     whole = estimate()
+
     assert torch.equal(again.value, whole.value)
     assert torch.equal(again.upper, whole.upper)
     assert torch.equal(again.z2, whole.z2)

@@ -25,10 +25,12 @@ def norm(channels: int) -> ChannelNorm:
     """A layer with random scales, shifts and running averages."""
     made = ChannelNorm(channels)
     generator = torch.Generator().manual_seed(5)
+
     with torch.no_grad():
         for v in (made.scale, made.shift, made.mean):
             v.normal_(generator=generator)
         made.variance.uniform_(0.5, 2.0, generator=generator)
+
     return made
 
 
@@ -59,16 +61,20 @@ def test_what_is_no_number_stays_none(bits, dtype):
     x[0, 3, 1, 1] = torch.tensor([bits], dtype=torch.int32).view(torch.float32)[0]
     x = x.contiguous(memory_format=torch.channels_last).to(dtype).requires_grad_()
     found = []
+
     for kernel in (False, True):
         norm = ChannelNorm(16)
         norm.path = "norm"
         tape = {}
+
         with kernels.use(kernel):
             trained = norm.elu(x, tape)
             with torch.no_grad():
                 evaluated = norm.elu(x)
+
         (grad,) = torch.autograd.grad(trained.float().sum(), x)
         found.append([v.isnan() for v in (trained, evaluated, grad, *tape["norm"])])
+
     for plain, by_kernel in zip(*found, strict=True):
         assert torch.equal(plain, by_kernel)
     assert found[1][0].any()
@@ -83,10 +89,12 @@ def test_as_the_plain_code(shape, mean, residual):
     added = images(shape, 1) if residual else None
     weights = images(shape, 2)
     found = step(layer, x, added, weights, True)
+
     assert found["out"].is_contiguous(memory_format=torch.channels_last)
 
     double = None if added is None else added.double()
     exact = step(layer.double(), x.double(), double, weights.double(), False)
+
     assert found.keys() == exact.keys()
     for name, wanted in exact.items():
         # x itself is rounded: at a mean of 300 its differences from the mean have lost seven bits.
@@ -105,6 +113,7 @@ def test_bfloat16_is_rounded_once():
     weights = images((9, 32, 6, 6), 2)
     found = step(layer, x, added, weights, True)
     wanted = step(layer, x.float(), added.float(), weights, True)
+
     assert found["out"].dtype == torch.bfloat16
     torch.testing.assert_close(found["out"], wanted["out"].bfloat16(), rtol=0, atol=0)
     for name in ("dx", "dresidual", "dscale", "dshift"):
@@ -117,11 +126,13 @@ def test_by_running_averages(residual):
     layer = norm(16)
     x = images((4, 16, 3, 5), 0)
     added = images((4, 16, 3, 5), 1) if residual else None
+
     with torch.no_grad():
         with kernels.use(True):
             found = layer.elu(x, None, added)
         with kernels.use(False):
             wanted = layer.elu(x, None, added)
+
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
 
 
@@ -130,6 +141,7 @@ def test_nan_stays_nan():
     layer = norm(16)
     x = images((2, 16, 2, 2), 0)
     x[0, 3, 0, 0] = float("nan")
+
     for given in (x, x.bfloat16()):
         with kernels.use(True):
             out = layer.elu(given, {})
@@ -143,6 +155,7 @@ def test_where_the_kernel_is_taken(monkeypatch):
     layer = norm(16)
     x = images((2, 16, 2, 2), 0)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+
     assert layer._has_kernel(x, {})
     assert not layer._has_kernel(x, None)
     with torch.no_grad():
@@ -151,5 +164,6 @@ def test_where_the_kernel_is_taken(monkeypatch):
     assert not layer._has_kernel(x.double(), {})
     with kernels.use(False):
         assert not layer._has_kernel(x, {})
+
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     assert not layer._has_kernel(x, {})

@@ -49,18 +49,22 @@ def step(made, x, weights, by_kernel):
     found["output.bias"] = found["output.bias"][: made.n1 + made.n2]
     del found["net.dense.0.bias"]
     mean, variance = tape["couplings"]
+
     assert not mean.requires_grad
     assert not variance.requires_grad
+
     return {**found, **machine.detach()._asdict(), "mean": mean, "variance": variance}
 
 
 @pytest.mark.parametrize(("n1", "n2", "batch"), SIZES)
 def test_machines_statistics_and_gradients(n1, n2, batch):
-    made, x = encoder(n1, n2), inputs(batch)
+    made = encoder(n1, n2)
+    x = inputs(batch)
     generator = torch.Generator().manual_seed(2)
     weights = [torch.randn(batch, *s, generator=generator) for s in ((n1,), (n2,), (n1, n2))]
     found = step(made, x, weights, True)
     exact = step(made.double(), x.double(), weights, False)
+
     assert found.keys() == exact.keys()
     for name, wanted in exact.items():
         size = float(wanted.abs().max())
@@ -69,12 +73,14 @@ def test_machines_statistics_and_gradients(n1, n2, batch):
 
 def test_a_machine_of_which_one_part_alone_is_used():
     """Gradients of what is not used count as zeros."""
-    made, x = encoder(4, 3), inputs(6)
+    made = encoder(4, 3)
+    x = inputs(6)
     zeros = [torch.zeros(6, 4), torch.zeros(6, 3), torch.zeros(6, 4, 3)]
     weights = [torch.ones(6, 4), *zeros[1:]]
     wanted = step(made, x, weights, True)["net.dense.0.weight"]
     with kernels.use(True):
         grad, *_ = torch.autograd.grad(made(x, {}).b1.sum(), [made.net.dense[0].weight])
+
     torch.testing.assert_close(grad, wanted)
 
 
@@ -86,13 +92,17 @@ def test_where_the_kernel_is_taken(monkeypatch):
     monkeypatch.setattr(
         couplings, "machines", lambda raw, *more: (used.append(len(raw)), machines(raw, *more))[1]
     )
-    made, x = encoder(3, 4).requires_grad_(False), inputs(5)
+    made = encoder(3, 4).requires_grad_(False)
+    x = inputs(5)
+
     with kernels.use(True):
         made(x, {})
         made(x)
         made(x.expand(2, 5, INPUTS), {})
         torch.func.vmap(lambda v: tuple(made(v, {})))(x.expand(2, 5, INPUTS))
         made.double()(x.double(), {})
+
     with kernels.use(False):
         made.float()(x, {})
+
     assert used == [5]

@@ -26,6 +26,7 @@ def test_values_and_derivatives_are_those_of_the_plain_code(
     with torch.no_grad():
         for _, p in sorted(model.named_parameters()):
             p.normal_(0.0, 0.7, generator=generator)
+
     x = torch.randint(0, 3, (7, vocabulary), generator=generator).float()
     x[2] = 0
     order = noise.fixed(model.order_noise(7), 0, "noise")
@@ -35,6 +36,7 @@ def test_values_and_derivatives_are_those_of_the_plain_code(
     monkeypatch.setattr(doc_nade._Loops, "apply", lambda *a: (taken.append(1), loops(*a))[1])
 
     found = []
+
     for wanted in (True, False):
         with kernels.use(wanted):
             log_p = model.log_evidence(x, order)
@@ -44,6 +46,7 @@ def test_values_and_derivatives_are_those_of_the_plain_code(
                     torch.autograd.grad((slopes * log_p).sum(), list(model.parameters())),
                 )
             )
+
     assert taken == [1]
     torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)
 
@@ -56,6 +59,8 @@ def test_a_softmax_and_float64_are_left_to_the_plain_code(monkeypatch):
     x = torch.ones(1, 4)
     DocNADE(info, output="softmax").log_evidence(x)
     DocNADE(info).double().log_evidence(x.double())
+
     assert taken == []
+
     DocNADE(info).log_evidence(x)
     assert taken == [1]

@@ -31,6 +31,7 @@ def test_log_probabilities_are_the_plain_ones(units):
     x = (torch.rand(9, units, generator=generator(1)) < 0.4).float()
     wanted = bernoulli.log_prob(x.double(), logits.double())
     found = likelihood.log_prob(x, logits)
+
     torch.testing.assert_close(found.double(), wanted, rtol=1e-6, atol=1e-5)
 
 
@@ -49,16 +50,19 @@ def test_sweeps_over_bits_are_the_plain_ones():
         found = sweep_bits(energy, z, u)
     with kernels.use(False):
         wanted = sweep_bits(energy, z, u)
+
     assert torch.equal(found, wanted)
     assert torch.equal(z, before)
 
 
 def test_sweeps_over_bits_leave_their_law_as_it_is():
     """From exact samples three sweeps on: the frequencies of all 32 states."""
-    k, all_ = 20_000, states(5, torch.zeros(()))
+    k = 20_000
+    all_ = states(5, torch.zeros(()))
     p = torch.softmax(energy(all_).double(), 0)
     z = all_[torch.multinomial(p, k, replacement=True, generator=generator())]
     with kernels.use(True):
         z = sweep_bits(energy, z, torch.rand(3, 5, k, generator=generator(1)))
     share = torch.bincount((z @ 2.0 ** torch.arange(5)).long(), minlength=32) / k
+
     assert ((share - p).abs() < LIMIT * (p * (1 - p) / k).sqrt()).all()

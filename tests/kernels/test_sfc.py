@@ -34,6 +34,7 @@ def test_noise_is_the_same_with_and_without_kernels(monkeypatch):
     for wanted in (True, False):
         with kernels.use(wanted):
             draws[wanted] = noise.fixed(shapes, 3, "eval")
+
     assert taken == [-(-3 * 700 * 31 // 4)]
     assert draws[True].keys() == {"a", "a.low", "b", "b.low"}
     for name, v in draws[True].items():

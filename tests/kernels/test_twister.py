@@ -19,15 +19,19 @@ COUNTS = [1, 3, 620, 623, 624, 625, 1247, 1248, 30_000]
 
 @pytest.mark.parametrize("seed", [0, 7, 2**40 + 12345])
 def test_numbers_and_generator_are_those_of_torch(seed):
-    ours, theirs = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed)
+    ours = torch.Generator().manual_seed(seed)
+    theirs = torch.Generator().manual_seed(seed)
+
     for count in COUNTS:
         out = torch.empty(count)
         twister.fill(out, ours, 0.0)
+
         assert torch.equal(out, torch.empty(count).uniform_(generator=theirs))
         assert torch.equal(ours.get_state(), theirs.get_state())
         # Other kinds of numbers between them, of which torch keeps one for later.
         for draw in (torch.randn, torch.rand):
             assert torch.equal(draw(3, generator=ours), draw(3, generator=theirs))
+
     assert twister.equals_torch()
 
 
@@ -35,6 +39,7 @@ def test_none_is_below_the_least():
     out = torch.empty(2000)
     twister.fill(out, torch.Generator().manual_seed(1), 0.25)
     drawn = torch.empty(2000).uniform_(generator=torch.Generator().manual_seed(1))
+
     assert drawn.min() < 0.25
     assert torch.equal(out, drawn.clamp(min=0.25))
 
@@ -57,6 +62,7 @@ def test_noise_is_the_same_with_and_without_kernels(monkeypatch):
     for wanted in (True, False):
         with kernels.use(wanted):
             draws[wanted] = noise.fixed(shapes, 3, "eval", 1)
+
     assert filled == [7000, 10_000]
     for name in shapes:
         assert torch.equal(draws[True][name], draws[False][name])
@@ -68,9 +74,11 @@ def test_another_generator_of_torch_is_noticed(monkeypatch):
         twister, "fill", lambda out, generator, least: out.uniform_(0, 0.5, generator=generator)
     )
     twister.equals_torch.cache_clear()
+
     try:
         assert not twister.equals_torch()
         out = noise.uniform((10_000,), torch.Generator().manual_seed(2))
     finally:
         twister.equals_torch.cache_clear()
+
     assert torch.equal(out, torch.rand(10_000, generator=torch.Generator().manual_seed(2)))

@@ -74,6 +74,7 @@ def test_ones_are_listed_and_no_more_is_written_than_said():
         ones = [100 + k for k in range(LANES) if bits >> k & 1]
         out = np.full(3 + LANES + SPILLED, -1, np.int32)
         end = listed(bits, out)
+
         assert out[3:end].tolist() == ones, bits
         assert (out[:3] == -1).all()
         assert (out[end + SPILLED :] == -1).all()
@@ -84,6 +85,7 @@ def test_the_exponential_of_minus_the_size():
     found = x.copy()
     each_exp(found)
     exact = np.exp(-np.abs(x.astype(np.float64)))
+
     assert np.max(np.abs(found / exact - 1)) < 1.2e-7
 
 
@@ -91,6 +93,7 @@ def test_the_exponential_ends_in_zero():
     x = np.full(16, 87.5, dtype=np.float32)
     x[:4] = [1e30, -1e30, np.inf, 0.0]
     each_exp(x)
+
     assert x[3] == 1
     assert np.count_nonzero(x) == 1
 
@@ -102,6 +105,7 @@ def test_the_logarithm():
     found = x.copy()
     each_log(found)
     exact = np.log(x.astype(np.float64))
+
     assert np.max(np.abs(found - exact) / np.maximum(np.abs(exact), 1)) < 1.2e-7
 
 
@@ -109,13 +113,16 @@ def test_the_logarithm():
 def test_part_of_a_vector_is_read_and_no_more(count):
     x = np.arange(1, LANES + 1, dtype=np.float32)
     found, _ = folded(x, count)
+
     assert found == x[:count].sum()
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 16])
 def test_part_of_a_vector_is_written_and_no_more(count):
-    x, out = np.arange(1, LANES + 1, dtype=np.float32), np.zeros(LANES + 2, dtype=np.float32)
+    x = np.arange(1, LANES + 1, dtype=np.float32)
+    out = np.zeros(LANES + 2, dtype=np.float32)
     copied(x, out, count)
+
     assert out.tolist() == [0.0, *x[:count], *[0.0] * (LANES + 1 - count)]
 
 
@@ -124,6 +131,7 @@ def test_the_square_root_of_rows_of_any_length(size):
     x = np.linspace(0, 3, size, dtype=np.float32)
     memory = np.concatenate([x, np.full(LANES, 4, np.float32)])
     each_root(memory[:size])
+
     assert np.array_equal(memory[:size], np.sqrt(x))
     assert (memory[size:] == 4).all()
 
@@ -154,10 +162,13 @@ def test_bfloat16_is_rounded_as_pytorch_rounds():
     out = torch.empty(len(x), dtype=torch.bfloat16)
     rewritten(x.numpy(), out.view(torch.int16).numpy())
     wanted = x.bfloat16()
+
     assert torch.equal(out.isnan(), wanted.isnan())
+
     numbers = ~wanted.isnan()
     assert torch.equal(out[numbers].view(torch.int16), wanted[numbers].view(torch.int16))
 
     back = torch.empty(len(x))
     rewritten(wanted.view(torch.int16).numpy(), back.numpy())
+
     assert torch.equal(back[numbers], wanted[numbers].float())

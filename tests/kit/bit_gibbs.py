@@ -35,6 +35,7 @@ def rule_of(layers=1, seed=0, latents=BITS, scale=1.0, **settings):
     with torch.no_grad():
         for _, p in sorted(rule.named_parameters()):
             p.copy_(torch.randn(p.shape, generator=generator, dtype=torch.float64) * scale)
+
     return rule
 
 
@@ -45,6 +46,7 @@ def inputs_of(rule, cases=6, seed=1):
     for name, v in state.items():
         if name != "posterior":
             state[name] = v.double() + torch.linspace(0.4, 1.1, len(v))
+
     x = (torch.rand(cases, VISIBLE, generator=generator) < 0.4).double()
     batch = Batch(x, rows=torch.arange(cases), update=torch.tensor(0), progress=torch.tensor(0.0))
     return state, batch, noise.draw(rule.noise(cases), generator)
@@ -87,6 +89,7 @@ def literal_sweeps(log_p, z, u):
     probabilities."""
     p = torch.softmax(log_p, 1)
     codes = number(z).tolist()
+
     for sweep in u:
         for i, v in enumerate(sweep):
             for b, code in enumerate(codes):
@@ -94,4 +97,5 @@ def literal_sweeps(log_p, z, u):
                 off = code & ~(1 << i)
                 conditional = float(p[b, on] / (p[b, on] + p[b, off]))
                 codes[b] = on if float(v[b]) > 1 - conditional else off
+
     return torch.tensor(codes)

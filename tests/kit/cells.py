@@ -71,6 +71,7 @@ def make_config(short_blocks):
         for key, value in (changes or {}).items():
             group, _, name = key.rpartition(".")
             (config[group] if group else config)[name] = value
+
         return config
 
     return make
@@ -129,23 +130,27 @@ def run_state(folder):
     from safetensors import safe_open
 
     out = {}
+
     for name in ("checkpoint", "best"):
         path = folder / f"{name}.safetensors"
         if path.exists():
             with safe_open(path, framework="np") as f:
                 out |= {f"{name}/{k}": f.get_tensor(k).tobytes() for k in f.keys()}  # noqa: SIM118
                 meta = json.loads(f.metadata()["vaebench"].partition(" ")[2])
+
             meta["curve"] = [
                 {k: v for k, v in point.items() if k != "seconds"} for point in meta["curve"]
             ]
             out[f"{name} meta"] = {
                 k: v for k, v in meta.items() if k not in ("seconds", "update_seconds")
             }
+
     if (folder / "curve.csv").exists():
         with (folder / "curve.csv").open(newline="") as f:
             out["curve"] = [
                 {k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(f)
             ]
+
     if (folder / "result.json").exists():
         result = json.loads((folder / "result.json").read_text())
         names = ("status", "reason", "updates", "best_update", "stopped_early", "measures", "data")
@@ -153,6 +158,7 @@ def run_state(folder):
         out["result"]["measures"] = [
             m for m in result.get("measures") or [] if m["unit"] not in ("ms", "h")
         ]
+
     return out
 
 
@@ -168,6 +174,7 @@ def states_of():
 
     def states(root):
         assert [p for p in Path(root).rglob("*.tmp")] == []
+
         folders = sorted(p.parent for p in Path(root).glob("*/seed-*/config.json"))
         return {(f.parent.name, f.name): run_state(f) for f in folders}
 

@@ -53,10 +53,12 @@ class Listed:
     def submit(self, folder, batch, tasks):
         self.note = json.loads((folder / "batch.json").read_text())
         self.batches.append(list(tasks))
+
         for number, task in enumerate(tasks):
             job = Job(batch, number)
             self.cluster.jobs[job] = (folder, number, task)
             self.cluster.known[job] = self.starts
+
         return f"batch {len(self.batches)}"
 
     def states(self, home, batches):

@@ -24,6 +24,7 @@ def text_of(rows: np.ndarray) -> bytes:
     for i, row in enumerate(rows):
         ids = rng.permutation(np.flatnonzero(row))
         lines.append(" ".join([str(i % 3 + 1), *(f"{j + 1}:{row[j]}" for j in ids)]))
+
     return ("\n".join(lines) + "\n").encode()
 
 

@@ -27,11 +27,13 @@ def pack_of(model, objective, data, engine, count=1, kind=Kind.BITS, rates=RATES
     )
     descent = optim.build(rates)
     params = []
+
     for seed in range(count):
         generator = torch.Generator().manual_seed(seeds.derive(seed, "init"))
         params.append(
             {k: 0.3 * torch.randn(v.shape, generator=generator) for k, v in rule.named_parameters()}
         )
+
     states = [rule.state(s, len(data)) for s in range(count)]
     return fast.Pack(rule, descent, params, states, [{}] * count, data, kind, engine)
 
@@ -45,7 +47,8 @@ def kernel_of(pack, data, kind):
 
 def train(pack, updates=UPDATES):
     """The updates of one block; the sums of the bounds."""
-    ids, (cases, visible) = list(range(pack.size)), pack.data.shape
+    ids = list(range(pack.size))
+    (cases, visible) = pack.data.shape
     draws = noise.update_block(pack.objective.draws(BATCH, visible), ids, 0, CPU, updates)
     order = noise.order_block(cases, BATCH, "replacement", ids, 0, updates)
     grey = (
@@ -59,6 +62,7 @@ def train(pack, updates=UPDATES):
 def assert_equal_training(packs, bounds):
     """Parameters and statistics to 1e-4 of their size, with what rounding of float32 leaves."""
     torch.testing.assert_close(*bounds, rtol=1e-5, atol=0)
+
     one, other = packs
     for part, theirs in ((one.params, other.params), (one.state, other.state)):
         for name, v in part.items():
@@ -75,7 +79,9 @@ def assert_a_block_is_that_of_the_plain_engine(
         pack_of(model, objective, data, engine, 2, kind, rates) for engine in ("kernel", "plain")
     ]
     start = {k: v.clone() for k, v in packs[0].params.items()}
+
     assert_equal_training(packs, [train(p, updates) for p in packs])
+
     moved = {k: float((v - start[k]).norm() / start[k].norm()) for k, v in packs[0].params.items()}
     assert min(moved.values()) > 1e-3, moved
 
@@ -117,6 +123,7 @@ def assert_nvil_is_unbiased(model, objective, x, info):
     gradient of the bound."""
     sizes = list(reversed(model["dims"]))
     mean = {}
+
     for h in exact.states(sum(sizes)):
         layers = [part[None, None] for part in h.split(sizes)]
         start, moved = step(
@@ -129,6 +136,7 @@ def assert_nvil_is_unbiased(model, objective, x, info):
 
     bound = exact.elbo(rule.model, x.double()[None]).sum()
     named = {k: p for k, p in rule.named_parameters() if k.startswith("model.")}
+
     for (name, _), gradient in zip(
         named.items(), torch.autograd.grad(bound, list(named.values())), strict=True
     ):
@@ -173,6 +181,7 @@ def assert_wake_sleep_is_unbiased(model, objective, x, info, dreams):
 
     found = {k: torch.zeros_like(v) for k, v in (of_model | of_network).items()}
     _, any_noise = dreams(rule, states[0])[0]
+
     for h in states:
         probability = rule.model.log_posterior(h, x.double()[None]).exp().item()
         steps = moved(h, states[0], any_noise)
@@ -182,6 +191,7 @@ def assert_wake_sleep_is_unbiased(model, objective, x, info, dreams):
     bound = exact.expected_log_joint(rule.model, x.double()[None]).sum()
     wanted = dict(zip(of_model, torch.autograd.grad(bound, list(of_model.values())), strict=True))
     wanted |= {k: torch.zeros_like(v) for k, v in of_network.items()}
+
     for h in states:
         for dream, seen in dreams(rule, h):
             probability = rule.model.log_joint(dream, h).exp().item()

@@ -20,6 +20,7 @@ class Page(HTMLParser):
         self.heads = []
         self._script = None
         self.feed(path.read_text(encoding="utf-8"))
+
         assert self.open == []
 
     def handle_starttag(self, tag, attrs):

@@ -11,6 +11,7 @@ def drawn(module, scale, seed=0):
     with torch.no_grad():
         for _, p in sorted(module.named_parameters()):
             p.normal_(0.0, scale, generator=generator)
+
     return module
 
 

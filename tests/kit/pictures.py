@@ -45,6 +45,7 @@ def files_of(images: dict[str, np.ndarray], folder: Path, **more) -> dict:
     for split, array in images.items():
         np.save(folder / f"{split}.npy", array)
         config[split] = str(folder / f"{split}.npy")
+
     return config
 
 

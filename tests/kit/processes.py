@@ -30,6 +30,7 @@ class Command:
         if code is None:
             os.killpg(self.pid, signal.SIGKILL)
             pytest.fail(f"the command did not end; its stderr: {self.err}")
+
         return code, self.out, self.err
 
     @property
@@ -61,6 +62,7 @@ class Command:
                 continue
             if int(fields[3]) == self.pid and fields[0] != "Z":
                 found.append(int(place.name))
+
         return found
 
 
@@ -119,6 +121,7 @@ def vaebench(zygote):
         return started[-1]
 
     yield start
+
     for command in started:
         if command.running():
             command.signal_all(signal.SIGKILL)

@@ -24,6 +24,7 @@ from pathlib import Path
 def main() -> None:
     codes: dict[int, int] = {}
     print("ready", flush=True)
+
     for line in sys.stdin:
         request = json.loads(line)
         if request["do"] == "fork":
@@ -33,6 +34,7 @@ def main() -> None:
             answer = {"pid": pid}
         else:
             answer = {"code": _wait(request["pid"], request["timeout"], codes)}
+
         print(json.dumps(answer), flush=True)
 
 
@@ -56,6 +58,7 @@ def _wait(pid: int, timeout: float, codes: dict[int, int]) -> int | None:
             return None
         else:
             time.sleep(0.005)
+
     return codes[pid]
 
 
@@ -101,11 +104,13 @@ if __name__ == "__main__":
     vaebench.rng.noise.BLOCK = BLOCK
     Path(os.environ["VAEBENCH_DATA"]).mkdir(parents=True, exist_ok=True)
     vaebench.data.load({"name": "digits", "held_out": 100, "held_out_seed": 0})
+
     for name in ("nvil_mnist", "nvil_autoreg"):
         vaebench.config.compose.cells(
             vaebench.config.catalogue.load_table(name),
             vaebench.config.catalogue.load_preset("quick"),
         )
+
     gc.freeze()  # what is there stays, so that no collection in a child looks at it
     main()
 elif __name__ == "__mp_main__":

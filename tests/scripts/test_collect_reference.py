@@ -74,6 +74,7 @@ def test_runs_of_two_places_come_together(script, tmp_path):
     finished(tmp_path / "b", second, 0, 90.0)  # the same run made again
     frame, curves = collected(script, tmp_path, "b")
     wanted = [(first, 0, 100.1), (first, 1, 101.0), (second, 0, 90.0)]
+
     assert values(frame) == [(c.row, c.column, s, v) for c, s, v in wanted]
     assert curves[["row", "column", "seed", "update"]].values.tolist() == [
         [c.row, c.column, s, u] for c, s, _ in wanted for u in (10, 20)
@@ -95,6 +96,7 @@ def test_a_run_that_is_evaluated_otherwise_leaves_what_the_file_has_of_it(script
     others = [m for m in result["measures"] if m["name"] != "iw_nll"]
     runs.write_result(first.key, 0, {**result, "measures": [*others, fewer.to_dict()]})
     frame, curves = collected(script, tmp_path, "b")
+
     assert values(frame) == [(first.row, first.column, 0, 100.0)]
     assert set(curves["valid_bound"]) == {100.0}
 
@@ -107,6 +109,7 @@ def test_what_the_table_no_longer_trains_so_goes(script, tmp_path, monkeypatch):
     path.write_text(path.read_text().replace(first.key, "another-0123456789"))
     finished(tmp_path / "b", second, 0, 90.0)
     frame, curves = collected(script, tmp_path, "b")
+
     assert values(frame) == [(second.row, second.column, 0, 90.0)]
     assert set(curves["row"]) == {second.row}
 
@@ -117,6 +120,7 @@ def test_rows_that_another_table_trains_are_collected_there_alone(script, tmp_pa
     for cell in (own, linked):
         finished(tmp_path / "a", cell, 0, 100.0)
     frame, curves = collected(script, tmp_path, "a")
+
     assert set(frame["row"]) == set(curves["row"]) == {own.row}
 
 
@@ -132,6 +136,7 @@ def test_without_runs_the_files_are_left_alone(script, tmp_path):
     collected(script, tmp_path, "a")
     before = (tmp_path / "reference" / "nvil_mnist-short.csv").read_bytes()
     collected(script, tmp_path, "empty")
+
     assert (tmp_path / "reference" / "nvil_mnist-short.csv").read_bytes() == before
 
 
@@ -151,6 +156,7 @@ def test_seeds_that_still_train_are_not_taken(script, tmp_path):
     finished(tmp_path / "a", cell, 0, 100.0)
     training(tmp_path / "a", cell, 1, "")
     frame, curves = collected(script, tmp_path, "a")
+
     assert set(frame["seed"]) == {0}
     assert set(curves["seed"]) == {0}
 
@@ -169,6 +175,7 @@ def test_points_of_a_figure_are_of_runs_that_ended(script, tmp_path, monkeypatch
     finished(tmp_path / "a", second, 1, 37.0)
     training(tmp_path / "a", second, 0, points)
     script.collect(Store(tmp_path / "a"), "lagging_synthetic", "short")
+
     assert set(drawn[-1]["row"]) == {first.row}
 
 
@@ -181,19 +188,23 @@ def test_a_figure_of_curves_is_drawn_of_both(script, tmp_path, monkeypatch):
         finished(tmp_path / results, cell, seed, 100.0 + seed)
     for results in ("a", "b"):
         script.collect(Store(tmp_path / results), "nvil_variance", "short")
+
     assert len(drawn) == 2
+
     curves = drawn[1]
     assert all(
         pd.api.types.is_numeric_dtype(curves[c])
         for c in ("seed", "update", "train_bound", "valid_bound")
     )
     assert len(curves) == 6
+
     from matplotlib.figure import Figure
 
     from vaebench.report.plots.bound import draw_curves, mean_curve
 
     draw_curves(Figure(), curves)
     of_first = curves[(curves["row"] == first.row) & (curves["column"] == first.column)]
+
     assert mean_curve(of_first).to_dict() == pytest.approx({10: 100.5, 20: 100.5})
 
 
@@ -205,6 +216,7 @@ def test_other_figures_keep_what_they_have_of_the_first_seed(script, tmp_path, m
         next(c for c in cells_of("lagging_synthetic") if c.row.startswith(r))
         for r in ("basic", "aggr")
     )
+
     for results, cell, seed, x in (
         ("a", first, 0, 0.5),
         ("b", second, 0, 0.25),
@@ -213,10 +225,12 @@ def test_other_figures_keep_what_they_have_of_the_first_seed(script, tmp_path, m
         finished(tmp_path / results, cell, seed, 37.0)
         folder = Store(tmp_path / results).run_dir(cell.key, seed)
         (folder / "means.csv").write_text(f"{header}\nvalid,0,,3,{x:.6f},-0.100000\n")
+
     for results in ("a", "b"):
         script.collect(Store(tmp_path / results), "lagging_synthetic", "short")
     path = tmp_path / "reference" / "lagging_synthetic-short-means.csv"
     found = pd.read_csv(path)
+
     assert found[["row", "seed", "model"]].values.tolist() == [
         [first.row, 0, 0.5],
         [second.row, 0, 0.25],
@@ -248,19 +262,23 @@ def test_flagged_runs_are_refused_unless_asked_for(script, tmp_path, capsys):
     marked(tmp_path / "a", first, 0, "baseline: astray")
     finished(tmp_path / "a", first, 1, 101.0)
     finished(tmp_path / "a", second, 0, 90.0)
+
     assert script.collect(Store(tmp_path / "a"), "nvil_mnist", "short") == 1
     assert (
         f"{first.row} / {first.column} seed 0 not taken: training: baseline: astray"
         in capsys.readouterr().err
     )
+
     wanted = [(first.row, first.column, 1, 101.0), (second.row, second.column, 0, 90.0)]
     assert values(reference(tmp_path)) == wanted
+
     curves = pd.read_csv(tmp_path / "reference" / "nvil_mnist-short-curves.csv")
     assert {*zip(curves["row"], curves["column"], curves["seed"], strict=True)} == {
         w[:3] for w in wanted
     }
 
     assert script.collect(Store(tmp_path / "a"), "nvil_mnist", "short", flagged=True) == 0
+
     frame = reference(tmp_path)
     assert values(frame) == [(first.row, first.column, 0, 100.0), *wanted]
     assert frame["flags"].tolist() == ['["baseline: astray"]', "", ""]
@@ -272,6 +290,7 @@ def test_a_run_that_is_flagged_leaves_what_the_file_has_of_it(script, tmp_path):
     script.collect(Store(tmp_path / "a"), "nvil_mnist", "short")
     marked(tmp_path / "b", first, 0, "baseline: astray")
     finished(tmp_path / "b", first, 1, 101.0)
+
     assert script.collect(Store(tmp_path / "b"), "nvil_mnist", "short") == 1
     assert values(reference(tmp_path)) == [
         (first.row, first.column, 0, 100.0),
@@ -291,6 +310,7 @@ def test_a_layer_without_kl_is_refused_where_it_is_not_what_the_table_measures(
     kl = Measure("kl", 0.01, "nats", signature=protocol, extra={"layers": [0.01]}).to_dict()
     result = runs.read_result(cell.key, 0)
     runs.write_result(cell.key, 0, {**result, "measures": [*result["measures"], kl]})
+
     assert script.collect(runs, table, "short") == refused
 
 
@@ -298,9 +318,11 @@ def test_the_script_says_so_by_its_exit_code(script, tmp_path, monkeypatch, caps
     marked(tmp_path / "a", cells_of()[0], 0, "baseline: astray")
     arguments = ["collect_reference.py", str(tmp_path / "a"), "--table", "nvil_mnist"]
     monkeypatch.setattr("sys.argv", arguments)
+
     assert script.main() == 1
     assert "1 flagged runs were not taken" in capsys.readouterr().err
     assert reference(tmp_path) is None
+
     monkeypatch.setattr("sys.argv", [*arguments, "--flagged"])
     assert script.main() == 0
     assert len(reference(tmp_path)) == 1
@@ -318,5 +340,6 @@ def test_a_curve_in_the_reference_is_of_a_run_beside_it(path):
     runs = pd.read_csv(path.with_name(path.name.replace("-curves", "")))
     ended = {(v.row, v.column, v.seed): v.best_update for v in runs.itertuples()}
     last = pd.read_csv(path).groupby(["row", "column", "seed"])["update"].max()
+
     assert set(last.index) <= set(ended)
     assert all(not ended[run] > update for run, update in last.items())

@@ -20,6 +20,7 @@ def script():
 def test_the_committed_numbers_are_those_of_the_curves(script, name: str) -> None:
     made = script.tables()[name]
     held = (REFERENCE / name).read_text(encoding="utf-8")
+
     assert made == held, f"{name} is not what the curves give: python scripts/curve_numbers.py"
 
 
@@ -40,6 +41,7 @@ def test_when_equal_rates_are_where_the_literal_ones_end(row: str) -> None:
     (found,) = [
         f["found"] for f in findings if f["topic"].startswith(f"{row} after 10,000,000 updates")
     ]
+
     assert (
         f"equal ones were after {update:,} updates (medians of five validations, the best so far)"
         in found
@@ -52,6 +54,7 @@ def test_the_slope_is_that_of_least_squares(script) -> None:
     bounds = 112.0 - 0.3 * updates / 100_000 + rng.normal(0, 0.2, 50)
     other = linregress(updates / 100_000, bounds)
     slope, error, _ = script.slope(updates, bounds)
+
     assert (slope, error) == (pytest.approx(other.slope), pytest.approx(other.stderr))
 
 
@@ -64,12 +67,15 @@ def test_the_robust_error_is_that_of_repeats(
     rng = np.random.default_rng(1)
     updates = np.arange(1, 201) * 10_000.0
     found = []
+
     for _ in range(400):
         noise = rng.normal(size=200)
         for i in range(1, 200):
             noise[i] += memory * noise[i - 1]
         found.append(script.slope(updates, noise))
+
     slopes, plain, robust = np.array(found).T
+
     assert low < robust.mean() / slopes.std() < high
     assert bool(plain.mean() > 0.9 * slopes.std()) is (memory == 0.0)
 
@@ -89,6 +95,7 @@ def test_phases_are_read_off_the_curve(script, monkeypatch) -> None:
     frame = pd.DataFrame(rows, columns=columns)
     monkeypatch.setattr(script, "curves", lambda name: frame)
     (line, _) = script.phases().to_dict("records")
+
     assert {**line, "runs": ""} == {
         **{"runs": "", "row": "aggressive", "seed": 0, "passes": 2, "inner": "29.0"},
         **{"batch_before": "1.000", "batch_end": "0.800", "fell": "0.200", "whole_before": "1.100"},
