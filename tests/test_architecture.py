@@ -105,11 +105,11 @@ def violations(room: str, source: str) -> list[str]:
     for module, line in imported(ast.parse(source)):
         parts = module.split(".")
         if parts[0] == "vaebench" and len(parts) > 1 and not parts[1].startswith("__version"):
-            other = parts[1]
-            if other != room and floor_of(other) >= floor_of(room):
+            imported_room = parts[1]
+            if imported_room != room and floor_of(imported_room) >= floor_of(room):
                 out.append(
-                    f"line {line}: {room} (floor {floor_of(room)}) imports {other} "
-                    f"(floor {floor_of(other)})"
+                    f"line {line}: {room} (floor {floor_of(room)}) imports {imported_room} "
+                    f"(floor {floor_of(imported_room)})"
                 )
         if parts[0] in ("hydra", "omegaconf") and room != "config":
             out.append(f"line {line}: {room} imports {parts[0]}; only config may")
@@ -134,9 +134,9 @@ def module_of(path: Path) -> str:
 def imports_among(sources: dict[str, str]) -> dict[str, set[str]]:
     """Module -> which of the others it imports, wherever in it the import stands; ``sources``:
     module -> its text."""
-    found: dict[str, set[str]] = {}
+    imports: dict[str, set[str]] = {}
     for name, source in sources.items():
-        used = found.setdefault(name, set())
+        used = imports.setdefault(name, set())
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Import):
                 used |= {alias.name for alias in node.names}
@@ -146,19 +146,19 @@ def imports_among(sources: dict[str, str]) -> dict[str, set[str]]:
                 parts = {f"{node.module}.{alias.name}" for alias in node.names}
                 used |= parts if parts <= sources.keys() else parts | {node.module}
 
-        found[name] = used & sources.keys()
+        imports[name] = used & sources.keys()
 
-    return found
+    return imports
 
 
 @pytest.mark.parametrize("room", sorted({room_of(p) for p in files()}))
 def test_every_file_imports_from_lower_floors_alone(room):
-    found = {
+    by_file = {
         str(p.relative_to(ROOT)): violations(room, p.read_text("utf-8"))
         for p in files()
         if room_of(p) == room
     }
-    assert {name: lines for name, lines in found.items() if lines} == {}
+    assert {name: lines for name, lines in by_file.items() if lines} == {}
 
 
 def test_imports_have_no_circle():
@@ -205,10 +205,10 @@ def test_the_root_is_small():
 
 
 def test_objectives_and_metrics_know_nothing_of_each_other():
-    for room, other in (("objectives", "metrics"), ("metrics", "objectives")):
+    for room, forbidden in (("objectives", "metrics"), ("metrics", "objectives")):
         for path in (ROOT / room).rglob("*.py"):
             names = [module for module, _ in imported(ast.parse(path.read_text(encoding="utf-8")))]
-            assert not [name for name in names if name.startswith(f"vaebench.{other}")], path
+            assert not [name for name in names if name.startswith(f"vaebench.{forbidden}")], path
 
 
 def test_the_report_composes_nothing():
@@ -289,6 +289,6 @@ def test_the_tests_have_the_rooms_of_the_package():
     """And those of what belongs to no room: the documentation, the scripts, what holds for every
     option, helpers."""
     rooms = {p.parent.name for p in ROOT.glob("*/__init__.py")}
-    found = {p.parent.name for p in Path(__file__).parent.glob("*/test_*.py")}
+    test_rooms = {p.parent.name for p in Path(__file__).parent.glob("*/test_*.py")}
 
-    assert found - rooms == {"contract", "docs", "scripts"}
+    assert test_rooms - rooms == {"contract", "docs", "scripts"}

@@ -14,10 +14,10 @@ DATA["vaebench.results.reference"] = "results/reference"
 
 
 def test_every_package_is_listed() -> None:
-    found = {
+    packages = {
         ".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "vaebench").rglob("__init__.py")
     }
-    assert set(SETUPTOOLS["packages"]) - set(DATA) == found
+    assert set(SETUPTOOLS["packages"]) - set(DATA) == packages
 
 
 def test_data_are_listed() -> None:

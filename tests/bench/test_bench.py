@@ -58,7 +58,7 @@ def test_models_with_a_boltzmann_prior_have_the_section_in_milliseconds():
 def test_the_chains_part_is_what_an_update_takes_longer_with_them(monkeypatch: pytest.MonkeyPatch):
     """By a clock of our own, on which every sweep of a chain takes a millisecond, its noise a
     tenth, the rest two."""
-    now = [0.0]
+    clock = [0.0]
     batches = []
     drawn = []
     packing = []
@@ -67,20 +67,20 @@ def test_the_chains_part_is_what_an_update_takes_longer_with_them(monkeypatch: p
         batches.append((batch, length, type(pack.optim).__name__, pack.engine))
         assert pack.size == (4 if packing else 1)
 
-        now[0] += 2e-3 + 1e-3 * getattr(pack.objective, "prior_chains", 0) * getattr(
+        clock[0] += 2e-3 + 1e-3 * getattr(pack.objective, "prior_chains", 0) * getattr(
             pack.objective, "prior_sweeps", 0
         )
 
     def draw(shapes, run_seeds, number, device, length):
         drawn.append((tuple(shapes), tuple(run_seeds), length))
-        now[0] += 1e-4 * sum(s[0] * s[1] for _, s in shapes.values()) / 2 if shapes else 0.0
+        clock[0] += 1e-4 * sum(s[0] * s[1] for _, s in shapes.values()) / 2 if shapes else 0.0
 
-    monkeypatch.setattr(packs.clock, "seconds", lambda device: now[0])
+    monkeypatch.setattr(packs.clock, "seconds", lambda device: clock[0])
     monkeypatch.setattr(bench_boltzmann, "advance", step)
     monkeypatch.setattr(noise, "update_block", draw)
-    found = bench_boltzmann.costs(SMALL, FEW, 1, ("plain",), CPU, 0.0)["plain"]
+    costs = bench_boltzmann.costs(SMALL, FEW, 1, ("plain",), CPU, 0.0)["plain"]
 
-    assert found == pytest.approx((22.0, 19.0, 2.0))
+    assert costs == pytest.approx((22.0, 19.0, 2.0))
     assert set(batches) == {(100, 1, "Adam", "plain")}
     assert set(drawn) == {(("prior2", "prior1"), (0,), 1)}
 
@@ -125,9 +125,9 @@ def test_documents_have_a_section_of_their_own(small, monkeypatch, capsys: pytes
     lines = capsys.readouterr().out.splitlines()
     assert [line.rsplit(None, 5)[0].strip() for line in lines[-3:]] == list(families)
     for line in lines[-3:]:
-        step, half, ratio, scored, _ = line.split()[-5:]
+        step, halved, ratio, scored, _ = line.split()[-5:]
         assert float(scored) > 0
-        assert float(ratio.strip("(x)")) == pytest.approx(float(half) / float(step), rel=0.2)
+        assert float(ratio.strip("(x)")) == pytest.approx(float(halved) / float(step), rel=0.2)
 
 
 def test_counted_documents_have_a_section_with_a_column_for_each_engine(
@@ -135,13 +135,13 @@ def test_counted_documents_have_a_section_with_a_column_for_each_engine(
 ):
     """By a clock of our own: an update takes a millisecond by autograd, a
     tenth of it by kernels."""
-    now = [0.0]
+    clock = [0.0]
 
     def step(pack, number, length, batch):
         assert (length, batch) == (100, 20)
-        now[0] += length * (1e-4 if pack.engine == "kernel" else 1e-3)
+        clock[0] += length * (1e-4 if pack.engine == "kernel" else 1e-3)
 
-    monkeypatch.setattr(packs.clock, "seconds", lambda device: now[0])
+    monkeypatch.setattr(packs.clock, "seconds", lambda device: clock[0])
     monkeypatch.setattr(bench.bench_counts, "advance", step)
     monkeypatch.setattr(choice, "compiler_found", lambda: False)
     monkeypatch.setattr(choice.kernels, "missing", lambda: "")
@@ -175,24 +175,26 @@ def test_the_decoder_written_down_is_the_decoder():
 
     ours = PixelDecoder((28, 28), 32)
     initialize(ours, torch.Generator().manual_seed(0))
-    theirs = bench.bench_images.Literal(32).eval()
+    literal = bench.bench_images.Literal(32).eval()
     norms = [m for m in ours.modules() if isinstance(m, ChannelNorm)]
-    others = [
+    literal_norms = [
         m
-        for name, m in theirs.named_modules()
+        for name, m in literal.named_modules()
         if isinstance(m, torch.nn.BatchNorm2d) and "encoder" not in name
     ]
     weights = [p for name, p in ours.named_parameters() if p.dim() == 4]
-    copies = [p for name, p in theirs.named_parameters() if p.dim() == 4 and "encoder" not in name]
+    literal_weights = [
+        p for name, p in literal.named_parameters() if p.dim() == 4 and "encoder" not in name
+    ]
 
-    assert len(norms) == len(others) == 71
+    assert len(norms) == len(literal_norms) == 71
 
     generator = torch.Generator().manual_seed(1)
 
     with torch.no_grad():
-        for mine, copy in zip(weights, copies, strict=True):
-            copy.copy_(mine)
-        for norm, other in zip(norms, others, strict=True):
+        for weight, literal_weight in zip(weights, literal_weights, strict=True):
+            literal_weight.copy_(weight)
+        for norm, literal_norm in zip(norms, literal_norms, strict=True):
             norm.variance.uniform_(0.5, 2.0, generator=generator)
             norm.mean.normal_(generator=generator)
 
@@ -202,16 +204,16 @@ def test_the_decoder_written_down_is_the_decoder():
                 ("mean", "running_mean"),
                 ("variance", "running_var"),
             ):
-                getattr(other, to).copy_(getattr(norm, name))
+                getattr(literal_norm, to).copy_(getattr(norm, name))
 
-        theirs.code.weight.copy_(ours.code.weight)
-        theirs.code.bias.copy_(ours.code.bias)
+        literal.code.weight.copy_(ours.code.weight)
+        literal.code.bias.copy_(ours.code.bias)
         x = (torch.rand(2, 784, generator=generator) < 0.3).float()
         z = torch.randn(1, 2, 32, generator=generator)
-        found = ours(x, z)[0]
-        wanted = theirs.decode(x, z[0])
+        our_logits = ours(x, z)[0]
+        literal_logits = literal.decode(x, z[0])
 
-    assert (found - wanted).abs().max() < 1e-4 * wanted.abs().max()
+    assert (our_logits - literal_logits).abs().max() < 1e-4 * literal_logits.abs().max()
 
 
 def test_the_command(small, capsys: pytest.CaptureFixture):
@@ -266,37 +268,39 @@ def test_kernels_have_a_column_where_there_are_some(monkeypatch, capsys: pytest.
 
 def test_the_products_of_an_update(monkeypatch):
     """Every weight once forwards and once backwards; twice forwards where there are dreams."""
-    made = []
+    products = []
     monkeypatch.setattr(bench, "_per_second", lambda work, seconds, device: work(0) or 1.0)
     monkeypatch.setattr(bench.noise, "BLOCK", 1)
-    monkeypatch.setattr(bench.torch, "mm", lambda a, b, out: made.append((*a.shape, b.shape[1])))
+    monkeypatch.setattr(
+        bench.torch, "mm", lambda a, b, out: products.append((*a.shape, b.shape[1]))
+    )
     bench.floor(bench.make_pack(*SBN, 1, "plain", CPU), 1.0)
     up = [(20, 784, 3), (3, 20, 784)]
     down = [(20, 3, 784), (784, 20, 3)]
     baseline = [(20, 784, 100), (100, 20, 784)]
 
-    assert sorted(made) == sorted(up + down + baseline)
+    assert sorted(products) == sorted(up + down + baseline)
 
-    made.clear()
+    products.clear()
     bench.floor(bench.make_pack(SBN[0], {"name": "wake_sleep"}, 1, "plain", CPU), 1.0)
 
-    assert sorted(made) == sorted([*up, *down, up[0], down[0]])
+    assert sorted(products) == sorted([*up, *down, up[0], down[0]])
 
 
 def test_an_evaluation_beside_its_products(monkeypatch, capsys: pytest.CaptureFixture):
     """By a clock of our own: what each turn took, the first not counted; the best, for 1,000
     samples of a case."""
-    now = [0.0]
-    done = []
-    took = {
+    clock = [0.0]
+    turns = []
+    seconds_of = {
         "plain": [9.0, 0.8, 0.6, 0.7],
         "kernel": [9.0, 0.5, 0.4, 0.6],
         "products": [9.0, 0.3, 0.2, 0.25],
     }
 
     def work(name):
-        done.append(name)
-        now[0] += took[name][done.count(name) - 1]
+        turns.append(name)
+        clock[0] += seconds_of[name][turns.count(name) - 1]
 
     def score(model, x, samples, wanted, number):
         assert (len(x), samples) == (100, 2000 if wanted else 200)
@@ -307,26 +311,28 @@ def test_an_evaluation_beside_its_products(monkeypatch, capsys: pytest.CaptureFi
     monkeypatch.setattr(
         bench.bench_importance, "products", lambda model, device: lambda number: work("products")
     )
-    monkeypatch.setattr(packs.clock, "seconds", lambda device: now[0])
+    monkeypatch.setattr(packs.clock, "seconds", lambda device: clock[0])
 
     assert (
         cli.main(["bench", "--json", "--only", "SBN 200, IW", "--seconds", "1", "run.device=cpu"])
         == 0
     )
 
-    (found,) = json.loads(capsys.readouterr().out)["measured"]
-    assert found["unit"] == "ms for 1,000 samples of a case"
-    assert found["plain"] == pytest.approx(600 / 20)
-    assert found["kernel"] == pytest.approx(400 / 200)
-    assert found["products"] == pytest.approx(200 / 100)
-    assert found["rate"] == pytest.approx(1.0)
+    (measured,) = json.loads(capsys.readouterr().out)["measured"]
+    assert measured["unit"] == "ms for 1,000 samples of a case"
+    assert measured["plain"] == pytest.approx(600 / 20)
+    assert measured["kernel"] == pytest.approx(400 / 200)
+    assert measured["products"] == pytest.approx(200 / 100)
+    assert measured["rate"] == pytest.approx(1.0)
 
 
 def test_the_products_of_samples(monkeypatch):
     """Those whose factors differ from sample to sample: not the first layer of
     the inference network."""
-    made = []
-    monkeypatch.setattr(bench.torch, "mm", lambda a, b, out: made.append((*a.shape, b.shape[1])))
+    products = []
+    monkeypatch.setattr(
+        bench.torch, "mm", lambda a, b, out: products.append((*a.shape, b.shape[1]))
+    )
 
     for config, shapes in (
         ({"name": "sbn", "dims": [2, 3]}, [(1000, 3, 784), (1000, 2, 3), (1000, 3, 2)]),
@@ -336,11 +342,11 @@ def test_the_products_of_samples(monkeypatch):
             [(1000, 3, 784), (1000, 3, 3)],
         ),
     ):
-        made.clear()
+        products.clear()
         bench.bench_importance.products(bench.bench_importance.make_model(config, CPU), CPU)()
 
-        assert len(made) == len(shapes) * bench.bench_importance.REPEATS
-        assert sorted(set(made)) == sorted(shapes)
+        assert len(products) == len(shapes) * bench.bench_importance.REPEATS
+        assert sorted(set(products)) == sorted(shapes)
 
 
 def test_jax_is_an_extra(monkeypatch, small, capsys: pytest.CaptureFixture):
@@ -358,8 +364,8 @@ def test_jax_is_an_extra(monkeypatch, small, capsys: pytest.CaptureFixture):
 def test_the_help_names_all_that_has_a_loop_in_jax(capsys: pytest.CaptureFixture):
     assert cli.main(["bench", "--help"]) == 0
 
-    said = " ".join(capsys.readouterr().out.split())
-    assert "beside NVIL and beside models with Gaussian latents (--only latents)" in said
+    help_text = " ".join(capsys.readouterr().out.split())
+    assert "beside NVIL and beside models with Gaussian latents (--only latents)" in help_text
     assert all("latents" in name for name in bench.bench_gaussian.FAMILIES)
 
 
@@ -374,9 +380,9 @@ def test_the_jax_loop_is_nvil(monkeypatch):
     loop = bench.bench_jax.updates([10, 20], pack.data.numpy(), 20, 100)
 
     for block in range(10):
-        theirs = loop(block)
+        jax_bound = loop(block)
         draws = noise.update_block(pack.objective.draws(20, 784), [0], block, CPU)
-        ours = (
+        our_bound = (
             float(
                 pack.advance(
                     noise.order_block(5000, 20, "replacement", [0], block),
@@ -387,8 +393,8 @@ def test_the_jax_loop_is_nvil(monkeypatch):
             / 100
         )
 
-    assert -330 < ours < -300
-    assert theirs == pytest.approx(ours, abs=2)
+    assert -330 < our_bound < -300
+    assert jax_bound == pytest.approx(our_bound, abs=2)
 
 
 def test_the_command_with_a_selection(small, capsys: pytest.CaptureFixture):
@@ -403,12 +409,12 @@ def test_the_command_with_a_selection(small, capsys: pytest.CaptureFixture):
 def test_the_speed_leaves_out_compilation_and_the_first_block(monkeypatch: pytest.MonkeyPatch):
     """By a clock of our own: the first block takes 100 s, every later one, its noise
     included, half a second."""
-    now = [0.0]
+    clock = [0.0]
     blocks = []
 
     def advance(pack, number, length, batch):
         blocks.append((number, length, batch))
-        now[0] += 100.0 if number == 0 else 0.5
+        clock[0] += 100.0 if number == 0 else 0.5
 
     class Rule:
         block = None
@@ -418,7 +424,7 @@ def test_the_speed_leaves_out_compilation_and_the_first_block(monkeypatch: pytes
         size = 3
 
     monkeypatch.setattr(bench, "advance", advance)
-    monkeypatch.setattr(packs.clock, "seconds", lambda device: now[0])
+    monkeypatch.setattr(packs.clock, "seconds", lambda device: clock[0])
 
     assert bench.speed(Pack(), 1.9, CPU) == pytest.approx(noise.BLOCK * 3 / 0.5)
     assert blocks == [(i, noise.BLOCK, 20) for i in range(5)]
@@ -427,18 +433,18 @@ def test_the_speed_leaves_out_compilation_and_the_first_block(monkeypatch: pytes
 def test_the_products_of_an_update_with_chains(monkeypatch):
     """Layers once forwards and twice backwards; both sides of every sweep; what a
     sweep over bits decodes."""
-    made = []
+    products = []
     monkeypatch.setattr(
-        bench_boltzmann.torch, "mm", lambda a, b, out: made.append((*a.shape, b.shape[1]))
+        bench_boltzmann.torch, "mm", lambda a, b, out: products.append((*a.shape, b.shape[1]))
     )
     bench_boltzmann.products(bench.make_pack(SMALL, FEW, 1, "plain", CPU))()
 
-    assert sorted(made) == sorted(3 * [(100, 784, 8), (100, 8, 784)] + 2 * 4 * [(5, 4, 4)])
+    assert sorted(products) == sorted(3 * [(100, 784, 8), (100, 8, 784)] + 2 * 4 * [(5, 4, 4)])
 
-    made.clear()
+    products.clear()
     bench_boltzmann.products(bench.make_pack(*BITS, 1, "plain", CPU))()
 
-    assert made == (3 + 2) * [(100, 2, 784)]
+    assert products == (3 + 2) * [(100, 2, 784)]
 
 
 @pytest.mark.skipif(bool(bench.kernels.missing()), reason="no Numba")

@@ -62,15 +62,15 @@ def step_of(family):
 @pytest.mark.parametrize("name", SMALL)
 def test_the_loss_of_the_pytorch_loop_is_ours(name):
     family = SMALL[name]
-    params, x, normal, wanted, slopes = step_of(family)
+    params, x, normal, our_loss, our_grads = step_of(family)
     leaves = {k: v.clone().requires_grad_() for k, v in params.items()}
     loss = bench.loss_of(family, loops.LIBRARY)(leaves, x, normal)
 
-    assert loss.item() == pytest.approx(wanted, rel=1e-5)
+    assert loss.item() == pytest.approx(our_loss, rel=1e-5)
 
     loss.backward()
     for key, leaf in leaves.items():
-        torch.testing.assert_close(leaf.grad, slopes[key], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(leaf.grad, our_grads[key], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -78,14 +78,16 @@ def test_the_loss_of_the_jax_loop_is_ours(jax, name):
     import jax as module
 
     family = SMALL[name]
-    params, x, normal, wanted, slopes = step_of(family)
+    params, x, normal, our_loss, our_grads = step_of(family)
     loss = bench.loss_of(family, jax_gaussian.library())
-    given = {k: module.numpy.asarray(v.numpy()) for k, v in params.items()}
-    value, found = module.value_and_grad(loss)(given, x.numpy(), normal.numpy())
+    jax_params = {k: module.numpy.asarray(v.numpy()) for k, v in params.items()}
+    value, jax_grads = module.value_and_grad(loss)(jax_params, x.numpy(), normal.numpy())
 
-    assert float(value) == pytest.approx(wanted, rel=1e-5)
-    for key, slope in slopes.items():
-        np.testing.assert_allclose(np.asarray(found[key]), slope.numpy(), rtol=1e-4, atol=1e-5)
+    assert float(value) == pytest.approx(our_loss, rel=1e-5)
+    for key, our_grad in our_grads.items():
+        np.testing.assert_allclose(
+            np.asarray(jax_grads[key]), our_grad.numpy(), rtol=1e-4, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("optim", [bench.ADAM, ADAGRAD], ids=lambda o: o["name"])
@@ -138,20 +140,22 @@ def test_the_section(monkeypatch, capsys):
     head, line = capsys.readouterr().out.splitlines()[-2:]
     assert head.split() == ["plain", "compiled", "PyTorch", "loop", "ours", "/", "best", "loop"]
 
-    plain, compiled, theirs, ratio = line.removeprefix("VAE tiny").split()
+    plain, compiled, pytorch, ratio = line.removeprefix("VAE tiny").split()
     assert compiled == "-"
-    assert float(ratio) == pytest.approx(float(plain) / float(theirs), rel=0.1)
+    assert float(ratio) == pytest.approx(float(plain) / float(pytorch), rel=0.1)
 
 
 def test_a_block_is_as_long_as_in_training(monkeypatch):
-    seen = []
+    advanced = []
     monkeypatch.setattr(
-        bench, "advance", lambda pack, number, length, batch: seen.append((number, length, batch))
+        bench,
+        "advance",
+        lambda pack, number, length, batch: advanced.append((number, length, batch)),
     )
 
     for block, length, count in ((1, 1, 20), (None, 20, 1)):
-        seen.clear()
+        advanced.clear()
         pack = type("Pack", (), {"objective": type("Rule", (), {"block": block})})
         bench.blocks(pack, 7, 2)
 
-        assert seen == [(2 * count + i, length, 7) for i in range(count)]
+        assert advanced == [(2 * count + i, length, 7) for i in range(count)]

@@ -109,17 +109,22 @@ def test_the_signature_of_a_time_has_the_data_and_the_recipe():
 
 
 def test_training_images_are_called_so():
-    shown = "nll|data:digits@8f3a12cd|split:{}|points:7|select:valid_bound|recipe:1"
+    template = "nll|data:digits@8f3a12cd|split:{}|points:7|select:valid_bound|recipe:1"
     for split, words in (("train", "training cases 7, not all"), ("test", "test cases 7, not all")):
-        found = Protocol(shown.format(split))
-        assert differing(found, Protocol(found.replace("points:7", "points:all"))) == words
+        of_some_points = Protocol(template.format(split))
+        assert (
+            differing(of_some_points, Protocol(of_some_points.replace("points:7", "points:all")))
+            == words
+        )
 
 
 def test_table_7_shows_three_numbers_of_each_run():
     table = catalogue.load_table("dvae_sharp_sharp_mcmc")
     for row, entry in table.rows.items():
-        some = [c for c in compose.cells(table, catalogue.load_preset("paper")) if c.row == row]
-        assert [c.measure for c in some] == ["nll", "nll", "ms_per_update"]
-        assert len({c.key for c in some}) == 1
-        assert [c.published for c in some] == list(entry.published.values())
-        assert all(c.config["eval"]["points"] is None for c in some)
+        row_cells = [
+            c for c in compose.cells(table, catalogue.load_preset("paper")) if c.row == row
+        ]
+        assert [c.measure for c in row_cells] == ["nll", "nll", "ms_per_update"]
+        assert len({c.key for c in row_cells}) == 1
+        assert [c.published for c in row_cells] == list(entry.published.values())
+        assert all(c.config["eval"]["points"] is None for c in row_cells)

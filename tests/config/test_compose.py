@@ -19,10 +19,10 @@ from vaebench.errors import UserError
 
 
 def test_cells_of_the_paper(table):
-    found = compose(table)
-    assert list(found) == table.trained()
+    by_entry = compose(table)
+    assert list(by_entry) == table.trained()
 
-    cell = found["SBN 200-200", "WS"]
+    cell = by_entry["SBN 200-200", "WS"]
     assert cell.config["model"] == {
         "name": "sbn",
         "dims": [200, 200],
@@ -33,14 +33,14 @@ def test_cells_of_the_paper(table):
     assert cell.config["objective"]["name"] == "wake_sleep"
     assert cell.config["optim"]["rate"] == 1e-4
     assert cell.config["recipe"] == 3
-    assert found["fDARN 200", "NVIL"].config["model"]["name"] == "fdarn"
-    assert found["SBN 200", "NVIL"].published == 113.1
-    assert found["SBN 200-200", "WS"].published is None
+    assert by_entry["fDARN 200", "NVIL"].config["model"]["name"] == "fdarn"
+    assert by_entry["SBN 200", "NVIL"].published == 113.1
+    assert by_entry["SBN 200-200", "WS"].published is None
     assert all(
         c.label == "" and c.paper_protocol and c.preset == "paper" and c.table == "small"
-        for c in found.values()
+        for c in by_entry.values()
     )
-    assert len({c.key for c in found.values()}) == 5
+    assert len({c.key for c in by_entry.values()}) == 5
 
 
 def test_later_overrides_are_stronger(table):
@@ -54,8 +54,8 @@ def test_later_overrides_are_stronger(table):
     assert rate_batch(tuned["SBN 200", "NVIL"]) == (4e-3, 40)  # rows "*" over set
     assert rate_batch(tuned["SBN 200", "WS"]) == (5e-3, 40)  # rows column over rows "*"
 
-    user = compose(table, "tuned", ["optim.rate=7e-3", "optim.rate=8e-3"])
-    assert {rate_batch(c)[0] for c in user.values()} == {8e-3}
+    overridden = compose(table, "tuned", ["optim.rate=7e-3", "optim.rate=8e-3"])
+    assert {rate_batch(c)[0] for c in overridden.values()} == {8e-3}
 
 
 def test_an_entry_is_stronger_than_its_row_and_column_and_weaker_than_a_preset_of_the_table(small):
@@ -68,7 +68,7 @@ def test_an_entry_is_stronger_than_its_row_and_column_and_weaker_than_a_preset_o
     )
     table = catalogue.load_table("small")
 
-    def seen(cell):
+    def rate_dims_batch(cell):
         return (
             cell.config["optim"]["rate"],
             cell.config["model"]["dims"],
@@ -78,10 +78,10 @@ def test_an_entry_is_stronger_than_its_row_and_column_and_weaker_than_a_preset_o
     paper = compose(table)
     tuned = compose(table, "tuned")
 
-    assert seen(paper["SBN 200", "WS"]) == (6e-4, [3], 7)
-    assert seen(paper["SBN 200", "NVIL"]) == (3e-4, [200], 20)
-    assert seen(paper["SBN 200-200", "WS"]) == (1e-4, [200, 200], 20)
-    assert seen(tuned["SBN 200", "WS"]) == (5e-3, [3], 40)
+    assert rate_dims_batch(paper["SBN 200", "WS"]) == (6e-4, [3], 7)
+    assert rate_dims_batch(paper["SBN 200", "NVIL"]) == (3e-4, [200], 20)
+    assert rate_dims_batch(paper["SBN 200-200", "WS"]) == (1e-4, [200, 200], 20)
+    assert rate_dims_batch(tuned["SBN 200", "WS"]) == (5e-3, [3], 40)
 
 
 def test_a_preset_is_weaker_than_the_table(small):
@@ -140,10 +140,12 @@ def test_composing_is_quick_enough_to_repeat(table, monkeypatch):
 def test_each_override_is_read_once(table, monkeypatch):
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    read = []
-    real = OverridesParser.parse_override
+    parsed = []
+    parse_override = OverridesParser.parse_override
     monkeypatch.setattr(
-        OverridesParser, "parse_override", lambda self, text: read.append(text) or real(self, text)
+        OverridesParser,
+        "parse_override",
+        lambda self, text: parsed.append(text) or parse_override(self, text),
     )
 
     for batch in (3131, 3132):
@@ -151,11 +153,11 @@ def test_each_override_is_read_once(table, monkeypatch):
             c.config["train"]["batch"]
             for c in compose(table, overrides=[f"train.batch={batch}"]).values()
         } == {batch}
-    assert [text for text in read if text.startswith("train.batch=313")] == [
+    assert [text for text in parsed if text.startswith("train.batch=313")] == [
         "train.batch=3131",
         "train.batch=3132",
     ]
-    assert len(read) == len(set(read))
+    assert len(parsed) == len(set(parsed))
 
 
 def test_lists_that_were_read_once_are_not_shared(table):
@@ -186,9 +188,11 @@ def test_options_are_what_hydra_composes():
     for i in range(max(map(len, options.values()))):
         choices = tuple((group, names[i % len(names)]) for group, names in options.items())
         with initialize_config_dir(folder, version_base="1.3"):
-            wanted = by_hydra("cell", [f"{group}={name}" for group, name in choices])
+            by_hydra_itself = by_hydra("cell", [f"{group}={name}" for group, name in choices])
 
-        assert str(sections(choices, folder)) == str(OmegaConf.to_container(wanted, resolve=True))
+        assert str(sections(choices, folder)) == str(
+            OmegaConf.to_container(by_hydra_itself, resolve=True)
+        )
 
 
 def test_tables_are_shipped():
@@ -205,15 +209,15 @@ SHIPPED = [
 @pytest.mark.parametrize(("name", "preset"), SHIPPED)
 def test_every_shipped_table_composes_with_every_preset(name, preset):
     table = catalogue.load_table(name)
-    found = cells(table, catalogue.load_preset(preset), ["run.threads=2"])
+    composed = cells(table, catalogue.load_preset(preset), ["run.threads=2"])
 
-    assert [(c.row, c.column) for c in found] == table.trained()
+    assert [(c.row, c.column) for c in composed] == table.trained()
     assert all(
-        c.config["run"]["threads"] == 2 and c.config["recipe"] == table.recipe for c in found
+        c.config["run"]["threads"] == 2 and c.config["recipe"] == table.recipe for c in composed
     )
 
     if preset == "paper":
-        assert all(c.label == "" and c.paper_protocol for c in found)
+        assert all(c.label == "" and c.paper_protocol for c in composed)
 
 
 def test_own_files_are_looked_at_anew_by_every_call(tmp_path, monkeypatch):
@@ -225,34 +229,36 @@ def test_own_files_are_looked_at_anew_by_every_call(tmp_path, monkeypatch):
         images = np.arange(6 * 16).reshape(6, 4, 4) % pixels == 0
         np.savez(folder / "d.npz", train=images, valid=images, test=images)
 
-    def found():
+    def data_section():
         return section("data", "images", ["data.train=d.npz"])
 
     bits(tmp_path / "a", 2)
     bits(tmp_path / "b", 3)
     monkeypatch.chdir(tmp_path / "a")
-    first = found()
+    in_a = data_section()
     monkeypatch.chdir(tmp_path / "b")
-    other = found()
+    in_b = data_section()
 
-    assert (first["train"], other["train"]) == (
+    assert (in_a["train"], in_b["train"]) == (
         str(tmp_path / "a" / "d.npz"),
         str(tmp_path / "b" / "d.npz"),
     )
-    assert first["content"] != other["content"]
+    assert in_a["content"] != in_b["content"]
 
     bits(tmp_path / "b", 5)
-    assert found()["content"] != other["content"]
+    assert data_section()["content"] != in_b["content"]
 
 
 def test_a_call_looks_at_own_files_once_for_all_its_cells(table, monkeypatch):
-    looked = []
-    real = composing.settle
-    monkeypatch.setattr(composing, "settle", lambda data: looked.append(data["name"]) or real(data))
-    found = cells(table, catalogue.load_preset("quick"), ["data=digits"])
+    settled = []
+    settle = composing.settle
+    monkeypatch.setattr(
+        composing, "settle", lambda data: settled.append(data["name"]) or settle(data)
+    )
+    composed = cells(table, catalogue.load_preset("quick"), ["data=digits"])
 
-    assert len(found) > 2
-    assert len(looked) == len(set(looked)), "once for the paper's data, once for the user's"
+    assert len(composed) > 2
+    assert len(settled) == len(set(settled)), "once for the paper's data, once for the user's"
 
 
 @pytest.mark.parametrize(
@@ -262,13 +268,13 @@ def test_a_call_looks_at_own_files_once_for_all_its_cells(table, monkeypatch):
 def test_a_run_of_an_earlier_version_takes_settings_that_are_newer(table, text):
     key, _, value = text.partition("=")
     group, name = key.split(".")
-    whole = one(table).config
-    older = copy.deepcopy(whole)
+    config = one(table).config
+    older = copy.deepcopy(config)
     del older[group][name]
-    found = reevaluated(older, [text])
+    new_config = reevaluated(older, [text])
 
-    assert str(found[group][name]) in (value, value.replace("[", "['").replace("]", "']"))
-    assert reevaluated(whole, [text])[group][name] == found[group][name]
+    assert str(new_config[group][name]) in (value, value.replace("[", "['").replace("]", "']"))
+    assert reevaluated(config, [text])[group][name] == new_config[group][name]
 
 
 @pytest.mark.parametrize("text", ["run.enginge=plain", "eval.precison=float32"])

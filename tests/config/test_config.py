@@ -245,11 +245,11 @@ def test_what_is_said_of_a_preset_is_true_of_the_table(name):
     table = catalogue.load(name)
     if not isinstance(table, Table):
         return
-    there = catalogue.presets_of(table)
+    supported = catalogue.presets_of(table)
 
-    for preset in map(table.in_its_words, map(catalogue.load_preset, there)):
-        assert set(re.findall(r"preset=(\w+)", preset.about)) <= set(there), preset.name
-        assert "tuned" not in preset.label or "tuned" in there, preset.name
+    for preset in map(table.in_its_words, map(catalogue.load_preset, supported)):
+        assert set(re.findall(r"preset=(\w+)", preset.about)) <= set(supported), preset.name
+        assert "tuned" not in preset.label or "tuned" in supported, preset.name
 
 
 def test_a_table_s_own_words_for_a_preset_stand_behind_its_verdicts():
@@ -321,10 +321,10 @@ def test_a_table_narrowed_to_some_entries(conf):
         ),
     )
     table = catalogue.load_table("small")
-    some = table.narrowed([("one", "B"), ("two", "B")])
+    narrowed = table.narrowed([("one", "B"), ("two", "B")])
 
-    assert some.trained() == [("one", "B"), ("two", "B")]
-    assert (some.rows["one"].published, some.rows["one"].spread) == ({"B": None}, {})
-    assert (table.printed, some.printed) == (True, False)
+    assert narrowed.trained() == [("one", "B"), ("two", "B")]
+    assert (narrowed.rows["one"].published, narrowed.rows["one"].spread) == ({"B": None}, {})
+    assert (table.printed, narrowed.printed) == (True, False)
     assert table.narrowed([("one", "A")]).rows["one"].spread == {"A": 0.2}
     assert table.narrowed(table.trained()).rows.keys() == {"one", "two"}

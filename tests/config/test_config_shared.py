@@ -40,9 +40,9 @@ def read(conf):
 
 
 def test_shared_entries_stand_where_they_are_named(read):
-    found = read([{"shared": "tiny/sweeps"}, OWN, {"shared": "tiny/rate"}])
-    assert [e.topic for e in found] == ["sweeps", "own", "rate"]
-    assert (found[0].paper, found[0].here, found[0].why) == ("p", "h", "w")
+    entries = read([{"shared": "tiny/sweeps"}, OWN, {"shared": "tiny/rate"}])
+    assert [e.topic for e in entries] == ["sweeps", "own", "rate"]
+    assert (entries[0].paper, entries[0].here, entries[0].why) == ("p", "h", "w")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ FEW = {"shared": "tiny/few"}
 
 
 def test_shared_settings_stand_where_a_list_names_them(settings):
-    found = settings(
+    table = settings(
         base=["model=sbn", FEW],
         rows={"a": {"set": [FEW, "optim.rate=1"], "entries": {"c": [FEW]}}},
         presets={
@@ -132,11 +132,11 @@ def test_shared_settings_stand_where_a_list_names_them(settings):
     )
     few = ("train.updates=3", "train.batch=2")
 
-    assert found.base == ("model=sbn", *few)
-    assert found.rows["a"].set == (*few, "optim.rate=1")
-    assert found.rows["a"].entries == {"c": few}
+    assert table.base == ("model=sbn", *few)
+    assert table.rows["a"].set == (*few, "optim.rate=1")
+    assert table.rows["a"].entries == {"c": few}
 
-    quick = found.presets["quick"]
+    quick = table.presets["quick"]
     assert (quick.set, quick.columns, quick.rows) == (
         few + few,
         {"c": few},
@@ -172,25 +172,25 @@ def test_a_mistake_in_shared_settings_gets_one_line(settings, shared, words):
 
 
 def test_nothing_is_written_twice_and_nothing_is_shared_by_one_alone():
-    own: Counter[str] = Counter()
-    shared: Counter[str] = Counter()
+    own_texts: Counter[str] = Counter()
+    times_named: Counter[str] = Counter()
 
     for name in catalogue.options("table"):
         entries = catalogue.load_yaml("table", name).get("ledger") or []
-        own.update(yaml.safe_dump(e) for e in entries if "shared" not in e)
-        shared.update(e["shared"] for e in entries if "shared" in e)
+        own_texts.update(yaml.safe_dump(e) for e in entries if "shared" not in e)
+        times_named.update(e["shared"] for e in entries if "shared" in e)
 
-    assert [text for text, n in own.items() if n > 1] == []
+    assert [text for text, n in own_texts.items() if n > 1] == []
 
-    there = {
+    shared_entries = {
         f"{f}/{key}": e
         for f in catalogue.options("ledger")
         for key, e in catalogue.load_yaml("ledger", f).items()
     }
-    assert set(shared) == set(there)
-    assert [key for key, n in shared.items() if n < 2] == []
-    assert not set(own) & {yaml.safe_dump(e) for e in there.values()}
-    assert all(re.fullmatch(r"[a-z]+/[a-z_]+", key) for key in there)
+    assert set(times_named) == set(shared_entries)
+    assert [key for key, n in times_named.items() if n < 2] == []
+    assert not set(own_texts) & {yaml.safe_dump(e) for e in shared_entries.values()}
+    assert all(re.fullmatch(r"[a-z]+/[a-z_]+", key) for key in shared_entries)
 
 
 def test_the_files_are_part_of_the_wheel():
@@ -220,5 +220,5 @@ def test_every_shared_list_of_settings_stands_in_several_places_and_nowhere_else
 def lists_of(part):
     """Every list in a part of a table."""
     if isinstance(part, dict):
-        return [found for value in part.values() for found in lists_of(value)]
+        return [inner for value in part.values() for inner in lists_of(value)]
     return [part] if isinstance(part, list) else []

@@ -42,14 +42,14 @@ def rounded(text: str, value: float, slack: float = 1e-9) -> bool:
 def seeds_of(evidence: str) -> dict[tuple[str, str, str, str], list[float]]:
     """(file, row, column, metric) -> one value for each seed, of the files of results that the
     evidence names."""
-    found = {}
+    values_of_seeds = {}
     for name in re.findall(r"[\w\-]+\.csv", evidence):
         frame = pd.read_csv(REFERENCE / name)
         if {"metric", "seed", "value"} <= set(frame.columns):
             groups = frame.groupby(["row", "column", "metric"])["value"]
-            found |= {(name, *key): values.dropna().tolist() for key, values in groups}
+            values_of_seeds |= {(name, *key): values.dropna().tolist() for key, values in groups}
 
-    return found
+    return values_of_seeds
 
 
 def errors_in_means(found: str, evidence: str) -> list[str]:
@@ -57,12 +57,12 @@ def errors_in_means(found: str, evidence: str) -> list[str]:
     wrong = []
     for match in MEAN.finditer(found):
         quoted = re.findall(NUMBER, match[1])
-        same = [
+        candidates = [
             pd.Series(v)
             for v in seeds_of(evidence).values()
             if len(v) == len(quoted) and all(map(rounded, quoted, v))
         ]
-        if not any(rounded(match[2], v.mean()) and rounded(match[3], v.sem()) for v in same):
+        if not any(rounded(match[2], v.mean()) and rounded(match[3], v.sem()) for v in candidates):
             wrong.append(match[0])
 
     return wrong
@@ -96,8 +96,8 @@ def errors_in_slopes(found: str, evidence: str) -> list[str]:
 
     for sentence in re.split(r"(?<=\D)\. ", found):
         for slope, error in SLOPE.findall(sentence) if "per 100,000" in sentence else ():
-            there = lines["slope"] if slope[0] in "+-" else lines["slope"].abs()
-            pairs = zip(there, lines["robust_error"], strict=True)
+            recorded_slopes = lines["slope"] if slope[0] in "+-" else lines["slope"].abs()
+            pairs = zip(recorded_slopes, lines["robust_error"], strict=True)
             if not any(rounded(slope, s, 5e-5) and rounded(error, e, 5e-5) for s, e in pairs):
                 wrong.append(f"{slope} +- {error}")
 
@@ -114,10 +114,10 @@ def test_findings_quote_what_is_recorded(check) -> None:
 
 def test_there_are_such_numbers_in_findings() -> None:
     """A pattern that meets nothing would find no error."""
-    text = [f.found for _, f in QUOTED]
-    assert sum(len(MEAN.findall(found)) for found in text) >= 9
-    assert sum("half the 95 % interval" in found for found in text) >= 2
-    assert sum(len(SLOPE.findall(found)) for found in text if "per 100,000" in found) >= 20
+    findings = [f.found for _, f in QUOTED]
+    assert sum(len(MEAN.findall(found)) for found in findings) >= 9
+    assert sum("half the 95 % interval" in found for found in findings) >= 2
+    assert sum(len(SLOPE.findall(found)) for found in findings if "per 100,000" in found) >= 20
 
 
 @pytest.mark.parametrize(

@@ -55,13 +55,13 @@ def config():
 
 def test_a_new_setting_with_a_default_changes_no_key(config, monkeypatch):
     before = run_key(config)
-    real = defaults.of_option
+    of_option = defaults.of_option
 
     def with_new(group, name):
         return (
-            {**real(group, name), "later": 3}
+            {**of_option(group, name), "later": 3}
             if (group, name) == ("objective", "nvil")
-            else real(group, name)
+            else of_option(group, name)
         )
 
     monkeypatch.setattr(defaults, "of_option", with_new)
@@ -72,8 +72,8 @@ def test_a_new_setting_with_a_default_changes_no_key(config, monkeypatch):
     config["objective"]["later"] = 4
     assert run_key(config) != before
 
-    training = defaults.of_section("train")
-    monkeypatch.setattr(defaults, "of_section", lambda name: {**training, "later": None})
+    train_defaults = defaults.of_section("train")
+    monkeypatch.setattr(defaults, "of_section", lambda name: {**train_defaults, "later": None})
 
     assert run_key({**config, "train": {**config["train"], "later": None}}) == run_key(config)
 
@@ -145,7 +145,7 @@ def test_a_key_is_never_too_long_for_a_folder(config):
 
 def test_equal_settings_are_equal_however_they_are_written():
     key = cell().key
-    same = [
+    other_spellings = [
         "optim.rate=0.0003",
         "optim.rate=3e-4",
         "train.batch=20.0",
@@ -153,22 +153,26 @@ def test_equal_settings_are_equal_however_they_are_written():
         "train.snapshots=[]",
     ]
 
-    assert {cell(text).key for text in same} == {key}
+    assert {cell(text).key for text in other_spellings} == {key}
     assert cell("train.cases=null", "objective.decay=8e-1", "data.held_out=100").key == key
 
-    some = cell().config
-    whole = {**some, "objective": {**some["objective"], "baseline_units": 100.0}, "recipe": 1.0}
+    settings = cell().config
+    with_floats = {
+        **settings,
+        "objective": {**settings["objective"], "baseline_units": 100.0},
+        "recipe": 1.0,
+    }
 
-    assert run_key(whole) == key
-    assert run_key({**some, "model": {**some["model"], "dims": (200,)}}) == key
+    assert run_key(with_floats) == key
+    assert run_key({**settings, "model": {**settings["model"], "dims": (200,)}}) == key
 
 
 def test_only_what_differs_is_in_it():
-    found = identity(cell("optim.rate=0.5", "train.cases=9").config)
-    for section in found.values():
+    named_by = identity(cell("optim.rate=0.5", "train.cases=9").config)
+    for section in named_by.values():
         section.pop(VERSION, None)
 
-    assert found == {
+    assert named_by == {
         "data": {"name": "mnist_static", "held_out": 100},
         "model": {"name": "sbn"},
         "objective": {"name": "nvil"},
@@ -178,9 +182,9 @@ def test_only_what_differs_is_in_it():
 
 
 def test_two_options_with_the_same_settings_are_two(config):
-    other = {**config, "model": {**config["model"], "name": "fdarn"}}
-    assert identity(other)["model"] == {"name": "fdarn"}
-    assert run_key(other) != run_key(config)
+    as_fdarn = {**config, "model": {**config["model"], "name": "fdarn"}}
+    assert identity(as_fdarn)["model"] == {"name": "fdarn"}
+    assert run_key(as_fdarn) != run_key(config)
 
 
 def test_an_option_that_is_not_shipped_has_no_defaults(config):
@@ -190,7 +194,7 @@ def test_an_option_that_is_not_shipped_has_no_defaults(config):
 
 
 def test_no_two_cells_of_different_settings_share_a_key():
-    seen: dict[str, str] = {}
+    settings_by_key: dict[str, str] = {}
     for table in map(catalogue.load, catalogue.options("table")):
         for preset in ("paper", "quick"):
             for c in (
@@ -198,11 +202,15 @@ def test_no_two_cells_of_different_settings_share_a_key():
                 if preset in catalogue.presets_of(table)
                 else ()
             ):
-                whole = {k: v for k, v in c.config.items() if k not in ("eval", "run")}
-                whole["data"] = {k: v for k, v in whole["data"].items() if k != "mirror"}
+                trained_settings = {k: v for k, v in c.config.items() if k not in ("eval", "run")}
+                trained_settings["data"] = {
+                    k: v for k, v in trained_settings["data"].items() if k != "mirror"
+                }
 
-                assert seen.setdefault(c.key, canonical(whole)) == canonical(whole)
-    assert len(seen) > 200
+                assert settings_by_key.setdefault(c.key, canonical(trained_settings)) == canonical(
+                    trained_settings
+                )
+    assert len(settings_by_key) > 200
 
 
 def test_a_key_needs_neither_torch_nor_hydra_and_little_time():
@@ -229,16 +237,16 @@ def test_a_key_needs_neither_torch_nor_hydra_and_little_time():
 
 @pytest.mark.parametrize("name", RECORD)
 def test_a_recorded_default_is_never_changed(name):
-    now = shipped()
-    assert name in now, (
+    current = shipped()
+    assert name in current, (
         f"conf/{name}.yaml is gone, and with it the names of its runs: keep the file, or add its "
         "new name to vaebench/settings/renamed.py and rename its entry in "
         "tests/identity_defaults.json"
     )
     for setting, value in RECORD[name].items():
-        found = now[name].get(setting, "(no such setting)")
-        assert canonical(found) == canonical(value), (
-            f"{name}: the default of {setting} was {value!r} and is {found!r}. A run is named by "
+        default = current[name].get(setting, "(no such setting)")
+        assert canonical(default) == canonical(value), (
+            f"{name}: the default of {setting} was {value!r} and is {default!r}. A run is named by "
             "what differs from the defaults, so runs of the old one would be taken for runs of "
             "the new one. Put it back. Then set the new value in the tables that want it, or make "
             "a new option of it. Where the same settings compute something else now, raise the "
@@ -285,16 +293,16 @@ def test_the_training_reads_alike_with_and_without_hydra():
     ],
 )
 def test_a_class_has_the_defaults_of_its_file(group, name, cls):
-    usual = settings_of(defaults.of_option(group, name))
-    taken = {
+    file_defaults = settings_of(defaults.of_option(group, name))
+    class_defaults = {
         k: p.default
         for k, p in inspect.signature(cls).parameters.items()
         if p.default is not p.empty
     }
     differing = {
-        k: (v, usual[k])
-        for k, v in taken.items()
-        if k in usual and canonical(v) != canonical(usual[k])
+        k: (v, file_defaults[k])
+        for k, v in class_defaults.items()
+        if k in file_defaults and canonical(v) != canonical(file_defaults[k])
     }
 
     assert differing == {}, "(of the class, of the file)"

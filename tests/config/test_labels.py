@@ -30,8 +30,8 @@ def test_label(table, preset, overrides, label):
 
 
 def test_a_preset_that_changes_nothing_here_is_no_label(table):
-    found = compose(table, "short", only=["SBN 200"])
-    assert (found["SBN 200", "NVIL"].label, found["SBN 200", "WS"].label) == ("short", "")
+    by_entry = compose(table, "short", only=["SBN 200"])
+    assert (by_entry["SBN 200", "NVIL"].label, by_entry["SBN 200", "WS"].label) == ("short", "")
     assert (
         compose(table, "short", ["optim.rate=1"], ["SBN 200"])["SBN 200", "WS"].label == "modified"
     )
@@ -71,8 +71,8 @@ def test_other_data_settings_are_not_the_papers_protocol():
         ("data.mirror=/x", True),
         ("optim.rate=1e-3", True),
     ):
-        found = cells(table, paper, [override], ["row=SBN 200"])
-        assert all(c.paper_protocol is same for c in found), override
+        cells_of_row = cells(table, paper, [override], ["row=SBN 200"])
+        assert all(c.paper_protocol is same for c in cells_of_row), override
 
 
 def test_a_validation_measure_asks_nothing_of_the_evaluation():

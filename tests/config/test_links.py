@@ -31,13 +31,17 @@ def test_a_linked_entry_is_the_other_tables_run(preset):
     assert len(table.links) >= 6
 
     for cell in cells(table, catalogue.load_preset(preset), ["optim.rate=1e-3"]):
-        there = source(preset, table.links[cell.row, cell.column])
-        assert cell.key == there.key
-        assert cell.config == there.config
-        assert (cell.table, cell.measure, cell.label) == (NAME, there.measure, there.label)
+        source_cell = source(preset, table.links[cell.row, cell.column])
+        assert cell.key == source_cell.key
+        assert cell.config == source_cell.config
+        assert (cell.table, cell.measure, cell.label) == (
+            NAME,
+            source_cell.measure,
+            source_cell.label,
+        )
         assert (cell.paper_protocol, cell.paper_signature) == (
-            there.paper_protocol,
-            there.paper_signature,
+            source_cell.paper_protocol,
+            source_cell.paper_signature,
         )
 
 
@@ -56,16 +60,16 @@ def test_results_of_the_sources_stand_under_the_tables_own_names():
     (row, column), entry = next(
         (at, e) for at, e in table.links.items() if e.table == "nvil_autoreg"
     )
-    lines = [
+    source_lines = [
         (entry.table, entry.row, entry.column, 1.0),
         (entry.table, "another", entry.column, 2.0),
     ]
-    frame = pd.DataFrame(lines, columns=["table", "row", "column", "value"])
+    frame = pd.DataFrame(source_lines, columns=["table", "row", "column", "value"])
 
     assert under_own_names(frame, table).values.tolist() == [[NAME, row, column, 1.0]]
 
-    own = pd.DataFrame([(NAME, row, column, 3.0)], columns=frame.columns)
-    assert under_own_names(pd.concat([frame, own]), table).values.tolist() == [
+    own_line = pd.DataFrame([(NAME, row, column, 3.0)], columns=frame.columns)
+    assert under_own_names(pd.concat([frame, own_line]), table).values.tolist() == [
         [NAME, row, column, 3.0]
     ]
 
@@ -103,11 +107,11 @@ def test_a_bad_link_is_refused(row, message):
 
 
 def linked_to(table, row, column, monkeypatch):
-    there = {"bound": {"table": table, "row": row, "column": column}}
-    content = {NAME: changed(**{"trained_by": there}), "other": changed()}
-    read = catalogue.load_yaml
+    link = {"bound": {"table": table, "row": row, "column": column}}
+    content = {NAME: changed(**{"trained_by": link}), "other": changed()}
+    load_yaml = catalogue.load_yaml
     monkeypatch.setattr(
-        catalogue, "load_yaml", lambda group, name: content.get(name) or read(group, name)
+        catalogue, "load_yaml", lambda group, name: content.get(name) or load_yaml(group, name)
     )
     return catalogue.load(NAME)
 

@@ -53,11 +53,11 @@ def table():
 def keys(table) -> list[str]:
     """Every setting of a cell, and a few that there are not."""
     config = cells(table, catalogue.load_preset("paper"), only=ONLY)[0].config
-    found = [
+    settings_of_cell = [
         f"{g}.{k}" for g, section in config.items() if isinstance(section, dict) for k in section
     ]
     return [
-        *found,
+        *settings_of_cell,
         "recipe",
         "data",
         "model",
@@ -90,9 +90,9 @@ def refused(call, *arguments, **more) -> tuple[object, str]:
 def test_any_override_is_a_setting_or_one_line(table, keys, data):
     text = f"{data.draw(st.sampled_from(keys))}={data.draw(VALUES)}"
     refused(parse, ["table=nvil_mnist", text])
-    found, _ = refused(cells, table, catalogue.load_preset("paper"), [text], only=ONLY)
+    composed, _ = refused(cells, table, catalogue.load_preset("paper"), [text], only=ONLY)
 
-    for cell in found or ():
+    for cell in composed or ():
         assert cell.key  # it can be named, so it can be stored
 
 
@@ -121,9 +121,9 @@ def test_a_number_that_is_written_is_the_number_that_is_read(table, rate):
 @MANY
 @given(text=st.text(st.sampled_from("0123456789-, ²٣x"), max_size=12) | st.integers().map(str))
 def test_any_seeds_are_a_list_or_one_line(table, text):
-    found, line = refused(seeds, table, catalogue.load_preset("paper"), text)
+    chosen_seeds, line = refused(seeds, table, catalogue.load_preset("paper"), text)
     if line:
         assert line.startswith(f"--seeds {text!r}: ")
     else:
-        assert found == list(dict.fromkeys(found))
-        assert all(0 <= seed <= LARGEST_SEED for seed in found)
+        assert chosen_seeds == list(dict.fromkeys(chosen_seeds))
+        assert all(0 <= seed <= LARGEST_SEED for seed in chosen_seeds)

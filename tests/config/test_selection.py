@@ -12,10 +12,10 @@ from vaebench.errors import UserError
 
 
 def test_parse(small):
-    found = parse(
+    selection = parse(
         ["optim.rate=1", "table=small", "preset=quick", "model.dims=[1,2]", "run.results=a=b"]
     )
-    assert found == Selection(
+    assert selection == Selection(
         ("small",), "quick", ("optim.rate=1", "model.dims=[1,2]", "run.results=a=b")
     )
     assert parse(["table=small"]).preset == "paper"

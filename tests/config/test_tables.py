@@ -29,8 +29,8 @@ def _context(r: dict[str, str]) -> tuple[str, str]:
     """``MNIST``, ``DVAE#``, ``L=1; RBM 100+100; no shared context`` -> ("MNIST
     100+100 L=1", "DVAE# own")."""
     groups, prior, context = r["variant"].split("; ")
-    own = {"no shared context": "own", "shared context": "shared"}[context]
-    return f"{r['dataset']} {prior.removeprefix('RBM ')} {groups}", f"{r['model']} {own}"
+    context_name = {"no shared context": "own", "shared context": "shared"}[context]
+    return f"{r['dataset']} {prior.removeprefix('RBM ')} {groups}", f"{r['model']} {context_name}"
 
 
 def _sweeps(r: dict[str, str]) -> tuple[str, str]:
@@ -83,13 +83,13 @@ def test_published_numbers_and_their_spreads_are_those_of_the_paper(
     name: str, ours: str, papers: str
 ) -> None:
     table = catalogue.load_table(name)
-    here = {
+    of_table = {
         _place(table, r, c): v
         for r, row in table.rows.items()
         for c, v in getattr(row, ours).items()
     }
 
-    assert here == printed(table, papers)
+    assert of_table == printed(table, papers)
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -109,8 +109,8 @@ def test_the_evidence_of_a_finding_is_there(name: str) -> None:
         files = re.findall(r"[\w\-]+\.(?:csv|png)", finding.evidence)
         assert files, finding.topic
         for file in files:
-            found = REFERENCE / file
-            assert found.exists() or (found.parent / f"{name}{file}").exists(), file
+            path = REFERENCE / file
+            assert path.exists() or (path.parent / f"{name}{file}").exists(), file
 
 
 def tried(table: Table) -> list[tuple[list[str], list[tuple[str, str]]]]:
@@ -141,45 +141,59 @@ def test_a_table_runs_offline(
     embedded digits: trained, evaluated, shown."""
     monkeypatch.setenv("VAEBENCH_DATA", str(place / "data"))
     monkeypatch.setattr("vaebench.evaluation.posterior_means.POINTS", 5)
-    few = [
+    few_updates = [
         "train.updates=3",
         "train.valid_every=3",
         "train.valid_samples=2",
         "eval.iw_samples=4",
         "eval.points=20",
     ]
-    where = [f"run.results={place / 'runs'}", "run.jobs=1", "run.engine=plain"]
-    before = {p.parents[1].name for p in place.glob("runs/*/seed-0/result.json")}
-    done = set()
+    run_settings = [f"run.results={place / 'runs'}", "run.jobs=1", "run.engine=plain"]
+    keys_before = {p.parents[1].name for p in place.glob("runs/*/seed-0/result.json")}
+    entries_run = set()
 
     for only, entries in tried(catalogue.load_table(name)):
         picked = [word for text in only for word in ("--only", text)]
         assert (
             cli.main(
-                ["run", f"table={name}", "preset=quick", "--seeds", "0", *picked, *few, *where]
+                [
+                    "run",
+                    f"table={name}",
+                    "preset=quick",
+                    "--seeds",
+                    "0",
+                    *picked,
+                    *few_updates,
+                    *run_settings,
+                ]
             )
             == 0
         )
 
-        shown = capsys.readouterr().out
+        output = capsys.readouterr().out
         # On other data than the paper's, rows of the literature are left out.
         for row in {r for r, _ in entries}:
-            assert row in shown
+            assert row in output
 
-        done |= set(entries)
+        entries_run |= set(entries)
 
     preset = catalogue.load_preset("quick")
-    made = {
-        (c.row, c.column): c.key for c in cells(catalogue.load_table(name), preset, [*few, *where])
+    key_of = {
+        (c.row, c.column): c.key
+        for c in cells(catalogue.load_table(name), preset, [*few_updates, *run_settings])
     }
-    wanted = {made[entry] for entry in done}  # on the digits, rows may be one and the same
+    expected_keys = {
+        key_of[entry] for entry in entries_run
+    }  # on the digits, rows may be one and the same
     results = {
         p.parents[1].name: json.loads(p.read_text())
         for p in place.glob("runs/*/seed-0/result.json")
     }
 
-    assert set(results) - before <= wanted <= set(results)
-    assert {(results[key]["status"], results[key]["updates"]) for key in wanted} == {("done", 3)}
+    assert set(results) - keys_before <= expected_keys <= set(results)
+    assert {(results[key]["status"], results[key]["updates"]) for key in expected_keys} == {
+        ("done", 3)
+    }
 
 
 def test_a_large_table_is_tried_in_every_row_and_column() -> None:
@@ -188,7 +202,7 @@ def test_a_large_table_is_tried_in_every_row_and_column() -> None:
 
     for name, size in sizes.items():
         table = catalogue.load_table(name)
-        entries = [entry for _, some in tried(table) for entry in some]
+        entries = [entry for _, entries_of_command in tried(table) for entry in entries_of_command]
 
         assert {r for r, _ in entries} >= {
             r for r, c in table.trained() if c == table.trained()[0][1]
@@ -211,8 +225,8 @@ def test_a_drawn_figure_needs_nothing(
     )
     assert catalogue.load(name).title in capsys.readouterr().out
 
-    made = [p.relative_to(tmp_path) for p in sorted(tmp_path.rglob("*")) if p.is_file()]
-    assert made == [Path("figures") / f"{name}.csv", Path("figures") / f"{name}.png"]
+    files = [p.relative_to(tmp_path) for p in sorted(tmp_path.rglob("*")) if p.is_file()]
+    assert files == [Path("figures") / f"{name}.csv", Path("figures") / f"{name}.png"]
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -238,13 +252,13 @@ def test_the_reference_of_a_drawn_figure_is_what_is_drawn(name: str) -> None:
 
 def test_two_tables_that_train_the_same_cell_share_its_run() -> None:
     def key(table: str, row: str, column: str, preset: str = "paper") -> str:
-        made = cells(
+        one_cell = cells(
             catalogue.load_table(table),
             catalogue.load_preset(preset),
             (),
             [f"row={row}", f"column={column}"],
         )
-        return made[0].key
+        return one_cell[0].key
 
     assert key("nvil_mnist", "SBN 500", "NVIL") == key("nvil_autoreg", "SBN 500", "factorial")
     assert key("nvil_mnist", "SBN 200", "NVIL") == key("nvil_recipe", "SBN 200", "literal", "twice")
@@ -256,11 +270,11 @@ def test_two_tables_that_train_the_same_cell_share_its_run() -> None:
 
 @pytest.mark.parametrize("name", TABLES)
 def test_no_setting_was_chosen_on_test_cases(name: str) -> None:
-    chosen = re.compile(
+    chosen_on_test = re.compile(
         r"(NLL|perplexity|bound) of (the )?[\d,]+ test (cases|documents) (was|were)"
     )
     for entry in catalogue.load(name).ledger:
-        assert not chosen.search(entry.why), entry.topic
+        assert not chosen_on_test.search(entry.why), entry.topic
 
 
 def _keys(table: str) -> set[str]:
@@ -302,13 +316,13 @@ def test_passes_over_documents_are_those_of_the_data(column: str) -> None:
         paper = catalogue.load_preset("paper")
         return cells(table, paper, (), [f"row={row}", f"column={column}"])[0].config
 
-    machine = config("RepSoftMax 50")
-    train = machine["train"]
-    rule = machine["objective"]
-    documents = TRAINING_DOCUMENTS[machine["data"]["name"]]
-    last = train["updates"] * train["batch"] / documents / rule["grow"]
+    replicated_softmax = config("RepSoftMax 50")
+    train = replicated_softmax["train"]
+    objective = replicated_softmax["objective"]
+    documents = TRAINING_DOCUMENTS[replicated_softmax["data"]["name"]]
+    last_step = train["updates"] * train["batch"] / documents / objective["grow"]
 
-    assert rule["steps"] - 1 < last < rule["steps"] + 1
+    assert objective["steps"] - 1 < last_step < objective["steps"] + 1
 
     train = config("DocNADE 50")["train"]
     assert train["batch"] == 1
@@ -323,10 +337,10 @@ def test_log_z_of_a_failed_annealing_is_flagged() -> None:
     NLLs that rest on them."""
     with open(REFERENCE / "rbm_logz-short.csv", newline="", encoding="utf-8") as f:
         failed = [r for r in csv.DictReader(f) if r["row"].startswith("uniform")]
-    of_both = [r for r in failed if r["metric"] in ("annealed_nll", "log_z")]
+    nll_and_log_z = [r for r in failed if r["metric"] in ("annealed_nll", "log_z")]
 
-    assert len(of_both) == 2 * 12
-    assert all("from below and from above log Z differs by" in r["flags"] for r in of_both)
+    assert len(nll_and_log_z) == 2 * 12
+    assert all("from below and from above log Z differs by" in r["flags"] for r in nll_and_log_z)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from vaebench.errors import UserError
 
 def test_an_option_may_write_numbers_without_a_point(small):
     (small / "optim" / "mine.yaml").write_text("name: mine\nrate: 1e-4\nepsilon: 2e-5\n")
-    found = one(catalogue.load_table("small"), "optim=mine", "optim.rate=2e-4").config["optim"]
+    optim = one(catalogue.load_table("small"), "optim=mine", "optim.rate=2e-4").config["optim"]
 
-    assert found == {"name": "mine", "rate": 2e-4, "epsilon": 2e-5}
+    assert optim == {"name": "mine", "rate": 2e-4, "epsilon": 2e-5}
 
 
 @pytest.mark.parametrize(
@@ -44,8 +44,8 @@ def test_an_option_that_cannot_be_read_is_one_line(small, text, words):
     ],
 )
 def test_values_are_read(table, override, key, value):
-    found = one(table, override).config["train"][key]
-    assert (found, type(found)) == (value, type(value))
+    read = one(table, override).config["train"][key]
+    assert (read, type(read)) == (value, type(value))
 
 
 @pytest.mark.parametrize(

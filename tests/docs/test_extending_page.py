@@ -82,18 +82,18 @@ def inserted(text: str, diff: str) -> str:
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory) -> Path:
     """A copy of the repository with everything of the page in it."""
-    here = tmp_path_factory.mktemp("copy")
+    folder = tmp_path_factory.mktemp("copy")
     for name in ("vaebench", "conf", "tests/contract", "tests/kit"):
-        shutil.copytree(ROOT / name, here / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "tests/conftest.py"):
-        shutil.copy(ROOT / name, here / name)
-    (here / "tests" / "objectives").mkdir()
+        shutil.copy(ROOT / name, folder / name)
+    (folder / "tests" / "objectives").mkdir()
     blocks = BLOCK.findall(PAGE)
 
     assert len(blocks) == 13
 
     for path, language, content in blocks:
-        file = here / path
+        file = folder / path
         if language == "diff":
             content = inserted(file.read_text(encoding="utf-8"), content)
         else:
@@ -101,7 +101,7 @@ def copy(tmp_path_factory) -> Path:
 
         file.write_text(content, encoding="utf-8")
 
-    return here
+    return folder
 
 
 @pytest.mark.timeout(600)
@@ -122,13 +122,13 @@ def test_everything_works(copy):
 
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
-    shown = done.stdout.split("$ ")
-    assert "stripes" in shown[4]
+    outputs = done.stdout.split("$ ")
+    assert "stripes" in outputs[4]
     assert (
         "logistic_pca"
         in (copy / "results" / "runs").glob("stripes-logistic_pca3-iw_bound-*").__next__().name
     )
-    assert "reconstruction" in shown[-1]
+    assert "reconstruction" in outputs[-1]
 
 
 def test_the_style_is_that_of_the_repository(copy):
@@ -151,19 +151,21 @@ def test_a_model_has_what_the_page_says():
         for kinds, has in rows
         for name in re.findall(r"`(\w+)`", kinds)
     }
-    own = [
+    classes = [
         v
         for v in vars(base).values()
         if isinstance(v, type) and v.__module__ == base.__name__ and not issubclass(v, tuple)
     ]
-    kinds = {kind.__name__: kind for kind in own if not kind.__name__.startswith("_")}
+    kinds = {kind.__name__: kind for kind in classes if not kind.__name__.startswith("_")}
 
     assert set(named) == set(kinds)
 
     model = models.build({"name": "sbn", "dims": [2]}, DataInfo([0.5] * 4))
     assert [name for name in named["Model"] if not hasattr(model, name)] == []
     for name in set(named) - {"Model"}:
-        assert [word for word in named[name] if not any(hasattr(kind, word) for kind in own)] == []
+        assert [
+            word for word in named[name] if not any(hasattr(kind, word) for kind in classes)
+        ] == []
 
         abstract = {
             word

@@ -27,9 +27,9 @@ def here(tmp_path, monkeypatch):
     counts, and nothing else."""
     for i, split in enumerate(("train", "valid", "test")):
         lines = [
-            f"the {animal} sees the {other} {'again ' * (i + 1)}."
+            f"the {animal} sees the {object_} {'again ' * (i + 1)}."
             for animal in "abcdefgh"
-            for other in "ijklm"
+            for object_ in "ijklm"
         ]
         (tmp_path / f"{split}.txt").write_text("\n".join(lines) + "\n")
 
@@ -67,22 +67,22 @@ def test_every_command_of_the_page_runs(here, monkeypatch, capsys):
 
         assert words[0] == "vaebench"
 
-        few = (
+        short_run = (
             ["train.updates=2", "train.valid_every=2", "run.engine=plain"]
             if words[1] in ("run", "report")
             else []
         )
         with open(source or os.devnull, encoding="utf-8") as documents:
             monkeypatch.setattr("sys.stdin", documents)
-            assert main([*words[1:], *few]) == 0, command
+            assert main([*words[1:], *short_run]) == 0, command
 
         out = capsys.readouterr().out
 
         if words[1] == "report" and "--format" not in words:
             papers = {"images": "mnist_static", "text": "yahoo", "word_counts": "news20"}
-            (own,) = (word.removeprefix("data=") for word in words if word.startswith("data="))
+            (option,) = (word.removeprefix("data=") for word in words if word.startswith("data="))
 
-            assert f"data: {own}, not the paper's {papers[own]}" in out
+            assert f"data: {option}, not the paper's {papers[option]}" in out
             assert not any(
                 word in out for word in ("published", "margin:", "where the paper is silent")
             )

@@ -105,13 +105,17 @@ OTHERS = [(p, c) for p in PAGES if p.name not in TESTED_ELSEWHERE for c in comma
 def test_a_command_is_understood(page, command, capsys):
     words = shlex.split(command)[1:]
     module = importlib.import_module(f"vaebench.verbs.{words[0]}")
-    given = cli._configured(cli.Parser(prog="vaebench"), module).parse_intermixed_args(words[1:])
+    arguments = cli._configured(cli.Parser(prog="vaebench"), module).parse_intermixed_args(
+        words[1:]
+    )
 
     if words[0] == "run" and "TABLE" not in command:
-        asked = selection.parse(given.overrides)
-        for table in asked.tables:
-            preset = catalogue.load_preset(asked.preset)
-            assert compose.cells(catalogue.load_table(table), preset, asked.overrides, given.only)
+        selected = selection.parse(arguments.overrides)
+        for table in selected.tables:
+            preset = catalogue.load_preset(selected.preset)
+            assert compose.cells(
+                catalogue.load_table(table), preset, selected.overrides, arguments.only
+            )
     if words[0] in ("ls", "show") or "--dry-run" in words:
         assert cli.main(words) == 0
 
@@ -126,9 +130,9 @@ def test_what_a_command_names_is_there(page, command):
 
 def test_make_targets_of_all_pages_exist():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
-    asked = {c.split()[1] for p in PAGES for c in commands(p) if c.startswith("make ")}
+    used = {c.split()[1] for p in PAGES for c in commands(p) if c.startswith("make ")}
 
-    assert {"setup", "test"} <= asked <= targets
+    assert {"setup", "test"} <= used <= targets
 
 
 def test_forks_install_and_test_as_the_readme_says():

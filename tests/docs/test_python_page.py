@@ -17,15 +17,15 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 @pytest.fixture(scope="module")
 def names(tmp_path_factory):
     """What the examples have made when all have run, in an empty folder."""
-    found: dict = {}
+    namespace: dict = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("page"))
         patch.delenv("VAEBENCH_MIRROR", raising=False)
         patch.setenv("VAEBENCH_DATA", "data")
         for number, example in enumerate(EXAMPLES, start=1):
-            exec(compile(example, f"example {number} of docs/python.md", "exec"), found)
+            exec(compile(example, f"example {number} of docs/python.md", "exec"), namespace)
 
-    return found
+    return namespace
 
 
 def test_the_numbers_are_what_the_page_says(names):
@@ -52,10 +52,12 @@ def test_estimates_agree_with_exact_answers(names):
 
     assert iw.nll == pytest.approx(-float(exact.detach().mean()), abs=5 * iw.error)
 
-    z = names["log_z"]
-    known = names["known"]
+    estimate = names["log_z"]
+    exact_log_z = names["known"]
 
-    assert float(z.value) == pytest.approx(float(known.value), abs=5 * float(z.error) + 1e-6)
+    assert float(estimate.value) == pytest.approx(
+        float(exact_log_z.value), abs=5 * float(estimate.error) + 1e-6
+    )
 
 
 def test_the_exported_model_is_the_run_s(names):

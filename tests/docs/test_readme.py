@@ -86,10 +86,10 @@ def script():
 
 
 def test_the_table_is_rendered_from_the_reference_results(script) -> None:
-    shown = f"<!-- table: begin -->\n{script.rendered()}<!-- table: end -->"
-    assert shown in README
-    assert 0 < sum(line.startswith("| ") for line in shown.splitlines()) - 2 <= script.MOST
-    assert f"](docs/{script.PAGE.name})" in shown
+    part = f"<!-- table: begin -->\n{script.rendered()}<!-- table: end -->"
+    assert part in README
+    assert 0 < sum(line.startswith("| ") for line in part.splitlines()) - 2 <= script.MOST
+    assert f"](docs/{script.PAGE.name})" in part
 
 
 def test_the_page_behind_the_table_is_rendered_from_all_of_them(script) -> None:
@@ -100,17 +100,17 @@ def test_the_page_behind_the_table_is_rendered_from_all_of_them(script) -> None:
 
 def test_the_progress_is_counted_from_the_reference_results(script) -> None:
     parts = script.progress.of_shipped()
-    told = script.progress_sentence(parts)
+    sentence = script.progress_sentence(parts)
 
-    assert f"<!-- progress: begin -->\n{told}<!-- progress: end -->" in README
+    assert f"<!-- progress: begin -->\n{sentence}<!-- progress: end -->" in README
     assert script.PROGRESS.read_text(encoding="utf-8") == script.progress_page(parts)
 
 
 def test_a_part_of_a_page_is_replaced_and_nothing_beside_it(script) -> None:
     text = "a\n<!-- x: begin -->\nold\n<!-- x: end -->\nb\n<!-- y: begin -->\n<!-- y: end -->"
-    found = script.within(text, "x", "new \\1\n")
+    replaced = script.within(text, "x", "new \\1\n")
 
-    assert found == text.replace("old\n", "new \\1\n")
+    assert replaced == text.replace("old\n", "new \\1\n")
 
 
 def test_the_best_evidence_is_chosen_and_not_the_best_number(script) -> None:

@@ -51,12 +51,12 @@ def under(heading: str, head: str) -> list[str]:
 def runs(tmp_path_factory) -> list[Path]:
     """Folders of three tiny runs: NVIL and noisy weights on images, aggressive training on
     documents."""
-    here = tmp_path_factory.mktemp("runs")
+    folder = tmp_path_factory.mktemp("runs")
     few = [
         "train.updates=2",
         "train.valid_every=1",
         "run.engine=plain",
-        f"run.results={here}",
+        f"run.results={folder}",
         "preset=quick",
     ]
     nvil = [
@@ -82,7 +82,7 @@ def runs(tmp_path_factory) -> list[Path]:
         for words in (nvil, noisy, text):
             assert main(["run", *words, "--seeds", "0", *few]) == 0
 
-    return sorted(here.glob("*/seed-0"))
+    return sorted(folder.glob("*/seed-0"))
 
 
 def test_the_files_of_a_run():
@@ -121,23 +121,23 @@ def test_every_measure_is_named():
 
 def extras() -> set[str]:
     """Keys of ``extra`` in all recorded results."""
-    found = set()
+    keys = set()
     for path in REFERENCE.glob("*.csv"):
         with path.open(encoding="utf-8") as f:
             for line in csv.DictReader(f):
-                found |= set(json.loads(line.get("extra") or "{}"))
+                keys |= set(json.loads(line.get("extra") or "{}"))
 
-    return found
+    return keys
 
 
 def test_the_keys_of_extra(runs):
     listed = set(first_column("key of `extra`"))
-    seen = extras()
+    in_results = extras()
     for folder in runs:
         for measure in json.loads((folder / run_files.RESULT).read_text())["measures"]:
-            seen |= set(measure["extra"])
+            in_results |= set(measure["extra"])
 
-    assert seen <= listed
+    assert in_results <= listed
 
     code = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "vaebench").rglob("*.py"))
     unknown = [key for key in listed if not re.search(rf"[\"']{key}[\"']|\b{key}=", code)]

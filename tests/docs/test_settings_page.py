@@ -100,8 +100,8 @@ def test_what_is_allowed_is_what_the_command_says(page, heading, key, wrong, cap
 
 
 def test_a_comment_goes_on_in_the_next_line(script):
-    found = script.read(
+    option = script.read(
         "# What it is,\n# and more.\nname: x\na: 1   # first,\n       # and second\nb: [1]\n"
     )
-    assert found.about == "What it is, and more."
-    assert found.settings == [("name", "x", ""), ("a", "1", "first, and second"), ("b", "[1]", "")]
+    assert option.about == "What it is, and more."
+    assert option.settings == [("name", "x", ""), ("a", "1", "first, and second"), ("b", "[1]", "")]

@@ -27,8 +27,8 @@ def test_every_key_is_named(what):
     assert len(named) == len(set(named))
 
     # Of a figure of formulas, in the same kind of file.
-    more = {"drawn"} if OF[what] is tables.Table else set()
-    assert set(named) == {f.name for f in fields(OF[what])} - {"name"} | more
+    not_a_field = {"drawn"} if OF[what] is tables.Table else set()
+    assert set(named) == {f.name for f in fields(OF[what])} - {"name"} | not_a_field
 
 
 @pytest.mark.parametrize("entry", [tables.Ledger, tables.Finding])

@@ -17,35 +17,35 @@ CELLS = ["".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_typ
 @pytest.fixture(scope="module")
 def tour(tmp_path_factory):
     """What the cells have made, and the pictures that they showed."""
-    found: dict = {}
-    shown: list = []
+    namespace: dict = {}
+    figures: list = []
     matplotlib.use("Agg")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("tour"))
         patch.delenv("VAEBENCH_MIRROR", raising=False)
         patch.setenv("VAEBENCH_DATA", "data")
-        patch.setattr(plt, "show", lambda: shown.append(plt.gcf()))
+        patch.setattr(plt, "show", lambda: figures.append(plt.gcf()))
         for number, cell in enumerate(CELLS, start=1):
-            exec(compile(cell, f"cell {number} of docs/tour.ipynb", "exec"), found)
-        yield found, shown
+            exec(compile(cell, f"cell {number} of docs/tour.ipynb", "exec"), namespace)
+        yield namespace, figures
 
     plt.close("all")
 
 
 def test_the_cells_run_and_show_what_they_say(tour):
-    found, (curve, pictures) = tour
-    assert set(found["results"]["status"]) == {"done"}
+    namespace, (curve, pictures) = tour
+    assert set(namespace["results"]["status"]) == {"done"}
 
     lines = curve.axes[0].lines
     assert [line.get_label() for line in lines] == ["seed-0", "seed-1"]
-    np.testing.assert_array_equal(lines[0].get_ydata(), found["runs"][0].curve["valid_bound"])
+    np.testing.assert_array_equal(lines[0].get_ydata(), namespace["runs"][0].curve["valid_bound"])
     assert [place.get_title(loc="left") for place in pictures.axes[::8]] == [
         "samples",
         "test cases",
         "reconstructions",
     ]
-    assert found["found"].samples == 1000
+    assert namespace["found"].samples == 1000
 
 
 def test_no_outputs_are_kept():

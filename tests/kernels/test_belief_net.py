@@ -81,38 +81,42 @@ def test_grey_cases_are_binarized_anew(objective):
     grey = torch.randint(
         256, (CASES, VISIBLE), generator=torch.Generator().manual_seed(2), dtype=torch.uint8
     )
-    both = [pack_of(SBN, objective, grey, engine, 2, Kind.GREY) for engine in ("kernel", "plain")]
+    both_engines = [
+        pack_of(SBN, objective, grey, engine, 2, Kind.GREY) for engine in ("kernel", "plain")
+    ]
 
-    assert_equal_training(both, [train(p) for p in both])
+    assert_equal_training(both_engines, [train(p) for p in both_engines])
 
 
 @pytest.mark.parametrize("run", ["mean", "fdarn"])
 def test_baselines_outside_their_signal_are_counted(bits, run):
     """Predictions that start far away, and come nearer in some updates: as many times
     as in the plain engine."""
-    found = []
+    sums_of_engines = []
     for engine in ("kernel", "plain"):
         pack = pack_of(*RUNS[run], bits, engine, 2)
         pack.params["baseline.0.output.bias"].fill_(3e3)
         ids = list(range(pack.size))
         draws = noise.update_block(pack.objective.draws(BATCH, VISIBLE), ids, 0, CPU, 30)
         order = noise.order_block(CASES, BATCH, "replacement", ids, 0, 30)
-        found.append(pack.advance(order, draws, None))
+        sums_of_engines.append(pack.advance(order, draws, None))
 
-    assert found[0].keys() == found[1].keys()
-    assert torch.equal(found[0]["baseline_outside"], found[1]["baseline_outside"])
-    assert (found[0]["baseline_outside"] > 0).all()
+    assert sums_of_engines[0].keys() == sums_of_engines[1].keys()
+    assert torch.equal(
+        sums_of_engines[0]["baseline_outside"], sums_of_engines[1]["baseline_outside"]
+    )
+    assert (sums_of_engines[0]["baseline_outside"] > 0).all()
 
 
 def test_threads_and_packs_change_nothing(bits):
-    before = torch.get_num_threads()
+    threads_before = torch.get_num_threads()
     together = pack_of(DEEP, NVIL, bits, "kernel", 3)
 
     try:
         torch.set_num_threads(2)
         bounds = train(together)
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads_before)
 
     again = pack_of(DEEP, NVIL, bits, "kernel", 3)
 
@@ -127,10 +131,10 @@ def test_threads_and_packs_change_nothing(bits):
 
 def test_batches_may_change_their_size(bits):
     """Memory is made anew; what was before does not shine through."""
-    both = [pack_of(DEEP, NVIL, bits, engine) for engine in ("kernel", "plain")]
+    both_engines = [pack_of(DEEP, NVIL, bits, engine) for engine in ("kernel", "plain")]
     sums = []
 
-    for p in both:
+    for p in both_engines:
         total = torch.zeros(1, dtype=torch.float64)
         for batch in (11, 3, 16):
             draws = noise.update_block(p.objective.draws(batch, VISIBLE), [0], batch, CPU, 5)
@@ -140,20 +144,20 @@ def test_batches_may_change_their_size(bits):
 
         sums.append(total)
 
-    assert_equal_training(both, sums)
+    assert_equal_training(both_engines, sums)
 
 
 def test_values_that_are_put_are_trained_on(bits):
     """What a validation sets between two calls, by the pack's own way, is
     where the next one begins."""
-    pack, other = (pack_of(DEEP, NVIL, bits, "kernel") for _ in range(2))
+    pack, copy = (pack_of(DEEP, NVIL, bits, "kernel") for _ in range(2))
     train(pack)
     params, state, opt = pack.seed(0)
-    other.put(0, params, state, opt)
+    copy.put(0, params, state, opt)
 
-    assert torch.equal(train(pack), train(other))
+    assert torch.equal(train(pack), train(copy))
     for name, v in pack.params.items():
-        assert torch.equal(v, other.params[name]), name
+        assert torch.equal(v, copy.params[name]), name
 
 
 def test_what_is_not_covered_is_refused(bits):

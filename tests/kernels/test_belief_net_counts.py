@@ -70,12 +70,12 @@ def test_ten_updates_by_wake_sleep_are_those_of_the_plain_engine(documents, mode
 
 def test_counts_of_a_byte_are_the_same_documents(documents):
     small = documents.clamp(max=200)
-    both = [
+    of_two_types = [
         packs.pack_of(SBN, NVIL, x, "kernel", kind=Kind.COUNTS, rates=RATES)
         for x in (small, small.to(torch.uint8))
     ]
 
-    assert torch.equal(packs.train(both[0]), packs.train(both[1]))
+    assert torch.equal(packs.train(of_two_types[0]), packs.train(of_two_types[1]))
 
 
 def test_a_net_for_bits_is_not_trained_on_counts(documents):
@@ -104,16 +104,16 @@ def test_log_probability_and_its_gradient_in_double_precision(scale):
     row[:WORDS] = logits.numpy()
     row[48:] = 7.0
     ints = tokens.to(torch.int32).numpy()
-    found = kernel.log_prob_tokens(row, 0, WORDS, ints, 0, 50, 0.5)
+    by_kernel = kernel.log_prob_tokens(row, 0, WORDS, ints, 0, 50, 0.5)
 
     counts = torch.bincount(tokens, minlength=WORDS).double()
-    exactly = logits.double().requires_grad_()
-    wanted = multinomial.log_prob(counts, exactly)
-    (slope,) = torch.autograd.grad(wanted, [exactly])
+    exact_logits = logits.double().requires_grad_()
+    exact = multinomial.log_prob(counts, exact_logits)
+    (gradient,) = torch.autograd.grad(exact, [exact_logits])
 
-    assert found == pytest.approx(float(wanted.detach()), rel=1e-6)
+    assert by_kernel == pytest.approx(float(exact.detach()), rel=1e-6)
     torch.testing.assert_close(
-        torch.from_numpy(row[:WORDS]).double(), 0.5 * slope, rtol=1e-5, atol=1e-5
+        torch.from_numpy(row[:WORDS]).double(), 0.5 * gradient, rtol=1e-5, atol=1e-5
     )
     # The padding, whose deltas are added to parameters that are not there.
     assert not row[WORDS:48].any()
@@ -150,11 +150,11 @@ def test_wake_sleep_follows_both_of_its_gradients(model):
     def dreams(rule, h):
         mass = torch.softmax(rule.model.p[0].logits(h[0][0, 0].double()).detach(), 0).cumsum(0)
         middle = mass - torch.diff(mass, prepend=torch.zeros(1)) / 2
-        found = []
+        cases_with_noise = []
         for tokens in sequences:
             counts = torch.bincount(torch.tensor(tokens), minlength=words).double()
-            found.append((counts[None], middle[list(tokens)].float()[None, None, None]))
+            cases_with_noise.append((counts[None], middle[list(tokens)].float()[None, None, None]))
 
-        return found
+        return cases_with_noise
 
     packs.assert_wake_sleep_is_unbiased(model, WAKE_SLEEP, torch.tensor([1.0, 0, 1]), INFO, dreams)

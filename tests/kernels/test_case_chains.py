@@ -37,15 +37,15 @@ def test_chains_are_the_plain_ones(batch, n1, n2, k):
     """Seven sweeps. Logits differ by rounding, which turns none of these bits around."""
     m = machines(batch, n1, n2, scale=2.0)
     z1 = (uniform(k, batch, n1) < 0.5).float()
-    kept = z1.clone()
+    start = z1.clone()
     noise = (uniform(7, k, batch, n2, seed=2), uniform(7, k, batch, n1, seed=3))
     with kernels.use(False):
-        wanted = m.gibbs(z1, *noise)
+        plain_sides = m.gibbs(z1, *noise)
 
-    for got, plain in zip(case_chains.gibbs(*m, z1, *noise), wanted, strict=True):
-        assert got.shape == plain.shape
-        assert torch.equal(got, plain)
-    assert torch.equal(z1, kept)
+    for by_kernel, plain in zip(case_chains.gibbs(*m, z1, *noise), plain_sides, strict=True):
+        assert by_kernel.shape == plain.shape
+        assert torch.equal(by_kernel, plain)
+    assert torch.equal(z1, start)
 
 
 def test_chains_stay_with_the_laws_of_their_machines():
@@ -54,11 +54,11 @@ def test_chains_stay_with_the_laws_of_their_machines():
     n1 = 3
     n2 = 17
     cases = 40_000
-    m = machines(1, n1, n2, scale=2.0)
-    alone = RBM(*(p[0] for p in m))
+    one_rbm = machines(1, n1, n2, scale=2.0)
+    alone = RBM(*(p[0] for p in one_rbm))
     u = uniform(cases, 1 + n2)
     start, _ = boltzmann_exact.sample(alone, u[:, 0], u[:, 1:])
-    many = RBM(*(p.expand(cases, *p.shape[1:]) for p in m))
+    many = RBM(*(p.expand(cases, *p.shape[1:]) for p in one_rbm))
     z1, z2 = (
         z[0]
         for z in case_chains.gibbs(
@@ -73,10 +73,10 @@ def test_noise_of_another_type_is_turned_into_floats():
     m = machines(2, 5, 4)
     z1 = torch.zeros(1, 2, 5)
     noise = (uniform(3, 1, 2, 4), uniform(3, 1, 2, 5))
-    wanted = case_chains.gibbs(*m, z1, *noise)
-    got = case_chains.gibbs(*m, z1.to(torch.uint8), *(u.double() for u in noise))
+    from_floats = case_chains.gibbs(*m, z1, *noise)
+    from_other_types = case_chains.gibbs(*m, z1.to(torch.uint8), *(u.double() for u in noise))
 
-    assert all(torch.equal(a, b) for a, b in zip(got, wanted, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(from_other_types, from_floats, strict=True))
     with pytest.raises(RuntimeError, match="expanded size"):
         case_chains.gibbs(*m, z1, noise[0], noise[0])
 
@@ -87,15 +87,15 @@ def test_machines_take_the_kernel_where_they_may(monkeypatch):
     monkeypatch.setattr(case_chains, "gibbs", lambda *a: (used.append(len(a[3])), gibbs(*a))[1])
     m = machines(2, 20, 20)
 
-    for k, machine, allowed in (
+    for k, rbm, allowed in (
         (3, m, True),
         (4, m, True),
         (1, m.to(torch.float64), True),
         (1, m, False),
     ):
         with kernels.use(allowed):
-            u = uniform(2, k, 2, 20).to(machine.w.dtype)
-            machine.gibbs(torch.zeros(k, 2, 20, dtype=machine.w.dtype), u, u)
+            u = uniform(2, k, 2, 20).to(rbm.w.dtype)
+            rbm.gibbs(torch.zeros(k, 2, 20, dtype=rbm.w.dtype), u, u)
 
     assert used == [3]
 
@@ -104,15 +104,18 @@ def test_logits_of_few_chains_and_their_gradient_are_the_plain_ones():
     m = machines(4, 9, 6)
     z = uniform(2, 4, 6).requires_grad_()
     leaves = [p.requires_grad_() for p in m]
-    found = {}
+    by_choice = {}
 
-    for wanted in (True, False):
-        with kernels.use(wanted):
+    for by_kernel in (True, False):
+        with kernels.use(by_kernel):
             logits = m.logits1(z)
-        found[wanted] = [logits, *torch.autograd.grad((logits**2).sum(), [z, leaves[0], leaves[2]])]
+        by_choice[by_kernel] = [
+            logits,
+            *torch.autograd.grad((logits**2).sum(), [z, leaves[0], leaves[2]]),
+        ]
 
-    for a, b in zip(found[True], found[False], strict=True):
+    for a, b in zip(by_choice[True], by_choice[False], strict=True):
         torch.testing.assert_close(a, b)
-    assert found[True][3].is_contiguous()
+    assert by_choice[True][3].is_contiguous()
     with kernels.use(True), pytest.raises(ValueError, match="need the shape"):
         m.logits1(z[0])

@@ -36,9 +36,9 @@ def machine(n1, n2, scale=1.0, seed=0):
 def drawn(kind, sweeps, chains, n1, n2):
     """Noise of one kind, by name, and the same numbers as floats."""
     shapes = {"u2": (kind, (sweeps, chains, n2)), "u1": (kind, (sweeps, chains, n1))}
-    found = noise.fixed(shapes, 3, "noise")
-    taken = [noise.taken(found, name) for name in ("u2", "u1")]
-    return taken, [u.uniforms() if isinstance(u, noise.Digits) else u for u in taken]
+    draws = noise.fixed(shapes, 3, "noise")
+    of_kind = [noise.taken(draws, name) for name in ("u2", "u1")]
+    return of_kind, [u.uniforms() if isinstance(u, noise.Digits) else u for u in of_kind]
 
 
 def bits(k, n, seed=1):
@@ -51,27 +51,27 @@ def test_chains_are_the_plain_ones(n1, n2, k, kind):
     """Seven sweeps. Logits differ by rounding, which turns none of these bits around."""
     m = machine(n1, n2, scale=2.0)
     z1 = bits(k, n1)
-    own, floats = drawn(kind, 7, k, n1, n2)
+    of_kind, floats = drawn(kind, 7, k, n1, n2)
 
-    for got, wanted in zip(Machine(*m).gibbs(z1, *own), m.gibbs(z1, *floats), strict=True):
-        assert got.shape == wanted.shape
-        assert torch.equal(got, wanted)
+    for by_kernel, plain in zip(Machine(*m).gibbs(z1, *of_kind), m.gibbs(z1, *floats), strict=True):
+        assert by_kernel.shape == plain.shape
+        assert torch.equal(by_kernel, plain)
 
 
 def test_machines_take_noise_by_its_digits(monkeypatch):
     """By the kernel where that is allowed, else put together: the same bits."""
     m = machine(40, 20)
     z1 = bits(9, 40)
-    own, floats = drawn("digits", 4, 9, 40, 20)
-    wanted = m.gibbs(z1, *floats)
+    digits, floats = drawn("digits", 4, 9, 40, 20)
+    plain = m.gibbs(z1, *floats)
 
     with kernels.use(False):
-        assert all(torch.equal(a, b) for a, b in zip(m.gibbs(z1, *own), wanted, strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(m.gibbs(z1, *digits), plain, strict=True))
 
     used = []
-    monkeypatch.setattr(Machine, "gibbs", lambda self, *a: used.append(a) or wanted)
+    monkeypatch.setattr(Machine, "gibbs", lambda self, *a: used.append(a) or plain)
     with kernels.use(True):
-        m.gibbs(z1, *own)
+        m.gibbs(z1, *digits)
 
     assert len(used) == 1
 
@@ -80,10 +80,10 @@ def test_machines_take_noise_by_its_digits(monkeypatch):
 def test_sides_that_the_kernels_do_not_take_go_the_plain_way(n):
     m = machine(n, 20)
     z1 = bits(3, n)
-    own, floats = drawn("digits", 2, 3, n, 20)
+    digits, floats = drawn("digits", 2, 3, n, 20)
 
     assert all(
-        torch.equal(a, b) for a, b in zip(m.gibbs(z1, *own), m.gibbs(z1, *floats), strict=True)
+        torch.equal(a, b) for a, b in zip(m.gibbs(z1, *digits), m.gibbs(z1, *floats), strict=True)
     )
     with pytest.raises(ValueError, match=rf"no kernel for couplings \({n}, 20\)"):
         Machine(*m)
@@ -99,8 +99,8 @@ def test_chains_stay_with_the_law_of_their_machine(kind):
     m = machine(n1, n2, scale=2.0)
     u = torch.rand(k, 1 + n2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     start, _ = boltzmann_exact.sample(m, u[:, 0].float(), u[:, 1:].float())
-    own, _ = drawn(kind, 3, k, n1, n2)
-    z1, z2 = Machine(*m).gibbs(start, *own)
+    of_kind, _ = drawn(kind, 3, k, n1, n2)
+    z1, z2 = Machine(*m).gibbs(start, *of_kind)
 
     assert_moments(m, z1, z2, LIMIT)
 
@@ -133,12 +133,12 @@ def worth(monkeypatch):
 
 def both(estimate):
     """An estimate by the kernels and by the plain code."""
-    out = []
-    for wanted in (True, False):
-        with kernels.use(wanted):
-            out.append(estimate())
+    estimates = []
+    for by_kernels in (True, False):
+        with kernels.use(by_kernels):
+            estimates.append(estimate())
 
-    return out
+    return estimates
 
 
 @pytest.mark.parametrize("chains", [30, 700])
@@ -150,7 +150,9 @@ def test_annealing_is_the_plain_one(worth, monkeypatch, chains, base, sweeps):
     used = []
     weigh = annealing._BitChains.weigh
     monkeypatch.setattr(
-        annealing._BitChains, "weigh", lambda self, *a: used.append(a) or weigh(self, *a)
+        annealing._BitChains,
+        "weigh",
+        lambda self, *by_kernels: used.append(by_kernels) or weigh(self, *by_kernels),
     )
     m = RBM(
         *(
@@ -158,19 +160,21 @@ def test_annealing_is_the_plain_one(worth, monkeypatch, chains, base, sweeps):
             for p in zip(machine(20, 35, 2.0), machine(20, 35, 1.0, seed=1), strict=True)
         )
     )
-    given = bits(2 * chains, 20).reshape(chains, 2, 20)
+    reverse_starts = bits(2 * chains, 20).reshape(chains, 2, 20)
 
     def estimate():
-        return annealing.ais(m, 8, chains, 0, base=base, sweeps=sweeps, reverse=given, keep=True)
+        return annealing.ais(
+            m, 8, chains, 0, base=base, sweeps=sweeps, reverse=reverse_starts, keep=True
+        )
 
-    a, b = both(estimate)
+    by_kernels, plain = both(estimate)
 
     assert len(used) == 2 * 2 * 8
-    assert torch.equal(a.z1, b.z1)
-    assert torch.equal(a.z2, b.z2)
+    assert torch.equal(by_kernels.z1, plain.z1)
+    assert torch.equal(by_kernels.z2, plain.z2)
     for name in ("log_w", "value", "error", "ess", "upper", "upper_error"):
         torch.testing.assert_close(
-            getattr(a, name), getattr(b, name), rtol=1e-4, atol=1e-3, msg=name
+            getattr(by_kernels, name), getattr(plain, name), rtol=1e-4, atol=1e-3, msg=name
         )
 
 
@@ -179,24 +183,28 @@ def test_log_z_by_kernels_is_the_enumerated_one(worth, base):
     """Annealing, which encloses it, and tempering; within five standard errors."""
     m = machine(16, 20, 2.0)
     exact = boltzmann_exact.log_z(RBM(*(p.double() for p in m)))
-    found = annealing.ais(m, 100, 500, 0, base=base, reverse=True)
+    estimate = annealing.ais(m, 100, 500, 0, base=base, reverse=True)
 
-    assert abs(found.value - exact) < LIMIT * found.error
-    assert abs(found.upper - exact) < LIMIT * found.upper_error
+    assert abs(estimate.value - exact) < LIMIT * estimate.error
+    assert abs(estimate.upper - exact) < LIMIT * estimate.upper_error
 
-    found = tempering.parallel_tempering(m, 60, 50, 0, base=base, pilot=20)
-    assert abs(found.value - exact) < LIMIT * found.error
+    estimate = tempering.parallel_tempering(m, 60, 50, 0, base=base, pilot=20)
+    assert abs(estimate.value - exact) < LIMIT * estimate.error
 
 
 @pytest.mark.parametrize("base", ["uniform", "biases"])
 def test_tempering_is_the_plain_one(worth, base):
     m = machine(20, 35, 3.0)
-    a, b = both(lambda: tempering.parallel_tempering(m, 20, 15, 0, base=base, pilot=10))
+    by_kernels, plain = both(
+        lambda: tempering.parallel_tempering(m, 20, 15, 0, base=base, pilot=10)
+    )
 
-    assert torch.equal(a.temperatures[0].isnan(), b.temperatures[0].isnan())
-    torch.testing.assert_close(a.temperatures[0], b.temperatures[0], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(a.swap_rates[0], b.swap_rates[0], rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(a.value, b.value, rtol=1e-5, atol=1e-3)
+    assert torch.equal(by_kernels.temperatures[0].isnan(), plain.temperatures[0].isnan())
+    torch.testing.assert_close(
+        by_kernels.temperatures[0], plain.temperatures[0], rtol=1e-4, atol=1e-5
+    )
+    torch.testing.assert_close(by_kernels.swap_rates[0], plain.swap_rates[0], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(by_kernels.value, plain.value, rtol=1e-5, atol=1e-3)
 
 
 @pytest.mark.parametrize("at", [3, 9])
@@ -209,22 +217,22 @@ def test_annealing_by_kernels_goes_on_where_it_was_stopped(worth, at):
             m, 5, 30, 0, base="uniform", reverse=bits(60, 20).reshape(30, 2, 20), keep=True
         )
 
-    asked = []
+    questions = []
     kept = []
 
     with (
         pytest.raises(Interrupted),
         Work(
-            lambda: asked.append(0) or len(asked) > at,
+            lambda: questions.append(0) or len(questions) > at,
             keep=lambda loops, seconds: kept.extend(loops),
         ),
     ):
         estimate()
 
     with Work(kept=kept):
-        again = estimate()
-    whole = estimate()
+        resumed = estimate()
+    uninterrupted = estimate()
 
-    assert torch.equal(again.value, whole.value)
-    assert torch.equal(again.upper, whole.upper)
-    assert torch.equal(again.z2, whole.z2)
+    assert torch.equal(resumed.value, uninterrupted.value)
+    assert torch.equal(resumed.upper, uninterrupted.upper)
+    assert torch.equal(resumed.z2, uninterrupted.z2)

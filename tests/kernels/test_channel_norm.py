@@ -17,21 +17,21 @@ SHAPES = [(3, 16, 5, 4), (50, 64, 7, 7), (7, 32, 3, 3), (2, 16, 3, 2)]
 
 def images(shape: tuple[int, ...], seed: int, mean: float = 0.0) -> Tensor:
     """Standard normals around ``mean``, channels last in memory."""
-    made = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) + mean
-    return made.contiguous(memory_format=torch.channels_last)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) + mean
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def norm(channels: int) -> ChannelNorm:
     """A layer with random scales, shifts and running averages."""
-    made = ChannelNorm(channels)
+    layer = ChannelNorm(channels)
     generator = torch.Generator().manual_seed(5)
 
     with torch.no_grad():
-        for v in (made.scale, made.shift, made.mean):
+        for v in (layer.scale, layer.shift, layer.mean):
             v.normal_(generator=generator)
-        made.variance.uniform_(0.5, 2.0, generator=generator)
+        layer.variance.uniform_(0.5, 2.0, generator=generator)
 
-    return made
+    return layer
 
 
 def step(
@@ -48,8 +48,8 @@ def step(
     leaves = {name: v for name, v in leaves.items() if v is not None}
     grads = torch.autograd.grad((out * weights).sum(), list(leaves.values()))
     mean, variance = tape[layer.path]
-    found = {"out": out.detach(), "mean": mean, "variance": variance}
-    return found | {f"d{name}": g for name, g in zip(leaves, grads, strict=True)}
+    by_name = {"out": out.detach(), "mean": mean, "variance": variance}
+    return by_name | {f"d{name}": g for name, g in zip(leaves, grads, strict=True)}
 
 
 @pytest.mark.parametrize("bits", [0x7FC00000, 0x7FFFFFFF, 0x7F800001, -1])
@@ -60,24 +60,24 @@ def test_what_is_no_number_stays_none(bits, dtype):
     x = torch.randn(2, 16, 4, 4, generator=torch.Generator().manual_seed(0))
     x[0, 3, 1, 1] = torch.tensor([bits], dtype=torch.int32).view(torch.float32)[0]
     x = x.contiguous(memory_format=torch.channels_last).to(dtype).requires_grad_()
-    found = []
+    nan_places = []
 
     for kernel in (False, True):
-        norm = ChannelNorm(16)
-        norm.path = "norm"
+        layer = ChannelNorm(16)
+        layer.path = "norm"
         tape = {}
 
         with kernels.use(kernel):
-            trained = norm.elu(x, tape)
+            trained = layer.elu(x, tape)
             with torch.no_grad():
-                evaluated = norm.elu(x)
+                evaluated = layer.elu(x)
 
         (grad,) = torch.autograd.grad(trained.float().sum(), x)
-        found.append([v.isnan() for v in (trained, evaluated, grad, *tape["norm"])])
+        nan_places.append([v.isnan() for v in (trained, evaluated, grad, *tape["norm"])])
 
-    for plain, by_kernel in zip(*found, strict=True):
+    for plain, by_kernel in zip(*nan_places, strict=True):
         assert torch.equal(plain, by_kernel)
-    assert found[1][0].any()
+    assert nan_places[1][0].any()
 
 
 @pytest.mark.parametrize("residual", [False, True])
@@ -88,18 +88,18 @@ def test_as_the_plain_code(shape, mean, residual):
     x = images(shape, 0, mean)
     added = images(shape, 1) if residual else None
     weights = images(shape, 2)
-    found = step(layer, x, added, weights, True)
+    by_kernel = step(layer, x, added, weights, True)
 
-    assert found["out"].is_contiguous(memory_format=torch.channels_last)
+    assert by_kernel["out"].is_contiguous(memory_format=torch.channels_last)
 
     double = None if added is None else added.double()
     exact = step(layer.double(), x.double(), double, weights.double(), False)
 
-    assert found.keys() == exact.keys()
-    for name, wanted in exact.items():
+    assert by_kernel.keys() == exact.keys()
+    for name, value in exact.items():
         # x itself is rounded: at a mean of 300 its differences from the mean have lost seven bits.
-        largest = float(wanted.abs().max())
-        assert (found[name].double() - wanted).abs().max() < (1 + mean / 10) * 3e-5 * max(
+        largest = float(value.abs().max())
+        assert (by_kernel[name].double() - value).abs().max() < (1 + mean / 10) * 3e-5 * max(
             largest, 1e-3
         ), name
 
@@ -111,14 +111,14 @@ def test_bfloat16_is_rounded_once():
     x = images((9, 32, 6, 6), 0).bfloat16()
     added = images((9, 32, 6, 6), 1).bfloat16()
     weights = images((9, 32, 6, 6), 2)
-    found = step(layer, x, added, weights, True)
-    wanted = step(layer, x.float(), added.float(), weights, True)
+    in_bfloat16 = step(layer, x, added, weights, True)
+    in_float32 = step(layer, x.float(), added.float(), weights, True)
 
-    assert found["out"].dtype == torch.bfloat16
-    torch.testing.assert_close(found["out"], wanted["out"].bfloat16(), rtol=0, atol=0)
+    assert in_bfloat16["out"].dtype == torch.bfloat16
+    torch.testing.assert_close(in_bfloat16["out"], in_float32["out"].bfloat16(), rtol=0, atol=0)
     for name in ("dx", "dresidual", "dscale", "dshift"):
-        largest = float(wanted[name].abs().max())
-        assert (found[name].float() - wanted[name]).abs().max() < 0.01 * largest, name
+        largest = float(in_float32[name].abs().max())
+        assert (in_bfloat16[name].float() - in_float32[name]).abs().max() < 0.01 * largest, name
 
 
 @pytest.mark.parametrize("residual", [False, True])
@@ -129,11 +129,11 @@ def test_by_running_averages(residual):
 
     with torch.no_grad():
         with kernels.use(True):
-            found = layer.elu(x, None, added)
+            by_kernel = layer.elu(x, None, added)
         with kernels.use(False):
-            wanted = layer.elu(x, None, added)
+            plain = layer.elu(x, None, added)
 
-    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(by_kernel, plain, rtol=1e-5, atol=1e-6)
 
 
 def test_nan_stays_nan():
@@ -142,9 +142,9 @@ def test_nan_stays_nan():
     x = images((2, 16, 2, 2), 0)
     x[0, 3, 0, 0] = float("nan")
 
-    for given in (x, x.bfloat16()):
+    for images_ in (x, x.bfloat16()):
         with kernels.use(True):
-            out = layer.elu(given, {})
+            out = layer.elu(images_, {})
         assert out[:, 3].isnan().all()
         assert not out[:, 4].isnan().any()
 

@@ -20,20 +20,20 @@ def test_programs_of_other_kernels_are_never_taken(tmp_path, monkeypatch, own):
     place = tmp_path / ("of the user" if own else "cache/vaebench/kernels")
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(place) if own else "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    before = compiler._cache_folder()
+    folder = compiler._cache_folder()
 
-    assert before.parent == place
+    assert folder.parent == place
 
     package = tmp_path / "kernels"
     shutil.copytree(Path(compiler.__file__).parent, package)
     monkeypatch.setattr(compiler, "__file__", str(package / "compiler.py"))
 
-    assert compiler._cache_folder() == before, "the same kernels in another place"
+    assert compiler._cache_folder() == folder, "the same kernels in another place"
 
     with (package / "vectors.py").open("a") as f:
         f.write("# changed\n")
     assert compiler._cache_folder().parent == place
-    assert compiler._cache_folder() != before
+    assert compiler._cache_folder() != folder
 
 
 def test_numba_keeps_them_there():

@@ -24,9 +24,9 @@ SIZES = [(1, 1, 2), (3, 2, 7), (16, 32, 4), (17, 23, 5), (40, 17, 30)]
 def encoder(n1, n2, seed=0):
     """An encoder with every parameter standard normal, scales and shifts of
     the couplings included."""
-    made = Encoder(INPUTS, (n1, n2), 5, 1, 0.99)
-    name_norms(made)
-    return drawn(made, 1.0, seed)
+    module = Encoder(INPUTS, (n1, n2), 5, 1, 0.99)
+    name_norms(module)
+    return drawn(module, 1.0, seed)
 
 
 def inputs(batch, seed=1):
@@ -42,67 +42,69 @@ def step(made, x, weights, by_kernel):
     """
     tape = {}
     with kernels.use(by_kernel):
-        machine = made(x, tape)
-    loss = sum((p * v.to(x.dtype)).sum() for p, v in zip(machine, weights, strict=True))
+        rbm = made(x, tape)
+    loss = sum((p * v.to(x.dtype)).sum() for p, v in zip(rbm, weights, strict=True))
     names, leaves = zip(*made.named_parameters(), strict=True)
-    found = dict(zip(names, torch.autograd.grad(loss, leaves), strict=True))
-    found["output.bias"] = found["output.bias"][: made.n1 + made.n2]
-    del found["net.dense.0.bias"]
+    grads = dict(zip(names, torch.autograd.grad(loss, leaves), strict=True))
+    grads["output.bias"] = grads["output.bias"][: made.n1 + made.n2]
+    del grads["net.dense.0.bias"]
     mean, variance = tape["couplings"]
 
     assert not mean.requires_grad
     assert not variance.requires_grad
 
-    return {**found, **machine.detach()._asdict(), "mean": mean, "variance": variance}
+    return {**grads, **rbm.detach()._asdict(), "mean": mean, "variance": variance}
 
 
 @pytest.mark.parametrize(("n1", "n2", "batch"), SIZES)
 def test_machines_statistics_and_gradients(n1, n2, batch):
-    made = encoder(n1, n2)
+    module = encoder(n1, n2)
     x = inputs(batch)
     generator = torch.Generator().manual_seed(2)
     weights = [torch.randn(batch, *s, generator=generator) for s in ((n1,), (n2,), (n1, n2))]
-    found = step(made, x, weights, True)
-    exact = step(made.double(), x.double(), weights, False)
+    by_kernel = step(module, x, weights, True)
+    exact = step(module.double(), x.double(), weights, False)
 
-    assert found.keys() == exact.keys()
-    for name, wanted in exact.items():
-        size = float(wanted.abs().max())
-        assert (found[name].double() - wanted).abs().max() < 3e-5 * max(size, 1e-3), name
+    assert by_kernel.keys() == exact.keys()
+    for name, value in exact.items():
+        size = float(value.abs().max())
+        assert (by_kernel[name].double() - value).abs().max() < 3e-5 * max(size, 1e-3), name
 
 
 def test_a_machine_of_which_one_part_alone_is_used():
     """Gradients of what is not used count as zeros."""
-    made = encoder(4, 3)
+    module = encoder(4, 3)
     x = inputs(6)
     zeros = [torch.zeros(6, 4), torch.zeros(6, 3), torch.zeros(6, 4, 3)]
     weights = [torch.ones(6, 4), *zeros[1:]]
-    wanted = step(made, x, weights, True)["net.dense.0.weight"]
+    with_zero_weights = step(module, x, weights, True)["net.dense.0.weight"]
     with kernels.use(True):
-        grad, *_ = torch.autograd.grad(made(x, {}).b1.sum(), [made.net.dense[0].weight])
+        grad, *_ = torch.autograd.grad(module(x, {}).b1.sum(), [module.net.dense[0].weight])
 
-    torch.testing.assert_close(grad, wanted)
+    torch.testing.assert_close(grad, with_zero_weights)
 
 
 def test_where_the_kernel_is_taken(monkeypatch):
     """In training, in float32, for a batch, where it is allowed, and not
     while gradients are mapped."""
-    used = []
+    batches = []
     machines = couplings.machines
     monkeypatch.setattr(
-        couplings, "machines", lambda raw, *more: (used.append(len(raw)), machines(raw, *more))[1]
+        couplings,
+        "machines",
+        lambda raw, *more: (batches.append(len(raw)), machines(raw, *more))[1],
     )
-    made = encoder(3, 4).requires_grad_(False)
+    module = encoder(3, 4).requires_grad_(False)
     x = inputs(5)
 
     with kernels.use(True):
-        made(x, {})
-        made(x)
-        made(x.expand(2, 5, INPUTS), {})
-        torch.func.vmap(lambda v: tuple(made(v, {})))(x.expand(2, 5, INPUTS))
-        made.double()(x.double(), {})
+        module(x, {})
+        module(x)
+        module(x.expand(2, 5, INPUTS), {})
+        torch.func.vmap(lambda v: tuple(module(v, {})))(x.expand(2, 5, INPUTS))
+        module.double()(x.double(), {})
 
     with kernels.use(False):
-        made.float()(x, {})
+        module.float()(x, {})
 
-    assert used == [5]
+    assert batches == [5]

@@ -31,36 +31,36 @@ def test_values_and_derivatives_are_those_of_the_plain_code(
     x[2] = 0
     order = noise.fixed(model.order_noise(7), 0, "noise")
     slopes = torch.randn(7, generator=generator)
-    taken = []
+    loops_taken = []
     loops = doc_nade._Loops.apply
-    monkeypatch.setattr(doc_nade._Loops, "apply", lambda *a: (taken.append(1), loops(*a))[1])
+    monkeypatch.setattr(doc_nade._Loops, "apply", lambda *a: (loops_taken.append(1), loops(*a))[1])
 
-    found = []
+    values_and_gradients = []
 
-    for wanted in (True, False):
-        with kernels.use(wanted):
+    for by_loops in (True, False):
+        with kernels.use(by_loops):
             log_p = model.log_evidence(x, order)
-            found.append(
+            values_and_gradients.append(
                 (
                     log_p.detach(),
                     torch.autograd.grad((slopes * log_p).sum(), list(model.parameters())),
                 )
             )
 
-    assert taken == [1]
-    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)
+    assert loops_taken == [1]
+    torch.testing.assert_close(*values_and_gradients, rtol=1e-5, atol=1e-5)
 
 
 def test_a_softmax_and_float64_are_left_to_the_plain_code(monkeypatch):
-    taken = []
+    loops_taken = []
     loops = doc_nade._Loops.apply
-    monkeypatch.setattr(doc_nade._Loops, "apply", lambda *a: (taken.append(1), loops(*a))[1])
+    monkeypatch.setattr(doc_nade._Loops, "apply", lambda *a: (loops_taken.append(1), loops(*a))[1])
     info = DataInfo(np.ones(4), Kind.COUNTS)
     x = torch.ones(1, 4)
     DocNADE(info, output="softmax").log_evidence(x)
     DocNADE(info).double().log_evidence(x.double())
 
-    assert taken == []
+    assert loops_taken == []
 
     DocNADE(info).log_evidence(x)
-    assert taken == [1]
+    assert loops_taken == [1]

@@ -29,10 +29,10 @@ def test_log_probabilities_are_the_plain_ones(units):
     whole number of vectors."""
     logits = torch.randn(9, units, generator=generator()) * torch.logspace(-2, 3, 9).unsqueeze(1)
     x = (torch.rand(9, units, generator=generator(1)) < 0.4).float()
-    wanted = bernoulli.log_prob(x.double(), logits.double())
-    found = likelihood.log_prob(x, logits)
+    exact = bernoulli.log_prob(x.double(), logits.double())
+    by_kernel = likelihood.log_prob(x, logits)
 
-    torch.testing.assert_close(found.double(), wanted, rtol=1e-6, atol=1e-5)
+    torch.testing.assert_close(by_kernel.double(), exact, rtol=1e-6, atol=1e-5)
 
 
 def energy(z):
@@ -47,20 +47,20 @@ def test_sweeps_over_bits_are_the_plain_ones():
     u[0, 0, 0] = 0.0
     before = z.clone()
     with kernels.use(True):
-        found = sweep_bits(energy, z, u)
+        by_kernel = sweep_bits(energy, z, u)
     with kernels.use(False):
-        wanted = sweep_bits(energy, z, u)
+        plain = sweep_bits(energy, z, u)
 
-    assert torch.equal(found, wanted)
+    assert torch.equal(by_kernel, plain)
     assert torch.equal(z, before)
 
 
 def test_sweeps_over_bits_leave_their_law_as_it_is():
     """From exact samples three sweeps on: the frequencies of all 32 states."""
     k = 20_000
-    all_ = states(5, torch.zeros(()))
-    p = torch.softmax(energy(all_).double(), 0)
-    z = all_[torch.multinomial(p, k, replacement=True, generator=generator())]
+    every = states(5, torch.zeros(()))
+    p = torch.softmax(energy(every).double(), 0)
+    z = every[torch.multinomial(p, k, replacement=True, generator=generator())]
     with kernels.use(True):
         z = sweep_bits(energy, z, torch.rand(3, 5, k, generator=generator(1)))
     share = torch.bincount((z @ 2.0 ** torch.arange(5)).long(), minlength=32) / k

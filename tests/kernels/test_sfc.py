@@ -24,18 +24,18 @@ def test_words_are_those_of_numpy(seed, count):
 
 def test_noise_is_the_same_with_and_without_kernels(monkeypatch):
     """The large field by the kernel, where it may; the small one never."""
-    taken = []
+    counts = []
     words = sfc.words
     monkeypatch.setattr(
-        sfc, "words", lambda source, count: (taken.append(count), words(source, count))[1]
+        sfc, "words", lambda source, count: (counts.append(count), words(source, count))[1]
     )
     shapes = {"a": ("digits", (3, 700, 31)), "b": ("digits", (2, 5, 7))}
     draws = {}
-    for wanted in (True, False):
-        with kernels.use(wanted):
-            draws[wanted] = noise.fixed(shapes, 3, "eval")
+    for by_kernel in (True, False):
+        with kernels.use(by_kernel):
+            draws[by_kernel] = noise.fixed(shapes, 3, "eval")
 
-    assert taken == [-(-3 * 700 * 31 // 4)]
+    assert counts == [-(-3 * 700 * 31 // 4)]
     assert draws[True].keys() == {"a", "a.low", "b", "b.low"}
     for name, v in draws[True].items():
         assert torch.equal(v, draws[False][name])

@@ -19,18 +19,18 @@ COUNTS = [1, 3, 620, 623, 624, 625, 1247, 1248, 30_000]
 
 @pytest.mark.parametrize("seed", [0, 7, 2**40 + 12345])
 def test_numbers_and_generator_are_those_of_torch(seed):
-    ours = torch.Generator().manual_seed(seed)
-    theirs = torch.Generator().manual_seed(seed)
+    our_generator = torch.Generator().manual_seed(seed)
+    torch_generator = torch.Generator().manual_seed(seed)
 
     for count in COUNTS:
         out = torch.empty(count)
-        twister.fill(out, ours, 0.0)
+        twister.fill(out, our_generator, 0.0)
 
-        assert torch.equal(out, torch.empty(count).uniform_(generator=theirs))
-        assert torch.equal(ours.get_state(), theirs.get_state())
+        assert torch.equal(out, torch.empty(count).uniform_(generator=torch_generator))
+        assert torch.equal(our_generator.get_state(), torch_generator.get_state())
         # Other kinds of numbers between them, of which torch keeps one for later.
         for draw in (torch.randn, torch.rand):
-            assert torch.equal(draw(3, generator=ours), draw(3, generator=theirs))
+            assert torch.equal(draw(3, generator=our_generator), draw(3, generator=torch_generator))
 
     assert twister.equals_torch()
 
@@ -59,9 +59,9 @@ def test_noise_is_the_same_with_and_without_kernels(monkeypatch):
         "d": ("uniform", (2, 5000)),
     }
     draws = {}
-    for wanted in (True, False):
-        with kernels.use(wanted):
-            draws[wanted] = noise.fixed(shapes, 3, "eval", 1)
+    for by_kernel in (True, False):
+        with kernels.use(by_kernel):
+            draws[by_kernel] = noise.fixed(shapes, 3, "eval", 1)
 
     assert filled == [7000, 10_000]
     for name in shapes:

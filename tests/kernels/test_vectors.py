@@ -82,11 +82,11 @@ def test_ones_are_listed_and_no_more_is_written_than_said():
 
 def test_the_exponential_of_minus_the_size():
     x = np.linspace(-86.9, 86.9, 160_000, dtype=np.float32)
-    found = x.copy()
-    each_exp(found)
+    by_kernel = x.copy()
+    each_exp(by_kernel)
     exact = np.exp(-np.abs(x.astype(np.float64)))
 
-    assert np.max(np.abs(found / exact - 1)) < 1.2e-7
+    assert np.max(np.abs(by_kernel / exact - 1)) < 1.2e-7
 
 
 def test_the_exponential_ends_in_zero():
@@ -102,19 +102,19 @@ def test_the_logarithm():
     x = np.concatenate([np.geomspace(1e-37, 1e37, 80_000), np.linspace(0.4, 2.0, 80_000)]).astype(
         np.float32
     )
-    found = x.copy()
-    each_log(found)
+    by_kernel = x.copy()
+    each_log(by_kernel)
     exact = np.log(x.astype(np.float64))
 
-    assert np.max(np.abs(found - exact) / np.maximum(np.abs(exact), 1)) < 1.2e-7
+    assert np.max(np.abs(by_kernel - exact) / np.maximum(np.abs(exact), 1)) < 1.2e-7
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 16])
 def test_part_of_a_vector_is_read_and_no_more(count):
     x = np.arange(1, LANES + 1, dtype=np.float32)
-    found, _ = folded(x, count)
+    sum_of_part, _ = folded(x, count)
 
-    assert found == x[:count].sum()
+    assert sum_of_part == x[:count].sum()
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 16])
@@ -161,14 +161,14 @@ def test_bfloat16_is_rounded_as_pytorch_rounds():
     x[: len(special)] = torch.tensor(special)
     out = torch.empty(len(x), dtype=torch.bfloat16)
     rewritten(x.numpy(), out.view(torch.int16).numpy())
-    wanted = x.bfloat16()
+    by_torch = x.bfloat16()
 
-    assert torch.equal(out.isnan(), wanted.isnan())
+    assert torch.equal(out.isnan(), by_torch.isnan())
 
-    numbers = ~wanted.isnan()
-    assert torch.equal(out[numbers].view(torch.int16), wanted[numbers].view(torch.int16))
+    numbers = ~by_torch.isnan()
+    assert torch.equal(out[numbers].view(torch.int16), by_torch[numbers].view(torch.int16))
 
     back = torch.empty(len(x))
-    rewritten(wanted.view(torch.int16).numpy(), back.numpy())
+    rewritten(by_torch.view(torch.int16).numpy(), back.numpy())
 
-    assert torch.equal(back[numbers], wanted[numbers].float())
+    assert torch.equal(back[numbers], by_torch[numbers].float())

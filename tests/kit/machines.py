@@ -33,13 +33,13 @@ def assert_moments(m, z1, z2, limit):
     """The means and pair products of samples of both sides, (k, n), are the machine's, within
     ``limit`` errors."""
     exact = boltzmann_exact.moments(RBM(*(p.double() for p in m)))
-    for found, wanted in (
+    for samples, mean in (
         (z1, exact.mean1),
         (z2, exact.mean2),
         (z1.unsqueeze(-1) * z2.unsqueeze(-2), exact.mean12),
     ):
-        sd = (wanted * (1 - wanted) / len(z1)).sqrt()
-        assert ((found.double().mean(0) - wanted).abs() < limit * sd).all()
+        sd = (mean * (1 - mean) / len(z1)).sqrt()
+        assert ((samples.double().mean(0) - mean).abs() < limit * sd).all()
 
 
 LIMIT = 4.75

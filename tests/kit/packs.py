@@ -63,10 +63,10 @@ def assert_equal_training(packs, bounds):
     """Parameters and statistics to 1e-4 of their size, with what rounding of float32 leaves."""
     torch.testing.assert_close(*bounds, rtol=1e-5, atol=0)
 
-    one, other = packs
-    for part, theirs in ((one.params, other.params), (one.state, other.state)):
-        for name, v in part.items():
-            distance = float((v - theirs[name]).norm() / v.norm())
+    first, second = packs
+    for in_first, in_second in ((first.params, second.params), (first.state, second.state)):
+        for name, v in in_first.items():
+            distance = float((v - in_second[name]).norm() / v.norm())
             assert distance < 1e-4, f"{name}: {distance}"
 
 
@@ -179,31 +179,33 @@ def assert_wake_sleep_is_unbiased(model, objective, x, info, dreams):
         )
         return step(model, objective, x, draws | {"p0": noise}, info)[1]
 
-    found = {k: torch.zeros_like(v) for k, v in (of_model | of_network).items()}
+    expected_steps = {k: torch.zeros_like(v) for k, v in (of_model | of_network).items()}
     _, any_noise = dreams(rule, states[0])[0]
 
     for h in states:
         probability = rule.model.log_posterior(h, x.double()[None]).exp().item()
         steps = moved(h, states[0], any_noise)
         for k in of_model:
-            found[k] += probability * steps[k]
+            expected_steps[k] += probability * steps[k]
 
     bound = exact.expected_log_joint(rule.model, x.double()[None]).sum()
-    wanted = dict(zip(of_model, torch.autograd.grad(bound, list(of_model.values())), strict=True))
-    wanted |= {k: torch.zeros_like(v) for k, v in of_network.items()}
+    gradients = dict(
+        zip(of_model, torch.autograd.grad(bound, list(of_model.values())), strict=True)
+    )
+    gradients |= {k: torch.zeros_like(v) for k, v in of_network.items()}
 
     for h in states:
-        for dream, seen in dreams(rule, h):
+        for dream, dream_noise in dreams(rule, h):
             probability = rule.model.log_joint(dream, h).exp().item()
-            steps = moved(states[0], h, seen)
+            steps = moved(states[0], h, dream_noise)
             slopes = torch.autograd.grad(
                 rule.model.log_posterior(h, dream).sum(), list(of_network.values())
             )
             for k, slope in zip(of_network, slopes, strict=True):
-                found[k] += probability * steps[k]
-                wanted[k] += probability * slope
+                expected_steps[k] += probability * steps[k]
+                gradients[k] += probability * slope
 
-    for name, v in found.items():
+    for name, v in expected_steps.items():
         torch.testing.assert_close(
-            v, wanted[name], rtol=1e-4, atol=1e-4, msg=lambda m, name=name: f"{name}: {m}"
+            v, gradients[name], rtol=1e-4, atol=1e-4, msg=lambda m, name=name: f"{name}: {m}"
         )

@@ -54,16 +54,16 @@ class Command:
 
     def survivors(self):
         """Processes of its session that still run (its own, or its children's)."""
-        found = []
+        pids = []
         for place in Path("/proc").glob("[0-9]*"):
             try:
                 fields = (place / "stat").read_text().rpartition(")")[2].split()
             except OSError:
                 continue
             if int(fields[3]) == self.pid and fields[0] != "Z":
-                found.append(int(place.name))
+                pids.append(int(place.name))
 
-        return found
+        return pids
 
 
 class Zygote:

@@ -56,8 +56,8 @@ def put_result(store, cell, seed, status="done", names=("bound", "kl", "active_u
 
 def pending(store, cells, seeds, force=False):
     """Each distinct cell with the seeds that are not finished."""
-    asked = [Asked(cell, seed, record(store, cell, seed)) for cell in cells for seed in seeds]
-    return unfinished(asked, force)
+    runs = [Asked(cell, seed, record(store, cell, seed)) for cell in cells for seed in seeds]
+    return unfinished(runs, force)
 
 
 def store_run(root, cell, seed, value, status="done"):

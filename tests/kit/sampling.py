@@ -20,8 +20,8 @@ def assert_samples_have_their_probabilities(model):
     every = exact.states(4)
     p = model.score(every).exp()
     place = 2 ** torch.arange(4)
-    seen = torch.bincount((x.long() * place).sum(-1), minlength=16) / n
-    z = (seen[(every.long() * place).sum(-1)] - p) / (p * (1 - p) / n).sqrt()
+    frequencies = torch.bincount((x.long() * place).sum(-1), minlength=16) / n
+    z = (frequencies[(every.long() * place).sum(-1)] - p) / (p * (1 - p) / n).sqrt()
 
     assert layers == []
     assert float(z.abs().max()) < 4.5

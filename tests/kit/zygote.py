@@ -51,8 +51,8 @@ def _wait(pid: int, timeout: float, codes: dict[int, int]) -> int | None:
     """The exit code, minus the signal's number where a signal ended it; None while it runs."""
     end = time.monotonic() + timeout
     while pid not in codes:
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
+        ended_pid, status = os.waitpid(pid, os.WNOHANG)
+        if ended_pid:
             codes[pid] = os.waitstatus_to_exitcode(status)
         elif time.monotonic() > end:
             return None

@@ -73,14 +73,14 @@ def test_runs_of_two_places_come_together(script, tmp_path):
     finished(tmp_path / "b", first, 1, 101.0)
     finished(tmp_path / "b", second, 0, 90.0)  # the same run made again
     frame, curves = collected(script, tmp_path, "b")
-    wanted = [(first, 0, 100.1), (first, 1, 101.0), (second, 0, 90.0)]
+    expected = [(first, 0, 100.1), (first, 1, 101.0), (second, 0, 90.0)]
 
-    assert values(frame) == [(c.row, c.column, s, v) for c, s, v in wanted]
+    assert values(frame) == [(c.row, c.column, s, v) for c, s, v in expected]
     assert curves[["row", "column", "seed", "update"]].values.tolist() == [
-        [c.row, c.column, s, u] for c, s, _ in wanted for u in (10, 20)
+        [c.row, c.column, s, u] for c, s, _ in expected for u in (10, 20)
     ]
     assert curves["valid_bound"].tolist() == pytest.approx(
-        [v for _, _, v in wanted for _ in range(2)], abs=1e-12
+        [v for _, _, v in expected for _ in range(2)], abs=1e-12
     )
 
 
@@ -93,8 +93,8 @@ def test_a_run_that_is_evaluated_otherwise_leaves_what_the_file_has_of_it(script
     runs = Store(tmp_path / "b")
     fewer = measured(first, "iw_nll", 95.0, samples=7)
     result = runs.read_result(first.key, 0)
-    others = [m for m in result["measures"] if m["name"] != "iw_nll"]
-    runs.write_result(first.key, 0, {**result, "measures": [*others, fewer.to_dict()]})
+    other_measures = [m for m in result["measures"] if m["name"] != "iw_nll"]
+    runs.write_result(first.key, 0, {**result, "measures": [*other_measures, fewer.to_dict()]})
     frame, curves = collected(script, tmp_path, "b")
 
     assert values(frame) == [(first.row, first.column, 0, 100.0)]
@@ -115,13 +115,13 @@ def test_what_the_table_no_longer_trains_so_goes(script, tmp_path, monkeypatch):
 
 
 def test_rows_that_another_table_trains_are_collected_there_alone(script, tmp_path):
-    own = cells_of()[0]
-    linked = next(cell for cell in cells_of() if cell.row == "NADE 500")
-    for cell in (own, linked):
+    own_cell = cells_of()[0]
+    linked_cell = next(cell for cell in cells_of() if cell.row == "NADE 500")
+    for cell in (own_cell, linked_cell):
         finished(tmp_path / "a", cell, 0, 100.0)
     frame, curves = collected(script, tmp_path, "a")
 
-    assert set(frame["row"]) == set(curves["row"]) == {own.row}
+    assert set(frame["row"]) == set(curves["row"]) == {own_cell.row}
 
 
 def test_a_table_all_of_whose_rows_others_train_has_no_files(script, tmp_path):
@@ -229,9 +229,9 @@ def test_other_figures_keep_what_they_have_of_the_first_seed(script, tmp_path, m
     for results in ("a", "b"):
         script.collect(Store(tmp_path / results), "lagging_synthetic", "short")
     path = tmp_path / "reference" / "lagging_synthetic-short-means.csv"
-    found = pd.read_csv(path)
+    means = pd.read_csv(path)
 
-    assert found[["row", "seed", "model"]].values.tolist() == [
+    assert means[["row", "seed", "model"]].values.tolist() == [
         [first.row, 0, 0.5],
         [second.row, 0, 0.25],
     ]
@@ -269,18 +269,18 @@ def test_flagged_runs_are_refused_unless_asked_for(script, tmp_path, capsys):
         in capsys.readouterr().err
     )
 
-    wanted = [(first.row, first.column, 1, 101.0), (second.row, second.column, 0, 90.0)]
-    assert values(reference(tmp_path)) == wanted
+    unflagged = [(first.row, first.column, 1, 101.0), (second.row, second.column, 0, 90.0)]
+    assert values(reference(tmp_path)) == unflagged
 
     curves = pd.read_csv(tmp_path / "reference" / "nvil_mnist-short-curves.csv")
     assert {*zip(curves["row"], curves["column"], curves["seed"], strict=True)} == {
-        w[:3] for w in wanted
+        w[:3] for w in unflagged
     }
 
     assert script.collect(Store(tmp_path / "a"), "nvil_mnist", "short", flagged=True) == 0
 
     frame = reference(tmp_path)
-    assert values(frame) == [(first.row, first.column, 0, 100.0), *wanted]
+    assert values(frame) == [(first.row, first.column, 0, 100.0), *unflagged]
     assert frame["flags"].tolist() == ['["baseline: astray"]', "", ""]
 
 

@@ -18,10 +18,12 @@ def script():
 
 @pytest.mark.parametrize("name", ["nvil_slopes.csv", "nvil_ratio.csv", "lagging_phases.csv"])
 def test_the_committed_numbers_are_those_of_the_curves(script, name: str) -> None:
-    made = script.tables()[name]
-    held = (REFERENCE / name).read_text(encoding="utf-8")
+    from_curves = script.tables()[name]
+    committed = (REFERENCE / name).read_text(encoding="utf-8")
 
-    assert made == held, f"{name} is not what the curves give: python scripts/curve_numbers.py"
+    assert from_curves == committed, (
+        f"{name} is not what the curves give: python scripts/curve_numbers.py"
+    )
 
 
 @pytest.mark.parametrize("row", ["SBN 200", "SBN 200-200"])
@@ -33,18 +35,18 @@ def test_when_equal_rates_are_where_the_literal_ones_end(row: str) -> None:
         c: curves[(curves["row"] == row) & (curves["column"] == c)] for c in ("literal", "equal")
     }
     medians = {c: run["valid_bound"].rolling(5).median() for c, run in runs.items()}
-    there = medians["equal"] <= medians["literal"].min()
-    update = int(runs["equal"].loc[there.idxmax(), "update"])
+    as_good = medians["equal"] <= medians["literal"].min()
+    update = int(runs["equal"].loc[as_good.idxmax(), "update"])
     findings = yaml.safe_load(
         (ROOT / "conf" / "table" / "nvil_recipe.yaml").read_text(encoding="utf-8")
     )["findings"]
-    (found,) = [
+    (text,) = [
         f["found"] for f in findings if f["topic"].startswith(f"{row} after 10,000,000 updates")
     ]
 
     assert (
         f"equal ones were after {update:,} updates (medians of five validations, the best so far)"
-        in found
+        in text
     )
 
 
@@ -52,10 +54,10 @@ def test_the_slope_is_that_of_least_squares(script) -> None:
     rng = np.random.default_rng(0)
     updates = np.arange(1, 51) * 10_000.0
     bounds = 112.0 - 0.3 * updates / 100_000 + rng.normal(0, 0.2, 50)
-    other = linregress(updates / 100_000, bounds)
+    fit = linregress(updates / 100_000, bounds)
     slope, error, _ = script.slope(updates, bounds)
 
-    assert (slope, error) == (pytest.approx(other.slope), pytest.approx(other.stderr))
+    assert (slope, error) == (pytest.approx(fit.slope), pytest.approx(fit.stderr))
 
 
 @pytest.mark.parametrize(("memory", "low", "high"), [(0.0, 0.85, 1.1), (0.4, 0.8, 1.1)])
@@ -66,15 +68,15 @@ def test_the_robust_error_is_that_of_repeats(
     nearly all of it."""
     rng = np.random.default_rng(1)
     updates = np.arange(1, 201) * 10_000.0
-    found = []
+    fits = []
 
     for _ in range(400):
         noise = rng.normal(size=200)
         for i in range(1, 200):
             noise[i] += memory * noise[i - 1]
-        found.append(script.slope(updates, noise))
+        fits.append(script.slope(updates, noise))
 
-    slopes, plain, robust = np.array(found).T
+    slopes, plain, robust = np.array(fits).T
 
     assert low < robust.mean() / slopes.std() < high
     assert bool(plain.mean() > 0.9 * slopes.std()) is (memory == 0.0)
