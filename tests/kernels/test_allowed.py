@@ -1,4 +1,4 @@
-"""Where code may take a kernel: nowhere that they are forbidden, missing, or compiled."""
+"""Code may take a kernel unless kernels are forbidden or missing, or the code is compiled."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vaebench import kernels
 
 @pytest.fixture(autouse=True)
 def _there(monkeypatch):
-    """As on a machine that has Numba."""
+    """Pretend that Numba is installed."""
     monkeypatch.setattr(kernels, "missing", lambda: "")
 
 

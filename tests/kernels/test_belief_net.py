@@ -1,5 +1,5 @@
-"""Kernels of belief nets: every switch and family against the plain engine, and
-their law by enumeration."""
+"""Kernels of belief nets: every switch and family against the plain engine, and the expected update
+by enumeration."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ RUNS = {
 
 @pytest.fixture
 def bits():
-    """Training cases with pixels that are mostly 0, always 0, always 1."""
+    """Training cases whose pixels differ in how often they are 1; one is always 0, one always 1."""
     generator = torch.Generator().manual_seed(1)
     x = (torch.rand(CASES, VISIBLE, generator=generator) < torch.linspace(0.02, 0.6, VISIBLE)).to(
         torch.uint8
@@ -68,8 +68,8 @@ def bits():
 
 @pytest.mark.parametrize("run", RUNS)
 def test_a_hundred_updates_are_those_of_the_plain_engine(bits, run):
-    # Raw signals make steps so large that rounding grows a millionfold within these updates:
-    # smaller ones there.
+    # Raw signals make steps so large that rounding errors grow a millionfold in these updates.
+    # There the rates are a tenth.
     scale = 0.1 if run == "nothing of all" else 1
     rates = {k: v if k == "name" else scale * v for k, v in RATES.items()}
 
@@ -90,12 +90,14 @@ def test_grey_cases_are_binarized_anew(objective):
 
 @pytest.mark.parametrize("run", ["mean", "fdarn"])
 def test_baselines_outside_their_signal_are_counted(bits, run):
-    """Predictions that start far away, and come nearer in some updates: as many times
-    as in the plain engine."""
+    """Baselines whose predictions start far outside the range of the signal and come nearer in some
+    updates are counted as often as by the plain engine."""
     sums_of_engines = []
     for engine in ("kernel", "plain"):
         pack = pack_of(*RUNS[run], bits, engine, 2)
         pack.params["baseline.0.output.bias"].fill_(3e3)
+
+        # As in ``packs.train``, but for 30 updates: all sums that the engine reports are wanted.
         ids = list(range(pack.size))
         draws = noise.update_block(pack.objective.draws(BATCH, VISIBLE), ids, 0, CPU, 30)
         order = noise.order_block(CASES, BATCH, "replacement", ids, 0, 30)
@@ -109,6 +111,7 @@ def test_baselines_outside_their_signal_are_counted(bits, run):
 
 
 def test_threads_and_packs_change_nothing(bits):
+    # Three seeds packed with two threads, the same with one, and one seed alone.
     threads_before = torch.get_num_threads()
     together = pack_of(DEEP, NVIL, bits, "kernel", 3)
 
@@ -130,12 +133,13 @@ def test_threads_and_packs_change_nothing(bits):
 
 
 def test_batches_may_change_their_size(bits):
-    """Memory is made anew; what was before does not shine through."""
+    """The kernel's memory is made anew for each size, and nothing of the last batch is left."""
     both_engines = [pack_of(DEEP, NVIL, bits, engine) for engine in ("kernel", "plain")]
     sums = []
 
     for p in both_engines:
         total = torch.zeros(1, dtype=torch.float64)
+        # The size is also the number of the block, so that every size has noise of its own.
         for batch in (11, 3, 16):
             draws = noise.update_block(p.objective.draws(batch, VISIBLE), [0], batch, CPU, 5)
             total += p.advance(
@@ -148,8 +152,8 @@ def test_batches_may_change_their_size(bits):
 
 
 def test_values_that_are_put_are_trained_on(bits):
-    """What a validation sets between two calls, by the pack's own way, is
-    where the next one begins."""
+    """A validation may set the parameters and the state by ``Pack.put``; the next updates begin
+    there."""
     pack, copy = (pack_of(DEEP, NVIL, bits, "kernel") for _ in range(2))
     train(pack)
     params, state, opt = pack.seed(0)
@@ -176,7 +180,7 @@ def test_what_is_not_covered_is_refused(bits):
 
 
 INFO = DataInfo(torch.linspace(0.1, 0.8, 4))
-"""Of the case that is enumerated; by its mean it is centred."""
+"""Facts of the data of the case that is enumerated, whose mean centres it."""
 
 TINY = [
     {"name": "sbn", "dims": [3]},
@@ -187,8 +191,8 @@ TINY = [
 
 @pytest.mark.parametrize("model", TINY, ids=["sbn", "two layers, autoregressive", "darn"])
 def test_nvil_follows_the_gradient_of_the_bound(model):
-    """Expected over all samples, by enumeration, with raw signals and an input-dependent
-    baseline: without bias."""
+    """The expected update, by enumeration of all samples, is the gradient. Signals are raw but for
+    the input-dependent baseline, which adds no bias."""
     objective = {**NVIL, "constant_baseline": False, "variance_normalization": False}
     packs.assert_nvil_is_unbiased(model, objective, torch.tensor([1.0, 0, 1, 1]), INFO)
 
@@ -196,6 +200,7 @@ def test_nvil_follows_the_gradient_of_the_bound(model):
 @pytest.mark.parametrize("model", TINY, ids=["sbn", "two layers, autoregressive", "darn"])
 def test_wake_sleep_follows_both_of_its_gradients(model):
     """Dreams are all sixteen cases of four pixels."""
+    # Pairs of a case (1, 4) and the noise that makes the net dream it, whatever its logits.
     cases = [v[None] for v in exact.states(4)]
     dreams = [(case, packs.forced({"p0": case})["p0"]) for case in cases]
     x = torch.tensor([1.0, 0, 1, 1])

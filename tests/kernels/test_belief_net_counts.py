@@ -29,14 +29,14 @@ CHAINED = {"name": "fdarn", "dims": [20], "posterior": "autoregressive"}
 
 @pytest.fixture
 def documents():
-    """Counts of words that are rare, absent, frequent; a document of one token, one
-    of 300 of the same word."""
+    """Counts of words from rare to frequent; one word never occurs. One document has one token,
+    another 300 times the same word."""
     generator = torch.Generator().manual_seed(1)
     x = torch.poisson(torch.linspace(0.02, 1.5, WORDS).expand(CASES, -1), generator=generator).to(
         torch.int16
     )
     x[:, 3] = 0
-    x[4:6] = 0
+    x[4:6] = 0  # the two special documents
     x[4, 7] = 300
     x[5, 0] = 1
     return x
@@ -61,8 +61,8 @@ def test_a_hundred_updates_by_nvil_are_those_of_the_plain_engine(documents, mode
 
 @NETS
 def test_ten_updates_by_wake_sleep_are_those_of_the_plain_engine(documents, model):
-    """Rounding may move a token across one of the 37 bounds of its distribution: in a hundred
-    updates that happens."""
+    """Ten only: rounding may move a dreamt token across one of the 37 bounds of its distribution,
+    and in a hundred updates that happens."""
     packs.assert_a_block_is_that_of_the_plain_engine(
         model, WAKE_SLEEP, documents, Kind.COUNTS, RATES, updates=10
     )
@@ -93,13 +93,16 @@ def test_a_net_for_bits_is_not_trained_on_counts(documents):
 
 @pytest.mark.parametrize("scale", [1, 30, 200])
 def test_log_probability_and_its_gradient_in_double_precision(scale):
-    """Logits that lie far apart, in rows that are no whole vectors."""
+    """Logits may lie far apart, and rows need not be whole vectors."""
     from vaebench.kernels import multinomial as kernel
     from vaebench.kernels.bernoulli import OFF
 
     generator = torch.Generator().manual_seed(scale)
     logits = scale * torch.randn(WORDS, generator=generator)
     tokens = torch.randint(WORDS, (50,), generator=generator)
+
+    # 37 words, padded with OFF to three whole vectors of 16; behind them one that must stay as it
+    # is. The kernel turns the logits into the gradient, times the rate of 0.5.
     row = np.full(48 + 16, OFF, np.float32)
     row[:WORDS] = logits.numpy()
     row[48:] = 7.0
@@ -115,7 +118,7 @@ def test_log_probability_and_its_gradient_in_double_precision(scale):
     torch.testing.assert_close(
         torch.from_numpy(row[:WORDS]).double(), 0.5 * gradient, rtol=1e-5, atol=1e-5
     )
-    # The padding, whose deltas are added to parameters that are not there.
+    # No gradient in the padding, for whose words there are no parameters.
     assert not row[WORDS:48].any()
     assert (row[48:] == 7.0).all()
 
@@ -123,7 +126,7 @@ def test_log_probability_and_its_gradient_in_double_precision(scale):
 # ---------------------------------------------------------------------------------------------- law
 
 INFO = DataInfo(torch.tensor([0.9, 1.4, 0.2]), Kind.COUNTS, longest=4)
-"""Of documents of three words, which are centred by its mean."""
+"""Facts of documents of three words, whose mean centres them."""
 
 TINY = pytest.mark.parametrize(
     "model",
@@ -134,20 +137,22 @@ TINY = pytest.mark.parametrize(
 
 @TINY
 def test_nvil_follows_the_gradient_of_the_bound(model):
-    """Expected over all samples, by enumeration, with raw signals and an input-dependent
-    baseline: without bias."""
+    """The expected update, by enumeration of all samples, is the gradient. Signals are raw but for
+    the input-dependent baseline, which adds no bias."""
     objective = {**NVIL, "constant_baseline": False, "variance_normalization": False}
     packs.assert_nvil_is_unbiased(model, objective, torch.tensor([3.0, 0, 1]), INFO)
 
 
 @TINY
 def test_wake_sleep_follows_both_of_its_gradients(model):
-    """Dreams are all documents of two tokens, as many as the case has; the noise is the
-    middle of a word's share."""
+    """Dreams are all documents of two tokens, as many as the case has. The noise that makes a word
+    is the middle of its share of the unit interval."""
     words = 3
     sequences = list(itertools.product(range(words), repeat=2))
 
     def dreams(rule, h):
+        # Cumulative probabilities of the words given h. In the middle of a share rounding cannot
+        # change the word.
         mass = torch.softmax(rule.model.p[0].logits(h[0][0, 0].double()).detach(), 0).cumsum(0)
         middle = mass - torch.diff(mass, prepend=torch.zeros(1)) / 2
         cases_with_noise = []

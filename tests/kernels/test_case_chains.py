@@ -1,4 +1,4 @@
-"""Chains of many machines by the kernel: bit for bit the plain ones, and in law by enumeration."""
+"""Chains of many machines by the kernel: bit for bit the plain ones, and with the exact law."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytest.importorskip("numba")
 from vaebench.kernels import case_chains
 
 LIMIT = 5.0
-"""|z| of one comparison; by chance once in 1.7 million."""
+"""Largest |z| of one comparison; exceeded by chance once in 1.7 million."""
 
 
 def machines(batch, n1, n2, scale=1.0, seed=0):
@@ -34,7 +34,7 @@ def uniform(*shape, seed=1):
     ("batch", "n1", "n2", "k"), [(1, 1, 2, 1), (5, 17, 23, 3), (4, 32, 16, 2), (3, 100, 31, 1)]
 )
 def test_chains_are_the_plain_ones(batch, n1, n2, k):
-    """Seven sweeps. Logits differ by rounding, which turns none of these bits around."""
+    """Seven sweeps. Logits differ by rounding, which changes none of these bits."""
     m = machines(batch, n1, n2, scale=2.0)
     z1 = (uniform(k, batch, n1) < 0.5).float()
     start = z1.clone()
@@ -49,8 +49,8 @@ def test_chains_are_the_plain_ones(batch, n1, n2, k):
 
 
 def test_chains_stay_with_the_laws_of_their_machines():
-    """Each of 40,000 equal machines has a chain that starts at an exact sample; the means and pair
-    products, 76 z."""
+    """Each of 40,000 equal machines has one chain, which starts at an exact sample. Three sweeps
+    leave the 20 means and 51 pair products as they are."""
     n1 = 3
     n2 = 17
     cases = 40_000
@@ -87,6 +87,8 @@ def test_machines_take_the_kernel_where_they_may(monkeypatch):
     monkeypatch.setattr(case_chains, "gibbs", lambda *a: (used.append(len(a[3])), gibbs(*a))[1])
     m = machines(2, 20, 20)
 
+    # Of (chains, machines, allowed) the first alone fits: the next has too many chains for each
+    # machine, then comes float64, then a block in which kernels are forbidden.
     for k, rbm, allowed in (
         (3, m, True),
         (4, m, True),
@@ -116,6 +118,6 @@ def test_logits_of_few_chains_and_their_gradient_are_the_plain_ones():
 
     for a, b in zip(by_choice[True], by_choice[False], strict=True):
         torch.testing.assert_close(a, b)
-    assert by_choice[True][3].is_contiguous()
+    assert by_choice[True][3].is_contiguous()  # the gradient of the couplings
     with kernels.use(True), pytest.raises(ValueError, match="need the shape"):
         m.logits1(z[0])

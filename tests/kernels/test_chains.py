@@ -1,5 +1,4 @@
-"""Chains of Boltzmann machines by kernels: bit for bit the plain ones, and
-in law by enumeration."""
+"""Chains of Boltzmann machines by kernels: bit for bit the plain ones, and with the exact law."""
 
 from __future__ import annotations
 
@@ -20,11 +19,11 @@ pytest.importorskip("numba")
 from vaebench.kernels.machine import Machine
 
 LIMIT = 5.0
-"""|z| of one comparison; by chance once in 1.7 million."""
+"""Largest |z| of one comparison; exceeded by chance once in 1.7 million."""
 
 SIZES = [(16, 16, 1), (17, 100, 33), (100, 31, 40), (64, 48, 7)]
-"""Units of both sides and chains: whole words, words with one bit, more and
-fewer words on side 2."""
+"""(n1, n2, chains). Bits are packed into words: whole ones, a word with a single bit, and more or
+fewer words on side 2 than on side 1."""
 
 
 def machine(n1, n2, scale=1.0, seed=0):
@@ -34,7 +33,7 @@ def machine(n1, n2, scale=1.0, seed=0):
 
 
 def drawn(kind, sweeps, chains, n1, n2):
-    """Noise of one kind, by name, and the same numbers as floats."""
+    """Noise (u2, u1) of one kind, and the same numbers as floats."""
     shapes = {"u2": (kind, (sweeps, chains, n2)), "u1": (kind, (sweeps, chains, n1))}
     draws = noise.fixed(shapes, 3, "noise")
     of_kind = [noise.taken(draws, name) for name in ("u2", "u1")]
@@ -48,7 +47,7 @@ def bits(k, n, seed=1):
 @pytest.mark.parametrize("kind", ["digits", "uniform"])
 @pytest.mark.parametrize(("n1", "n2", "k"), SIZES)
 def test_chains_are_the_plain_ones(n1, n2, k, kind):
-    """Seven sweeps. Logits differ by rounding, which turns none of these bits around."""
+    """Seven sweeps. Logits differ by rounding, which changes none of these bits."""
     m = machine(n1, n2, scale=2.0)
     z1 = bits(k, n1)
     of_kind, floats = drawn(kind, 7, k, n1, n2)
@@ -59,7 +58,8 @@ def test_chains_are_the_plain_ones(n1, n2, k, kind):
 
 
 def test_machines_take_noise_by_its_digits(monkeypatch):
-    """By the kernel where that is allowed, else put together: the same bits."""
+    """The kernel takes the digits as they are. If it is forbidden, they are put together first; the
+    bits are the same."""
     m = machine(40, 20)
     z1 = bits(9, 40)
     digits, floats = drawn("digits", 4, 9, 40, 20)
@@ -76,6 +76,7 @@ def test_machines_take_noise_by_its_digits(monkeypatch):
     assert len(used) == 1
 
 
+# The kernels take sides of 16 to 800 units.
 @pytest.mark.parametrize("n", [15, 801])
 def test_sides_that_the_kernels_do_not_take_go_the_plain_way(n):
     m = machine(n, 20)
@@ -91,8 +92,8 @@ def test_sides_that_the_kernels_do_not_take_go_the_plain_way(n):
 
 @pytest.mark.parametrize("kind", ["digits", "uniform"])
 def test_chains_stay_with_the_law_of_their_machine(kind):
-    """Started at exact samples, three sweeps on: all means and pair
-    products of 16 + 17 units, 305 z."""
+    """Three sweeps from exact samples leave all means and pair products of 16 + 17 units as they
+    are: 305 z-scores."""
     n1 = 16
     n2 = 17
     k = 40_000
@@ -106,10 +107,11 @@ def test_chains_stay_with_the_law_of_their_machine(kind):
 
 
 def test_bits_that_cannot_be_are_not():
-    """Logits of +-200 with noise at both ends of its range."""
+    """Bits of logit +-200 are certain, even with noise at both ends of its range."""
     b = 200.0 * torch.tensor([1.0, -1.0]).repeat(10)
     m = RBM(b, b.flip(0), torch.zeros(20, 20))
 
+    # Upper digits: the least and the largest int16. Lower ones: 1/2 and the least step of 2^-24.
     for high in (-(2**15), 2**15 - 1):
         digits = (
             torch.full((1, 3, 20), high, dtype=torch.int16),
@@ -126,13 +128,13 @@ def test_bits_that_cannot_be_are_not():
 
 @pytest.fixture
 def worth(monkeypatch):
-    """Kernels pay however little there is to do."""
+    """Have kernels taken however little there is to do."""
     monkeypatch.setattr(annealing, "WORTH", 1)
     monkeypatch.setattr(tempering, "WORTH", 1)
 
 
 def both(estimate):
-    """An estimate by the kernels and by the plain code."""
+    """Make the estimate by the kernels, then by the plain code."""
     estimates = []
     for by_kernels in (True, False):
         with kernels.use(by_kernels):
@@ -145,8 +147,8 @@ def both(estimate):
 @pytest.mark.parametrize("base", ["uniform", "biases"])
 @pytest.mark.parametrize("sweeps", [1, 2])
 def test_annealing_is_the_plain_one(worth, monkeypatch, chains, base, sweeps):
-    """Two machines, up and down, with noise as floats and by its digits;
-    the same bits at the end."""
+    """Two machines, annealed up and down, with noise as floats (few chains) and as digits (many),
+    end at the same bits."""
     used = []
     weigh = annealing._BitChains.weigh
     monkeypatch.setattr(
@@ -169,6 +171,8 @@ def test_annealing_is_the_plain_one(worth, monkeypatch, chains, base, sweeps):
 
     by_kernels, plain = both(estimate)
 
+    # Two machines, two directions, eight temperatures: the kernel weighed every step, and the plain
+    # code did not use it.
     assert len(used) == 2 * 2 * 8
     assert torch.equal(by_kernels.z1, plain.z1)
     assert torch.equal(by_kernels.z2, plain.z2)
@@ -180,7 +184,7 @@ def test_annealing_is_the_plain_one(worth, monkeypatch, chains, base, sweeps):
 
 @pytest.mark.parametrize("base", ["uniform", "biases"])
 def test_log_z_by_kernels_is_the_enumerated_one(worth, base):
-    """Annealing, which encloses it, and tempering; within five standard errors."""
+    """Annealing from below and from above, and tempering, are within five standard errors."""
     m = machine(16, 20, 2.0)
     exact = boltzmann_exact.log_z(RBM(*(p.double() for p in m)))
     estimate = annealing.ais(m, 100, 500, 0, base=base, reverse=True)
@@ -200,6 +204,8 @@ def test_tempering_is_the_plain_one(worth, base):
     )
 
     assert torch.equal(by_kernels.temperatures[0].isnan(), plain.temperatures[0].isnan())
+
+    # Not bit for bit: the temperatures are tuned in a pilot, in which rounding errors pass on.
     torch.testing.assert_close(
         by_kernels.temperatures[0], plain.temperatures[0], rtol=1e-4, atol=1e-5
     )
@@ -209,7 +215,8 @@ def test_tempering_is_the_plain_one(worth, base):
 
 @pytest.mark.parametrize("at", [3, 9])
 def test_annealing_by_kernels_goes_on_where_it_was_stopped(worth, at):
-    """On the way up and on the way down, the first and the second machine."""
+    """Stopped on the way up or on the way down, in the first machine or in the second, an annealing
+    that goes on ends at the same bits as one that was never stopped."""
     m = RBM(*(torch.stack(p) for p in zip(machine(20, 35), machine(20, 35, seed=1), strict=True)))
 
     def estimate():
@@ -217,9 +224,9 @@ def test_annealing_by_kernels_goes_on_where_it_was_stopped(worth, at):
             m, 5, 30, 0, base="uniform", reverse=bits(60, 20).reshape(30, 2, 20), keep=True
         )
 
+    # Stop at question ``at`` + 1, and keep the state of the loops that were open.
     questions = []
     kept = []
-
     with (
         pytest.raises(Interrupted),
         Work(

@@ -13,6 +13,7 @@ from vaebench.nn.channel_norm import ChannelNorm
 pytest.importorskip("numba")
 
 SHAPES = [(3, 16, 5, 4), (50, 64, 7, 7), (7, 32, 3, 3), (2, 16, 3, 2)]
+"""(batch, channels, height, width); the kernel takes channels in multiples of 16."""
 
 
 def images(shape: tuple[int, ...], seed: int, mean: float = 0.0) -> Tensor:
@@ -37,8 +38,8 @@ def norm(channels: int) -> ChannelNorm:
 def step(
     layer: ChannelNorm, x: Tensor, residual: Tensor | None, weights: Tensor, by_kernel: bool
 ) -> dict[str, Tensor]:
-    """The result, the statistics on the tape, and the gradients of a product
-    with ``weights``, by name."""
+    """Return by name the result, the statistics on the tape, and the gradients of
+    sum(result * ``weights``)."""
     x = x.detach().requires_grad_()
     residual = None if residual is None else residual.detach().requires_grad_()
     tape = {}
@@ -55,9 +56,10 @@ def step(
 @pytest.mark.parametrize("bits", [0x7FC00000, 0x7FFFFFFF, 0x7F800001, -1])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_what_is_no_number_stays_none(bits, dtype):
-    """Every kind of NaN, which rounding by whole numbers could turn into 0 or
-    infinity: as by PyTorch."""
+    """Every kind of NaN stays one wherever PyTorch has one. Rounding the bits of a float as a
+    whole number could turn some of them into 0 or infinity."""
     x = torch.randn(2, 16, 4, 4, generator=torch.Generator().manual_seed(0))
+    # The bits are put in as a whole number, because arithmetic would turn each NaN into the usual.
     x[0, 3, 1, 1] = torch.tensor([bits], dtype=torch.int32).view(torch.float32)[0]
     x = x.contiguous(memory_format=torch.channels_last).to(dtype).requires_grad_()
     nan_places = []
@@ -77,6 +79,7 @@ def test_what_is_no_number_stays_none(bits, dtype):
 
     for plain, by_kernel in zip(*nan_places, strict=True):
         assert torch.equal(plain, by_kernel)
+    # There was something to compare: the kernel's result has NaN.
     assert nan_places[1][0].any()
 
 
@@ -97,7 +100,8 @@ def test_as_the_plain_code(shape, mean, residual):
 
     assert by_kernel.keys() == exact.keys()
     for name, value in exact.items():
-        # x itself is rounded: at a mean of 300 its differences from the mean have lost seven bits.
+        # 3e-5 of the largest entry, or of 1e-3 if all are nearly zero. With a mean of 300 more is
+        # allowed: floats near 300 are 2^8 times as coarse as those near 1.
         largest = float(value.abs().max())
         assert (by_kernel[name].double() - value).abs().max() < (1 + mean / 10) * 3e-5 * max(
             largest, 1e-3
@@ -105,8 +109,8 @@ def test_as_the_plain_code(shape, mean, residual):
 
 
 def test_bfloat16_is_rounded_once():
-    """Arithmetic is that of float32: the result is the nearest bfloat16 to it,
-    and gradients are near."""
+    """The kernel computes in float32. Its result is the nearest bfloat16 to that, and its gradients
+    are near."""
     layer = norm(32)
     x = images((9, 32, 6, 6), 0).bfloat16()
     added = images((9, 32, 6, 6), 1).bfloat16()
@@ -116,6 +120,8 @@ def test_bfloat16_is_rounded_once():
 
     assert in_bfloat16["out"].dtype == torch.bfloat16
     torch.testing.assert_close(in_bfloat16["out"], in_float32["out"].bfloat16(), rtol=0, atol=0)
+
+    # bfloat16 keeps 8 bits, so that rounding alone changes a number by up to 0.4 %.
     for name in ("dx", "dresidual", "dscale", "dshift"):
         largest = float(in_float32[name].abs().max())
         assert (in_bfloat16[name].float() - in_float32[name]).abs().max() < 0.01 * largest, name
@@ -137,14 +143,14 @@ def test_by_running_averages(residual):
 
 
 def test_nan_stays_nan():
-    """In both types of numbers: a run that diverges must be seen to."""
+    """In both types of numbers, so that a run that diverges is noticed."""
     layer = norm(16)
     x = images((2, 16, 2, 2), 0)
     x[0, 3, 0, 0] = float("nan")
 
-    for images_ in (x, x.bfloat16()):
+    for typed in (x, x.bfloat16()):
         with kernels.use(True):
-            out = layer.elu(images_, {})
+            out = layer.elu(typed, {})
         assert out[:, 3].isnan().all()
         assert not out[:, 4].isnan().any()
 

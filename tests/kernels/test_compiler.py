@@ -16,7 +16,8 @@ from vaebench.kernels import compiler
 
 @pytest.mark.parametrize("own", [True, False])
 def test_programs_of_other_kernels_are_never_taken(tmp_path, monkeypatch, own):
-    """Numba would not notice that a function in another file has changed."""
+    """Every version of the kernels has a folder of its own: Numba would not notice that a function
+    in another file has changed."""
     place = tmp_path / ("of the user" if own else "cache/vaebench/kernels")
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(place) if own else "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -24,6 +25,7 @@ def test_programs_of_other_kernels_are_never_taken(tmp_path, monkeypatch, own):
 
     assert folder.parent == place
 
+    # The name of the folder depends on what the files say, not on where they are.
     package = tmp_path / "kernels"
     shutil.copytree(Path(compiler.__file__).parent, package)
     monkeypatch.setattr(compiler, "__file__", str(package / "compiler.py"))

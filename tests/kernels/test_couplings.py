@@ -18,7 +18,7 @@ from vaebench.kernels import couplings
 
 INPUTS = 6
 SIZES = [(1, 1, 2), (3, 2, 7), (16, 32, 4), (17, 23, 5), (40, 17, 30)]
-"""Sides and cases: whole vectors, none, and rows that end within one."""
+"""(n1, n2, examples). Rows are whole vectors, shorter than one, or end within one."""
 
 
 def encoder(n1, n2, seed=0):
@@ -34,11 +34,11 @@ def inputs(batch, seed=1):
 
 
 def step(made, x, weights, by_kernel):
-    """By name the machines, the statistics of the batch, and the gradients of a
-    product with ``weights``.
+    """Return by name the machines, the statistics of the batch, and the gradients of
+    sum(machines * ``weights``).
 
-    The biases of the couplings and of the hidden layer are left out: normalisation takes away what
-    they do, and their gradients are rounding.
+    The biases of the couplings and of the hidden layer are left out: normalisation cancels them, so
+    that their gradients are rounding errors.
     """
     tape = {}
     with kernels.use(by_kernel):
@@ -46,6 +46,7 @@ def step(made, x, weights, by_kernel):
     loss = sum((p * v.to(x.dtype)).sum() for p, v in zip(rbm, weights, strict=True))
     names, leaves = zip(*made.named_parameters(), strict=True)
     grads = dict(zip(names, torch.autograd.grad(loss, leaves), strict=True))
+    # The output's first n1 + n2 entries are fields, which are not normalised; couplings follow.
     grads["output.bias"] = grads["output.bias"][: made.n1 + made.n2]
     del grads["net.dense.0.bias"]
     mean, variance = tape["couplings"]
@@ -65,6 +66,7 @@ def test_machines_statistics_and_gradients(n1, n2, batch):
     by_kernel = step(module, x, weights, True)
     exact = step(module.double(), x.double(), weights, False)
 
+    # 3e-5 of the largest entry of each tensor, or of 1e-3 if all are nearly zero.
     assert by_kernel.keys() == exact.keys()
     for name, value in exact.items():
         size = float(value.abs().max())
@@ -72,7 +74,7 @@ def test_machines_statistics_and_gradients(n1, n2, batch):
 
 
 def test_a_machine_of_which_one_part_alone_is_used():
-    """Gradients of what is not used count as zeros."""
+    """Parts of the machine that the loss does not use have no gradient, which counts as zero."""
     module = encoder(4, 3)
     x = inputs(6)
     zeros = [torch.zeros(6, 4), torch.zeros(6, 3), torch.zeros(6, 4, 3)]
@@ -97,6 +99,8 @@ def test_where_the_kernel_is_taken(monkeypatch):
     module = encoder(3, 4).requires_grad_(False)
     x = inputs(5)
 
+    # The kernel is to take the first call alone. The others lack a tape, have an axis more, are
+    # mapped, are of float64, or come where kernels are forbidden.
     with kernels.use(True):
         module(x, {})
         module(x)

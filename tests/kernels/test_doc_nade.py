@@ -28,15 +28,15 @@ def test_values_and_derivatives_are_those_of_the_plain_code(
             p.normal_(0.0, 0.7, generator=generator)
 
     x = torch.randint(0, 3, (7, vocabulary), generator=generator).float()
-    x[2] = 0
+    x[2] = 0  # a document without words
     order = noise.fixed(model.order_noise(7), 0, "noise")
+    # Random weights, so that the gradient depends on each document.
     slopes = torch.randn(7, generator=generator)
     loops_taken = []
     loops = doc_nade._Loops.apply
     monkeypatch.setattr(doc_nade._Loops, "apply", lambda *a: (loops_taken.append(1), loops(*a))[1])
 
     values_and_gradients = []
-
     for by_loops in (True, False):
         with kernels.use(by_loops):
             log_p = model.log_evidence(x, order)
@@ -57,9 +57,9 @@ def test_a_softmax_and_float64_are_left_to_the_plain_code(monkeypatch):
     monkeypatch.setattr(doc_nade._Loops, "apply", lambda *a: (loops_taken.append(1), loops(*a))[1])
     info = DataInfo(np.ones(4), Kind.COUNTS)
     x = torch.ones(1, 4)
+
     DocNADE(info, output="softmax").log_evidence(x)
     DocNADE(info).double().log_evidence(x.double())
-
     assert loops_taken == []
 
     DocNADE(info).log_evidence(x)

@@ -16,7 +16,7 @@ pytest.importorskip("numba")
 from vaebench.kernels import likelihood
 
 LIMIT = 5.0
-"""|z| of one comparison; by chance once in 1.7 million."""
+"""Largest |z| of one comparison; exceeded by chance once in 1.7 million."""
 
 
 def generator(seed=0):
@@ -25,8 +25,8 @@ def generator(seed=0):
 
 @pytest.mark.parametrize("units", [1, 16, 37, 784, 2000])
 def test_log_probabilities_are_the_plain_ones(units):
-    """Logits from 0 to far beyond where a float's exponential ends; rows that are no
-    whole number of vectors."""
+    """Logits from 0.01 to 1000 in size, far beyond where a float's exponential ends. Rows are whole
+    vectors of 16 or are not."""
     logits = torch.randn(9, units, generator=generator()) * torch.logspace(-2, 3, 9).unsqueeze(1)
     x = (torch.rand(9, units, generator=generator(1)) < 0.4).float()
     exact = bernoulli.log_prob(x.double(), logits.double())
@@ -44,7 +44,7 @@ def energy(z):
 def test_sweeps_over_bits_are_the_plain_ones():
     z = (torch.rand(200, 5, generator=generator()) < 0.5).float()
     u = torch.rand(4, 5, 200, generator=generator(1))
-    u[0, 0, 0] = 0.0
+    u[0, 0, 0] = 0.0  # noise has no zeros, but both ways must treat one alike
     before = z.clone()
     with kernels.use(True):
         by_kernel = sweep_bits(energy, z, u)
@@ -56,13 +56,14 @@ def test_sweeps_over_bits_are_the_plain_ones():
 
 
 def test_sweeps_over_bits_leave_their_law_as_it_is():
-    """From exact samples three sweeps on: the frequencies of all 32 states."""
+    """Three sweeps from exact samples leave the frequencies of all 32 states as they are."""
     k = 20_000
     every = states(5, torch.zeros(()))
     p = torch.softmax(energy(every).double(), 0)
     z = every[torch.multinomial(p, k, replacement=True, generator=generator())]
     with kernels.use(True):
         z = sweep_bits(energy, z, torch.rand(3, 5, k, generator=generator(1)))
+    # ``states`` counts in binary, the first bit being the least: sum z_i 2^i is a state's place.
     share = torch.bincount((z @ 2.0 ** torch.arange(5)).long(), minlength=32) / k
 
     assert ((share - p).abs() < LIMIT * (p * (1 - p) / k).sqrt()).all()

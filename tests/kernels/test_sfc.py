@@ -23,7 +23,7 @@ def test_words_are_those_of_numpy(seed, count):
 
 
 def test_noise_is_the_same_with_and_without_kernels(monkeypatch):
-    """The large field by the kernel, where it may; the small one never."""
+    """The kernel draws the large tensor, if kernels are allowed, and never the small one."""
     counts = []
     words = sfc.words
     monkeypatch.setattr(
@@ -35,6 +35,7 @@ def test_noise_is_the_same_with_and_without_kernels(monkeypatch):
         with kernels.use(by_kernel):
             draws[by_kernel] = noise.fixed(shapes, 3, "eval")
 
+    # A word of 64 bits makes four numbers.
     assert counts == [-(-3 * 700 * 31 // 4)]
     assert draws[True].keys() == {"a", "a.low", "b", "b.low"}
     for name, v in draws[True].items():

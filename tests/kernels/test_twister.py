@@ -14,7 +14,8 @@ pytest.importorskip("numba")
 from vaebench.kernels import twister
 
 COUNTS = [1, 3, 620, 623, 624, 625, 1247, 1248, 30_000]
-"""Around whole fillings of the generator's 624 words, before and after others."""
+"""Numbers drawn one after the other: few, many, and up to the ends of the generator's state of 624
+words or one beyond it."""
 
 
 @pytest.mark.parametrize("seed", [0, 7, 2**40 + 12345])
@@ -28,7 +29,7 @@ def test_numbers_and_generator_are_those_of_torch(seed):
 
         assert torch.equal(out, torch.empty(count).uniform_(generator=torch_generator))
         assert torch.equal(our_generator.get_state(), torch_generator.get_state())
-        # Other kinds of numbers between them, of which torch keeps one for later.
+        # Other kinds of numbers between them: a normal, of which torch may keep one for later.
         for draw in (torch.randn, torch.rand):
             assert torch.equal(draw(3, generator=our_generator), draw(3, generator=torch_generator))
 
@@ -40,13 +41,15 @@ def test_none_is_below_the_least():
     twister.fill(out, torch.Generator().manual_seed(1), 0.25)
     drawn = torch.empty(2000).uniform_(generator=torch.Generator().manual_seed(1))
 
+    # Some numbers were raised, or the comparison would show nothing.
+
     assert drawn.min() < 0.25
     assert torch.equal(out, drawn.clamp(min=0.25))
 
 
 def test_noise_is_the_same_with_and_without_kernels(monkeypatch):
-    """Fields of a draw, large and small ones in turn; the kernel draws the
-    large ones, where it may."""
+    """Large and small tensors take turns. The kernel draws the large ones alone, if kernels are
+    allowed."""
     filled = []
     fill = twister.fill
     monkeypatch.setattr(
@@ -69,7 +72,8 @@ def test_noise_is_the_same_with_and_without_kernels(monkeypatch):
 
 
 def test_another_generator_of_torch_is_noticed(monkeypatch):
-    """Where this PyTorch drew otherwise, its own numbers would be taken."""
+    """If PyTorch draws other numbers than the kernel, PyTorch's are taken."""
+    # A kernel whose numbers end at 1/2 is as wrong as one for another version of PyTorch.
     monkeypatch.setattr(
         twister, "fill", lambda out, generator, least: out.uniform_(0, 0.5, generator=generator)
     )

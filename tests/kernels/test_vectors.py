@@ -72,6 +72,7 @@ def listed(bits, out):
 def test_ones_are_listed_and_no_more_is_written_than_said():
     for bits in [*range(2**8), *range(0, 2**LANES, 2**8 - 1)]:
         ones = [100 + k for k in range(LANES) if bits >> k & 1]
+        # The list begins at 3; up to SPILLED places behind its end may get anything.
         out = np.full(3 + LANES + SPILLED, -1, np.int32)
         end = listed(bits, out)
 
@@ -86,10 +87,12 @@ def test_the_exponential_of_minus_the_size():
     each_exp(by_kernel)
     exact = np.exp(-np.abs(x.astype(np.float64)))
 
+    # One unit in the last place: 2^-23 = 1.19e-7.
     assert np.max(np.abs(by_kernel / exact - 1)) < 1.2e-7
 
 
 def test_the_exponential_ends_in_zero():
+    # The least normal float32 is e^-87.3.
     x = np.full(16, 87.5, dtype=np.float32)
     x[:4] = [1e30, -1e30, np.inf, 0.0]
     each_exp(x)
@@ -105,6 +108,9 @@ def test_the_logarithm():
     by_kernel = x.copy()
     each_log(by_kernel)
     exact = np.log(x.astype(np.float64))
+
+    # One unit in the last place; of 1, if the logarithm is smaller: near log 1 = 0 only the
+    # absolute error is small.
 
     assert np.max(np.abs(by_kernel - exact) / np.maximum(np.abs(exact), 1)) < 1.2e-7
 
@@ -129,6 +135,7 @@ def test_part_of_a_vector_is_written_and_no_more(count):
 @pytest.mark.parametrize("size", [1, 16, 17, 45])
 def test_the_square_root_of_rows_of_any_length(size):
     x = np.linspace(0, 3, size, dtype=np.float32)
+    # The vector behind the row must stay as it is; a root would make 2 of its fours.
     memory = np.concatenate([x, np.full(LANES, 4, np.float32)])
     each_root(memory[:size])
 
@@ -137,6 +144,7 @@ def test_the_square_root_of_rows_of_any_length(size):
 
 
 def test_a_product_beyond_float32():
+    # float32 ends at 2^128.
     x = np.full(LANES, 2.0**60, dtype=np.float32)
     assert folded(x, LANES)[1] == 2.0**960
 
@@ -165,9 +173,11 @@ def test_bfloat16_is_rounded_as_pytorch_rounds():
 
     assert torch.equal(out.isnan(), by_torch.isnan())
 
+    # Bits are compared, because 0.0 == -0.0; a NaN may have other bits here than in PyTorch.
     numbers = ~by_torch.isnan()
     assert torch.equal(out[numbers].view(torch.int16), by_torch[numbers].view(torch.int16))
 
+    # And back from bfloat16 to float32, which is exact.
     back = torch.empty(len(x))
     rewritten(by_torch.view(torch.int16).numpy(), back.numpy())
 

@@ -1,7 +1,7 @@
 """What tests of several rooms share: ``from kit.runs import status``.
 
-Fixtures of ``cells`` (tiny cells, their data and store) and of ``processes`` (real commands) are
-there for every test without an import: ``tests/conftest.py`` loads them. Of the other files each
-has one kind of thing: small models and what they take, files of a format, tables, stored results,
-the command.
+Every test has the fixtures of ``cells`` (tiny cells, their data and store) and of ``processes``
+(real commands) without an import, because ``tests/conftest.py`` loads them. Each of the other files
+has one kind of thing: small models and their inputs, files of a format, tables, stored results, the
+command.
 """

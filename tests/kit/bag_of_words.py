@@ -1,5 +1,5 @@
-"""A model of documents as bags of words, which keeps a record of what it is
-asked, and documents for it."""
+"""A model of documents as bags of words, which records the shapes that it is asked for, and
+documents for it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ WORDS = 9
 
 
 class BagOfWords(GaussianPosterior):
-    """Every word and the end by softmax(W z + b), of whatever place; the encoder sees the counts.
-    Keeps a record."""
+    """Every word and the end have the probability softmax(W z + b), whatever their place.
+
+    The encoder sees the counts. ``encoded`` has the shapes of the documents that were encoded,
+    ``decoded`` (samples, documents, length) of those that were decoded.
+    """
 
     facts = FAMILIES["text_vae"]
 
@@ -39,15 +42,18 @@ class BagOfWords(GaussianPosterior):
 
     def log_likelihood(self, x, z, drop=None, tape=None):
         self.decoded.append((*z[0].shape[:2], x.shape[1]))
-        log_p = torch.log_softmax(z[0] @ self.w.T + self.b, -1)
+        log_p = torch.log_softmax(z[0] @ self.w.T + self.b, -1)  # (k, n, words)
+        # Every token after <s>; padding, token 0, does not count.
         targets = x[:, 1:].long()
         each = log_p.gather(-1, targets.expand(len(z[0]), *targets.shape))
         return (each * (targets != 0)).sum(-1)
 
 
 def documents(n, seed=0, longest=12):
-    """Token numbers (n, longest), int16, sorted by length from 2 (no word at all): <s>=1, words
-    from 3, </s>=2."""
+    """Token numbers (n, longest), int16, sorted by length from 2 (no word at all).
+
+    <s> is 1, </s> is 2, words are from 3, and padding is 0.
+    """
     g = torch.Generator().manual_seed(seed)
     lengths = torch.randint(2, longest + 1, (n,), generator=g).sort().values
     x = torch.randint(3, WORDS, (n, longest), generator=g)

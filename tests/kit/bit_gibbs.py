@@ -1,5 +1,5 @@
-"""Gibbs sweeps of single bits around tiny models, and the same sweeps from
-tables of every state."""
+"""The objective of Gibbs sweeps over single bits, around tiny models, and the same sweeps from
+tables of all states."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from vaebench.rng import noise
 VISIBLE = 5
 BITS = 4
 LIMIT = 5.0
-"""|z| of one comparison; 100 of them exceed it by chance once in 17,000
-seeds, and seeds are fixed."""
+"""Largest |z| of one comparison. One of 100 exceeds it by chance for one seed in 17,000, and seeds
+are fixed."""
 
 EVERY = exact.states(BITS)
 """All states, (16, 4)."""
 
 
 def rule_of(layers=1, seed=0, latents=BITS, scale=1.0, **settings):
-    """float64, every parameter away from its start; the running averages in the module are not
-    those of the state."""
+    """The objective in float64, with every parameter away from its start.
+
+    The running averages in the module are not those of the state.
+    """
     config = {"name": "rbm_generator", "latents": latents, "layers": layers, "units": 3}
     rule = objectives.build(
         {"name": "bit_gibbs", **settings},
@@ -40,10 +42,11 @@ def rule_of(layers=1, seed=0, latents=BITS, scale=1.0, **settings):
 
 
 def inputs_of(rule, cases=6, seed=1):
-    """(state, batch, noise) of one update, statistics of the state away from their start."""
+    """(state, batch, noise) of one update; the averages in the state are away from their start."""
     generator = torch.Generator().manual_seed(seed)
     state = rule.state(seed, cases)
     for name, v in state.items():
+        # All but the chains are running averages of batch normalisation.
         if name != "posterior":
             state[name] = v.double() + torch.linspace(0.4, 1.1, len(v))
 
@@ -58,15 +61,19 @@ def norms_of(rule):
 
 
 def table(rule, x, statistics):
-    """log p(x, z) + log Z of every state, (batch, states), by the model itself with these averages
-    in its buffers."""
+    """log p(x, z) + log Z of every state, (batch, states), by the model itself.
+
+    ``statistics``: path of a batch normalisation -> (mean, variance), which take the place of the
+    averages in its buffers.
+    """
     buffers = {
         f"{path}.{n}": v
         for path, pair in statistics.items()
         for n, v in zip(("mean", "variance"), pair, strict=False)
     }
-    z = EVERY.unsqueeze(1).expand(-1, len(x), -1)
+    z = EVERY.unsqueeze(1).expand(-1, len(x), -1)  # (states, batch, bits)
 
+    # ``functional_call`` replaces buffers during ``forward`` only, so log_joint is called in one.
     class Joint(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -80,19 +87,23 @@ def table(rule, x, statistics):
 
 
 def number(z):
-    """The place of each state in a table."""
+    """The place of each state in a table: sum z_i 2^i."""
     return (z.long() * 2 ** torch.arange(z.shape[-1])).sum(-1)
 
 
 def literal_sweeps(log_p, z, u):
-    """log_p: (batch, states). Case by case, bit by bit, each conditional from the table's
-    probabilities."""
+    """Sweeps one example and one bit at a time; returns the final states by their numbers.
+
+    Each conditional probability is that of the table ``log_p``, (batch, states). ``z``: the first
+    states, (batch, bits). ``u``: noise, (sweeps, bits, batch).
+    """
     p = torch.softmax(log_p, 1)
     codes = number(z).tolist()
 
     for sweep in u:
         for i, v in enumerate(sweep):
             for b, code in enumerate(codes):
+                # The two states that differ in bit i alone; it becomes 1 if the noise is high.
                 on = code | 1 << i
                 off = code & ~(1 << i)
                 conditional = float(p[b, on] / (p[b, on] + p[b, off]))

@@ -1,5 +1,5 @@
-"""Fixtures of tiny runs: cells of a belief net of four units on random bits, and what
-is compared of two runs."""
+"""Fixtures of tiny runs: cells of a belief net of four units on random bits, and the state by which
+two runs are compared."""
 
 from __future__ import annotations
 
@@ -114,7 +114,8 @@ def grey():
 
 @pytest.fixture
 def load_bits(monkeypatch, splits):
-    """Every data set is ``splits``, or what is given to the function that this returns."""
+    """Have every data set loaded as ``splits``; the function that this returns puts another one
+    in its place."""
     from vaebench import data
 
     def put(value):
@@ -125,8 +126,7 @@ def load_bits(monkeypatch, splits):
 
 
 def run_state(folder):
-    """All that a run is, but for times: tensors of both checkpoints, their meta, the curve, the
-    result's numbers."""
+    """All of a run but its times: tensors and meta of both checkpoints, the curve, the result."""
     from safetensors import safe_open
 
     out = {}
@@ -136,6 +136,7 @@ def run_state(folder):
         if path.exists():
             with safe_open(path, framework="np") as f:
                 out |= {f"{name}/{k}": f.get_tensor(k).tobytes() for k in f.keys()}  # noqa: SIM118
+                # The metadata are a word and then JSON.
                 meta = json.loads(f.metadata()["vaebench"].partition(" ")[2])
 
             meta["curve"] = [
@@ -155,6 +156,7 @@ def run_state(folder):
         result = json.loads((folder / "result.json").read_text())
         names = ("status", "reason", "updates", "best_update", "stopped_early", "measures", "data")
         out["result"] = {k: result.get(k) for k in names}
+        # Measures in these units are times.
         out["result"]["measures"] = [
             m for m in result.get("measures") or [] if m["unit"] not in ("ms", "h")
         ]
@@ -169,8 +171,10 @@ def state_of():
 
 @pytest.fixture
 def states_of():
-    """The state of every run below a results folder: (key, seed folder) -> state. No
-    temporary file may be there."""
+    """The state of every run below a results folder, (key, seed folder) -> state.
+
+    Fails if a temporary file is left there.
+    """
 
     def states(root):
         assert [p for p in Path(root).rglob("*.tmp")] == []

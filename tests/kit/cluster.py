@@ -1,4 +1,4 @@
-"""A cluster that keeps its jobs in a list, and works when it is asked."""
+"""A cluster in this process: it keeps its jobs in a list, and works when a test asks it to."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ WAITS = State("PENDING", True, False, "Resources")
 
 
 class Cluster:
-    """What goes on when a command ends: its jobs, by (batch, number) the folder and
-    task; where they stand."""
+    """What outlives a command.
+
+    ``jobs``: (batch, number) -> the job's (folder, number, task). ``known``: (batch, number) ->
+    where the job stands.
+    """
 
     def __init__(self):
         self.jobs = {}
@@ -30,7 +33,11 @@ class Cluster:
 
 
 class Listed:
-    """An engine on a cluster. ``each`` is called with a cluster whenever it is asked."""
+    """An engine on a cluster.
+
+    ``each`` is called with the cluster whenever the engine is asked for states. ``starts``: the
+    state of a job when it is submitted. ``asks``: what the engine asks of the cluster for a job.
+    """
 
     name = "listed"
     title = "List"
@@ -68,6 +75,7 @@ class Listed:
     def cancel(self, home, jobs):
         self.cancelled += jobs
         for job in jobs:
+            # A job that runs is asked to stop by other means, and saves its state.
             if not self.cluster.known[job].running:
                 self.cluster.known[job] = State("CANCELLED", False, False)
 

@@ -1,4 +1,4 @@
-"""Gaussian posteriors given outright, without a model."""
+"""Gaussian posteriors given by their means and variances, without a model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vaebench.estimators.posteriors import Posteriors
 
 MEANS = [-1.5, -0.2, 0.1, 0.9, 2.0]
 SDS = [0.4, 0.7, 0.2, 1.1, 0.5]
-"""Five overlapping posteriors over one latent, unlike the prior together."""
+"""Five overlapping posteriors over one latent, whose mixture differs from the prior."""
 
 
 def drawn(mean, log_var, seed=0):
@@ -24,13 +24,14 @@ def drawn(mean, log_var, seed=0):
 
 
 def five(copies, seed=0):
-    """The five, each ``copies`` times: the mixture of all is that of the five."""
+    """The five, each ``copies`` times. The mixture of all is still that of the five."""
     log_var = 2 * torch.tensor(SDS, dtype=torch.float64).log()
     return drawn(torch.tensor(MEANS).repeat(copies)[:, None], log_var.repeat(copies)[:, None], seed)
 
 
 def by_quadrature(means, sds):
     """(mutual information, KL(q(z) || p)) of a mixture of one-dimensional posteriors, nats."""
+    # Rectangles of width 0.001; beyond +-12 the posteriors above have no mass.
     z = torch.linspace(-12, 12, 24_001, dtype=torch.float64)
     mean = torch.tensor(means, dtype=torch.float64)[:, None]
     sd = torch.tensor(sds, dtype=torch.float64)[:, None]
@@ -38,6 +39,7 @@ def by_quadrature(means, sds):
     mixture = torch.logsumexp(each, 0) - math.log(len(means))
     prior = torch.distributions.Normal(torch.zeros_like(z), torch.ones_like(z)).log_prob(z)
     step = float(z[1] - z[0])
+    # I = mean of KL(q(z | x) || q(z)), and KL(q(z) || p).
     mi = (each.exp() * (each - mixture)).sum(1).mean() * step
     return float(mi), float((mixture.exp() * (mixture - prior)).sum() * step)
 
@@ -50,6 +52,6 @@ def random(n, units, seed=0, spread=1.0):
 
 
 def z_of(values, wanted):
-    """z of the mean of these values."""
+    """z-score of the mean of these values, if their expectation is ``wanted``."""
     values = torch.tensor(values, dtype=torch.float64)
     return float((values.mean() - wanted) / (values.std() / len(values) ** 0.5))

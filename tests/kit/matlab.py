@@ -43,5 +43,5 @@ def prepared(cls: type, tmp_path: Path):
 
 
 def changed(packed: bytes, place: int) -> bytes:
-    """A file of which one byte is another one."""
+    """A copy of the file with another byte at ``place``."""
     return packed[:place] + bytes([packed[place] ^ 0xFF]) + packed[place + 1 :]

@@ -16,7 +16,7 @@ VISIBLE = 4
 
 
 def rule_of(dims=(2, 3, 2), seed=0, **settings):
-    """NVIL around a net of float64, every parameter N(0, 0.8^2)."""
+    """NVIL around a net in float64, with every parameter N(0, 0.8^2)."""
     model = models.build(
         {"name": "sbn", "dims": list(dims)}, DataInfo(torch.linspace(0.2, 0.7, VISIBLE))
     )
@@ -26,7 +26,7 @@ def rule_of(dims=(2, 3, 2), seed=0, **settings):
 
 
 def one_step(rule, cases=5, seed=0):
-    """(state, batch, noise), and the layers that the step will sample."""
+    """(state, batch, noise) of a step, and the layers that the step will sample, x first."""
     generator = torch.Generator().manual_seed(seed)
     x = (torch.rand(cases, VISIBLE, generator=generator) < 0.4).double()
     draws = {k: v.double() for k, v in noise.draw(rule.noise(cases), generator).items()}

@@ -1,5 +1,5 @@
-"""Packs of tiny nets on two engines, and what one update of a kernel adds where
-the samples are forced."""
+"""Packs of tiny nets on two engines, and what one update by kernels adds to the parameters if its
+samples are forced."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ RATES = {"name": "sgd", "rate": 0.01, "posterior_rate": 0.004, "baseline_rate": 
 
 def pack_of(model, objective, data, engine, count=1, kind=Kind.BITS, rates=RATES):
     """``count`` seeds with parameters N(0, 0.3^2), on the examples ``data`` (n, d)."""
+    # DataInfo has means of what the model sees, and for counts the tokens of the longest document.
     mean = data.float().mean(0) / (255 if kind is Kind.GREY else 1)
     longest = int(data.sum(1).max()) if kind is Kind.COUNTS else 0
     rule = objectives.build(
@@ -60,7 +61,8 @@ def train(pack, updates=UPDATES):
 
 
 def assert_equal_training(packs, bounds):
-    """Parameters and statistics to 1e-4 of their size, with what rounding of float32 leaves."""
+    """Two packs have the same bounds, and parameters and statistics that agree to 1e-4 of their
+    norm, which is what rounding of float32 leaves."""
     torch.testing.assert_close(*bounds, rtol=1e-5, atol=0)
 
     first, second = packs
@@ -73,8 +75,11 @@ def assert_equal_training(packs, bounds):
 def assert_a_block_is_that_of_the_plain_engine(
     model, objective, data, kind=Kind.BITS, rates=RATES, updates=UPDATES
 ):
-    """Two seeds trained by kernels and by autograd; what is compared has moved by far
-    more than the tolerance."""
+    """Two seeds come to the same parameters by kernels and by autograd.
+
+    Every parameter has moved by more than ten times the tolerance, so that an update left out would
+    show.
+    """
     packs = [
         pack_of(model, objective, data, engine, 2, kind, rates) for engine in ("kernel", "plain")
     ]
@@ -87,7 +92,10 @@ def assert_a_block_is_that_of_the_plain_engine(
 
 
 def forced(bits_of):
-    """Noise that makes units fire or not, whatever their logits are within +-16."""
+    """Noise that makes each unit the given bit, whatever its logit is within +-16.
+
+    sigmoid(-16) = 1.1e-7 is above 2^-24 = 6.0e-8. Two axes, of updates and seeds, are put in front.
+    """
     return {
         k: torch.where(v > 0, 2.0**-24, 1 - 2.0**-24).to(torch.float32)[None, None]
         for k, v in bits_of.items()
@@ -97,10 +105,11 @@ def forced(bits_of):
 def step(model, objective, x, draws, info):
     """What one update by kernels on the case ``x`` (d,) adds to the parameters, over their rate.
 
-    ``draws``: its noise, (1, 1, ...). ``info``: of the data, whose mean they are centred by.
-    Returns the parameters before, too.
+    ``draws``: the update's noise, (1, 1, ...). ``info``: facts of the data, whose mean centres the
+    case. Returns the parameters before the update, and what was added.
     """
     pack = pack_of(model, objective, x.to(torch.uint8)[None], "kernel", kind=info.kind)
+    # Centred by the mean of its one case, the input would be zero.
     pack._kernel.mean[:] = info.mean
     start, _, _ = pack.seed(0)
     pack.advance(torch.zeros(1, 1, 1, dtype=torch.int64), draws, None)
@@ -119,8 +128,9 @@ def exact_rule(model, objective, start, info):
 
 
 def assert_nvil_is_unbiased(model, objective, x, info):
-    """Steps on the case ``x``, expected over all samples by enumeration, are the
-    gradient of the bound."""
+    """The expected step on the case ``x`` is the gradient of the bound, by enumeration of all
+    samples."""
+    # ``dims`` has the deepest layer first, the samples q1, q2, ... that next to x.
     sizes = list(reversed(model["dims"]))
     mean = {}
 
@@ -130,6 +140,8 @@ def assert_nvil_is_unbiased(model, objective, x, info):
             model, objective, x, forced({f"q{i}": v for i, v in enumerate(layers, 1)}), info
         )
         rule = exact_rule(model, objective, start, info)
+
+        # E_Q[step] = sum over h of Q(h | x) step(h).
         weight = rule.model.log_posterior(layers, x.double()[None]).exp().item()
         for k, v in moved.items():
             mean[k] = mean.get(k, 0) + weight * v
@@ -146,18 +158,18 @@ def assert_nvil_is_unbiased(model, objective, x, info):
 
 
 def assert_wake_sleep_is_unbiased(model, objective, x, info, dreams):
-    """Steps on the case ``x``, by enumeration, follow both gradients of wake-sleep.
+    """Expected steps on the case ``x``, by enumeration, follow both gradients of wake-sleep.
 
-    Wake: expected over the samples, that of E_Q[log P(x, h)] by the generative model. Sleep:
-    expected over the dreams, that of log Q(h | dream) by the inference network.
+    Wake: over the samples, the generative model follows the gradient of E_Q[log P(x, h)]. Sleep:
+    over the dreams, the inference network follows the gradient of log Q(h | dream).
 
     Args:
-        model: settings of a net.
-        objective: those of wake-sleep.
+        model: Settings of a net.
+        objective: Settings of wake-sleep.
         x: A case, (d,).
-        info: of the data.
-        dreams: rule, layers h -> all that the net can dream from h: pairs of a case (1, d) and the
-            noise that gives it.
+        info: Facts of the data.
+        dreams: A function of the rule and of layers h. It returns all that the net can dream from
+            h: pairs of a case (1, d) and the noise that makes it.
     """
     sizes = list(reversed(model["dims"]))
     states = [[part[None, None] for part in h.split(sizes)] for h in exact.states(sum(sizes))]
@@ -172,6 +184,7 @@ def assert_wake_sleep_is_unbiased(model, objective, x, info, dreams):
     of_model = {k: v for k, v in rule.named_parameters() if k.startswith("model.p.")}
     of_network = {k: v for k, v in rule.named_parameters() if k.startswith("model.q.")}
 
+    # What an update adds, with samples ``sampled`` of the posterior and a dream from ``dreamt``.
     def moved(sampled, dreamt, noise):
         draws = forced(
             {f"q{i}": v for i, v in enumerate(sampled, 1)}
@@ -180,8 +193,9 @@ def assert_wake_sleep_is_unbiased(model, objective, x, info, dreams):
         return step(model, objective, x, draws | {"p0": noise}, info)[1]
 
     expected_steps = {k: torch.zeros_like(v) for k, v in (of_model | of_network).items()}
-    _, any_noise = dreams(rule, states[0])[0]
 
+    # Wake: E_Q of the steps of the generative model, whatever is dreamt.
+    _, any_noise = dreams(rule, states[0])[0]
     for h in states:
         probability = rule.model.log_posterior(h, x.double()[None]).exp().item()
         steps = moved(h, states[0], any_noise)
@@ -194,6 +208,7 @@ def assert_wake_sleep_is_unbiased(model, objective, x, info, dreams):
     )
     gradients |= {k: torch.zeros_like(v) for k, v in of_network.items()}
 
+    # Sleep: sums over (h, dream) of P(h, dream), whatever is sampled.
     for h in states:
         for dream, dream_noise in dreams(rule, h):
             probability = rule.model.log_joint(dream, h).exp().item()

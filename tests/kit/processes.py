@@ -57,6 +57,7 @@ class Command:
         pids = []
         for place in Path("/proc").glob("[0-9]*"):
             try:
+                # Behind the name, which may hold anything: state, parent, group, session.
                 fields = (place / "stat").read_text().rpartition(")")[2].split()
             except OSError:
                 continue
@@ -75,11 +76,11 @@ class Zygote:
         env = {k: v for k, v in os.environ.items() if not k.startswith("VAEBENCH_")}
         env |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         env |= {"VAEBENCH_DATA": str(folder / "data")}
-        # -P: the modules beside the script are none of the command's.
+        # -P: the command must not find the modules beside the script.
         command = [sys.executable, "-P", str(Path(__file__).with_name("zygote.py"))]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen(command, env=env, cwd=folder, **pipes)
-        self.process.stdout.readline()
+        self.process.stdout.readline()  # "ready"
 
     def ask(self, request):
         self.process.stdin.write(json.dumps(request) + "\n")

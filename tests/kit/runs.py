@@ -1,4 +1,4 @@
-"""What is known of stored runs, in the words of a test."""
+"""Short ways to store runs that nobody trained, and to ask where runs stand."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def status(store, cell, seed):
 
 
 def put_result(store, cell, seed, status="done", names=("bound", "kl", "active_units", "iw_nll")):
-    """A result of a run that nobody trained: measures of these names, all 1,
-    taken as the cell asks."""
+    """Store the result of a run that nobody trained: measures of these names, all of value 1, with
+    the signatures that the cell asks for."""
 
     def measure(name):
         samples = cell.config["eval"]["iw_samples" if name == "iw_nll" else "bound_samples"]
@@ -61,7 +61,7 @@ def pending(store, cells, seeds, force=False):
 
 
 def store_run(root, cell, seed, value, status="done"):
-    """A result of a run that nobody trained: its bound alone."""
+    """Store the result of a run that nobody trained, with its bound alone."""
     protocol = signature(cell.config, "bound", cell.config["eval"]["bound_samples"], "8f3a12cd")
     measure = Measure("bound", value, "nats", 0.1, "monte carlo", 10_000, 10, protocol)
     result = {

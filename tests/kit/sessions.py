@@ -1,4 +1,4 @@
-"""What is asked of sessions, and what they leave in a run's folder."""
+"""Requests to sessions, and readings of what they leave in a run's folder."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import json
 
 
 class Died(BaseException):
-    """As by SIGKILL: nobody handles it."""
+    """An exception that nobody handles, as if the process were killed."""
 
 
 EARLY = {"train.patience": 1, "train.select": "last", "train.valid_every": 4}
-"""Settings of a cell with which its training stops before its budget."""
+"""Settings with which a cell's training stops before its budget is spent."""
 
 
 def after(reports):
-    """A ``should_stop`` that lets a task begin and asks to stop when its training has
-    gone on so many times."""
+    """A ``should_stop`` that is False once, for the beginning of a task, and ``reports`` times more
+    while it trains; then it asks to stop."""
     left = iter(range(reports + 1))
     return lambda: next(left, None) is None
 

@@ -10,7 +10,7 @@ from vaebench.dists.boltzmann_exact import states
 from vaebench.dists.rbm import RBM
 
 LIMIT = 5.0
-"""Of |z|: exceeded by chance once in 1.7 million, fixed seeds make that repeatable."""
+"""Largest |z| of one comparison; exceeded by chance once in 1.7 million. Seeds are fixed."""
 
 
 def machine(n1, n2, seed=0, scale=1.0):
@@ -21,7 +21,7 @@ def machine(n1, n2, seed=0, scale=1.0):
 
 
 def full(w, shift):
-    """S = C + lambda I."""
+    """S = C + lambda I, with C = [[0, w], [w', 0]] and lambda = ``shift``."""
     n1, n2 = w.shape
     c = torch.cat(
         [torch.cat([w.new_zeros(n1, n1), w], 1), torch.cat([w.mT, w.new_zeros(n2, n2)], 1)]

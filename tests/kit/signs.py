@@ -1,4 +1,4 @@
-"""A model by hand whose images are known: pixel i is 1 where latent i is positive."""
+"""A model made by hand whose images are known: pixel i is 1 if latent i is positive."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ STEEP = 1e4
 
 
 class Signs(GaussianPosterior, BinaryVisibles):
-    """Images of 2x2 pixels with a latent for each; its posterior mean is ``scale`` or -``scale``,
-    as the pixel is."""
+    """Images of 2x2 pixels with a latent for each pixel.
+
+    The posterior mean of a latent is ``scale`` if its pixel is 1, else -``scale``.
+    """
 
     facts = FAMILIES["image_vae"]
 

@@ -1,5 +1,5 @@
-"""Arguments of a real command, and code that it runs first: to be slow, to note
-what it does, to fail."""
+"""Arguments of a real command, and code that it runs first, which makes it slow, notes what it
+does, or makes it fail."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def advance(self, *a):
     return real(self, *a)
 f.Pack.advance = advance
 """
-"""Code for a command: after the first updates of a process it waits until something is so, at most
-so many seconds."""
+"""Code for a command. After the first block of updates of a process it waits until ``{until}`` is
+true, for at most ``{seconds}``."""
 
 SPOKEN = "'saving the state' in open('/proc/self/fd/2').read()"
-"""It has said on stderr that it received a signal."""
+"""A condition for HOLD: the command has said on stderr that it received a signal."""
 
 LOG = """
 import os, vaebench.running.session as s, vaebench.running.examination as e
@@ -56,7 +56,7 @@ s.train, e.evaluate = logged_train, logged_evaluate
 import vaebench.running.tasks
 vaebench.running.tasks.WAIT_SECONDS = 0.1
 """
-"""Code for a command: what it trains and evaluates is noted in a file."""
+"""Code for a command: it notes in the file ``{path}`` what it trains and evaluates."""
 
 MORE_SAMPLES = """
 from dataclasses import replace
@@ -70,7 +70,8 @@ def load_more(name):
 catalogue.load = load_more
 catalogue.options = lambda group: options(group) + (["more_samples"] if group == "table" else [])
 """
-"""Code for a command: a table that trains what nvil_autoreg trains, and evaluates it otherwise."""
+"""Code for a command: the table more_samples has the training of nvil_autoreg, and evaluates it
+with another number of samples."""
 
 FULL = """
 import errno, os
@@ -93,7 +94,7 @@ s.train = train
 
 
 def checkpoints(tmp_path):
-    """Of all runs so far."""
+    """The checkpoints of all runs so far."""
     return list((tmp_path / "runs").glob("*/seed-*/checkpoint.safetensors"))
 
 

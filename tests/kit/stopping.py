@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Stopping:
-    """Asks to stop at its n-th question, and counts them."""
+    """A ``should_stop`` that is True at its ``at``-th call; it counts the calls."""
 
     def __init__(self, at: int | None = None) -> None:
         self.at = at

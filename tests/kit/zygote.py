@@ -1,10 +1,10 @@
-"""A process with everything imported that forks one real process for each command: seconds of
-imports saved each time.
+"""A process that has imported everything, and forks one real process for each command. It saves
+seconds of imports each time.
 
-Requests and answers are lines of JSON on stdin and stdout. Nothing is computed here but the
-composition of tables, so a fork is as good as new. Children of a command (run.jobs) start from
-nothing, as ever; they come through here too, since this is their main module, and run the code in
-ZYGOTE_CHILD first.
+Requests and answers are lines of JSON on stdin and stdout. This process only composes tables, so
+that a fork is as good as a new process. The children of a command (run.jobs) start from nothing, as
+they always do. This file is their main module, so they run it too, and the code in ZYGOTE_CHILD
+first.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def _leave(code: int) -> None:
-    """End this process as Python does, but for taking every object apart: that would copy the
+    """End this process as Python does, but without freeing every object, which would copy the
     memory of all imports."""
     atexit._run_exitfuncs()
     sys.stdout.flush()
@@ -48,7 +48,7 @@ def _leave(code: int) -> None:
 
 
 def _wait(pid: int, timeout: float, codes: dict[int, int]) -> int | None:
-    """The exit code, minus the signal's number where a signal ended it; None while it runs."""
+    """The exit code, or minus the number of the signal that ended it; None if it still runs."""
     end = time.monotonic() + timeout
     while pid not in codes:
         ended_pid, status = os.waitpid(pid, os.WNOHANG)
@@ -63,14 +63,14 @@ def _wait(pid: int, timeout: float, codes: dict[int, int]) -> int | None:
 
 
 def _command(request: dict) -> int:
-    """In the child: a session of its own, its streams in files or on a
-    terminal; then the command."""
+    """Run the command in the child: in a session of its own, with its streams in files or on a
+    terminal."""
     os.setsid()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     write = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     os.dup2(os.open(request["out"], write), 1)
     os.dup2(os.open(request["err"], os.O_RDWR if request["tty"] else write), 2)
-    # The outermost function is this one: what it defines is there for the whole command.
+    # The code runs first. What it replaces stays replaced for the whole command.
     os.environ["ZYGOTE_CHILD"] = request["child"]
     exec(request["code"], {"__name__": "zygote_code"})
     from vaebench.cli import main as vaebench
@@ -91,8 +91,8 @@ if __name__ == "__main__":
 
     import vaebench.rng.noise
 
-    # All that a command may want but what needs Numba, jax or packages of extras, which take longer
-    # than they save.
+    # All modules that a command may want, but for those that need Numba, jax or packages of extras,
+    # which take longer to import than they save.
     for module in pkgutil.walk_packages(vaebench.__path__, "vaebench.", onerror=print):
         if not re.search(
             r"kernel|\.bench|__main__|tracking\.(mlflow|tensorboard|wandb)", module.name
@@ -111,7 +111,7 @@ if __name__ == "__main__":
             vaebench.config.catalogue.load_preset("quick"),
         )
 
-    gc.freeze()  # what is there stays, so that no collection in a child looks at it
+    gc.freeze()  # so that no collection in a child touches, and copies, what was made here
     main()
 elif __name__ == "__mp_main__":
     import vaebench.rng.noise
