@@ -1,5 +1,5 @@
-"""The layout of the package is what docs/architecture.md says: its rooms,
-and who may import whom."""
+"""The layout of the package is what docs/architecture.md says: which rooms it has, and which may
+import which."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ WITHOUT_TORCH = [
     "results",
 ]
 WITHOUT_TORCH += ["report", "verbs", "cli"]
-"""Rooms that start without torch, so that commands that only read answer at once."""
+"""Rooms that do not import torch at their start, so that commands that only read answer at once."""
 
 
 def floor_of(room: str) -> int:
@@ -65,8 +65,10 @@ def files() -> list[Path]:
 
 
 def imported(tree: ast.AST) -> Iterator[tuple[str, int]]:
-    """(module, line) of every import, wherever it stands;
-    ``from vaebench import x`` counts as vaebench.x."""
+    """(module, line) of every import, wherever it stands.
+
+    ``from vaebench import x`` counts as an import of vaebench.x.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
@@ -79,8 +81,8 @@ def imported(tree: ast.AST) -> Iterator[tuple[str, int]]:
 
 
 def at_start(tree: ast.Module) -> ast.Module:
-    """The part that runs when the module is imported: no function bodies, no
-    blocks for the type checker."""
+    """The part that runs when the module is imported, without function bodies and blocks for the
+    type checker."""
 
     class Prune(ast.NodeTransformer):
         def visit_FunctionDef(self, node):
@@ -99,8 +101,8 @@ def at_start(tree: ast.Module) -> ast.Module:
 
 
 def violations(room: str, source: str) -> list[str]:
-    """What a file of ``room`` imports and may not, at its start, in a function
-    or for the type checker."""
+    """The imports that a file of ``room`` must not have, whether at its start, in a function or for
+    the type checker."""
     out = []
     for module, line in imported(ast.parse(source)):
         parts = module.split(".")
@@ -132,8 +134,10 @@ def module_of(path: Path) -> str:
 
 
 def imports_among(sources: dict[str, str]) -> dict[str, set[str]]:
-    """Module -> which of the others it imports, wherever in it the import stands; ``sources``:
-    module -> its text."""
+    """Module -> the others that it imports, wherever in it the import stands.
+
+    ``sources``: module -> its text.
+    """
     imports: dict[str, set[str]] = {}
     for name, source in sources.items():
         used = imports.setdefault(name, set())
@@ -141,8 +145,8 @@ def imports_among(sources: dict[str, str]) -> dict[str, set[str]]:
             if isinstance(node, ast.Import):
                 used |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
-                # ``from vaebench.dists import rbm`` is an import of the file rbm, not of the
-                # package's own.
+                # ``from vaebench.dists import rbm`` imports the file rbm, and is not counted as an
+                # import of the package's __init__.
                 parts = {f"{node.module}.{alias.name}" for alias in node.names}
                 used |= parts if parts <= sources.keys() else parts | {node.module}
 
@@ -162,10 +166,10 @@ def test_every_file_imports_from_lower_floors_alone(room):
 
 
 def test_imports_have_no_circle():
-    """Not within a room either, nor by imports in functions or for the type checker, which would
-    only hide one."""
+    """Files of one room have no circle of imports either. Imports in functions or for the type
+    checker count, since they would only hide one."""
     sources = {module_of(p): p.read_text("utf-8") for p in files()}
-    TopologicalSorter(imports_among(sources)).prepare()  # names the files of a circle
+    TopologicalSorter(imports_among(sources)).prepare()  # raises CycleError, with the files
 
 
 @pytest.mark.parametrize(
@@ -190,6 +194,7 @@ def test_every_room_stands_once_in_the_import_list_and_in_the_tree():
     assert set(rooms) == {room_of(p) for p in files()}
 
     tree = re.search(r"```\nvaebench/\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)[1]
+    # Rooms stand in the tree without indentation or with little; the files in them deeper.
     named = {
         name
         for line in tree.splitlines()
@@ -212,8 +217,8 @@ def test_objectives_and_metrics_know_nothing_of_each_other():
 
 
 def test_the_report_composes_nothing():
-    """Not even inside a function: the protocol of the paper's number stands in
-    the cell and in the CSV."""
+    """Not even inside a function. There is no need: the protocol of the paper's number stands in the
+    cell and in the CSV."""
     for path in (ROOT / "report").rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         names = {module for module, _ in imported(tree)}
@@ -228,7 +233,8 @@ def test_the_report_composes_nothing():
 
 
 def test_tasks_start_without_a_session():
-    """They start a session inside a function: cells are listed and skipped without torch."""
+    """They import the session inside a function, so that cells are listed and skipped without
+    torch."""
     tree = at_start(ast.parse((ROOT / "running" / "tasks.py").read_text(encoding="utf-8")))
     assert not {"vaebench.running.session", "vaebench.training.loop", "torch"} & {
         module for module, _ in imported(tree)
@@ -267,8 +273,8 @@ def test_a_module_without_a_floor_is_named():
 
 
 def test_what_must_start_at_once_does():
-    """In a fresh interpreter: every module without torch, imported together,
-    brings neither it nor hydra."""
+    """In a fresh interpreter, all modules that must start without torch are imported together. They
+    bring neither torch nor hydra."""
     modules = [
         module_of(p)
         for p in files()
@@ -286,8 +292,8 @@ def test_what_must_start_at_once_does():
 
 
 def test_the_tests_have_the_rooms_of_the_package():
-    """And those of what belongs to no room: the documentation, the scripts, what holds for every
-    option, helpers."""
+    """Folders of tests are named after rooms, but for three: what holds for every option
+    (contract), the documentation and the scripts."""
     rooms = {p.parent.name for p in ROOT.glob("*/__init__.py")}
     test_rooms = {p.parent.name for p in Path(__file__).parent.glob("*/test_*.py")}
 

@@ -1,5 +1,5 @@
-"""vaebench.files, and everything that writes through it: a full disk is an error, never
-a crash or half a file."""
+"""vaebench.files, and everything that writes through it: a full disk gives an error, never a crash
+or half a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from vaebench.errors import UserError
 from vaebench.files import write_atomic, write_output
 
 LIMIT = 2000
-"""Bytes that a file may have in these tests: where the disk is full without one being filled."""
+"""Bytes that a file may have in these tests. A write beyond them fails as it does on a full
+disk."""
 
 FULL_DISK = f"""
 import resource, signal, sys
@@ -82,8 +83,8 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """What became of every writer: (error, sizes of the files that are there), with the
-    limit and then without."""
+    """ "KIND LIMIT" -> (error, sizes of the files that are then there), for every writer with the
+    limit and then without (-1)."""
     command = [
         sys.executable,
         "-c",
@@ -110,12 +111,14 @@ def test_on_a_full_disk_every_writer_raises_and_leaves_nothing(written, kind):
 def test_without_the_limit_every_writer_writes_more_than_it_would_allow(written):
     assert {error for name, (error, _) in written.items() if name.endswith(" -1")} == {""}
 
+    # After the last writer there is a file of each.
     _, sizes = written[f"{list(WRITERS)[-1]} -1"]
     assert len(sizes) == len(WRITERS)
     assert min(sizes) > LIMIT
 
 
 def test_a_run_whose_data_do_not_fit_on_a_full_disk_is_one_line(tmp_path):
+    # 4,000 different words, more than fit into a file of this size when they are prepared.
     for split in ("train", "valid", "test"):
         words = (f"{i * 7919 % 104729:x}" for i in range(4000))
         (tmp_path / f"{split}.txt").write_text("".join(f"{w} b\n" for w in words))
@@ -205,9 +208,11 @@ def test_a_file_keeps_its_permissions(tmp_path, mode):
 
 @pytest.mark.parametrize("sync", [True, False])
 def test_the_disk_is_waited_for_with_the_name_of_the_file_too(tmp_path, monkeypatch, sync):
-    """Without the name a loss of power would leave the old file, or none."""
+    """The file is synced first, then the folder with its name. Without the name a loss of power
+    would leave the old file, or none."""
     synced = []
 
+    # (is it a folder, does the file have its name yet) of each call.
     def fsync(handle):
         synced.append((stat.S_ISDIR(os.fstat(handle).st_mode), (tmp_path / "a.txt").exists()))
 

@@ -1,4 +1,4 @@
-"""Words for quantities."""
+"""Quantities, lists and errors as they are shown to people."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def test_a_narrow_list():
     )
     assert listed(rows, 20) == "NAME\na\n    one two three\n      four\nb"
 
+    # The second column goes on below itself if it has room, else indented below the first.
     long = [("NAME", "ABOUT"), ("a", "word " * 12)]
     assert listed(long, 40).splitlines()[1:] == [
         f"a     {'word ' * 6}word",

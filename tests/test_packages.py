@@ -1,4 +1,4 @@
-"""What a wheel holds."""
+"""The packages and data files that pyproject.toml puts into a wheel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setup
 DATA = {"vaebench.conf": "conf", "vaebench.results.published": "results/published"}
 DATA["vaebench.results.models"] = "results/models"
 DATA["vaebench.results.reference"] = "results/reference"
-"""Packages without code, and where they stand in a checkout."""
+"""Packages without code -> their folders in a checkout."""
 
 
 def test_every_package_is_listed() -> None:

@@ -1,4 +1,5 @@
-"""The version of an option: what the code computes is part of what a run is, and no setting."""
+"""The version of an option says what the code computes. It is part of a run's identity, but no
+setting."""
 
 from __future__ import annotations
 
@@ -94,7 +95,9 @@ def test_no_override_changes_it(raised):
         UserError, match=r"^objective\.version says what the code computes; no override changes it$"
     ):
         cell("objective.version=1")
-    with pytest.raises(UserError) as caught:  # and nothing offers it
+
+    # And nothing offers it, neither the suggestions for a misspelt key nor the completions.
+    with pytest.raises(UserError) as caught:
         cell("objective.versio=1")
     assert (
         "version" not in str(caught.value).partition("objective.versio")[2].partition("allowed")[2]

@@ -1,4 +1,4 @@
-"""A wheel in an environment of its own: what needs no checkout works there."""
+"""A wheel works in an environment of its own, without a checkout."""
 
 from __future__ import annotations
 
@@ -28,12 +28,14 @@ PARTS = (
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory) -> Path:
-    """An interpreter with the wheel installed, which borrows all other packages from this one."""
+    """An interpreter in an environment with the wheel; all other packages are borrowed from this
+    one."""
     pytest.importorskip("setuptools", minversion="77")
     place = tmp_path_factory.mktemp("wheel")
     source = place / "source"
 
-    for part in PARTS:  # a build leaves files in the folder it is made in
+    # The wheel is built from a copy, because a build leaves files in its folder.
+    for part in PARTS:
         target = source / part
         target.parent.mkdir(parents=True, exist_ok=True)
 
@@ -52,6 +54,8 @@ def python(tmp_path_factory) -> Path:
         [*pip, "install", "--no-deps", "--no-index", "--target", libraries, *wheels.glob("*.whl")],
         place,
     )
+
+    # A .pth file puts the site-packages of this interpreter behind those of the environment.
     borrowed = [p for p in sys.path if p.endswith("site-packages")]
     (Path(libraries) / "borrowed.pth").write_text("\n".join(borrowed) + "\n")
     return place / "env" / "bin" / "python"

@@ -1,4 +1,4 @@
-"""What the speeds are of, which sections there are, and what ``vaebench bench`` prints."""
+"""What ``vaebench bench`` times, in which sections, and what it prints."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BITS = ({"name": "rbm_generator", "latents": 2, "layers": 0}, {"name": "bit_gibb
 
 
 def measure_only(monkeypatch, families, annealings=None):
-    """Nothing but these families and annealings, in no other section."""
+    """Let the bench measure these families and annealings alone; all other sections are empty."""
     sections = (
         bench.bench_text,
         bench.bench_images,
@@ -56,8 +56,8 @@ def test_models_with_a_boltzmann_prior_have_the_section_in_milliseconds():
 
 
 def test_the_chains_part_is_what_an_update_takes_longer_with_them(monkeypatch: pytest.MonkeyPatch):
-    """By a clock of our own, on which every sweep of a chain takes a millisecond, its noise a
-    tenth, the rest two."""
+    """By a clock of our own. A sweep of a chain takes a millisecond, its noise a tenth of that, and
+    the rest of an update two milliseconds."""
     clock = [0.0]
     batches = []
     drawn = []
@@ -78,17 +78,22 @@ def test_the_chains_part_is_what_an_update_takes_longer_with_them(monkeypatch: p
     monkeypatch.setattr(packs.clock, "seconds", lambda device: clock[0])
     monkeypatch.setattr(bench_boltzmann, "advance", step)
     monkeypatch.setattr(noise, "update_block", draw)
+
+    # 5 chains of 4 sweeps: an update takes 2 + 20 ms, one with a single sweep of a single chain
+    # 2 + 1 ms. The difference is the chains' share; their noise alone takes 20 / 10 ms.
     costs = bench_boltzmann.costs(SMALL, FEW, 1, ("plain",), CPU, 0.0)["plain"]
 
     assert costs == pytest.approx((22.0, 19.0, 2.0))
     assert set(batches) == {(100, 1, "Adam", "plain")}
     assert set(drawn) == {(("prior2", "prior1"), (0,), 1)}
 
+    # Four seeds packed take no longer here, so that each costs a quarter.
     packing.append(True)
     packed = bench_boltzmann.costs(SMALL, FEW, 4, ("plain",), CPU, 0.0)["plain"]
 
     assert packed == pytest.approx((5.5, 4.75, 0.5))
 
+    # Without chains of the prior there is no share of them.
     packing.clear()
     bits = bench_boltzmann.costs(*BITS, 1, ("plain",), CPU, 0.0)["plain"]
 
@@ -109,6 +114,7 @@ def test_documents_have_a_section_of_their_own(small, monkeypatch, capsys: pytes
     size = bench.bench_text.Size(9, 3, 2, {"latents": 1, "embedding": 3, "units": 4}, 40)
     x = bench.bench_text.documents(size, 50)
 
+    # Three words between <s> = 1 and </s> = 2; numbers below 4 are no words.
     assert x.shape == (50, 5)
     assert set(x[:, 0].tolist()) == {1}
     assert set(x[:, -1].tolist()) == {2}
@@ -125,16 +131,16 @@ def test_documents_have_a_section_of_their_own(small, monkeypatch, capsys: pytes
     lines = capsys.readouterr().out.splitlines()
     assert [line.rsplit(None, 5)[0].strip() for line in lines[-3:]] == list(families)
     for line in lines[-3:]:
-        step, halved, ratio, scored, _ = line.split()[-5:]
+        step, in_bfloat16, ratio, scored, _ = line.split()[-5:]
         assert float(scored) > 0
-        assert float(ratio.strip("(x)")) == pytest.approx(float(halved) / float(step), rel=0.2)
+        assert float(ratio.strip("(x)")) == pytest.approx(float(in_bfloat16) / float(step), rel=0.2)
 
 
 def test_counted_documents_have_a_section_with_a_column_for_each_engine(
     monkeypatch, capsys: pytest.CaptureFixture
 ):
-    """By a clock of our own: an update takes a millisecond by autograd, a
-    tenth of it by kernels."""
+    """By a clock of our own, on which an update takes a millisecond by autograd and a tenth of that
+    by kernels."""
     clock = [0.0]
 
     def step(pack, number, length, batch):
@@ -167,8 +173,8 @@ def test_images_have_a_section_of_their_own(monkeypatch, capsys: pytest.CaptureF
 
 
 def test_the_decoder_written_down_is_the_decoder():
-    """Two implementations of one network: with the same parameters the same
-    logits, by running averages."""
+    """Two implementations of one network have the same logits if they have the same parameters and
+    running averages."""
     from vaebench.nn.channel_norm import ChannelNorm
     from vaebench.nn.init import initialize
     from vaebench.nn.pixel_decoder import PixelDecoder
@@ -189,8 +195,8 @@ def test_the_decoder_written_down_is_the_decoder():
 
     assert len(norms) == len(literal_norms) == 71
 
+    # Layers correspond in the order in which the networks list them.
     generator = torch.Generator().manual_seed(1)
-
     with torch.no_grad():
         for weight, literal_weight in zip(weights, literal_weights, strict=True):
             literal_weight.copy_(weight)
@@ -223,6 +229,7 @@ def test_the_command(small, capsys: pytest.CaptureFixture):
     assert lines[1].startswith("updates per second and seed, batch 20")
     assert lines[4].split() == ["plain", "products"]
 
+    # An update cannot be faster than its products alone.
     plain, products = (float(v.replace(",", "")) for v in lines[5].removeprefix("SBN 3").split())
     assert 1 < plain < products
     assert lines[6] == ""
@@ -267,7 +274,8 @@ def test_kernels_have_a_column_where_there_are_some(monkeypatch, capsys: pytest.
 
 
 def test_the_products_of_an_update(monkeypatch):
-    """Every weight once forwards and once backwards; twice forwards where there are dreams."""
+    """Every weight matrix is multiplied once forwards and once for its gradient. Wake-sleep, which
+    dreams, multiplies twice forwards."""
     products = []
     monkeypatch.setattr(bench, "_per_second", lambda work, seconds, device: work(0) or 1.0)
     monkeypatch.setattr(bench.noise, "BLOCK", 1)
@@ -275,6 +283,8 @@ def test_the_products_of_an_update(monkeypatch):
         bench.torch, "mm", lambda a, b, out: products.append((*a.shape, b.shape[1]))
     )
     bench.floor(bench.make_pack(*SBN, 1, "plain", CPU), 1.0)
+
+    # (rows, inner, columns) of each product: forwards, then for the gradient.
     up = [(20, 784, 3), (3, 20, 784)]
     down = [(20, 3, 784), (784, 20, 3)]
     baseline = [(20, 784, 100), (100, 20, 784)]
@@ -288,8 +298,8 @@ def test_the_products_of_an_update(monkeypatch):
 
 
 def test_an_evaluation_beside_its_products(monkeypatch, capsys: pytest.CaptureFixture):
-    """By a clock of our own: what each turn took, the first not counted; the best, for 1,000
-    samples of a case."""
+    """By a clock of our own, which says what each turn took. The first turn does not count; of the
+    others the best does, as the time for 1,000 samples of a case."""
     clock = [0.0]
     turns = []
     seconds_of = {
@@ -319,6 +329,8 @@ def test_an_evaluation_beside_its_products(monkeypatch, capsys: pytest.CaptureFi
     )
 
     (measured,) = json.loads(capsys.readouterr().out)["measured"]
+    # Thousands of samples in a turn: 100 cases with 200 samples are 20, with 2,000 are 200; the
+    # products are repeated 100 times.
     assert measured["unit"] == "ms for 1,000 samples of a case"
     assert measured["plain"] == pytest.approx(600 / 20)
     assert measured["kernel"] == pytest.approx(400 / 200)
@@ -327,7 +339,7 @@ def test_an_evaluation_beside_its_products(monkeypatch, capsys: pytest.CaptureFi
 
 
 def test_the_products_of_samples(monkeypatch):
-    """Those whose factors differ from sample to sample: not the first layer of
+    """Products whose factors differ from sample to sample are made: not those of the first layer of
     the inference network."""
     products = []
     monkeypatch.setattr(
@@ -371,14 +383,15 @@ def test_the_help_names_all_that_has_a_loop_in_jax(capsys: pytest.CaptureFixture
 
 @pytest.mark.slow
 def test_the_jax_loop_is_nvil(monkeypatch):
-    """On the same data it and the plain engine get from the same sort of
-    start to the same bound."""
+    """On the same data, and from starts of the same distribution, it and the plain engine come to
+    the same bound."""
     pytest.importorskip("jax")
     monkeypatch.setenv("XLA_FLAGS", "")
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     pack = bench.make_pack({"name": "sbn", "dims": [10, 20]}, {"name": "nvil"}, 1, "plain", CPU)
     loop = bench.bench_jax.updates([10, 20], pack.data.numpy(), 20, 100)
 
+    # The bound of the last of ten blocks of 100 updates. Numbers differ, because JAX draws others.
     for block in range(10):
         jax_bound = loop(block)
         draws = noise.update_block(pack.objective.draws(20, 784), [0], block, CPU)
@@ -407,8 +420,8 @@ def test_the_command_with_a_selection(small, capsys: pytest.CaptureFixture):
 
 
 def test_the_speed_leaves_out_compilation_and_the_first_block(monkeypatch: pytest.MonkeyPatch):
-    """By a clock of our own: the first block takes 100 s, every later one, its noise
-    included, half a second."""
+    """By a clock of our own. The first block takes 100 s, every later one half a second with its
+    noise."""
     clock = [0.0]
     blocks = []
 
@@ -426,13 +439,14 @@ def test_the_speed_leaves_out_compilation_and_the_first_block(monkeypatch: pytes
     monkeypatch.setattr(bench, "advance", advance)
     monkeypatch.setattr(packs.clock, "seconds", lambda device: clock[0])
 
+    # After 1.9 s four blocks have been counted.
     assert bench.speed(Pack(), 1.9, CPU) == pytest.approx(noise.BLOCK * 3 / 0.5)
     assert blocks == [(i, noise.BLOCK, 20) for i in range(5)]
 
 
 def test_the_products_of_an_update_with_chains(monkeypatch):
-    """Layers once forwards and twice backwards; both sides of every sweep; what a
-    sweep over bits decodes."""
+    """Layers are multiplied once forwards and twice backwards, chains twice a sweep, and the
+    decoder's once for each bit that is drawn."""
     products = []
     monkeypatch.setattr(
         bench_boltzmann.torch, "mm", lambda a, b, out: products.append((*a.shape, b.shape[1]))

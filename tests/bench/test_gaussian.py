@@ -1,4 +1,4 @@
-"""The loops beside which models with Gaussian latents are measured: they do the same update."""
+"""The loops with which models with Gaussian latents are compared make the same update."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def jax(monkeypatch):
 
 
 def step_of(family):
-    """Parameters by name, cases (batch, d), normals (k, batch, n), and our
-    loss with its gradient."""
+    """Parameters by name, cases (batch, d), normals (k, batch, n), our loss, and its gradients by
+    name."""
     rule = objectives.build(family.objective, models.build(family.model, DataInfo(np.full(6, 0.3))))
     models.start(rule, {"init": "normal", "init_scale": 0.5}, 0)
     g = torch.Generator().manual_seed(1)
@@ -92,7 +92,7 @@ def test_the_loss_of_the_jax_loop_is_ours(jax, name):
 
 @pytest.mark.parametrize("optim", [bench.ADAM, ADAGRAD], ids=lambda o: o["name"])
 def test_the_jax_loop_steps_as_pytorch_does(jax, optim):
-    """Losses of a parabola, update after update; ``advance`` gives their mean over two."""
+    """The loss of a parabola falls alike, update after update. The loop gives the mean of two."""
     start = torch.tensor([1.0, -2.0, 0.3])
     loop = jax_gaussian.updates(
         lambda p, x, n: (p["v"] ** 2).sum(),
@@ -142,6 +142,7 @@ def test_the_section(monkeypatch, capsys):
 
     plain, compiled, pytorch, ratio = line.removeprefix("VAE tiny").split()
     assert compiled == "-"
+    # The numbers of the line are rounded; those behind the ratio are not.
     assert float(ratio) == pytest.approx(float(plain) / float(pytorch), rel=0.1)
 
 
@@ -153,6 +154,7 @@ def test_a_block_is_as_long_as_in_training(monkeypatch):
         lambda pack, number, length, batch: advanced.append((number, length, batch)),
     )
 
+    # An objective with blocks of one update makes 20 of them, another a single block of 20.
     for block, length, count in ((1, 1, 20), (None, 20, 1)):
         advanced.clear()
         pack = type("Pack", (), {"objective": type("Rule", (), {"block": block})})

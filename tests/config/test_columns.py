@@ -1,4 +1,5 @@
-"""Columns with a measure of their own: read, checked, composed, signed."""
+"""Columns with a measure of their own: how they are read, checked and composed, and how their
+numbers are signed."""
 
 from __future__ import annotations
 
@@ -76,7 +77,7 @@ def test_columns_share_their_run(table):
 @pytest.mark.parametrize(
     ("override", "same"),
     [
-        # How a model is evaluated has no part in the time of its training.
+        # The last column is a time of training, on which the evaluation has no influence.
         ("eval.points=7", [False, False, True]),
         ("eval.split=valid", [False, False, True]),
         ("data=blank", [False, False, False]),

@@ -1,5 +1,5 @@
-"""From tables, presets and overrides to cells: which is stronger, and that what is
-read once is not shared."""
+"""From tables, presets and overrides to cells: which is stronger, and that cells share nothing that
+can be changed."""
 
 from __future__ import annotations
 
@@ -140,6 +140,7 @@ def test_composing_is_quick_enough_to_repeat(table, monkeypatch):
 def test_each_override_is_read_once(table, monkeypatch):
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
+    # ``append`` returns None, so that the call goes on to the parser itself.
     parsed = []
     parse_override = OverridesParser.parse_override
     monkeypatch.setattr(
@@ -175,7 +176,7 @@ def test_lists_that_were_read_once_are_not_shared(table):
 
 
 def test_options_are_what_hydra_composes():
-    """Every option of every group, several in one composition by Hydra itself."""
+    """The package's own composition of options gives what Hydra's gives, for every option."""
     from hydra import compose as by_hydra
     from hydra import initialize_config_dir
     from omegaconf import OmegaConf
@@ -185,6 +186,7 @@ def test_options_are_what_hydra_composes():
     options = {group: catalogue.options(group) for group in GROUPS}
     folder = str(catalogue.conf_dir())
 
+    # One option of each group at a time, each group in a circle: as many rounds as the longest has.
     for i in range(max(map(len, options.values()))):
         choices = tuple((group, names[i % len(names)]) for group, names in options.items())
         with initialize_config_dir(folder, version_base="1.3"):
@@ -221,9 +223,10 @@ def test_every_shipped_table_composes_with_every_preset(name, preset):
 
 
 def test_own_files_are_looked_at_anew_by_every_call(tmp_path, monkeypatch):
-    """Their content names the data, so one process may not take the old content for the new one,
-    nor a relative path for that of an earlier working directory."""
+    """A run is named by the content of its own files. So one process must not take an old content
+    for the new one, nor a relative path for that of an earlier working directory."""
 
+    # Other ``pixels`` make another content under the same name.
     def bits(folder, pixels):
         folder.mkdir(exist_ok=True)
         images = np.arange(6 * 16).reshape(6, 4, 4) % pixels == 0
@@ -269,10 +272,13 @@ def test_a_run_of_an_earlier_version_takes_settings_that_are_newer(table, text):
     key, _, value = text.partition("=")
     group, name = key.split(".")
     config = one(table).config
+
+    # An earlier version, which did not know the setting, wrote a configuration without it.
     older = copy.deepcopy(config)
     del older[group][name]
     new_config = reevaluated(older, [text])
 
+    # A list of words is shown with quotes.
     assert str(new_config[group][name]) in (value, value.replace("[", "['").replace("]", "']"))
     assert reevaluated(config, [text])[group][name] == new_config[group][name]
 

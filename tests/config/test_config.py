@@ -183,7 +183,8 @@ def test_a_table_with_published_numbers_needs_a_margin(conf):
     with pytest.raises(UserError, match=r"table small: missing 'margin' and 'margin_why'"):
         catalogue.load_table("small")
 
-    write(conf, {**without_margin(rows=UNPRINTED), "margin": 0.5})  # a number needs its reason
+    # A margin needs its reason.
+    write(conf, {**without_margin(rows=UNPRINTED), "margin": 0.5})
     with pytest.raises(UserError, match=r"table small: missing 'margin_why'"):
         catalogue.load_table("small")
 
@@ -226,7 +227,7 @@ def test_shipped_presets_load():
 
 
 def test_a_table_lists_the_presets_it_supports(conf):
-    """Those that it speaks of, and those that change any table."""
+    """The presets that the table itself speaks of, and those that change any table."""
     write(conf, TABLE)
     assert catalogue.presets_of(catalogue.load_table("small")) == [
         "paper",
@@ -241,7 +242,7 @@ def test_a_table_lists_the_presets_it_supports(conf):
 
 @pytest.mark.parametrize("name", catalogue.options("table"))
 def test_what_is_said_of_a_preset_is_true_of_the_table(name):
-    """Words of preset=tuned stand only where the table has it."""
+    """What a preset says of itself for this table names only presets that the table has."""
     table = catalogue.load(name)
     if not isinstance(table, Table):
         return

@@ -1,5 +1,5 @@
-"""Entries of the ledger and settings that tables share: how they are named, and
-that nothing stands twice."""
+"""Entries of the ledger and lists of settings that tables share: how a table names them, and that
+nothing is written twice."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ FAMILY = {key: {"topic": key, "paper": "p", "here": "h", "why": "w"} for key in 
 
 @pytest.fixture
 def read(conf):
-    """A function from a ledger to that of the table that has it; one
-    family, ``tiny``, is shared."""
+    """Return a function that writes a table with the given ledger and returns its ledger as read.
+
+    ``family``: the entries that are shared under the name ``tiny``.
+    """
 
     def make(ledger, family=FAMILY):
         (conf / "ledger" / "tiny.yaml").write_text(yaml.safe_dump(family))
@@ -92,8 +94,10 @@ def test_a_mistake_in_a_family_gets_one_line(read, family, words):
 
 @pytest.fixture
 def settings(conf):
-    """A function from a part of a table to the table that has it; the settings
-    ``tiny/few`` are shared."""
+    """Return a function that writes a table with the given parts and returns it as read.
+
+    The settings ``tiny/few`` are shared.
+    """
     (conf / "settings").mkdir(exist_ok=True)
     (conf / "settings" / "tiny.yaml").write_text(
         "few: [train.updates=3, train.batch=2]\nword: quick\n"
@@ -194,7 +198,7 @@ def test_nothing_is_written_twice_and_nothing_is_shared_by_one_alone():
 
 
 def test_the_files_are_part_of_the_wheel():
-    """The package vaebench.conf is the folder conf/, with whatever its patterns find."""
+    """The package vaebench.conf is the folder conf/; a wheel has what its patterns find."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     conf = ROOT / settings["package-dir"]["vaebench.conf"]
     shipped = {
@@ -213,12 +217,13 @@ def test_every_shared_list_of_settings_stands_in_several_places_and_nowhere_else
 
     for family in catalogue.options("settings"):
         for key, shared in catalogue.load_yaml("settings", family).items():
+            # Named at least twice, and not written out anywhere.
             assert named[f"{family}/{key}"] > 1, key
             assert not any(set(shared) <= set(map(str, part)) for part in lists), key
 
 
 def lists_of(part):
-    """Every list in a part of a table."""
+    """Every list in a part of a table, however deep; lists within lists are not taken apart."""
     if isinstance(part, dict):
         return [inner for value in part.values() for inner in lists_of(value)]
     return [part] if isinstance(part, list) else []

@@ -1,5 +1,5 @@
-"""Numbers that findings quote, taken again from the recorded results: means over
-seeds, intervals, slopes."""
+"""Numbers that findings quote are computed again from the recorded results: means over seeds,
+intervals, slopes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ MEAN = re.compile(
     rf"({SEEDS})\b[^:;]*: ({NUMBER})(?: in the mean)?, (?:with a )?standard error "
     rf"(?:of )?({NUMBER})"
 )
-"""``99.84, 99.76 and 100.12: 99.91 in the mean, standard error 0.11``, with
-words before the colon."""
+"""Meets ``99.84, 99.76 and 100.12: 99.91 in the mean, standard error 0.11``, also with words before
+the colon. Groups: the seeds, their mean, its standard error."""
 
 SLOPE = re.compile(rf"({NUMBER}) \+- ({NUMBER})")
 
@@ -33,18 +33,21 @@ QUOTED = [
 
 
 def rounded(text: str, value: float, slack: float = 1e-9) -> bool:
-    """Whether ``text`` is ``value`` to as many decimals as it has. ``slack``: what ``value`` may be
-    off by itself."""
+    """Whether ``text`` is ``value``, rounded to as many decimals as ``text`` has.
+
+    ``slack``: how far ``value`` may be off itself.
+    """
     decimals = len(text.partition(".")[2])
     return abs(float(text) - value) <= 0.5 * 10**-decimals + slack
 
 
 def seeds_of(evidence: str) -> dict[tuple[str, str, str, str], list[float]]:
-    """(file, row, column, metric) -> one value for each seed, of the files of results that the
-    evidence names."""
+    """(file, row, column, metric) -> the values of all seeds, from the files that the evidence
+    names."""
     values_of_seeds = {}
     for name in re.findall(r"[\w\-]+\.csv", evidence):
         frame = pd.read_csv(REFERENCE / name)
+        # Other files than those of results lack these columns.
         if {"metric", "seed", "value"} <= set(frame.columns):
             groups = frame.groupby(["row", "column", "metric"])["value"]
             values_of_seeds |= {(name, *key): values.dropna().tolist() for key, values in groups}
@@ -53,9 +56,10 @@ def seeds_of(evidence: str) -> dict[tuple[str, str, str, str], list[float]]:
 
 
 def errors_in_means(found: str, evidence: str) -> list[str]:
-    """What is wrong with the means and standard errors of seeds that a finding quotes."""
+    """The quoted means of seeds that are wrong, or have a wrong standard error."""
     wrong = []
     for match in MEAN.finditer(found):
+        # Which row and column a sentence speaks of is told by the values of its seeds alone.
         quoted = re.findall(NUMBER, match[1])
         candidates = [
             pd.Series(v)
@@ -69,7 +73,7 @@ def errors_in_means(found: str, evidence: str) -> list[str]:
 
 
 def errors_in_intervals(found: str, evidence: str) -> list[str]:
-    """What is wrong with ``ROW MEAN +- HALF`` where a finding says that it quotes
+    """The quotations ``ROW MEAN +- HALF`` that are wrong, in a finding that says that it quotes
     halves of 95 % intervals."""
     if "half the 95 % interval" not in found:
         return []
@@ -79,6 +83,7 @@ def errors_in_intervals(found: str, evidence: str) -> list[str]:
         match = re.search(rf"(?:: |, |; ){re.escape(row)} ({NUMBER}) \+- ({NUMBER})", found)
         if metric in ("iw_nll", "nll") and match:
             values = pd.Series(v)
+            # Student's t: the standard deviation is estimated from the same few seeds.
             half = t.ppf(0.975, len(v) - 1) * values.sem()
             if not (rounded(match[1], values.mean()) and rounded(match[2], half)):
                 wrong.append(match[0])
@@ -87,8 +92,10 @@ def errors_in_intervals(found: str, evidence: str) -> list[str]:
 
 
 def errors_in_slopes(found: str, evidence: str) -> list[str]:
-    """Slopes per 100,000 updates that ``nvil_slopes.csv`` does not have, with errors that
-    allow for correlation."""
+    """The quoted slopes per 100,000 updates that ``nvil_slopes.csv`` lacks.
+
+    Their errors must be those that allow for correlation.
+    """
     if "nvil_slopes.csv" not in evidence:
         return []
     lines = pd.read_csv(REFERENCE / "nvil_slopes.csv")
@@ -96,8 +103,10 @@ def errors_in_slopes(found: str, evidence: str) -> list[str]:
 
     for sentence in re.split(r"(?<=\D)\. ", found):
         for slope, error in SLOPE.findall(sentence) if "per 100,000" in sentence else ():
+            # Without a sign the size is quoted ("falls by 0.142").
             recorded_slopes = lines["slope"] if slope[0] in "+-" else lines["slope"].abs()
             pairs = zip(recorded_slopes, lines["robust_error"], strict=True)
+            # The file has four decimals, so its numbers are off by up to 5e-5 themselves.
             if not any(rounded(slope, s, 5e-5) and rounded(error, e, 5e-5) for s, e in pairs):
                 wrong.append(f"{slope} +- {error}")
 
@@ -113,7 +122,7 @@ def test_findings_quote_what_is_recorded(check) -> None:
 
 
 def test_there_are_such_numbers_in_findings() -> None:
-    """A pattern that meets nothing would find no error."""
+    """The patterns meet something: one that meets nothing would find no error."""
     findings = [f.found for _, f in QUOTED]
     assert sum(len(MEAN.findall(found)) for found in findings) >= 9
     assert sum("half the 95 % interval" in found for found in findings) >= 2

@@ -1,5 +1,5 @@
-"""What a run is named by: the settings that differ from their defaults, and defaults
-that stay as they are."""
+"""A run is named by the settings that differ from their defaults, so defaults must stay as they
+are."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ def config():
 
 def test_a_new_setting_with_a_default_changes_no_key(config, monkeypatch):
     before = run_key(config)
+    # An option gets a setting that it did not have.
     of_option = defaults.of_option
 
     def with_new(group, name):
@@ -72,6 +73,7 @@ def test_a_new_setting_with_a_default_changes_no_key(config, monkeypatch):
     config["objective"]["later"] = 4
     assert run_key(config) != before
 
+    # So does the training.
     train_defaults = defaults.of_section("train")
     monkeypatch.setattr(defaults, "of_section", lambda name: {**train_defaults, "later": None})
 
@@ -116,6 +118,7 @@ def test_every_other_value_changes_the_key(config, section, name, value):
     if name is None:
         config[section] = value
     else:
+        # 1 == True, so that the type counts as well.
         assert config[section][name] != value or type(config[section][name]) is not type(value)
         config[section][name] = value
 
@@ -123,15 +126,16 @@ def test_every_other_value_changes_the_key(config, section, name, value):
 
 
 def test_a_key_is_never_too_long_for_a_folder(config):
-    """Only the list of sizes is cut, and only of a key that would be too long."""
+    """A key has at most 255 characters. Only the list of sizes is cut, and only if the key would be
+    longer."""
 
     def of(count, objective="nvil"):
         config["model"]["dims"] = [200] * count
         config["objective"]["name"] = objective
         return run_key(config)
 
+    # 56 layers just fit.
     fits = [of(n) for n in range(1, 57)]
-
     for n, key in enumerate(fits, 1):
         assert readable(key) == "mnist_static-sbn" + "-".join(["200"] * n) + "-nvil"
     assert len(fits[-1]) == 255
@@ -188,7 +192,7 @@ def test_two_options_with_the_same_settings_are_two(config):
 
 
 def test_an_option_that_is_not_shipped_has_no_defaults(config):
-    """Of an option that somebody had, or a name that is none, every setting counts."""
+    """If an option is not shipped, or its name is none at all, every setting counts."""
     config["model"] = {"name": "../preset/quick", "label": "quick"}
     assert identity(config)["model"] == config["model"]
 
@@ -207,6 +211,7 @@ def test_no_two_cells_of_different_settings_share_a_key():
                     k: v for k, v in trained_settings["data"].items() if k != "mirror"
                 }
 
+                # The first cell of a key sets what all others of that key must have.
                 assert settings_by_key.setdefault(c.key, canonical(trained_settings)) == canonical(
                     trained_settings
                 )
@@ -229,6 +234,7 @@ def test_a_key_needs_neither_torch_nor_hydra_and_little_time():
     key, heavy, seconds = done.stdout.split()
 
     assert (key, heavy) == (cell().key, "False")
+    # Listing runs takes a key for each of them.
     assert float(seconds) / 200 < 0.005
 
 
@@ -269,7 +275,8 @@ def test_every_default_is_recorded():
 
 @pytest.mark.parametrize(("group", "name"), IN_ORDER)
 def test_a_file_reads_alike_with_and_without_hydra(group, name):
-    """The defaults of the identity are read by plain YAML, which takes 1e-4 for a word."""
+    """Defaults are read by plain YAML, which takes 1e-4 for a word, and cells by Hydra. Both must
+    give the same values."""
     composed = OmegaConf.to_container(OmegaConf.load(catalogue.conf_dir() / group / f"{name}.yaml"))
     assert canonical(composed) == canonical(defaults.of_option(group, name))
     assert composed["name"] == name

@@ -1,5 +1,5 @@
-"""What a cell says of itself: the label of what was changed, and whether it
-keeps the paper's protocol."""
+"""What a cell says of itself: a label that tells what was changed, and whether it keeps the paper's
+protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Rows from entries of other tables: the settings, runs and names are those of these entries."""
+"""A table may show entries that other tables train: settings and runs are those of the other table,
+names are its own."""
 
 from __future__ import annotations
 
@@ -57,6 +58,7 @@ def test_results_of_the_sources_stand_under_the_tables_own_names():
 
     assert "nvil_autoreg-short.csv" in files
 
+    # An entry of the source with a link to it, and one without.
     (row, column), entry = next(
         (at, e) for at, e in table.links.items() if e.table == "nvil_autoreg"
     )
@@ -68,6 +70,7 @@ def test_results_of_the_sources_stand_under_the_tables_own_names():
 
     assert under_own_names(frame, table).values.tolist() == [[NAME, row, column, 1.0]]
 
+    # A result that the table has of its own goes before the source's.
     own_line = pd.DataFrame([(NAME, row, column, 3.0)], columns=frame.columns)
     assert under_own_names(pd.concat([frame, own_line]), table).values.tolist() == [
         [NAME, row, column, 3.0]

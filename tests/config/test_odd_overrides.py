@@ -1,5 +1,5 @@
-"""Any text as an override, a seed or a choice: a configuration, or one line
-that says what is wrong."""
+"""Any text at all, as an override, a seed or a choice, gives a configuration or one line that says
+what is wrong."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from vaebench.errors import UserError
 from vaebench.rng.seeds import LARGEST_SEED
 from vaebench.settings.kinds import shown
 
+# Derandomised, so that every run tries the same examples.
 MANY = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 
 ONLY = ["SBN 200", "column=NVIL"]
+# Characters that mean something to Hydra, YAML or Python's numbers, and an Arabic zero.
 SIGNS = st.text(
     st.sampled_from("[]{}(),:'\"\\$=+-~.#*& \t0123456789eEinfaultrdc\u00e9\u0660"), max_size=12
 )
@@ -51,7 +53,7 @@ def table():
 
 @pytest.fixture(scope="module")
 def keys(table) -> list[str]:
-    """Every setting of a cell, and a few that there are not."""
+    """Every setting of a cell, and a few keys that do not exist."""
     config = cells(table, catalogue.load_preset("paper"), only=ONLY)[0].config
     settings_of_cell = [
         f"{g}.{k}" for g, section in config.items() if isinstance(section, dict) for k in section
@@ -73,7 +75,10 @@ def keys(table) -> list[str]:
 
 
 def refused(call, *arguments, **more) -> tuple[object, str]:
-    """What a call returned and '', or None and the one line with which it refused."""
+    """(result, '') of a call, or (None, line) if it refused with one line.
+
+    Any other exception passes, and fails the test.
+    """
     try:
         return call(*arguments, **more), ""
     except UserError as e:

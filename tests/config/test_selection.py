@@ -64,10 +64,10 @@ def test_seeds_as_given(table, text, found):
 
 
 def test_seeds_of_the_nearest_source(table):
-    # The table's own for the preset.
+    # From the nearest to the farthest: the table's for that preset, the preset's, the table's.
     assert seeds(table, catalogue.load_preset("tuned"), None) == [4, 5]
-    assert seeds(table, catalogue.load_preset("quick"), None) == [0, 1]  # the preset's
-    assert seeds(table, catalogue.load_preset("paper"), None) == [0, 1, 2]  # the table's
+    assert seeds(table, catalogue.load_preset("quick"), None) == [0, 1]
+    assert seeds(table, catalogue.load_preset("paper"), None) == [0, 1, 2]
 
 
 TOO_LARGE = [str(2**63), f"{2**63 - 1}-{2**63}", "9" * 22, "9" * 5000]

@@ -1,5 +1,5 @@
-"""Every shipped table: its published numbers are the papers', and it runs offline, as far
-as a test has time for."""
+"""Every shipped table: its published numbers are the paper's, and it runs offline, as far as a test
+has time for."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ TABLES = catalogue.options("table")
 DRAWN = [name for name in TABLES if isinstance(catalogue.load(name), Figure)]
 TRAINED = [name for name in TABLES if name not in DRAWN]
 ALL_ENTRIES = 12
-"""A table with more trained entries than this is run at its first row and in
-its first column only."""
+"""Of a table with more trained entries than this, only the first row and the first column are
+run."""
 
 
 def _context(r: dict[str, str]) -> tuple[str, str]:
@@ -42,7 +42,7 @@ def _sweeps(r: dict[str, str]) -> tuple[str, str]:
 
 
 def _documents(r: dict[str, str]) -> tuple[str, str]:
-    """The row and the column of its data, as log counts, whose printed numbers are indicative."""
+    """The row, and the column of its data as log counts."""
     columns = {"20 Newsgroups (2K vocab)": "20 News log", "Reuters RCV1-v2 (10K vocab)": "RCV1 log"}
     return r["model"], columns[r["dataset"]]
 
@@ -52,8 +52,8 @@ PLACES: dict[str, Callable[[dict[str, str]], tuple[str, str]]] = {
     "dvae_sharp_sharp_table6.csv": _sweeps,
     "nvil_table3.csv": _documents,
 }
-"""A paper's CSV -> (row, column) of the table here for one of its lines; in the others, the model
-and the variant."""
+"""A paper's CSV -> the function that gives (row, column) of the table here for one of its lines. In
+the other CSVs, row and column are the model and the variant."""
 
 
 def _place(table: Table, row: str, column: str) -> tuple[str, str]:
@@ -62,8 +62,10 @@ def _place(table: Table, row: str, column: str) -> tuple[str, str]:
 
 
 def printed(table: Table, what: str) -> dict[tuple[str, str], float]:
-    """(row, variant) -> the number in the paper's CSV, or its standard
-    deviation where one is printed."""
+    """(row, variant) -> the number in the paper's CSV, or its standard deviation if printed.
+
+    ``what``: the column of the CSV. Numbers printed as a bound ("<0.01") are left out.
+    """
     place = PLACES.get(table.published_csv, lambda r: (r["model"], r["variant"]))
     with open(
         ROOT / "results" / "published" / table.published_csv, newline="", encoding="utf-8"
@@ -114,8 +116,10 @@ def test_the_evidence_of_a_finding_is_there(name: str) -> None:
 
 
 def tried(table: Table) -> list[tuple[list[str], list[tuple[str, str]]]]:
-    """(what --only takes, the entries then run) of each command: all at once, or the first row,
-    then a column."""
+    """(arguments of --only, the entries that are then run), for each command that tries a table.
+
+    One command runs all, or one runs the first row and another the first column.
+    """
     every = table.trained()
     if len(every) <= ALL_ENTRIES:
         return [([], every)]
@@ -128,8 +132,7 @@ def tried(table: Table) -> list[tuple[list[str], list[tuple[str, str]]]]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
-    """A folder for data and runs of all tables: what several of them train on the
-    digits is trained once."""
+    """One folder for data and runs of all tables: a run that tables share is trained once."""
     return tmp_path_factory.mktemp("tables")
 
 
@@ -137,8 +140,8 @@ def place(tmp_path_factory) -> Path:
 def test_a_table_runs_offline(
     name: str, place: Path, capsys: pytest.CaptureFixture, monkeypatch
 ) -> None:
-    """Every cell, of a large table all columns once and all rows once, a few updates on the
-    embedded digits: trained, evaluated, shown."""
+    """Every cell is trained for a few updates on the embedded digits, evaluated and shown. Of a
+    large table these are enough cells to try every row and every column."""
     monkeypatch.setenv("VAEBENCH_DATA", str(place / "data"))
     monkeypatch.setattr("vaebench.evaluation.posterior_means.POINTS", 5)
     few_updates = [
@@ -149,6 +152,7 @@ def test_a_table_runs_offline(
         "eval.points=20",
     ]
     run_settings = [f"run.results={place / 'runs'}", "run.jobs=1", "run.engine=plain"]
+    # Runs of tables that were tried before, in the same folder.
     keys_before = {p.parents[1].name for p in place.glob("runs/*/seed-0/result.json")}
     entries_run = set()
 
@@ -182,9 +186,8 @@ def test_a_table_runs_offline(
         (c.row, c.column): c.key
         for c in cells(catalogue.load_table(name), preset, [*few_updates, *run_settings])
     }
-    expected_keys = {
-        key_of[entry] for entry in entries_run
-    }  # on the digits, rows may be one and the same
+    # On the digits, rows may be one and the same, and share a key.
+    expected_keys = {key_of[entry] for entry in entries_run}
     results = {
         p.parents[1].name: json.loads(p.read_text())
         for p in place.glob("runs/*/seed-0/result.json")
@@ -217,8 +220,8 @@ def test_a_large_table_is_tried_in_every_row_and_column() -> None:
 def test_a_drawn_figure_needs_nothing(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch
 ) -> None:
-    """Neither data nor training: a table on stdout, a CSV and an image beside
-    the folder of the runs."""
+    """A figure of formulas needs neither data nor training. It gives a table on stdout, and beside
+    the folder of the runs a CSV and an image."""
     monkeypatch.setenv("VAEBENCH_DATA", str(tmp_path / "data"))
     assert (
         cli.main(["run", f"table={name}", "preset=quick", f"run.results={tmp_path / 'runs'}"]) == 0
@@ -231,7 +234,8 @@ def test_a_drawn_figure_needs_nothing(
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_the_reference_of_a_drawn_figure_is_what_is_drawn(name: str) -> None:
-    """To the last decimal but one: libraries round the last one differently."""
+    """The recorded numbers are drawn to the last decimal but one; libraries round the last one
+    differently."""
     from vaebench.report.drawn import Drawn
 
     with open(REFERENCE / f"{name}.csv", newline="", encoding="utf-8") as f:
@@ -278,7 +282,7 @@ def test_no_setting_was_chosen_on_test_cases(name: str) -> None:
 
 
 def _keys(table: str) -> set[str]:
-    """The runs of a table by the paper's recipe."""
+    """The keys of a table's runs at preset=paper."""
     return {c.key for c in cells(catalogue.load_table(table), catalogue.load_preset("paper"))}
 
 
@@ -298,18 +302,19 @@ def test_tables_share_as_many_runs_as_they_say() -> None:
 
 
 def _comment(table: str) -> str:
-    """What stands above a table, in one line."""
+    """The comment lines of a table's file, in one line."""
     lines = (ROOT / "conf" / "table" / f"{table}.yaml").read_text(encoding="utf-8").splitlines()
     return " ".join(line.strip("# ") for line in lines if line.startswith("#"))
 
 
 TRAINING_DOCUMENTS = {"news20": 11_168, "rcv1": 794_314}
+"""Documents that the data sets train on."""
 
 
 @pytest.mark.parametrize("column", catalogue.load_table("nvil_documents").columns)
 def test_passes_over_documents_are_those_of_the_data(column: str) -> None:
-    """Chains of Replicated Softmax come to all their steps in the budget; DocNADE is validated
-    after each pass."""
+    """Within the budget, the chains of Replicated Softmax grow to their full length. DocNADE is
+    validated after each pass."""
 
     def config(row: str) -> dict:
         table = catalogue.load_table("nvil_documents")
@@ -320,6 +325,8 @@ def test_passes_over_documents_are_those_of_the_data(column: str) -> None:
     train = replicated_softmax["train"]
     objective = replicated_softmax["objective"]
     documents = TRAINING_DOCUMENTS[replicated_softmax["data"]["name"]]
+
+    # Chains have ceil(passes / grow) steps, at most ``steps``.
     last_step = train["updates"] * train["batch"] / documents / objective["grow"]
 
     assert objective["steps"] - 1 < last_step < objective["steps"] + 1
@@ -333,8 +340,8 @@ def test_passes_over_documents_are_those_of_the_data(column: str) -> None:
 
 
 def test_log_z_of_a_failed_annealing_is_flagged() -> None:
-    """The numbers 73 nats too small, whose own errors look excellent, and the
-    NLLs that rest on them."""
+    """An annealing that failed gave numbers 73 nats too small with excellent errors of their own.
+    They and the NLLs that rest on them are flagged."""
     with open(REFERENCE / "rbm_logz-short.csv", newline="", encoding="utf-8") as f:
         failed = [r for r in csv.DictReader(f) if r["row"].startswith("uniform")]
     nll_and_log_z = [r for r in failed if r["metric"] in ("annealed_nll", "log_z")]

@@ -1,5 +1,5 @@
-"""Values of settings: how they are read from a command line and from files, and the line
-that every mistake gets."""
+"""Values of settings: how they are read from a command line and from files, and that every mistake
+gets one line."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ AEVB = {"preset": "quick", "only": ("row=N = 1,000", "column=AEVB")}
 
 @pytest.mark.parametrize(("written", "read"), [("null", None), ("./null", "./null"), ("/x", "/x")])
 def test_a_path_may_be_left_out_again(written, read):
-    """As any other setting that may be null."""
+    """A path may be null, as other settings that say so."""
     cell = one(catalogue.load_table("aevb_marginal"), f"data.mirror={written}", **AEVB)
     assert cell.config["data"]["mirror"] == read
 

@@ -1,5 +1,5 @@
-"""docs/extending.md tells the truth: its files, put into a copy of the repository,
-work, and its commands run."""
+"""docs/extending.md tells the truth: its files work in a copy of the repository, and its commands
+run there."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from vaebench.data.info import DataInfo
 from vaebench.models import base
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+# A block with a file: `path`: and then a fence with its language.
 BLOCK = re.compile(r"`([\w./]+)`:\n\n```(\w+)\n(.*?)```", re.S)
 FENCES = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.S | re.M)
 COMMANDS = [line for language, block in FENCES if not language for line in block.splitlines()]
 AFTER = COMMANDS[-3:]
-"""They work on the whole repository."""
+"""The last commands of the page, which work on the whole repository and are not run here."""
 
 FEW = [
     "train.updates=4",
@@ -33,7 +34,7 @@ FEW = [
     "model.dims=[3]",
     "eval.iw_samples=2",
 ]
-"""What makes runs short: settings that a command does not have itself."""
+"""Settings that make runs short; a command gets those that it does not set itself."""
 
 DRIVER = """
 import json, shlex, sys, pytest
@@ -61,8 +62,10 @@ for command in json.loads(sys.argv[1]):
 
 
 def inserted(text: str, diff: str) -> str:
-    """``text`` with the lines ``+`` of a diff after the lines above them,
-    each of which it has once."""
+    """``text`` with the ``+`` lines of a diff, each after the line above it in the diff.
+
+    Lines without ``+`` must stand exactly once in ``text``.
+    """
     place = ""
     for line in diff.splitlines():
         if line.startswith(" "):
@@ -74,20 +77,22 @@ def inserted(text: str, diff: str) -> str:
             assert line.startswith("+")
 
             text = text.replace(f"{place}\n", f"{place}\n{line[1:]}\n")
-            place = line[1:]
+            place = line[1:]  # the next line follows the inserted one
 
     return text
 
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory) -> Path:
-    """A copy of the repository with everything of the page in it."""
+    """A copy of the repository into which all files of the page are put."""
     folder = tmp_path_factory.mktemp("copy")
     for name in ("vaebench", "conf", "tests/contract", "tests/kit"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "tests/conftest.py"):
         shutil.copy(ROOT / name, folder / name)
     (folder / "tests" / "objectives").mkdir()
+
+    # A diff changes a file of the repository; every other block is a new file.
     blocks = BLOCK.findall(PAGE)
 
     assert len(blocks) == 13
@@ -142,6 +147,8 @@ def test_the_style_is_that_of_the_repository(copy):
 
 def test_a_model_has_what_the_page_says():
     part = PAGE.split("which objectives can train it", 1)[1].split("\n\nAn objective", 1)[0]
+
+    # A row of the page's table has one or more base classes, and the names that they ask for.
     rows = re.findall(r"^\| (`.*?`) \| (`.*?`) \|", part, re.M)
 
     assert len(rows) > 5
@@ -151,6 +158,7 @@ def test_a_model_has_what_the_page_says():
         for kinds, has in rows
         for name in re.findall(r"`(\w+)`", kinds)
     }
+    # The base classes of the module itself.
     classes = [
         v
         for v in vars(base).values()
@@ -160,6 +168,7 @@ def test_a_model_has_what_the_page_says():
 
     assert set(named) == set(kinds)
 
+    # ``Model`` has attributes that only an instance has; the others are looked up in the classes.
     model = models.build({"name": "sbn", "dims": [2]}, DataInfo([0.5] * 4))
     assert [name for name in named["Model"] if not hasattr(model, name)] == []
     for name in set(named) - {"Model"}:

@@ -1,5 +1,4 @@
-"""docs/own-data.md tells the truth: its commands run, one after the other, on
-data that somebody brings."""
+"""docs/own-data.md tells the truth: its commands run, one after the other, on a user's own data."""
 
 from __future__ import annotations
 
@@ -23,8 +22,8 @@ COMMANDS = [
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """A folder with three files of documents, with images in each form, with
-    counts, and nothing else."""
+    """The working directory: a folder with three files of documents, images in each form, counts,
+    and nothing else."""
     for i, split in enumerate(("train", "valid", "test")):
         lines = [
             f"the {animal} sees the {object_} {'again ' * (i + 1)}."
@@ -33,6 +32,7 @@ def here(tmp_path, monkeypatch):
         ]
         (tmp_path / f"{split}.txt").write_text("\n".join(lines) + "\n")
 
+    # Images: one .npy, one .npz with a single array, one .npz with all splits, a folder of PNGs.
     grey = np.random.default_rng(0).integers(0, 256, (60, 6, 5), dtype=np.uint8)
     np.save(tmp_path / "train.npy", grey[:40])
     np.savez(tmp_path / "valid.npz", grey[40:50])
@@ -58,9 +58,10 @@ def here(tmp_path, monkeypatch):
 def test_every_command_of_the_page_runs(here, monkeypatch, capsys):
     assert len(COMMANDS) == 13
 
+    # Command -> names of the runs on images after it.
     runs = {}
-
     for command in COMMANDS:
+        # RUN stands for a run of an earlier command; what follows ``<`` is read from stdin.
         folders = sorted(Path("results/runs").glob("text-*/seed-0"))
         line, _, source = command.partition(" < ")
         words = [str(folders[0]) if word == "RUN" else word for word in shlex.split(line)]
@@ -95,7 +96,8 @@ def test_every_command_of_the_page_runs(here, monkeypatch, capsys):
 
         runs[line] = sorted(p.parent.name for p in Path("results/runs").glob("images-*/seed-0"))
 
-    # One file for all is no other run.
+    # After the four commands on images: one file with all splits is the same run as a file for
+    # each; with another held-out part it is another run.
     assert [len(v) for v in list(runs.values())[-6:-2]] == [1, 1, 1, 2]
 
 

@@ -1,5 +1,5 @@
-"""All pages together: links and commands are good, every page is linked, and forks
-test what the README says."""
+"""All pages together: links lead somewhere, commands are understood, every page is linked, and
+forks install and test as the README says."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vaebench.config import catalogue, compose, selection
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 TESTED_ELSEWHERE = ("README.md", "own-data.md", "extending.md")
-"""Pages whose commands tests of their own run."""
+"""Pages whose commands are run by tests of their own."""
 
 
 def named(path: Path) -> str:
@@ -25,14 +25,14 @@ def named(path: Path) -> str:
 
 
 def commands(path: Path) -> list[str]:
-    """The lines of a page's blocks of commands, without their comments."""
+    """The lines of all fences without a language, which hold commands; comments are cut off."""
     fences = re.findall(r"^```(\w*)\n(.*?)^```", path.read_text(encoding="utf-8"), re.S | re.M)
     lines = [line for language, block in fences if not language for line in block.splitlines()]
     return [line.partition(" #")[0].strip() for line in lines]
 
 
 def anchors(path: Path) -> set[str]:
-    """What a link to a heading of the page is called."""
+    """The anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)", path.read_text(encoding="utf-8"), re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -64,7 +64,8 @@ def test_every_script_is_named():
 
 
 def test_what_the_architecture_names_is_where_it_says():
-    """Files of its last table and of its way of one run; a name behind a file is in the file."""
+    """Files that the page names exist. A name behind a file, as in `file.py`, `name`, is defined in
+    it."""
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     package = ROOT / "vaebench"
     named_files = [
@@ -84,6 +85,7 @@ def test_what_the_architecture_names_is_where_it_says():
         ), (file, name)
 
 
+# Settings within a sentence: `run.name=value`.
 INLINE = {(p, s) for p in PAGES for s in re.findall(r"`(run\.\w+=[^`\s]+)`", p.read_text("utf-8"))}
 
 

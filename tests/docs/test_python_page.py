@@ -16,7 +16,8 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 
 @pytest.fixture(scope="module")
 def names(tmp_path_factory):
-    """What the examples have made when all have run, in an empty folder."""
+    """All names that the examples of the page have made, run one after the other in an empty
+    folder."""
     namespace: dict = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("page"))

@@ -1,5 +1,5 @@
-"""The README tells the truth: its commands are understood, its targets exist, its table is the
-reference CSV's."""
+"""The README tells the truth: its commands are understood, its targets exist, its table is made
+from the reference CSVs."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def test_a_run_command_composes(
     "command", [c for c in COMMANDS if c.split()[1] in ("ls", "show", "report", "compare")]
 )
 def test_a_command_that_only_reads_works(command: str, tmp_path: Path, monkeypatch, capsys) -> None:
-    """In a folder with this project's results and a file of one's own; without runs no file of
-    theirs is written."""
+    """In a folder with this project's results and a file of one's own. Commands that would write a
+    plot or a report of one's own runs say that there are none, and write nothing."""
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "reference").symlink_to(REFERENCE)
     (tmp_path / "mine.csv").write_bytes((REFERENCE / "nvil_mnist-short.csv").read_bytes())
@@ -114,31 +114,35 @@ def test_a_part_of_a_page_is_replaced_and_nothing_beside_it(script) -> None:
 
 
 def test_the_best_evidence_is_chosen_and_not_the_best_number(script) -> None:
-    """Seeds before updates before the paper's recipe, whatever the results are;
-    eight entries at most."""
+    """More seeds go first, then more updates, then the paper's recipe, whatever the results are.
+    There are eight entries at most."""
     table = script.load_table(script.TABLE)
     frame = script.recorded.read(script.sources())
-    one = frame[(frame["row"] == "SBN 200") & (frame["metric"] == "bound")]
-    template = one[(one["column"] == "NVIL")].iloc[:1]
+    row_bounds = frame[(frame["row"] == "SBN 200") & (frame["metric"] == "bound")]
+    template = row_bounds[(row_bounds["column"] == "NVIL")].iloc[:1]
+    # Two presets of one entry: the long one by more updates, the short one with the better number.
     long = template.assign(preset="long", key="a", label="long", updates=4000)
     short = template.assign(preset="short", key="b", label="short", updates=1000, value=1.0)
 
     def chosen(*parts):
-        found = script.evidenced(table, script.pd.concat(parts, ignore_index=True))
+        best_evidence = script.evidenced(table, script.pd.concat(parts, ignore_index=True))
         return [
             (r, c, p)
-            for r, c, p in zip(found["row"], found["column"], found["preset"], strict=True)
+            for r, c, p in zip(
+                best_evidence["row"], best_evidence["column"], best_evidence["preset"], strict=True
+            )
         ]
 
     assert chosen(short, long) == [("SBN 200", "NVIL", "long")]
     assert {p for *_, p in chosen(short, long, short.assign(seed=1))} == {"short"}
     assert {p for *_, p in chosen(short, long, short.assign(seed=1, status="failed"))} == {"long"}
 
+    # With the same seeds and updates the paper's recipe wins, though its number is absurd.
     alike = (
         short.assign(preset="tuned", label="tuned"),
         short.assign(preset="paper", label="", key="c", value=9e9),
     )
     assert {p for *_, p in chosen(*alike)} == {"paper"}
 
-    found = script.evidenced(table, frame)
-    assert len(set(zip(found["row"], found["column"], strict=True))) == script.MOST
+    evidence = script.evidenced(table, frame)
+    assert len(set(zip(evidence["row"], evidence["column"], strict=True))) == script.MOST

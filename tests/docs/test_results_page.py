@@ -1,5 +1,5 @@
-"""docs/results.md lists what runs write: its keys, columns, statuses and flags are held against the
-code and a run."""
+"""docs/results.md lists what runs write. Its keys, columns, statuses and flags are compared with
+the code and with real runs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def first_column(head: str) -> list[str]:
 
 
 def under(heading: str, head: str) -> list[str]:
-    """The same of a table below a heading, where several have the same head."""
+    """The names in the first column of the table with this head below a heading. Several tables of
+    the page may have the same head."""
     part = PAGE.split(f"\n{heading}\n", 1)[1]
     lines = part.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith(f"| {head} |"))
@@ -139,6 +140,7 @@ def test_the_keys_of_extra(runs):
 
     assert in_results <= listed
 
+    # The other way round: the code writes every key that the page lists.
     code = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "vaebench").rglob("*.py"))
     unknown = [key for key in listed if not re.search(rf"[\"']{key}[\"']|\b{key}=", code)]
 
@@ -163,7 +165,8 @@ def test_the_columns_of_means():
 
 
 def test_the_kinds_of_flags():
-    """All that the module gives a flag: names of its own, lower-case texts of words."""
+    """Every kind of flag in the module ``flags`` has a line, and the page has its thresholds."""
+    # Kinds are the module's constants that are texts, but for three that are used otherwise.
     constants = {k: v for k, v in vars(flags).items() if k.isupper() and isinstance(v, str)}
     kinds = {v for k, v in constants.items() if k not in ("DENSITY", "UNKNOWN", "OUTSIDE")}
 

@@ -22,7 +22,7 @@ def page(script) -> str:
 
 
 def lines_of(page: str, heading: str) -> dict[str, list[str]]:
-    """Key -> default, what is allowed and the meaning, of the table below a heading."""
+    """Key -> [default, what is allowed, meaning], from the table below a heading."""
     part = page.split(f"{heading}\n", 1)[1].split("\n#", 1)[0]
     rows = [
         line.replace("\\|", "/").strip("| ").split(" | ")
@@ -37,7 +37,7 @@ def test_the_page_is_what_the_script_writes(script, page):
 
 
 def test_every_option_and_key_has_a_line_with_a_meaning(page):
-    """By a reader of its own: YAML, not the script's."""
+    """The files are read here by plain YAML, and not by the script that wrote the page."""
     conf = catalogue.conf_dir()
     primary = yaml.safe_load((conf / "cell.yaml").read_text(encoding="utf-8"))
     sections = {f"## {group}": (group, primary[group]) for group in ("train", "run")}

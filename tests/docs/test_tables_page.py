@@ -26,7 +26,7 @@ def test_every_key_is_named(what):
 
     assert len(named) == len(set(named))
 
-    # Of a figure of formulas, in the same kind of file.
+    # Only a figure of formulas has the key ``drawn``, but it stands in the same kind of file.
     not_a_field = {"drawn"} if OF[what] is tables.Table else set()
     assert set(named) == {f.name for f in fields(OF[what])} - {"name"} | not_a_field
 

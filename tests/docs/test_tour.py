@@ -16,7 +16,7 @@ CELLS = ["".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_typ
 
 @pytest.fixture(scope="module")
 def tour(tmp_path_factory):
-    """What the cells have made, and the pictures that they showed."""
+    """All names that the cells of the notebook have made, and the figures that they showed."""
     namespace: dict = {}
     figures: list = []
     matplotlib.use("Agg")
@@ -34,6 +34,7 @@ def tour(tmp_path_factory):
 
 
 def test_the_cells_run_and_show_what_they_say(tour):
+    # The notebook shows two figures.
     namespace, (curve, pictures) = tour
     assert set(namespace["results"]["status"]) == {"done"}
 

@@ -1,5 +1,5 @@
-"""scripts/collect_reference.py: runs at hand replace what the files have of them; what
-is of other runs stays."""
+"""scripts/collect_reference.py: runs at hand replace their lines in the reference files; lines of
+other runs stay."""
 
 from __future__ import annotations
 
@@ -52,8 +52,10 @@ def measured(cell: Cell, name: str, value: float, samples: int | None = None) ->
 
 
 def collected(script, tmp_path, results):
-    """Of nvil_mnist at preset=short: the results and the curves in the reference after ``results``
-    were collected."""
+    """Collect the runs of nvil_mnist at preset=short from the folder ``results``.
+
+    Returns the results and the curves that are then in the reference.
+    """
     script.collect(Store(tmp_path / results), "nvil_mnist", "short")
     frame = long_frame.read_csv(tmp_path / "reference" / "nvil_mnist-short.csv")
     curves = pd.read_csv(tmp_path / "reference" / "nvil_mnist-short-curves.csv")
@@ -85,13 +87,15 @@ def test_runs_of_two_places_come_together(script, tmp_path):
 
 
 def test_a_run_that_is_evaluated_otherwise_leaves_what_the_file_has_of_it(script, tmp_path):
-    """Another table shares the run and asks for fewer samples of it."""
+    """Another table may share the run and have it evaluated with fewer samples. Such numbers do not
+    replace those of the file."""
     first = cells_of()[0]
     finished(tmp_path / "a", first, 0, 100.0)
     collected(script, tmp_path, "a")
     finished(tmp_path / "b", first, 0, 90.0)
     runs = Store(tmp_path / "b")
     fewer = measured(first, "iw_nll", 95.0, samples=7)
+    # The bound is as before, the IW-NLL by seven samples.
     result = runs.read_result(first.key, 0)
     other_measures = [m for m in result["measures"] if m["name"] != "iw_nll"]
     runs.write_result(first.key, 0, {**result, "measures": [*other_measures, fewer.to_dict()]})
@@ -106,6 +110,7 @@ def test_what_the_table_no_longer_trains_so_goes(script, tmp_path, monkeypatch):
     finished(tmp_path / "a", first, 0, 100.0)
     collected(script, tmp_path, "a")
     path = tmp_path / "reference" / "nvil_mnist-short.csv"
+    # As if the table had trained this cell with other settings when the file was written.
     path.write_text(path.read_text().replace(first.key, "another-0123456789"))
     finished(tmp_path / "b", second, 0, 90.0)
     frame, curves = collected(script, tmp_path, "b")
@@ -151,7 +156,8 @@ def training(root: Path, cell: Cell, seed: int, points: str) -> None:
 
 
 def test_seeds_that_still_train_are_not_taken(script, tmp_path):
-    """Nor their curves, beside another seed of the same row and column that has ended."""
+    """A seed that still trains is left out with its curve, although another seed of the same cell
+    has ended."""
     cell = cells_of()[0]
     finished(tmp_path / "a", cell, 0, 100.0)
     training(tmp_path / "a", cell, 1, "")
@@ -162,7 +168,8 @@ def test_seeds_that_still_train_are_not_taken(script, tmp_path):
 
 
 def test_points_of_a_figure_are_of_runs_that_ended(script, tmp_path, monkeypatch):
-    """The first seed may have ended in one row and not in another."""
+    """The figure shows the first seed, which may have ended in one row and still train in the
+    other."""
     drawn = []
     monkeypatch.setattr(script, "save_plot", lambda name, frame, path, title: drawn.append(frame))
     points = "split,update,kind,case,model,encoder\nvalid,0,,3,0.500000,-0.100000\n"
@@ -180,7 +187,8 @@ def test_points_of_a_figure_are_of_runs_that_ended(script, tmp_path, monkeypatch
 
 
 def test_a_figure_of_curves_is_drawn_of_both(script, tmp_path, monkeypatch):
-    """A column at hand and one from the file, and a seed of a column from either."""
+    """The figure has one column from the runs at hand and one from the file, and of one column a
+    seed from either."""
     drawn = []
     monkeypatch.setattr(script, "save_plot", lambda name, frame, path, title: drawn.append(frame))
     first, second = cells_of("nvil_variance")[:2]
@@ -336,10 +344,12 @@ CURVES = sorted(REFERENCE.glob("*-curves.csv"))
 
 @pytest.mark.parametrize("path", CURVES, ids=lambda p: p.name)
 def test_a_curve_in_the_reference_is_of_a_run_beside_it(path):
-    """All of it: its last point is no earlier than the update that was evaluated as the best."""
+    """A recorded curve is complete: its last point is no earlier than the update that was evaluated
+    as the best."""
     runs = pd.read_csv(path.with_name(path.name.replace("-curves", "")))
     ended = {(v.row, v.column, v.seed): v.best_update for v in runs.itertuples()}
     last = pd.read_csv(path).groupby(["row", "column", "seed"])["update"].max()
 
     assert set(last.index) <= set(ended)
+    # ``not >``: a run without a best update has NaN.
     assert all(not ended[run] > update for run, update in last.items())

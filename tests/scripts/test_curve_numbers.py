@@ -1,5 +1,5 @@
-"""scripts/curve_numbers.py: its errors are those of repeats, and what is
-committed is what it makes."""
+"""scripts/curve_numbers.py: its errors agree with repeats, and the committed files are what it
+makes."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def test_the_committed_numbers_are_those_of_the_curves(script, name: str) -> Non
 
 @pytest.mark.parametrize("row", ["SBN 200", "SBN 200-200"])
 def test_when_equal_rates_are_where_the_literal_ones_end(row: str) -> None:
-    """The finding has the first update after which the median of five validations is at
-    the best of the others'."""
+    """The finding names the update at which the run with equal rates first is as good as the run
+    with literal rates at its best, by medians of five validations."""
     curves = pd.read_csv(REFERENCE / "nvil_recipe-paper-curves.csv")
     runs = {
         c: curves[(curves["row"] == row) & (curves["column"] == c)] for c in ("literal", "equal")
@@ -64,29 +64,35 @@ def test_the_slope_is_that_of_least_squares(script) -> None:
 def test_the_robust_error_is_that_of_repeats(
     script, memory: float, low: float, high: float
 ) -> None:
-    """Neighbours correlated by 0.4: the plain error is 0.65 of what repeats show, the robust one
-    nearly all of it."""
+    """The robust error is near the standard deviation of the slopes of 400 repeats.
+
+    If neighbours are correlated by 0.4, the plain error is 0.65 of it: sqrt((1 - 0.4) / (1 + 0.4)).
+    """
     rng = np.random.default_rng(1)
     updates = np.arange(1, 201) * 10_000.0
     fits = []
 
     for _ in range(400):
         noise = rng.normal(size=200)
+        # An autoregressive sequence, noise[i] = memory noise[i - 1] + white noise.
         for i in range(1, 200):
             noise[i] += memory * noise[i - 1]
         fits.append(script.slope(updates, noise))
 
     slopes, plain, robust = np.array(fits).T
 
+    # In the mean of 400 repeats, between 0.8 or 0.85 and 1.1 of what they show. The plain error is
+    # right only if neighbours are independent.
     assert low < robust.mean() / slopes.std() < high
     assert bool(plain.mean() > 0.9 * slopes.std()) is (memory == 0.0)
 
 
 def test_phases_are_read_off_the_curve(script, monkeypatch) -> None:
-    """Two aggressive passes, of which the second loses 0.2 within batches, and one plain pass; then
-    a collapsed run."""
+    """A run has two aggressive passes and then a plain one. The second loses 0.2 nat of mutual
+    information within batches. A collapsed run gives the noise."""
     columns = ["row", "column", "seed", "update", "valid_bound"]
     columns += ["train_inner", "valid_mi_batch", "valid_mi", "valid_active_units"]
+    # (inner updates, mutual information within batches, that of the whole set) of each pass.
     rows = [
         ("aggressive", "IW", 0, u, 40.0, *rest, 1)
         for u, rest in enumerate([(28, 1.0, 1.1), (30, 0.8, 0.95), (0, 0.9, 1.0)])
