@@ -217,8 +217,8 @@ def test_objectives_and_metrics_know_nothing_of_each_other():
 
 
 def test_the_report_composes_nothing():
-    """Not even inside a function. There is no need: the protocol of the paper's number stands in the
-    cell and in the CSV."""
+    """Not even inside a function. There is no need: the protocol of the paper's number stands in
+    the cell and in the CSV."""
     for path in (ROOT / "report").rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         names = {module for module, _ in imported(tree)}

@@ -78,7 +78,6 @@ def errors_in_intervals(found: str, evidence: str) -> list[str]:
     if "half the 95 % interval" not in found:
         return []
     wrong = []
-
     for (_, row, _, metric), v in seeds_of(evidence).items():
         match = re.search(rf"(?:: |, |; ){re.escape(row)} ({NUMBER}) \+- ({NUMBER})", found)
         if metric in ("iw_nll", "nll") and match:
@@ -100,7 +99,6 @@ def errors_in_slopes(found: str, evidence: str) -> list[str]:
         return []
     lines = pd.read_csv(REFERENCE / "nvil_slopes.csv")
     wrong = []
-
     for sentence in re.split(r"(?<=\D)\. ", found):
         for slope, error in SLOPE.findall(sentence) if "per 100,000" in sentence else ():
             # Without a sign the size is quoted ("falls by 0.142").

@@ -155,7 +155,6 @@ def test_a_table_runs_offline(
     # Runs of tables that were tried before, in the same folder.
     keys_before = {p.parents[1].name for p in place.glob("runs/*/seed-0/result.json")}
     entries_run = set()
-
     for only, entries in tried(catalogue.load_table(name)):
         picked = [word for text in only for word in ("--only", text)]
         assert (

@@ -27,7 +27,6 @@ def first_column(head: str) -> list[str]:
     next(line for line in lines if line.startswith(f"| {head} |"))
     next(lines)
     names = []
-
     for line in lines:
         if not line.startswith("| "):
             break

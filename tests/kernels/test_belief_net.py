@@ -136,7 +136,6 @@ def test_batches_may_change_their_size(bits):
     """The kernel's memory is made anew for each size, and nothing of the last batch is left."""
     both_engines = [pack_of(DEEP, NVIL, bits, engine) for engine in ("kernel", "plain")]
     sums = []
-
     for p in both_engines:
         total = torch.zeros(1, dtype=torch.float64)
         # The size is also the number of the block, so that every size has noise of its own.

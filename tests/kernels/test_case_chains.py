@@ -107,7 +107,6 @@ def test_logits_of_few_chains_and_their_gradient_are_the_plain_ones():
     z = uniform(2, 4, 6).requires_grad_()
     leaves = [p.requires_grad_() for p in m]
     by_choice = {}
-
     for by_kernel in (True, False):
         with kernels.use(by_kernel):
             logits = m.logits1(z)

@@ -63,12 +63,10 @@ def test_what_is_no_number_stays_none(bits, dtype):
     x[0, 3, 1, 1] = torch.tensor([bits], dtype=torch.int32).view(torch.float32)[0]
     x = x.contiguous(memory_format=torch.channels_last).to(dtype).requires_grad_()
     nan_places = []
-
     for kernel in (False, True):
         layer = ChannelNorm(16)
         layer.path = "norm"
         tape = {}
-
         with kernels.use(kernel):
             trained = layer.elu(x, tape)
             with torch.no_grad():

@@ -130,7 +130,6 @@ def run_state(folder):
     from safetensors import safe_open
 
     out = {}
-
     for name in ("checkpoint", "best"):
         path = folder / f"{name}.safetensors"
         if path.exists():

@@ -21,7 +21,6 @@ def assert_finite_differences(rule, loss, directions=5):
     for _ in range(directions):
         direction = [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in params]
         sides = []
-
         for step in (STEP, -STEP):
             with torch.no_grad():
                 for p, v in zip(params, direction, strict=True):

@@ -28,7 +28,6 @@ def pack_of(model, objective, data, engine, count=1, kind=Kind.BITS, rates=RATES
     )
     descent = optim.build(rates)
     params = []
-
     for seed in range(count):
         generator = torch.Generator().manual_seed(seeds.derive(seed, "init"))
         params.append(
@@ -133,7 +132,6 @@ def assert_nvil_is_unbiased(model, objective, x, info):
     # ``dims`` has the deepest layer first, the samples q1, q2, ... that next to x.
     sizes = list(reversed(model["dims"]))
     mean = {}
-
     for h in exact.states(sum(sizes)):
         layers = [part[None, None] for part in h.split(sizes)]
         start, moved = step(

@@ -71,7 +71,6 @@ def test_the_robust_error_is_that_of_repeats(
     rng = np.random.default_rng(1)
     updates = np.arange(1, 201) * 10_000.0
     fits = []
-
     for _ in range(400):
         noise = rng.normal(size=200)
         # An autoregressive sequence, noise[i] = memory noise[i - 1] + white noise.
