@@ -83,7 +83,7 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """ "KIND LIMIT" -> (error, sizes of the files that are then there), for every writer with the
+    """``KIND LIMIT`` -> (error, sizes of the files that are then there), for every writer with the
     limit and then without (-1)."""
     command = [
         sys.executable,

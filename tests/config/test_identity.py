@@ -234,7 +234,6 @@ def test_a_key_needs_neither_torch_nor_hydra_and_little_time():
     key, heavy, seconds = done.stdout.split()
 
     assert (key, heavy) == (cell().key, "False")
-    # Listing runs takes a key for each of them.
     assert float(seconds) / 200 < 0.005
 
 

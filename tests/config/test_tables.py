@@ -144,14 +144,14 @@ def test_a_table_runs_offline(
     large table these are enough cells to try every row and every column."""
     monkeypatch.setenv("VAEBENCH_DATA", str(place / "data"))
     monkeypatch.setattr("vaebench.evaluation.posterior_means.POINTS", 5)
-    few_updates = [
+    few = [
         "train.updates=3",
         "train.valid_every=3",
         "train.valid_samples=2",
         "eval.iw_samples=4",
         "eval.points=20",
     ]
-    run_settings = [f"run.results={place / 'runs'}", "run.jobs=1", "run.engine=plain"]
+    where = [f"run.results={place / 'runs'}", "run.jobs=1", "run.engine=plain"]
     # Runs of tables that were tried before, in the same folder.
     keys_before = {p.parents[1].name for p in place.glob("runs/*/seed-0/result.json")}
     entries_run = set()
@@ -159,16 +159,7 @@ def test_a_table_runs_offline(
         picked = [word for text in only for word in ("--only", text)]
         assert (
             cli.main(
-                [
-                    "run",
-                    f"table={name}",
-                    "preset=quick",
-                    "--seeds",
-                    "0",
-                    *picked,
-                    *few_updates,
-                    *run_settings,
-                ]
+                ["run", f"table={name}", "preset=quick", "--seeds", "0", *picked, *few, *where]
             )
             == 0
         )
@@ -182,8 +173,7 @@ def test_a_table_runs_offline(
 
     preset = catalogue.load_preset("quick")
     key_of = {
-        (c.row, c.column): c.key
-        for c in cells(catalogue.load_table(name), preset, [*few_updates, *run_settings])
+        (c.row, c.column): c.key for c in cells(catalogue.load_table(name), preset, [*few, *where])
     }
     # On the digits, rows may be one and the same, and share a key.
     expected_keys = {key_of[entry] for entry in entries_run}

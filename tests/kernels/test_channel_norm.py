@@ -59,7 +59,7 @@ def test_what_is_no_number_stays_none(bits, dtype):
     """Every kind of NaN stays one wherever PyTorch has one. Rounding the bits of a float as a
     whole number could turn some of them into 0 or infinity."""
     x = torch.randn(2, 16, 4, 4, generator=torch.Generator().manual_seed(0))
-    # The bits are put in as a whole number, because arithmetic would turn each NaN into the usual.
+    # Put in as a whole number: this very NaN, not the usual one.
     x[0, 3, 1, 1] = torch.tensor([bits], dtype=torch.int32).view(torch.float32)[0]
     x = x.contiguous(memory_format=torch.channels_last).to(dtype).requires_grad_()
     nan_places = []

@@ -1,5 +1,5 @@
 """A model whose Boltzmann posteriors are strongly coupled and yet near the true ones, so that
-estimates by importance weights mean something."""
+its estimates mean something."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Listed:
     def cancel(self, home, jobs):
         self.cancelled += jobs
         for job in jobs:
-            # A job that runs is asked to stop by other means, and saves its state.
+            # Jobs that run go on; only those that wait are taken out.
             if not self.cluster.known[job].running:
                 self.cluster.known[job] = State("CANCELLED", False, False)
 

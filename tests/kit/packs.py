@@ -48,7 +48,7 @@ def kernel_of(pack, data, kind):
 def train(pack, updates=UPDATES):
     """The updates of one block; the sums of the bounds."""
     ids = list(range(pack.size))
-    (cases, visible) = pack.data.shape
+    cases, visible = pack.data.shape
     draws = noise.update_block(pack.objective.draws(BATCH, visible), ids, 0, CPU, updates)
     order = noise.order_block(cases, BATCH, "replacement", ids, 0, updates)
     grey = (
