@@ -215,8 +215,8 @@ def test_tempering_is_the_plain_one(worth, base):
 
 @pytest.mark.parametrize("at", [3, 9])
 def test_annealing_by_kernels_goes_on_where_it_was_stopped(worth, at):
-    """Stopped on the way up or on the way down, in the first machine or in the second, an annealing
-    that goes on ends at the same bits as one that was never stopped."""
+    """Stopped on the way up or on the way down of the first machine, an annealing that goes on ends
+    at the same bits as one that was never stopped."""
     m = RBM(*(torch.stack(p) for p in zip(machine(20, 35), machine(20, 35, seed=1), strict=True)))
 
     def estimate():
