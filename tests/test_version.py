@@ -25,7 +25,7 @@ FILES = {
 
 
 def forget():
-    """Read the files of options anew."""
+    """Clear what was read before, so that files of options are read anew."""
     for cached in (
         options.section_of,
         options.sections,

@@ -1,4 +1,4 @@
-"""Table and preset files: what is accepted, and the line a mistake gets."""
+"""Table and preset files: what is accepted, and that every mistake gets one line."""
 
 from __future__ import annotations
 

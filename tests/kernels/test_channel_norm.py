@@ -154,8 +154,8 @@ def test_nan_stays_nan():
 
 
 def test_where_the_kernel_is_taken(monkeypatch):
-    """One thread, whole vectors of channels, kernels allowed, and no gradient
-    through the running averages."""
+    """The kernel needs one thread, whole vectors of channels, kernels that are allowed, and no
+    gradient if running averages are used."""
     layer = norm(16)
     x = images((2, 16, 2, 2), 0)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)

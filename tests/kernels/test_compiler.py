@@ -1,4 +1,4 @@
-"""Where compiled kernels are kept: apart for every version of the package's kernels."""
+"""Compiled kernels are kept in a folder of their own for every version of the package's kernels."""
 
 from __future__ import annotations
 

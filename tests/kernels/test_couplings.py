@@ -87,8 +87,8 @@ def test_a_machine_of_which_one_part_alone_is_used():
 
 
 def test_where_the_kernel_is_taken(monkeypatch):
-    """In training, in float32, for a batch, where it is allowed, and not
-    while gradients are mapped."""
+    """The kernel is taken in training, in float32, for a batch and if it is allowed, but not under
+    ``vmap``."""
     batches = []
     machines = couplings.machines
     monkeypatch.setattr(

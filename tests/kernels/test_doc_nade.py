@@ -1,4 +1,4 @@
-"""DocNADE by loops of our own: values and derivatives of the plain code."""
+"""DocNADE by loops of our own has the values and derivatives of the plain code."""
 
 from __future__ import annotations
 

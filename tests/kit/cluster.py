@@ -100,7 +100,7 @@ def lines(said):
 
 
 def launch(engine, tasks, said, **how):
-    """What came of tasks that were handed to an engine; its events go to ``said``."""
+    """Hand tasks to an engine and return their outcomes; events go to ``said``."""
     return Elsewhere(engine).launch(tasks, said.append, **how)
 
 

@@ -10,7 +10,7 @@ WORDS = 7
 
 
 def rows_of(number: int, seed: int, most: int = 5) -> np.ndarray:
-    """(number, WORDS) counts, each document with a word at least."""
+    """Counts (number, WORDS); every document has at least one word."""
     rng = np.random.default_rng(seed)
     rows = rng.integers(0, most + 1, (number, WORDS)) * rng.integers(0, 2, (number, WORDS))
     rows[rows.sum(1) == 0, 3] = 1
@@ -34,7 +34,7 @@ def vocabulary_of(words: int) -> bytes:
 
 
 def written(path: Path, content: bytes | str) -> Path:
-    """The file itself."""
+    """Write a file, with its folders, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path

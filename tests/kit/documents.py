@@ -18,6 +18,6 @@ def text_of(documents: list[list[str]], labels: bool = False) -> bytes:
 
 
 def load(cls, mirror, root):
-    """The splits of a loader, prepared in a folder."""
+    """The splits that a loader of class ``cls`` prepares in the folder ``root``."""
     loader = cls()
     return loader.splits(prepare.prepare(loader, mirror, root), None, 0)

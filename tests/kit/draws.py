@@ -1,4 +1,4 @@
-"""Random numbers by a seed, and tensors of given ones, in float64 where nothing else is said."""
+"""Random numbers by a seed, and tensors of given numbers, in float64 by default."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def tiny(base: type, folder: Path, key: str, content: dict, **members) -> type:
 
 
 def prepared(cls: type, tmp_path: Path):
-    """A loader, and the arrays that are prepared for it."""
+    """A loader of the class, and the arrays that it prepares."""
     loader = cls()
     return loader, prepare.prepare(loader, tmp_path, tmp_path / "root")
 

@@ -39,14 +39,14 @@ def pack_of(model, objective, data, engine, count=1, kind=Kind.BITS, rates=RATES
 
 
 def kernel_of(pack, data, kind):
-    """The kernels for the rule and the parameters of a pack, on other data."""
+    """The kernels for a pack's objective and parameters, but with other data."""
     from vaebench.training.kernel_engine import Engine
 
     return Engine(pack.objective, pack.optim, pack.params, data, kind)
 
 
 def train(pack, updates=UPDATES):
-    """The updates of one block; the sums of the bounds."""
+    """Make the updates of one block and return the sums of their bounds, one for each seed."""
     ids = list(range(pack.size))
     cases, visible = pack.data.shape
     draws = noise.update_block(pack.objective.draws(BATCH, visible), ids, 0, CPU, updates)

@@ -31,7 +31,7 @@ def fine_images() -> dict[str, np.ndarray]:
 
 
 def folder_of(images: np.ndarray, folder: Path) -> Path:
-    """PNGs of the images; those of ``bool`` have one bit, those of uint16 sixteen."""
+    """Write the images as PNGs, of one bit for ``bool`` and sixteen for uint16."""
     folder.mkdir(parents=True)
     for i, image in enumerate(images):
         Image.fromarray(image).save(folder / f"{i:03}.png")
@@ -39,7 +39,7 @@ def folder_of(images: np.ndarray, folder: Path) -> Path:
 
 
 def files_of(images: dict[str, np.ndarray], folder: Path, **more) -> dict:
-    """The ``data`` group of an .npy file for each split."""
+    """Write an .npy file for each split, and return the ``data`` group that names them."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {"name": "images", "grey": "dynamic", "content": None, "held_out": None, **more}
     for split, array in images.items():

@@ -45,11 +45,11 @@ class Command:
         return self.zygote.ask({"do": "wait", "pid": self.pid, "timeout": 0})["code"] is None
 
     def signal(self, number):
-        """To the process itself, as by ``kill``."""
+        """Send a signal to the process itself, as ``kill`` does."""
         os.kill(self.pid, number)
 
     def signal_all(self, number):
-        """To the process and its children, as by a terminal or a batch system."""
+        """Send a signal to the process and its children, as a terminal or a batch system does."""
         os.killpg(self.pid, number)
 
     def survivors(self):

@@ -56,6 +56,6 @@ def compose(table, preset="paper", overrides=(), only=()):
 
 
 def one(table, *overrides, preset="paper", only=("SBN 200", "column=NVIL")):
-    """One cell of a table: of the small one its first."""
+    """One cell of a table; by default the first of the small table."""
     (cell,) = cells(table, catalogue.load_preset(preset), overrides, only)
     return cell

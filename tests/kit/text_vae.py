@@ -17,11 +17,11 @@ UNITS = 3
 K = 3
 
 DOCUMENTS = [[1, 4, 5, 2], [1, 6, 2], [1, 3, 3, 5, 6, 2], [1, 2], [1, 5, 4, 2]]
-"""Of lengths 2 to 6; an empty one among them."""
+"""Token numbers, from <s> = 1 to </s> = 2. Lengths are 2 to 6; one document has no word."""
 
 
 def rows(documents, width=None):
-    """Documents as an array, padded to a width, the longest one's if none is given."""
+    """Documents as an array, padded with 0 to ``width``, by default that of the longest."""
     width = width or max(map(len, documents))
     return torch.tensor([[*d, *[0] * (width - len(d))] for d in documents])
 
@@ -40,7 +40,7 @@ def built(seed=0, scale=0.7, dtype=torch.float64, vocabulary=VOCABULARY, **setti
 
 
 def codes(k, batch, seed=0, dtype=torch.float64):
-    """Codes of ``k`` samples of every document, as a list of one layer."""
+    """Random codes (k, batch, LATENTS), ``k`` for every document, as a list of one layer."""
     return [
         torch.randn(k, batch, LATENTS, generator=torch.Generator().manual_seed(seed), dtype=dtype)
     ]
