@@ -11,6 +11,7 @@ import itertools
 
 import pytest
 import torch
+from kit.parameters import equal
 
 from vaebench import data
 from vaebench.errors import Interrupted, UserError
@@ -253,31 +254,46 @@ def test_snapshots_change_nothing_and_survive_a_kill(go, monkeypatch):
 
 
 def test_a_snapshot_is_what_the_update_left_even_if_the_best_came_back(go):
-    """There is a validation after every update; after every worse one the best parameters return.
+    """There is a validation after every update, and the second is worse than the first.
 
-    The run is stopped at each of its first five questions whether to stop.
+    So after update 2 the parameters of update 1 return, and a run that was stopped there goes on
+    from those.
     """
     settings = {"train__unit": "updates", "train__updates": 6, "train__valid_every": 1}
     settings |= {"train__snapshots": list(range(6)), "optim__decays": 99, "optim__rate": 40.0}
     whole = go("whole", **settings)
+    snapshots_of_whole = [(n, kind, path.read_bytes()) for n, kind, path in snapshots_of(whole)]
 
-    # The rate is so large that some validation is worse than the best.
-    assert float(checkpoint.read(whole.last).opt["falls"]) > 0
+    # The best is read from a run that ends there, since the whole one finds a better one later.
+    returned = go("returned", **{**settings, "train__updates": 2})
+    best = checkpoint.read(returned.best).params
+    assert returned.best_update == 1
+    assert equal(checkpoint.read(returned.last).params, best)
 
-    for calls in range(5):
+    kept = go("kept", **{**settings, "train__updates": 2, "optim__reload": False})
+    left_by_update_2 = checkpoint.read(kept.last).params
+    snapshot_of_2 = next(path for n, kind, path in snapshots_of(whole) if (n, kind) == (2, ""))
+    assert equal(checkpoint.read(snapshot_of_2).params, left_by_update_2)
+    assert not equal(left_by_update_2, best)
+
+    # Each of the first two updates comes after an inner loop of 6. Training asks before each inner
+    # update and after each outer one; ``calls`` is how often it may ask before it is stopped.
+    for calls, where in (
+        (6, "at update 1"),
+        (9, "within update 1"),
+        (13, "at update 2"),
+        (15, "at update 4"),
+    ):
         answers = iter([False] * calls + [True] * 99)
-        with pytest.raises(Interrupted):
+        with pytest.raises(Interrupted, match=f"stopped {where};"):
             go(f"part{calls}", stop=lambda answers=answers: next(answers), **settings)
 
         part = go(f"part{calls}", **settings)
 
         same(whole, part)
-        snapshots_of_both = [
-            [(n, kind, path.read_bytes()) for n, kind, path in snapshots_of(s)]
-            for s in (whole, part)
-        ]
-
-        assert snapshots_of_both[0] == snapshots_of_both[1]
+        assert [
+            (n, kind, path.read_bytes()) for n, kind, path in snapshots_of(part)
+        ] == snapshots_of_whole
 
 
 def snapshots_of(seed: RunState):
