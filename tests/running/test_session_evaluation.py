@@ -67,27 +67,32 @@ def test_the_same_evaluation_replaces_its_measures(make_cell, run, load_bits, st
 
 
 def test_select_last_evaluates_the_last_parameters(make_cell, run, load_bits, store, monkeypatch):
-    values_by_select = {"valid_bound": None, "last": None}
-    for select in values_by_select:
-        # Every validation is worse than the one before, so the best one is the first, at update 15.
-        script = iter([5.0, 6.0, 7.0, 8.0])
-        monkeypatch.setattr(
-            bookkeeping, "validation", lambda *a, script=script: {"valid_bound": next(script)}
-        )
+    def evaluated(bounds, **train):
+        """Return a result and its values by name, if validations find ``bounds``."""
+        script = iter(bounds)
+        monkeypatch.setattr(bookkeeping, "validation", lambda *a: {"valid_bound": next(script)})
+        cell = make_cell({f"train.{name}": value for name, value in train.items()})
 
-        cell = make_cell({"train.select": select})
-        run(cell)
-        values_by_select[select] = measures(result_of(store, cell))
+        assert run(cell, force=True) == ["done"]
 
-        assert result_of(store, cell)["best_update"] == 15
+        result = result_of(store, cell)
+        signatures = measures(result)
+        assert all(f"select:{cell.train.select}" in s for s in signatures), "it says of which"
 
-    monkeypatch.undo()
+        # The bounds of the script are no measures of the parameters.
+        values = {s.partition("|")[0]: v for s, v in signatures.items()}
+        del values["valid_bound"]
+        return result, values
 
-    # A measure says which parameters it is of.
-    assert all(f"select:{select}" in s for select, found in values_by_select.items() for s in found)
-    assert {round(v, 6) for v in values_by_select["last"].values()} != {
-        round(v, 6) for v in values_by_select["valid_bound"].values()
-    }
+    # Every validation is worse than the one before, so the best one is the first, at update 15.
+    best, of_best = evaluated([5.0, 6.0, 7.0, 8.0], select="valid_bound")
+    last, of_last = evaluated([5.0, 6.0, 7.0, 8.0], select="last")
+    assert (best["best_update"], last["best_update"]) == (15, 15)
+    assert all(of_best[name] != of_last[name] for name in ("bound", "iw_nll", "kl"))
+
+    # The same parameters are the best of a run that ends at update 15, and of one that improves.
+    assert of_best == evaluated([5.0], select="valid_bound", updates=15)[1]
+    assert of_last == evaluated([8.0, 7.0, 6.0, 5.0], select="valid_bound")[1]
 
 
 def test_evaluating_a_run_in_the_middle_of_its_training_leaves_it_to_be_gone_on_with(
