@@ -79,7 +79,14 @@ def test_seeds_are_packed_so_that_every_job_has_work(make_cell, cells, seeds, jo
         assert [s for t in packs if t.cell is cell for s in t.seeds] == list(range(seeds))
 
 
-def test_the_number_of_jobs():
-    assert runner.jobs(3, "cpu") == 3
+def test_the_number_of_jobs(monkeypatch):
+    """``auto``: one for each core that this process may use, and one alone on a GPU."""
+    monkeypatch.setattr(runner.os, "sched_getaffinity", lambda process: {0, 2, 5}, raising=False)
+
+    assert runner.jobs(3, "cpu") == runner.jobs(3, "cuda") == 3
+    assert runner.jobs("auto", "cpu") == 3
     assert runner.jobs("auto", "cuda") == runner.jobs("auto", "cuda:1") == 1
-    assert runner.jobs("auto", "cpu") >= 1
+
+    # MacOS does not say which cores a process may use.
+    monkeypatch.delattr(runner.os, "sched_getaffinity")
+    assert runner.jobs("auto", "cpu") == 1
