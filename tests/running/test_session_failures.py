@@ -56,20 +56,30 @@ def test_a_damaged_seed_is_refused_alone_and_force_starts_it_anew(
     assert states_of(tmp_path / "runs") == states_of(tmp_path / "whole")
 
 
-DAMAGED = [b"", b"{", b"[]", b"{}", b'{"status": "done", "measures": [{"name": "bound"}, 3]}']
-
-
-@pytest.mark.parametrize("content", DAMAGED)
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "partial"),
+        (b"{", "partial"),
+        (b"[]", "partial"),
+        (b"{}", "partial"),
+        (b'{"status": "done", "measures": [{"name": "bound"}, 3]}', "trained"),
+    ],
+)
 def test_a_damaged_result_is_made_again_from_the_checkpoint(
-    make_cell, run, load_bits, store, state_of, trained_from, content, caplog
+    make_cell, run, load_bits, store, state_of, trained_from, content, expected, caplog
 ):
+    """A file that is no result counts as missing; of a result only its measures may be damaged."""
     cell = make_cell()
     run(cell)
     folder = store.run_dir(cell.key, 0)
     state_before = state_of(folder)
     (folder / "result.json").write_bytes(content)
 
-    assert status(store, cell, 0) in ("partial", "trained")
+    assert status(store, cell, 0) == expected
+    warned = f"{folder / 'result.json'} is damaged and taken as missing: " in caplog.text
+    assert warned == (expected == "partial")
+
     assert run(cell) == ["done"]
     assert state_of(folder) == state_before
     assert trained_from == [0], "evaluated, not trained again"
