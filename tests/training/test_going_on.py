@@ -162,9 +162,14 @@ def test_a_seed_does_not_depend_on_its_pack(go, params_of, engine):
         go(seeds=(seed,), folder="solo")
         in_pack, alone = (params_of(f, seed) for f in ("pack", "solo"))
 
-        # The packed engine rounds otherwise than the plain one, which trains the seeds alone.
+        if engine == "plain":
+            assert equal(in_pack, alone)
+            continue
+
+        # The packed engine rounds otherwise than the plain one, which trains the seeds alone: its
+        # products are of all seeds at once. After 50 updates that is about 1e-7 in float32.
         for name in in_pack:
-            torch.testing.assert_close(in_pack[name], alone[name], rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(in_pack[name], alone[name], rtol=1e-5, atol=1e-6)
 
 
 def test_the_curve_is_a_view_of_the_checkpoint(go, tmp_path):
