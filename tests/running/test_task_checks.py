@@ -97,7 +97,7 @@ def test_data_that_the_model_cannot_read_stop_everything_before_it_runs(make_cel
         preflight([make_cell(), make_cell({"model": {"name": "text_vae"}})])
 
     with pytest.raises(
-        UserError, match=r"train.order=lengths: for documents only, and data=bits has none"
+        UserError, match=r"train\.order=lengths: for documents only, and data=bits has none"
     ):
         preflight([make_cell({"train.order": "lengths"})])
 

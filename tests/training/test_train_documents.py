@@ -207,14 +207,6 @@ def test_a_fall_at_the_best_itself_needs_no_reading(go, monkeypatch):
     assert seed.best_update == seed.update
 
 
-def test_images_have_no_lengths(tmp_path):
-    config = copy.deepcopy(CONFIG)
-    with pytest.raises(
-        UserError, match=r"train\.order=lengths: for documents only, and data=blank has none"
-    ):
-        build.batches_of(config, data.load({"name": "blank", "held_out": None, "held_out_seed": 0}))
-
-
 def test_snapshots_are_the_parameters_that_training_passes_through(go):
     """A second snapshot is taken after the inner loop, where only the posterior has moved."""
     params = {
