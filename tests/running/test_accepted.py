@@ -67,9 +67,15 @@ def test_what_does_not_decide_it_needs_no_entry():
     } <= accepted.recorded()
 
 
-def test_settings_that_are_not_recorded_are_built_and_refused(make_cell, monkeypatch):
+def test_settings_that_are_not_recorded_are_built_and_refused(monkeypatch):
     built = []
-    monkeypatch.setattr(tasks, "check_built", lambda cells: built.extend(cells))
+    real_check_built = tasks.check_built
+
+    def check_built(cells):
+        built.extend(cells)
+        real_check_built(cells)
+
+    monkeypatch.setattr(tasks, "check_built", check_built)
     shipped = compose.cells(catalogue.load_table("nvil_mnist"), catalogue.load_preset("quick"))
     tasks.check(shipped)
 
@@ -81,6 +87,13 @@ def test_settings_that_are_not_recorded_are_built_and_refused(make_cell, monkeyp
     tasks.check([*shipped, *unrecorded])
 
     assert built == unrecorded
+
+    # A value that the settings of a table cannot have, since it is refused where they are read.
+    config = copy.deepcopy(unrecorded[0].config)
+    config["optim"]["rate"] = -1.0
+    impossible = replace(unrecorded[0], config=config)
+    with pytest.raises(UserError, match=r"the rate of group 'model' is -1\.0"):
+        tasks.check([*shipped, impossible])
 
 
 def test_without_a_record_everything_is_built(monkeypatch, tmp_path):

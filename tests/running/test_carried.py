@@ -44,7 +44,7 @@ def test_a_job_that_is_queued_again_goes_on_bit_for_bit(make_cell, load_bits, tm
     assert states_of(tmp_path / "runs") == states_of(tmp_path / "whole")
 
 
-def test_progress_is_counted_anew_in_every_turn(make_cell, load_bits, tmp_path, said, cluster):
+def test_progress_is_counted_anew_in_every_turn(make_cell, load_bits, said, cluster):
     cell = make_cell()
     turns = []
 

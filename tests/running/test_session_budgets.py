@@ -13,7 +13,7 @@ from vaebench.work.events import Advanced, Spared
 
 @pytest.mark.parametrize("select", ["valid_bound", "last"])
 def test_a_larger_budget_goes_on_from_the_smaller_run(
-    make_cell, run, load_bits, store, state_of, states_of, trained_from, tmp_path, select
+    make_cell, run, load_bits, store, state_of, trained_from, tmp_path, select
 ):
     cell_by_updates = {
         n: make_cell({"train.updates": n, "train.select": select}) for n in (30, 60, 90)

@@ -89,6 +89,9 @@ def test_a_share_without_runs_does_nothing(tmp_path, capsys):
     assert main(["run", *TINY, f"run.results={tmp_path / 'runs'}", "--shard", "2/2"]) == 0
     assert not (tmp_path / "runs").exists()
 
+    # The table that it shows has the only run of the command, which is in the other share.
+    assert re.search(r"SBN 200 +NVIL .* not run\n", capsys.readouterr().out)
+
 
 @pytest.mark.parametrize(
     "text", ["", "3", "0/8", "9/8", "3/0", "a/b", "3/8/2", "-1/8", "1/99999999999999999999"]

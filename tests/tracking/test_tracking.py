@@ -16,7 +16,7 @@ from kit.sessions import Died
 from vaebench import tracking
 from vaebench.errors import UserError
 from vaebench.running import session, tasks
-from vaebench.running.reevaluate import stored
+from vaebench.running.reevaluate import opened, stored
 from vaebench.running.tasks import Task, work
 from vaebench.settings.records import KINDS
 from vaebench.tracking.base import Subject, Tracker
@@ -24,6 +24,7 @@ from vaebench.tracking.follower import Follower
 from vaebench.tracking.jsonl import Jsonl
 from vaebench.tracking.names import as_folder, as_key
 from vaebench.tracking.pictures import grid
+from vaebench.work.events import nobody
 
 VALIDATED = [15, 30, 45, 50]
 """Updates of a whole run at which the curve has a point."""
@@ -250,7 +251,7 @@ def test_tensorboard_reads_the_curve_back(tracked, store, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_mlflow_keeps_a_run_that_goes_on_in_one_place(tracked, tmp_path, monkeypatch, make_cell):
+def test_mlflow_keeps_a_run_that_goes_on_in_one_place(tracked, tmp_path, monkeypatch):
     pytest.importorskip(
         "sqlalchemy", reason="mlflow is not installed: pip install 'vaebench[mlflow]'"
     )
@@ -334,13 +335,18 @@ def test_names_of_metrics():
     assert as_key("final/NLL (exact)") == "final/NLL _exact_"
 
 
-def test_an_evaluation_later_is_not_tracked(tracked, store, capsys):
+def test_an_evaluation_later_is_not_tracked(tracked, listener, store):
     cell = tracked()
     work(Task(cell, (0,)))
     folder = store.run_dir(cell.key, 0)
     note = json.loads((folder / "config.json").read_text())
 
-    assert stored(folder, note, 0, []).cell.run.track == []
+    told_before = list(listener.told)
+    with opened(stored(folder, note, 0, ["eval.iw_samples=9"])) as later:
+        (result,) = later.evaluate_only(nobody)
+
+    assert 9 in [m["samples"] for m in result["measures"]]
+    assert listener.told == told_before
 
 
 @pytest.mark.parametrize(

@@ -337,7 +337,7 @@ def test_a_plain_step_leaves_the_objective_its_own_parameters(seeds):
     assert (pack.params["p"] != 0).all()
 
 
-def test_a_step_that_fails_leaves_them_too(monkeypatch):
+def test_a_step_that_fails_leaves_them_too():
     pack = pack_of(torch.ones(4, 2), "plain", 1)
     own_parameter = pack.objective.p
     with pytest.raises(KeyError):
