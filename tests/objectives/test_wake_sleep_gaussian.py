@@ -157,7 +157,7 @@ def test_the_fixed_point_is_the_maximum_of_the_likelihood_with_the_exact_posteri
 
 def test_it_gets_there(known):
     """From elsewhere, 8,000 updates on all cases at a falling rate: the likelihood is
-    the largest to 0.01 nat."""
+    the largest to 0.001 nat, the bound below it to 0.006."""
     model, x = known
     largest = float(model.log_evidence(x).mean().detach())
     randomize(model, 1, 0.2)
@@ -181,5 +181,5 @@ def test_it_gets_there(known):
         likelihood = float(model.log_evidence(x).mean())
         gap = float((model.log_evidence(x) - model.elbo(x)).mean())
 
-    assert largest - 0.02 < likelihood <= largest
-    assert 0 <= gap < 0.02
+    assert largest - 0.001 < likelihood <= largest
+    assert 0 <= gap < 0.006
