@@ -205,8 +205,8 @@ def test_shares_of_modes_survive_many_small_steps():
 
 
 def test_the_gradient_of_log_z_follows_a_machine_that_mixes():
-    """From fair bits through machines far apart, a sweep each; |z| of one of 15 means exceeds 5
-    once in 100,000.
+    """From fair bits through machines far apart, a sweep each; of 15 means at each of four
+    machines one has |z| above 5 once in 29,000.
 
     Twice the variance of independent samples by their weights covers what resampling adds.
     """
