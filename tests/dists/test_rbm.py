@@ -4,7 +4,6 @@ tables of every state."""
 from __future__ import annotations
 
 import itertools
-import math
 from functools import partial
 
 import pytest
@@ -403,14 +402,20 @@ def test_one_machine_for_all_seeds():
 
 def test_a_chain_forgets_where_it_began():
     """After 30 sweeps of a mild machine 20,000 chains from all zeros show E[z1
-    z2']; |z| of 12 entries."""
+    z2']; |z| of 12 entries. After one sweep they do not."""
     m = machine(n1=4, n2=3, seed=11)
     k = 20_000
-    z1, z2 = m.gibbs(
-        torch.zeros(k, 4).double(), uniform(30, k, 3, seed=12), uniform(30, k, 4, seed=13)
-    )
     p = boltzmann_exact.moments(m).mean12
 
-    # Means of products of bits, by the variance of one.
-    assert ((z1.T @ z2 / k - p) / (p * (1 - p) / k).sqrt()).abs().max() < LIMIT
-    assert math.isclose(float(p.max()), float((z1.T @ z2 / k).max()), abs_tol=0.02)
+    def worst(sweeps):
+        z1, z2 = m.gibbs(
+            torch.zeros(k, 4).double(),
+            uniform(sweeps, k, 3, seed=12),
+            uniform(sweeps, k, 4, seed=13),
+        )
+
+        # Means of products of bits, by the variance of one.
+        return ((z1.T @ z2 / k - p) / (p * (1 - p) / k).sqrt()).abs().max()
+
+    assert worst(30) < LIMIT
+    assert worst(1) > 2 * LIMIT
