@@ -98,7 +98,6 @@ def test_a_tensor_that_begins_at_zero_is_not_held_there():
     variance = float(all_parameters.var(correction=0)) + 0.01**2
 
     torch.testing.assert_close(pull, (biases.detach() - all_parameters.mean()) / variance)
-    assert float(pull.abs().max()) < 0.02 / 0.01
 
 
 def test_equal_parameters_cost_nothing():
