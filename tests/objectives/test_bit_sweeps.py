@@ -39,7 +39,7 @@ def test_each_bit_takes_one_evaluation():
     assert len(calls) == 5 * BITS + 1
 
 
-def transition(f, sweeps=1):
+def transition(f):
     """P(z' | z) of one sweep, (16, 16), measured on the code itself.
 
     A bit's probability of 1 is found by bisection of its noise: where does the bit turn? The bits
