@@ -19,7 +19,7 @@ def compared(frame):
     return lambda a, b, *args, **options: compare(frame(a), frame(b), *args, **options)
 
 
-def test_same_results_agree(compared, frame, entry):
+def test_same_results_agree(compared, entry):
     two_metrics = entry("SBN 200", [113.0, 113.2]) + entry(
         "SBN 200", [110.0, 110.1], metric="iw_nll"
     )

@@ -28,7 +28,7 @@ def told(table, frame):
     return lambda *entries: line_of(table, frame(*entries))
 
 
-def test_an_impossible_number_is_none_to_quote(told, table, frame, entry):
+def test_an_impossible_number_is_none_to_quote(told, entry):
     line, notes = told(entry("SBN 200", [-626.3]))
     assert (line["ours"], line["verdict"], line["difference"]) == ("impossible!", "-", "")
     assert line["notes"] == "1 without a number [1]"

@@ -272,7 +272,7 @@ def test_information_leaves_out_runs_without_latents(collected):
     assert frame[["column", "update"]].values.tolist() == [["vae", 10]]
 
 
-def test_curves_against_cases(collected, tmp_path):
+def test_curves_against_cases(tmp_path):
     """Updates times the batch of each cell; drawn as a lower bound, training beside validation."""
     cell = make_cell()
     cell = Cell(
@@ -289,8 +289,6 @@ def test_curves_against_cases(collected, tmp_path):
 
     save_plot("cases", frame, tmp_path / "drawn.png", "title")
     assert (tmp_path / "drawn.png").read_bytes().startswith(b"\x89PNG")
-
-    from matplotlib.figure import Figure
 
     figure = Figure()
     plot("cases").draw(figure, frame)

@@ -141,7 +141,7 @@ def test_damaged_measure_is_left_out_with_a_warning(tmp_path, caplog):
     assert "a measure is left out" in caplog.text
 
 
-def test_a_number_by_samples_is_not_current_where_none_are_asked_for(tmp_path):
+def test_a_number_by_samples_is_not_current_where_none_are_asked_for():
     """Otherwise a report would average numbers by 1 and by 1,000 samples."""
     without_iw_nll = cell()
     without_iw_nll.config["eval"]["iw_samples"] = None

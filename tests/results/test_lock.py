@@ -394,7 +394,7 @@ def test_a_stale_lock_is_broken_by_one_of_two_racing_processes(folder, tmp_path,
     assert len(raced(folder, tmp_path / "log", rounds=100)) == 200
 
 
-def test_a_killed_process_leaves_a_lock_that_is_broken_at_once(folder, tmp_path):
+def test_a_killed_process_leaves_a_lock_that_is_broken_at_once(folder):
     process = SPAWN.Process(target=_die_holding, args=(folder,))
     process.start()
     process.join(60)

@@ -114,7 +114,7 @@ def test_a_report_says_so(cell, store, capsys):
     assert f"vaebench rekey run.results={store.root}" in capsys.readouterr().err
 
 
-def test_runs_of_an_earlier_version_are_told_and_not_in_the_way(cell, store, capsys):
+def test_runs_of_an_earlier_version_are_told_and_not_in_the_way(cell, store):
     # The options of this cell have version 7; the run is of the first one.
     settings = {**cell.config["objective"], VERSION: 7}
     present = replace(cell, config={**cell.config, "objective": settings})
