@@ -177,12 +177,10 @@ def measured(model, x, **ev):
         **ev,
     }
     config = {
-        **{
-            "data": {"name": "blank"},
-            "model": {"name": "linear_gaussian"},
-            "eval": settings,
-            "recipe": 1,
-        },
+        "data": {"name": "blank"},
+        "model": {"name": "linear_gaussian"},
+        "eval": settings,
+        "recipe": 1,
         "train": {"select": "last", "batch": 5},
     }
     return {m.name: m for m in evaluate(model, x, config, "0" * 8, 0)}

@@ -139,13 +139,11 @@ def test_every_measure_of_a_text_model(model):
     assert active.value == int((p.mean.var(0) >= 0.01).sum()) == 2
     assert active.samples == 1
     assert active.extra == {
-        **{
-            "layers": [2],
-            "threshold": 0.01,
-            "at_threshold": "active",
-            "ddof": 1,
-            "of": "encoder means",
-        }
+        "layers": [2],
+        "threshold": 0.01,
+        "at_threshold": "active",
+        "ddof": 1,
+        "of": "encoder means",
     }
     assert got["iw_nll"].value == pytest.approx(importance(model, x, 30, 0).nll)
     assert got["perplexity"].value == pytest.approx(
@@ -167,7 +165,7 @@ def test_the_bound_takes_the_exact_kl(model):
     kl = 0.5 * (mean**2 + log_var.exp() - 1 - log_var).sum(1)
 
     for samples in (1, 7):
-        (got,) = [bound(model, x, samples, 0)]
+        got = bound(model, x, samples, 0)
         data = torch.cat([part.log_p[0] for part in stream(model, x, samples, 0)], 1)
         assert got.value == pytest.approx(float((data - kl).mean()), rel=1e-10)
         assert got.kl == [pytest.approx(float(kl.mean()), rel=1e-10)]

@@ -132,12 +132,10 @@ def test_as_a_measure_it_has_its_curve_and_its_protocol(model):
         "imputation_chains": 4,
     }
     config = {
-        **{
-            "data": {"name": "blank"},
-            "model": {"name": "sbn"},
-            "eval": {**ev, **of_imputation},
-            "recipe": 1,
-        },
+        "data": {"name": "blank"},
+        "model": {"name": "sbn"},
+        "eval": {**ev, **of_imputation},
+        "recipe": 1,
         "train": {"select": "last", "batch": 5},
     }
 
