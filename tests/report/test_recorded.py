@@ -18,6 +18,7 @@ from vaebench.report import recorded
 from vaebench.results import long_frame
 
 SHORT = REFERENCE / "nvil_mnist-short.csv"
+PAPER = REFERENCE / "nvil_mnist-paper.csv"
 TUNED = REFERENCE / "nvil_mnist-tuned.csv"
 YAHOO = REFERENCE / "lagging_yahoo-small.csv"
 SYNTHETIC = REFERENCE / "lagging_synthetic-paper.csv"
@@ -83,27 +84,33 @@ def test_two_values_of_one_number_are_refused_between_files(tmp_path, capsys, ro
 def test_files_of_unlike_protocols_are_told_and_not_judged(tmp_path, capsys):
     """A run that was measured anew with other samples: both numbers are there, and
     neither has a verdict."""
-    path = changed(tmp_path, "|samples:10|", "|samples:5|")
-    arguments = [
-        "report",
-        "table=nvil_mnist",
-        "--only",
-        "SBN 200",
-        "--only",
-        "column=NVIL",
-        "--brief",
-        "--from",
-        SHORT,
-    ]
+    frame = long_frame.read_csv(PAPER)
+    measured_anew = frame[(frame["row"] == "SBN 200-200") & (frame["seed"] == 0)]
+    signatures = measured_anew["signature"].str.replace("|samples:10|", "|samples:5|", regex=False)
+    path = tmp_path / "anew.csv"
+    long_frame.write_csv(measured_anew.assign(signature=signatures), path)
 
-    assert "measured under" not in call(capsys, *arguments)[1]
+    # The last cell of the row is its verdict.
+    arguments = ["report", "table=nvil_mnist", "--only", "SBN 200-200", "--only", "column=NVIL"]
+    arguments += ["--brief", "--from", PAPER]
+    out = call(capsys, *arguments)[1]
+
+    assert "measured under" not in out
+    assert row_of(out, "SBN 200-200").split()[-1] == "yes"
 
     out = call(capsys, *arguments, "--from", path)[1]
     assert (
         "no verdict: measured under different protocols (samples:10 against samples:5)"
         in " ".join(out.split())
     )
-    assert "yes" not in out
+    # Only the numbers of notes follow the verdict.
+    assert row_of(out, "SBN 200-200").split()[-2] == "-"
+
+
+def row_of(report: str, name: str) -> str:
+    """The only line of a report that begins with this name of a row."""
+    (line,) = [line for line in report.splitlines() if line.startswith(f"{name} ")]
+    return line
 
 
 def test_two_states_of_one_run_are_refused():
@@ -116,7 +123,7 @@ def test_two_states_of_one_run_are_refused():
         recorded.refuse_conflicts(done_and_failed, "x.csv")
 
 
-def test_the_same_twice_is_no_contradiction(tmp_path, capsys):
+def test_the_same_twice_is_no_contradiction(capsys):
     """The same line again, also with another time."""
     frame = long_frame.read_csv(SHORT)
     recorded.refuse_conflicts(pd.concat([frame, frame, frame.assign(seconds=1.0)]), "x.csv")
@@ -264,15 +271,21 @@ def test_curves_of_recorded_rows(tmp_path, capsys):
     assert picture.read_text().startswith("<?xml")
 
 
-def test_points_of_a_column_that_shares_its_run(capsys):
-    """The posterior means of a run stand under the first of its columns."""
+def test_points_of_a_column_that_shares_its_run():
+    """The posterior means of a run stand under the first of its columns. KL of one row is chosen,
+    and the points are those of this row, as they stand in the file."""
+    name = "aggressive, usual start, no dropout"
     files = recorded.read_files([str(SYNTHETIC)], [])
     frame = files.frame
-    kl_of_seed_0 = frame[(frame["column"] == "KL") & (frame["seed"] == 0)]
-    points = files.points("means", kl_of_seed_0)
+    kl_of_a_row = frame[(frame["row"] == name) & (frame["column"] == "KL")]
+    points = files.points("means", kl_of_a_row)
 
-    assert len(points)
-    assert set(points["row"]) <= set(kl_of_seed_0["row"])
+    in_the_file = pd.read_csv(REFERENCE / "lagging_synthetic-paper-means.csv")
+    of_the_row = in_the_file[in_the_file["row"] == name]
+
+    assert set(of_the_row["column"]) == {"IW"}
+    assert points["row"].unique().tolist() == [name]
+    assert points["model"].tolist() == of_the_row["model"].tolist()
 
 
 @pytest.mark.parametrize(
