@@ -22,6 +22,12 @@ from vaebench.report.trails import Trail, drawn, stored
 SHORT = str(REFERENCE / "nvil_mnist-short.csv")
 REPORT = ["report", "table=nvil_mnist", "--from", SHORT]
 CODE = re.compile("\033\\[[0-9;]*m")
+CURVE = re.compile("[▁▂▃▄▅▆▇█]+")
+
+
+def rows(report: str) -> list[list[str]]:
+    """The words of each row of belief nets."""
+    return [line.split() for line in report.splitlines() if line.startswith(("SBN ", "fDARN "))]
 
 
 def on_a_terminal(*args, **environment):
@@ -177,10 +183,12 @@ def test_a_terminal_gets_both(capsys):
     assert "█" in shown
     assert "curve: the validation bound" in " ".join(shown.split())
 
-    # Its rows begin as those of the plain report.
-    assert main([*REPORT, "--brief"]) == 0
-    for line in capsys.readouterr().out.splitlines()[4:6]:
-        assert line.split()[0] in CODE.sub("", shown)
+    # Without colours and curves, every word of its rows is that of the plain report.
+    assert main(REPORT) == 0
+    plain_rows = rows(capsys.readouterr().out)
+
+    assert len(plain_rows) > 10
+    assert rows(CURVE.sub("", CODE.sub("", shown))) == plain_rows
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ results on other data."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -91,20 +92,19 @@ def test_a_report_fits_the_terminal(name, monkeypatch, capsys):
     assert max(map(len, full.splitlines())) > 120  # a file or a pipe gets every line whole
 
     # A narrow report has the same numbers as one of full width.
-    numbers = [
-        f"{v:.2f}"
-        for v in recorded.read([source]).query("seed == 0 and metric == 'bound'")["value"][:3]
-    ]
+    numbers = set(re.findall(r"\d+\.\d+", full))
+    assert len(numbers) > 50
+
     for columns in (80, 120):
         monkeypatch.setenv("COLUMNS", str(columns))
         assert main(arguments) == 0
         out = capsys.readouterr().out
 
         assert max(map(len, out.splitlines())) <= columns
-        assert [n in out for n in numbers] == [n in full for n in numbers]
+        assert set(re.findall(r"\d+\.\d+", out)) == numbers
 
 
-def test_a_file_is_written_as_wide_as_it_is(tmp_path, monkeypatch, capsys):
+def test_a_file_is_written_as_wide_as_it_is(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     path = tmp_path / "out.txt"
 
