@@ -39,8 +39,8 @@ def test_every_figure_is_drawn_by_a_table_and_every_table_has_its_figure():
 @pytest.mark.parametrize(
     ("format", "first", "last"),
     [
-        ("text", "{title} (", ""),
-        ("md", "**{title} (", "- "),
+        ("text", "{title} (", "{note}"),
+        ("md", "**{title} (", "- {note}"),
         ("latex", "\\begin{{table}}", "\\end{{table}}"),
         ("html", "<!doctype html>", "</html>"),
     ],
@@ -52,7 +52,10 @@ def test_pages(figure, format, first, last):
     rows = page.splitlines()
 
     assert page.startswith(first.format(title=figure.title))
-    assert rows[-1].startswith(last.format()) or rows[-1].endswith(last.format())
+    # The last note is the last entry of the ledger; in text it may be broken into several lines.
+    last_entry = figure.ledger[-1]
+    last_note = f"{last_entry.topic}: {last_entry.here}"
+    assert " ".join(rows).endswith(last.format(note=last_note))
     assert page.endswith("\n")
     assert not page.endswith("\n\n")
 
