@@ -14,7 +14,7 @@ import torch
 
 from vaebench.config import catalogue
 
-pytest_plugins = ["kit.cells", "kit.processes"]
+pytest_plugins = ["kit.boltzmann", "kit.cells", "kit.processes"]
 """Modules whose fixtures every test has."""
 
 torch.set_num_threads(1)

@@ -8,9 +8,6 @@ import math
 import pytest
 import torch
 
-from vaebench.check import checks as check
-from vaebench.models.rbm_posterior import COUPLING
-
 
 @pytest.fixture(scope="session")
 def boltzmann():
@@ -18,6 +15,10 @@ def boltzmann():
 
     Couplings are so strong that log Z is far from that of the base.
     """
+    # Every run of pytest loads this file, and few use the model.
+    from vaebench.check import checks as check
+    from vaebench.models.rbm_posterior import COUPLING
+
     config = {"name": "rbm_posterior", "latents": 6, "layers": 0, "units": 3}
     model = check.tiny(config, seed=1, scale=0.6).requires_grad_(False)
     for p in model.q.parameters():
