@@ -37,9 +37,10 @@ def test_tempering_of_two_modes_that_a_single_chain_never_joins():
 
 
 def test_the_error_of_tempering_is_honest():
-    """60 z, of 20 machines from 3 bases, with a tail like that of t: their variance is 1 within 5
-    times sqrt(2 / 60), their mean is 0 within 5 times sqrt(1 / 60)."""
-    m = machine(20, n1=3, n2=4, scale=1.5, seed=8)
+    """120 z, of 40 machines from 3 bases, each by a jackknife over 40 ladders, so with a tail like
+    that of t with 39 degrees of freedom. Their variance is outside the limits by chance once in
+    50,000 seeds, their mean once in 100,000. An error 1.5 times too large would give 0.44."""
+    m = machine(40, n1=3, n2=4, scale=1.5, seed=8)
     expected = logz.exact(m).value
     z = []
 
@@ -50,8 +51,8 @@ def test_the_error_of_tempering_is_honest():
         assert (got.error > 0).all()
 
     z = torch.cat(z)
-    assert float(z.var()) == pytest.approx(1.0, abs=0.9)
-    assert float(z.mean()) == pytest.approx(0.0, abs=0.65)
+    assert 0.55 < float(z.var()) < 1.8
+    assert float(z.mean()) == pytest.approx(0.0, abs=0.42)
 
 
 def test_neighbours_exchange_within_the_band():
