@@ -249,6 +249,30 @@ def test_a_validation_is_the_same_number_by_fewer_temperatures():
     assert nll == pytest.approx(-float(log_p(model, X.double()).mean()), abs=1e-9)
 
 
+def test_a_validation_anneals_a_machine_that_is_too_large_to_enumerate(monkeypatch):
+    """As if five hidden units were too many. The value is within LIMIT errors of the exact one, and
+    is that of the seed and the purpose that are asked for."""
+    model = rbm(seed=2)
+    expected = -float(log_p(model, X.double()).mean())
+    monkeypatch.setattr(protocol, "MAX_SIDE", 1)
+
+    calls = []
+    ais = logz.ais
+
+    def recorded(*args, **options):
+        calls.append((args, options, ais(*args, **options)))
+        return calls[-1][-1]
+
+    monkeypatch.setattr(logz, "ais", recorded)
+    nll = validation_bound(model, X.double(), 1, 3, {"temperatures": 50, "chains": 100})
+    (((_, times, chains, seed), options, estimate),) = calls
+
+    assert (times, chains, seed) == (spacing.late(50), 100, 3)
+    assert (options["purpose"], options["reverse"]) == ("valid_logz", False)
+    assert 1e-3 < float(estimate.error) < 0.1
+    assert abs(nll - expected) < LIMIT * float(estimate.error)
+
+
 def test_the_protocol_says_how_log_z_was_found():
     assert protocol.log_z_parts(config(), "annealed_nll") == ["logz:ais-150x200-base_rate-late"]
     assert protocol.log_z_parts(config(logz_base="uniform"), "annealed_nll") == [
