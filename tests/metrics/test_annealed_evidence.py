@@ -152,9 +152,13 @@ def test_any_number_of_cases_is_annealed_in_groups(linear):
     whole = log_evidence(linear, x, 0, annealing)
 
     assert whole.log_weights.shape == (20, CASES + 10)
-    torch.testing.assert_close(
-        log_mean(whole.log_weights), linear.log_evidence(x), atol=0.5, rtol=0
-    )
+
+    # A case has an error of 0.07 on average, and of 0.11 at most. So the mean over the 50 cases of
+    # the first group has one of 0.01, and over the ten of the second 0.022: 4.5 errors and more.
+    difference = log_mean(whole.log_weights) - linear.log_evidence(x)
+    assert abs(float(difference[:CASES].mean())) < 0.05
+    assert abs(float(difference[CASES:].mean())) < 0.1
+    assert float(difference.abs().max()) < 0.5
 
     part = log_evidence(linear, x[: CASES + 3], 0, annealing)
     torch.testing.assert_close(part.log_weights, whole.log_weights[:, : CASES + 3])
