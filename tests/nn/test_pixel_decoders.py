@@ -115,12 +115,11 @@ def test_blind_spot():
 
 
 def test_skips_of_the_published_net():
-    """Before block 3 the trunk gets a skip of block 0, and so on. After the last block it gets a
-    skip of the block two before it."""
+    """Before block 3 a skip of block 0 is added to the trunk, and so on. After the last block a
+    skip of the block two before it is added."""
     net = started(PixelDecoder((4, 4), 0, channels=4, kernels=(3,) * 6))
     trunks = []
     skipped = []
-    net.first_norm.register_forward_hook(lambda *_: None)
 
     # Every module notes its input and its output while one batch passes through.
     for i, module in enumerate(net.blocks):
@@ -134,7 +133,7 @@ def test_skips_of_the_published_net():
         )
 
     with torch.no_grad():
-        net(torch.rand(2, 16))
+        trunk = net.hidden(net.image_part(torch.rand(2, 16)))
 
     outputs = {number: out for number, _, out in trunks}
     inputs = {number: block_input for number, block_input, _ in trunks}
@@ -150,8 +149,11 @@ def test_skips_of_the_published_net():
             torch.testing.assert_close(block_input, inputs[1])
         torch.testing.assert_close(inputs[i + 3], outputs[i + 2] + out)
 
-    # The last skip reads the block two before the last one.
-    torch.testing.assert_close(skipped[-1][1], outputs[3])
+    # The last skip reads the block two before the last one, and is added to what the last one put
+    # out.
+    _, block_input, out = skipped[-1]
+    torch.testing.assert_close(block_input, outputs[3])
+    torch.testing.assert_close(trunk, outputs[5] + out)
 
 
 @pytest.mark.parametrize("kernel", [3, 5, 7])
