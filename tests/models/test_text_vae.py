@@ -152,7 +152,6 @@ def test_training_is_the_same_where_the_vocabulary_goes_by_blocks(monkeypatch):
 def test_the_encoder_is_that_of_a_literal_implementation():
     model = built()
     literal = Literal(model)
-    x = rows(DOCUMENTS)
     names = [n for n, _ in model.named_parameters() if n.startswith("q.")]
     params = [dict(model.named_parameters())[n] for n in names]
 
@@ -198,15 +197,18 @@ def test_a_posterior_asks_the_encoder_once(monkeypatch):
     x = rows(DOCUMENTS)
     z = codes(K, len(DOCUMENTS))
     draws = {"q1": z[0]}
-    q = model.posterior(x)
     asked_each_time = (model.sample_posterior(x, K, draws), model.log_posterior(z, x))
 
-    # From here on the encoder cannot be called.
-    monkeypatch.setattr(model, "encode", None)
+    # From here on calls of the encoder are counted.
+    calls = []
+    encoder = model.q.forward
+    monkeypatch.setattr(model.q, "forward", lambda *args: calls.append(args) or encoder(*args))
+    q = model.posterior(x)
     asked_once = q.sample(K, draws), q.log_prob(z)
 
     torch.testing.assert_close(asked_once, asked_each_time, rtol=0, atol=0)
     torch.testing.assert_close(q.log_prob_terms(z), [asked_each_time[1]], rtol=0, atol=0)
+    assert len(calls) == 1
 
 
 def test_parameters_have_the_number_of_the_paper():
