@@ -247,12 +247,11 @@ def _belief_net():
     return models.build({"name": "sbn", "dims": [2]}, DataInfo(np.full(30, 0.4)))
 
 
-def test_inner_batches_of_grey_images_are_binarized_anew():
-    """An image of half grey has another likelihood at every inner update; one of black and white
-    the same bits."""
+def inner_batches_of(data):
+    """(x, rows) of the three inner updates before an update on the first eight of 40 grey
+    images."""
     inner_batches = []
     model = vae()
-    data = torch.full((40, 30), 127.5)
     aggressive_pack = pack("plain", "aggressive", model, data, kind=Kind.GREY, inner_fixed=3)
 
     # The objective notes every batch that it is given.
@@ -270,12 +269,27 @@ def test_inner_batches_of_grey_images_are_binarized_anew():
 
     assert number == len(inner_batches) == 3
 
-    # The data are half grey: about half of the bits are on, other ones each time.
+    # The loop begins with the batch of the update that follows.
+    rows = [torch.arange(8), *(batches.any(0, 5, made) for made in (1, 2))]
+    return list(zip(inner_batches, rows, strict=True))
+
+
+def test_inner_batches_of_grey_images_are_binarized_anew():
+    """Every image is half grey: about half of the bits are on, other ones at every inner update."""
+    inner_batches = [x for x, _ in inner_batches_of(torch.full((40, 30), 127.5))]
     for x in inner_batches:
         assert set(x.unique().tolist()) == {0.0, 1.0}
         assert 0.3 < float(x.mean()) < 0.7
 
-    assert not torch.equal(inner_batches[0], inner_batches[1])
+    for x, other in itertools.combinations(inner_batches, 2):
+        assert not torch.equal(x, other)
+
+
+def test_inner_batches_of_black_and_white_images_keep_their_bits():
+    """Binarization leaves grey levels of 0 and 255 as they are, whatever the noise."""
+    bits = images(40)
+    for x, rows in inner_batches_of(255 * bits):
+        assert torch.equal(x.view(8, 30), bits[rows])
 
 
 def test_a_shuffled_inner_batch_has_no_example_twice():
