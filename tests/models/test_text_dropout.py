@@ -8,6 +8,8 @@ import pytest
 import torch
 from kit.text_vae import DOCUMENTS, EMBEDDING, VOCABULARY, K, built, codes, masks, rows
 
+from vaebench import objectives
+from vaebench.objectives.base import Batch
 from vaebench.rng import noise
 
 
@@ -67,9 +69,8 @@ def test_a_rate_of_zero_needs_no_noise():
     assert set(built(dropout_out=0.0).dropout_noise(4, 9)) == {"drop_in"}
 
 
-def test_dropout_leaves_encoder_and_code_alone():
-    """With all words and outputs dropped the next word is uniform, whatever the code; the encoder
-    has no dropout."""
+def test_dropout_leaves_the_code_alone():
+    """With all words and outputs dropped the next word is uniform, whatever the code."""
     model = built()
     x = rows(DOCUMENTS)
     z = codes(1, len(DOCUMENTS))
@@ -89,3 +90,27 @@ def test_dropout_leaves_encoder_and_code_alone():
     assert not torch.allclose(
         *(model.log_likelihood(x, codes(1, len(x), s), outputs) for s in (0, 1))
     )
+
+
+def test_dropout_leaves_the_encoder_alone():
+    """Steps that drop every word and none have the KL of the encoder without dropout; their bounds
+    differ."""
+    model = built()
+    x = rows(DOCUMENTS)
+    rule = objectives.build({"name": "vae"}, model)
+    draws = {k: v.double() for k, v in noise.fixed(rule.draws(*x.shape), 0, "noise").items()}
+
+    # Noise of 0 is below every rate, noise of 1 above.
+    steps = []
+    for uniform in (0.0, 1.0):
+        drop = {k: torch.full_like(v, uniform) for k, v in draws.items() if k.startswith("drop")}
+        batch = Batch(x, update=torch.tensor(0), passes=torch.tensor(0.0))
+        steps.append(rule(rule.state(0, len(x)), batch, {**draws, **drop})[2])
+
+    dropped, kept = steps
+    mean, log_var = model.encode(x)
+    kl = 0.5 * (mean.square() + log_var.exp() - log_var - 1).sum(1).mean()
+
+    torch.testing.assert_close(dropped["kl"], kl)
+    torch.testing.assert_close(kept["kl"], kl)
+    assert not torch.isclose(dropped["bound"], kept["bound"])
