@@ -146,18 +146,23 @@ def _with_fixed_codes() -> list[Case]:
 
 def _able(case: Case) -> Case:
     """The case without what the objective refuses: noise on the input, for which it draws nothing,
-    or chains that are kept, for counts."""
+    or chains that are kept, for counts.
+
+    Any other refusal is raised: ``tiny`` settings are those of a model or objective that works.
+    """
     if case.missing:
         return case
 
     # Ask the objective itself what it refuses, by building it.
     try:
         objectives.build(case.objective, case.build())
-    except UserError:
-        if case.kind is Kind.COUNTS:
+    except UserError as refusal:
+        if "for models of bits only" in str(refusal) and case.kind is Kind.COUNTS:
             return replace(
                 case, objective={k: v for k, v in case.objective.items() if k != "chains"}
             )
+        if "without dropout or noise on its input" not in str(refusal):
+            raise
 
         # The input noise of documents is dropout of words, of images it is a kind of noise.
         no_noise = (
