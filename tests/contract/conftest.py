@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from kit.parameters import drawn
 from torch import Tensor, nn
 
 from vaebench import models, objectives
@@ -78,22 +79,15 @@ class Case:
             longest = max(map(sum, COUNTED))
 
         info = DataInfo(mean, self.kind, shape, longest)
-        return perturb(models.build(self.model, info), seed, scale)
+        return drawn(models.build(self.model, info), scale, seeds.derive(seed, "init"))
 
     def rule(self, seed: int = 0, scale: float = 0.8, **more: Any) -> nn.Module:
         """The objective around the model, every parameter N(0, scale^2)."""
-        return perturb(objectives.build({**self.objective, **more}, self.build(seed)), seed, scale)
+        objective = objectives.build({**self.objective, **more}, self.build(seed))
+        return drawn(objective, scale, seeds.derive(seed, "init"))
 
     def __str__(self) -> str:
         return self.label
-
-
-def perturb(module: nn.Module, seed: int, scale: float) -> nn.Module:
-    generator = torch.Generator().manual_seed(seeds.derive(seed, "init"))
-    with torch.no_grad():
-        for _, p in sorted(module.named_parameters()):
-            p.normal_(0.0, scale, generator=generator)
-    return module
 
 
 def model_cases() -> list[Case]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from kit.parameters import drawn
 
 from vaebench import kernels
 from vaebench.data.info import DataInfo
@@ -23,9 +24,7 @@ def test_values_and_derivatives_are_those_of_the_plain_code(
 ):
     model = DocNADE(DataInfo(np.ones(vocabulary), Kind.COUNTS), [units], activation=activation)
     generator = torch.Generator().manual_seed(units)
-    with torch.no_grad():
-        for _, p in sorted(model.named_parameters()):
-            p.normal_(0.0, 0.7, generator=generator)
+    drawn(model, 0.7, generator=generator)
 
     x = torch.randint(0, 3, (7, vocabulary), generator=generator).float()
     x[2] = 0  # a document without words

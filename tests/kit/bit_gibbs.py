@@ -6,6 +6,7 @@ from __future__ import annotations
 import torch
 from torch.func import functional_call
 
+from kit.parameters import drawn
 from vaebench import models, objectives
 from vaebench.data.info import DataInfo
 from vaebench.estimators import exact
@@ -33,12 +34,7 @@ def rule_of(layers=1, seed=0, latents=BITS, scale=1.0, **settings):
         {"name": "bit_gibbs", **settings},
         models.build(config, DataInfo(torch.linspace(0.2, 0.7, VISIBLE))),
     ).double()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for _, p in sorted(rule.named_parameters()):
-            p.copy_(torch.randn(p.shape, generator=generator, dtype=torch.float64) * scale)
-
-    return rule
+    return drawn(rule, scale, seed)
 
 
 def inputs_of(rule, cases=6, seed=1):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import torch
 
+from vaebench.check.tiny import fill
 
-def drawn(module, scale, seed=0):
-    """The module itself, every parameter N(0, scale^2), in the order of their names."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for _, p in sorted(module.named_parameters()):
-            p.normal_(0.0, scale, generator=generator)
 
+def drawn(module, scale, seed=0, generator=None):
+    """The module itself, every parameter N(0, scale^2), in the order of their names.
+
+    A ``generator`` takes the place of the seed, if more is drawn from it.
+    """
+    fill(module, scale, generator or torch.Generator().manual_seed(seed))
     return module
 
 

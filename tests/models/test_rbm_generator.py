@@ -8,6 +8,7 @@ import math
 
 import pytest
 import torch
+from kit.parameters import drawn
 from torch import distributions
 
 from vaebench import models
@@ -29,14 +30,11 @@ def generator_of(latents=4, layers=1, seed=0, visible=VISIBLE):
     """float64, parameters and running averages all away from their start."""
     config = {"name": "rbm_generator", "latents": latents, "layers": layers, "units": 3}
     model = models.build(config, DataInfo(torch.linspace(0.2, 0.7, visible))).double()
-    generator = torch.Generator().manual_seed(seed)
+    drawn(model.p, 1.0, seed)
 
     with torch.no_grad():
-        for name, p in sorted(model.p.named_parameters()):
-            p.copy_(
-                torch.randn(p.shape, generator=generator, dtype=torch.float64)
-                * (3.0 if "prior" in name else 1.2)
-            )
+        for name, p in model.p.named_parameters():
+            p.mul_(3.0 if "prior" in name else 1.2)
 
         # Batch normalisation: the running averages of three units.
         for norm in (m for m in model.modules() if hasattr(m, "variance")):

@@ -8,6 +8,7 @@ import math
 
 import pytest
 import torch
+from kit.parameters import drawn
 from torch.func import vmap
 
 from vaebench import models
@@ -31,10 +32,9 @@ def built(seed=0, **settings):
         {"name": "rbm_posterior", **settings}, DataInfo(torch.linspace(0.2, 0.7, VISIBLE))
     ).double()
     generator = torch.Generator().manual_seed(seed)
+    drawn(model, 0.6, generator=generator)
 
     with torch.no_grad():
-        for _, p in sorted(model.named_parameters()):
-            p.normal_(0.0, 0.6, generator=generator)
         for name, b in sorted(model.named_buffers()):
             if name.endswith((".mean", ".variance")):
                 b.uniform_(0.5, 1.5, generator=generator)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from kit.parameters import drawn
 
 from vaebench import models
 from vaebench.data.info import DataInfo
@@ -132,13 +133,7 @@ def text_vae(seed=0, **settings):
         {"name": "text_vae", "latents": 1, "embedding": 3, "units": 4, **settings},
         DataInfo(np.full(5, 0.2), Kind.TOKENS),
     )
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        # By the names of the parameters, so that their order in the model does not matter.
-        for _, p in sorted(model.double().named_parameters()):
-            p.copy_(0.8 * torch.randn(p.shape, generator=generator, dtype=torch.float64))
-
-    return model
+    return drawn(model.double(), 0.8, seed)
 
 
 def clock(update=0, passes=0.1):

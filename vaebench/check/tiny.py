@@ -57,12 +57,30 @@ def built(
 
 
 def randomize(module: nn.Module, seed: int, scale: float = 0.8) -> None:
-    """Set every parameter to N(0, scale^2) noise, in place."""
+    """Set every parameter to N(0, scale^2) noise, in place.
+
+    The noise is drawn in float64, so a module has the same values in any precision.
+    """
     generator = torch.Generator().manual_seed(seeds.derive(seed, "check"))
+    fill(module, scale, generator, torch.float64)
+
+
+def fill(
+    module: nn.Module, scale: float, generator: torch.Generator, dtype: torch.dtype | None = None
+) -> None:
+    """Set every parameter to N(0, scale^2) noise from ``generator``, in place.
+
+    Args:
+        module: Whose parameters to set.
+        scale: Standard deviation.
+        generator: Of the CPU.
+        dtype: In which the noise is drawn; None: that of each parameter.
+    """
     with torch.no_grad():
         # In the order of the names, so that the values do not depend on how a model is written.
         for _, p in sorted(module.named_parameters()):
-            p.copy_(torch.randn(p.shape, generator=generator, dtype=torch.float64) * scale)
+            values = torch.empty(p.shape, dtype=dtype or p.dtype)
+            p.copy_(values.normal_(0.0, scale, generator=generator))
 
 
 def double(draws: dict[str, Tensor]) -> dict[str, Tensor]:
