@@ -80,20 +80,21 @@ def test_its_gradient_is_that_of_the_marginal_likelihood():
 
 
 def test_its_step_is_tuned():
-    rule = build(step=0.2)
-    x = bits(400)
+    rule = build(step=0.6)
+    x = bits(100)
     state = rule.state(0, len(x))
     acceptances = []
 
-    for number in range(2_500):
+    for number in range(900):
         with torch.no_grad():
             _, state, metrics = step(rule, state, x, number)
         acceptances.append(float(metrics["acceptance"]))
 
-    # The first step is too small, so nearly everything is accepted; the aim is 0.9.
+    # The first step is too small, so nearly everything is accepted; the aim is 0.9. It is reached
+    # after 600 updates.
     assert acceptances[0] > 0.95
     assert sum(acceptances[-200:]) / 200 == pytest.approx(0.9, abs=0.02)
-    assert float(state["step"]) > 0.4
+    assert float(state["step"]) > 0.8
 
 
 def test_the_acceptance_told_is_the_mean_over_transitions_and_chains():
