@@ -120,9 +120,9 @@ class RBM(NamedTuple):
             and kernels.allowed()
         ):
             # One RBM for all chains: its couplings become a table, the chains words of bits.
-            from vaebench.kernels.machine import Machine
+            from vaebench.kernels.rbm import RBMKernel
 
-            return Machine(*self.detach()).gibbs(z1.detach(), u2, u1)
+            return RBMKernel(*self.detach()).gibbs(z1.detach(), u2, u1)
 
         u2 = u2.uniforms() if isinstance(u2, Digits) else u2
         u1 = u1.uniforms() if isinstance(u1, Digits) else u1
@@ -158,7 +158,7 @@ def _affine(bias: Tensor, z: Tensor, w: Tensor) -> Tensor:
 
     if z.dim() != bias.dim() + 1:
         raise ValueError(
-            f"samples {tuple(z.shape)} of machines {tuple(bias.shape[:-1])} need the "
+            f"samples {tuple(z.shape)} of RBMs {tuple(bias.shape[:-1])} need the "
             "shape (k, *batch, n)"
         )
 

@@ -30,7 +30,7 @@ def rbm_fit(model: RBMTarget) -> dict[str, float]:
     model = copy.deepcopy(model).to("cpu", torch.float64)
 
     with torch.no_grad():
-        rbm = model.machine()
+        rbm = model.rbm()
         z1, z2, _ = boltzmann_exact.log_probs(rbm)
         log_p = model.target(z1, z2).numpy()
         kl = float(model.kl())

@@ -1,6 +1,6 @@
 """Markov chains of the posteriors of a batch of examples: many Boltzmann machines, few chains each.
 
-A table of sums (``bits``) does not pay for so few chains. Instead each machine makes all its sweeps
+A table of sums (``bits``) does not pay for so few chains. Instead each RBM makes all its sweeps
 at once, so that its couplings (n1, n2) are fetched from far memory only once. For side 2, the rows
 of the couplings whose bit is 1 are summed; for side 1, each row is multiplied with the bits.
 """
@@ -49,7 +49,7 @@ def sum_listed(w, first, stride, listed, count, left):
 
 @kernel
 def gibbs_each(w, b1, b2, z1, z2, chains, batch, n1, n2, u2, u1, sweeps, listed, logits):
-    """Run sweeps, side 2 first, of ``chains`` chains of every machine.
+    """Run sweeps, side 2 first, of ``chains`` chains of every RBM.
 
     ``z1`` (chains, batch, n1) is moved in place. ``w`` is (batch, n1, n2), the noise (sweeps,
     chains, batch, n). ``listed`` has room for n1 numbers, ``logits`` for 16.

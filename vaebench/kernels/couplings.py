@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from vaebench.kernels.compiler import kernel
-from vaebench.kernels.machine import padded
+from vaebench.kernels.rbm import padded
 from vaebench.kernels.vectors import (
     LANES,
     add,
@@ -34,7 +34,7 @@ from vaebench.kernels.vectors import (
 
 @kernel
 def forward(raw, batch, n1, n2, scale, shift, epsilon, factor, mean, variance, slope, w, b1, b2):
-    """Compute the machines of the rows h1, h2, x of ``raw``.
+    """Compute the RBMs of the rows h1, h2, x of ``raw``.
 
     J = factor (scale (x - mean) / sd + shift), and then as in ``models.rbm_posterior.from_spins``.
 
@@ -116,7 +116,7 @@ def backward(
     dshift,
     pull,
 ):
-    """Compute the gradients of ``raw``, scale and shift from those of the machines.
+    """Compute the gradients of ``raw``, scale and shift from those of the RBMs.
 
     As W = 4 J, b1 = 2 (h1 - J 1) and b2 = 2 (h2 - J' 1), the gradient of the coupling J_ij is
     g = 4 dw_ij - 2 (db1_i + db2_j), and those of the fields are 2 db1 and 2 db2. Let x be the input
@@ -181,7 +181,7 @@ def backward(
 
 
 class Couplings(torch.autograd.Function):
-    """``machines`` with its gradient."""
+    """``rbms`` with its gradient."""
 
     @staticmethod
     def forward(ctx, raw, scale, shift, n1, n2, epsilon, factor):
@@ -232,10 +232,10 @@ def _row(v: Tensor) -> np.ndarray:
     return v.detach().numpy().reshape(-1)
 
 
-def machines(
+def rbms(
     raw: Tensor, scale: Tensor, shift: Tensor, sides: tuple[int, int], epsilon: float, factor: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Turn fields and couplings of spins into machines of bits.
+    """Turn fields and couplings of spins into RBMs of bits.
 
     The couplings are normalised by their batch.
 

@@ -94,7 +94,7 @@ def of_data(
     training data: with the probability (mean + a) / (1 + a), a = SMOOTHING. RBMs of up to
     MAX_SIDE hidden units are enumerated, unless the settings say otherwise.
     """
-    rbm = model.machine().detach()
+    rbm = model.rbm().detach()
     base = _base(model.mean, settings)
     side = rbm.b2.shape[-1]
     return estimate(rbm, settings, seed, reverse=reverse, purpose=purpose, base=base, side=side)

@@ -59,7 +59,7 @@ class RBMNLL(Metric[Annealed]):
         energies = log_z.free_energies(model, job.x)
 
         # Only annealing has a way down; its chains start at examples.
-        annealed = log_z_method(job.settings, model.machine().b2.shape[-1]) == "ais"
+        annealed = log_z_method(job.settings, model.rbm().b2.shape[-1]) == "ais"
         reverse = relaxed(model, job.x, job.settings.logz_chains, job.seed) if annealed else False
         return Annealed(energies, log_z.of_data(model, job.settings, job.seed, reverse=reverse))
 

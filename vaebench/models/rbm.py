@@ -44,7 +44,7 @@ class BinaryRBM(EnergyModel):
             }
         )
 
-    def machine(self) -> RBM:
+    def rbm(self) -> RBM:
         """Return the RBM with x as side 1 and h as side 2; gradients pass to its parameters."""
         return RBM(self.p["visible"], self.p["hidden"], self.p["weight"])
 
@@ -54,7 +54,7 @@ class BinaryRBM(EnergyModel):
 
     def free_energy(self, x: Tensor) -> Tensor:
         """Return F(x), (batch,), nats, of bits ``x`` (batch, d)."""
-        return self.machine().free_energy1(x)
+        return self.rbm().free_energy1(x)
 
     def gibbs_noise(self, steps: int, batch: int) -> Shapes:
         """Declare the noise of ``gibbs``: uniforms (steps, batch, units) and (steps, batch, d)."""
@@ -70,4 +70,4 @@ class BinaryRBM(EnergyModel):
 
         A step draws the hidden bits given x, then new x given these.
         """
-        return self.machine().gibbs(x, noise["hidden"], noise["visible"])[0]
+        return self.rbm().gibbs(x, noise["hidden"], noise["visible"])[0]

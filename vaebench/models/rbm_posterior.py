@@ -59,12 +59,12 @@ class Encoder(nn.Module):
         return from_spins(h1, h2, j.reshape(*j.shape[:-1], self.n1, self.n2))
 
     def _by_kernel(self, out: Tensor, factor: float, tape: Tape) -> RBM:
-        from vaebench.kernels.couplings import machines
+        from vaebench.kernels.couplings import rbms
 
         norm = self.couplings
         sides = (self.n1, self.n2)
         # The fields of the RBM, then the batch statistics of the couplings, which go on the tape.
-        *rbm, mean, variance = machines(out, norm.scale, norm.shift, sides, norm.epsilon, factor)
+        *rbm, mean, variance = rbms(out, norm.scale, norm.shift, sides, norm.epsilon, factor)
         tape[norm.path] = mean, variance
         return RBM(*rbm)
 

@@ -33,7 +33,7 @@ class RBMPrior(nn.Module):
         for p in self.parameters():
             nn.init.zeros_(p)
 
-    def machine(self) -> RBM:
+    def rbm(self) -> RBM:
         """Return the Boltzmann machine, through which gradients pass to the parameters."""
         return RBM(self.b1, self.b2, self.w)
 

@@ -99,7 +99,7 @@ class RBMTarget(SampledPosterior):
         self.register_buffer("offsets", (log_alpha + torch.log1p(-mu).sum(-1)).to(self.mean.dtype))
         self.q = FreeMachine(side)
 
-    def machine(self) -> RBM:
+    def rbm(self) -> RBM:
         """Return q as a Boltzmann machine without a batch, through which gradients pass."""
         return RBM(self.q.b1, self.q.b2, self.q.w)
 
@@ -113,7 +113,7 @@ class RBMTarget(SampledPosterior):
 
     def kl(self) -> Tensor:
         """Return the exact KL(q || p), (), nats, by enumeration; differentiable."""
-        z1, z2, log_q = boltzmann_exact.log_probs(self.machine())
+        z1, z2, log_q = boltzmann_exact.log_probs(self.rbm())
         return (log_q.exp() * (log_q - self.target(z1, z2))).sum()
 
     # ------------------------------------------------------------------------- what every model has
@@ -130,7 +130,7 @@ class RBMTarget(SampledPosterior):
         # q does not depend on x, so all k * batch samples are drawn alike.
         shape = noise["q1"].shape
         both_sides = boltzmann_exact.sample(
-            self.machine(), noise["q1"].reshape(-1), noise["q2"].reshape(-1, self.side)
+            self.rbm(), noise["q1"].reshape(-1), noise["q2"].reshape(-1, self.side)
         )
         return [torch.cat(both_sides, -1).reshape(*shape, -1)]
 
@@ -140,7 +140,7 @@ class RBMTarget(SampledPosterior):
         # are joined and parted again.
         bits = torch.cat(list(z), -1)
         z1, z2 = (v.reshape(-1, self.side) for v in bits.split(self.side, -1))
-        rbm = self.machine()
+        rbm = self.rbm()
         return [(rbm.negative_energy(z1, z2) - boltzmann_exact.log_z(rbm)).reshape(bits.shape[:-1])]
 
     def log_joint_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:

@@ -92,7 +92,7 @@ class RBMPriorModel(BoltzmannPrior, BinaryVisibles):
 
     def prior(self) -> RBM:
         """Return the prior's Boltzmann machine, unnormalised."""
-        return self.p.prior.machine()
+        return self.p.prior.rbm()
 
     def sides(self, z: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Split groups (k, batch, n_i) into the two sides of the prior."""

@@ -81,14 +81,14 @@ class RBMKL(Objective):
 
     def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
         """Return side 1 of the chains, (cases, n1) uint8, random bits at first."""
-        return {"chains": draws.random_bits((cases, self.model.machine().b1.shape[-1]), seed, 0)}
+        return {"chains": draws.random_bits((cases, self.model.rbm().b1.shape[-1]), seed, 0)}
 
     def noise(self, batch: int) -> Shapes:
         """Return uniform noise (sweeps, batch, n) for each side.
 
         The discrete sweeps come first, then the relaxed ones.
         """
-        rbm = self.model.machine()
+        rbm = self.model.rbm()
         lead = (self.discrete_sweeps + self.relaxed_sweeps, batch)
         return {
             f"side{i}": ("uniform", (*lead, b.shape[-1])) for i, b in ((2, rbm.b2), (1, rbm.b1))
@@ -96,7 +96,7 @@ class RBMKL(Objective):
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """Make one pure step; see the package docstring."""
-        rbm = self.model.machine()
+        rbm = self.model.rbm()
         z1, z2, end = chains.advance(
             rbm, state["chains"], self.relax, self.discrete_sweeps, noise["side2"], noise["side1"]
         )

@@ -33,7 +33,7 @@ from vaebench.rng.noise import digits, dithered, uniform, uniform_
 from vaebench.work.steps import steps
 
 if TYPE_CHECKING:
-    from vaebench.kernels.machine import Noise
+    from vaebench.kernels.rbm import Noise
 
 Base = str | tuple[Tensor, Tensor]
 
@@ -393,31 +393,31 @@ class _BitChains(_Annealing):
     def __init__(
         self, own: RBM, base: RBM, chains: int, makers: list[torch.Generator], same: bool
     ) -> None:
-        from vaebench.kernels.machine import Machine
+        from vaebench.kernels.rbm import RBMKernel
 
         # The group is a single RBM. The kernels take the biases of the base and what must be
         # added to them at t = 1.
         biases = (base.b1[0], base.b2[0])
         differences = (own.b1[0] - base.b1[0], own.b2[0] - base.b2[0])
-        self.machine = Machine(*biases, own.w[0], *differences)
+        self.kernel = RBMKernel(*biases, own.w[0], *differences)
         self.makers = makers
         self.same = same
         self.chains = chains
         self.log_w = own.w.new_zeros(1, chains, dtype=torch.float64)
-        self.stride = self.machine.n1 + self.machine.n2
+        self.stride = self.kernel.n1 + self.kernel.n2
 
         # Bits in words of 16, chain after chain.
-        self._side1 = self.machine.packed(own.w.new_zeros(chains, self.machine.n1))
-        self._side2 = self.machine.packed(own.w.new_zeros(chains, self.machine.n2))
+        self._side1 = self.kernel.packed(own.w.new_zeros(chains, self.kernel.n1))
+        self._side2 = self.kernel.packed(own.w.new_zeros(chains, self.kernel.n2))
 
     def sides(self) -> tuple[Tensor, Tensor]:
-        z1 = self.machine.unpacked(self._side1, self.chains, self.machine.n1)
-        z2 = self.machine.unpacked(self._side2, self.chains, self.machine.n2)
+        z1 = self.kernel.unpacked(self._side1, self.chains, self.kernel.n1)
+        z2 = self.kernel.unpacked(self._side2, self.chains, self.kernel.n2)
         return z1.unsqueeze(0), z2.unsqueeze(0)
 
     def draw(self) -> Noise:
         """Draw the noise of a sweep, both sides in a row."""
-        from vaebench.kernels.machine import laid_out
+        from vaebench.kernels.rbm import laid_out
 
         # A row of noise has n1 numbers for side 1, then n2 for side 2, as in ``_Chains``.
         shape = self.chains, self.stride
@@ -428,25 +428,25 @@ class _BitChains(_Annealing):
 
     def start(self) -> None:
         # At temperature 0 the couplings do not count, so the bits of side 2 may be anything.
-        self._side1 = self.machine.half1(self._side2, 0.0, self.draw(), 0, self.stride)
+        self._side1 = self.kernel.half1(self._side2, 0.0, self.draw(), 0, self.stride)
 
     def put(self, z1: Tensor, z2: Tensor | None = None) -> None:
-        self._side1 = self.machine.packed(z1[0])
+        self._side1 = self.kernel.packed(z1[0])
         if z2 is not None:
-            self._side2 = self.machine.packed(z2[0])
+            self._side2 = self.kernel.packed(z2[0])
 
     def weigh(self, low: float, high: float) -> None:
         # The kernel adds in place: the array shares the memory of ``log_w``.
-        self.machine.weigh(self._side1, low, high, self.log_w[0].numpy())
+        self.kernel.weigh(self._side1, low, high, self.log_w[0].numpy())
 
     def move(self, t: float, sweeps: int) -> None:
         for _ in range(sweeps):
             u = self.draw()
             # Side 2 reads its noise, and its shared lower digits, behind those of side 1.
-            self._side2 = self.machine.half2(
-                self._side1, t, u, self.machine.n1, self.stride, self.machine.n1
+            self._side2 = self.kernel.half2(
+                self._side1, t, u, self.kernel.n1, self.stride, self.kernel.n1
             )
-            self._side1 = self.machine.half1(self._side2, t, u, 0, self.stride)
+            self._side1 = self.kernel.half1(self._side2, t, u, 0, self.stride)
 
 
 def _times(temperatures: int | Sequence[float]) -> list[float]:

@@ -78,10 +78,10 @@ def flat(rbm: RBM) -> RBM:
     return RBM(*(p.detach().reshape(m, *p.shape[len(rbm.shape) :]) for p in rbm))
 
 
-def groups(machines: int, floats_each: int, max_floats: int) -> Iterator[slice]:
+def groups(rbms: int, floats_each: int, max_floats: int) -> Iterator[slice]:
     """Return slices of RBMs whose states need at most ``max_floats`` floats; one at least."""
     size = max(1, max_floats // floats_each)
-    return (slice(start, min(start + size, machines)) for start in range(0, machines, size))
+    return (slice(start, min(start + size, rbms)) for start in range(0, rbms, size))
 
 
 def generators(

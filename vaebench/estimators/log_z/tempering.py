@@ -178,7 +178,7 @@ class _Ladder:
         # share.
         b1 = self.base.b1 + t * self.d1
         b2 = self.base.b2 + t * self.d2
-        self.machines = RBM(b1, b2, t.unsqueeze(-1) * self.own.w)
+        self.rbms = RBM(b1, b2, t.unsqueeze(-1) * self.own.w)
 
     def step(self, number: int) -> tuple[Tensor, Tensor]:
         """Sweep all replicas, then exchange every other pair.
@@ -206,7 +206,7 @@ class _Ladder:
 
     def move(self, u2: Tensor, u1: Tensor) -> tuple[Tensor, Tensor]:
         """Sweep all replicas; return u of every interval at both ends, as ``step`` does."""
-        self.z1, _ = self.machines.sweep(self.z1, u2, u1)
+        self.z1, _ = self.rbms.sweep(self.z1, u2, u1)
         field = self.z1 @ self.own.w + self.d2
         slope = self.z1 @ self.d1
 
@@ -308,9 +308,9 @@ class _BitLadder(_Ladder):
     """The replicas by the kernels: the same noise, the same bits within rounding."""
 
     def __init__(self, own: RBM, base: RBM, chains: int, generator: torch.Generator) -> None:
-        from vaebench.kernels.machine import Machine
+        from vaebench.kernels.rbm import RBMKernel
 
-        self.machine = Machine(base.b1, base.b2, own.w, own.b1 - base.b1, own.b2 - base.b2)
+        self.kernel = RBMKernel(base.b1, base.b2, own.w, own.b1 - base.b1, own.b2 - base.b2)
         super().__init__(own, base, chains, generator)
 
     def heat(self) -> None:
@@ -318,7 +318,7 @@ class _BitLadder(_Ladder):
         self.scales = self.t.tolist()
 
     def move(self, u2: Tensor, u1: Tensor) -> tuple[Tensor, Tensor]:
-        from vaebench.kernels.machine import laid_out
+        from vaebench.kernels.rbm import laid_out
 
         chains, temperatures, n1 = self.z1.shape
         n2 = u2.shape[-1]
@@ -330,19 +330,19 @@ class _BitLadder(_Ladder):
         noise1 = laid_out(u1)
         states = []
         for i, t in enumerate(self.scales):
-            side2 = self.machine.half2(
-                self.machine.packed(self.z1[:, i]), t, noise2, i * n2, temperatures * n2
+            side2 = self.kernel.half2(
+                self.kernel.packed(self.z1[:, i]), t, noise2, i * n2, temperatures * n2
             )
-            states.append(self.machine.half1(side2, t, noise1, i * n1, temperatures * n1))
-        self.z1 = torch.stack([self.machine.unpacked(state, chains, n1) for state in states], 1)
+            states.append(self.kernel.half1(side2, t, noise1, i * n1, temperatures * n1))
+        self.z1 = torch.stack([self.kernel.unpacked(state, chains, n1) for state in states], 1)
 
         # u of interval i at its lower end, gains[0], and at its upper end, gains[1]. The kernel
         # adds in place, so each row must be contiguous; the result is transposed to (chains,
         # intervals).
         gains = torch.zeros(2, temperatures - 1, chains, dtype=torch.float64)
         for i, (low, high) in enumerate(pairwise(self.scales)):
-            self.machine.weigh(states[i], low, high, gains[0, i].numpy())
-            self.machine.weigh(states[i + 1], low, high, gains[1, i].numpy())
+            self.kernel.weigh(states[i], low, high, gains[0, i].numpy())
+            self.kernel.weigh(states[i + 1], low, high, gains[1, i].numpy())
         return gains[0].T, gains[1].T
 
 

@@ -81,7 +81,7 @@ def laid_out(u: tuple[Tensor, Tensor] | Tensor) -> Noise:
     )
 
 
-class Machine:
+class RBMKernel:
     """One RBM on the CPU: biases ``b1`` (n1,), ``b2`` (n2,), couplings ``w`` (n1, n2).
 
     ``d1`` and ``d2`` are biases that are scaled together with the couplings: at scale t the RBM has
