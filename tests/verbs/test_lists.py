@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 
 import pytest
 from kit.commands import call
@@ -21,7 +22,7 @@ ONE = ["table=nvil_mnist", "preset=quick", "--only", "SBN 200", "--only", "colum
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A folder with one run of changed settings."""
+    """A folder with one run of changed settings. Only for reading."""
     root = tmp_path_factory.mktemp("made")
     assert main(["run", *ONE, "--seeds", "0", "model.dims=[5]", *FEW, f"run.results={root}"]) == 0
 
@@ -73,8 +74,8 @@ def test_a_report_without_runs_hints_at_those_with_other_settings(made, preset, 
     assert ',quick,"quick, modified",0,done,bound,' in csv.splitlines()[1]
 
 
-def test_a_report_hints_at_changed_settings_beside_what_it_shows(made, capsys):
-    results = f"run.results={made}"
+def test_a_report_hints_at_changed_settings_beside_what_it_shows(made, tmp_path, capsys):
+    results = f"run.results={shutil.copytree(made, tmp_path / 'runs')}"
     assert call(capsys, "run", *ONE, "--seeds", "0", "model.dims=[4]", *FEW, results)[0] == 0
 
     _, out, err = call(capsys, "report", *ONE, "model.dims=[4]", *FEW, "--brief", results)
@@ -158,6 +159,7 @@ def test_a_mirror_that_is_not_there_is_named(how, tmp_path, monkeypatch, capsys)
 
     gone.mkdir()
     code, out, _ = call(capsys, "doctor", *mirror)
+    assert code == 0
     assert f"ok    mirror: {gone}" in out
 
 
