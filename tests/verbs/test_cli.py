@@ -6,7 +6,6 @@ import errno
 import subprocess
 import sys
 import types
-from pathlib import Path
 
 import pytest
 from kit.commands import call, python
@@ -288,11 +287,8 @@ def test_examples_are_understood():
     import importlib
     import shlex
 
-    tried = 0
     for verb, (_, examples) in VERBS.items():
-        if not (Path(cli.__file__).parent / "verbs" / f"{verb}.py").is_file():
-            continue
-
+        assert examples, verb
         module = importlib.import_module(f"vaebench.verbs.{verb}")
         for example in examples:
             # One example stands inside a shell's own eval "$(...)".
@@ -304,9 +300,6 @@ def test_examples_are_understood():
 
             parser = cli._configured(cli.Parser(prog="x"), module)
             parser.parse_intermixed_args(words[1:] if words[0] == verb else words)
-            tried += 1
-
-    assert tried >= 7
 
 
 @pytest.mark.parametrize(
