@@ -167,8 +167,6 @@ ARGUMENTS: list[tuple[list[str], str]] = [
     ([*RUN, "run.jobs=zero"], "auto or a whole number"),
     ([*RUN, "run.engine=fast"], "compiled"),
     (["check", "run.device=gpu"], "cuda:N"),
-    (["bench", "--pack", "0"], "--pack 0"),
-    (["bench", "--seconds", "nan"], "--seconds nan"),
     # Files and folders that are missing, or something else.
     ([*RUN, "run.results="], "a folder"),
     ([*RUN, "run.results=file"], "run.results=file: not a folder"),
@@ -328,9 +326,6 @@ def sound(folder: Path) -> None:
         (sound, "eval", ["eval.iw_samples=-1"], "null or a whole number from 1"),
         (sound, "eval", ["eval.iw=3"], "did you mean 'eval.iw_samples'"),
         (sound, "eval", ["run.results=file"], "run.results=file: not a folder"),
-        (sound, "sample", ["--number", "0"], "--number 0"),
-        (sound, "sample", ["--number", "x"], "--number x: allowed: a whole number"),
-        (sound, "sample", ["--seed", "-1"], "--seed -1"),
         (sound, "sample", ["--how", "magic"], "beam, greedy, sample"),
         (sound, "sample", ["--output", "folder"], "cannot write folder"),
         (sound, "sample", ["--output", "file/x.png"], "cannot write file/x.png"),

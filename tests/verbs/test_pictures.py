@@ -208,13 +208,8 @@ def test_a_plane_of_two_latents(made, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["reconstruct", "--test", "0"], "--test 0: allowed: a whole number from 1"),
         (["reconstruct", "--test", "13"], "--test 13: allowed: a whole number from 1 to 12"),
         (["reconstruct", "--impute", "0.5"], "--impute: of images of the test set, with --test N"),
-        (
-            ["reconstruct", "--test", "3", "--impute", "1"],
-            "--impute 1: allowed: square or a number above 0 and below",
-        ),
         (
             ["reconstruct", "--test", "3", "--impute", "0.5", "--output", "x.txt"],
             "--impute: draws a picture",
@@ -229,11 +224,6 @@ def test_a_plane_of_two_latents(made, tmp_path, monkeypatch):
             "--number 10001: 10,001 images; a picture holds",
         ),
         (["sample", "--traverse", "5"], "5 latents to move: the model has 4"),
-        (["sample", "--traverse", "0"], "--traverse 0: allowed: a whole number from 1 to 100"),
-        (
-            ["sample", "--traverse", "2", "--steps", "1"],
-            "--steps 1: allowed: a whole number from 2 to 100",
-        ),
         (
             ["sample", "--traverse", "2", "--around", "12"],
             "image 12: allowed: a whole number from 0 to 11",
