@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from vaebench import models, objectives
+from vaebench import cli, models, objectives
 from vaebench.check import boltzmann
 from vaebench.check import checks as check
 from vaebench.check.gradients import exact_gradients
@@ -289,3 +289,20 @@ def test_no_exact_gradient_is_invented():
     )
     with pytest.raises(ValueError, match="no exact gradient is known for IWBound"):
         exact_gradients(rule, {}, torch.zeros(2, check.VISIBLE).double())
+
+
+def test_the_verb_prints_exact_estimate_error_and_z(monkeypatch, capsys):
+    # 0.01 off with an error of 0.02: z = 0.5. The other one is exact.
+    lines = [check.Line("good", 1.0, 1.01, 0.02), check.Line("rounding", 2.0, 2.0, 0.0)]
+    monkeypatch.setattr(check, "run", lambda device: iter(lines))
+
+    assert cli.main(["check", "run.device=cpu"]) == 0
+    assert "0.50" in capsys.readouterr().out
+
+    # 1.0 off with an error of 0.1: z = 10.
+    lines.append(check.Line("bad", 1.0, 2.0, 0.1))
+    assert cli.main(["check", "run.device=cpu"]) == 1
+    shown = capsys.readouterr()
+
+    assert "FAIL" in shown.out
+    assert "2 of 3 agree" in shown.out

@@ -32,11 +32,17 @@ FEW = [
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder with one finished run at seeds 0 and 1."""
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with one finished run at seeds 0 and 1. Only for reading."""
     root = tmp_path_factory.mktemp("runs")
     assert cli.main(["run", *TINY, *FEW, f"run.results={root}", "--seeds", "0,1"]) == 0
     return root
+
+
+@pytest.fixture
+def trained(finished: Path, tmp_path: Path) -> Path:
+    """A copy of ``finished`` for one test, because evaluations add to a run."""
+    return shutil.copytree(finished, tmp_path / "trained")
 
 
 def measures(root: Path, seed: int) -> dict[str, list[dict]]:
@@ -152,6 +158,7 @@ def test_bfloat16_is_another_number_beside_the_first(
     }
 
     assert set(by_precision) == {"float32", "bfloat16"}
+    assert by_precision["float32"] != by_precision["bfloat16"]
     assert len(stored["kl"]) == 1
     capsys.readouterr()
 
@@ -170,8 +177,6 @@ def test_bfloat16_is_another_number_beside_the_first(
 
 def test_an_unfinished_run_is_evaluated_and_can_still_go_on(tmp_path: Path) -> None:
     """A checkpoint in the middle of a budget gives measures, and the run is not taken for done."""
-    import shutil
-
     words = ["run", *TINY, *FEW, f"run.results={tmp_path / 'a'}", "--seeds", "0"]
     assert cli.main(words) == 0
 
@@ -195,41 +200,17 @@ def test_an_unfinished_run_is_evaluated_and_can_still_go_on(tmp_path: Path) -> N
     assert (result["status"], result["updates"]) == ("done", 60)
 
 
-def test_check_prints_exact_estimate_error_and_z(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    from vaebench.check import checks as check
-
-    # 0.01 off with an error of 0.02: z = 0.5. The other one is exact.
-    lines = [check.Line("good", 1.0, 1.01, 0.02), check.Line("rounding", 2.0, 2.0, 0.0)]
-    monkeypatch.setattr(check, "run", lambda device: iter(lines))
-
-    assert cli.main(["check", "run.device=cpu"]) == 0
-    assert "0.50" in capsys.readouterr().out
-
-    # 1.0 off with an error of 0.1: z = 10.
-    lines.append(check.Line("bad", 1.0, 2.0, 0.1))
-    assert cli.main(["check", "run.device=cpu"]) == 1
-    shown = capsys.readouterr()
-
-    assert "FAIL" in shown.out
-    assert "2 of 3 agree" in shown.out
-
-
-def test_copies_beside_the_seeds_are_no_seeds(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_copies_beside_the_seeds_are_no_seeds(trained: Path, capsys: pytest.CaptureFixture) -> None:
     name = next(trained.iterdir()).name
-    shutil.copytree(trained / name, tmp_path / name)
-    shutil.copytree(trained / name / "seed-0", tmp_path / name / "seed-old")
+    shutil.copytree(trained / name / "seed-0", trained / name / "seed-old")
 
-    assert cli.main(["eval", name, "eval.iw_samples=20", f"run.results={tmp_path}"]) == 0
+    assert cli.main(["eval", name, "eval.iw_samples=20", f"run.results={trained}"]) == 0
 
     capsys.readouterr()
-    assert cli.main(["eval", str(tmp_path / name / "seed-old")]) == 2
+    assert cli.main(["eval", str(trained / name / "seed-old")]) == 2
     assert (
         capsys.readouterr().err
-        == f"vaebench: {tmp_path / name / 'seed-old'}: not a run of vaebench; "
+        == f"vaebench: {trained / name / 'seed-old'}: not a run of vaebench; "
         "expected a folder seed-N with config.json\n"
     )
 
@@ -238,29 +219,25 @@ def test_copies_beside_the_seeds_are_no_seeds(
     "content", ["{", "[]", "{}", '{"config": {"run": {}}, "row": "a", "column": "b"}']
 )
 def test_a_damaged_note_is_one_line(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture, content: str
+    trained: Path, capsys: pytest.CaptureFixture, content: str
 ) -> None:
-    name = next(trained.iterdir()).name
-    shutil.copytree(trained / name, tmp_path / name)
-    (tmp_path / name / "seed-0" / "config.json").write_text(content)
+    folder = next(trained.glob("*/seed-0"))
+    (folder / "config.json").write_text(content)
 
     capsys.readouterr()
     for verb in ("eval", "sample"):
-        assert cli.main([verb, str(tmp_path / name / "seed-0")]) == 2
+        assert cli.main([verb, str(folder)]) == 2
 
         message = capsys.readouterr().err
         assert message.count("\n") == 1
         assert "config.json: damaged, so what was trained is unknown" in message
 
 
-def test_what_is_wrong_with_one_run_does_not_keep_the_others(
-    trained: Path, tmp_path: Path, capsys
-) -> None:
+def test_what_is_wrong_with_one_run_does_not_keep_the_others(trained: Path, capsys) -> None:
     """One run has a value that was not finite, null in the file, and a measure that cannot be read.
     The other run is held by another process."""
     name = next(trained.iterdir()).name
-    shutil.copytree(trained / name, tmp_path / name)
-    folders = [tmp_path / name / f"seed-{n}" for n in (0, 1)]
+    folders = [trained / name / f"seed-{n}" for n in (0, 1)]
 
     result = json.loads((folders[1] / "result.json").read_text())
     estimate = next(m for m in result["measures"] if m["name"] == "iw_nll")
@@ -272,7 +249,7 @@ def test_what_is_wrong_with_one_run_does_not_keep_the_others(
     result["measures"].append({"name": "bound"})
     (folders[1] / "result.json").write_text(json.dumps(result))
 
-    with Store(tmp_path).lock(name, 0):
+    with Store(trained).lock(name, 0):
         assert cli.main(["eval", *map(str, folders), "eval.iw_samples=11"]) == 1
         out, err = capsys.readouterr()
         assert "another process works on this run" in err
@@ -283,10 +260,9 @@ def test_what_is_wrong_with_one_run_does_not_keep_the_others(
 
 
 def test_a_value_that_differs_from_the_stored_one_is_said_and_both_are_kept(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    trained: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    shutil.copytree(next(trained.iterdir()), tmp_path / next(trained.iterdir()).name)
-    folder = next(tmp_path.glob("*/seed-0"))
+    folder = next(trained.glob("*/seed-0"))
 
     # Evaluated again, the value is the same, and nothing is said.
     assert cli.main(["eval", str(folder)]) == 0
@@ -306,7 +282,7 @@ def test_a_value_that_differs_from_the_stored_one_is_said_and_both_are_kept(
 
     # The new value counts. The earlier one stays beside it, through further evaluations.
     for _ in range(2):
-        (bound,) = measures(tmp_path, 0)["bound"]
+        (bound,) = measures(trained, 0)["bound"]
         assert bound["value"] == measured
         assert bound["extra"]["earlier"] == [measured + 0.25]
         assert cli.main(["eval", str(folder)]) == 0
@@ -314,10 +290,9 @@ def test_a_value_that_differs_from_the_stored_one_is_said_and_both_are_kept(
 
 
 def test_a_checkpoint_with_a_flipped_bit_is_not_evaluated(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    trained: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    shutil.copytree(next(trained.iterdir()), tmp_path / next(trained.iterdir()).name)
-    folder = next(tmp_path.glob("*/seed-0"))
+    folder = next(trained.glob("*/seed-0"))
 
     before = (folder / "result.json").read_bytes()
     for name in ("best.safetensors", "checkpoint.safetensors"):
