@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
+from kit.repository import ROOT
 
 import vaebench as vb
 
@@ -40,8 +42,20 @@ def test_every_name_is_there_and_no_other():
     with pytest.raises(AttributeError, match="has no attribute 'importances'"):
         _ = vb.estimators.importances
 
+    # What is loaded on demand is public.
+    assert {*vb._PLACES, "estimators"} == {*vb.__all__}
+    assert {*vb.estimators.FUNCTIONS, *vb.estimators.MODULES} == {*vb.estimators.__all__}
+
     assert all(getattr(vb.estimators, name) for name in vb.estimators.__all__)
     assert all(getattr(vb.estimators.log_z, name) for name in vb.estimators.log_z.__all__)
+
+
+def test_the_public_names_are_those_of_the_page():
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `vb\.(\w+)", page, re.M)
+
+    assert sorted(listed) == sorted([*vb.__all__, "__version__"])
+    assert len(listed) == 10, "the page says ten"
 
 
 def test_loading_a_file_hides_no_function():
