@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from vaebench.config import catalogue
 from vaebench.site import leaderboard, sources
 
@@ -33,3 +35,16 @@ def test_a_board_has_one_kind_of_number_and_each_model_once():
     )  # deterministic codes, of which one sample is exact
 
     assert not any(b.kind.startswith(("kl", "active")) for b in boards)
+
+
+def test_a_board_has_the_name_of_its_data_without_their_hash(folder):
+    """In the heading, in the label of its region and in the caption that is read aloud."""
+    page = (folder / "leaderboard.html").read_text()
+
+    headings = re.findall(r"<h2>(.*?): (.*?)</h2>", page)
+    labels = re.findall(r'role="region" aria-label="([^,"]*), (.*?)"', page)
+    captions = re.findall(r">Models on (\S+) by (.*?)</caption>", page)
+
+    assert len(headings) > 2
+    assert headings == labels == captions
+    assert "@" not in page
