@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import itertools
+import math
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from kit.pages import Page
@@ -47,7 +50,12 @@ def test_bad_input(words, line, capsys, tmp_path, monkeypatch):
 
     assert main(["site", *words]) == 2
 
-    assert line in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert out == ""
+    # A line that says what was begun may stand beside the error.
+    (error,) = (said for said in err.splitlines() if not said.startswith("site: "))
+    assert error.startswith("vaebench: ")
+    assert line in error
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file"]
 
 
@@ -189,7 +197,13 @@ def test_it_says_how_far_it_is(tmp_path, capsys, monkeypatch):
     assert re.search(r"\nsite: tables written 0/2, runs 3/\d+, [\d.]+ \w+ left\n", err)
 
 
-def test_without_a_terminal_it_says_so_once_a_minute(tmp_path, capsys):
+def test_without_a_terminal_it_says_so_once_a_minute(tmp_path, capsys, monkeypatch):
+    """By a clock that goes on 20 seconds from one message to the next: every third is shown."""
+    looks = itertools.count()
+    clock = SimpleNamespace(monotonic=lambda: 20.0 * next(looks))
+    monkeypatch.setattr(steps, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "time", clock)
+
     assert (
         main(
             [
@@ -204,9 +218,12 @@ def test_without_a_terminal_it_says_so_once_a_minute(tmp_path, capsys):
         == 0
     )
 
-    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("site:")] == [
-        "site: tables read 0/2"
-    ]
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("site:")]
+    messages = next(looks)
+
+    assert lines[0] == "site: tables read 0/2"
+    assert messages > 6
+    assert len(lines) == math.ceil(messages / 3)
 
 
 def test_samples_of_a_run_are_pictures(tmp_path, monkeypatch):
