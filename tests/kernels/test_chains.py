@@ -213,10 +213,11 @@ def test_tempering_is_the_plain_one(worth, base):
     torch.testing.assert_close(by_kernels.value, plain.value, rtol=1e-5, atol=1e-3)
 
 
-@pytest.mark.parametrize("at", [3, 9])
+# Each machine has five steps up and then five down. The second machine begins at question 10.
+@pytest.mark.parametrize("at", [3, 9, 10, 12, 17])
 def test_annealing_by_kernels_goes_on_where_it_was_stopped(worth, at):
-    """Stopped on the way up or on the way down of the first machine, an annealing that goes on ends
-    at the same bits as one that was never stopped."""
+    """Stopped on the way up or on the way down of either machine, or between the two, an annealing
+    that goes on ends at the same bits as one that was never stopped."""
     m = RBM(*(torch.stack(p) for p in zip(machine(20, 35), machine(20, 35, seed=1), strict=True)))
 
     def estimate():
@@ -242,4 +243,5 @@ def test_annealing_by_kernels_goes_on_where_it_was_stopped(worth, at):
 
     assert torch.equal(resumed.value, uninterrupted.value)
     assert torch.equal(resumed.upper, uninterrupted.upper)
+    assert torch.equal(resumed.z1, uninterrupted.z1)
     assert torch.equal(resumed.z2, uninterrupted.z2)
