@@ -81,6 +81,26 @@ def test_what_is_no_number_stays_none(bits, dtype):
     assert nan_places[1][0].any()
 
 
+LARGEST_ERRORS = {
+    0.0: dict.fromkeys(["out", "mean", "variance", "dx", "dresidual", "dscale", "dshift"], 4e-6),
+    300.0: {
+        "out": 3e-5,
+        "mean": 1.5e-7,
+        "variance": 1e-6,
+        "dx": 2e-4,
+        "dresidual": 2e-4,
+        "dscale": 1e-4,
+        "dshift": 1.5e-4,
+    },
+}
+"""Mean of the images -> name of an output -> its largest error, relative to its largest entry.
+
+About three times the largest error of six seeds. Floats near 300 are 3e-5 apart: the kernel's mean
+is the nearest of them or the next (5e-8 to 1e-7 of 300), and all that follows from x - mean is off
+by about 3e-5. The variance comes from differences that are exact, and is as good as around 0.
+"""
+
+
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("mean", [0.0, 300.0])
 @pytest.mark.parametrize("shape", SHAPES)
@@ -98,12 +118,9 @@ def test_as_the_plain_code(shape, mean, residual):
 
     assert by_kernel.keys() == exact.keys()
     for name, value in exact.items():
-        # 3e-5 of the largest entry, or of 1e-3 if all are nearly zero. With a mean of 300 more is
-        # allowed: floats near 300 are 2^8 times as coarse as those near 1.
         largest = float(value.abs().max())
-        assert (by_kernel[name].double() - value).abs().max() < (1 + mean / 10) * 3e-5 * max(
-            largest, 1e-3
-        ), name
+        error = float((by_kernel[name].double() - value).abs().max())
+        assert error < LARGEST_ERRORS[mean][name] * largest, name
 
 
 def test_bfloat16_is_rounded_once():
@@ -138,19 +155,6 @@ def test_by_running_averages(residual):
             plain = layer.elu(x, None, added)
 
     torch.testing.assert_close(by_kernel, plain, rtol=1e-5, atol=1e-6)
-
-
-def test_nan_stays_nan():
-    """In both types of numbers, so that a run that diverges is noticed."""
-    layer = norm(16)
-    x = images((2, 16, 2, 2), 0)
-    x[0, 3, 0, 0] = float("nan")
-
-    for typed in (x, x.bfloat16()):
-        with kernels.use(True):
-            out = layer.elu(typed, {})
-        assert out[:, 3].isnan().all()
-        assert not out[:, 4].isnan().any()
 
 
 def test_where_the_kernel_is_taken(monkeypatch):
