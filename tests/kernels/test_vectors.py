@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -116,11 +119,50 @@ def test_the_logarithm():
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 16])
-def test_part_of_a_vector_is_read_and_no_more(count):
+def test_the_lanes_behind_a_part_of_a_vector_are_zeros(count):
+    """Even if the memory there has NaN."""
     x = np.arange(1, LANES + 1, dtype=np.float32)
+    x[count:] = np.nan
     sum_of_part, _ = folded(x, count)
 
     assert sum_of_part == x[:count].sum()
+
+
+AT_THE_END_OF_MEMORY = """
+import ctypes
+import mmap
+import numpy as np
+from vaebench.kernels.compiler import kernel
+from vaebench.kernels.vectors import load_first, store_first, total
+
+@kernel
+def again(a, count):
+    v = load_first(a, 0, count)
+    store_first(a, 0, v, count)
+    return total(v)
+
+# Two pages, of which the second can be neither read nor written.
+memory = mmap.mmap(-1, 2 * mmap.PAGESIZE)
+numbers = np.frombuffer(memory, np.float32)
+page = len(numbers) // 2
+numbers[:page] = np.arange(page)
+protect = ctypes.CDLL(None, use_errno=True).mprotect
+protect.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+assert protect(numbers.ctypes.data + mmap.PAGESIZE, mmap.PAGESIZE, 0) == 0
+
+for count in (0, 1, 7, 15, 16):
+    assert again(numbers[page - count :], count) == numbers[page - count : page].sum()
+"""
+"""A program that loads and stores the last floats before a page that must not be touched."""
+
+
+def test_part_of_a_vector_is_read_and_no_more():
+    """A float too many, read or written, would kill the process."""
+    done = subprocess.run(
+        [sys.executable, "-c", AT_THE_END_OF_MEMORY], capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 16])
@@ -167,6 +209,10 @@ def test_bfloat16_is_rounded_as_pytorch_rounds():
         1e-40,
     ]
     x[: len(special)] = torch.tensor(special)
+
+    # NaN of all ones but the sign, and of all ones: rounded as whole numbers they would end as
+    # zeros. They are put in as whole numbers, to be these very NaN.
+    x.view(torch.int32)[len(special) : len(special) + 2] = torch.tensor([0x7FFFFFFF, -1]).int()
     out = torch.empty(len(x), dtype=torch.bfloat16)
     rewritten(x.numpy(), out.view(torch.int16).numpy())
     by_torch = x.bfloat16()
