@@ -49,6 +49,19 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(target), link
 
 
+def test_recorded_results_that_a_sentence_names_exist():
+    named_files = {
+        file
+        for page in PAGES
+        for file in re.findall(
+            r"`(?:[\w.]+=)?(results/reference/[\w/\-]+\.csv)`", page.read_text(encoding="utf-8")
+        )
+    }
+
+    assert named_files
+    assert [file for file in sorted(named_files) if not (ROOT / file).exists()] == []
+
+
 def test_every_page_is_linked_from_the_readme():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [
@@ -131,10 +144,17 @@ def test_what_a_command_names_is_there(page, command):
 
 
 def test_make_targets_of_all_pages_exist():
+    """In a fence, or in a sentence as `make target`."""
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
-    used = {c.split()[1] for p in PAGES for c in commands(p) if c.startswith("make ")}
+    in_fences = {c.split()[1] for p in PAGES for c in commands(p) if c.startswith("make ")}
+    in_sentences = {
+        target
+        for page in PAGES
+        for target in re.findall(r"`make ([a-z]+)`", page.read_text(encoding="utf-8"))
+    }
 
-    assert {"setup", "test"} <= used <= targets
+    assert {"setup", "test", "quickstart"} <= in_fences <= targets
+    assert {"help"} <= in_sentences <= targets
 
 
 def test_forks_install_and_test_as_the_readme_says():
