@@ -8,8 +8,8 @@ from functools import partial
 
 import pytest
 import torch
-from kit import machines
-from kit.machines import uniform
+from kit import draws
+from kit.rbms import normal_rbm
 from torch.func import grad, vmap
 
 from vaebench.dists import boltzmann_exact
@@ -20,7 +20,8 @@ LIMIT = 4.75
 by any of this file's."""
 
 
-machine = partial(machines.machine, n1=4, n2=3)
+small_rbm = partial(normal_rbm, n1=4, n2=3)
+uniform = partial(draws.uniform, seed=1)  # RBMs are drawn with seed 0
 
 
 def random_bits(*shape, seed=2):
@@ -65,7 +66,7 @@ def number(z):
 @pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
 @pytest.mark.parametrize("values", [random_bits, uniform])
 def test_energy(batch, values):
-    m = machine(*batch)
+    m = small_rbm(*batch)
     z1 = values(5, *batch, 4, seed=3)
     z2 = values(5, *batch, 3, seed=4)
     energies = m.negative_energy(z1, z2)
@@ -79,7 +80,7 @@ def test_energy(batch, values):
 
 @pytest.mark.parametrize("batch", [(), (2, 2)])
 def test_conditionals_and_free_energies(batch):
-    m = machine(*batch)
+    m = small_rbm(*batch)
     for index in itertools.product(*map(range, batch)):
         log_p, log_z, all1, all2 = table(one(m, *index))
 
@@ -106,7 +107,7 @@ def test_conditionals_and_free_energies(batch):
 
 
 def test_swapped_sides():
-    m = machine(2)
+    m = small_rbm(2)
     z1 = random_bits(5, 2, 4)
     z2 = random_bits(5, 2, 3)
     assert torch.allclose(m.swap().negative_energy(z2, z1), m.negative_energy(z1, z2))
@@ -116,14 +117,14 @@ def test_samples_without_the_batch_are_refused():
     with pytest.raises(
         ValueError, match=r"\(5, 4\) of machines \(2,\) need the shape \(k, \*batch, n\)"
     ):
-        machine(2).logits2(random_bits(5, 4))
+        small_rbm(2).logits2(random_bits(5, 4))
 
 
 @pytest.mark.parametrize(("n1", "n2"), [(1, 1), (4, 3), (3, 4), (2, 5)])
 @pytest.mark.parametrize("chunk", [None, 24, 1])
 def test_log_z_and_moments(n1, n2, chunk):
     """``chunk`` 1 takes one state at a time."""
-    m = machine(2, n1=n1, n2=n2, scale=2.0)
+    m = small_rbm(2, n1=n1, n2=n2, scale=2.0)
     log_z = boltzmann_exact.log_z(m, chunk)
     moments = boltzmann_exact.moments(m, chunk)
 
@@ -140,21 +141,21 @@ def test_log_z_and_moments(n1, n2, chunk):
 
 
 def test_either_side_enumerated_gives_the_same():
-    m = machine(n1=6, n2=6)
+    m = small_rbm(n1=6, n2=6)
     assert float(boltzmann_exact.log_z(m)) == pytest.approx(
         float(boltzmann_exact.log_z(m.swap())), abs=1e-11
     )
 
     # In a batch of one it is the same machine.
     assert float(boltzmann_exact.log_z(m)) == pytest.approx(
-        float(boltzmann_exact.log_z(machine(1, n1=6, n2=6))[0]), abs=1e-12
+        float(boltzmann_exact.log_z(small_rbm(1, n1=6, n2=6))[0]), abs=1e-12
     )
 
 
 @pytest.mark.parametrize(("n1", "n2"), [(4, 3), (3, 4)])
 @pytest.mark.parametrize("chunk", [None, 24, 1])
 def test_gradient_of_log_z_is_the_expected_statistics(n1, n2, chunk):
-    m = machine(2, n1=n1, n2=n2)
+    m = small_rbm(2, n1=n1, n2=n2)
 
     # Different weights: the machines must not mix.
     weight = torch.tensor([1.0, -2.0], dtype=torch.float64)
@@ -174,14 +175,14 @@ def test_gradient_of_log_z_is_the_expected_statistics(n1, n2, chunk):
 
 
 def test_log_z_has_second_derivatives_when_states_fit_into_a_chunk():
-    m = machine(n1=2, n2=2)
+    m = small_rbm(n1=2, n2=2)
     assert torch.autograd.gradgradcheck(
         lambda *p: boltzmann_exact.log_z(RBM(*p)), [p.clone().requires_grad_() for p in m]
     )
 
 
 def test_log_z_of_strong_machines_in_single_precision():
-    m = machine(n1=5, n2=6, scale=40.0)
+    m = small_rbm(n1=5, n2=6, scale=40.0)
 
     # Couplings so strong that exp of an energy overflows float32.
     assert float(boltzmann_exact.log_z(m)) > 100
@@ -202,13 +203,13 @@ def test_sizes_beyond_enumeration():
             call(m)
 
     with pytest.raises(ValueError, match="16 in total"):
-        boltzmann_exact.log_probs(machine(n1=9, n2=8))
+        boltzmann_exact.log_probs(small_rbm(n1=9, n2=8))
     with pytest.raises(ValueError, match="a side of 17 units cannot be tabulated; allowed: 16"):
-        boltzmann_exact.sample(machine(n1=17, n2=17), uniform(2), uniform(2, 17))
+        boltzmann_exact.sample(small_rbm(n1=17, n2=17), uniform(2), uniform(2, 17))
 
 
 def test_the_table_of_all_states():
-    m = machine(3)
+    m = small_rbm(3)
     z1, z2, log_p = boltzmann_exact.log_probs(m)
 
     assert log_p.shape == (128, 3)
@@ -250,7 +251,7 @@ def frequencies(counts, p, draws):
 def test_a_sweep_draws_from_the_conditionals_and_leaves_the_distribution_as_it_is():
     """From each of 8 states of side 1, all 64 outcomes (z1', z2) with probability
     p(z2 | z1) p(z1' | z2)."""
-    m = machine(n1=3, n2=3, scale=0.3, seed=4)
+    m = small_rbm(n1=3, n2=3, scale=0.3, seed=4)
     draws = 60_000
 
     log_p, _, all1, _ = table(m)
@@ -279,7 +280,7 @@ def test_a_sweep_draws_from_the_conditionals_and_leaves_the_distribution_as_it_i
 
 @pytest.mark.parametrize(("n1", "n2"), [(3, 4), (4, 3), (3, 3)])
 def test_exact_samples(n1, n2):
-    m = machine(2, n1=n1, n2=n2, seed=8)
+    m = small_rbm(2, n1=n1, n2=n2, seed=8)
     draws = 40_000
 
     z1, z2 = boltzmann_exact.sample(m, uniform(draws, 2), uniform(draws, 2, max(n1, n2), seed=9))
@@ -296,7 +297,7 @@ def test_exact_samples(n1, n2):
 
 
 def test_the_ends_of_the_noise_are_exact_samples_too():
-    m = machine(n1=3, n2=3)
+    m = small_rbm(n1=3, n2=3)
     z1, _ = boltzmann_exact.sample(m, torch.tensor([0.0, 1.0]), uniform(2, 3))
 
     assert z1.tolist() == [[0, 0, 0], [1, 1, 1]]
@@ -311,7 +312,7 @@ def test_the_ends_of_the_noise_are_exact_samples_too():
 
 @pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
 def test_gibbs_is_one_sweep_after_the_other(batch):
-    m = machine(*batch)
+    m = small_rbm(*batch)
     s = 4
     k = 6
     z1 = random_bits(k, *batch, 4)
@@ -332,7 +333,7 @@ def test_gibbs_is_one_sweep_after_the_other(batch):
 
 
 def test_batched_machines_are_machines_one_by_one():
-    m = machine(2, 3)
+    m = small_rbm(2, 3)
     z1 = random_bits(5, 2, 3, 4)
     u2 = uniform(4, 5, 2, 3, 3)
     u1 = uniform(4, 5, 2, 3, 4, seed=3)
@@ -348,7 +349,7 @@ def test_batched_machines_are_machines_one_by_one():
 
 
 def test_gibbs_lets_no_gradient_through_and_keeps_its_inputs():
-    m = machine()
+    m = small_rbm()
     z1 = random_bits(5, 4)
     u2 = uniform(2, 5, 3)
     u1 = uniform(2, 5, 4, seed=3)
@@ -362,12 +363,12 @@ def test_gibbs_lets_no_gradient_through_and_keeps_its_inputs():
 @pytest.mark.parametrize("noise", [(0, 0), (2, 3)])
 def test_noise_for_no_or_unequal_sweeps(noise):
     with pytest.raises(ValueError, match=f"noise for {noise[0]} and {noise[1]} sweeps"):
-        machine().gibbs(random_bits(5, 4), uniform(noise[0], 5, 3), uniform(noise[1], 5, 4))
+        small_rbm().gibbs(random_bits(5, 4), uniform(noise[0], 5, 3), uniform(noise[1], 5, 4))
 
 
 def seeds_of(s=3, k=5, sweeps=2, batch=()):
     return (
-        machine(s, *batch),
+        small_rbm(s, *batch),
         random_bits(s, k, *batch, 4),
         uniform(s, sweeps, k, *batch, 3),
         uniform(s, sweeps, k, *batch, 4, seed=3),
@@ -394,7 +395,7 @@ def test_over_seeds(batch, compiled):
 
 
 def test_one_machine_for_all_seeds():
-    m = machine()
+    m = small_rbm()
     _, z1, u2, u1 = seeds_of()
     packed = vmap(chain, in_dims=(None, None, 0, 0))(m, z1[0], u2, u1)
     assert all(torch.equal(packed[0][i], m.gibbs(z1[0], u2[i], u1[i])[0]) for i in range(3))
@@ -403,7 +404,7 @@ def test_one_machine_for_all_seeds():
 def test_a_chain_forgets_where_it_began():
     """After 30 sweeps of a mild machine 20,000 chains from all zeros show E[z1
     z2']; |z| of 12 entries. After one sweep they do not."""
-    m = machine(n1=4, n2=3, seed=11)
+    m = small_rbm(n1=4, n2=3, seed=11)
     k = 20_000
     p = boltzmann_exact.moments(m).mean12
 

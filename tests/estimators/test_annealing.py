@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from kit.machines import LIMIT, machine, two_modes
+from kit.rbms import LIMIT, normal_rbm, two_modes
 
 from vaebench.dists import boltzmann_exact
 from vaebench.dists.rbm import RBM
@@ -28,7 +28,7 @@ BASES = {
 def test_annealing_is_unbiased_however_few_the_temperatures(base, sweeps, dtype):
     """With three crude steps the mean of w / Z is 1 within its error, in both directions. The error
     is small enough to compare the logs instead."""
-    m = machine(3, n1=6, n2=6, scale=0.8, seed=1, dtype=dtype)
+    m = normal_rbm(3, n1=6, n2=6, scale=0.8, seed=1, dtype=dtype)
     expected = logz.exact(m).value
 
     got = logz.ais(m, 3, 20_000, 0, base=BASES[base], sweeps=sweeps, reverse=True)
@@ -50,7 +50,7 @@ def test_annealing_step_by_step(monkeypatch, sweeps, cheap):
     comes from the cheaper ``dithered``."""
     # A sweep of a machine draws 15 x 7 = 105 numbers, which is just below the second limit.
     monkeypatch.setattr(annealing, "MANY", 0 if cheap else 106)
-    machines = machine(2, n1=4, n2=3, seed=9)
+    machines = normal_rbm(2, n1=4, n2=3, seed=9)
     c1 = torch.tensor(0.5)
     c2 = torch.tensor(-0.2)
     k = 15
@@ -94,7 +94,7 @@ def test_annealing_step_by_step(monkeypatch, sweeps, cheap):
 def test_the_stated_error_is_the_error(base):
     """Over 300 machines, z has the variance 1 within 5 times sqrt(2 / 300), and the mean 0 within 5
     times sqrt(1 / 300), for both bounds."""
-    m = machine(300, n1=4, n2=5, scale=0.7, seed=2)
+    m = normal_rbm(300, n1=4, n2=5, scale=0.7, seed=2)
     expected = logz.exact(m).value
 
     got = logz.ais(m, 12, 200, 1, base=base, reverse=True)
@@ -108,7 +108,7 @@ def test_the_stated_error_is_the_error(base):
 def test_few_chains_enclose_log_z():
     """Each bound is off by about half the squared relative error of its weights, as means over
     1,000 copies of a machine show."""
-    m = RBM(*(p.expand(1000, *p.shape) for p in machine(n1=5, n2=4, scale=1.2, seed=3)))
+    m = RBM(*(p.expand(1000, *p.shape) for p in normal_rbm(n1=5, n2=4, scale=1.2, seed=3)))
     expected = logz.exact(m).value[0]
 
     got = logz.ais(m, 1, 2, 0, reverse=True)
@@ -118,7 +118,7 @@ def test_few_chains_enclose_log_z():
 
 
 def test_upper_bound_from_samples_given():
-    m = machine(2, n1=5, n2=6, seed=4)
+    m = normal_rbm(2, n1=5, n2=6, seed=4)
 
     # For each sample: one number that chooses side 1, and six that draw side 2.
     u = torch.rand(3000, 2, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -203,7 +203,7 @@ def test_machines_too_large_to_enumerate_start_the_reverse_run_at_resampled_ends
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_results_do_not_depend_on_chunking(reverse):
-    m = machine(2, 3, n1=4, n2=3, seed=6)
+    m = normal_rbm(2, 3, n1=4, n2=3, seed=6)
     expected = logz.ais(m, 10, 20, 0, base="uniform", keep=True, reverse=reverse)
 
     assert expected.value.shape == expected.error.shape == expected.ess.shape == (2, 3)
@@ -245,7 +245,7 @@ def test_results_do_not_depend_on_chunking(reverse):
 
 
 def test_equal_bases_by_different_names():
-    m = machine(2, n1=4, n2=3)
+    m = normal_rbm(2, n1=4, n2=3)
     for base, biases in (("uniform", (torch.zeros(4), torch.zeros(3))), ("biases", (m.b1, m.b2))):
         assert torch.allclose(
             logz.ais(m, 9, 20, 0, base=base).value, logz.ais(m, 9, 20, 0, base=biases).value
@@ -259,7 +259,7 @@ def test_equal_bases_by_different_names():
 def test_final_states_and_weights():
     """Weighted final states have the exact means after any number of temperatures. Unweighted ones
     have them only after many."""
-    m = machine(n1=6, n2=6, scale=0.8, seed=7)
+    m = normal_rbm(n1=6, n2=6, scale=0.8, seed=7)
     exact = boltzmann_exact.moments(m)
     expected = torch.cat([exact.mean1, exact.mean2, exact.mean12.flatten()])
 
@@ -314,7 +314,7 @@ def test_weights_of_many_steps_are_not_rounded_to_one_side(monkeypatch):
         return weigh(self, low, high)
 
     monkeypatch.setattr(annealing._Chains, "weigh", both)
-    m = machine(1, n1=20, n2=100, scale=0.5, seed=3, dtype=torch.float32)
+    m = normal_rbm(1, n1=20, n2=100, scale=0.5, seed=3, dtype=torch.float32)
 
     assert m.b2.shape[-1] > annealing.FACTORS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from kit.machines import machine
+from kit.rbms import normal_rbm
 
 from vaebench.dists import boltzmann_exact
 from vaebench.dists.rbm import RBM
@@ -14,7 +14,7 @@ from vaebench.estimators.log_z.partition import groups, log_mean
 
 
 def test_exact():
-    m = machine(2, 2, n1=3, n2=5)
+    m = normal_rbm(2, 2, n1=3, n2=5)
     _, _, log_p = boltzmann_exact.log_probs(m)
 
     # The state of all zeros, (z1, z2), whose energy is zero: its log-probability is -log Z.
@@ -53,7 +53,7 @@ def test_groups_of_machines():
 
 
 def test_without_couplings_every_method_is_exact():
-    m = machine(2, n1=5, n2=3)
+    m = normal_rbm(2, n1=5, n2=3)
     m = m._replace(w=torch.zeros_like(m.w))
     expected = logz.exact(m).value
     results = [logz.ais(m, 5, 10, 0, reverse=True), logz.parallel_tempering(m, 5, 4, 0)]
@@ -89,4 +89,4 @@ def test_without_couplings_every_method_is_exact():
 )
 def test_bad_arguments(call, message):
     with pytest.raises(ValueError, match=message):
-        call(machine(n1=6, n2=6))
+        call(normal_rbm(n1=6, n2=6))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from kit.machines import LIMIT, machine, two_modes
+from kit.rbms import LIMIT, normal_rbm, two_modes
 
 from vaebench.dists import boltzmann_exact
 from vaebench.dists.rbm import RBM
@@ -40,7 +40,7 @@ def test_the_error_of_tempering_is_honest():
     """120 z, of 40 machines from 3 bases, each by a jackknife over 40 ladders, so with a tail like
     that of t with 39 degrees of freedom. Their variance is outside the limits by chance once in
     50,000 seeds, their mean once in 100,000. An error 1.5 times too large would give 0.44."""
-    m = machine(40, n1=3, n2=4, scale=1.5, seed=8)
+    m = normal_rbm(40, n1=3, n2=4, scale=1.5, seed=8)
     expected = logz.exact(m).value
     z = []
 
@@ -88,7 +88,7 @@ def test_exchanges_keep_the_distribution_and_carry_states_along():
 
 
 def test_temperatures_that_are_not_needed_go():
-    m = machine(n1=4, n2=3, scale=0.5, seed=10)
+    m = normal_rbm(n1=4, n2=3, scale=0.5, seed=10)
     ladder = tempering._Ladder(m, m._replace(w=m.w * 0), 50, torch.Generator().manual_seed(0))
     ladder.t = torch.linspace(0, 1, 20, dtype=torch.float64)
     ladder.z1 = ladder.z1[:, :1].expand(-1, 20, -1)
@@ -125,7 +125,7 @@ def test_temperatures_share_the_barrier():
 
 
 def test_tempering_depends_on_position_only():
-    m = machine(2, n1=4, n2=3)
+    m = normal_rbm(2, n1=4, n2=3)
     expected = logz.parallel_tempering(m, 10, 5, 0, pilot=6)
     alone = logz.parallel_tempering(RBM(*(p[1] for p in m)), 10, 5, 0, pilot=6, first=1)
 

@@ -3,8 +3,11 @@ and what is refused."""
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
+from kit.rbms import normal_rbm
 
 from vaebench.check import checks as check
 from vaebench.check.tiny import randomize
@@ -24,9 +27,7 @@ from vaebench.models.text_vae import TextVAE
 CHAINS = 4000
 
 
-def machine(*batch):
-    g = torch.Generator().manual_seed(4)
-    return RBM(*(torch.randn(*batch, *shape, generator=g) for shape in ((2,), (3,), (2, 3))))
+small_rbm = partial(normal_rbm, n1=2, n2=3, seed=4, dtype=torch.float32)
 
 
 def states(z):
@@ -49,7 +50,7 @@ def check_frequencies(one, z1, z2):
 
 def test_chains_settle_on_their_machine(monkeypatch):
     monkeypatch.setattr(generation, "SWEEPS", 130)
-    rbm = machine()
+    rbm = small_rbm()
     z1, z2 = generation._settled(rbm, torch.ones(1, CHAINS, 2), 0)
     check_frequencies(rbm, z1[0], z2[0])
 
@@ -84,7 +85,7 @@ def test_a_boltzmann_sample_has_all_its_sweeps(name, monkeypatch):
 
 def test_chains_of_a_batch_settle_each_on_its_own(monkeypatch):
     monkeypatch.setattr(generation, "SWEEPS", 130)
-    rbms = machine(2)
+    rbms = small_rbm(2)
     z1, z2 = generation._settled(rbms, torch.zeros(CHAINS, 2, 2), 0)
 
     for i in range(2):

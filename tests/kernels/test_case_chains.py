@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from kit.machines import assert_moments
+from kit import draws
+from kit.rbms import assert_moments, normal_rbm
 
 from vaebench import kernels
 from vaebench.dists import boltzmann_exact
@@ -18,16 +19,12 @@ LIMIT = 5.0
 """Largest |z| of one comparison; exceeded by chance once in 1.7 million."""
 
 
-def machines(batch, n1, n2, scale=1.0, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    b1, b2, w = (
-        torch.randn(batch, *shape, generator=generator) for shape in ((n1,), (n2,), (n1, n2))
-    )
-    return RBM(scale * b1, scale * b2, scale * w / n1**0.5)
+def float_rbms(batch, n1, n2, scale=1.0):
+    return normal_rbm(batch, n1=n1, n2=n2, scale=scale, dtype=torch.float32, fan_in=True)
 
 
 def uniform(*shape, seed=1):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)).clamp_(min=2.0**-25)
+    return draws.uniform(*shape, seed=seed, dtype=torch.float32).clamp_(min=2.0**-25)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +32,7 @@ def uniform(*shape, seed=1):
 )
 def test_chains_are_the_plain_ones(batch, n1, n2, k):
     """Seven sweeps. Logits differ by rounding, which changes none of these bits."""
-    m = machines(batch, n1, n2, scale=2.0)
+    m = float_rbms(batch, n1, n2, scale=2.0)
     z1 = (uniform(k, batch, n1) < 0.5).float()
     start = z1.clone()
     noise = (uniform(7, k, batch, n2, seed=2), uniform(7, k, batch, n1, seed=3))
@@ -54,7 +51,7 @@ def test_chains_stay_with_the_laws_of_their_machines():
     n1 = 3
     n2 = 17
     cases = 40_000
-    one_rbm = machines(1, n1, n2, scale=2.0)
+    one_rbm = float_rbms(1, n1, n2, scale=2.0)
     alone = RBM(*(p[0] for p in one_rbm))
     u = uniform(cases, 1 + n2)
     start, _ = boltzmann_exact.sample(alone, u[:, 0], u[:, 1:])
@@ -70,7 +67,7 @@ def test_chains_stay_with_the_laws_of_their_machines():
 
 
 def test_noise_of_another_type_is_turned_into_floats():
-    m = machines(2, 5, 4)
+    m = float_rbms(2, 5, 4)
     z1 = torch.zeros(1, 2, 5)
     noise = (uniform(3, 1, 2, 4), uniform(3, 1, 2, 5))
     from_floats = case_chains.gibbs(*m, z1, *noise)
@@ -85,7 +82,7 @@ def test_machines_take_the_kernel_where_they_may(monkeypatch):
     used = []
     gibbs = case_chains.gibbs
     monkeypatch.setattr(case_chains, "gibbs", lambda *a: (used.append(len(a[3])), gibbs(*a))[1])
-    m = machines(2, 20, 20)
+    m = float_rbms(2, 20, 20)
 
     # Of (chains, machines, allowed) the first alone fits: the next has too many chains for each
     # machine, then comes float64, then a block in which kernels are forbidden.
@@ -103,7 +100,7 @@ def test_machines_take_the_kernel_where_they_may(monkeypatch):
 
 
 def test_logits_of_few_chains_and_their_gradient_are_the_plain_ones():
-    m = machines(4, 9, 6)
+    m = float_rbms(4, 9, 6)
     z = uniform(2, 4, 6).requires_grad_()
     leaves = [p.requires_grad_() for p in m]
     by_choice = {}

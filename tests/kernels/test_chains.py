@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from kit.machines import assert_moments
+from kit.rbms import assert_moments, normal_rbm
 
 from vaebench import kernels
 from vaebench.dists import boltzmann_exact
@@ -26,10 +26,8 @@ SIZES = [(16, 16, 1), (17, 100, 33), (100, 31, 40), (64, 48, 7)]
 fewer words on side 2 than on side 1."""
 
 
-def machine(n1, n2, scale=1.0, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    b1, b2, w = (torch.randn(*shape, generator=generator) for shape in ((n1,), (n2,), (n1, n2)))
-    return RBM(scale * b1, scale * b2, scale * w / n1**0.5)
+def float_rbm(n1, n2, scale=1.0, seed=0):
+    return normal_rbm(n1=n1, n2=n2, scale=scale, seed=seed, dtype=torch.float32, fan_in=True)
 
 
 def drawn(kind, sweeps, chains, n1, n2):
@@ -48,7 +46,7 @@ def bits(k, n, seed=1):
 @pytest.mark.parametrize(("n1", "n2", "k"), SIZES)
 def test_chains_are_the_plain_ones(n1, n2, k, kind):
     """Seven sweeps. Logits differ by rounding, which changes none of these bits."""
-    m = machine(n1, n2, scale=2.0)
+    m = float_rbm(n1, n2, scale=2.0)
     z1 = bits(k, n1)
     of_kind, floats = drawn(kind, 7, k, n1, n2)
 
@@ -60,7 +58,7 @@ def test_chains_are_the_plain_ones(n1, n2, k, kind):
 def test_machines_take_noise_by_its_digits(monkeypatch):
     """The kernel takes the digits as they are. If it is forbidden, they are put together first; the
     bits are the same."""
-    m = machine(40, 20)
+    m = float_rbm(40, 20)
     z1 = bits(9, 40)
     digits, floats = drawn("digits", 4, 9, 40, 20)
     plain = m.gibbs(z1, *floats)
@@ -79,7 +77,7 @@ def test_machines_take_noise_by_its_digits(monkeypatch):
 # The kernels take sides of 16 to 800 units.
 @pytest.mark.parametrize("n", [15, 801])
 def test_sides_that_the_kernels_do_not_take_go_the_plain_way(n):
-    m = machine(n, 20)
+    m = float_rbm(n, 20)
     z1 = bits(3, n)
     digits, floats = drawn("digits", 2, 3, n, 20)
 
@@ -97,7 +95,7 @@ def test_chains_stay_with_the_law_of_their_machine(kind):
     n1 = 16
     n2 = 17
     k = 40_000
-    m = machine(n1, n2, scale=2.0)
+    m = float_rbm(n1, n2, scale=2.0)
     u = torch.rand(k, 1 + n2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     start, _ = boltzmann_exact.sample(m, u[:, 0].float(), u[:, 1:].float())
     of_kind, _ = drawn(kind, 3, k, n1, n2)
@@ -159,7 +157,7 @@ def test_annealing_is_the_plain_one(worth, monkeypatch, chains, base, sweeps):
     m = RBM(
         *(
             torch.stack(p)
-            for p in zip(machine(20, 35, 2.0), machine(20, 35, 1.0, seed=1), strict=True)
+            for p in zip(float_rbm(20, 35, 2.0), float_rbm(20, 35, 1.0, seed=1), strict=True)
         )
     )
     reverse_starts = bits(2 * chains, 20).reshape(chains, 2, 20)
@@ -185,7 +183,7 @@ def test_annealing_is_the_plain_one(worth, monkeypatch, chains, base, sweeps):
 @pytest.mark.parametrize("base", ["uniform", "biases"])
 def test_log_z_by_kernels_is_the_enumerated_one(worth, base):
     """Annealing from below and from above, and tempering, are within five standard errors."""
-    m = machine(16, 20, 2.0)
+    m = float_rbm(16, 20, 2.0)
     exact = boltzmann_exact.log_z(RBM(*(p.double() for p in m)))
     estimate = annealing.ais(m, 100, 500, 0, base=base, reverse=True)
 
@@ -198,7 +196,7 @@ def test_log_z_by_kernels_is_the_enumerated_one(worth, base):
 
 @pytest.mark.parametrize("base", ["uniform", "biases"])
 def test_tempering_is_the_plain_one(worth, base):
-    m = machine(20, 35, 3.0)
+    m = float_rbm(20, 35, 3.0)
     by_kernels, plain = both(
         lambda: tempering.parallel_tempering(m, 20, 15, 0, base=base, pilot=10)
     )
@@ -218,7 +216,9 @@ def test_tempering_is_the_plain_one(worth, base):
 def test_annealing_by_kernels_goes_on_where_it_was_stopped(worth, at):
     """Stopped on the way up or on the way down of either machine, or between the two, an annealing
     that goes on ends at the same bits as one that was never stopped."""
-    m = RBM(*(torch.stack(p) for p in zip(machine(20, 35), machine(20, 35, seed=1), strict=True)))
+    m = RBM(
+        *(torch.stack(p) for p in zip(float_rbm(20, 35), float_rbm(20, 35, seed=1), strict=True))
+    )
 
     def estimate():
         return annealing.ais(

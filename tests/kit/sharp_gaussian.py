@@ -5,19 +5,10 @@ from __future__ import annotations
 import torch
 from torch import distributions
 
-from kit.draws import normal
 from vaebench.dists.boltzmann_exact import states
-from vaebench.dists.rbm import RBM
 
 LIMIT = 5.0
 """Largest |z| of one comparison; exceeded by chance once in 1.7 million. Seeds are fixed."""
-
-
-def machine(n1, n2, seed=0, scale=1.0):
-    """A machine with all biases and couplings N(0, scale^2)."""
-    return RBM(
-        *(normal(*s, seed=seed + i, scale=scale) for i, s in enumerate(((n1,), (n2,), (n1, n2))))
-    )
 
 
 def full(w, shift):

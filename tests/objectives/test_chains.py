@@ -8,8 +8,8 @@ from functools import partial
 
 import pytest
 import torch
-from kit import machines
-from kit.machines import transition, uniform
+from kit import draws
+from kit.rbms import normal_rbm, transition
 
 from vaebench.dists import boltzmann_exact
 from vaebench.errors import UserError
@@ -20,13 +20,14 @@ LIMIT = 5.0
 """|z| of one comparison; by chance once in 1.7 million."""
 
 
-machine = partial(machines.machine, n1=2, n2=2)
+small_rbm = partial(normal_rbm, n1=2, n2=2)
+uniform = partial(draws.uniform, seed=1)  # RBMs are drawn with seed 0
 
 
 def test_chains_stay_with_the_law_of_their_machine():
     """Chains of two machines start at exact samples. Three sweeps of bits later all joint states
     have their frequencies."""
-    rbms = machine(2, n1=2, n2=3, scale=1.5)
+    rbms = small_rbm(2, n1=2, n2=3, scale=1.5)
     k = 20_000
 
     # Three sweeps of bits, which are kept, and a relaxed one.
@@ -51,7 +52,7 @@ def test_the_priors_noise_keeps_chains_with_the_law_of_their_machine(scale):
     Strong couplings have conditionals next to 0 and 1. Compared are 64 frequencies, and how often
     neighbouring chains are in the same state.
     """
-    m = machine(n1=3, n2=3, scale=scale)
+    m = small_rbm(n1=3, n2=3, scale=scale)
     k = 40_000
 
     start, _ = boltzmann_exact.sample(m, uniform(k), uniform(k, 3, seed=2))
@@ -81,7 +82,7 @@ def test_the_priors_noise_keeps_chains_with_the_law_of_their_machine(scale):
 
 @pytest.mark.parametrize("name", chains.RELAXATIONS)
 def test_the_sharpest_relaxed_sweeps_are_sweeps_of_bits(name):
-    m = machine(3)
+    m = small_rbm(3)
     z1 = (uniform(50, 3, 2) < 0.5).double()
     u2 = uniform(5, 50, 3, 2, seed=5)
     u1 = uniform(5, 50, 3, 2, seed=6)
@@ -95,7 +96,7 @@ def test_the_sharpest_relaxed_sweeps_are_sweeps_of_bits(name):
 
 
 def test_discrete_sweeps_come_first_and_are_kept():
-    m = machine(3)
+    m = small_rbm(3)
     z1 = (uniform(50, 3, 2) < 0.5).double()
     u2 = uniform(5, 50, 3, 2, seed=5)
     u1 = uniform(5, 50, 3, 2, seed=6)
@@ -135,7 +136,7 @@ def test_values_and_derivatives_of_relaxed_sweeps_by_loops(t):
 
     The start of a chain gets no gradient.
     """
-    m = machine(2, n1=3, n2=2)
+    m = small_rbm(2, n1=3, n2=2)
     beta = 1.5
     k = 4
 
@@ -186,7 +187,7 @@ def truncated(m, f, t):
 def test_the_chains_derivative_tends_to_the_whole_one_with_the_number_of_relaxed_sweeps():
     """dE_q[f] by enumeration against its part through the last t sweeps: an error
     that shrinks to nothing."""
-    m = machine(scale=1.5)
+    m = small_rbm(scale=1.5)
     for p in m:
         p.requires_grad_()
 
@@ -214,7 +215,7 @@ def test_sharp_relaxed_sweeps_estimate_the_truncated_derivative(t):
     At beta 10 and below the bias was 0.02 to 0.04 of the derivative's length here, and the noise
     of one run 0.05.
     """
-    m = machine(scale=1.0)
+    m = small_rbm(scale=1.0)
     k = 100_000
     for p in m:
         p.requires_grad_()

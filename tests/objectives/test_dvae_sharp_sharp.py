@@ -8,8 +8,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from kit.machines import transition
 from kit.parameters import drawn
+from kit.rbms import transition
 
 from vaebench import models, objectives, optim
 from vaebench.data.info import DataInfo

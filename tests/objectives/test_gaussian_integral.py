@@ -8,7 +8,8 @@ import math
 import pytest
 import torch
 from kit.draws import normal
-from kit.sharp_gaussian import LIMIT, enumerated, full, machine
+from kit.rbms import normal_rbm
+from kit.sharp_gaussian import LIMIT, enumerated, full
 from torch import distributions
 
 from vaebench.dists import boltzmann_exact
@@ -32,7 +33,7 @@ def test_one_and_one_unit_integrate_to_one(w, shift):
 
 def test_two_and_two_units_integrate_to_one():
     """By importance sampling from a wider mixture around every corner."""
-    m = machine(2, 2)
+    m = normal_rbm(n1=2, n2=2)
     shift = torch.tensor(6.0, dtype=torch.float64)
 
     # The proposal: around each of the 16 corners, wider than the narrowest direction of S.
@@ -55,7 +56,8 @@ def test_two_and_two_units_integrate_to_one():
 
 @pytest.mark.parametrize("sizes", [(1, 1), (2, 2), (2, 3), (4, 2)])
 def test_density_and_gradient_are_those_of_the_sum_over_all_states(sizes):
-    m = machine(*sizes, scale=1.5)
+    n1, n2 = sizes
+    m = normal_rbm(n1=n1, n2=n2, scale=1.5)
     shift = rules.largest_singular_value(m.w) + 1.0
     zeta = [normal(3, 5, n, seed=7 + n, scale=1.5) for n in sizes]
 
@@ -76,7 +78,8 @@ def test_density_and_gradient_are_those_of_the_sum_over_all_states(sizes):
 
 
 def test_float32_holds_with_two_hundred_units_and_large_couplings():
-    m = RBM(*(p * s for p, s in zip(machine(100, 100, seed=3), (3.0, 3.0, 2.0), strict=True)))
+    b1, b2, w = normal_rbm(n1=100, n2=100, seed=3)
+    m = RBM(3 * b1, 3 * b2, 2 * w)
     shift = rules.largest_singular_value(m.w) + rules.FLOOR
 
     zeta = [

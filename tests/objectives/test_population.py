@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from kit.rbms import normal_rbm
 
 from vaebench import models, objectives
 from vaebench.data.info import DataInfo
@@ -25,11 +26,8 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def machine_of(seed, scale=1.0):
-    def draw(*shape):
-        return scale * torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
-
-    return RBM(draw(SIDE), draw(SIDE + 1), draw(SIDE, SIDE + 1))
+def rbm_of(seed, scale=1.0):
+    return normal_rbm(n1=SIDE, n2=SIDE + 1, scale=scale, seed=seed)
 
 
 # ------------------------------------------------------------------------------------------ weights
@@ -49,9 +47,9 @@ def log_marginal(machine, z1):
 def test_weights_are_ratios_of_probabilities_and_multiply_over_updates():
     """w = p_new(z1) / p_old(z1) but for a factor that makes their mean 1, also by way
     of a machine in between."""
-    old = machine_of(0, 0.3)
-    between = machine_of(1, 0.3)
-    new = machine_of(2, 0.3)
+    old = rbm_of(0, 0.3)
+    between = rbm_of(1, 0.3)
+    new = rbm_of(2, 0.3)
     z1 = all_states()
     u = torch.tensor([0.4])
 
@@ -75,7 +73,7 @@ def test_weights_are_ratios_of_probabilities_and_multiply_over_updates():
 def test_chains_are_resampled_when_fewer_than_half_of_them_count(factor, resampled):
     """Of 12 chains one has weight a, the others 1; (a + 11)^2 / (a^2 + 11) = 6
     where 5 a^2 - 22 a - 55 = 0."""
-    rbm = machine_of(0)
+    rbm = rbm_of(0)
     u = torch.tensor([0.5])
 
     # Chains with different numbers in them, so that a resampled one shows.
@@ -212,8 +210,7 @@ def test_the_gradient_of_log_z_follows_a_machine_that_mixes():
     """
     rule = rule_of(6000, 1)
     rbms = [
-        RBM(*(1.3 * v for v in (m.b1, m.b2[:SIDE], m.w[:, :SIDE])))
-        for m in map(machine_of, range(4))
+        RBM(*(1.3 * v for v in (m.b1, m.b2[:SIDE], m.w[:, :SIDE]))) for m in map(rbm_of, range(4))
     ]
     state = {k: v.double() for k, v in rule.state(3).items()}
 
@@ -231,7 +228,7 @@ def test_the_gradient_of_log_z_follows_a_machine_that_mixes():
 
 def test_a_machine_that_stands_still_has_the_persistent_chains():
     """The same chains by the same noise, weights that stay equal, the same gradient."""
-    rbm = machine_of(4)
+    rbm = rbm_of(4)
     chains = 50
     rbm = RBM(rbm.b1, rbm.b2[:SIDE], rbm.w[:, :SIDE])
 
@@ -254,7 +251,7 @@ def test_a_machine_that_stands_still_has_the_persistent_chains():
 def test_the_population_starts_as_samples_of_the_uniform_distribution():
     rule = rule_of(7, 1).float()
     state = rule.state(0)
-    any_machine = machine_of(0)
+    any_machine = rbm_of(0)
     uniform_machine = RBM(*(torch.zeros(v.shape) for v in any_machine))
 
     assert torch.equal(state["prior_record"], population.start(rule.model.prior(), 7))
@@ -267,7 +264,7 @@ def test_the_population_starts_as_samples_of_the_uniform_distribution():
 
 
 def test_no_gradient_passes_through_chains_and_weights():
-    rbm = RBM(*(v.requires_grad_() for v in machine_of(0)))
+    rbm = RBM(*(v.requires_grad_() for v in rbm_of(0)))
     z1, log_w = population.reweight(
         rbm, all_states(), torch.zeros(8, dtype=torch.float64), torch.tensor([0.5])
     )

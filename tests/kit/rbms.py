@@ -1,4 +1,4 @@
-"""Small Boltzmann machines, their sweeps and their moments."""
+"""Restricted Boltzmann machines with random parameters, their sweeps and their moments."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from vaebench.dists import boltzmann_exact
 from vaebench.dists.rbm import RBM
 
 
-def machine(*batch, n1, n2, scale=1.0, seed=0, dtype=torch.float64):
-    """Machines with all biases and couplings N(0, scale^2)."""
+def normal_rbm(*batch, n1, n2, scale=1.0, seed=0, dtype=torch.float64, fan_in=False):
+    """RBMs (*batch,) of n1 + n2 units, with all biases and couplings N(0, scale^2).
+
+    ``fan_in``: divide the couplings by sqrt(n1), so that the logits of large RBMs stay moderate.
+    """
     generator = torch.Generator().manual_seed(seed)
     shapes = ((n1,), (n2,), (n1, n2))
-    return RBM(*(scale * torch.randn(*batch, *s, generator=generator, dtype=dtype) for s in shapes))
-
-
-def uniform(*shape, seed=1, dtype=torch.float64):
-    """Uniform numbers."""
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    b1, b2, w = (
+        scale * torch.randn(*batch, *shape, generator=generator, dtype=dtype) for shape in shapes
+    )
+    return RBM(b1, b2, w / n1**0.5 if fan_in else w)
 
 
 def transition(m):
