@@ -115,7 +115,7 @@ def test_swapped_sides():
 
 def test_samples_without_the_batch_are_refused():
     with pytest.raises(
-        ValueError, match=r"\(5, 4\) of machines \(2,\) need the shape \(k, \*batch, n\)"
+        ValueError, match=r"\(5, 4\) of RBMs \(2,\) need the shape \(k, \*batch, n\)"
     ):
         small_rbm(2).logits2(random_bits(5, 4))
 

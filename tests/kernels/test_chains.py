@@ -16,7 +16,7 @@ from vaebench.work.steps import Work
 
 pytest.importorskip("numba")
 
-from vaebench.kernels.machine import Machine
+from vaebench.kernels.rbm import RBMKernel
 
 LIMIT = 5.0
 """Largest |z| of one comparison; exceeded by chance once in 1.7 million."""
@@ -50,7 +50,9 @@ def test_chains_are_the_plain_ones(n1, n2, k, kind):
     z1 = bits(k, n1)
     of_kind, floats = drawn(kind, 7, k, n1, n2)
 
-    for by_kernel, plain in zip(Machine(*m).gibbs(z1, *of_kind), m.gibbs(z1, *floats), strict=True):
+    for by_kernel, plain in zip(
+        RBMKernel(*m).gibbs(z1, *of_kind), m.gibbs(z1, *floats), strict=True
+    ):
         assert by_kernel.shape == plain.shape
         assert torch.equal(by_kernel, plain)
 
@@ -67,7 +69,7 @@ def test_machines_take_noise_by_its_digits(monkeypatch):
         assert all(torch.equal(a, b) for a, b in zip(m.gibbs(z1, *digits), plain, strict=True))
 
     used = []
-    monkeypatch.setattr(Machine, "gibbs", lambda self, *a: used.append(a) or plain)
+    monkeypatch.setattr(RBMKernel, "gibbs", lambda self, *a: used.append(a) or plain)
     with kernels.use(True):
         m.gibbs(z1, *digits)
 
@@ -85,7 +87,7 @@ def test_sides_that_the_kernels_do_not_take_go_the_plain_way(n):
         torch.equal(a, b) for a, b in zip(m.gibbs(z1, *digits), m.gibbs(z1, *floats), strict=True)
     )
     with pytest.raises(ValueError, match=rf"no kernel for couplings \({n}, 20\)"):
-        Machine(*m)
+        RBMKernel(*m)
 
 
 @pytest.mark.parametrize("kind", ["digits", "uniform"])
@@ -99,7 +101,7 @@ def test_chains_stay_with_the_law_of_their_machine(kind):
     u = torch.rand(k, 1 + n2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     start, _ = boltzmann_exact.sample(m, u[:, 0].float(), u[:, 1:].float())
     of_kind, _ = drawn(kind, 3, k, n1, n2)
-    z1, z2 = Machine(*m).gibbs(start, *of_kind)
+    z1, z2 = RBMKernel(*m).gibbs(start, *of_kind)
 
     assert_moments(m, z1, z2, LIMIT)
 
@@ -115,7 +117,7 @@ def test_bits_that_cannot_be_are_not():
             torch.full((1, 3, 20), high, dtype=torch.int16),
             torch.full((1, 1, 20), 0.5 + 2.0**-24),
         )
-        z1, z2 = Machine(*m).gibbs(torch.zeros(3, 20), digits, digits)
+        z1, z2 = RBMKernel(*m).gibbs(torch.zeros(3, 20), digits, digits)
 
         assert torch.equal(z1, (b > 0).float().expand(3, 20))
         assert torch.equal(z2, (b < 0).float().expand(3, 20))

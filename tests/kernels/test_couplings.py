@@ -90,11 +90,11 @@ def test_where_the_kernel_is_taken(monkeypatch):
     """The kernel is taken in training, in float32, for a batch and if it is allowed, but not under
     ``vmap``."""
     batches = []
-    machines = couplings.machines
+    rbms = couplings.rbms
     monkeypatch.setattr(
         couplings,
-        "machines",
-        lambda raw, *more: (batches.append(len(raw)), machines(raw, *more))[1],
+        "rbms",
+        lambda raw, *more: (batches.append(len(raw)), rbms(raw, *more))[1],
     )
     module = encoder(3, 4).requires_grad_(False)
     x = inputs(5)

@@ -41,13 +41,13 @@ def rbm(seed=0, scale=1.0, bias=None):
     model.double().requires_grad_(False)
 
     # Annealing begins at the base rates of this mean.
-    model.mean.copy_(boltzmann_exact.moments(model.machine()).mean1)
+    model.mean.copy_(boltzmann_exact.moments(model.rbm()).mean1)
     return model
 
 
 def log_p(model, x):
     """log p(x) of every case from the table of all joint states."""
-    z1, _, joint = boltzmann_exact.log_probs(model.machine())
+    z1, _, joint = boltzmann_exact.log_probs(model.rbm())
 
     # Row i marks the joint states whose visible side is case i.
     same = (x.unsqueeze(1) == z1.unsqueeze(0)).all(-1)
@@ -179,7 +179,7 @@ def test_the_reverse_run_starts_at_samples_of_the_machine(monkeypatch):
 
     assert states.shape == (20_000, D)
 
-    mean = boltzmann_exact.moments(model.machine()).mean1
+    mean = boltzmann_exact.moments(model.rbm()).mean1
     z = (states.mean(0) - mean) / (mean * (1 - mean) / len(states)).sqrt()
 
     assert float(z.abs().max()) < LIMIT

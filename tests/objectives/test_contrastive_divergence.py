@@ -38,7 +38,7 @@ def rule_of(seed=0, scale=1.0, **settings):
 def enumerated(model):
     """p(x) (16,) and the transitions of x (16, 16), from the table of all joint
     states and nothing else."""
-    z1, z2, log_p = boltzmann_exact.log_probs(model.machine().detach())
+    z1, z2, log_p = boltzmann_exact.log_probs(model.rbm().detach())
 
     # Numbers of the states of either side, to place them in a table (2^D, 2^UNITS).
     x = (z1.long() << torch.arange(D)).sum(-1)
@@ -93,9 +93,7 @@ def test_the_free_energy_is_that_of_the_joint_table():
     p, _ = enumerated(model)
     x = boltzmann_exact.states(D, model.mean)
 
-    torch.testing.assert_close(
-        -model.free_energy(x) - boltzmann_exact.log_z(model.machine()), p.log()
-    )
+    torch.testing.assert_close(-model.free_energy(x) - boltzmann_exact.log_z(model.rbm()), p.log())
 
 
 def test_the_bound_told_is_log_p_without_log_z():
@@ -105,7 +103,7 @@ def test_the_bound_told_is_log_p_without_log_z():
     draws = noise.fixed(rule.draws(*x.shape), 0, "noise")
 
     _, _, metrics = rule(rule.state(0, len(x)), Batch(x, passes=torch.tensor(1.0)), draws)
-    wanted = p[[2, 7, 11]].log().mean() + boltzmann_exact.log_z(rule.model.machine().detach())
+    wanted = p[[2, 7, 11]].log().mean() + boltzmann_exact.log_z(rule.model.rbm().detach())
 
     assert float(metrics["bound"]) == pytest.approx(float(wanted), abs=1e-12)
 

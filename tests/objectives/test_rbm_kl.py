@@ -51,7 +51,7 @@ def mixture(model, z):
 def test_the_target_and_the_kl_by_sums(settings):
     model = built(**settings)
     side = model.side
-    b1, b2, w = (p.detach().tolist() for p in model.machine())
+    b1, b2, w = (p.detach().tolist() for p in model.rbm())
     log_p = []
     energy = []
 
@@ -136,7 +136,7 @@ def test_the_path_gradient_by_another_route(t, rao_blackwell):
     rule = rule_of(relaxed_sweeps=t, rao_blackwell=rao_blackwell)
 
     state, batch, draws = inputs(rule)
-    rbm = rule.model.machine()
+    rbm = rule.model.rbm()
 
     # Two sweeps of bits, then t relaxed ones.
     z1, z2 = rbm.gibbs(state["chains"].double(), draws["side2"][:2], draws["side1"][:2])
@@ -181,7 +181,7 @@ def test_the_exact_gradient_is_the_kl():
     assert float(loss.detach()) == pytest.approx(float(rule.model.kl().detach()), abs=1e-13)
 
     # The derivative of the KL by the score: E[(log q - log p) dlog q].
-    z1, z2, log_q = boltzmann_exact.log_probs(rule.model.machine())
+    z1, z2, log_q = boltzmann_exact.log_probs(rule.model.rbm())
     score = (log_q.exp() * (log_q - rule.model.target(z1, z2))).detach() @ log_q
 
     for a, b in zip(
