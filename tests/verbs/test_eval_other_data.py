@@ -129,7 +129,6 @@ def test_other_data_are_in_no_row_and_have_no_verdict(trained, report, files, ca
     assert all('""current"": false' in line and ",113.1," not in line for line in lines)
 
 
-@pytest.mark.xfail(strict=True, reason="the note on the data counts those in no row as well")
 def test_a_report_is_the_same_after_an_evaluation_on_other_data(trained, report, files, capsys):
     capsys.readouterr()
     before = call(capsys, *report)

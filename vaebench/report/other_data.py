@@ -36,8 +36,11 @@ def shown_beside(table: Table, frame: pd.DataFrame) -> tuple[Table, str]:
         zip(*(rows[name] for name in columns), strict=True)
     ):
         if (row, column) in trained:
+            protocol = Protocol(our_signature)
+            # Numbers on other data than the run's own are in no row.
+            own = "" if protocol.of_other_data else protocol.data
             # If a run has no measures, only its key names its data.
-            of_runs.add(Protocol(our_signature).data or key.partition("-")[0])
+            of_runs.add(own or key.partition("-")[0])
             of_paper.add(Protocol(papers_signature).data)
 
     # Only rows of the printed measure have the paper's protocol, and files of earlier versions have
