@@ -24,10 +24,10 @@ def each_case(model: Model, x: Tensor, settings: EvalSettings, seed: int) -> dic
         seed: Seed of the run.
 
     Returns:
-        Name -> (n,) float64; in nats, with the sign that results have: NLL and bound are positive.
-        A model with latents has ``bound`` and ``kl``. If its posterior is sampled directly and
-        ``eval.iw_samples`` is set, it has ``iw_nll`` and ``ess`` (between 1 and the number of
-        samples). A model with a known likelihood has ``nll``.
+        Name -> (n,) float64; nats, except for ``ess``. NLL and bound have the sign that results
+        have: positive for probabilities. A model with latents has ``bound`` and ``kl``. If its
+        posterior is sampled directly and ``eval.iw_samples`` is set, it has ``iw_nll`` and ``ess``
+        (between 1 and the number of samples). A model with a known likelihood has ``nll``.
 
     Raises:
         UserError: If the model has none of these.

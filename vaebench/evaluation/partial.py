@@ -80,9 +80,10 @@ class Partial:
 def _packed(value: Any, tensors: dict[str, Tensor], prefix: str) -> Any:
     """Return ``value`` as JSON that keeps the types.
 
-    A value of a type that JSON lacks becomes an object of one key, the type. A dict becomes pairs
-    under the key ``dict``, so that no dict of the state can be taken for such an object. Tensors
-    are put into ``tensors``, with names that begin with ``prefix``.
+    A value of a type that JSON lacks becomes an object whose first key is the type. A dict becomes
+    pairs under the key ``dict``, so that no dict of the state can be taken for such an object.
+    Tensors are put into ``tensors``, with names that begin with ``prefix``, and their objects name
+    the device too.
     """
 
     def inner(v: Any) -> Any:

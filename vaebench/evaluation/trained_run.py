@@ -89,6 +89,6 @@ def load(folder: Path) -> Trained:
             "yet; try again later"
         ) from None
 
-    # The best checkpoint names its update; one that does not is the last.
+    # The evaluated checkpoint may be the best one, of an earlier update than the last one.
     model = load_model(config, splits.info, evaluated).requires_grad_(False)
     return Trained(model, splits, config, int(evaluated.meta.get("update", state.update)))

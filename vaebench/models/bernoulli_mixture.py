@@ -67,8 +67,8 @@ class BernoulliMixture(ExactModel, Ancestral):
 
         No latents are returned: the components are summed out wherever p(x) is computed.
         """
-        # The number of edges of the distribution function below the noise, (batch,). The last edge
-        # may be rounded to less than 1.
+        # Invert the distribution function: the component is the number of edges below the noise,
+        # (batch,). The last edge may be rounded to less than 1.
         edges = torch.softmax(self.p["log_weights"], 0).cumsum(0)
         component = (noise["component"] > edges).sum(-1).clamp(max=self.components - 1)
         return bernoulli.sample(self.p["logits"][component], noise["p0"]), []

@@ -129,7 +129,8 @@ class DocNADE(OrderedModel):
         out = self.output
 
         if isinstance(out, WordTree) and self._by_kernel():
-            # Document d has the words first[d] to first[d + 1], so the end of the last is needed.
+            # Document d has the words first[d] to first[d + 1] - 1, so the end of the last document
+            # is needed too.
             first = shuffles.first_of(document, documents + 1)
             arrays = (embedding, bias, out.weight, out.bias, word, first, out.path, out.turn)
             return _Loops.apply(*arrays, self.activation == "tanh")  # type: ignore[no-untyped-call]

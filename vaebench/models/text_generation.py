@@ -119,8 +119,8 @@ def _by_words(
     written = []
     log_p = model.mean.new_zeros(rows, dtype=torch.float64)
 
-    # A document that has ended goes on beside the others, but its further words have no
-    # probability, and are cut off below.
+    # A document that has ended goes on beside the others, but its further words add nothing to its
+    # log p, and are cut off below.
     for t in range(longest):
         next_log_p, state = model.p.next_word(word, z, state)
         word = choose(t, next_log_p)
@@ -142,7 +142,7 @@ def _cut(tokens: list[int]) -> tuple[int, ...]:
 
 def _beam(model: TextModel, z: Tensor | None, width: int, longest: int) -> Document:
     """Return the document of ``beam`` for one code (1, n)."""
-    # The beginnings in the beam, best first: tokens so far, last word, log p, state of the LSTM.
+    # The beginnings in the beam, best first: state of the LSTM, last word, log p, tokens so far.
     state: State = model.p.first_state(1, z)
     word = torch.full((1,), START, device=model.mean.device)
     scores = model.mean.new_zeros(1, dtype=torch.float64)

@@ -25,7 +25,8 @@ def parts(x: Tensor, words: int) -> list[Tensor]:
     """Split documents ``x`` (n, V) into pieces of at most ``words`` words, or of one document."""
     lengths = x.sum(-1).tolist()
 
-    # Documents of each finished piece; documents and words of the piece that is being filled.
+    # Numbers of documents in the finished pieces; number of documents and of words in the piece
+    # that is being filled.
     sizes = []
     size = 0
     total = 0.0

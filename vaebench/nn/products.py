@@ -56,7 +56,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if torch.compiler.is_compiling():  # even the number of rows may be unknown then
         return torch.nn.functional.linear(x, weight, bias)
 
-    # oneDNN's operator takes matrices, so all leading axes become one.
+    # All leading axes become one, since the products of the gradient are of matrices.
     rows = x.reshape(-1, x.shape[-1])
     tensors = [v for v in (rows, weight, bias) if v is not None]
     tracked = torch.is_grad_enabled() and any(v.requires_grad for v in tensors)

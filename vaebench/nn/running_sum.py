@@ -32,9 +32,10 @@ def logits(x: Tensor, weight: Tensor, hidden: Tensor, output: Tensor) -> Tensor:
 
         return nade.logits(x, weight, hidden, output)
 
-    # ``before`` is the input of the hidden units from all pixels before the block, (batch, units).
     recompute = torch.is_grad_enabled() and not _mapped(weight)
     blocks = []
+
+    # Input of the hidden units from their biases and all pixels before the block, (batch, units).
     before = hidden.expand(len(x), -1)
     for start in range(0, x.shape[1], PIXELS):
         part = slice(start, start + PIXELS)

@@ -96,7 +96,7 @@ class BitGibbs(Objective):
         rbm = self.model.prior()
         tape: batch_norm.Tape = {}
 
-        # Draw the bits with fixed batch statistics, (batch, latents).
+        # Draw the bits, (batch, latents). Meanwhile batch normalisation has fixed statistics.
         z = state["posterior"].to(x.dtype)
         log_joint = self.model.frozen(self._statistics(state, z))
         with torch.no_grad():

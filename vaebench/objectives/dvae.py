@@ -56,7 +56,8 @@ class DVAE(DirectedObjective):
 
         # Derivative of each unit's part with respect to its logit l. Given the groups below, -H(q)
         # - h.q, where h is the unit's input in the energy, has the slope q (1 - q) (l - h). On side
-        # 1 the couplings' part of h stands apart: it is the estimate of the class docstring.
+        # 1 the couplings' part of h stands apart: it is the estimate of the class docstring. (With
+        # one group 1 - z1 is 1 - q, so that this is the same formula.)
         slope1 = torch.sigmoid(l1) * (off1 * (l1 - rbm.b1) - (1.0 - z1) * (z2 @ rbm.w.mT))
         slope2 = torch.sigmoid(l2) * off2 * (l2 - rbm.b2 - z1 @ rbm.w)
 

@@ -38,7 +38,8 @@ class DVAEPlusPlus(DirectedObjective):
         mean1, mean2 = sides([torch.sigmoid(v) for v in logits])
 
         # With several groups side 2 is drawn given zeta1. So the couplings need E[z1 | zeta1] =
-        # sigmoid(l + Lambda(zeta1)). None depends on side 2's own zeta, so its mean remains.
+        # sigmoid(l + Lambda(zeta1)). Nothing that side 2 is coupled to is drawn given zeta2, so
+        # there the mean without zeta remains.
         if len(zeta) > 1:
             given_zeta = [
                 torch.sigmoid(self.relax.posterior_logit(z, v))

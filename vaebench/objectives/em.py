@@ -122,7 +122,7 @@ class EM(Objective):
             x: Examples, (batch, d), which the components take in turn.
             jitter: Added to the logits, (components, d).
         """
-        # Shrunk to the mean, and that kept off 0 and 1, so that every logit is finite.
+        # Shrunk to the mean, which is kept off 0 and 1. So every logit is finite.
         rows = torch.arange(self.model.components, device=x.device) % len(x)
         centre = self.model.mean.clamp(EDGE, 1 - EDGE)
         means = (1 - self.shrink) * x[rows] + self.shrink * centre
@@ -162,6 +162,6 @@ def expectations(x: Tensor, logits: Tensor, log_weights: Tensor) -> tuple[Tensor
         log p(x), (batch,), nats; the sums over the batch of the responsibilities, (components,),
         and of the responsibilities times ``x``, (components, d).
     """
-    log_p = log_joint(x, logits, log_weights)  # log p(x, component), (batch, components)
-    responsibilities = torch.softmax(log_p, -1)
-    return torch.logsumexp(log_p, -1), responsibilities.sum(0), responsibilities.mT @ x
+    joint = log_joint(x, logits, log_weights)  # log p(x, component), (batch, components)
+    responsibilities = torch.softmax(joint, -1)
+    return torch.logsumexp(joint, -1), responsibilities.sum(0), responsibilities.mT @ x

@@ -114,8 +114,8 @@ class Greedy(Objective):
 
     def _upper(self, batch: Batch, noise: State) -> tuple[Tensor, Tensor]:
         """Return the same of the RBM over h1 and h2, on samples of h1."""
-        # The data of the upper RBM: h1 drawn given x. The lower RBM is fixed by now. The chain has
-        # its sides the other way round: h1 is side 1 here, and side 2 of the lower RBM.
+        # The data of the upper RBM: h1 drawn given x. h1 is side 2 of the lower RBM, but side 1 of
+        # the upper one, so in its chain h2 is drawn first.
         with torch.no_grad():
             h1 = bits(self.model.encode(batch.x), noise["shown"])
         passes = told(batch.passes) - self.passes

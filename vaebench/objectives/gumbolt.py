@@ -40,8 +40,9 @@ class DiscretePlugIn(WeightedObjective):
             )
 
     def kl(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:
-        # The mean energy minus the entropies. The energy is linear in side 2, so the means of its
-        # groups may take the place of their zeta (Rao-Blackwell).
+        # The energy minus the entropies. The energy is linear in side 2, so the means of its groups
+        # may take the place of their zeta (Rao-Blackwell). A single group has independent bits, so
+        # both sides may be taken at their means.
         half = len(zeta) // 2
         values = zeta[:half] + [torch.sigmoid(v) for v in logits[half:]]
         return -self.model.prior().negative_energy(*self.model.sides(values)) - sum(

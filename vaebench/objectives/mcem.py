@@ -88,7 +88,7 @@ class MCEM(Objective):
         }
 
     def draws(self, batch: int, width: int) -> Shapes:
-        """Return the noise of the transitions, and of one posterior sample for the bound."""
+        """Return the noise of the transitions, and of one sample per example for the bound."""
         lead = (self.transitions, batch)
         moves = {"momentum": ("normal", (*lead, self.model.sizes[1])), "accept": ("uniform", lead)}
         return {**moves, **self.model.posterior_noise(1, batch)}

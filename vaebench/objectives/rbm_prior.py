@@ -170,7 +170,6 @@ class RBMPriorObjective(Objective):
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """Make one pure step; see the package docstring."""
-        # The chains move first, so that log Z has its gradient at the present parameters.
         rbm = self.model.prior()
         log_z, chains = self.follow(rbm, state, noise)
         tape: batch_norm.Tape = {}
@@ -178,7 +177,7 @@ class RBMPriorObjective(Objective):
         weight = self.kl_weight(told(batch.progress))
         gain, bound, of_subclass = self.gain(batch.x, weight, log_z, state, noise, tape)
 
-        # After ``gain``, which has filled the tape.
+        # The averages come after ``gain``, which has filled the tape.
         new_state = {**chains, **self.averages(state, tape), **of_subclass}
         return (
             penalty(self.model, self.weight_decay) - gain.mean(),

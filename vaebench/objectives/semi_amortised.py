@@ -9,7 +9,9 @@ gradient of the loss f at lambda_k, and c the clip of each of its two parts. Ste
 
     v_{k+1} = momentum v_k - c(g_k),  lambda_{k+1} = lambda_k + rate v_{k+1}.
 
-Backwards, with a = dL/dlambda_{k+1} and p = dL/dv_{k+1}, where L is the loss at the end:
+Let L be the loss at the end. The way back through step k begins with a = dL/dlambda_{k+1} and with
+p, the part of dL/dv_{k+1} that comes through v_{k+2} (0 at the last step). It ends with the same
+for lambda_k and v_k:
 
     p <- p + rate a,  u = c'(g_k)' p,
     a <- a - (d2f/dlambda2) u,  dL/dtheta <- dL/dtheta - (d2f/dtheta dlambda) u,  p <- momentum p.
@@ -118,7 +120,8 @@ class SemiAmortised(VAE):
         else:
             refined = self._by_differences(x, draws, last, weight, tapes)
 
-        # In the authors' code every pass updates the running averages, in the order of the passes.
+        # The passes of the steps, then those of the encoder and the bound, update the running
+        # averages one after the other, as every pass does in the authors' code.
         new_state = dict(state)
         for tape in tapes:
             new_state |= self.averages(new_state, tape)

@@ -75,8 +75,8 @@ class Adam(Optimiser):
         state = update.state
         grads = with_decay(update.grads, update.params, update.decay)
 
-        # The correction depends on the count only, so it is found once for all parameters: the
-        # factor of the rates, (seeds,), and what takes the place of epsilon, (seeds,).
+        # The same for all parameters: the factor of the rates with the bias correction, and what
+        # takes the place of epsilon, (seeds,) each.
         scale, epsilon = self.moments.corrected(
             self.factor(update.progress), state["count"].add_(1)
         )

@@ -112,10 +112,10 @@ FAMILIES: dict[str, Family] = {
     "eonade": Family("eonade.EoNADE", latent="none", ensemble=True),
     "made": Family("made.MADE", latent="none", ensemble=True),
     "nade": Family("nade.NADE", latent="none"),
-    # Boltzmann machines next to the data, which have base rates.
+    # Boltzmann machines that can be annealed from base rates: over h1 and h2, over x and h.
     "dbn": Family("dbn.DBN", unnormalised=("prior",), base_rates=True),
     "rbm": Family("rbm.BinaryRBM", latent="none", unnormalised=("evidence",), base_rates=True),
-    # Documents: as tokens, then as counts.
+    # Documents: as tokens, then as counts. The last one is a Boltzmann machine too.
     "text_lm": Family("text_lm.TextLM", latent="none", takes=(Kind.TOKENS,), half=("train",)),
     "doc_nade": Family("doc_nade.DocNADE", latent="none", takes=(Kind.COUNTS,), ordered=True),
     "lda": Family("lda.LDA", latent="none", takes=(Kind.COUNTS,), bounded=True),
