@@ -438,7 +438,7 @@ class BoltzmannPosterior(LatentModel):
 
 
 class Ancestral(ABC):
-    """A model that is sampled directly: its prior layer by layer, then x given the latents."""
+    """A model that is sampled directly: its latents, if any, layer by layer, then x."""
 
     @abstractmethod
     def joint_noise(self, batch: int) -> Shapes:

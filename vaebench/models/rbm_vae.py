@@ -34,7 +34,7 @@ CONTEXTS = ("none", "shared")
 class Decoder(nn.Module):
     """Logits of p(x | z): hidden layers and a linear output, plus the logits of the data's mean.
 
-    The logits of the mean are a constant offset, so that the output starts near the right means.
+    The logits of the mean are a constant offset, so that the net learns only the difference.
     """
 
     offset: Tensor
