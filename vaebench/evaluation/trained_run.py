@@ -91,4 +91,4 @@ def load(folder: Path) -> Trained:
 
     # The evaluated checkpoint may be the best one, of an earlier update than the last one.
     model = load_model(config, splits.info, evaluated).requires_grad_(False)
-    return Trained(model, splits, config, int(evaluated.meta.get("update", state.update)))
+    return Trained(model, splits, config, int(evaluated.meta["update"]))
