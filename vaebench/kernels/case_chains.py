@@ -78,7 +78,7 @@ def gibbs_each(w, b1, b2, z1, z2, chains, batch, n1, n2, u2, u1, sweeps, listed,
                     store_row(z2, at2 + c, choose(bits, one, zero), n2 - c)
 
                 # Side 1 given side 2: multiply each row of w with the bits. 16 units at a time,
-                # whose logits are collected to one vector.
+                # whose logits are collected in one vector.
                 noise = ((s * chains + k) * batch + m) * n1
                 for r in range(0, n1, LANES):
                     for i in range(r, min(r + LANES, n1)):
@@ -104,10 +104,10 @@ def gibbs(
     z1 = z1.to(torch.float32, copy=True).contiguous()
     z2 = torch.empty(chains, batch, n2)
 
-    # ``_row`` shares the memory of z1 and z2, which the kernel writes to.
     parameters = (_row(v) for v in (w, b1, b2))
     noise = (_row(u.expand(-1, *z.shape)) for u, z in ((u2, z2), (u1, z1)))
     room = np.empty(n1, np.int64), np.empty(LANES, np.float32)
+    # ``_row`` shares the memory of z1 and z2, so the kernel writes to these.
     gibbs_each(*parameters, _row(z1), _row(z2), chains, batch, n1, n2, *noise, len(u2), *room)
     return z1, z2
 

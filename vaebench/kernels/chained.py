@@ -39,9 +39,10 @@ def add_chain(a, at, stride, chain, ints, bounds, batch, units, scratch):
         bounds: List b there has the units of row b that are 1, in rising order.
         scratch: Place in ``ints`` for as many bounds.
     """
+    theta, weights, row_length = chain
+
     # Second bounds, at ``scratch``: the lists as far as the present strip needs them. They begin
     # empty.
-    theta, weights, row_length = chain
     for b in range(batch):
         ints[scratch + 2 * b] = ints[bounds + 2 * b]
         ints[scratch + 2 * b + 1] = ints[bounds + 2 * b]
@@ -120,8 +121,8 @@ def sample_chain(a, at, stride, chain, noise, noise_at, batch, units, thresholds
             ints[scratch + 2 * b] = fired + LANES * b
             ints[scratch + 2 * b + 1] = fired + LANES * b
 
-        # No branch on a bit, which would be mispredicted half of the time: the weights are
-        # multiplied with it, and a unit is always written, but the list grows only if it is 1.
+        # There is no branch on a bit, as it would often be mispredicted: the weights are multiplied
+        # with the bit, and the unit is always written, but the list grows only if the bit is 1.
         for k in range(c, min(c + LANES, units)):
             row = load(theta, weights + k * row_length + c)
             for b in range(batch):
@@ -131,19 +132,8 @@ def sample_chain(a, at, stride, chain, noise, noise_at, batch, units, thresholds
                 ints[ints[scratch + 2 * b + 1]] = k
                 ints[scratch + 2 * b + 1] += bit
 
-        # To all units after the block, by the lists.
+        # Add what the block gives to all units after it, by the lists.
         if c + LANES < width:
             add_rows(
-                a,
-                at,
-                stride,
-                theta,
-                weights,
-                row_length,
-                ints,
-                scratch,
-                0,
-                batch,
-                c + LANES,
-                width,
+                a, at, stride, theta, weights, row_length, ints, scratch, 0, batch, c + LANES, width
             )

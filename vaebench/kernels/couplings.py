@@ -1,8 +1,8 @@
 """Boltzmann machines of bits, one for every example, from an encoder's output.
 
 The couplings are normalised, scaled, and turned from spins to bits. ``models.rbm_posterior`` does
-this in fifteen passes over a million couplings, and twice as many backwards. Here it is one pass
-over memory each way: n2 couplings of the whole batch at a time, which the second cache holds.
+this in fifteen passes over a million couplings, and twice as many backwards. Here the couplings of
+the batch are read three times, for mean, variance and result, and twice backwards.
 """
 
 from __future__ import annotations

@@ -190,8 +190,8 @@ def nvil(
                 signals[:, b] = running
             bound += running / batch
 
-        # Subtract the input-dependent baselines (rows wider than their units have one). What is
-        # judged is the sum with the constant baseline: only this sum is learned.
+        # Subtract the input-dependent baselines. A layer has one if its rows are wider than its
+        # units. ``is_outside`` gets the constant baseline too: learning fixes only the sum of both.
         any_outside = False
         for i in range(layers):
             if blocks[i, HIDDEN] < blocks[i, WIDTH]:

@@ -137,10 +137,10 @@ def account(memory, place, logits, bits, factor):
 
     log p = -log(1 + e^-|l|), minus |l| where the bit is not the likelier one.
     """
-    # ``against`` is l for a 1 and -l for a 0, which is negative where the other value is likelier.
+    # ``margin`` is l for a 1 and -l for a 0. It is negative where the other value is likelier.
     zero = splat(float32(0))
-    against = choose(bits, logits, sub(zero, logits))
-    cost = choose(less(against, zero), against, zero)
+    margin = choose(bits, logits, sub(zero, logits))
+    cost = choose(less(margin, zero), margin, zero)
     store(memory, place, add(load(memory, place), cost))
     store(memory, place + LANES, mul(load(memory, place + LANES), factor))
 
@@ -193,7 +193,8 @@ def score(
         table: The table of the weights of the parents; empty if there are none.
         words: Number of words of bits for every row of ``parents``.
         parents: The bits of the parents, in words, row after row.
-        chain: The table of what units give to later ones; empty if they give nothing.
+        chain: The table of what units give to later ones; empty if they give nothing. With a chain
+            every row must have bits of its own.
         bits: The bits of the units, ``bits_cycle`` rows. Row r takes row r modulo ``bits_cycle``:
             all samples of an example share its visible units.
     """

@@ -112,8 +112,8 @@ def equals_torch() -> bool:
     ours = torch.Generator().manual_seed(5)
     theirs = torch.Generator().manual_seed(5)
 
-    # From the start of a generator and from within a state, each time across a refill. A version
-    # that lays out its state otherwise mostly raises an error here.
+    # From the start of a generator and from within a state, each time across a refill. If a version
+    # lays out its state otherwise, views and ``set_state`` may raise an error.
     try:
         for count in (SIZE + 1, 3 * SIZE):
             out = torch.empty(count)

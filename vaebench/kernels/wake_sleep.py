@@ -46,9 +46,8 @@ def wake_sleep(
     square = (mean.astype(np.float64) ** 2).sum()
     begin_centring(theta, work, blocks[0], mean)
 
-    # log P(x, h) - log Q(h | x) of the samples, term by term.
+    # log P(x, h) - log Q(h | x) of the samples, added up term by term.
     bound = 0.0
-
     for t in range(len(rows)):
         # Awake: a sample of every layer. Its deltas are not used; the bound needs only its
         # probability.
@@ -65,7 +64,7 @@ def wake_sleep(
             bound -= logs.mean()
 
         # The generative model, from the top down: draw its dreams, and score the samples. A layer's
-        # logits for the 2 batch rows need the samples and the dreams of the layer above, which the
+        # logits for the 2 batch rows need the samples of the layer above, and its dreams, which the
         # turn before has drawn. The prior, the first block here, has no parents.
         for i in range(layers, -1, -1):
             block = blocks[layers + i]
