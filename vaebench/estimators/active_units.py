@@ -44,7 +44,7 @@ class ActiveUnits(Sums):
         self.second = [torch.zeros_like(v) for v in self.first]
 
     def add(self, part: Pass) -> None:
-        """Take the samples of ``part`` that are among the first two halves."""
+        """Take the samples of ``part`` that belong to one of the two halves."""
         for z, first, second in zip(part.z, self.first, self.second, strict=True):
             # Where the halves end within this pass; 0 if they ended before. Slices beyond the pass
             # are cut to it. z is (k, batch, units).

@@ -57,7 +57,8 @@ def pooled(nll: Tensor, tokens: Tensor, variance: Tensor | None = None) -> Perpl
     rate = float(nll.double().sum()) / all_tokens
     error = None if variance is None else float(variance.double().sum().sqrt()) / all_tokens
 
-    # The error of a ratio of two means is that of the mean residual.
+    # ``rate`` is a ratio of two means. Its error is that of the mean residual, divided by the mean
+    # number of tokens.
     residual = nll.double() - rate * tokens
     case_error = (
         math.sqrt(float((residual**2).sum()) * documents / (documents - 1)) / all_tokens

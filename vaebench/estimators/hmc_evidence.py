@@ -91,8 +91,8 @@ def _some(
         draws = noise.fixed(shapes, seed, "hmc", number, t, device=x.device)
         return {name: v[:batch].to(x.dtype) for name, v in draws.items()}
 
-    # Every chain begins at a sample of the model's posterior. Noise is drawn for a whole group and
-    # cut, so that a short last group has the same.
+    # Every chain begins at a sample of the model's approximate posterior. Noise is drawn for a
+    # whole group and cut, so that a short last group has the same.
     posterior_noise = noise.fixed(
         model.posterior_noise(1, CASES), seed, "hmc", number, device=x.device
     )

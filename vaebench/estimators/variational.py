@@ -86,11 +86,12 @@ class BoundSum(Sums):
             self.analytic = True
             case_kl = k * total(exact_kl)
 
-        # ``shared`` is the variance of an estimated log Z_x: it is the same for all samples of an
-        # example, so more samples do not reduce it.
         self.total[part.cases] += log_w.sum(0)
         self.square[part.cases] += (log_w**2).sum(0)
         self.case_kl[part.cases] += case_kl
+
+        # ``shared`` is the variance of an estimated log Z_x. All samples of an example share the
+        # error, so more samples do not reduce it.
         if part.error is not None:
             self.shared[part.cases] = part.error.double() ** 2
 

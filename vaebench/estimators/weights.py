@@ -253,7 +253,7 @@ def vectors(
     device = x.device
     widest = max(model.sizes)
 
-    # Batches and chunks are whole grains, so that no noise is drawn twice.
+    # Whole grains, so that no noise is drawn twice; for refined posteriors whole batches instead.
     if batch is None:
         batch = CASES * (10 if device.type == "cuda" else 1)
     batch = whole_batches(model, batch, CASES)
@@ -291,11 +291,11 @@ def documents(
         document_limit = max(1, batch or _fitting(tokens[start:], token_limit))
         stop = start + whole_batches(model, document_limit)
 
-        # If the group would reach over the border of a grain, it ends at the last such border, and
-        # the next group begins with a whole grain. Groups of refined posteriors must stay whole
-        # batches.
-        fits_grain = not batch and start // CASES < stop // CASES and stop < len(x)
-        if fits_grain and whole_batches(model, 1) == 1:
+        # If the group reaches the border of a grain, it ends at the last such border, and the next
+        # group begins with a whole grain. Groups of refined posteriors must stay whole batches, and
+        # a ``batch`` that is given stays as it is.
+        reaches_border = not batch and start // CASES < stop // CASES and stop < len(x)
+        if reaches_border and whole_batches(model, 1) == 1:
             stop = stop // CASES * CASES
 
         cases = slice(start, min(stop, len(x)))

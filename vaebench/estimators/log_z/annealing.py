@@ -314,10 +314,9 @@ class _Chains(_Annealing):
         return self.z1, self.z2
 
     def start(self) -> None:
-        self.draw()
-
         # Only side 1 is drawn, but the noise of a whole sweep is taken from the generators. The
         # kernels do the same and so see the same numbers.
+        self.draw()
         torch.lt(self.u1, torch.sigmoid(self.c1), out=self.z1)
         self.refresh()
 

@@ -282,7 +282,7 @@ class _Ladder:
         bottom = below.mean(0)
 
         # Jackknife over ladders, which are independent. ``left`` has log Z without one ladder, up
-        # to log C; the factor 1 / (k - 1) of both means cancels.
+        # to log Z_0 and log C; the factor 1 / (k - 1) of both means cancels.
         k = len(above)
         left = ((k * top - above).log() - (k * bottom - below).log()).sum(-1)
         error = ((k - 1) * left.var(unbiased=False)).sqrt()
