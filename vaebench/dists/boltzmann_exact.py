@@ -82,7 +82,7 @@ def moments(rbm: RBM, chunk: int | None = None) -> Moments:
     small_first = _small_first(rbm.detach())
     expected = _moments(small_first, list(_pieces(small_first, chunk)))
 
-    # The sides were exchanged if their sizes differ: change the statistics back.
+    # If side 1 was the larger one, the sides were exchanged: change the statistics back.
     if small_first.b1.shape == rbm.b1.shape:
         return expected
     return Moments(expected.log_z, expected.mean2, expected.mean1, expected.mean12.mT)

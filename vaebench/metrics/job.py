@@ -124,15 +124,15 @@ class Job:
     def with_log_z(
         self, name: str, value: float, error: float | None, samples: int, **extra: Any
     ) -> Measure:
-        """Return a Measure as ``measure`` does, for a value that contains log Z of the prior.
+        """Return a Measure as ``measure`` does, for a value that contains the prior's log-density.
 
-        If log Z had to be estimated, the Measure gets its diagnostics too: ``log_z_error`` and, if
-        log Z is annealed, ``log_z_ess`` and the like, see ``LogZ.trust``.
+        If the prior is unnormalised, the value contains its log Z too. Then the Measure gets
+        ``log_z_error`` and, if log Z is annealed, ``log_z_ess`` and the like, see ``LogZ.trust``.
         """
         if self.normaliser:
             extra["log_z_error"] = float(self.normaliser.error)
-            # The same keys under other names, since the numbers are about log Z and not about this
-            # value.
+            # Under other names than in ``trust``, since the numbers are about log Z and not about
+            # this value.
             trust = self.normaliser.trust
             names = zip(flags.OF_LOG_Z, flags.OF_ANNEALING, strict=True)
             extra |= {key_here: trust[key] for key_here, key in names if key in trust}

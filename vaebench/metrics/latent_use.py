@@ -49,13 +49,14 @@ def latent_use(
         bound_sum.add(part)
         gathered.add(part)
 
-    # The mixture of all posteriors costs most; both measures of it share one computation.
     bound = bound_sum.result()
     all_posteriors = gathered.result()
+
+    # The mixture of all posteriors costs most; both measures of it share one computation.
     log_q = all_posteriors.log_aggregate()
 
-    # With other samples for ``mi_batch`` the encoder's means and variances are taken over.
     parts = batches(model, x, EvalSettings.mi_batch) if parts is None else parts
+    # Other samples for ``mi_batch`` come from the same means and variances, not encoded again.
     of_batches = (
         all_posteriors
         if batch_seed is None

@@ -36,9 +36,9 @@ def estimate(
         seed: Seed of the noise.
         reverse: Anneal from above too.
         purpose: Purpose of the noise; nothing else draws noise of it.
-        base: Where annealing and tempering begin. For a prior it is the uniform distribution: a
-            RBM whose biases favour states that its couplings forbid is far from the RBM
-            with these biases alone.
+        base: Where annealing and tempering begin. For a prior it is the uniform distribution: an
+            RBM whose biases favour states that its couplings forbid is far from the RBM with these
+            biases alone.
         side: The number of units by which ``auto`` decides; None: those of the smaller side.
 
     Raises:
@@ -131,7 +131,7 @@ def _base(mean: Tensor, settings: EvalSettings) -> Base:
     if settings.logz_base != "base_rate":
         return "uniform"
 
-    # Pseudo-counts keep the rates off 0 and 1, whose logits are infinite. Side 2 has no biases: a
-    # scalar 0 broadcasts.
+    # The logits of 0 and 1 are infinite. Pseudo-ones keep rates off 0, and ``logit`` clips them at
+    # 1 - 1e-6. Side 2 has no biases: a scalar 0 broadcasts.
     share = (mean.double() + SMOOTHING) / (1 + SMOOTHING)
     return torch.logit(share, 1e-6), torch.zeros((), dtype=torch.float64, device=mean.device)

@@ -30,23 +30,10 @@ class MutualInformation(Metric[Gather]):
         """Return the estimate, with the size of its batches, their number and the ceiling."""
         size = job.settings.mi_batch
         parts = batches(job.model, job.x, size)
-        information = batchwise(collected.result(), parts)
+        mi = batchwise(collected.result(), parts)
 
-        extra: dict[str, Any] = {
-            "batch": size,
-            "batches": len(parts),
-            "ceiling": information.ceiling,
-        }
-        return [
-            job.measure(
-                "mi_batch",
-                information.value,
-                information.error,
-                None,
-                each=information.each,
-                **extra,
-            )
-        ]
+        extra: dict[str, Any] = {"batch": size, "batches": len(parts), "ceiling": mi.ceiling}
+        return [job.measure("mi_batch", mi.value, mi.error, None, each=mi.each, **extra)]
 
 
 METRIC = MutualInformation()

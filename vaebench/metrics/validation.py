@@ -100,7 +100,7 @@ def validation_bound(
     if not isinstance(model, BoltzmannPosterior):
         return importance(model, x, samples, seed, "valid", log_z=log_z).nll
 
-    # The posterior of every example is annealed, which is expensive, so a part of them must do.
+    # The posterior of every example is annealed, which is expensive: ``points`` examples may do.
     x = examples.every_nth(x, settings.get("points"))
     chains = settings.get("posterior_chains") or samples
     steps = settings.get("posterior_temperatures", VALID_POSTERIOR_TEMPERATURES)

@@ -104,7 +104,7 @@ def _by_kernel(out: Tensor, generator: torch.Generator) -> bool:
         and out.is_contiguous()
         and out.numel() >= WORTH_A_KERNEL
     )
-    # Not loaded yet: to load the compiler takes up to a second, longer than any draw.
+    # Loading the compiler takes up to a second, so no draw waits for it.
     return fits and kernels.allowed() and kernels.loaded()
 
 
@@ -222,9 +222,10 @@ def fixed(
 
 def fixed_(out: dict[str, Tensor], seed: int, purpose: str, *index: int) -> None:
     """Fill ``out`` in place with what ``fixed`` draws, if all of its noise is uniform."""
-    # In the order of the names, as in ``draw``.
     device = next(iter(out.values())).device
     generator = _generator(device, seed, purpose, *index)
+
+    # In the order of ``out``, which must be that of the shapes, as in ``draw``.
     for v in out.values():
         uniform_(v, generator)
 

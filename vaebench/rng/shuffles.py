@@ -21,8 +21,8 @@ SECOND = -7723592293110705685  # 0x94D049BB133111EB
 
 def seeds_of(uniforms: Tensor) -> Tensor:
     """Make seeds (...,) int64 below 2^48 from uniforms (..., 2) on (0, 1)."""
-    # One float32 uniform has only 24 bits: among a few thousand documents, two would probably get
-    # the same seed. Two uniforms have 48 bits together.
+    # One float32 uniform has only 24 bits: among ten thousand documents, two would probably get the
+    # same seed. Two uniforms have 48 bits together.
     high, low = (uniforms * 2.0**DIGITS).to(torch.int64).unbind(-1)
     return (high << DIGITS) | low
 

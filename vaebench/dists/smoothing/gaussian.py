@@ -87,35 +87,26 @@ def gaussian_mixture_sample(logit: Tensor, delta: Tensor, sigma: Tensor, u: Tens
     d zeta / d sigma = [(1 - q) r0 x + q r1 (x - 1)] / (sigma q(zeta)) = (x - P(z = 1 | zeta)) /
     sigma. The formula with zeta in the place of x, which is also in use, holds only at delta = 0.
     """
-    logit_value = logit.detach()
-    delta_value = delta.detach()
-    sigma_value = sigma.detach()
+    # The values of the arguments, through which no gradient passes.
+    logit0 = logit.detach()
+    delta0 = delta.detach()
+    sigma0 = sigma.detach()
 
     # zeta - delta: a bit by u[0], and a normal number by u[1].
-    x = (excess(u[0], logit_value) > 0).to(logit_value.dtype) + sigma_value * torch.special.ndtri(
-        inside(u[1])
-    )
+    x = (excess(u[0], logit0) > 0).to(logit0.dtype) + sigma0 * torch.special.ndtri(inside(u[1]))
 
     # log of r0 / q + r1 / (1 - q), as in ``Overlapping.slope``. The factor 1 / (sqrt(2 pi) sigma)
     # of both densities follows below.
     log_inverse = torch.logaddexp(
-        -0.5 * (x / sigma_value) ** 2 - F.logsigmoid(logit_value),
-        -0.5 * ((x - 1.0) / sigma_value) ** 2 - F.logsigmoid(-logit_value),
+        -0.5 * (x / sigma0) ** 2 - F.logsigmoid(logit0),
+        -0.5 * ((x - 1.0) / sigma0) ** 2 - F.logsigmoid(-logit0),
     )
 
-    by_logit = (
-        math.sqrt(2.0 * math.pi) * sigma_value * _gap(x, sigma_value) * torch.exp(-log_inverse)
-    )
-    by_sigma = (x - torch.sigmoid(logit_value + (x - 0.5) / sigma_value**2)) / sigma_value
+    by_logit = math.sqrt(2.0 * math.pi) * sigma0 * _gap(x, sigma0) * torch.exp(-log_inverse)
+    by_sigma = (x - torch.sigmoid(logit0 + (x - 0.5) / sigma0**2)) / sigma0
 
     # The value is x + delta. Each difference is zero and contributes its derivative only.
-    return (
-        x
-        + delta_value
-        + by_logit * (logit - logit_value)
-        + (delta - delta_value)
-        + by_sigma * (sigma - sigma_value)
-    )
+    return x + delta0 + by_logit * (logit - logit0) + (delta - delta0) + by_sigma * (sigma - sigma0)
 
 
 def _phi(x: Tensor) -> Tensor:
