@@ -303,10 +303,10 @@ def write_curve(state: RunState) -> None:
     """
     if not state.curve:
         return
+    text = io.StringIO()
 
     # If a run goes on from the checkpoint of an earlier version, its first points may lack columns
     # that later ones have. A dict keeps the columns in the order in which they first occur.
-    text = io.StringIO()
     names = dict.fromkeys(name for point in state.curve for name in point)
     writer = csv.DictWriter(text, fieldnames=[*names, "unit"], lineterminator="\n")
     writer.writeheader()

@@ -86,8 +86,8 @@ def read(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
             entry = (file.metadata() or {}).get(META, "null")
-            # Earlier versions wrote only the JSON, which begins with a brace or is ``null``; a hex
-            # checksum begins with neither character.
+            # Earlier versions wrote only the JSON, which begins with a brace; ``null`` stands for a
+            # file without the entry. A hex checksum begins with neither character.
             stored_checksum, _, meta = (
                 ("", "", entry) if entry[:1] in "{n" else entry.partition(" ")
             )

@@ -129,7 +129,8 @@ class Pack:
         self._decay = decay.strengths(objective) if seed_by_seed else {}
 
         # The kernel engine keeps the parameters in a memory layout of its own. The pack holds views
-        # of it, so both read and write the same numbers.
+        # of it, so both read and write the same numbers. Autoregressive weights are the exception:
+        # they are copied there and back whenever the engine makes updates.
         self._kernel = None
         if engine == "kernel" and not seed_by_seed:
             from vaebench.training.kernel_engine import Engine

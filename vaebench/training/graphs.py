@@ -31,10 +31,11 @@ class Captured:
         clock: Tensor,
         live: list[dict[str, Tensor]],
     ) -> None:
-        # The inputs of every replay. A graph always reads the same memory, so blocks are copied to
-        # it. ``row`` is the number of the update within the block; it lies on the device as well.
         # Objectives that draw no noise are captured too, so the device is that of the parameters.
         device = next(tensor.device for part in live for tensor in part.values())
+
+        # The inputs of every replay. A graph always reads the same memory, so blocks are copied to
+        # it. ``row`` is the number of the update within the block; it lies on the device as well.
         self.index = torch.zeros_like(index, device=device)
         self.noise = {name: torch.zeros_like(value) for name, value in noise.items()}
         self.binarize = None if binarize is None else torch.zeros_like(binarize)

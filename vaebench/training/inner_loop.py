@@ -58,8 +58,8 @@ def inner_updates(
                 f"stopped within update {update}; the state before it is saved, or a little earlier"
             )
 
-        # One update of one seed, with noise of its own: the pack wants it as (T, R, ...) = (1, 1,
-        # ...), and the purpose "inner" keeps it apart from the noise of the outer updates.
+        # One update of one seed: the pack wants its noise as (updates, seeds, ...). The purpose
+        # "inner" keeps it apart from the noise of the outer updates.
         shapes = objective.draws(batches.batch, pack.data.shape[1])
         draws = noise.fixed(shapes, seed, "inner", update, made, device=pack.data.device)
         packed_draws = {name: value[None, None] for name, value in draws.items()}

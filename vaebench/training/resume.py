@@ -151,7 +151,8 @@ def _beginning(folder: Path, seed: int, cell: Cell, data_hash: str) -> RunState 
             or state.update >= train["updates"]
         ):
             return None
-        # Raises if its best checkpoint is damaged or of another update, and so not worth a copy.
+        # Raises if its best checkpoint is missing, damaged or of another update, and so not worth a
+        # copy.
         evaluated_checkpoint(state, "valid_bound")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
         return None

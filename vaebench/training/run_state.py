@@ -156,7 +156,7 @@ class RunState:
 
     @property
     def parts_of_time(self) -> dict[str, float]:
-        """Hours of all updates, and of the stretches between validations that had inner loops."""
+        """Hours of the timed updates, and of the stretches between validations with inner loops."""
         # A point's ``seconds`` are those since the run began, so a stretch took the difference.
         looped = before = 0.0
         for point in self.curve:
