@@ -72,11 +72,12 @@ class Examination:
         Raises:
             Interrupted: If ``should_stop`` returned True; what was computed by then is kept.
         """
-        # ``kept`` has what loops of an interrupted evaluation have computed, ``spent`` its seconds.
         state = self.state
         examined = self.examined
         device = self.model.mean.device
         x = cases(examined.splits, self.cell.eval).to(device)
+
+        # ``kept`` has what loops of an interrupted evaluation have computed, ``spent`` its seconds.
         kept, spent = self._begun.read()
 
         def tell(text: str) -> None:

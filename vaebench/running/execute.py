@@ -305,7 +305,7 @@ def _rounds(todo: Todo) -> list[Todo]:
     rounds: list[Todo] = []
     for cell, seeds in todo:
         round_ = next(
-            (cells for cells in rounds if cell.key not in {cell.key for cell, _ in cells}), None
+            (cells for cells in rounds if cell.key not in {other.key for other, _ in cells}), None
         )
         if round_ is None:
             round_ = []

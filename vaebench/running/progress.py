@@ -38,11 +38,11 @@ class Progress:
         self.finished = 0
         self.told: dict[str, float] = {}
 
-        # Without a number of updates the bar has nothing to fill: it shows its words alone.
         self.bar = None
         if sys.stderr.isatty() and updates != 0:
             from tqdm import tqdm
 
+            # If nothing is trained the bar has nothing to fill: it shows its words alone.
             shape = (
                 {"bar_format": "{desc}"}
                 if updates is None

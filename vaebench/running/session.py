@@ -227,7 +227,6 @@ class Session:
         If this fails, all of them have failed. Raises Interrupted when ``should_stop`` returns
         True.
         """
-        # Progress is told in units of the budget: a bar counts epochs if the budget does.
         limit = self.updates
         first = group[0].update
         done = first
@@ -236,6 +235,7 @@ class Session:
 
         def report(update: int, shown: dict[str, float]) -> None:
             nonlocal done
+            # In units of the budget: a bar counts epochs if the budget does.
             say(Advanced((self._units(update) - self._units(done)) * len(group)))
             rate = (update - first) / max(time.monotonic() - began, 1e-9)
             say(training(self.who, update, limit, shown, rate))
@@ -265,8 +265,9 @@ class Session:
             for state in group:
                 self._fail(state, error)
 
-        # Units that the group will not make: it stopped early, diverged or failed.
         self._follow(group)
+
+        # Units that the group will not make: it stopped early, diverged or failed.
         say(Spared((self._units(limit) - self._units(done)) * len(group)))
 
     def _follow(self, seeds: list[RunState]) -> None:
@@ -298,8 +299,8 @@ class Session:
         if choice.lack:
             log.warning("no kernel: %s; the engine is %s", choice.lack, choice.engine)
 
-        # A run that goes on keeps its engine if it can. With another one its numbers would be the
-        # same in law only.
+        # With ``run.engine=auto`` a run that goes on keeps its engine if it can. With another one
+        # its numbers are the same in law only.
         for state in seeds:
             began_with = choice.began(state.engine, state.update)
             state.engine = choice.goes_on(began_with)

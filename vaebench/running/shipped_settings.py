@@ -36,7 +36,7 @@ def with_settings(records: Iterable[dict[str, Any]], asked: Iterable[Cell]) -> l
             completed.append(record)
             continue
 
-        # Each table and preset is composed once, which takes long.
+        # Composing takes long, so each table and preset is composed once.
         table_and_preset = record["table"], record["preset"]
         if table_and_preset not in configs_by_key:
             configs_by_key[table_and_preset] = _made_by(*table_and_preset)

@@ -120,8 +120,8 @@ def tasks(
 
     The packs are smaller if there would be fewer of them than ``jobs``.
     """
-    # With fewer cells than processes, the seeds of a cell are divided among several processes: each
-    # cell gets jobs / len(todo) of them, so that none stands idle.
+    # With fewer cells than processes, the seeds of a cell are divided among several of them: about
+    # jobs / len(todo), so that few stand idle.
     planned = []
     for cell, seeds in todo:
         seeds_per_job = -(-len(seeds) * len(todo) // jobs) if len(todo) < jobs else len(seeds)
@@ -236,7 +236,7 @@ def _check_size(objective: Any) -> None:
 
 
 def _check_places(cells: list[Cell]) -> None:
-    """Check that the devices of cells exist, and that their data have enough examples.
+    """Check that the devices of cells exist, and the settings of their data, see ``data.check``.
 
     Data are not read, so only what is known without them is checked.
     """
@@ -303,11 +303,12 @@ def preflight(cells: Iterable[Cell]) -> None:
 
     for cells_of_data in by_data.values():
         splits = loaded.load(cells_of_data[0].config["data"])
+
+        # Cells with the same model, objective and training are checked once.
         distinct = {
             canonical([cell.config[part] for part in ("model", "objective", "train")]): cell
             for cell in cells_of_data
         }
-        # Cells that differ in their seeds or their evaluation alone are checked once.
         for cell in distinct.values():
             models.check_data(cell.config["model"]["name"], splits.name, splits.kind)
             warning = too_short(

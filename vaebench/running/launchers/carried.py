@@ -122,7 +122,7 @@ class _Notes:
             case Outcome():
                 self._written = -TELL_SECONDS
 
-        # Files on a shared disk are slow, and events may come thousands of times a second.
+        # Files on a shared disk are slow, and events may come with every update.
         now = time.monotonic()
         if now - self._written >= TELL_SECONDS:
             self._written = now

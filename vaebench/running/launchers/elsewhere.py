@@ -314,7 +314,7 @@ class Elsewhere:
 
         running = sum(watch.state is not None and watch.state.running for watch in watched)
         for watch in watched:
-            # A job that waits in the queue has no files to look at.
+            # A job that waits in the queue has nothing new to tell.
             if watch.state is not None and watch.state.live and not watch.state.running:
                 left.append(watch)
                 continue
@@ -332,7 +332,7 @@ class Elsewhere:
                 outcomes.append(outcome)
                 say(outcome)
 
-        # The notes of a batch are removed once no job of it is left.
+        # The notes of a batch are removed once this command waits for none of its jobs.
         for batch in {watch.job.batch for watch in watched} - {watch.job.batch for watch in left}:
             with contextlib.suppress(OSError):
                 batches.forget(batch)
@@ -352,8 +352,7 @@ class Elsewhere:
             say(Working(self.engine.title, "does not answer; its jobs are waited for"))
             return
 
-        # A job that the engine does not name has ended, or is between two states; ``gone`` counts
-        # how long that lasts.
+        # A job without a live state has ended, or is between two states; ``gone`` says since when.
         for watch in watched:
             watch.state = states.get(watch.job, State("unknown", False, False))
             if watch.state.live:

@@ -146,8 +146,8 @@ class Ray:
             batch, _, number = entry["name"].partition("/")
             if entry["namespace"] != SPACE or batch not in batches:
                 continue
-            # Ray does not say whether a named actor waits for resources. One that works has written
-            # its progress.
+            # This list does not say whether an actor waits for resources. One that works has
+            # written its progress.
             has_begun = read_progress(home / batch, int(number)) is not None
             states[Job(batch, int(number))] = State("RUNNING", True, True) if has_begun else waiting
         return states

@@ -61,12 +61,12 @@ class Stop:
             self.asked = True
             _tell(self.text)
 
-        previous = {each: signal.signal(each, handle) for each in SIGNALS}
+        previous = {signum: signal.signal(signum, handle) for signum in SIGNALS}
         try:
             yield
         finally:
-            for each, handler in previous.items():
-                signal.signal(each, handler)
+            for signum, handler in previous.items():
+                signal.signal(signum, handler)
 
 
 def _tell(text: str) -> None:
