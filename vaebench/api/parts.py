@@ -84,7 +84,7 @@ def load_model(path: Path | str) -> nn.Module:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError):
         raise UserError(f"{path}: not a model that vaebench exported") from None
 
-    # ``torch.load`` reads other files of torch as well, which have none of these keys.
+    # ``torch.load`` reads other files of torch as well, which lack some of these keys.
     if not isinstance(content, dict) or not {"format", "model", "state_dict"} <= set(content):
         raise UserError(f"{path}: not a model that vaebench exported")
     if content["format"] != FORMAT:

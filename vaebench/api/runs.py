@@ -221,7 +221,7 @@ class Run:
             decoding = generation.Decoding(how="greedy", longest=self.data.shape[0])
             return self._texts(decoding.documents(self.model, z, len(z), seed))
 
-        # The encoder would take grey levels too, but it was trained on bits.
+        # The encoder of a model of bits would take grey levels too, without an error.
         images = cases_of(self.model, torch.as_tensor(x)).to(self.model.mean.dtype)
         if not ((images == 0) | (images == 1)).all():
             raise UserError("images to reconstruct: expected zeros and ones alone")

@@ -298,10 +298,11 @@ def recorded_time(summary: Summary) -> Iterator[str]:
     """Explain the column ``time``."""
     clocks = {bool(r.clock) for r in summary.rows if r.seconds is not None}
     if clocks:
-        # ``clocks`` has True for the processor's clock; it is explained first.
         pack = max(r.pack or 1 for r in summary.rows)
         beside = f"; up to {pack} seeds ran side by side" if pack > 1 else ""
         devices = "; ".join(sorted({r.device for r in summary.rows if r.device}))
+
+        # ``clocks`` has True for the processor's clock; it is explained first.
         clock_words = ", of some rows ".join(
             HOW_TIMED[by_processor] for by_processor in sorted(clocks, reverse=True)
         )

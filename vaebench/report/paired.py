@@ -146,8 +146,8 @@ def compare(first: str, second: str) -> Pairs:
                 f"{b[name].iloc[0]}: not the same cases"
             )
 
-    # A line for each example in both files, (n, columns of both). The bias of
-    # an importance-weighted NLL depends on the number of samples: both must have the same number.
+    # A line for each example that is in both files. The bias of an importance-weighted NLL depends
+    # on the number of samples: both must have the same number.
     pairs = a.merge(b, on="case", suffixes=(" a", " b"))
     unlike = _unlike(a, b)
     names = [

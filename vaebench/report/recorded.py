@@ -369,7 +369,7 @@ class Files:
             whole = under_own_names(whole, table)
         key_of = dict(zip(whole[RUN].itertuples(index=False, name=None), whole["key"], strict=True))
 
-        # In ``run`` 1 is the row and 3 the seed.
+        # ``run`` is (table, row, column, seed).
         wanted_runs = _runs(chosen, "key", "row", "seed")
         is_wanted = [
             (key_of.get(run), run[1], run[3]) in wanted_runs

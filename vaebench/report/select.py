@@ -195,7 +195,7 @@ def estimated(rows: Sequence[Record]) -> Estimate:
         unit=first["unit"],
         values=values,
         samples=sample_counts.pop() if len(sample_counts) == 1 else None,
-        # The worst of the seeds: the smallest effective sample size, the largest errors.
+        # The worst of the seeds: the smallest effective sample size, the largest of the others.
         ess=min(_numbers(extras, "ess"), default=None),
         unknown=max(_numbers(extras, flags.UNKNOWN), default=None),
         log_z_error=max(_numbers(extras, "log_z_error"), default=None),

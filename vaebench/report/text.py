@@ -85,12 +85,10 @@ def grid(whole: Grid, width: int | None = None, colour: bool = False) -> str:
 
     first_group, *other_groups = column_groups
     texts = [finished(_ruled(whole, first_group, lines), first_group)]
-    for columns_of_part in other_groups:
+    for group in other_groups:
         # A line whose cells in this group are all empty says nothing in it.
-        filled_lines = [
-            line for line in lines if any(line[i] for i in columns_of_part[len(leading) :])
-        ]
-        texts.append(finished(_ruled(whole, columns_of_part, filled_lines), columns_of_part))
+        filled_lines = [line for line in lines if any(line[i] for i in group[len(leading) :])]
+        texts.append(finished(_ruled(whole, group, filled_lines), group))
     return "\n\n".join(texts)
 
 

@@ -56,8 +56,8 @@ def ratios(column: str, rows: list[ReportRow]) -> Iterator[str]:
     """
     # Without any runs the published ratios are still given.
     for setting in dict.fromkeys((row.preset, row.label) for row in rows if row.ours) or [("", "")]:
-        # Rows without a preset have no runs: only their published number enters. The
-        # first row is the denominator of all ratios.
+        # Rows without a preset have no runs: only their published number enters. The first row is
+        # the denominator of all ratios.
         compared = [row for row in rows if (row.preset, row.label) == setting or not row.preset]
         for row in compared[1:]:
             parts = [_published(compared[0], row), _ours(compared[0], row)]

@@ -251,7 +251,7 @@ def _run_pages(
         run = wanted[i]
         key, seed = run
         first_line = lines_of_run[run][0]
-        cell = results.cells.get(key)  # None if the preset has changed since
+        cell = results.cells.get(key)  # None if its table or preset has changed since
 
         # Pictures are files of their own, beside the page.
         drawn_samples = (

@@ -72,7 +72,7 @@ def boards(results: Iterable[Results]) -> list[Board]:
         for (row, column, preset, key, signature), rows_alike in _alike(result).items():
             rows_of_mean = averaged(rows_alike)
             number = estimate(rows_of_mean)
-            if number is None or number.faulty:  # its flags forbid to judge it, so to rank it
+            if number is None or number.faulty:  # flagged: not to be judged, so not ranked
                 continue
 
             updates = mean_of(row["updates"] for row in rows_alike)

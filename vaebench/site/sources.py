@@ -81,7 +81,7 @@ def thinned(points: Sequence[tuple[int, float]], most: int = MOST) -> list[tuple
     step = max(1, math.ceil(len(points) / most))
     kept = list(points[::step])
 
-    # The last point says where a run stands. It replaces the one before if there are enough.
+    # The last point says where a run stands. With ``most`` points it replaces the one before.
     if points and kept[-1] is not points[-1]:
         kept[-1:] = [points[-1]] if len(kept) >= most else [kept[-1], points[-1]]
     return kept
@@ -136,9 +136,10 @@ def of_store(table: Table, root: Path, presets: Collection[str]) -> Results:
             cells_and_seeds[preset] = cells_of_preset, seeds
             by_key |= {cell.key: cell for cell in cells_of_preset}
 
-    # Curves are read when a page is written, and then only those of one table at a time.
     whole = pd.concat(frames, ignore_index=True) if frames else long_frame.empty()
     folders = {run: store.run_dir(*run) for run in _runs(whole)}
+
+    # Curves are read when a page is written, and then only those of one table at a time.
     return Results(
         table,
         whole,

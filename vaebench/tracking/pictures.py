@@ -47,9 +47,10 @@ def pictures(model: Model, splits: Splits, seed: int) -> Pictures:
             }
         )
 
-    # Only a model with latent codes can reconstruct.
     shape = splits.picture
     images = {"samples": grid(generation.drawn_images(model, SAMPLES, seed), shape)}
+
+    # Only a model with latent codes can reconstruct.
     if has_codes(model):
         x = torch.from_numpy(splits.test[:SAMPLES])
         images["originals"] = grid(x, shape)
