@@ -394,3 +394,30 @@ def test_a_job_whose_note_is_damaged_does_not_stop_a_command(note, cluster, task
     assert statuses(launched) == DONE[:2]
     assert len(first_command.batches) == len(second_command.batches) == 1
     assert second_command.cancelled == []
+
+
+def test_the_files_of_a_batch_stay_while_any_of_its_jobs_is_live(cluster, tasks, said, store):
+    """A queued job reads its task from them, and the next command finds it by them."""
+    killed(cluster, tasks[:2])
+    first_job, second_job = cluster.known
+
+    looks = []
+
+    def work_on_the_first(cluster):
+        looks.append(1)
+        # At its first look the command must find the job in flight.
+        if len(looks) > 1 and cluster.known[first_job].live:
+            cluster.work(first_job)
+
+    # This command wants the run of the first job alone.
+    launched = launch(Listed(cluster, work_on_the_first), tasks[:1], said)
+    assert statuses(launched) == DONE[:2]
+    assert cluster.known[second_job].live
+    (batch,) = (store.root / ".jobs" / "listed").iterdir()
+    assert batch.name == second_job.batch
+
+    # The second job is waited for, not handed over once more. Then nothing is left.
+    last_command = Listed(cluster, in_a_while())
+    assert statuses(launch(last_command, tasks[1:2], said)) == DONE[2:4]
+    assert last_command.batches == []
+    assert list((store.root / ".jobs" / "listed").iterdir()) == []

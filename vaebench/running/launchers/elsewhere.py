@@ -80,6 +80,9 @@ class Elsewhere:
         self.engine = engine
         self._ask_from = 0.0
 
+        # Batches of earlier commands with live jobs that this command does not wait for.
+        self._in_use: set[str] = set()
+
     def launch(self, tasks: Sequence[Task], say: Say, fail_fast: bool = False) -> Launched:
         """Run the tasks; see ``base.Launcher``."""
         engine = self.engine
@@ -167,6 +170,8 @@ class Elsewhere:
                     watched.tasks.append(replace(task, seeds=(seed,), force=False))
                 if free_seeds:
                     without_job.append(replace(task, seeds=tuple(free_seeds)))
+
+            self._in_use |= {job.batch for job in in_flight if job not in adopted}
 
             if adopted:
                 jobs = counted(len(adopted), "job")
@@ -332,8 +337,10 @@ class Elsewhere:
                 outcomes.append(outcome)
                 say(outcome)
 
-        # The notes of a batch are removed once this command waits for none of its jobs.
-        for batch in {watch.job.batch for watch in watched} - {watch.job.batch for watch in left}:
+        # The files of a batch are removed once none of its jobs is left. If it has jobs that this
+        # command does not wait for, they need them still: a later command removes them.
+        ended_batches = {watch.job.batch for watch in watched} - {watch.job.batch for watch in left}
+        for batch in ended_batches - self._in_use:
             with contextlib.suppress(OSError):
                 batches.forget(batch)
         return outcomes, to_hand_over, left
