@@ -37,11 +37,12 @@ def write_atomic(path: Path, content: str | bytes, sync: bool = True) -> None:
         path.write_bytes(data)
         return
 
-    # ``os.replace`` is atomic within a file system only, so the temporary file lies in the same
-    # folder. Its name is unique, because several processes may write the same file.
     if path.is_symlink():
         path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
+
+    # ``os.replace`` is atomic within a file system only, so the temporary file lies in the same
+    # folder. Its name is unique, because several processes may write the same file.
     temporary = path.parent / f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
     try:
         with temporary.open("xb") as f:

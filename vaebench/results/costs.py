@@ -34,9 +34,8 @@ def estimate(
         The mean over finished runs of the same training settings, by any version of their options.
         If there are none, the mean over runs with the same data, model, sizes and objective, of
         their seconds per update times the cell's upper limit of updates. None if nothing similar is
-        recorded. If some runs of either kind were timed by the processor's clock, only these count:
-        the seconds of the others are of earlier versions, and include whatever else the machine
-        did.
+        recorded. If some runs of either kind were timed by the processor's clock, only these count,
+        because the seconds of the others include whatever else the machine did.
     """
     key = cell.key
     sizes_here = sizes(cell.config)
@@ -105,8 +104,9 @@ def reference_records() -> list[dict[str, Any]]:
     Files that are not results CSVs (curves) are left out. [] if this installation has no reference
     results.
     """
-    # A run has a line for each measure, and may be in the CSVs of several tables and presets. All
-    # its lines have the same times.
+    # A run has a line for each measure, and may be in the CSVs of several tables and presets. Its
+    # lines in one CSV have the same times. Another CSV may have those of another evaluation; the
+    # first one counts.
     by_run: dict[tuple[str, int], dict[str, Any]] = {}
     folder = shipped.folder()
     for path in sorted(folder.glob("*.csv")) if folder else ():

@@ -358,7 +358,7 @@ def _alive(holder: Holder) -> bool:
     except OSError:  # another user's process, about which the system may not say more
         return _born(holder.process) in ("", holder.born)
 
-    # The system gives the numbers of processes again, so a later process may have this one.
+    # The system reuses the numbers of processes, so a later process may have this one.
     return _born(holder.process) == holder.born
 
 

@@ -154,8 +154,7 @@ def find(root: Path, name: str) -> list[Path]:
 
     Raises UserError if there are none.
     """
-    # A path, or a name below ``root``. Either is the folder of one seed, or that of a key with the
-    # folders of its seeds in it.
+    # Either is the folder of one seed, or that of a key with the folders of its seeds in it.
     for place in (Path(name), root / name):
         if (place / run_files.NOTE).is_file():
             return [place]
