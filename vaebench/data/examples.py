@@ -78,7 +78,7 @@ def fixed(splits: Splits, split: str, places: np.ndarray | None = None) -> np.nd
         (n, d) in the dtype of the data. Grey training examples are made binary once and for all:
         the noise of each depends on its place alone, not on the other places.
     """
-    # The other splits of grey data are binary already, in the prepared files.
+    # The other splits of grey data are binary already: loaders make them so.
     examples = getattr(splits, split)
     places = np.arange(len(examples)) if places is None else places
     chosen = examples[places]

@@ -104,7 +104,7 @@ def status_of(loader: Loader, mirror: Path | None, root: Path) -> Status:
     copies_of = {
         s.name: local_copies(s, mirror, root) or local_archives(s, mirror, root) for s in sources
     }
-    # Files in the cache alone: a mirror belongs to somebody else and does not count.
+    # The size is that of files in the cache; a mirror belongs to somebody else.
     cached = {
         p for s in sources for p in (*local_copies(s, None, root), *local_archives(s, None, root))
     }

@@ -55,7 +55,7 @@ class Documents:
         pairs = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths) * size + tokens
         distinct_pairs, counts = np.unique(pairs, return_counts=True)
 
-        # Pairs are sorted by document, so only the numbers of distinct words say where each begins.
+        # Pairs are sorted by document, so the numbers of distinct words say where each one begins.
         words_in_document = np.bincount(distinct_pairs // size, minlength=len(lengths))
         return cls.of(
             distinct_pairs % size, counts, np.concatenate([[0], np.cumsum(words_in_document)])

@@ -37,7 +37,7 @@ _NOT_WRITABLE = {
     errno.EACCES,
     errno.EPERM,
 }
-"""Errors of a full or read-only folder, which another source would not mend."""
+"""Errors of a folder that is full, read-only or failing, which another source would not mend."""
 
 
 def cache_root(root: Path | str | None = None) -> Path:

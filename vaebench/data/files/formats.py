@@ -185,9 +185,10 @@ def read_amat(path: Path, width: int) -> np.ndarray:
     Returns:
         (rows, width) uint8 of 0 and 1.
     """
+    # Each value has one character and one blank or line feed behind it.
     line_bytes = 2 * width
-    # Each value has one character and one blank or line feed behind it. Whole lines are read at
-    # once, about BLOCK bytes of them.
+
+    # Whole lines are read at once, about BLOCK bytes of them.
     blocks: list[np.ndarray] = []
     rows = 0
     block_bytes = line_bytes * max(1, BLOCK // line_bytes)
