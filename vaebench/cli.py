@@ -156,7 +156,7 @@ def _with_messages(arguments: list[str]) -> int:
 
 def _guarded(command: Callable[[], int], debug: bool) -> int:
     """Run a command and return its exit code; an error is printed to stderr as one line."""
-    # stdout is flushed within the try block, so that a closed pipe or a full disk is reported here
+    # stdout is flushed within the try block, so that a closed pipe or a full disk is noticed here
     # and not when Python exits.
     try:
         try:

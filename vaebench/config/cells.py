@@ -122,8 +122,6 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
     """
     parts = {section: _chosen(section, config.get(section) or {}) for section in IDENTITY}
     recipe = config.get("recipe", 1)
-
-    # 1 is left out like every default: it adds nothing to the identity.
     return parts if recipe == 1 else {**parts, "recipe": recipe}
 
 

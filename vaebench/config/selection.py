@@ -138,7 +138,8 @@ def picked(table: Table, only: Sequence[str]) -> list[tuple[str, str]]:
             raise UserError(f"table {table.name} has no {kind} {name!r}: {nearest(name, names)}")
         (rows if kind == "row" else columns).add(name)
 
-    # Rows are a union, columns are one, and an entry must be in both. None given means all.
+    # An entry is picked if its row is among the rows and its column among the columns that are
+    # named. If no row, or no column, is named, all are meant.
     entries = [
         (r, c)
         for r, c in table.trained()

@@ -74,7 +74,8 @@ def _plain_line(parser: ArgumentParser) -> dict[str, str]:
     ):
         return {}
 
-    # The positional words behind the first option follow those before it, and all options go.
+    # All words before the first option stay. Of those behind it only the ``key=value`` stay, which
+    # then follow the others directly.
     kept = [
         *words[:first_option],
         *(

@@ -56,6 +56,7 @@ def run(args: Namespace) -> int:
 
     if args.action == "verify":
         warn_of_mirror(mirror)
+
     # Every data set is tried, and the worst exit code counts.
     act = _get if args.action == "get" else _verify
     return max([act(name, mirror, bool(names)) for name in names or DATA])

@@ -68,7 +68,7 @@ def run(args: Namespace) -> int:
     options.check(exhibits, args.format, args.plot, args.curves, args.figure, args.sources)
     tables = [e for e in exhibits if isinstance(e, Table)]
 
-    # Figures of formulas alone: they take no settings of runs.
+    # Figures of formulas alone take no setting but ``run.results``.
     if not tables:
         nothing_to_set(exhibits, selection.overrides, args)
 

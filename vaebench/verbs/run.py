@@ -78,12 +78,14 @@ def run(args: Namespace) -> int:
         value_of = nothing_to_set(figures, selection.overrides, args)
         return drawings.draw_only(figures, results_root(value_of.get("run.results")), args.dry_run)
 
-    # What is done already, and what is left to do. For each table its cells and seeds. All cells
-    # have the same run.results: the user's or the default.
+    # For each table its cells and seeds.
     by_table = [
         (cells(table, preset, selection.overrides, args.only), seeds(table, preset, args.seeds))
         for table in tables
     ]
+
+    # What is done already, and what is left to do. All cells have the same ``run.results``, the
+    # user's or the default.
     store = Store(by_table[0][0][0].run.results)
     todo = plan(store, by_table, args.force, shard, not args.no_eval, until)
     if not args.force:
