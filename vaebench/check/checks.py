@@ -45,7 +45,8 @@ NVIL_VARIANTS: dict[str, dict[str, Any]] = {
     "IDB only": {"constant_baseline": False, "variance_normalization": False},
     "none": {"input_baseline": False, "constant_baseline": False, "variance_normalization": False},
 }
-"""NVIL with parts of its variance reduction switched off, as in the paper's Figure 1."""
+"""NVIL with parts of its variance reduction switched off. All but "global signals" and "IDB
+only" are in the paper's Figure 1."""
 
 
 def run(device: str | torch.device = "cpu") -> Iterator[Line]:

@@ -75,7 +75,8 @@ def gradients(name: str, objective: str, settings: dict[str, Any], model: Model)
 
     for group, (summed, summed_squares, projected) in sums.items():
         # z of each coordinate, by the standard error of its mean. Coordinates that are the same
-        # for all draws have no z: a mistake in them shows in the projection.
+        # for all draws have no z: a mistake in them shows in the projection alone, and not there if
+        # their exact value is 0.
         mean = summed / DRAWS
         error = ((summed_squares / DRAWS - mean**2).clamp(min=0) / DRAWS).sqrt()
         varies = error > 1e-12
@@ -187,7 +188,7 @@ def exact_gradients(rule: Objective, state: dict[str, Tensor], x: Tensor) -> dic
     out: dict[str, list[Tensor]] = {}
     for name, gradient in values.items():
         out.setdefault(group_of[name], []).append(gradient.reshape(-1))
-    return {group: torch.cat(gradient) for group, gradient in out.items()}
+    return {group: torch.cat(gradients) for group, gradients in out.items()}
 
 
 def _grad(rule: nn.Module, value: Tensor) -> dict[str, Tensor]:

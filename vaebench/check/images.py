@@ -25,7 +25,7 @@ from vaebench.models.pixel_cnn import PixelCNN
 from vaebench.models.refinement import Refinement, Steps
 
 DRAWS = 1_000
-"""Copies of an image; each has ten samples."""
+"""Copies of an image; each has ten samples of the one-sample bound."""
 
 STEP = 0.005
 """Distance of the points of the grid over z."""
