@@ -300,10 +300,9 @@ def annealing(
         annealings = [
             partial(_anneal, rbm, size, with_kernels) for with_kernels in engines.values()
         ]
-        times = in_turns(annealings, seconds, device, least=1)
+        times_of = in_turns(annealings, seconds, device, least=1)
         numbers = {
-            engine: 1e3 * min(seconds_each)
-            for engine, seconds_each in zip(engines, times, strict=True)
+            engine: 1e3 * min(times) for engine, times in zip(engines, times_of, strict=True)
         }
 
         record({"family": name, "unit": "ms", **numbers})

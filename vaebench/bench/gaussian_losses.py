@@ -51,7 +51,7 @@ def loss_of(objective: str, nonlinearity: str, library: Library) -> Loss:
         return library.linear(x, p[f"{name}.weight"], p[f"{name}.bias"])
 
     def hidden(p: Params, x: Any, prefix: str) -> Any:
-        # Hidden layers are told by the names of their weights.
+        # There are as many hidden layers as weights with such names.
         layers = sum(name.startswith(f"{prefix}.hidden.") and name.endswith("weight") for name in p)
         for i in range(layers):
             x = act(head(p, x, f"{prefix}.hidden.{i}"))

@@ -105,16 +105,16 @@ class Literal(nn.Module):
             hidden = torch.cat([hidden, self.code(z).view(-1, self.maps, SIDE, SIDE)], 1)
         hidden = self.first(hidden)
 
-        # ``block_inputs`` has the first layer's output and those of the blocks. From the third
-        # block on, a skip block of the output three layers back is added to the trunk.
-        block_inputs = [hidden]
+        # The outputs of the first layer, number 0, and of the blocks. From the third block on, the
+        # input of block i is the trunk plus a skip block of output i - 3.
+        outputs = [hidden]
         for i, block in enumerate(self.blocks):
             if i >= 2:
-                hidden = hidden + self.skips[i - 2](block_inputs[i - 2])
+                hidden = hidden + self.skips[i - 2](outputs[i - 2])
             hidden = block(hidden)
-            block_inputs.append(hidden)
+            outputs.append(hidden)
 
-        hidden = hidden + self.skips[-1](block_inputs[len(self.skips) - 1])
+        hidden = hidden + self.skips[-1](outputs[len(self.skips) - 1])
         return self.head(hidden).flatten(1)
 
     def loss(self, x: Tensor) -> Tensor:
@@ -244,7 +244,8 @@ def run(
 ) -> Iterator[str]:
     """Yield a heading and two lines per family: an update, and an image."""
     on_cpu = device.type == "cpu"
-    # (engine, precision): all in float32, and the fastest of them in bfloat16 too.
+    # (engine, precision): all in float32, and the last of them, the kernels if there are any, in
+    # bfloat16 too.
     engines = [("plain", "float32")]
     if on_cpu and not kernels.missing():
         engines.append(("kernel", "float32"))

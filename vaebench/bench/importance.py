@@ -112,7 +112,8 @@ def milliseconds(config: dict[str, Any], device: torch.device, seconds: float) -
         .to(torch.uint8)
         .to(device)
     )
-    # Kernels are used from so many samples on, of all examples together; rounded up.
+    # Samples of each example from which kernels are used, rounded up: WORTH_KERNELS counts those of
+    # all examples.
     kernel_samples = -(-weights.WORTH_KERNELS // CASES)
     multiply = products(model, device)
 
@@ -131,8 +132,8 @@ def milliseconds(config: dict[str, Any], device: torch.device, seconds: float) -
         [work for work, _ in turns.values()], seconds * len(turns), device, LEAST_ROUNDS
     )
     return {
-        name: 1e3 * min(times) / times_samples
-        for times, (name, (_, times_samples)) in zip(times_of, turns.items(), strict=True)
+        name: 1e3 * min(times) / multiple
+        for times, (name, (_, multiple)) in zip(times_of, turns.items(), strict=True)
     }
 
 

@@ -116,13 +116,12 @@ def updates(dims: list[int], data: Any, batch: int, length: int) -> Callable[[in
         return -gain, ((means, variances), jax.lax.stop_gradient(total).mean())
 
     def update(carry, key):
-        # The first key chooses the batch, the others draw the noise of each layer.
         params, state = carry
+
+        # The first key chooses the batch, the others draw the noise of each layer.
         keys = jax.random.split(key, len(dims) + 1)
         x = x_all[jax.random.randint(keys[0], (batch,), 0, len(x_all))]
         gradient, (state, bound) = jax.grad(loss, has_aux=True)(params, state, x, keys[1:])
-
-        # ``r=rates[k]`` fixes the rate of each group; without it, all would have the last one's.
         descended = {
             k: jax.tree.map(lambda p, g, r=rates[k]: p - r * g, params[k], gradient[k])
             for k in params

@@ -203,8 +203,8 @@ def run(
         all_names = [*FAMILIES, *names_of_latents, *names_of_data]
         raise UserError(f"--only {only}: in no family's name: {nearest(str(only), all_names)}")
 
-    # Models without a Boltzmann machine make hundreds of updates per second; the others have a
-    # section of their own, in milliseconds.
+    # Models without a Boltzmann machine are shown in updates per second. An update of the others
+    # takes longer: they have a section of their own, in milliseconds.
     fast_families = {k: v for k, v in families.items() if not boltzmann(v[0])}
     boltzmann_families = {k: v for k, v in families.items() if k not in fast_families}
     sections: list[tuple[dict[str, Any], Callable[[], Iterator[str]]]] = [
