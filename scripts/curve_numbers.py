@@ -22,9 +22,9 @@ their best so far.
   watches, before the last pass of the phase and after it; ``fell``: the difference.
 - ``whole_before``, ``whole_end``, ``whole_next``, ``whole_last``: the mutual information over the
   whole validation set before that pass, after it, after the next pass, and at the end.
-- ``noise``: the standard deviation of the estimate within batches where it is noise alone. That is
-  in runs of the table without an active unit, if the whole set's mutual information is below
-  ``COLLAPSED``. Two estimates differ by sqrt(2) times that.
+- ``noise``: the standard deviation of the estimate within batches where it is noise alone: at
+  validations of the table's other runs without an active unit and with a mutual information of the
+  whole set below ``COLLAPSED``. Two estimates differ by sqrt(2) times that.
 
 Runs whose curve lacks the mutual information are left out.
 """

@@ -11,11 +11,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "performance.md"
 COLUMNS = ("plain", "compiled 1", "jax", "products", "kernel 1")
-"""Engines and the number of seeds packed, as ``bench.sections`` names them."""
+"""Columns as ``bench.sections`` names them; behind an engine stands the number of seeds packed."""
 
 
 def measured() -> tuple[str, list[dict]]:
-    """Return where was measured, and all that was, of the files bench-kernels-*.json."""
+    """Return the machine, and all measurements there, from the files bench-kernels-*.json."""
     benchmarks = [
         json.loads(path.read_text(encoding="utf-8"))
         for path in sorted((ROOT / "results" / "reference").glob("bench-kernels-*.json"))
@@ -31,7 +31,7 @@ def table() -> str:
     heads = [c.removesuffix(" 1") for c in COLUMNS]
     lines = [f"| updates per second | {' | '.join(heads)} | kernel / compiled | kernel / jax |"]
     lines.append("| --- |" + " ---: |" * (len(heads) + 2))
-    # A machine without some engine, or without JAX, leaves the cell empty.
+    # A cell is empty if the family was not measured so, as when there is no loop in JAX for it.
     for row in (row for row in rows if "kernel 1" in row):
         cells = [f"{row[c]:,.0f}" if c in row else "" for c in COLUMNS]
         ratios = [

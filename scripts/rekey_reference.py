@@ -104,18 +104,18 @@ def first_rule(config: dict[str, Any]) -> str:
     """Return the end of a key by the first rule: a hash of all settings that there were then."""
     parts: dict[str, Any] = {"recipe": config["recipe"]}
     for section in IDENTITY:
-        options = config[section]
+        settings = config[section]
         if section == "train":
             names = TRAINING
         else:
-            names = "name " + SETTINGS[section].get(options["name"], "held_out held_out_seed")
+            names = "name " + SETTINGS[section].get(settings["name"], "held_out held_out_seed")
 
         # Only settings that there were then; of those that came later, only unusual values.
-        kept = {k: v for k, v in options.items() if k in names.split()}
+        kept = {k: v for k, v in settings.items() if k in names.split()}
         later = LATER.get(section, {})
         parts[section] = {k: v for k, v in kept.items() if k not in later or v != later[k]}
-        if options.get(VERSION, 1) != 1:
-            parts[section][VERSION] = options[VERSION]
+        if settings.get(VERSION, 1) != 1:
+            parts[section][VERSION] = settings[VERSION]
     return _digest(parts)
 
 

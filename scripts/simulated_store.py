@@ -49,8 +49,8 @@ def settings(base: list[Cell]) -> Iterator[tuple[str, dict[str, Any], Cell, list
         for cell in base:
             config = copy.deepcopy(cell.config)
             changes = []
-            # The first round has the tables' own settings; each further one raises every learning
-            # rate by another thousandth.
+            # The first round has the tables' own settings. Each further one raises ``optim.rate``
+            # by another thousandth of its value in the table.
             if round_number:
                 config["optim"]["rate"] *= 1 + round_number / 1000
                 changes = [f"optim.rate={config['optim']['rate']}"]

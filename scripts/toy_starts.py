@@ -39,7 +39,8 @@ def lines(results: Path) -> pd.DataFrame:
 
         measures = {m["name"]: m for m in result["measures"]}
         curve = pd.read_csv(path.with_name("curve.csv"))
-        # The curve's bound is minus the KL. ``least`` is the KL of the best RBM of this size.
+        # The curve's bound is the KL, and was minus the KL in version 1. ``least`` is the KL of the
+        # best RBM of this size.
         halfway = curve[curve["update"] == result["updates"] // 2]["valid_bound"].abs().item()
         least_kl = measures["exact_kl"]["extra"]["least"]
         rows.append(
