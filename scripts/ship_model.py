@@ -70,7 +70,7 @@ def ship(run: Path, preset: str | None = None, table: str | None = None) -> None
     flagged = flags.of_result(result)
     if result["status"] != "done" or flagged:
         sys.exit(
-            f"{run}: {result['status']}, flags: {'; '.join(flagged) or 'none'}; only "
+            f"{run}: {result['status']}, flags: {flags.in_short(flagged) or 'none'}; only "
             "sound runs are shipped"
         )
     if preset is not None:
