@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from kit.recorded_calls import recorded_calls
 
 from tests.models.test_replicated_softmax import brute_log_z, built
 from vaebench.errors import UserError
@@ -91,14 +92,7 @@ def test_a_validation_anneals_where_there_are_too_many_units_to_enumerate(monkey
     model = built()
     monkeypatch.setattr(protocol, "MAX_SIDE", 1)
 
-    calls = []
-    ais = by_length.ais
-
-    def recorded(*args, **options):
-        calls.append((args, options, ais(*args, **options)))
-        return calls[-1][-1]
-
-    monkeypatch.setattr(by_length, "ais", recorded)
+    calls = recorded_calls(monkeypatch, by_length, "ais")
     value = validation_bound(model, X, 1, 3, {"temperatures": 100, "chains": 300})
     (((_, lengths, annealing, seed), options, log_z),) = calls
 

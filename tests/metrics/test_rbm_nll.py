@@ -11,6 +11,7 @@ import math
 import pytest
 import torch
 from kit.parameters import drawn
+from kit.recorded_calls import recorded_calls
 
 from vaebench import models
 from vaebench.data.info import DataInfo
@@ -256,14 +257,7 @@ def test_a_validation_anneals_a_machine_that_is_too_large_to_enumerate(monkeypat
     expected = -float(log_p(model, X.double()).mean())
     monkeypatch.setattr(protocol, "MAX_SIDE", 1)
 
-    calls = []
-    ais = logz.ais
-
-    def recorded(*args, **options):
-        calls.append((args, options, ais(*args, **options)))
-        return calls[-1][-1]
-
-    monkeypatch.setattr(logz, "ais", recorded)
+    calls = recorded_calls(monkeypatch, logz, "ais")
     nll = validation_bound(model, X.double(), 1, 3, {"temperatures": 50, "chains": 100})
     (((_, times, chains, seed), options, estimate),) = calls
 

@@ -346,21 +346,17 @@ def test_what_was_not_recorded_is_named(tmp_path, capsys):
 # ------------------------------------------------------------------------- rows that a figure lacks
 
 
+def drawing_of_yahoo(figure: str, path: Path) -> list[str | Path]:
+    """Return the arguments that draw a figure of the recorded Yahoo runs into ``path``."""
+    words = ["report", "table=lagging_yahoo", "preset=small"]
+    return [*words, "--from", YAHOO, "--figure", figure, "--plot", path]
+
+
 @pytest.mark.parametrize("figure", ["units", "information"])
 def test_a_figure_names_the_rows_that_have_no_run(figure, tmp_path, capsys):
     """Figures 4 and 5 of He et al. from recorded results draw or name each row with latents."""
     path = tmp_path / "x.svg"
-    arguments = [
-        "report",
-        "table=lagging_yahoo",
-        "preset=small",
-        "--from",
-        YAHOO,
-        "--figure",
-        figure,
-        "--plot",
-        path,
-    ]
+    arguments = drawing_of_yahoo(figure, path)
 
     assert call(capsys, *arguments)[0] == 0
     drawn, absent = shown_and_absent(path)
@@ -380,16 +376,7 @@ def test_a_figure_names_the_rows_that_have_no_run(figure, tmp_path, capsys):
 
 
 def test_a_figure_of_all_rows_names_none(tmp_path, capsys):
-    arguments = [
-        "report",
-        "table=lagging_yahoo",
-        "preset=small",
-        "--from",
-        YAHOO,
-        "--figure",
-        "bound",
-    ]
-    arguments += ["--plot", tmp_path / "x.svg", "--only", "LSTM-LM"]
+    arguments = [*drawing_of_yahoo("bound", tmp_path / "x.svg"), "--only", "LSTM-LM"]
 
     assert call(capsys, *arguments)[0] == 0
     assert shown_and_absent(tmp_path / "x.svg")[1] == []

@@ -126,9 +126,9 @@ def read(
                 file.attrs["sources"]
             ) != _sources(loader):
                 return "prepared by another version"
-            digest_of_source = json.loads(file.attrs["content"]) if "content" in file.attrs else {}
+            made_of = json.loads(file.attrs["content"]) if "content" in file.attrs else {}
             for name, digest in (here or {}).items():
-                if digest_of_source.get(name) != digest:
+                if made_of.get(name) != digest:
                     return f"made of another {name}"
             hashes = json.loads(file.attrs["sha256"])
             arrays = {key: file[key][()] for key in hashes}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, cast
 
 from vaebench.estimators.annealed_evidence import (
@@ -13,6 +12,7 @@ from vaebench.estimators.annealed_evidence import (
     log_mean,
 )
 from vaebench.estimators.jackknife import group_sums, variance
+from vaebench.estimators.over_examples import standard_error
 from vaebench.metrics.base import Metric
 from vaebench.metrics.job import Job
 from vaebench.models.base import Ancestral, LatentModel
@@ -61,7 +61,7 @@ class AnnealedNLL(Metric[Annealed]):
             "ess": float(ess.mean()),
             "ess_min": float(ess.min()),
             "gap": float(gaps.mean()),
-            "gap_error": float(gaps.std()) / math.sqrt(len(gaps)),
+            "gap_error": standard_error(gaps),
             "error_by": "jackknife",
         }
 

@@ -86,9 +86,9 @@ def whole(path: Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    header = curves.lines(path).header
-    names = tuple(name for name in header if name not in ("update", "unit"))
-    points = _read(path, names, (), only=False)
+    lines = curves.lines(path)
+    names = tuple(name for name in lines.header if name not in ("update", "unit"))
+    points = _points(path, lines, names, (), only=False)
     return pd.DataFrame(points, columns=["update", *names]).astype({"update": "int64"})
 
 
@@ -106,7 +106,13 @@ def bounds(path: Path) -> list[tuple[int, float]]:
 def _read(
     path: Path, wanted: tuple[str, ...], more: tuple[str, ...], only: bool
 ) -> list[tuple[float, ...]]:
-    header, rows, damaged = curves.lines(path)
+    return _points(path, curves.lines(path), wanted, more, only)
+
+
+def _points(
+    path: Path, lines: curves.Lines, wanted: tuple[str, ...], more: tuple[str, ...], only: bool
+) -> list[tuple[float, ...]]:
+    header, rows, damaged = lines
     columns = ("update", *wanted)
 
     # A file without a header has no lines either, so no column is missed.
