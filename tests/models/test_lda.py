@@ -102,6 +102,29 @@ def test_the_fitted_posterior_is_a_maximum():
     assert float(slope.abs().max()) < 1e-6
 
 
+def test_a_short_document_with_many_topics_is_fitted_to_the_end():
+    """Its posterior is still spread over all topics when it hardly changes any more, and the bound
+    there is far from the best one. In float32 all of exp E[log theta] is zero there."""
+    model = built(topics=400, sharp=4.0)
+    topics = model.mean_topics().detach()
+    x = torch.tensor([[1, 0, 0, 0], [0, 1, 0, 1]]).double()
+
+    # From a posterior on one topic alone, the best of all of them.
+    one_topic = model.alpha + x.sum(-1, keepdim=True).unsqueeze(-1) * torch.eye(400).double()
+    starts = [lda.bound_given(x, gamma, topics, model.alpha) for gamma in one_topic.unbind(1)]
+    best = torch.stack(starts).max(0).values
+    even = torch.full((2, 400), model.alpha).double() + x.sum(-1, keepdim=True) / 400
+
+    assert bool((lda.bound_given(x, even, topics, model.alpha) < best - 50).all())
+    torch.testing.assert_close(
+        lda.bound_given(x.float(), even.float(), topics.float(), model.alpha).double(),
+        lda.bound_given(x, even, topics, model.alpha),
+        rtol=1e-5,
+        atol=0,
+    )
+    assert float((model.evidence_bound(x) - best).abs().max()) < 1.0
+
+
 def test_the_bound_does_not_depend_on_what_is_beside_a_document(monkeypatch):
     model = built()
     all_at_once = model.evidence_bound(X)

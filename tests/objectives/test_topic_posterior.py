@@ -32,8 +32,8 @@ def x():
     return torch.from_numpy(np.stack([rng.multinomial(rng.integers(5, 30), row) for row in p]))
 
 
-def rule(seed=0, **settings):
-    config = {"name": "lda", "dims": [TOPICS], "init": "normal", "init_scale": 0.1}
+def rule(seed=0, topics=TOPICS, **settings):
+    config = {"name": "lda", "dims": [topics], "init": "normal", "init_scale": 0.1}
     objective = TopicPosterior(
         models.build(config, DataInfo(np.ones(VOCABULARY), Kind.COUNTS)), **settings
     )
@@ -125,6 +125,36 @@ def test_a_batch_update_never_lowers_the_bound(x):
 
     assert min(np.diff(bounds)) > -1e-3
     assert bounds[-1] > bounds[0] + 10
+
+
+@pytest.mark.parametrize("topics", [TOPICS, 300])
+def test_every_word_of_a_document_has_a_topic(x, topics):
+    """gamma is the prior and one for every word, also of a document of one word that may be of any
+    of hundreds of topics."""
+    objective = rule(topics=topics)
+    one_word = torch.eye(VOCABULARY)
+    documents = torch.cat([one_word, x]).double()
+    gamma = objective.fitted(documents, objective.model.posterior_of_topics().detach().double())
+
+    torch.testing.assert_close(
+        (gamma - objective.model.alpha).sum(-1), documents.sum(-1), rtol=1e-5, atol=0
+    )
+
+
+def test_hundreds_of_topics_are_trained(x):
+    """The first update, in which every topic is alike, is the hard one."""
+    objective = rule(topics=300, decay=0.0)
+    everything = list(range(CASES))
+    bounds = []
+    for _ in range(4):
+        objective.model.p.counts.data.copy_(stepped(objective, x, everything))
+        bounds.append(float(objective.model.evidence_bound(x).mean()))
+
+    # As many words as the documents have, beside the prior.
+    words_of_topics = objective.model.p.counts.detach() - objective.model.eta
+
+    assert np.isfinite(bounds).all()
+    assert float(words_of_topics.sum()) == pytest.approx(float(x.sum()), rel=1e-4)
 
 
 def test_it_finds_the_topics(x):

@@ -48,13 +48,16 @@ class LDA(BoundedModel):
     CHUNK = 500
     """Number of documents that ``evidence_bound`` takes at a time."""
 
-    ITERATIONS = 500
+    ITERATIONS = 2000
     """Upper limit on the updates of a document's posterior. Any number of them gives a bound;
     more give a tighter one.
     """
 
-    TOLERANCE = 1e-4
-    """Largest mean change of gamma, in words, at which a posterior counts as converged."""
+    TOLERANCE = 1e-6
+    """Largest mean change of gamma over the topics, in words, at which a posterior counts as
+    converged. The change of a short document that has many topics to choose from is small long
+    before its posterior is near the best one.
+    """
 
     def __init__(
         self,
@@ -157,7 +160,7 @@ def shares(x: Tensor, gamma: Tensor, topics: Tensor) -> Tensor:
     """
     # q(z = k) of a word w is weight_k topics_kw / sum_j weight_j topics_jw. The sum over the words
     # of a document is a matrix product, so q(z) of each word is never in memory.
-    weight = dirichlet.expected_log(gamma).exp()
+    weight, _ = _weight(gamma)
     return weight * (_ratio(x, weight, topics) @ topics.mT)
 
 
@@ -167,17 +170,26 @@ def statistics(x: Tensor, gamma: Tensor, topics: Tensor) -> Tensor:
     The numbers are sums over all documents ``x`` (n, V).
     """
     # The same q(z) as in ``shares``, summed over documents instead of words.
-    weight = dirichlet.expected_log(gamma).exp()
+    weight, _ = _weight(gamma)
     return topics * (weight.mT @ _ratio(x, weight, topics))
 
 
 def bound_given(x: Tensor, gamma: Tensor, topics: Tensor, alpha: float) -> Tensor:
     """Return the bound of each document, (n,), nats, at Dir(gamma) and the optimal q(z)."""
     # At the optimal q(z) the terms of a word with z are log sum_k exp(E[log theta_k]) topics_kw.
-    normaliser = dirichlet.expected_log(gamma).exp() @ topics
+    weight, log_scale = _weight(gamma)
+    log_normaliser = torch.log(weight @ topics) + log_scale
     # Words that do not occur add nothing, even if their probability is 0.
-    words = torch.where(x > 0, x * torch.log(normaliser), 0.0)
+    words = torch.where(x > 0, x * log_normaliser, 0.0)
     return words.sum(-1) - dirichlet.kl(gamma, alpha)
+
+
+def _weight(gamma: Tensor) -> tuple[Tensor, Tensor]:
+    """Return exp E[log theta] over its largest entry, (n, topics), and the log of that, (n, 1)."""
+    # Of a short document with hundreds of topics every entry is below the smallest float.
+    expected_log = dirichlet.expected_log(gamma)
+    log_scale = expected_log.amax(-1, keepdim=True)
+    return (expected_log - log_scale).exp(), log_scale
 
 
 def _ratio(x: Tensor, weight: Tensor, topics: Tensor) -> Tensor:

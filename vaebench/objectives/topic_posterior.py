@@ -23,6 +23,9 @@ from vaebench.objectives.base import Batch, Objective, State, Step, told
 from vaebench.settings import validate
 from vaebench.settings.kinds import is_number
 
+ROUNDING = 1e-6
+"""Share of a document's words that rounding may take from a fitted posterior."""
+
 
 class TopicPosterior(Objective):
     """Maximises the bound by coordinate ascent.
@@ -98,21 +101,30 @@ class TopicPosterior(Objective):
         """Return gamma of every document, (n, topics), fitted by scikit-learn.
 
         Args:
-            x: Counts of the documents, (n, V).
-            counts: lambda, (topics, V).
+            x: Counts of the documents, (n, V), float64.
+            counts: lambda, (topics, V), float64.
         """
         from scipy.sparse import csr_matrix
 
         # Set what scikit-learn's own fit would leave behind: ``transform`` reads these, and then
         # fits the documents' posteriors to our topics.
+        weight = dirichlet.expected_log(counts).exp()
         estimator = self.estimator()
         estimator.components_ = counts.cpu().numpy()
-        estimator.exp_dirichlet_component_ = dirichlet.expected_log(counts).exp().cpu().numpy()
+        estimator.exp_dirichlet_component_ = weight.cpu().numpy()
         estimator.doc_topic_prior_ = self.model.alpha
         estimator.n_features_in_ = x.shape[1]
 
         gamma = estimator.transform(csr_matrix(x.cpu().numpy()), normalize=False)
-        return torch.from_numpy(gamma).to(counts)
+        gamma = torch.from_numpy(gamma).to(counts)
+
+        # gamma is the prior and one for every word. scikit-learn adds a small number to the
+        # normalisers of q(z), by which a short document with hundreds of topics loses its words.
+        words = (gamma - self.model.alpha).sum(-1)
+        lost = words < (1 - ROUNDING) * x.sum(-1)
+        if bool(lost.any()):
+            gamma[lost] = self.model.fitted(x[lost], weight)
+        return gamma
 
     def estimator(self) -> Any:
         """Return scikit-learn's estimator with the priors of the model."""
@@ -137,16 +149,18 @@ class _Ascent(torch.autograd.Function):
     def forward(
         counts: Tensor, x: Tensor, cases: Tensor, rule: TopicPosterior
     ) -> tuple[Tensor, Tensor]:
-        counts = counts.detach()
+        dtype = counts.dtype
+        counts = counts.detach().double()
         weight = dirichlet.expected_log(counts).exp()  # exp E[log beta], (topics, V)
-        x = x.to(counts.dtype)
+        x = x.double()
 
         # E-step of the documents, then the optimum for the topics, as if the batch were repeated
         # until it had as many documents as the training set.
         gamma = rule.fitted(x, counts)
         bound = lda.bound_given(x, gamma, weight, rule.model.alpha).mean()
         expected_counts = lda.statistics(x, gamma, weight)
-        return bound, rule.model.eta + cases / len(x) * expected_counts
+        optimum = rule.model.eta + cases / len(x) * expected_counts
+        return bound.to(dtype), optimum.to(dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
