@@ -6,7 +6,8 @@ python scripts/collect_reference.py [RESULTS_FOLDER] [--table NAME ...]
 default: results/runs, all tables
 
 Only finished, failed and diverged runs are taken. A finished run must be evaluated as the table
-asks, since another table may have evaluated it by fewer samples. What the files hold of runs that
+asks, since another table may have evaluated it by fewer samples. What such another evaluation has
+measured stays with the table that asks for it. What the files hold of runs that
 are not in the folder stays, if the table still has the same training in that place. A file without
 any run in the folder is left alone. If a table is drawn as something other than curves, the numbers
 of that plot are written too, for the first seed. A figure that is drawn from formulas needs no
@@ -54,6 +55,7 @@ def collect(runs: store.Store, name: str, preset: str, flagged: bool = False) ->
 
     seeds = runs.seeds(cells)
     frame = runs.frame(cells, seeds)
+    frame = frame[frame["extra"].map(long_frame.as_asked).astype(bool)]
     frame = frame[ids(frame).isin(ended_runs(runs, cells, seeds))].reset_index(drop=True)
 
     reasons = {} if flagged else refused(frame, table)

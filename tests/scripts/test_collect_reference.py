@@ -3,6 +3,7 @@ other runs stay."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -103,6 +104,20 @@ def test_a_run_that_is_evaluated_otherwise_leaves_what_the_file_has_of_it(script
 
     assert values(frame) == [(first.row, first.column, 0, 100.0)]
     assert set(curves["valid_bound"]) == {100.0}
+
+
+def test_what_another_table_asks_for_stays_with_that_table(script, tmp_path):
+    """A run that another table has evaluated once more keeps both evaluations."""
+    first = cells_of()[0]
+    finished(tmp_path / "a", first, 0, 100.0)
+    runs = Store(tmp_path / "a")
+    fewer = measured(first, "iw_nll", 95.0, samples=7)
+    result = runs.read_result(first.key, 0)
+    runs.write_result(first.key, 0, {**result, "measures": [*result["measures"], fewer.to_dict()]})
+    frame, _ = collected(script, tmp_path, "a")
+
+    assert frame.loc[frame["metric"] == "iw_nll", "value"].tolist() == [100.0]
+    assert values(frame) == [(first.row, first.column, 0, 100.0)]
 
 
 def test_what_the_table_no_longer_trains_so_goes(script, tmp_path, monkeypatch):
@@ -314,10 +329,10 @@ def test_a_layer_without_kl_is_refused_where_it_is_not_what_the_table_measures(
     cell = cells_of(table)[0]
     finished(tmp_path / "a", cell, 0, 100.0)
     runs = Store(tmp_path / "a")
-    protocol = f"kl|data:{cell.config['data']['name']}@8f|split:test|points:all"
-    kl = Measure("kl", 0.01, "nats", signature=protocol, extra={"layers": [0.01]}).to_dict()
+    kl = replace(measured(cell, "kl", 0.01), extra={"layers": [0.01]}).to_dict()
     result = runs.read_result(cell.key, 0)
-    runs.write_result(cell.key, 0, {**result, "measures": [*result["measures"], kl]})
+    others = [m for m in result["measures"] if m["name"] != "kl"]
+    runs.write_result(cell.key, 0, {**result, "measures": [*others, kl]})
 
     assert script.collect(runs, table, "short") == refused
 

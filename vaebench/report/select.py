@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from vaebench.protocol.protocol import Protocol
 from vaebench.protocol.registry import is_timing
 from vaebench.results import flags
+from vaebench.results.long_frame import as_asked
 from vaebench.results.stats import combine, mean_error, repeats_of
 from vaebench.results.status import Status
 from vaebench.settings.kinds import is_number
@@ -109,12 +110,7 @@ class Estimate:
 
 def only_current(rows: Iterable[Record]) -> list[Record]:
     """Return the rows without those whose evaluation is not the one that the cell asks for."""
-    return [row for row in rows if _is_current(row["extra"])]
-
-
-def _is_current(extra: str) -> bool:
-    # Nearly all rows lack the key, and a search in the text is much faster than parsing the JSON.
-    return '"current"' not in extra or json.loads(extra).get("current") is not False
+    return [row for row in rows if as_asked(row["extra"])]
 
 
 def measured(frame: pd.DataFrame, metric: str) -> list[Record]:

@@ -153,6 +153,12 @@ def rows_of(
     return rows or [run]
 
 
+def as_asked(extra: str) -> bool:
+    """Whether the row with this ``extra`` was measured as its cell asks."""
+    # Nearly all rows lack the key, and a search in the text is much faster than parsing the JSON.
+    return '"current"' not in extra or json.loads(extra).get("current") is not False
+
+
 def typed(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Return rows as a frame with exactly COLUMNS and their types, empty or not.
 
