@@ -43,6 +43,7 @@ def complete(line, conf, tmp_path):
                     "tenth",
                     "tuned",
                     "twice",
+                    "variance",
                 )
             ],
         ),
