@@ -56,7 +56,8 @@ class LDA(BoundedModel):
     TOLERANCE = 1e-6
     """Largest mean change of gamma over the topics, in words, at which a posterior counts as
     converged. The change of a short document that has many topics to choose from is small long
-    before its posterior is near the best one.
+    before its posterior is a maximum. The maximum that is reached depends on the start, which is
+    the same for all topics, and need not be the best one.
     """
 
     def __init__(

@@ -120,6 +120,7 @@ class TopicPosterior(Objective):
 
         # gamma is the prior and one for every word. scikit-learn adds a small number to the
         # normalisers of q(z), by which a short document with hundreds of topics loses its words.
+        # The model fits those few, to its own tolerance.
         words = (gamma - self.model.alpha).sum(-1)
         lost = words < (1 - ROUNDING) * x.sum(-1)
         if bool(lost.any()):
